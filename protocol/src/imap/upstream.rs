@@ -1,0 +1,377 @@
+//! The side that faces the mail server: logs in with an access token and makes sure that the mailbox opens.
+
+use std::fmt;
+
+use super::framer::Literal;
+use super::response::{Condition, Greeting, Response, capability_code, greeting, is_error, is_temporary, response};
+use crate::line::{Buffer, TooLong};
+use crate::outbox::Outbox;
+use crate::sasl::Malformed;
+use crate::sasl::redact::Redactor;
+use crate::sasl::xoauth2::XOAuth2;
+use crate::{Action, Dialogue, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+
+/// Longest line of a server before we are logged in.
+const LINE_LIMIT: usize = 16 * 1024;
+
+/// Largest literal of a server before we are logged in. It is skipped, not kept.
+const LITERAL_LIMIT: u64 = 64 * 1024;
+
+/// Most lines of a server before we are logged in; Exchange needs about ten.
+const MAX_LINES: u32 = 1000;
+
+/// Most challenges after the token. One tells what is wrong with it (RFC 7628, 3.2.3); the answer to it is empty.
+const MAX_CHALLENGES: u32 = 3;
+
+const CAPABILITY_TAG: &str = "X1";
+const AUTHENTICATE_TAG: &str = "X2";
+const CAPABILITY_AGAIN_TAG: &str = "X3";
+const PROBE_TAG: &str = "X4";
+
+/// One login at the server.
+pub struct Upstream {
+    /// The SASL message with the token.
+    message: Secret,
+    redactor: Redactor,
+    buffer: Buffer,
+    state: State,
+    out: Outbox<UpstreamEvent>,
+    /// What the server listed before the login, and after it.
+    offered: Vec<String>,
+    offered_after: Option<Vec<String>>,
+    /// The last untagged NO or BAD, which is sometimes all that explains a hang-up.
+    complaint: Option<String>,
+    lines: u32,
+    /// What is missing of a literal that is skipped.
+    skipping: usize,
+    /// The next line goes on with a response that had a literal.
+    continues: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Capabilities,
+    /// Without SASL-IR: the `+` is awaited before the token is sent.
+    GoAhead,
+    Verdict {
+        challenges: u32,
+    },
+    /// The login succeeded. What is still to be answered of capabilities and probe.
+    Probing {
+        capabilities: bool,
+        probe: bool,
+    },
+    Over,
+}
+
+impl Upstream {
+    /// A connection that has just been made, TLS included.
+    ///
+    /// # Errors
+    /// The user or the token cannot be put in a message of XOAUTH2.
+    pub fn new(credentials: &XOAuth2) -> Result<Self, Malformed> {
+        let message = credentials.message()?;
+        Ok(Self {
+            redactor: Redactor::new(credentials, &message),
+            message,
+            buffer: Buffer::default(),
+            state: State::Greeting,
+            out: Outbox::default(),
+            offered: Vec::new(),
+            offered_after: None,
+            complaint: None,
+            lines: 0,
+            skipping: 0,
+            continues: false,
+        })
+    }
+
+    /// Goes one line on. `false`: only more bytes can help.
+    fn advance(&mut self) -> bool {
+        if matches!(self.state, State::Over) {
+            return false;
+        }
+        self.skipping -= self.buffer.skip(self.skipping);
+        let line = match if self.skipping > 0 { Ok(None) } else { self.buffer.take_line(LINE_LIMIT) } {
+            Ok(Some(line)) => line,
+            Ok(None) if self.buffer.is_ended() => {
+                self.hung_up();
+                return true;
+            }
+            Ok(None) => return false,
+            Err(TooLong) => {
+                self.broke_the_protocol("a line is too long");
+                return true;
+            }
+        };
+        self.lines += 1;
+        if self.lines > MAX_LINES {
+            self.broke_the_protocol("too many lines before the login was done");
+        } else if self.continues {
+            self.skip_literal_of(&line);
+        } else if matches!(self.state, State::Greeting) {
+            self.greeted(&line);
+        } else {
+            self.responded(&line);
+        }
+        true
+    }
+
+    fn greeted(&mut self, line: &[u8]) {
+        match greeting(line) {
+            // What it says is anything; the wording has changed before.
+            Greeting::Ok(text) => match capability_code(text) {
+                Some(offered) => {
+                    self.offered = offered;
+                    self.authenticate();
+                }
+                None => {
+                    self.out.say(format!("{CAPABILITY_TAG} CAPABILITY"));
+                    self.state = State::Capabilities;
+                }
+            },
+            Greeting::Bye(text) => self.fail(UpstreamFailure::Unavailable, text),
+            Greeting::PreAuth => self.broke_the_protocol("the server has somebody logged in already (PREAUTH)"),
+            Greeting::Other => self.fail(UpstreamFailure::Protocol, line),
+        }
+    }
+
+    fn responded(&mut self, line: &[u8]) {
+        match response(line) {
+            Response::Continue => self.challenged(),
+            Response::Capability(list) => self.listed(list),
+            Response::Bye(text) => match self.state {
+                State::Probing { .. } => self.not_connected(text),
+                _ => self.fail(UpstreamFailure::Unavailable, text),
+            },
+            Response::Tagged { tag, condition, text } => self.completed(tag, condition, text),
+            Response::Remark { condition: Condition::Ok, .. } => {}
+            Response::Remark { text, .. } => self.complaint = Some(self.redactor.printable(text)),
+            Response::Data => self.skip_literal_of(line),
+        }
+    }
+
+    fn listed(&mut self, list: Vec<String>) {
+        match self.state {
+            State::Greeting | State::Capabilities | State::GoAhead => self.offered = list,
+            // Some servers list what changes with the login just before they say that it succeeded.
+            _ => self.offered_after = Some(list),
+        }
+    }
+
+    fn completed(&mut self, tag: &[u8], condition: Condition, text: &[u8]) {
+        match self.state {
+            State::Capabilities if tag == CAPABILITY_TAG.as_bytes() => self.told_capabilities(condition, text),
+            State::GoAhead if tag == AUTHENTICATE_TAG.as_bytes() => match condition {
+                Condition::Ok => self.broke_the_protocol("the server accepted a login before it had the token"),
+                Condition::No | Condition::Bad => self.refused(text),
+            },
+            State::Verdict { .. } if tag == AUTHENTICATE_TAG.as_bytes() => match condition {
+                Condition::Ok if is_error(text) => self.fail(UpstreamFailure::Unavailable, text),
+                Condition::Ok => self.authenticated(text),
+                Condition::No | Condition::Bad => self.refused(text),
+            },
+            State::Probing { capabilities: true, probe } if tag == CAPABILITY_AGAIN_TAG.as_bytes() => {
+                self.probed(condition, text, State::Probing { capabilities: false, probe });
+            }
+            State::Probing { capabilities, probe: true } if tag == PROBE_TAG.as_bytes() => {
+                self.probed(condition, text, State::Probing { capabilities, probe: false });
+            }
+            _ => self.broke_the_protocol("a reply to a command that was not given"),
+        }
+    }
+
+    fn told_capabilities(&mut self, condition: Condition, text: &[u8]) {
+        if condition != Condition::Ok || is_error(text) {
+            let failure = if is_temporary(text) { UpstreamFailure::Unavailable } else { UpstreamFailure::Protocol };
+            return self.fail(failure, text);
+        }
+        if let Some(offered) = capability_code(text) {
+            self.offered = offered;
+        }
+        self.authenticate();
+    }
+
+    fn authenticate(&mut self) {
+        if !has(&self.offered, "AUTH=XOAUTH2") {
+            return self.fail(UpstreamFailure::NotOffered, b"no AUTH=XOAUTH2");
+        }
+        if has(&self.offered, "SASL-IR") {
+            let begin = format!("{AUTHENTICATE_TAG} AUTHENTICATE XOAUTH2 ").into_bytes();
+            self.out.say([&begin, self.message.reveal()].concat());
+            self.state = State::Verdict { challenges: 0 };
+        } else {
+            self.out.say(format!("{AUTHENTICATE_TAG} AUTHENTICATE XOAUTH2"));
+            self.state = State::GoAhead;
+        }
+    }
+
+    fn challenged(&mut self) {
+        match &mut self.state {
+            State::GoAhead => {
+                self.state = State::Verdict { challenges: 0 };
+                self.out.say(self.message.reveal());
+            }
+            // It tells what is wrong; the reply that counts comes only after an answer.
+            State::Verdict { challenges } if *challenges < MAX_CHALLENGES => {
+                *challenges += 1;
+                self.out.say("");
+            }
+            _ => self.broke_the_protocol("a challenge where none can be"),
+        }
+    }
+
+    fn refused(&mut self, text: &[u8]) {
+        let failure = if is_temporary(text) { UpstreamFailure::Unavailable } else { UpstreamFailure::TokenRefused };
+        self.fail(failure, text);
+    }
+
+    /// The token was good. Exchange says so even if the mailbox cannot be opened, and answers CAPABILITY as well; the first
+    /// command that needs the mailbox gets `BAD User is authenticated but not connected`. So one is tried before the client
+    /// hears OK. Both commands go in one write, which costs one round trip.
+    fn authenticated(&mut self, text: &[u8]) {
+        if let Some(list) = capability_code(text) {
+            self.offered_after = Some(list);
+        }
+        if self.offered_after.is_none() {
+            self.out.say(format!("{CAPABILITY_AGAIN_TAG} CAPABILITY"));
+        }
+        let known = self.offered_after.as_ref().unwrap_or(&self.offered);
+        let probe = if has(known, "NAMESPACE") { "NAMESPACE" } else { "LIST \"\" \"\"" };
+        self.out.say(format!("{PROBE_TAG} {probe}"));
+        self.state = State::Probing { capabilities: self.offered_after.is_none(), probe: true };
+    }
+
+    fn probed(&mut self, condition: Condition, text: &[u8], next: State) {
+        if condition != Condition::Ok {
+            return self.not_connected(text);
+        }
+        if is_error(text) {
+            return self.fail(UpstreamFailure::Unavailable, text);
+        }
+        if matches!(next, State::Probing { capabilities: false, probe: false }) {
+            let before = std::mem::take(&mut self.offered);
+            let capabilities = self.offered_after.take().unwrap_or(before);
+            self.state = State::Over;
+            self.out.report(UpstreamEvent::Authenticated { capabilities });
+        } else {
+            self.state = next;
+        }
+    }
+
+    fn not_connected(&mut self, text: &[u8]) {
+        let failure = if is_temporary(text) { UpstreamFailure::Unavailable } else { UpstreamFailure::NotConnected };
+        self.fail(failure, text);
+    }
+
+    /// Passes over a literal, should this line announce one (servers do not ask, whatever the form).
+    fn skip_literal_of(&mut self, line: &[u8]) {
+        let literal = Literal::at_end_of(line);
+        self.continues = literal.is_some();
+        match literal.map_or(Some(0), |literal| literal_size(literal.size)) {
+            Some(size) => self.skipping = size,
+            None => self.broke_the_protocol("a literal is too large"),
+        }
+    }
+
+    /// Exchange hangs up on a throttled mailbox, with a word about it at best.
+    fn hung_up(&mut self) {
+        match self.complaint.take() {
+            Some(text) if is_temporary(text.as_bytes()) => self.end(UpstreamFailure::Unavailable(text)),
+            _ => self.end(UpstreamFailure::ConnectionClosed),
+        }
+    }
+
+    fn broke_the_protocol(&mut self, how: &str) {
+        self.end(UpstreamFailure::Protocol(how.to_owned()));
+    }
+
+    fn fail(&mut self, kind: impl FnOnce(String) -> UpstreamFailure, text: &[u8]) {
+        let text = self.redactor.printable(text);
+        self.end(kind(text));
+    }
+
+    fn end(&mut self, failure: UpstreamFailure) {
+        self.state = State::Over;
+        self.out.report(UpstreamEvent::Failed(failure));
+    }
+}
+
+fn has(capabilities: &[String], name: &str) -> bool {
+    capabilities.iter().any(|capability| capability.eq_ignore_ascii_case(name))
+}
+
+fn literal_size(size: u64) -> Option<usize> {
+    (size <= LITERAL_LIMIT).then(|| usize::try_from(size).ok()).flatten()
+}
+
+impl Dialogue for Upstream {
+    type Event = UpstreamEvent;
+
+    fn receive(&mut self, bytes: &[u8]) {
+        self.buffer.receive(bytes);
+    }
+
+    fn receive_end(&mut self) {
+        self.buffer.receive_end();
+    }
+
+    fn poll(&mut self) -> Action<UpstreamEvent> {
+        loop {
+            if let Some(action) = self.out.next() {
+                return action;
+            }
+            if !self.advance() {
+                return Action::Read;
+            }
+        }
+    }
+
+    fn into_unread(self) -> Vec<u8> {
+        self.buffer.into_unread()
+    }
+}
+
+impl UpstreamDialogue for Upstream {
+    /// IMAP is spoken over TLS from the first byte (port 993), so there is nothing that was said before.
+    fn tls_started(&mut self) {
+        self.buffer.clear();
+    }
+}
+
+/// What waits to be written may be the token.
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream").field("state", &self.state).field("buffer", &self.buffer).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_prints_the_token() {
+        let credentials = XOAuth2 { user: "a@b.c".into(), token: Secret::from("eyJhbGciOiJub25lIn0.e30.c2ln") };
+        let mut upstream = Upstream::new(&credentials).unwrap();
+        upstream.receive(b"* OK [CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR] hi\r\n");
+        upstream.advance();
+        assert_eq!(
+            format!("{upstream:?}"),
+            "Upstream { state: Verdict { challenges: 0 }, buffer: Buffer { unread: 0, ended: false }, .. }"
+        );
+        let message = credentials.message().unwrap();
+        assert!(matches!(upstream.poll(), Action::Write(_)));
+        upstream
+            .receive(&[b"X2 BAD what is ", &message.reveal()[..40], b" / eyJhbGciOiJub25lIn0.e30.c2ln\r\n"].concat());
+        let Action::Event(UpstreamEvent::Failed(failure)) = upstream.poll() else { panic!("it did not fail") };
+        assert_eq!(failure, UpstreamFailure::TokenRefused("what is [redacted] / [redacted]".into()));
+    }
+
+    #[test]
+    fn credentials_that_would_forge_a_field_are_refused() {
+        let credentials = XOAuth2 { user: "a\x01auth=Bearer x".into(), token: Secret::from("t") };
+        assert!(matches!(Upstream::new(&credentials), Err(Malformed)));
+    }
+}

@@ -1,0 +1,172 @@
+//! Damages what the peers of the transcripts say and watches two things: no dialogue panics or goes on without end, and what
+//! it does never depends on how the bytes are cut into pieces.
+//!
+//! The damage is pseudo-random from fixed seeds, so a failure repeats; its message names the transcript and the seed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod player;
+
+use std::path::{Path, PathBuf};
+
+use oxpost_protocol::sasl::xoauth2::XOAuth2;
+use oxpost_protocol::{Action, Dialogue, LocalDialogue, LocalEvent, Offer, Refusal, RefusalKind, Secret, imap};
+use player::{Script, Side, local_event_text, upstream_event_text};
+
+/// How often each transcript is damaged.
+const ROUNDS: u64 = 60;
+
+/// More polls than any dialogue can need for what a transcript says.
+const MAX_POLLS: usize = 400_000;
+
+#[test]
+fn imap_local() {
+    damage_each("imap/local", Side::Local, |script, said, ends, chunk| {
+        // Not with STARTTLS: there, what has already arrived does matter, and must.
+        let offer = Offer { start_tls: false, tls_before_login: script.has("tls-before-login") };
+        run(imap::Local::new(offer), said, ends, chunk, |dialogue, event| {
+            if let LocalEvent::Login(login) = &event {
+                // Something that depends on what was said, and on nothing else.
+                if login.password.len() % 2 == 0 {
+                    dialogue.accept(&["IMAP4rev1".to_owned()]);
+                } else {
+                    dialogue.refuse(&Refusal::new(RefusalKind::BadCredentials, "no"));
+                }
+            }
+            local_event_text(&event)
+        })
+    });
+}
+
+#[test]
+fn imap_upstream() {
+    let credentials = XOAuth2 { user: "a@b.c".into(), token: Secret::from("T0") };
+    damage_each("imap/upstream", Side::Upstream, |_, said, ends, chunk| {
+        run(imap::Upstream::new(&credentials).unwrap(), said, ends, chunk, |_, event| upstream_event_text(&event))
+    });
+}
+
+/// What a dialogue did: what it wrote and reported, in order, and what it left when it did not fail.
+#[derive(Debug, PartialEq)]
+struct Done {
+    steps: Vec<String>,
+    unread: Option<Vec<u8>>,
+}
+
+fn damage_each(folder: &str, side: Side, play: impl Fn(&Script, &[u8], bool, usize) -> Done) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts").join(folder);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for file in files {
+        let script = Script::parse(&file, &std::fs::read_to_string(&file).unwrap(), side);
+        let (said, ends) = script.peer_says();
+        for round in 0..ROUNDS {
+            let mut damage = Damage(0x9e37_79b9_7f4a_7c15 ^ (round + 1).wrapping_mul(0xd134_2543_de82_ef95));
+            let said = if round == 0 { said.clone() } else { damage.of(&said) };
+            let whole = play(&script, &said, ends, usize::MAX);
+            let chunk = 1 + damage.below(9);
+            let in_pieces = play(&script, &said, ends, chunk);
+            assert_eq!(
+                whole,
+                in_pieces,
+                "{} round {round} in pieces of {chunk}: {}",
+                file.display(),
+                said.escape_ascii()
+            );
+        }
+    }
+}
+
+fn run<D: Dialogue>(
+    mut dialogue: D,
+    said: &[u8],
+    ends: bool,
+    chunk: usize,
+    mut event_text: impl FnMut(&mut D, D::Event) -> String,
+) -> Done {
+    let mut waiting = said;
+    let mut ends = ends;
+    let mut steps = vec![String::new()];
+    let mut over = false;
+    for _ in 0..MAX_POLLS {
+        match dialogue.poll() {
+            // Two writes are the same as one.
+            Action::Write(bytes) => steps.last_mut().unwrap().push_str(&bytes.escape_ascii().to_string()),
+            Action::Event(event) => {
+                assert!(!over, "an event after the end");
+                let text = event_text(&mut dialogue, event);
+                over = !text.starts_with("login ");
+                steps.extend([text, String::new()]);
+            }
+            Action::Read if !waiting.is_empty() && !over => {
+                let (piece, rest) = waiting.split_at(chunk.min(waiting.len()));
+                dialogue.receive(piece);
+                waiting = rest;
+            }
+            Action::Read if ends && !over => {
+                ends = false;
+                dialogue.receive_end();
+            }
+            Action::Read => {
+                let failed = over && !steps.iter().any(|step| step.starts_with("authenticated"));
+                let unread = (!failed).then(|| [&dialogue.into_unread(), waiting].concat());
+                return Done { steps, unread };
+            }
+        }
+    }
+    panic!("it goes on without end: {}", said.escape_ascii());
+}
+
+/// A xorshift generator, and what it does to bytes.
+struct Damage(u64);
+
+impl Damage {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound.max(1) as u64).unwrap()
+    }
+
+    /// A few strokes: bytes flipped, put in, taken out, pieces doubled, and the words that mean something.
+    fn of(&mut self, said: &[u8]) -> Vec<u8> {
+        const WORDS: [&[u8]; 16] = [
+            b"\r\n",
+            b"\n",
+            b"\r",
+            b"{3}\r\n",
+            b"{3+}\r\n",
+            b" {99999}\r\n",
+            b" {4294967296+}\r\n",
+            b"\"",
+            b"\\",
+            b"\0",
+            b"* BYE x\r\n",
+            b"+ \r\n",
+            b"X2 OK x\r\n",
+            b"X4 OK [Error=\r\n",
+            b"a LOGIN ",
+            b"\xff",
+        ];
+        let mut bytes = said.to_vec();
+        for _ in 0..=self.below(4) {
+            let at = self.below(bytes.len() + 1);
+            let end = (at + self.below(12)).min(bytes.len());
+            match self.below(5) {
+                0 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
+                1 => drop(bytes.drain(at..end)),
+                2 => {
+                    let piece = bytes[at..end].to_vec();
+                    bytes.splice(at..at, piece);
+                }
+                3 => bytes.truncate(at.max(bytes.len() / 2)),
+                _ => drop(bytes.splice(at..at, WORDS[self.below(WORDS.len())].iter().copied())),
+            }
+        }
+        bytes
+    }
+}
