@@ -1,0 +1,198 @@
+//! POP3 towards the mail server: `AUTH XOAUTH2` in two lines.
+//!
+//! Exchange Online answers the one-line form, which RFC 5034 allows, with `-ERR Protocol error. Connection is closed. 10`;
+//! <https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth>
+//! documents the two-line form only.
+
+use std::fmt;
+
+use crate::line::{self, Buffer};
+use crate::outbox::Outbox;
+use crate::sasl::Malformed;
+use crate::sasl::redact::Redactor;
+use crate::sasl::xoauth2::XOAuth2;
+use crate::{Action, Dialogue, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+
+/// Longest line taken from the server. RFC 2449, 4 allows 512; an error challenge in base64 may be longer.
+const LINE_LIMIT: usize = 8192;
+
+/// The dialogue with the mail server, up to the login. The connection has TLS from its first byte.
+pub struct Upstream {
+    message: Secret,
+    redactor: Redactor,
+    input: Buffer,
+    out: Outbox<UpstreamEvent>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Greeting,
+    /// AUTH is said, the go-ahead awaited.
+    Offering,
+    /// The token is sent.
+    TokenSent,
+    /// The server gave its reason in a challenge; that is answered and the refusal itself awaited.
+    ChallengeAnswered,
+    Over,
+}
+
+/// The beginnings of a line that mean something here (RFC 1939, 3; RFC 5034, 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Ok,
+    Err,
+    Challenge,
+    Other,
+}
+
+impl Upstream {
+    /// A new connection that will log in with these.
+    ///
+    /// # Errors
+    /// The user or the token cannot stand in an XOAUTH2 message.
+    pub fn new(credentials: &XOAuth2) -> Result<Self, Malformed> {
+        let message = credentials.message()?;
+        Ok(Self {
+            redactor: Redactor::new(credentials, &message),
+            message,
+            input: Buffer::default(),
+            out: Outbox::default(),
+            state: State::Greeting,
+        })
+    }
+
+    /// Goes one line further. `false`: it cannot without more bytes.
+    fn advance(&mut self) -> bool {
+        if self.state == State::Over {
+            return false;
+        }
+        match self.input.take_line(LINE_LIMIT) {
+            Ok(Some(line)) => self.reply(&line),
+            Ok(None) if self.input.is_ended() => self.fail(UpstreamFailure::ConnectionClosed),
+            Ok(None) => return false,
+            Err(line::TooLong) => {
+                self.fail(UpstreamFailure::Protocol(format!("a reply line has more than {LINE_LIMIT} bytes")));
+            }
+        }
+        true
+    }
+
+    fn reply(&mut self, line: &[u8]) {
+        let text = self.redactor.printable(line);
+        match (self.state, Status::of(line)) {
+            (State::Greeting, Status::Ok) => {
+                self.out.say("AUTH XOAUTH2");
+                self.state = State::Offering;
+            }
+            (State::Greeting, Status::Err) => self.fail(UpstreamFailure::Unavailable(text)),
+            (State::Offering, Status::Challenge) => {
+                self.out.say(self.message.reveal());
+                self.state = State::TokenSent;
+            }
+            (State::TokenSent, Status::Challenge) => {
+                // The reason, in base64; an empty line asks for the refusal itself.
+                self.out.say("");
+                self.state = State::ChallengeAnswered;
+            }
+            (State::TokenSent | State::ChallengeAnswered, Status::Ok) => {
+                self.out.report(UpstreamEvent::Authenticated { capabilities: Vec::new() });
+                self.state = State::Over;
+            }
+            (_, Status::Err) if is_temporary(&text) => self.fail(UpstreamFailure::Unavailable(text)),
+            (State::Offering, Status::Err) => self.fail(UpstreamFailure::NotOffered(text)),
+            // Exchange says this to a token of more than 4096 characters: a fresh one will not be shorter.
+            (_, Status::Err) if has(&text, "protocol error") => self.fail(UpstreamFailure::Protocol(text)),
+            (_, Status::Err) => self.fail(UpstreamFailure::TokenRefused(text)),
+            _ => self.fail(UpstreamFailure::Protocol(text)),
+        }
+    }
+
+    fn fail(&mut self, failure: UpstreamFailure) {
+        self.out.report(UpstreamEvent::Failed(failure));
+        self.state = State::Over;
+    }
+}
+
+impl Status {
+    fn of(line: &[u8]) -> Self {
+        let begins_with = |word: &[u8]| line.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+        if begins_with(b"+OK") {
+            Self::Ok
+        } else if begins_with(b"-ERR") {
+            Self::Err
+        } else if begins_with(b"+") {
+            Self::Challenge
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// Whether the server says it would work at another time (RFC 3206, 4; RFC 2449, 8.1; Exchange's throttling has no code).
+fn is_temporary(text: &str) -> bool {
+    ["[SYS/TEMP", "[IN-USE", "[LOGIN-DELAY", "throttled"].iter().any(|sign| has(text, sign))
+}
+
+fn has(text: &str, part: &str) -> bool {
+    text.to_ascii_lowercase().contains(&part.to_ascii_lowercase())
+}
+
+impl Dialogue for Upstream {
+    type Event = UpstreamEvent;
+
+    fn receive(&mut self, bytes: &[u8]) {
+        self.input.receive(bytes);
+    }
+
+    fn receive_end(&mut self) {
+        self.input.receive_end();
+    }
+
+    fn poll(&mut self) -> Action<UpstreamEvent> {
+        loop {
+            if let Some(action) = self.out.next() {
+                return action;
+            }
+            if !self.advance() {
+                return Action::Read;
+            }
+        }
+    }
+
+    fn into_unread(self) -> Vec<u8> {
+        self.input.into_unread()
+    }
+}
+
+impl UpstreamDialogue for Upstream {
+    /// Nothing to forget: this dialogue never starts TLS itself.
+    fn tls_started(&mut self) {}
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_status_of_a_line() {
+        for (line, status) in [
+            (&b"+OK\r\n"[..], Status::Ok),
+            (b"+ok The Microsoft Exchange POP3 service is ready.\r\n", Status::Ok),
+            (b"-ERR no\r\n", Status::Err),
+            (b"+\r\n", Status::Challenge),
+            (b"+ \r\n", Status::Challenge),
+            (b"+ T0sgbm8=\r\n", Status::Challenge),
+            (b"* OK IMAP\r\n", Status::Other),
+            (b"\r\n", Status::Other),
+        ] {
+            assert_eq!(Status::of(line), status, "{}", line.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! SMTP as a mail client sees it before it has logged in (RFC 5321, 4954; STARTTLS: RFC 3207; codes: RFC 3463, 5248).
+//!
+//! Nothing a client says is ever repeated to it: it may be its password, on the wrong line.
+
+use std::{fmt, mem};
+
+use zeroize::Zeroizing;
+
+use super::command::{Auth, Command, begins_auth};
+use crate::line::{self, Buffer};
+use crate::outbox::Outbox;
+use crate::sasl;
+use crate::sasl::exchange::{Exchange, Progress};
+use crate::{Action, Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind};
+
+/// Longest command line taken, its line end included. RFC 5321, 4.5.3.1.4 asks for 512 and more with extensions. AUTH
+/// lines and the answers to challenges have the bound of SASL lines.
+const COMMAND_LIMIT: usize = 2048;
+
+/// Logins refused on one connection before it is closed.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// Commands answered with an error, other than a refused login, before the connection is closed.
+const MAX_ERRORS: u32 = 20;
+
+/// What an SMTP listener says of itself before the login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Greeting {
+    /// The name in the greeting and in the answer to EHLO.
+    pub host_name: String,
+    /// The extensions to offer, a line each (`SIZE 157286400`); AUTH and STARTTLS are added by the dialogue.
+    pub extensions: Vec<String>,
+}
+
+/// The dialogue with a mail client, up to its login.
+pub struct Local {
+    offer: Offer,
+    greeting: Greeting,
+    input: Buffer,
+    out: Outbox<LocalEvent>,
+    state: State,
+    /// The sentence of the last refusal, fit for a reply.
+    last_refusal: Option<String>,
+    attempts: u32,
+    errors: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Command,
+    Exchange(Exchange),
+    /// The login is reported and not answered yet.
+    Verdict,
+    /// The go-ahead for TLS is given; nothing may come in plain text any more.
+    StartingTls,
+    /// Logged in, or closed.
+    Over,
+}
+
+impl Local {
+    /// A new connection. The greeting is the first thing it says.
+    pub fn new(offer: Offer, greeting: Greeting) -> Self {
+        Self {
+            offer,
+            greeting,
+            input: Buffer::default(),
+            out: Outbox::default(),
+            state: State::Greeting,
+            last_refusal: None,
+            attempts: 0,
+            errors: 0,
+        }
+    }
+
+    /// Goes one line further. `false`: it cannot without more bytes or an answer.
+    fn advance(&mut self) -> bool {
+        let bound = match self.state {
+            State::Greeting => {
+                self.out.say(format!("220 {} ESMTP Oxpost ready", line::reply_text(&self.greeting.host_name)));
+                self.state = State::Command;
+                return true;
+            }
+            State::Exchange(_) => sasl::LINE_LIMIT,
+            State::Command if begins_auth(self.input.unread()) => sasl::LINE_LIMIT,
+            State::Command => COMMAND_LIMIT,
+            State::Verdict | State::StartingTls | State::Over => return false,
+        };
+        match self.input.take_line(bound).map(|line| line.map(Zeroizing::new)) {
+            Ok(Some(line)) => match mem::replace(&mut self.state, State::Command) {
+                State::Exchange(exchange) => self.go_on(exchange.answer(&line)),
+                _ => self.command(Command::parse(&line)),
+            },
+            Ok(None) if self.input.is_ended() => self.close(Closed::EndOfStream),
+            Ok(None) => return false,
+            Err(line::TooLong) => {
+                // Where the rest of the line ends is not known, so that nothing behind it can be a command.
+                self.out.say("500 5.5.6 Line is too long");
+                self.close(Closed::TooLong);
+            }
+        }
+        true
+    }
+
+    fn command(&mut self, command: Command<'_>) {
+        match command {
+            Command::Ehlo => self.ehlo(),
+            Command::Helo => self.out.say(format!("250 {}", line::reply_text(&self.greeting.host_name))),
+            Command::StartTls { bare } => self.start_tls(bare),
+            Command::Auth(auth) => self.auth(auth),
+            Command::Noop | Command::Rset => self.out.say("250 2.0.0 OK"),
+            Command::Help => self.out.say("214 2.0.0 Log in with AUTH PLAIN or AUTH LOGIN and your Oxpost password"),
+            Command::Vrfy => self.out.say("252 2.1.5 Cannot verify, but will take the message after a login"),
+            Command::Quit => {
+                self.out.say("221 2.0.0 Oxpost signing off");
+                self.close(Closed::ByClient);
+            }
+            Command::NeedsLogin => self.login_first(),
+            Command::Bdat => {
+                // Its data is on the way already, and must not be taken for commands (RFC 3030, 3).
+                self.login_first();
+                self.hang_up(Closed::TooManyErrors, "A message came ahead of the login");
+            }
+            Command::BadParameters => self.error("501 5.5.4 These parameters cannot be"),
+            Command::Unknown => self.error("500 5.5.2 Unknown command"),
+        }
+    }
+
+    fn ehlo(&mut self) {
+        let mut lines = vec![format!("{} Hello", self.greeting.host_name)];
+        lines.extend(self.greeting.extensions.iter().cloned());
+        if self.offer.start_tls {
+            lines.push("STARTTLS".into());
+        }
+        if self.offer.login_allowed() {
+            lines.push("AUTH PLAIN LOGIN".into());
+        }
+        let last = lines.len() - 1;
+        for (at, text) in lines.iter().enumerate() {
+            let separator = if at == last { ' ' } else { '-' };
+            self.out.say(format!("250{separator}{}", line::reply_text(text)));
+        }
+    }
+
+    fn start_tls(&mut self, bare: bool) {
+        if !self.offer.start_tls {
+            return self.error("502 5.5.1 STARTTLS is not offered");
+        }
+        if !bare {
+            return self.error("501 5.5.4 STARTTLS takes no parameters");
+        }
+        if !self.input.is_empty() {
+            // Whoever sits on the wire could have put them there, to be taken for encrypted.
+            return self.close(Closed::BytesBehindStartTls);
+        }
+        self.out.say("220 2.0.0 Ready to start TLS");
+        self.out.report(LocalEvent::StartTls);
+        self.state = State::StartingTls;
+    }
+
+    /// AUTH ahead of EHLO, or after HELO, is taken: old devices do so.
+    fn auth(&mut self, auth: Auth<'_>) {
+        if !self.offer.login_allowed() {
+            return self.error(if self.offer.start_tls {
+                "538 5.7.11 A login needs TLS here, start it with STARTTLS"
+            } else {
+                "538 5.7.11 A login needs TLS, which this port does not have"
+            });
+        }
+        match auth {
+            Auth::With { mechanism, initial } => self.go_on(Exchange::start(mechanism, initial)),
+            Auth::Bearer => self.error(
+                "504 5.5.4 No token is needed here: log in with your Oxpost password, by AUTH PLAIN or AUTH LOGIN",
+            ),
+            Auth::OtherMechanism => self.error("504 5.5.4 Unknown mechanism, use PLAIN or LOGIN"),
+            Auth::NoMechanism => self.error("501 5.5.4 AUTH needs a mechanism, PLAIN or LOGIN"),
+        }
+    }
+
+    fn go_on(&mut self, progress: Progress) {
+        match progress {
+            Progress::Challenge(text, exchange) => {
+                self.out.say(format!("334 {text}"));
+                self.state = State::Exchange(exchange);
+            }
+            Progress::Done(login) => self.present(login),
+            Progress::Cancelled => self.error("501 5.7.0 Authentication cancelled"),
+            Progress::Malformed => self.error("501 5.5.2 This is not what the mechanism prescribes"),
+        }
+    }
+
+    fn present(&mut self, login: Login) {
+        self.state = State::Verdict;
+        self.out.report(LocalEvent::Login(login));
+    }
+
+    /// .NET's System.Net.Mail does not look at the answer to AUTH: it goes on to MAIL and shows its user only what is said
+    /// to that. So the true reason stands here again.
+    fn login_first(&mut self) {
+        let text = match &self.last_refusal {
+            Some(text) => text.as_str(),
+            None if self.offer.login_allowed() => "Authentication required: log in with your Oxpost password",
+            None => "Must issue a STARTTLS command first",
+        };
+        self.error(&format!("530 5.7.0 {text}"));
+    }
+
+    fn error(&mut self, reply: &str) {
+        self.out.say(reply);
+        self.errors += 1;
+        if self.errors >= MAX_ERRORS {
+            self.hang_up(Closed::TooManyErrors, "Too many errors");
+        }
+    }
+
+    /// Announces the end in its own reply (RFC 5321, 3.8), behind the one the client waits for. The first end stands.
+    fn hang_up(&mut self, why: Closed, text: &str) {
+        if !matches!(self.state, State::Over) {
+            self.out.say(format!("421 4.7.0 {text}, closing the connection"));
+            self.close(why);
+        }
+    }
+
+    fn close(&mut self, why: Closed) {
+        self.out.report(LocalEvent::Closed(why));
+        self.state = State::Over;
+    }
+}
+
+impl Dialogue for Local {
+    type Event = LocalEvent;
+
+    fn receive(&mut self, bytes: &[u8]) {
+        self.input.receive(bytes);
+    }
+
+    fn receive_end(&mut self) {
+        self.input.receive_end();
+    }
+
+    fn poll(&mut self) -> Action<LocalEvent> {
+        loop {
+            if let Some(action) = self.out.next() {
+                return action;
+            }
+            if !self.advance() {
+                return Action::Read;
+            }
+        }
+    }
+
+    fn into_unread(self) -> Vec<u8> {
+        self.input.into_unread()
+    }
+}
+
+impl LocalDialogue for Local {
+    fn accept(&mut self, _capabilities: &[String]) {
+        if matches!(self.state, State::Verdict) {
+            self.out.say("235 2.7.0 Authentication successful");
+            self.state = State::Over;
+        }
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        if !matches!(self.state, State::Verdict) {
+            return;
+        }
+        // 454 for what an administrator must mend: a queue keeps its mail until then, 535 would bounce it.
+        let code = match refusal.kind {
+            RefusalKind::BadCredentials => "535 5.7.8",
+            RefusalKind::Unavailable | RefusalKind::AdministratorMustAct => "454 4.7.0",
+        };
+        let text = line::reply_text(&refusal.text);
+        self.out.say(format!("{code} {text}"));
+        self.last_refusal = Some(text);
+        self.state = State::Command;
+        self.attempts += 1;
+        if self.attempts >= MAX_ATTEMPTS {
+            self.hang_up(Closed::TooManyAttempts, "Too many refused logins");
+        }
+    }
+
+    fn tls_started(&mut self) {
+        if !matches!(self.state, State::StartingTls) {
+            return;
+        }
+        self.state = State::Command;
+        self.offer = Offer::default();
+        self.last_refusal = None;
+        if !self.input.is_empty() {
+            self.input.clear();
+            self.close(Closed::BytesBehindStartTls);
+        }
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("offer", &self.offer).field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(offer: Offer) -> Local {
+        let mut local = Local::new(offer, Greeting { host_name: "mail.example".into(), extensions: Vec::new() });
+        assert!(matches!(local.poll(), Action::Write(_)));
+        local
+    }
+
+    fn says(local: &mut Local) -> String {
+        match local.poll() {
+            Action::Write(bytes) => String::from_utf8(bytes).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const TLS_FIRST: Offer = Offer { start_tls: true, tls_before_login: true };
+
+    /// A transcript cannot show this: in pieces of one byte the injected bytes come after the go-ahead.
+    #[test]
+    fn bytes_behind_starttls_end_the_connection() {
+        let mut local = local(TLS_FIRST);
+        local.receive(b"STARTTLS\r\nMAIL FROM:<mallory@b.c>\r\n");
+        assert!(matches!(local.poll(), Action::Event(LocalEvent::Closed(Closed::BytesBehindStartTls))));
+    }
+
+    #[test]
+    fn bytes_between_the_go_ahead_and_tls_end_the_connection() {
+        let mut local = local(TLS_FIRST);
+        local.receive(b"STARTTLS\r\n");
+        assert_eq!(says(&mut local), "220 2.0.0 Ready to start TLS\r\n");
+        assert!(matches!(local.poll(), Action::Event(LocalEvent::StartTls)));
+        local.receive(b"RSET\r\n");
+        assert!(matches!(local.poll(), Action::Read));
+        local.tls_started();
+        assert!(matches!(local.poll(), Action::Event(LocalEvent::Closed(Closed::BytesBehindStartTls))));
+        assert!(local.into_unread().is_empty());
+    }
+
+    #[test]
+    fn ehlo_without_any_extension_is_one_line() {
+        let mut local = local(Offer { start_tls: false, tls_before_login: true });
+        local.receive(b"EHLO x\r\n");
+        assert_eq!(says(&mut local), "250 mail.example Hello\r\n");
+    }
+
+    #[test]
+    fn a_refusal_of_any_length_is_one_line_within_512() {
+        for kind in [RefusalKind::BadCredentials, RefusalKind::Unavailable, RefusalKind::AdministratorMustAct] {
+            let mut local = local(Offer::default());
+            local.receive(b"AUTH PLAIN AGEAYg==\r\nMAIL FROM:<a@b.c>\r\n");
+            assert!(matches!(local.poll(), Action::Event(LocalEvent::Login(_))));
+            local.refuse(&Refusal::new(kind, "no\r\n250 yes \u{fc} ".repeat(100)));
+            for reply in [says(&mut local), says(&mut local)] {
+                assert!(reply.len() <= 512 && reply.is_ascii() && reply.lines().count() == 1, "{reply:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn prints_nothing_it_was_told() {
+        let mut local = local(Offer::default());
+        local.receive(b"AUTH LOGIN YWxpY2U=\r\nc2VjcmV0");
+        assert_eq!(says(&mut local), "334 UGFzc3dvcmQ6\r\n");
+        let printed = format!("{local:?}");
+        assert!(!printed.contains("alice") && !printed.contains("c2VjcmV0"), "{printed}");
+    }
+}

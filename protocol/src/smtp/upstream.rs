@@ -1,0 +1,310 @@
+//! SMTP towards the mail server: EHLO, STARTTLS, EHLO, `AUTH XOAUTH2` (RFC 5321, 3207, 4954).
+//!
+//! The token goes on a line of its own, behind the server's 334: with a token of some thousand characters the initial
+//! response would exceed the 512 of a command line (RFC 4954, 4), and servers other than Exchange refuse that.
+//! <https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth>
+
+use std::fmt;
+
+use super::reply::{Collector, Reply};
+use crate::line::{self, Buffer};
+use crate::outbox::Outbox;
+use crate::sasl::Malformed;
+use crate::sasl::redact::Redactor;
+use crate::sasl::xoauth2::XOAuth2;
+use crate::{Action, Dialogue, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+
+/// How the upstream connection is to be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The name to say in EHLO.
+    pub host_name: String,
+    /// Whether the connection starts in plain text and must be raised to TLS before the token is sent; otherwise it is TLS
+    /// from its first byte, for which the caller vouches.
+    pub start_tls: bool,
+}
+
+/// The dialogue with the mail server, up to the login.
+pub struct Upstream {
+    host_name: String,
+    message: Secret,
+    redactor: Redactor,
+    input: Buffer,
+    replies: Collector,
+    out: Outbox<UpstreamEvent>,
+    state: State,
+    tls: Tls,
+    /// The extension lines of the last EHLO.
+    extensions: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Greeting,
+    Ehlo,
+    StartTls,
+    /// The server is ready for TLS; not one byte may come before that.
+    StartingTls,
+    /// AUTH is said, the go-ahead awaited.
+    Offering,
+    /// The token is sent.
+    TokenSent,
+    /// The server gave its reason in a challenge; that is answered and the refusal itself awaited.
+    ChallengeAnswered,
+    Over,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tls {
+    ToStart,
+    On,
+}
+
+impl Upstream {
+    /// A new connection that will log in with these.
+    ///
+    /// # Errors
+    /// The user or the token cannot stand in an XOAUTH2 message.
+    pub fn new(credentials: &XOAuth2, options: Options) -> Result<Self, Malformed> {
+        let Options { host_name, start_tls } = options;
+        let message = credentials.message()?;
+        Ok(Self {
+            host_name: line::reply_text(&host_name),
+            redactor: Redactor::new(credentials, &message),
+            message,
+            input: Buffer::default(),
+            replies: Collector::default(),
+            out: Outbox::default(),
+            state: State::Greeting,
+            tls: if start_tls { Tls::ToStart } else { Tls::On },
+            extensions: Vec::new(),
+        })
+    }
+
+    /// Goes one reply further. `false`: it cannot without more bytes, or TLS.
+    fn advance(&mut self) -> bool {
+        match self.state {
+            State::Over => return false,
+            State::StartingTls if !self.input.is_empty() => {
+                self.fail(UpstreamFailure::Protocol("bytes ahead of TLS".into()));
+                return true;
+            }
+            State::StartingTls if !self.input.is_ended() => return false,
+            _ => {}
+        }
+        match self.replies.take(&mut self.input) {
+            Ok(Some(reply)) => self.reply(&reply),
+            Ok(None) if self.input.is_ended() => self.fail(UpstreamFailure::ConnectionClosed),
+            Ok(None) => return false,
+            Err(what) => self.fail(UpstreamFailure::Protocol(what)),
+        }
+        true
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        match (self.state, reply.code) {
+            (State::Greeting, 220) => self.ehlo(),
+            (State::Ehlo, 250) => self.extensions(reply),
+            (State::StartTls, 220) => self.start_tls(),
+            (State::Offering, 334) => {
+                self.out.say(self.message.reveal());
+                self.state = State::TokenSent;
+            }
+            (State::TokenSent, 334) => {
+                // The reason, in base64; an empty line asks for the refusal itself.
+                self.out.say("");
+                self.state = State::ChallengeAnswered;
+            }
+            (State::TokenSent | State::ChallengeAnswered, 235) => {
+                let capabilities = std::mem::take(&mut self.extensions)
+                    .into_iter()
+                    .filter(|line| !line.is_empty() && !is_auth(line) && !has_keyword(line, "STARTTLS"))
+                    .collect();
+                self.out.report(UpstreamEvent::Authenticated { capabilities });
+                self.state = State::Over;
+            }
+            _ => self.unexpected(reply),
+        }
+    }
+
+    fn ehlo(&mut self) {
+        self.out.say(format!("EHLO {}", self.host_name));
+        self.state = State::Ehlo;
+    }
+
+    /// The one place from which AUTH is reached, and only with TLS.
+    fn extensions(&mut self, reply: &Reply) {
+        self.extensions = reply.lines.iter().skip(1).map(|line| line::printable(line.trim_ascii())).collect();
+        match self.tls {
+            Tls::ToStart if self.extensions.iter().any(|line| has_keyword(line, "STARTTLS")) => {
+                self.out.say("STARTTLS");
+                self.state = State::StartTls;
+            }
+            Tls::ToStart => self.fail(UpstreamFailure::NotOffered("the server does not offer STARTTLS".into())),
+            Tls::On if self.extensions.iter().any(|line| offers_xoauth2(line)) => {
+                self.out.say("AUTH XOAUTH2");
+                self.state = State::Offering;
+            }
+            Tls::On => {
+                let offered: Vec<&str> = self.extensions.iter().map(String::as_str).filter(|l| is_auth(l)).collect();
+                let offered = if offered.is_empty() { "no AUTH".into() } else { offered.join(", ") };
+                let text = format!("the server does not offer XOAUTH2 but {offered}");
+                self.fail(UpstreamFailure::NotOffered(line::printable(text.as_bytes())));
+            }
+        }
+    }
+
+    fn start_tls(&mut self) {
+        if !self.input.is_empty() {
+            // Somebody on the wire would have us take them for the server's own words.
+            return self.fail(UpstreamFailure::Protocol("bytes ahead of TLS".into()));
+        }
+        self.out.report(UpstreamEvent::StartTls);
+        self.state = State::StartingTls;
+    }
+
+    /// Every reply that does not lead on. 421 and the other 4xx are the server's passing troubles, in whichever state.
+    fn unexpected(&mut self, reply: &Reply) {
+        let text = self.redactor.printable(&reply.joined());
+        self.fail(match (self.state, reply.class()) {
+            (_, 4) | (State::Greeting, 5) => UpstreamFailure::Unavailable(text),
+            (State::TokenSent | State::ChallengeAnswered, 5) => UpstreamFailure::TokenRefused(text),
+            // "SmtpClientAuthentication is disabled" and its like, said before the token instead of behind it.
+            (State::Offering, 5) if matches!(reply.code, 535 | 550 | 554) => UpstreamFailure::TokenRefused(text),
+            (State::Ehlo | State::StartTls | State::Offering, 5) => UpstreamFailure::NotOffered(text),
+            _ => UpstreamFailure::Protocol(text),
+        });
+    }
+
+    fn fail(&mut self, failure: UpstreamFailure) {
+        self.out.report(UpstreamEvent::Failed(failure));
+        self.state = State::Over;
+    }
+}
+
+fn has_keyword(line: &str, keyword: &str) -> bool {
+    line.split_ascii_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case(keyword))
+}
+
+/// `AUTH LOGIN XOAUTH2`, or `AUTH=LOGIN XOAUTH2` as servers wrote it before RFC 2554.
+fn is_auth(line: &str) -> bool {
+    has_keyword(line, "AUTH") || line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("AUTH="))
+}
+
+fn offers_xoauth2(line: &str) -> bool {
+    is_auth(line) && line.split([' ', '\t', '=']).skip(1).any(|name| name.eq_ignore_ascii_case("XOAUTH2"))
+}
+
+impl Dialogue for Upstream {
+    type Event = UpstreamEvent;
+
+    fn receive(&mut self, bytes: &[u8]) {
+        self.input.receive(bytes);
+    }
+
+    fn receive_end(&mut self) {
+        self.input.receive_end();
+    }
+
+    fn poll(&mut self) -> Action<UpstreamEvent> {
+        loop {
+            if let Some(action) = self.out.next() {
+                return action;
+            }
+            if !self.advance() {
+                return Action::Read;
+            }
+        }
+    }
+
+    fn into_unread(self) -> Vec<u8> {
+        self.input.into_unread()
+    }
+}
+
+impl UpstreamDialogue for Upstream {
+    fn tls_started(&mut self) {
+        if self.state != State::StartingTls {
+            return;
+        }
+        if !self.input.is_empty() {
+            self.input.clear();
+            return self.fail(UpstreamFailure::Protocol("bytes ahead of TLS".into()));
+        }
+        self.extensions.clear();
+        self.tls = Tls::On;
+        self.ehlo();
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream").field("state", &self.state).field("tls", &self.tls).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready_for_tls(behind: &[u8]) -> Upstream {
+        let credentials = XOAuth2 { user: "a@b.c".into(), token: Secret::from("T0") };
+        let options = Options { host_name: "gateway.example".into(), start_tls: true };
+        let mut upstream = Upstream::new(&credentials, options).unwrap();
+        upstream.receive(b"220 x\r\n250-x\r\n250 STARTTLS\r\n");
+        assert!(matches!(upstream.poll(), Action::Write(_)));
+        assert!(matches!(upstream.poll(), Action::Write(_)));
+        upstream.receive(&[b"220 go\r\n", behind].concat());
+        upstream
+    }
+
+    fn failed_for_bytes_ahead(upstream: &mut Upstream) -> bool {
+        match upstream.poll() {
+            Action::Event(UpstreamEvent::Failed(UpstreamFailure::Protocol(text))) => text == "bytes ahead of TLS",
+            _ => false,
+        }
+    }
+
+    /// A transcript cannot show this: in pieces of one byte the injected bytes come after the go-ahead.
+    #[test]
+    fn bytes_behind_the_go_ahead_are_an_injection() {
+        assert!(failed_for_bytes_ahead(&mut ready_for_tls(b"250-x\r\n250 AUTH XOAUTH2\r\n")));
+    }
+
+    #[test]
+    fn bytes_between_the_go_ahead_and_tls_are_an_injection() {
+        let mut polled = ready_for_tls(b"");
+        assert!(matches!(polled.poll(), Action::Event(UpstreamEvent::StartTls)));
+        assert!(matches!(polled.poll(), Action::Read));
+        polled.receive(b"2");
+        assert!(failed_for_bytes_ahead(&mut polled));
+
+        let mut raised = ready_for_tls(b"");
+        assert!(matches!(raised.poll(), Action::Event(UpstreamEvent::StartTls)));
+        raised.receive(b"250 AUTH XOAUTH2\r\n");
+        raised.tls_started();
+        assert!(failed_for_bytes_ahead(&mut raised));
+        assert!(raised.into_unread().is_empty());
+    }
+
+    #[test]
+    fn tls_cannot_be_claimed_unasked() {
+        let credentials = XOAuth2 { user: "a@b.c".into(), token: Secret::from("T0") };
+        let options = Options { host_name: "gateway.example".into(), start_tls: true };
+        let mut upstream = Upstream::new(&credentials, options).unwrap();
+        upstream.tls_started();
+        upstream.receive(b"220 x\r\n250-x\r\n250 AUTH XOAUTH2\r\n");
+        assert!(matches!(upstream.poll(), Action::Write(_)));
+        assert!(matches!(upstream.poll(), Action::Event(UpstreamEvent::Failed(UpstreamFailure::NotOffered(_)))));
+    }
+
+    #[test]
+    fn finds_the_mechanism_in_both_spellings() {
+        for line in ["AUTH LOGIN XOAUTH2", "auth xoauth2", "AUTH=LOGIN XOAUTH2", "AUTH=XOAUTH2", "AUTH  XOAUTH2"] {
+            assert!(offers_xoauth2(line), "{line}");
+        }
+        for line in ["AUTH LOGIN", "AUTH XOAUTH", "XOAUTH2", "AUTHX XOAUTH2", "", "SIZE XOAUTH2"] {
+            assert!(!offers_xoauth2(line), "{line}");
+        }
+    }
+}
