@@ -10,7 +10,9 @@ mod player;
 use std::path::{Path, PathBuf};
 
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
-use oxpost_protocol::{Action, Dialogue, LocalDialogue, LocalEvent, Offer, Refusal, RefusalKind, Secret, imap};
+use oxpost_protocol::{
+    Action, Dialogue, LocalDialogue, LocalEvent, Offer, Refusal, RefusalKind, Secret, imap, pop3, smtp,
+};
 use player::{Script, Side, local_event_text, upstream_event_text};
 
 /// How often each transcript is damaged.
@@ -22,28 +24,69 @@ const MAX_POLLS: usize = 400_000;
 #[test]
 fn imap_local() {
     damage_each("imap/local", Side::Local, |script, said, ends, chunk| {
-        // Not with STARTTLS: there, what has already arrived does matter, and must.
-        let offer = Offer { start_tls: false, tls_before_login: script.has("tls-before-login") };
-        run(imap::Local::new(offer), said, ends, chunk, |dialogue, event| {
-            if let LocalEvent::Login(login) = &event {
-                // Something that depends on what was said, and on nothing else.
-                if login.password.len() % 2 == 0 {
-                    dialogue.accept(&["IMAP4rev1".to_owned()]);
-                } else {
-                    dialogue.refuse(&Refusal::new(RefusalKind::BadCredentials, "no"));
-                }
-            }
-            local_event_text(&event)
-        })
+        run_local(imap::Local::new(offer(script)), said, ends, chunk)
     });
 }
 
 #[test]
 fn imap_upstream() {
-    let credentials = XOAuth2 { user: "a@b.c".into(), token: Secret::from("T0") };
     damage_each("imap/upstream", Side::Upstream, |_, said, ends, chunk| {
-        run(imap::Upstream::new(&credentials).unwrap(), said, ends, chunk, |_, event| upstream_event_text(&event))
+        run(imap::Upstream::new(&credentials()).unwrap(), said, ends, chunk, |_, event| upstream_event_text(&event))
     });
+}
+
+#[test]
+fn pop3_local() {
+    damage_each("pop3/local", Side::Local, |script, said, ends, chunk| {
+        run_local(pop3::Local::new(offer(script)), said, ends, chunk)
+    });
+}
+
+#[test]
+fn pop3_upstream() {
+    damage_each("pop3/upstream", Side::Upstream, |_, said, ends, chunk| {
+        run(pop3::Upstream::new(&credentials()).unwrap(), said, ends, chunk, |_, event| upstream_event_text(&event))
+    });
+}
+
+#[test]
+fn smtp_local() {
+    damage_each("smtp/local", Side::Local, |script, said, ends, chunk| {
+        let greeting = smtp::Greeting { host_name: "mail.example".into(), extensions: vec!["SIZE 1000".into()] };
+        run_local(smtp::Local::new(offer(script), greeting), said, ends, chunk)
+    });
+}
+
+#[test]
+fn smtp_upstream() {
+    damage_each("smtp/upstream", Side::Upstream, |_, said, ends, chunk| {
+        let options = smtp::Options { host_name: "gateway.example".into(), start_tls: false };
+        let dialogue = smtp::Upstream::new(&credentials(), options).unwrap();
+        run(dialogue, said, ends, chunk, |_, event| upstream_event_text(&event))
+    });
+}
+
+/// Never with TLS to be started: there, what has already arrived does matter, and must.
+fn offer(script: &Script) -> Offer {
+    Offer { start_tls: false, tls_before_login: script.has("tls-before-login") }
+}
+
+fn credentials() -> XOAuth2 {
+    XOAuth2 { user: "a@b.c".into(), token: Secret::from("T0") }
+}
+
+fn run_local(dialogue: impl LocalDialogue, said: &[u8], ends: bool, chunk: usize) -> Done {
+    run(dialogue, said, ends, chunk, |dialogue, event| {
+        if let LocalEvent::Login(login) = &event {
+            // Something that depends on what was said, and on nothing else.
+            if login.password.len() % 2 == 0 {
+                dialogue.accept(&["IMAP4rev1".to_owned()]);
+            } else {
+                dialogue.refuse(&Refusal::new(RefusalKind::BadCredentials, "no"));
+            }
+        }
+        local_event_text(&event)
+    })
 }
 
 /// What a dialogue did: what it wrote and reported, in order, and what it left when it did not fail.

@@ -1,0 +1,83 @@
+//! The login half of IMAP, POP3 and SMTP, as pure state machines.
+//!
+//! Bytes go in, actions come out. Nothing here knows a socket, a clock or a thread, so that every dialogue can be played
+//! from a text file (`transcripts/`), cut into any pieces, and fuzzed.
+//!
+//! There are six dialogues: each protocol has a *local* one, which faces the mail client and ends with its [`Login`], and
+//! an *upstream* one, which faces the mail server and ends when the server has accepted an access token. They share one
+//! trait, [`Dialogue`], and two event types, [`LocalEvent`] and [`UpstreamEvent`].
+//!
+//! ```text
+//!             receive(bytes) ──▶ ┌──────────┐ ──▶ poll() = Read | Write(bytes) | Event(e)
+//!             receive_end()  ──▶ │ Dialogue │
+//!  accept(), refuse(), tls…  ──▶ └──────────┘ ──▶ into_unread() = what came behind the login's last line
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod event;
+pub mod imap;
+pub mod line;
+mod outbox;
+pub mod pop3;
+pub mod sasl;
+pub mod secret;
+pub mod smtp;
+
+pub use event::{Closed, LocalEvent, Login, Offer, Refusal, RefusalKind, UpstreamEvent, UpstreamFailure};
+pub use secret::Secret;
+
+/// What a dialogue wants its driver to do next.
+#[derive(Debug)]
+pub enum Action<E> {
+    /// Read from the peer and hand what came to [`Dialogue::receive`], or call [`Dialogue::receive_end`].
+    Read,
+    /// Send these bytes to the peer, all of them, before the next poll.
+    Write(Vec<u8>),
+    /// Something the driver has to decide or to know.
+    Event(E),
+}
+
+/// One side of a conversation, up to and including the login.
+///
+/// The driver polls; on [`Action::Read`] it reads some bytes (as many or as few as there are) and hands them over. A
+/// dialogue asks to read only when it can go no further with what it has, so what it holds unread never exceeds one line
+/// or literal within its bounds plus one read of the driver.
+pub trait Dialogue {
+    /// What this dialogue reports.
+    type Event;
+
+    /// Takes bytes from the peer. They may end anywhere, within a line as well.
+    fn receive(&mut self, bytes: &[u8]);
+
+    /// The peer has closed its side of the connection; no more bytes will come.
+    fn receive_end(&mut self);
+
+    /// The next thing to do. After an event that asks for an answer, polling again before the answer gives
+    /// [`Action::Read`].
+    fn poll(&mut self) -> Action<Self::Event>;
+
+    /// Ends the dialogue and gives back the bytes that were received and not used, to be forwarded.
+    fn into_unread(self) -> Vec<u8>;
+}
+
+/// The side that faces the mail client.
+pub trait LocalDialogue: Dialogue<Event = LocalEvent> {
+    /// Answers [`LocalEvent::Login`]: the upstream login has succeeded. Poll until the reply is written and
+    /// [`Action::Read`] comes, then take the unread bytes and relay.
+    ///
+    /// `capabilities` is what [`UpstreamEvent::Authenticated`] reported; IMAP shows the part of it that a client may use.
+    fn accept(&mut self, capabilities: &[String]);
+
+    /// Answers [`LocalEvent::Login`]: no, and why.
+    fn refuse(&mut self, refusal: &Refusal);
+
+    /// TLS is on: everything said before is forgotten (RFC 3207, 4.2; RFC 2595, 4; RFC 9051, 6.2.1).
+    fn tls_started(&mut self);
+}
+
+/// The side that faces the mail server.
+pub trait UpstreamDialogue: Dialogue<Event = UpstreamEvent> {
+    /// TLS is on: everything the server said before is forgotten.
+    fn tls_started(&mut self);
+}
