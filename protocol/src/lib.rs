@@ -24,11 +24,12 @@ pub mod sasl;
 pub mod secret;
 pub mod smtp;
 
+use std::fmt;
+
 pub use event::{Closed, LocalEvent, Login, Offer, Refusal, RefusalKind, UpstreamEvent, UpstreamFailure};
 pub use secret::Secret;
 
 /// What a dialogue wants its driver to do next.
-#[derive(Debug)]
 pub enum Action<E> {
     /// Read from the peer and hand what came to [`Dialogue::receive`], or call [`Dialogue::receive_end`].
     Read,
@@ -36,6 +37,17 @@ pub enum Action<E> {
     Write(Vec<u8>),
     /// Something the driver has to decide or to know.
     Event(E),
+}
+
+/// What is written can be a token, so only its length is shown.
+impl<E: fmt::Debug> fmt::Debug for Action<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read => f.write_str("Read"),
+            Self::Write(bytes) => write!(f, "Write({} bytes)", bytes.len()),
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+        }
+    }
 }
 
 /// One side of a conversation, up to and including the login.
