@@ -4,8 +4,8 @@ use std::fmt;
 
 /// Bytes received and not used yet.
 ///
-/// The bound of a line is checked against what is really there: a line that has grown past its bound is reported without
-/// waiting for its end, so a peer that never ends its line costs that bound plus one read.
+/// The bound of a line is checked against what is really there: a line that has grown past its bound is reported
+/// without waiting for its end, so a peer that never ends its line costs that bound plus one read.
 #[derive(Default)]
 pub struct Buffer {
     bytes: Vec<u8>,
@@ -71,7 +71,8 @@ impl Buffer {
         (self.unread().len() >= count).then(|| self.take(count))
     }
 
-    /// Throws away up to `count` bytes of those that are there, and says how many: a literal nobody wants costs no memory.
+    /// Throws away up to `count` bytes of those that are there, and says how many: a literal nobody wants costs no
+    /// memory.
     pub fn skip(&mut self, count: usize) -> usize {
         let count = count.min(self.unread().len());
         self.advance(count);

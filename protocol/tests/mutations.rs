@@ -1,5 +1,5 @@
-//! Damages what the peers of the transcripts say and watches two things: no dialogue panics or goes on without end, and what
-//! it does never depends on how the bytes are cut into pieces.
+//! Damages what the peers of the transcripts say and watches two things: no dialogue panics or goes on without end, and
+//! what it does never depends on how the bytes are cut into pieces.
 //!
 //! The damage is pseudo-random from fixed seeds, so a failure repeats; its message names the transcript and the seed.
 

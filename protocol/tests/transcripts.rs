@@ -1,5 +1,5 @@
-//! Plays every transcript under `transcripts/` against its dialogue, with what the peer says cut into pieces of one byte,
-//! of seven bytes, and not at all. Result and order must be the same each time.
+//! Plays every transcript under `transcripts/` against its dialogue, with what the peer says cut into pieces of one
+//! byte, of seven bytes, and not at all. Result and order must be the same each time.
 //!
 //! A transcript is a text file, a step a line:
 //!

@@ -7,10 +7,10 @@ use crate::Offer;
 const COUNT_LIMIT: usize = 64;
 const LENGTH_LIMIT: usize = 64;
 
-/// Capabilities that are for the login, which is over, or that must not be used by a client of ours:
-/// a login that was switched off at the server works here; IMAP4rev2 and ENABLE change the protocol under a client that may
-/// never have been tested with them (and Exchange lists them for some tenants only); UNAUTHENTICATE (RFC 8437) would make
-/// the next LOGIN, with the local password, go upstream; the others are Exchange talking to its own front ends.
+/// Capabilities that are for the login, which is over, or that must not be used by a client of ours: a login that was
+/// switched off at the server works here; IMAP4rev2 and ENABLE change the protocol under a client that may never have
+/// been tested with them (and Exchange lists them for some tenants only); UNAUTHENTICATE (RFC 8437) would make the next
+/// LOGIN, with the local password, go upstream; the others are Exchange talking to its own front ends.
 const HIDDEN: [&str; 8] = [
     "LOGINDISABLED",
     "STARTTLS",
@@ -25,8 +25,8 @@ const HIDDEN: [&str; 8] = [
 /// The same, by how they begin.
 const HIDDEN_PREFIXES: [&str; 2] = ["AUTH=", "BACKENDAUTHENTICATE"];
 
-/// What a client hears after its login, from what the server listed after ours: the same order and spelling, without what
-/// a client may not use, and always with `IMAP4rev1`.
+/// What a client hears after its login, from what the server listed after ours: the same order and spelling, without
+/// what a client may not use, and always with `IMAP4rev1`.
 pub fn for_client(upstream: &[String]) -> Vec<String> {
     let mut shown: Vec<String> =
         upstream.iter().filter(|name| is_plain(name) && !is_hidden(name)).take(COUNT_LIMIT).cloned().collect();

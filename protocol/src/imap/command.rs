@@ -1,8 +1,8 @@
 //! One command of a client, with its literals, taken apart.
 //!
-//! First by imap-codec, which follows the grammar of RFC 3501; what it refuses, by a reader that lets through what legacy
-//! software writes: backslashes that are not escaped (`DOMAIN\user`), letters of another character set, brackets and
-//! percent signs in a password without quotes, more than one blank, base64 without its padding.
+//! First by imap-codec, which follows the grammar of RFC 3501; what it refuses, by a reader that lets through what
+//! legacy software writes: backslashes that are not escaped (`DOMAIN\user`), letters of another character set, brackets
+//! and percent signs in a password without quotes, more than one blank, base64 without its padding.
 
 use imap_codec::CommandCodec;
 use imap_codec::decode::Decoder;
@@ -73,8 +73,8 @@ const AFTER_LOGIN: [&str; 27] = [
     "UNSUBSCRIBE",
 ];
 
-/// The tag, if it is one that may be echoed (RFC 3501, 9) and a command stands behind it. A lone word has no tag: it may as
-/// well be a password or a base64 message that was sent at the wrong time.
+/// The tag, if it is one that may be echoed (RFC 3501, 9) and a command stands behind it. A lone word has no tag: it
+/// may as well be a password or a base64 message that was sent at the wrong time.
 pub(super) fn tag(command: &[u8]) -> Option<&str> {
     let line = without_end(first_line(command));
     let (tag, rest) = line.split_at_checked(line.iter().position(is_blank)?)?;
@@ -175,8 +175,8 @@ fn is_end(rest: &[u8]) -> bool {
     without_end(without_blanks(rest)).is_empty()
 }
 
-/// The next word: literal, quoted, or anything without a blank. No NUL in any of them: it separates the fields of SASL PLAIN
-/// and ends a string in many a client.
+/// The next word: literal, quoted, or anything without a blank. No NUL in any of them: it separates the fields of SASL
+/// PLAIN and ends a string in many a client.
 fn word(text: &[u8]) -> Option<(Secret, &[u8])> {
     let (before, text) = text.split_at_checked(text.len() - without_blanks(text).len())?;
     if before.is_empty() {
@@ -193,7 +193,8 @@ fn word(text: &[u8]) -> Option<(Secret, &[u8])> {
     (!word.contains(&0)).then(|| (Secret::new(word.as_slice()), rest))
 }
 
-/// The inside of a quoted string: `\\` and `\"` are what RFC 3501, 9 says; a backslash before anything else was meant as one.
+/// The inside of a quoted string: `\\` and `\"` are what RFC 3501, 9 says; a backslash before anything else was meant
+/// as one.
 fn quoted(text: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
     let mut word = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut rest = text;

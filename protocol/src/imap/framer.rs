@@ -14,8 +14,8 @@ pub(super) const LINE_LIMIT: usize = 12288;
 /// Longest literal taken: a user name or password.
 const LITERAL_LIMIT: u64 = if USER_LIMIT > PASSWORD_LIMIT { USER_LIMIT as u64 } else { PASSWORD_LIMIT as u64 };
 
-/// A literal that comes unasked and is not wanted is thrown away up to this length (the most that RFC 7888, 5 lets any client
-/// send so); beyond it the connection ends (RFC 7888, 4).
+/// A literal that comes unasked and is not wanted is thrown away up to this length (the most that a
+/// client may send so under LITERAL-: RFC 7888, 5); beyond it the connection ends (RFC 7888, 4).
 const THROW_AWAY_LIMIT: u64 = 4096;
 
 /// Most bytes of one command, its literals included, taken or thrown away, before its last line.
@@ -33,7 +33,8 @@ pub(super) struct Literal {
 }
 
 impl Literal {
-    /// What this line announces at its end. The announcement has to be a word of its own, as `secret{1}` may be a password.
+    /// What this line announces at its end. The announcement has to be a word of its own, as `secret{1}` may be a
+    /// password.
     pub(super) fn at_end_of(line: &[u8]) -> Option<Self> {
         let text = without_end(line).strip_suffix(b"}")?;
         let begins_at = memchr::memrchr(b'{', text)?;
@@ -86,7 +87,8 @@ pub(super) enum Framed {
 }
 
 impl Framer {
-    /// Looks for the next command. `wants_literal` is asked, with the command so far, whether a literal makes sense in it.
+    /// Looks for the next command. `wants_literal` is asked, with the command so far, whether a literal makes sense in
+    /// it.
     pub(super) fn next(&mut self, buffer: &mut Buffer, wants_literal: impl Fn(&[u8]) -> bool) -> Framed {
         loop {
             if !self.take_literal(buffer) {

@@ -116,7 +116,8 @@ impl Local {
                 self.close(Closed::ByClient);
             }
             Command::StartTls if !self.offer.start_tls => self.not_understood(tag, "STARTTLS is not offered"),
-            // What waits behind it came in clear and would be taken for what came under TLS (CVE-2011-0411 and its kin).
+            // What waits behind it came in clear and would be taken for what came under TLS (CVE-2011-0411 and its
+            // kin).
             Command::StartTls if !self.buffer.is_empty() => self.close(Closed::BytesBehindStartTls),
             Command::StartTls => {
                 self.out.say(format!("{tag} OK Begin TLS now"));

@@ -1,7 +1,8 @@
 //! One line of a server, taken apart as far as a login needs it.
 //!
-//! First by imap-codec; what it refuses (8-bit text, an OK without a text, data it does not know) by the few words that matter
-//! here. Texts and capabilities are taken from the line itself, since the codec does not keep a server's spelling.
+//! First by imap-codec; what it refuses (8-bit text, an OK without a text, data it does not know) by the few words that
+//! matter here. Texts and capabilities are taken from the line itself, since the codec does not keep a server's
+//! spelling.
 
 use imap_codec::decode::Decoder;
 use imap_codec::imap_types::response as codec;

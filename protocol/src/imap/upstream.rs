@@ -227,9 +227,9 @@ impl Upstream {
         self.fail(failure, text);
     }
 
-    /// The token was good. Exchange says so even if the mailbox cannot be opened, and answers CAPABILITY as well; the first
-    /// command that needs the mailbox gets `BAD User is authenticated but not connected`. So one is tried before the client
-    /// hears OK. Both commands go in one write, which costs one round trip.
+    /// The token was good. Exchange says so even if the mailbox cannot be opened, and answers CAPABILITY as well; the
+    /// first command that needs the mailbox gets `BAD User is authenticated but not connected`. So one is tried before
+    /// the client hears OK. Both commands go in one write, which costs one round trip.
     fn authenticated(&mut self, text: &[u8]) {
         if let Some(list) = capability_code(text) {
             self.offered_after = Some(list);
