@@ -149,7 +149,7 @@ impl Upstream {
                 let offered: Vec<&str> = self.extensions.iter().map(String::as_str).filter(|l| is_auth(l)).collect();
                 let offered = if offered.is_empty() { "no AUTH".into() } else { offered.join(", ") };
                 let text = format!("the server does not offer XOAUTH2 but {offered}");
-                self.fail(UpstreamFailure::NotOffered(line::printable(text.as_bytes())));
+                self.fail(UpstreamFailure::NotOffered(self.redactor.printable(text.as_bytes())));
             }
         }
     }
@@ -296,6 +296,21 @@ mod tests {
         upstream.receive(b"220 x\r\n250-x\r\n250 AUTH XOAUTH2\r\n");
         assert!(matches!(upstream.poll(), Action::Write(_)));
         assert!(matches!(upstream.poll(), Action::Event(UpstreamEvent::Failed(UpstreamFailure::NotOffered(_)))));
+    }
+
+    /// Found by fuzzing: the list of mechanisms is the server's text like any other.
+    #[test]
+    fn a_token_among_the_mechanisms_is_not_told() {
+        let credentials = XOAuth2 { user: "a@b.c".into(), token: Secret::from("eyJhbGciOiJSUzI1NiJ9") };
+        let options = Options { host_name: "gateway.example".into(), start_tls: false };
+        let mut upstream = Upstream::new(&credentials, options).unwrap();
+        upstream.receive(b"220 x\r\n");
+        assert!(matches!(upstream.poll(), Action::Write(_)));
+        upstream.receive(b"250 AUTH XeyJhbGciOiJSUzI1NiJ9\r\n");
+        let Action::Event(UpstreamEvent::Failed(UpstreamFailure::NotOffered(text))) = upstream.poll() else {
+            panic!("XOAUTH2 is not offered");
+        };
+        assert!(text.contains("[redacted]") && !text.contains("eyJ"), "{text}");
     }
 
     #[test]

@@ -1,0 +1,36 @@
+//! Writes the seed corpora of the fuzz targets: what the peer says in every transcript, behind each choice byte.
+//! `cargo run -p oxpost-protocol --example seeds -- FOLDER`
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+
+#[path = "../tests/player/mod.rs"]
+#[allow(dead_code)]
+mod player;
+
+use std::path::{Path, PathBuf};
+
+use player::{Script, Side};
+
+fn main() -> std::io::Result<()> {
+    let corpora = PathBuf::from(std::env::args_os().nth(1).expect("the folder to write to"));
+    let transcripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts");
+    let mut count = 0;
+    for protocol in ["imap", "pop3", "smtp"] {
+        for (folder, side) in [("local", Side::Local), ("upstream", Side::Upstream)] {
+            let corpus = corpora.join(format!("{protocol}_{folder}"));
+            std::fs::create_dir_all(&corpus)?;
+            for entry in std::fs::read_dir(transcripts.join(protocol).join(folder))? {
+                let file = entry?.path();
+                let script = Script::parse(&file, &std::fs::read_to_string(&file)?, side);
+                let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                for choice in [0u8, 1, 12] {
+                    let seed = [&[choice], script.peer_says().0.as_slice()].concat();
+                    std::fs::write(corpus.join(format!("{name}-{choice}")), seed)?;
+                    count += 1;
+                }
+            }
+        }
+    }
+    println!("{count} seeds from the transcripts");
+    Ok(())
+}
