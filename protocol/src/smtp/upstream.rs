@@ -306,7 +306,7 @@ mod tests {
         let mut upstream = Upstream::new(&credentials, options).unwrap();
         upstream.receive(b"220 x\r\n");
         assert!(matches!(upstream.poll(), Action::Write(_)));
-        upstream.receive(b"250 AUTH XeyJhbGciOiJSUzI1NiJ9\r\n");
+        upstream.receive(b"250-x\r\n250 AUTH XeyJhbGciOiJSUzI1NiJ9\r\n");
         let Action::Event(UpstreamEvent::Failed(UpstreamFailure::NotOffered(text))) = upstream.poll() else {
             panic!("XOAUTH2 is not offered");
         };
