@@ -1,0 +1,162 @@
+//! `oxpost account …`
+
+use std::time::SystemTime;
+
+use clap::Subcommand;
+use oxpost_token_store::{Account, Grant, LocalPassword, Mailbox, Store};
+
+use super::Failed;
+use super::table::table;
+use crate::config::Config;
+use crate::gateway::open_store;
+
+/// The name of a password when none is given.
+const DEFAULT_PASSWORD: &str = "default";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountCommand {
+    /// Add an account and print its password for mail programs (shown once)
+    Add {
+        /// The mail address, such as scanner@contoso.com
+        mailbox: Mailbox,
+        /// The [[application]] of proxy.toml it signs in with [default: the only one]
+        #[arg(long)]
+        application: Option<String>,
+        /// How its tokens are got: device-code (a person signs in once) or client-credentials (app-only, no person)
+        #[arg(long, default_value = "device-code")]
+        grant: Grant,
+        /// The user name mail programs send [default: the mail address, which always works too]
+        #[arg(long)]
+        login: Option<String>,
+        /// Who sends: the signed-in user of a shared mailbox, by SMTP
+        #[arg(long)]
+        smtp_user: Option<String>,
+    },
+    /// List the accounts
+    List,
+    /// Remove an account with its passwords and tokens
+    Remove {
+        /// The mail address
+        mailbox: Mailbox,
+    },
+    /// Make a new password for mail programs (shown once); the old one of the same name stops working
+    Password {
+        /// The mail address
+        mailbox: Mailbox,
+        /// A name to tell several passwords apart, such as the device that has it
+        #[arg(long, default_value = DEFAULT_PASSWORD)]
+        name: String,
+        /// Remove the password of this name instead
+        #[arg(long)]
+        revoke: bool,
+    },
+}
+
+pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), Failed> {
+    let store = open_store(config).await?;
+    match command {
+        AccountCommand::Add { mailbox, application, grant, login, smtp_user } => {
+            let application = choose_application(config, application)?;
+            let login = login.unwrap_or_else(|| mailbox.to_string()).to_lowercase();
+            let created = SystemTime::now();
+            let account = Account { mailbox, application, grant, login, smtp_user, created };
+            add(&store, account).await
+        }
+        AccountCommand::List => list(&store).await,
+        AccountCommand::Remove { mailbox } => remove(&store, &mailbox).await,
+        AccountCommand::Password { mailbox, name, revoke: true } => revoke(&store, &mailbox, &name).await,
+        AccountCommand::Password { mailbox, name, revoke: false } => {
+            known(&store, &mailbox).await?;
+            let password = new_password(&store, &mailbox, &name).await?;
+            println!("New password `{name}` for {mailbox} (shown once):\n\n  {password}\n");
+            Ok(())
+        }
+    }
+}
+
+/// The account, or the sentence for a person who mistyped it.
+pub(super) async fn known(store: &Store, mailbox: &Mailbox) -> Result<Account, Failed> {
+    store.account(mailbox).await?.ok_or_else(|| {
+        Failed::new(format!(
+            "there is no account {mailbox}. `oxpost account list` shows those there are; `oxpost account add {mailbox}` adds it."
+        ))
+    })
+}
+
+fn choose_application(config: &Config, asked: Option<String>) -> Result<String, Failed> {
+    let names = config.applications.names();
+    match (asked, names.as_slice()) {
+        (Some(name), names) if names.contains(&name.as_str()) => Ok(name),
+        (Some(name), names) => Err(Failed::new(format!(
+            "proxy.toml has no application `{name}`; it has {}.",
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        ))),
+        (None, []) => Err(Failed::new(
+            "proxy.toml has no [[application]] yet. Add one with the tenant and client id of your app registration; README.md \
+             shows how to make it.",
+        )),
+        (None, [only]) => Ok((*only).to_owned()),
+        (None, names) => {
+            Err(Failed::new(format!("name the application with --application; proxy.toml has {}.", names.join(", "))))
+        }
+    }
+}
+
+async fn add(store: &Store, account: Account) -> Result<(), Failed> {
+    store.add_account(&account).await?;
+    let password = new_password(store, &account.mailbox, DEFAULT_PASSWORD).await?;
+    println!("Added {} (application {}, {}).\n", account.mailbox, account.application, account.grant);
+    println!("In the mail program, use\n");
+    println!("  user name  {}", account.login);
+    println!("  password   {password}   (shown once)\n");
+    println!("Next: oxpost sign-in {}", account.mailbox);
+    Ok(())
+}
+
+/// Stores a fresh password and gives it back for the one time it is shown.
+async fn new_password(store: &Store, mailbox: &Mailbox, name: &str) -> Result<String, Failed> {
+    let password = LocalPassword::generate()?;
+    let hash = password.hash().await?;
+    store.set_password(mailbox, name, &hash, SystemTime::now()).await?;
+    Ok(password.secret().reveal_str().unwrap_or_default().to_owned())
+}
+
+async fn list(store: &Store) -> Result<(), Failed> {
+    let accounts = store.accounts().await?;
+    if accounts.is_empty() {
+        println!("There is no account yet. Add one with: oxpost account add ADDRESS");
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    for account in accounts {
+        let passwords = store.passwords(&account.mailbox).await?;
+        let names: Vec<String> = passwords.into_iter().map(|password| password.name).collect();
+        rows.push(vec![
+            account.mailbox.to_string(),
+            account.login,
+            account.application,
+            account.grant.to_string(),
+            names.join(", "),
+        ]);
+    }
+    print!("{}", table(&["MAILBOX", "USER NAME", "APPLICATION", "GRANT", "PASSWORDS"], &rows));
+    Ok(())
+}
+
+async fn remove(store: &Store, mailbox: &Mailbox) -> Result<(), Failed> {
+    known(store, mailbox).await?;
+    store.remove_account(mailbox).await?;
+    println!("Removed {mailbox} with its passwords and tokens. Sessions that run now go on until they end.");
+    Ok(())
+}
+
+async fn revoke(store: &Store, mailbox: &Mailbox, name: &str) -> Result<(), Failed> {
+    known(store, mailbox).await?;
+    if !store.revoke_password(mailbox, name).await? {
+        return Err(Failed::new(format!(
+            "{mailbox} has no password named `{name}`; `oxpost account list` shows them."
+        )));
+    }
+    println!("Revoked the password `{name}` of {mailbox}.");
+    Ok(())
+}

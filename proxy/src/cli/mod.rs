@@ -1,0 +1,123 @@
+//! The command line. Each command is a file; this one reads the arguments and reports how it went.
+
+mod account;
+mod application;
+mod check;
+mod run;
+mod sign_in;
+mod status;
+mod table;
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use oxpost_token_store::Mailbox;
+
+use crate::config::Config;
+use crate::platform;
+
+/// Where the configuration is looked for first.
+const CONFIG_HERE: &str = "proxy.toml";
+
+/// Oxpost lets software that only knows a user name and a password keep using Microsoft 365 mail.
+///
+/// It listens for IMAP, POP3 and SMTP, checks a password of its own, and logs in to Microsoft with an OAuth 2.0 token
+/// that it keeps fresh.
+#[derive(Debug, Parser)]
+#[command(name = "oxpost", version, after_long_help = FIRST_STEPS)]
+struct Arguments {
+    /// The configuration file [default: ./proxy.toml, then the system's own place]
+    #[arg(long, short, global = true, env = "OXPOST_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+const FIRST_STEPS: &str = "First steps:
+  1. Write your tenant and client id into proxy.toml (README.md shows where they come from).
+  2. oxpost check
+  3. oxpost account add scanner@contoso.com     prints the password for the mail program
+  4. oxpost sign-in scanner@contoso.com         once, in a browser
+  5. oxpost run
+  6. Point the mail program at 127.0.0.1: IMAP 1143, POP3 1110, SMTP 1587.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve clients until Ctrl-C or SIGTERM
+    Run,
+    /// Say whether the configuration can be used, and if not, what to change on which line
+    Check,
+    /// Add, list and remove accounts, and give them passwords for mail programs
+    #[command(subcommand)]
+    Account(account::AccountCommand),
+    /// Keep the client secret of an app registration
+    #[command(subcommand)]
+    Application(application::ApplicationCommand),
+    /// Connect an account with Microsoft: shows a code to enter in a browser, and waits
+    SignIn {
+        /// The account's mail address
+        mailbox: Mailbox,
+    },
+    /// Show every account: how it is signed in, until when its token lives, what is wrong with it
+    Status {
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Reads the arguments and runs the command.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let path = arguments.config.unwrap_or_else(find_config);
+    let result = Config::load(&path).map_err(Failed::new).and_then(|config| {
+        let runtime = tokio::runtime::Runtime::new().map_err(|error| Failed::new(format!("cannot start: {error}")))?;
+        let result = runtime.block_on(run(arguments.command, config, &path));
+        // Sessions that outlived the drain timeout are cut here.
+        runtime.shutdown_background();
+        result
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(message)) => {
+            eprintln!("oxpost: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command, config: Config, path: &std::path::Path) -> Result<(), Failed> {
+    match command {
+        Command::Run => run::run(config).await,
+        Command::Check => check::check(&config, path),
+        Command::Account(command) => account::run(command, &config).await,
+        Command::Application(command) => application::run(command, &config).await,
+        Command::SignIn { mailbox } => sign_in::sign_in(&mailbox, &config).await,
+        Command::Status { json } => status::status(json, &config).await,
+    }
+}
+
+fn find_config() -> PathBuf {
+    let here = PathBuf::from(CONFIG_HERE);
+    let installed = platform::default_config_file();
+    if !here.exists() && installed.exists() { installed } else { here }
+}
+
+/// A command that did not succeed, with the sentence for the person who typed it.
+#[derive(Debug)]
+struct Failed(String);
+
+impl Failed {
+    fn new(message: impl Display) -> Self {
+        Self(message.to_string())
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}

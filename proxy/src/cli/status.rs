@@ -1,0 +1,129 @@
+//! `oxpost status`: from the store, whether the proxy runs or not.
+
+use std::time::{Duration, SystemTime};
+
+use oxpost_token_store::{Account, ErrorKind, Grant, Store, TokenState};
+use serde_json::json;
+
+use super::Failed;
+use super::table::table;
+use crate::config::Config;
+use crate::gateway::open_store;
+
+pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed> {
+    let store = open_store(config).await?;
+    let now = SystemTime::now();
+    let mut accounts = Vec::new();
+    for account in store.accounts().await? {
+        let state = store.token_state(&account.mailbox).await?;
+        let last_login = last_login(&store, &account).await?;
+        accounts.push((account, state, last_login));
+    }
+    if as_json {
+        let all: Vec<_> =
+            accounts.iter().map(|(account, state, login)| as_json_object(account, state, *login)).collect();
+        println!("{}", serde_json::to_string_pretty(&all)?);
+        return Ok(());
+    }
+    if accounts.is_empty() {
+        println!("There is no account yet. Add one with: oxpost account add ADDRESS");
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = accounts
+        .iter()
+        .map(|(account, state, last_login)| {
+            vec![
+                account.mailbox.to_string(),
+                condition(account, state, now).to_owned(),
+                account.grant.to_string(),
+                state.signed_in_as.clone().unwrap_or_else(|| "-".into()),
+                distance(state.access_token_expires, now),
+                distance(state.next_refresh, now),
+                distance(*last_login, now),
+            ]
+        })
+        .collect();
+    let header = ["MAILBOX", "STATE", "GRANT", "SIGNED IN AS", "TOKEN EXPIRES", "NEXT REFRESH", "LAST LOGIN"];
+    print!("{}", table(&header, &rows));
+    for (account, state, _) in &accounts {
+        if let Some(error) = &state.last_error {
+            println!("\n{} ({}): {}", account.mailbox, distance(Some(error.at), now), error.text);
+        } else if condition(account, state, now) == NOT_SIGNED_IN {
+            println!("\n{}: run `oxpost sign-in {}`.", account.mailbox, account.mailbox);
+        }
+    }
+    Ok(())
+}
+
+const NOT_SIGNED_IN: &str = "not signed in";
+
+/// The state in two words.
+fn condition(account: &Account, state: &TokenState, now: SystemTime) -> &'static str {
+    let alive = state.access_token_expires.is_some_and(|expires| expires > now);
+    match &state.last_error {
+        Some(error) if error.kind == ErrorKind::SignInRequired => "sign in again",
+        Some(error) if error.kind == ErrorKind::Misconfigured => "misconfigured",
+        Some(_) if alive => "ok, retrying",
+        Some(_) => "retrying",
+        None if account.grant == Grant::DeviceCode && !state.has_refresh_token => NOT_SIGNED_IN,
+        None if alive => "ok",
+        // Nothing is wrong, but nobody refreshes: the proxy does not run, or has not come round to it yet.
+        None => "idle",
+    }
+}
+
+async fn last_login(store: &Store, account: &Account) -> Result<Option<SystemTime>, Failed> {
+    Ok(store.passwords(&account.mailbox).await?.iter().filter_map(|password| password.last_used).max())
+}
+
+fn as_json_object(account: &Account, state: &TokenState, last_login: Option<SystemTime>) -> serde_json::Value {
+    let time = |time: Option<SystemTime>| time.map(|time| humantime::format_rfc3339_seconds(time).to_string());
+    json!({
+        "mailbox": account.mailbox.to_string(),
+        "login": account.login,
+        "application": account.application,
+        "grant": account.grant.to_string(),
+        "state": condition(account, state, SystemTime::now()),
+        "signed_in_as": state.signed_in_as,
+        "token_expires": time(state.access_token_expires),
+        "refreshed_at": time(state.refreshed_at),
+        "next_refresh": time(state.next_refresh),
+        "last_login": time(last_login),
+        "last_error": state.last_error.as_ref().map(|error| json!({
+            "kind": error.kind.to_string(),
+            "text": error.text,
+            "at": time(Some(error.at)),
+        })),
+    })
+}
+
+/// A time as people say it: `in 12m`, `3m ago`.
+fn distance(time: Option<SystemTime>, now: SystemTime) -> String {
+    let Some(time) = time else { return "-".into() };
+    let short = |distance: Duration| {
+        let whole = match distance.as_secs() {
+            seconds @ 0..60 => Duration::from_secs(seconds),
+            seconds @ 60..86_400 => Duration::from_secs(seconds / 60 * 60),
+            seconds => Duration::from_secs(seconds / 3600 * 3600),
+        };
+        humantime::format_duration(whole).to_string()
+    };
+    match time.duration_since(now) {
+        Ok(ahead) => format!("in {}", short(ahead)),
+        Err(past) => format!("{} ago", short(past.duration())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_people_do() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        assert_eq!(distance(None, now), "-");
+        assert_eq!(distance(Some(now + Duration::from_secs(750)), now), "in 12m");
+        assert_eq!(distance(Some(now - Duration::from_secs(42)), now), "42s ago");
+        assert_eq!(distance(Some(now + Duration::from_secs(90_000)), now), "in 1day 1h");
+    }
+}

@@ -1,0 +1,310 @@
+//! From a file that could be parsed to a [`Config`] that can be used: what a type cannot say is checked here, all of it
+//! at once, so that an administrator mends a file in one go.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use ipnet::IpNet;
+use oxpost_protocol::Secret;
+use oxpost_token_store::{Application, Applications};
+use url::Url;
+
+use super::file::{self, File, ListenerTls, ServerTls};
+use super::problem::{ConfigError, line_of, line_of_key};
+use super::{Config, Limits, Listener, Log, Server, Servers, provider};
+
+/// Longest client secret file read, in bytes. Entra's secrets have 40 characters.
+const SECRET_FILE_LIMIT: u64 = 4096;
+
+pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, ConfigError> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut checker = Checker { text, folder, problems: Vec::new() };
+    let listeners: Vec<Listener> =
+        file.listener.iter().enumerate().filter_map(|(index, listener)| checker.listener(index, listener)).collect();
+    checker.no_address_twice(&listeners);
+    let (applications, servers) = checker.applications(&file);
+    checker.limits(&file.limits);
+    checker.log(&file.log);
+    checker.host_name(file.host_name.as_deref());
+    if !checker.problems.is_empty() {
+        return Err(ConfigError::of_file(path, checker.problems));
+    }
+    Ok(Config {
+        listeners,
+        applications,
+        servers,
+        store: folder.join(&file.store.path),
+        key_file: folder.join(&file.store.key_file),
+        ca_file: file.trust.ca_file.map(|ca_file| folder.join(ca_file)),
+        system_roots: file.trust.system_roots,
+        log: Log { level: file.log.level, format: file.log.format },
+        limits: Limits {
+            connections: file.limits.connections,
+            login_timeout: file.limits.login_timeout.0,
+            upstream_timeout: file.limits.upstream_timeout.0,
+            idle_timeout: file.limits.idle_timeout.0,
+            drain_timeout: file.limits.drain_timeout.0,
+        },
+        host_name: file.host_name.unwrap_or_else(own_host_name),
+    })
+}
+
+struct Checker<'a> {
+    text: &'a str,
+    folder: &'a Path,
+    problems: Vec<(Option<usize>, String)>,
+}
+
+impl Checker<'_> {
+    fn report(&mut self, section: &str, index: Option<usize>, key: Option<&str>, sentence: impl Into<String>) {
+        self.problems.push((line_of(self.text, section, index, key), sentence.into()));
+    }
+
+    fn listener(&mut self, index: usize, listener: &file::Listener) -> Option<Listener> {
+        let before = self.problems.len();
+        let folder = self.folder;
+        let mut wrong = |key: &str, sentence: String| self.report("listener", Some(index), Some(key), sentence);
+        let address: Option<SocketAddr> = listener.address.parse().ok();
+        if address.is_none() {
+            wrong(
+                "address",
+                format!("`{}` is not an address with a port; write it like \"127.0.0.1:1143\".", listener.address),
+            );
+        }
+        let mut networks = Vec::new();
+        for network in &listener.networks {
+            let one_address = || network.parse::<IpAddr>().ok().map(IpNet::from);
+            match network.parse::<IpNet>().ok().or_else(one_address) {
+                Some(network) => networks.push(network),
+                None => wrong("networks", format!("`{network}` is not a network; write it like \"192.168.1.0/24\".")),
+            }
+        }
+        let certificate = match (listener.tls, &listener.certificate, &listener.private_key) {
+            (ListenerTls::None, None, None) => None,
+            (ListenerTls::None, _, _) => {
+                wrong(
+                    "certificate",
+                    "a certificate is named but tls is \"none\"; set tls = \"start-tls\" or \"implicit\".".into(),
+                );
+                None
+            }
+            (_, Some(certificate), Some(key)) => Some((folder.join(certificate), folder.join(key))),
+            (_, _, _) => {
+                wrong("tls", "TLS needs both `certificate` and `private-key` (PEM files).".into());
+                None
+            }
+        };
+        if let Some(address) = address
+            && !address.ip().is_loopback()
+        {
+            if listener.tls == ListenerTls::None && !listener.allow_plaintext {
+                wrong(
+                    "address",
+                    format!(
+                        "{address} can be reached from other machines, and without TLS their passwords would cross the network \
+                         in clear. Set tls = \"start-tls\" or \"implicit\" with a certificate, or, if that is really meant, \
+                         allow-plaintext = true."
+                    ),
+                );
+            }
+            if networks.is_empty() {
+                wrong(
+                    "address",
+                    format!(
+                        "{address} can be reached from other machines; list the networks it serves, for example \
+                         networks = [\"192.168.1.0/24\"]."
+                    ),
+                );
+            }
+        }
+        let address = address.filter(|_| self.problems.len() == before)?;
+        Some(Listener {
+            protocol: listener.protocol,
+            address,
+            tls: listener.tls,
+            certificate,
+            tls_before_login: listener.tls == ListenerTls::StartTls
+                && !listener.allow_plaintext
+                && !address.ip().is_loopback(),
+            networks,
+        })
+    }
+
+    fn no_address_twice(&mut self, listeners: &[Listener]) {
+        let mut seen = HashSet::new();
+        for (index, listener) in listeners.iter().enumerate() {
+            if listener.address.port() != 0 && !seen.insert(listener.address) {
+                let sentence =
+                    format!("{} is taken by another listener above; give each its own port.", listener.address);
+                self.report("listener", Some(index), Some("address"), sentence);
+            }
+        }
+    }
+
+    fn applications(&mut self, file: &File) -> (Applications, HashMap<String, Servers>) {
+        let mut applications = Vec::new();
+        let mut servers = HashMap::new();
+        for (index, provider) in file.provider.iter().enumerate() {
+            self.provider(index, provider);
+        }
+        for (index, application) in file.application.iter().enumerate() {
+            if servers.contains_key(&application.name) {
+                let sentence = format!("there are two applications named `{}`.", application.name);
+                self.report("application", Some(index), Some("name"), sentence);
+            }
+            let spelt_out = file.provider.iter().find(|provider| provider.name == application.provider).cloned();
+            let Some(provider) = spelt_out.or_else(|| provider::preset(&application.provider)) else {
+                let sentence = format!(
+                    "there is no provider `{}`; the presets are {}, and a [[provider]] section can spell out another.",
+                    application.provider,
+                    provider::PRESETS.join(", ")
+                );
+                self.report("application", Some(index), Some("provider"), sentence);
+                continue;
+            };
+            if let Some(made) = self.application(index, application, &provider) {
+                applications.push(made);
+            }
+            let of = |server: &file::Server| Server { host: server.host.clone(), port: server.port, tls: server.tls };
+            servers.insert(
+                application.name.clone(),
+                Servers { imap: of(&provider.imap), pop3: of(&provider.pop3), smtp: of(&provider.smtp) },
+            );
+        }
+        (applications.into_iter().collect(), servers)
+    }
+
+    fn provider(&mut self, index: usize, provider: &file::Provider) {
+        for (key, server) in [("imap", &provider.imap), ("pop3", &provider.pop3)] {
+            if server.tls == ServerTls::StartTls {
+                let sentence =
+                    "tls = \"start-tls\" is for smtp only; IMAP and POP3 servers are reached by implicit TLS.";
+                self.report("provider", Some(index), Some(key), sentence);
+            }
+        }
+        for (key, scopes) in [("delegated-scopes", &provider.delegated_scopes), ("app-scopes", &provider.app_scopes)] {
+            if scopes.iter().any(|scope| scope.is_empty() || scope.contains(char::is_whitespace)) {
+                self.report(
+                    "provider",
+                    Some(index),
+                    Some(key),
+                    "a scope is empty or has blanks; write each as its own string.",
+                );
+            }
+        }
+    }
+
+    fn application(
+        &mut self,
+        index: usize,
+        application: &file::Application,
+        provider: &file::Provider,
+    ) -> Option<Application> {
+        let before = self.problems.len();
+        for (key, value) in [("tenant", &application.tenant), ("client-id", &application.client_id)] {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+            if value.is_empty() || !value.chars().all(plain) {
+                let sentence = format!(
+                    "`{value}` cannot be a {key}; copy it from the Overview page of the app registration (Entra admin center)."
+                );
+                self.report("application", Some(index), Some(key), sentence);
+            }
+        }
+        let client_secret = application.client_secret_file.as_ref().and_then(|secret_file| {
+            read_secret(&self.folder.join(secret_file))
+                .map_err(|sentence| self.report("application", Some(index), Some("client-secret-file"), sentence))
+                .ok()
+        });
+        let endpoint = |name: &str| {
+            Url::parse(&format!(
+                "{}/{}/oauth2/v2.0/{name}",
+                provider.authority.trim_end_matches('/'),
+                application.tenant
+            ))
+            .ok()
+            .filter(|url| url.scheme() == "https" && url.has_host())
+        };
+        let (Some(token_url), Some(device_code_url)) = (endpoint("token"), endpoint("devicecode")) else {
+            let sentence = format!(
+                "the authority `{}` of provider `{}` is not an https:// address.",
+                provider.authority, provider.name
+            );
+            self.report("application", Some(index), Some("provider"), sentence);
+            return None;
+        };
+        (self.problems.len() == before).then(|| Application {
+            name: application.name.clone(),
+            token_url,
+            device_code_url,
+            client_id: application.client_id.clone(),
+            client_secret,
+            delegated_scopes: provider.delegated_scopes.clone(),
+            app_scopes: provider.app_scopes.clone(),
+        })
+    }
+
+    fn limits(&mut self, limits: &file::Limits) {
+        if limits.connections == 0 {
+            self.report(
+                "limits",
+                None,
+                Some("connections"),
+                "with 0 connections nobody can connect; the default is 10000.",
+            );
+        }
+        for (key, period) in [
+            ("login-timeout", limits.login_timeout),
+            ("upstream-timeout", limits.upstream_timeout),
+            ("idle-timeout", limits.idle_timeout),
+        ] {
+            if period.0.is_zero() {
+                self.report("limits", None, Some(key), "a timeout of zero ends every session at once.");
+            }
+        }
+    }
+
+    fn host_name(&mut self, name: Option<&str>) {
+        if let Some(name) = name.filter(|name| !can_stand_in_ehlo(name)) {
+            let sentence =
+                format!("`{name}` cannot stand in an EHLO; write a DNS name such as \"gateway.contoso.com\".");
+            self.problems.push((line_of_key(self.text, "host-name"), sentence));
+        }
+    }
+
+    fn log(&mut self, log: &file::Log) {
+        if let Err(error) = crate::log::filter(&log.level) {
+            let sentence =
+                format!("`{}` is not a log level ({error}); write error, warn, info, debug or trace.", log.level);
+            self.report("log", None, Some("level"), sentence);
+        }
+    }
+}
+
+/// A client secret from a file that holds nothing else; a line end behind it is not part of it.
+fn read_secret(path: &Path) -> Result<Secret, String> {
+    let cannot = |error: &dyn Display| format!("{} cannot be read: {error}.", path.display());
+    let length = std::fs::metadata(path).map_err(|error| cannot(&error))?.len();
+    if length > SECRET_FILE_LIMIT {
+        return Err(format!("{} is too large to be a client secret ({length} bytes).", path.display()));
+    }
+    let secret = Secret::new(std::fs::read(path).map_err(|error| cannot(&error))?);
+    let trimmed = secret.reveal().trim_ascii();
+    if trimmed.is_empty() {
+        return Err(format!("{} is empty; put the client secret's Value into it.", path.display()));
+    }
+    Ok(Secret::new(trimmed))
+}
+
+/// The host's own name, as far as it can stand in an EHLO.
+fn own_host_name() -> String {
+    let name = hostname::get().unwrap_or_default().to_string_lossy().into_owned();
+    if can_stand_in_ehlo(&name) { name } else { "oxpost.localdomain".into() }
+}
+
+/// RFC 5321, 4.1.2: letters, digits, hyphens and dots; at most 255 of them (4.5.3.1.2).
+fn can_stand_in_ehlo(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    !name.is_empty() && name.len() <= 255 && name.chars().all(plain)
+}

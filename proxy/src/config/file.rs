@@ -1,0 +1,342 @@
+//! The shape of `proxy.toml` on disk. Every key an administrator can write is a field here, in kebab-case.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::problem::ConfigError;
+
+/// The environment variables that override keys begin with this; `__` separates the levels.
+const ENVIRONMENT_PREFIX: &str = "OXPOST";
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct File {
+    /// The name this machine gives itself in greetings and in EHLO; by default the host's.
+    pub host_name: Option<String>,
+    /// `[[listener]]`
+    pub listener: Vec<Listener>,
+    /// `[[application]]`
+    pub application: Vec<Application>,
+    /// `[[provider]]`
+    pub provider: Vec<Provider>,
+    /// `[store]`
+    pub store: Store,
+    /// `[trust]`
+    pub trust: Trust,
+    /// `[log]`
+    pub log: Log,
+    /// `[limits]`
+    pub limits: Limits,
+}
+
+/// `[[listener]]`: an address clients connect to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Listener {
+    /// The protocol spoken there.
+    pub protocol: Protocol,
+    /// Address and port, such as `127.0.0.1:1143`.
+    pub address: String,
+    /// Whether and when TLS is spoken.
+    #[serde(default)]
+    pub tls: ListenerTls,
+    /// Certificate chain, PEM.
+    pub certificate: Option<PathBuf>,
+    /// Private key, PEM.
+    pub private_key: Option<PathBuf>,
+    /// Passwords may cross a network in clear.
+    #[serde(default)]
+    pub allow_plaintext: bool,
+    /// Client networks served.
+    #[serde(default)]
+    pub networks: Vec<String>,
+}
+
+/// `[[application]]`: an app registration.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Application {
+    /// What accounts call it.
+    pub name: String,
+    /// A preset or the name of a `[[provider]]`.
+    #[serde(default = "office365")]
+    pub provider: String,
+    /// Tenant id or verified domain, or `organizations`, `common`, `consumers`.
+    pub tenant: String,
+    /// Application (client) id.
+    pub client_id: String,
+    /// A file that holds the client secret and nothing else.
+    pub client_secret_file: Option<PathBuf>,
+}
+
+fn office365() -> String {
+    "office365".to_owned()
+}
+
+/// `[[provider]]`: a mail service spelt out.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Provider {
+    /// What applications call it.
+    pub name: String,
+    /// Its IMAP server.
+    pub imap: Server,
+    /// Its POP3 server.
+    pub pop3: Server,
+    /// Its SMTP submission server.
+    pub smtp: Server,
+    /// Its authority, without the tenant: `https://login.microsoftonline.com`.
+    pub authority: String,
+    /// What a signed-in user's token is asked for.
+    pub delegated_scopes: Vec<String>,
+    /// What an app-only token is asked for.
+    pub app_scopes: Vec<String>,
+}
+
+/// One mail server of a `[[provider]]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Server {
+    /// DNS name, also the name its certificate must carry.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// When TLS begins.
+    #[serde(default)]
+    pub tls: ServerTls,
+}
+
+/// `[store]`: where accounts and tokens are kept.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Store {
+    /// The database file.
+    pub path: PathBuf,
+    /// The key that seals what is secret in it.
+    pub key_file: PathBuf,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { path: "oxpost.db".into(), key_file: "oxpost.key".into() }
+    }
+}
+
+/// `[trust]`: whose certificates are believed upstream.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Trust {
+    /// Further certificate authorities, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Whether the system's are trusted.
+    pub system_roots: bool,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self { ca_file: None, system_roots: true }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `oxpost=debug`.
+    pub level: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Limits {
+    /// See [`super::Limits::connections`].
+    pub connections: usize,
+    /// See [`super::Limits::login_timeout`].
+    pub login_timeout: Period,
+    /// See [`super::Limits::upstream_timeout`].
+    pub upstream_timeout: Period,
+    /// See [`super::Limits::idle_timeout`].
+    pub idle_timeout: Period,
+    /// See [`super::Limits::drain_timeout`].
+    pub drain_timeout: Period,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            // Exchange waits 60 s for a login; a person typing into telnet deserves a little more.
+            login_timeout: Period(Duration::from_secs(120)),
+            // Exchange takes about 9 s to refuse a POP3 login, and there may be two attempts.
+            upstream_timeout: Period(Duration::from_secs(60)),
+            // RFC 9051, 5.4: not under 30 minutes. Exchange ends a session before that by itself.
+            idle_timeout: Period(Duration::from_secs(35 * 60)),
+            // Exchange's answer to a message can take 40 s; systemd's own patience is 90 s.
+            drain_timeout: Period(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// The mail protocols.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// IMAP4rev1, RFC 3501.
+    Imap,
+    /// POP3, RFC 1939.
+    Pop3,
+    /// SMTP submission, RFC 6409.
+    Smtp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Imap => "IMAP",
+            Self::Pop3 => "POP3",
+            Self::Smtp => "SMTP",
+        })
+    }
+}
+
+/// TLS towards clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListenerTls {
+    /// Plain text; for loopback.
+    #[default]
+    None,
+    /// Plain text that can be raised to TLS (STARTTLS, STLS).
+    StartTls,
+    /// TLS from the first byte.
+    Implicit,
+}
+
+/// TLS towards a mail server. There is no "none": a token never crosses a network in clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerTls {
+    /// TLS from the first byte.
+    #[default]
+    Implicit,
+    /// SMTP only: STARTTLS, RFC 3207.
+    StartTls,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// A length of time as people write it: `30s`, `5m`, `1h 30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Period(pub Duration);
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map(Self).map_err(|_| {
+            serde::de::Error::custom(format!(
+                "`{text}` is not a length of time; write it like \"30s\", \"5m\" or \"1h 30m\""
+            ))
+        })
+    }
+}
+
+/// Reads the text of a file, with the overrides of the environment on top.
+///
+/// `config` puts the two together; its messages do not name lines, so a failure is explained by reading the file once more
+/// with `toml` alone.
+pub(super) fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
+    parse_with(path, text, None)
+}
+
+fn parse_with(
+    path: &Path,
+    text: &str,
+    environment: Option<std::collections::HashMap<String, String>>,
+) -> Result<File, ConfigError> {
+    let mut overrides = config::Environment::with_prefix(ENVIRONMENT_PREFIX)
+        .prefix_separator("__")
+        .separator("__")
+        .convert_case(config::Case::Kebab)
+        .try_parsing(true);
+    if let Some(variables) = environment {
+        overrides = overrides.source(Some(variables.into_iter().collect()));
+    }
+    let both = config::Config::builder()
+        .add_source(config::File::from_str(text, config::FileFormat::Toml))
+        .add_source(overrides)
+        .build()
+        .and_then(config::Config::try_deserialize::<File>);
+    both.map_err(|error| match toml::from_str::<File>(text) {
+        Err(in_file) => ConfigError::from_toml(path, text, &in_file),
+        Ok(_) => ConfigError::in_environment(&error.to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(text: &str, variables: &[(&str, &str)]) -> Result<File, String> {
+        let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        parse_with(Path::new("proxy.toml"), text, Some(variables)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let file = with(
+            "[log]\nlevel = \"info\"",
+            &[("OXPOST__LOG__LEVEL", "debug"), ("OXPOST__STORE__KEY_FILE", "/k"), ("OXPOST_CONFIG", "elsewhere")],
+        )
+        .unwrap();
+        assert_eq!((file.log.level.as_str(), file.store.key_file.as_path()), ("debug", Path::new("/k")));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
+        let error = with("[log]\nlevel = \"info\"\n\n[limits]\nidle-timout = \"5m\"\n", &[]).unwrap_err();
+        assert!(error.contains("proxy.toml, line 5"), "{error}");
+        assert!(error.contains("idle-timout") && error.contains("`idle-timeout`"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_variable_is_refused_too() {
+        let error = with("", &[("OXPOST__LOGG__LEVEL", "debug")]).unwrap_err();
+        assert!(error.contains("environment") && error.contains("logg"), "{error}");
+    }
+
+    #[test]
+    fn values_of_the_wrong_kind_name_their_line() {
+        for (text, line, word) in [
+            ("[[listener]]\nprotocol = \"imapp\"\naddress = \"127.0.0.1:1\"", 2, "imap"),
+            ("[limits]\n\nidle-timeout = \"soon\"", 3, "length of time"),
+            ("[limits]\nconnections = \"many\"", 2, "connections"),
+            ("[store\npath = 1", 1, "TOML"),
+            ("[[listener]]\naddress = \"127.0.0.1:1\"", 1, "protocol"),
+        ] {
+            let error = with(text, &[]).unwrap_err();
+            assert!(error.contains(&format!("line {line}")) && error.contains(word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `proxy.toml`: read, checked, and made absolute.
+//!
+//! [`file`] is its shape on disk, [`Config`] what the rest of the program works with; a `Config` exists only if everything
+//! in it can be used.
+
+mod check;
+pub mod file;
+mod problem;
+mod provider;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use oxpost_token_store::Applications;
+
+pub use file::{ListenerTls, LogFormat, Protocol, ServerTls};
+pub use problem::ConfigError;
+
+/// A configuration that was checked. Paths are absolute or relative to the working directory of the process.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where clients are awaited.
+    pub listeners: Vec<Listener>,
+    /// The app registrations accounts can use, with what they need of their provider.
+    pub applications: Applications,
+    /// The mail servers of each application, under its name.
+    pub servers: std::collections::HashMap<String, Servers>,
+    /// The store's database file.
+    pub store: PathBuf,
+    /// The file with the key that seals tokens and secrets in the store.
+    pub key_file: PathBuf,
+    /// A file of further certificate authorities to trust upstream, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Whether the system's certificate authorities are trusted upstream.
+    pub system_roots: bool,
+    /// What is logged.
+    pub log: Log,
+    /// The bounds an administrator may move.
+    pub limits: Limits,
+    /// The name this machine gives itself in greetings and in EHLO.
+    pub host_name: String,
+}
+
+/// One address clients connect to.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// The protocol spoken there.
+    pub protocol: Protocol,
+    /// The address and port.
+    pub address: SocketAddr,
+    /// Whether and when TLS is spoken.
+    pub tls: ListenerTls,
+    /// Certificate chain and private key, PEM, when TLS is spoken.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// A login is refused until TLS is on.
+    pub tls_before_login: bool,
+    /// The networks served; a connection from elsewhere is closed at once.
+    pub networks: Vec<IpNet>,
+}
+
+/// The mail servers of one application's provider.
+#[derive(Debug, Clone)]
+pub struct Servers {
+    /// IMAP, implicit TLS.
+    pub imap: Server,
+    /// POP3, implicit TLS.
+    pub pop3: Server,
+    /// SMTP submission.
+    pub smtp: Server,
+}
+
+impl Servers {
+    /// The server of one protocol.
+    pub fn of(&self, protocol: Protocol) -> &Server {
+        match protocol {
+            Protocol::Imap => &self.imap,
+            Protocol::Pop3 => &self.pop3,
+            Protocol::Smtp => &self.smtp,
+        }
+    }
+}
+
+/// One mail server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Its DNS name, which is also the name its certificate must carry.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// When TLS begins.
+    pub tls: ServerTls,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// A filter such as `info` or `oxpost=debug`.
+    pub level: String,
+    /// One line of text or one JSON object per event.
+    pub format: LogFormat,
+}
+
+/// The bounds an administrator may move. Durations are wall time.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Client connections at once.
+    pub connections: usize,
+    /// How long a client may take to log in, from its connection on, not counting what the upstream takes.
+    pub login_timeout: Duration,
+    /// How long the whole upstream login may take, both attempts together.
+    pub upstream_timeout: Duration,
+    /// How long a logged-in session may go without a byte in either direction.
+    pub idle_timeout: Duration,
+    /// How long sessions may go on after a stop was asked for.
+    pub drain_timeout: Duration,
+}
+
+impl Config {
+    /// Reads and checks a file, with overrides from the environment (`OXPOST__LOG__LEVEL=debug`).
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file, the line and the remedy.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+        let parsed = file::parse(path, &text)?;
+        check::check(path, &text, parsed)
+    }
+
+    /// Looks up the mail servers an application's accounts use.
+    pub fn servers_of(&self, application: &str) -> Option<&Servers> {
+        self.servers.get(application)
+    }
+}
+
+#[cfg(test)]
+mod tests;

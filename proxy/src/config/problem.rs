@@ -1,0 +1,131 @@
+//! What is wrong with a configuration, on which line, and what to write instead.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// How unlike a known key a word may be to be taken for a slip of it: Jaro-Winkler, 0 (nothing alike) to 1 (the same).
+const SIMILAR: f64 = 0.75;
+
+/// A configuration that cannot be used.
+#[derive(Debug)]
+pub struct ConfigError {
+    place: Place,
+    /// Each thing that is wrong, as a sentence with its remedy.
+    problems: Vec<(Option<usize>, String)>,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(PathBuf),
+    Environment,
+}
+
+impl ConfigError {
+    pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+        let advice = if error.kind() == std::io::ErrorKind::NotFound {
+            "Name another file with --config, or start from the proxy.toml that comes with Oxpost."
+        } else {
+            "Check its permissions."
+        };
+        Self::of_file(path, vec![(None, format!("cannot be read: {error}. {advice}"))])
+    }
+
+    /// Everything that is wrong with a file that could be parsed, each with its line where one can be named.
+    pub(super) fn of_file(path: &Path, problems: Vec<(Option<usize>, String)>) -> Self {
+        Self { place: Place::File(path.to_owned()), problems }
+    }
+
+    pub(super) fn from_toml(path: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let line = error.span().map(|span| line_at(text, span.start));
+        let message = error.message();
+        let sentence = match unknown_key(message) {
+            Some((key, known)) => describe_unknown(&key, &known),
+            None if message.contains("missing field") => {
+                format!("{}. Add it to this section.", message.replace("missing field", "the key is missing:"))
+            }
+            None if message.starts_with("unknown variant") => message.replace("unknown variant", "there is no choice"),
+            None => match line.and_then(|line| text.lines().nth(line.saturating_sub(1))) {
+                Some(there) if toml::from_str::<toml::Table>(text).is_ok() => {
+                    format!("{message}, in `{}`", there.trim())
+                }
+                _ => format!("this is not TOML: {}", message.lines().collect::<Vec<_>>().join(", ")),
+            },
+        };
+        Self::of_file(path, vec![(line, sentence)])
+    }
+
+    pub(super) fn in_environment(message: &str) -> Self {
+        let sentence = match unknown_key(message) {
+            Some((key, known)) => describe_unknown(&key, &known),
+            None => message.to_owned(),
+        };
+        Self { place: Place::Environment, problems: vec![(None, sentence)] }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (line, sentence)) in self.problems.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            match (&self.place, line) {
+                (Place::File(path), Some(line)) => write!(f, "{}, line {line}: {sentence}", path.display())?,
+                (Place::File(path), None) => write!(f, "{}: {sentence}", path.display())?,
+                (Place::Environment, _) => {
+                    write!(f, "the environment (variables that begin with OXPOST__): {sentence}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+fn describe_unknown(key: &str, known: &[String]) -> String {
+    let nearest = known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
+        .filter(|(likeness, _)| *likeness >= SIMILAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((_, nearest)) => format!("there is no key `{key}`; did you mean `{nearest}`?"),
+        None => format!("there is no key `{key}` here; the keys are {}.", known.join(", ")),
+    }
+}
+
+/// Takes serde's sentence "unknown field `x`, expected one of `a`, `b`" apart.
+fn unknown_key(message: &str) -> Option<(String, Vec<String>)> {
+    let rest = message.split_once("unknown field `")?.1;
+    let (key, rest) = rest.split_once('`')?;
+    let known = rest.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    Some((key.to_owned(), known))
+}
+
+/// The line, counted from 1, of a byte of the text.
+fn line_at(text: &str, byte: usize) -> usize {
+    text.bytes().take(byte).filter(|&b| b == b'\n').count() + 1
+}
+
+/// The line of the `index`-th `[[section]]`, or of a key inside it when it has that key.
+pub(super) fn line_of(text: &str, section: &str, index: Option<usize>, key: Option<&str>) -> Option<usize> {
+    let document = toml::de::DeTable::parse(text).ok()?;
+    let section = document.get_ref().get(section)?;
+    let section = match index {
+        Some(index) => section.get_ref().as_array()?.get(index)?,
+        None => section,
+    };
+    let table = section.get_ref().as_table()?;
+    let span = key
+        .and_then(|key| table.iter().find(|(name, _)| name.get_ref() == key))
+        .map_or_else(|| section.span(), |(name, _)| name.span());
+    Some(line_at(text, span.start))
+}
+
+/// The line of a key outside every section.
+pub(super) fn line_of_key(text: &str, key: &str) -> Option<usize> {
+    let document = toml::de::DeTable::parse(text).ok()?;
+    let (name, _) = document.get_ref().iter().find(|(name, _)| name.get_ref() == key)?;
+    Some(line_at(text, name.span().start))
+}

@@ -1,0 +1,113 @@
+//! What every session shares.
+
+use std::fmt;
+use std::sync::Arc;
+
+use oxpost_token_store::{
+    Accounts, AdmissionLimits, HttpPolicy, RefreshLimits, SharedClock, Store, StoreError, Tokens, Vault, VaultError,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::config::{Config, Limits, Servers};
+use crate::smtp_offer::SmtpOffer;
+use crate::tls::{self, TlsError};
+
+/// What every session shares: accounts, tokens, where the mail servers are, and the bounds.
+pub struct Gateway {
+    /// The accounts as they are stored.
+    pub store: Store,
+    /// The gate: local passwords.
+    pub accounts: Accounts,
+    /// The tokens of the accounts.
+    pub tokens: Tokens,
+    /// The mail servers of each application.
+    pub servers: std::collections::HashMap<String, Servers>,
+    /// TLS towards mail servers.
+    pub tls: TlsConnector,
+    /// What SMTP clients are offered before they log in.
+    pub smtp_offer: SmtpOffer,
+    /// Our own name.
+    pub host_name: String,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// What keeps Oxpost from starting.
+#[derive(Debug)]
+pub enum StartError {
+    /// The key file.
+    Vault(VaultError),
+    /// The store.
+    Store(StoreError),
+    /// Certificates and trust.
+    Tls(TlsError),
+    /// The HTTP client.
+    Http(String),
+    /// A listener's address cannot be bound.
+    Bind(std::net::SocketAddr, std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vault(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
+            Self::Tls(error) => error.fmt(f),
+            Self::Http(error) => write!(f, "the HTTP client for the authority cannot be made: {error}"),
+            Self::Bind(address, error) => {
+                write!(f, "cannot listen on {address}: {error}. ")?;
+                match error.kind() {
+                    std::io::ErrorKind::AddrInUse => write!(
+                        f,
+                        "Another program (perhaps another Oxpost) already listens there; stop it or choose another port in \
+                         proxy.toml."
+                    ),
+                    std::io::ErrorKind::PermissionDenied => write!(
+                        f,
+                        "Ports below 1024 need a privilege; choose a higher port, or grant CAP_NET_BIND_SERVICE."
+                    ),
+                    std::io::ErrorKind::AddrNotAvailable => {
+                        write!(f, "This machine has no such address; check `address` in proxy.toml.")
+                    }
+                    _ => write!(f, "Check `address` in proxy.toml."),
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl Gateway {
+    /// Opens the store (creating it and its key at the first start) and prepares everything a session needs.
+    ///
+    /// # Errors
+    /// Something of it cannot be used; the message says what to do.
+    pub async fn open(config: &Config, clock: SharedClock) -> Result<Self, StartError> {
+        let store = open_store(config).await?;
+        let tls = tls::client_config(config.ca_file.as_deref(), config.system_roots).map_err(StartError::Tls)?;
+        let http = oxpost_token_store::http::client(tls.clone(), HttpPolicy::HttpsOnly)
+            .map_err(|error| StartError::Http(error.to_string()))?;
+        let tokens =
+            Tokens::new(store.clone(), config.applications.clone(), http, Arc::clone(&clock), RefreshLimits::default());
+        Ok(Self {
+            accounts: Accounts::new(store.clone(), clock, AdmissionLimits::default()),
+            store,
+            tokens,
+            servers: config.servers.clone(),
+            tls: TlsConnector::from(Arc::new(tls)),
+            smtp_offer: SmtpOffer::new(config.servers.values().map(|servers| &servers.smtp)),
+            host_name: config.host_name.clone(),
+            limits: config.limits.clone(),
+        })
+    }
+}
+
+/// Opens the store under its key, creating both at the first start.
+///
+/// # Errors
+/// The key file or the store cannot be used; the message says what to do.
+pub async fn open_store(config: &Config) -> Result<Store, StartError> {
+    let (vault, _) = Vault::open_or_create(&config.key_file).map_err(StartError::Vault)?;
+    Store::open(&config.store, vault).await.map_err(StartError::Store)
+}

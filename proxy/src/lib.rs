@@ -1,0 +1,33 @@
+//! Oxpost: mail for software that only knows a user name and a password.
+//!
+//! The data path, in the order of the modules:
+//!
+//! accept → local login → account → token → upstream login → relay
+
+#![forbid(unsafe_code)]
+
+pub mod listener;
+pub mod session;
+
+pub mod account;
+pub mod local;
+pub mod relay;
+pub mod upstream;
+
+pub mod drive;
+pub mod speak;
+pub mod stream;
+pub mod tls;
+
+pub mod config;
+pub mod gateway;
+pub mod proxy;
+pub mod remedy;
+pub mod smtp_offer;
+
+pub mod cli;
+pub mod log;
+pub mod platform;
+
+pub use config::Config;
+pub use proxy::Proxy;

@@ -1,0 +1,160 @@
+//! Accepting connections: which are served, how many, and what happens to them when Oxpost stops.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, debug, info_span, warn};
+
+use crate::config::{Listener, ListenerTls};
+use crate::gateway::{Gateway, StartError};
+use crate::session;
+use crate::tls;
+
+/// How long to wait after `accept` has failed (no file descriptors left, most often).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A connection that has been silent this long is probed, so that a peer that vanished is noticed (Exchange, firewalls
+/// and laptops all drop connections without a word).
+const KEEPALIVE: Duration = Duration::from_secs(120);
+
+/// One listener and what its sessions need of it.
+pub struct Entry {
+    /// As it is configured.
+    pub listener: Listener,
+    /// Its certificate, when it speaks TLS.
+    pub acceptor: Option<TlsAcceptor>,
+}
+
+/// A listener that is bound and does not accept yet.
+pub struct Bound {
+    entry: Arc<Entry>,
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// Loads its certificate and binds its address.
+    ///
+    /// # Errors
+    /// The certificate cannot be used or the address cannot be bound.
+    pub async fn bind(listener: Listener) -> Result<Self, StartError> {
+        let acceptor = match &listener.certificate {
+            Some((certificate, key)) if listener.tls != ListenerTls::None => {
+                Some(TlsAcceptor::from(Arc::new(tls::server_config(certificate, key).map_err(StartError::Tls)?)))
+            }
+            _ => None,
+        };
+        let failed = |error| StartError::Bind(listener.address, error);
+        let socket = TcpListener::bind(listener.address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Self { entry: Arc::new(Entry { listener, acceptor }), socket, address })
+    }
+
+    /// Where it listens; the port is the real one also where the configuration says 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// As it is configured.
+    pub fn listener(&self) -> &Listener {
+        &self.entry.listener
+    }
+
+    /// Accepts until `stop`; sessions are spawned on the tracker and go on.
+    pub async fn accept(
+        self,
+        gateway: Arc<Gateway>,
+        places: Arc<Semaphore>,
+        sessions: TaskTracker,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = self.socket.accept() => accepted,
+            };
+            let (tcp, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    warn!(address = %self.address, %error, "cannot accept a connection; pausing");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            if !serves(&self.entry.listener, peer.ip()) {
+                warn!(%peer, address = %self.address, "refused: not in the networks this listener serves");
+                continue;
+            }
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                warn!(%peer, "refused: all connections are taken (see [limits] connections)");
+                continue;
+            };
+            if let Err(error) = tune(&tcp) {
+                debug!(%peer, %error, "the connection was gone at once");
+                continue;
+            }
+            let id = session_id();
+            let span = info_span!("session", %id, protocol = %self.entry.listener.protocol);
+            let client = session::Client { tcp, peer, id };
+            let serve = session::serve(Arc::clone(&gateway), Arc::clone(&self.entry), client, stop.clone());
+            sessions.spawn(
+                async move {
+                    serve.await;
+                    drop(place);
+                }
+                .instrument(span),
+            );
+        }
+    }
+}
+
+/// Whether a listener serves this address. A loopback listener without a list serves whoever reaches it.
+fn serves(listener: &Listener, peer: IpAddr) -> bool {
+    // An IPv4 client on a dual-stack socket arrives as ::ffff:a.b.c.d.
+    let peer = peer.to_canonical();
+    listener.networks.is_empty() || listener.networks.iter().any(|network| network.contains(&peer))
+}
+
+/// A short name for a session, for the log and the client's dialog box. Unique within a process.
+fn session_id() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{:06x}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Socket options for either side: small packets go at once, and a vanished peer is noticed.
+pub(crate) fn tune(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    SockRef::from(tcp).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Protocol;
+
+    #[test]
+    fn serves_its_networks_only() {
+        let mut listener = Listener {
+            protocol: Protocol::Smtp,
+            address: "0.0.0.0:25".parse().unwrap(),
+            tls: ListenerTls::None,
+            certificate: None,
+            tls_before_login: false,
+            networks: vec!["10.1.0.0/16".parse().unwrap()],
+        };
+        for (peer, served) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("10.2.0.1", false), ("::1", false)] {
+            assert_eq!(serves(&listener, peer.parse().unwrap()), served, "{peer}");
+        }
+        listener.networks.clear();
+        assert!(serves(&listener, "127.0.0.1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,135 @@
+//! The login of a client: drives the local dialogue, and lets the client hear OK only when its upstream session is ready.
+
+use std::io;
+
+use oxpost_protocol::{Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, info, warn};
+
+use crate::account;
+use crate::config::ListenerTls;
+use crate::drive::{drive, say};
+use crate::gateway::Gateway;
+use crate::listener::Entry;
+use crate::remedy::Failure;
+use crate::speak::Speak;
+use crate::stream::Stream;
+use crate::upstream::{self, Connected};
+
+/// A client that has logged in, and its upstream session.
+#[derive(Debug)]
+pub struct LoggedIn {
+    /// The client's connection.
+    pub client: Stream,
+    /// What the client has sent behind its login.
+    pub unread: Vec<u8>,
+    /// The session at the mail server.
+    pub upstream: Connected,
+}
+
+/// Why a connection ended without a login.
+#[derive(Debug)]
+pub enum NoLogin {
+    /// The dialogue ended it.
+    Closed(Closed),
+    /// The client took too long.
+    TimedOut,
+    /// The connection broke, or TLS failed.
+    Broke(io::Error),
+}
+
+/// Greets a client and waits for a login that succeeds.
+///
+/// # Errors
+/// The connection ended before that.
+pub async fn login<S: Speak>(gateway: &Gateway, entry: &Entry, tcp: TcpStream, id: &str) -> Result<LoggedIn, NoLogin> {
+    let mut patience = Patience { deadline: Instant::now() + gateway.limits.login_timeout };
+    let mut client = Stream::Plain(tcp);
+    if entry.listener.tls == ListenerTls::Implicit {
+        client = patience.until(start_tls(client, entry.acceptor.as_ref())).await?;
+    }
+    let offer = Offer {
+        start_tls: entry.listener.tls == ListenerTls::StartTls,
+        tls_before_login: entry.listener.tls_before_login,
+    };
+    let mut dialogue = S::local(gateway, offer);
+    loop {
+        match patience.until(drive(&mut dialogue, &mut client)).await? {
+            LocalEvent::StartTls => {
+                client = patience.until(start_tls(client, entry.acceptor.as_ref())).await?;
+                dialogue.tls_started();
+            }
+            LocalEvent::Login(login) => {
+                let began = Instant::now();
+                let attempt = attempt::<S>(gateway, &login).await;
+                patience.deadline += began.elapsed();
+                match attempt {
+                    Ok(connected) => {
+                        dialogue.accept(&connected.capabilities);
+                        patience.until(say(&mut dialogue, &mut client)).await?;
+                        return Ok(LoggedIn { client, unread: dialogue.into_unread(), upstream: connected });
+                    }
+                    Err(mut failure) => {
+                        // The id joins what the user reads out to the operator's line.
+                        failure.refusal.text = format!("{} [session {id}]", failure.refusal.text);
+                        dialogue.refuse(&failure.refusal);
+                    }
+                }
+            }
+            LocalEvent::Closed(why) => {
+                // Tell the client that this was the end; it may still be reading our last words.
+                let _ = tokio::io::AsyncWriteExt::shutdown(&mut client).await;
+                return Err(NoLogin::Closed(why));
+            }
+        }
+    }
+}
+
+/// One login: local password, account, token, upstream.
+async fn attempt<S: Speak>(gateway: &Gateway, login: &Login) -> Result<Connected, Failure> {
+    let admitted = match account::admit(gateway, login).await {
+        Ok(admitted) => admitted,
+        Err(denied) => {
+            let failure = Failure::denied(&denied);
+            let user = account::name_for_log(gateway, login).await;
+            warn!(user, "local login refused: {}", failure.log);
+            return Err(failure);
+        }
+    };
+    let mailbox = &admitted.account().mailbox;
+    debug!(%mailbox, "local login accepted");
+    match upstream::login::<S>(gateway, &admitted).await {
+        Ok(connected) => {
+            info!(%mailbox, "logged in");
+            Ok(connected)
+        }
+        Err(failure) => {
+            warn!(%mailbox, "upstream login failed: {}", failure.log);
+            Err(failure)
+        }
+    }
+}
+
+/// How long a client may still take.
+struct Patience {
+    deadline: Instant,
+}
+
+impl Patience {
+    async fn until<T>(&self, work: impl Future<Output = io::Result<T>>) -> Result<T, NoLogin> {
+        match timeout_at(self.deadline, work).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(NoLogin::Broke(error)),
+            Err(_) => Err(NoLogin::TimedOut),
+        }
+    }
+}
+
+async fn start_tls(stream: Stream, acceptor: Option<&TlsAcceptor>) -> io::Result<Stream> {
+    match (stream, acceptor) {
+        (Stream::Plain(tcp), Some(acceptor)) => Ok(Stream::Tls(Box::new(acceptor.accept(tcp).await?.into()))),
+        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "TLS cannot begin here")),
+    }
+}

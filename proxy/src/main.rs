@@ -1,0 +1,7 @@
+//! The `oxpost` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    oxpost::cli::main()
+}

@@ -1,0 +1,44 @@
+//! Unix.
+
+use std::io;
+use std::path::PathBuf;
+
+use nix::sys::resource::{Resource, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The requests to stop: SIGINT (Ctrl-C) and SIGTERM (systemd, kill).
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Begins to listen for them.
+    ///
+    /// # Errors
+    /// The system does not allow it.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Where the configuration is when there is none in the working directory.
+pub fn default_config_file() -> PathBuf {
+    "/etc/oxpost/proxy.toml".into()
+}
+
+/// A core dump would hold every token and key that was in memory.
+///
+/// # Errors
+/// The system does not allow it.
+pub fn forbid_core_dumps() -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(io::Error::from)
+}

@@ -1,0 +1,46 @@
+//! Windows.
+
+use std::io;
+use std::path::PathBuf;
+
+use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlShutdown, ctrl_break, ctrl_c, ctrl_shutdown};
+
+/// The requests to stop: Ctrl-C, Ctrl-Break, and the shutdown of the machine.
+pub struct Signals {
+    interrupt: CtrlC,
+    terminate: CtrlBreak,
+    shutdown: CtrlShutdown,
+}
+
+impl Signals {
+    /// Begins to listen for them.
+    ///
+    /// # Errors
+    /// The system does not allow it.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: ctrl_c()?, terminate: ctrl_break()?, shutdown: ctrl_shutdown()? })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.shutdown.recv() => {}
+        }
+    }
+}
+
+/// Where the configuration is when there is none in the working directory.
+pub fn default_config_file() -> PathBuf {
+    let data = std::env::var_os("ProgramData").unwrap_or_else(|| r"C:\ProgramData".into());
+    PathBuf::from(data).join("Oxpost").join("proxy.toml")
+}
+
+/// Windows writes no dump of a process unless an administrator has switched that on for it.
+///
+/// # Errors
+/// None.
+pub fn forbid_core_dumps() -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! The running proxy: its listeners, its refresher, and how it stops.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxpost_token_store::SharedClock;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::config::{Config, Protocol};
+use crate::gateway::{Gateway, StartError};
+use crate::listener::Bound;
+
+/// How long a supervised task rests before it is started again after a panic.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// A proxy that has bound its addresses and opened its store, and does not serve yet.
+pub struct Proxy {
+    gateway: Arc<Gateway>,
+    listeners: Vec<Bound>,
+}
+
+impl Proxy {
+    /// Opens the store and binds every listener.
+    ///
+    /// # Errors
+    /// Something cannot be used; the message says what to do.
+    pub async fn bind(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        let gateway = Arc::new(Gateway::open(&config, clock).await?);
+        let mut listeners = Vec::new();
+        for listener in config.listeners {
+            listeners.push(Bound::bind(listener).await?);
+        }
+        Ok(Self { gateway, listeners })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Vec<(Protocol, SocketAddr)> {
+        self.listeners.iter().map(|bound| (bound.listener().protocol, bound.address())).collect()
+    }
+
+    /// What its sessions share.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// Serves until `stop`, then lets the sessions that run finish within the drain timeout; `at_once` cuts that short.
+    pub async fn run(self, stop: CancellationToken, at_once: CancellationToken) {
+        let sessions = TaskTracker::new();
+        let places = Arc::new(Semaphore::new(self.gateway.limits.connections.min(Semaphore::MAX_PERMITS)));
+        let accepting = TaskTracker::new();
+        for bound in self.listeners {
+            info!(address = %bound.address(), protocol = %bound.listener().protocol, tls = ?bound.listener().tls, "listening");
+            accepting.spawn(bound.accept(
+                Arc::clone(&self.gateway),
+                Arc::clone(&places),
+                sessions.clone(),
+                stop.clone(),
+            ));
+        }
+        let refresher = tokio::spawn(keep_refreshing(Arc::clone(&self.gateway), stop.clone()));
+        stop.cancelled().await;
+        accepting.close();
+        accepting.wait().await;
+        sessions.close();
+        let bound = self.gateway.limits.drain_timeout;
+        if !sessions.is_empty() {
+            info!(sessions = sessions.len(), seconds = bound.as_secs(), "stopping; sessions may finish");
+        }
+        tokio::select! {
+            () = sessions.wait() => {}
+            () = tokio::time::sleep(bound) => warn!(sessions = sessions.len(), "stopped with sessions still open"),
+            () = at_once.cancelled() => warn!(sessions = sessions.len(), "stopped at once"),
+        }
+        if refresher.await.is_err() {
+            error!("the refresher did not end in order");
+        }
+        info!("stopped");
+    }
+}
+
+/// The refresher, started again should it ever panic: without it every token dies within 90 minutes.
+async fn keep_refreshing(gateway: Arc<Gateway>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let refresher = tokio::spawn(gateway.tokens.clone().keep_fresh(stop.clone()));
+        if refresher.await.is_err() {
+            error!("the refresher has failed by a bug; it is started again");
+            tokio::time::sleep(RESTART_PAUSE).await;
+        }
+    }
+}

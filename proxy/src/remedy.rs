@@ -1,0 +1,252 @@
+//! What the mail server's refusals mean, and what to do about them.
+//!
+//! One failure has two texts: [`Failure::refusal`] is what the mail client shows in its dialog box, [`Failure::log`] what
+//! the operator reads. The codes of the authority are explained by the token store's own table.
+
+use oxpost_protocol::{Refusal, RefusalKind, UpstreamFailure};
+use oxpost_token_store::{Denied, Mailbox, TokenError};
+
+/// A login that failed, in both texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// For the client.
+    pub refusal: Refusal,
+    /// For the operator. May quote the server, on one line.
+    pub log: String,
+}
+
+impl Failure {
+    /// A failure of this kind; the client's sentence is also the beginning of the operator's.
+    pub fn new(kind: RefusalKind, sentence: impl Into<String>, detail: &str) -> Self {
+        let sentence = sentence.into();
+        let log = if detail.is_empty() { sentence.clone() } else { format!("{sentence} ({detail})") };
+        Self { refusal: Refusal::new(kind, sentence), log }
+    }
+
+    /// The local login failed.
+    pub fn denied(denied: &Denied) -> Self {
+        match denied {
+            Denied::BadCredentials => Self::new(
+                RefusalKind::BadCredentials,
+                "User name or password is not right. Use the password that Oxpost gave for this account, not the one of \
+                 Microsoft 365.",
+                "",
+            ),
+            Denied::Busy => Self::new(RefusalKind::Unavailable, "Too many logins at once. Try again in a moment.", ""),
+            Denied::Store(error) => Self::new(
+                RefusalKind::Unavailable,
+                "Oxpost cannot read its accounts. Its log says why.",
+                &error.to_string(),
+            ),
+        }
+    }
+
+    /// No token could be had.
+    pub fn token(error: &TokenError) -> Self {
+        let kind = match error {
+            TokenError::Transient { .. } | TokenError::Store(_) => RefusalKind::Unavailable,
+            TokenError::SignInRequired(_) | TokenError::Misconfigured(_) => RefusalKind::AdministratorMustAct,
+        };
+        match error {
+            TokenError::Transient { problem, .. }
+            | TokenError::SignInRequired(problem)
+            | TokenError::Misconfigured(problem) => {
+                Self::new(kind, format!("{} {}", problem.what, problem.remedy), &problem.detail)
+            }
+            TokenError::Store(error) => {
+                Self::new(kind, "Oxpost cannot read or write its tokens. Its log says why.", &error.to_string())
+            }
+        }
+    }
+
+    /// The mail server did not let the session begin.
+    pub fn upstream(failure: &UpstreamFailure, host: &str, mailbox: &Mailbox) -> Self {
+        use UpstreamFailure as U;
+        let (text, sentence, kind): (&str, String, RefusalKind) = match failure {
+            U::TokenRefused(text) => (
+                text,
+                format!(
+                    "The mail server refused the access of {mailbox}. Check that IMAP, POP or Authenticated SMTP is enabled for \
+                     the mailbox and that who signed in may open it."
+                ),
+                RefusalKind::AdministratorMustAct,
+            ),
+            U::NotConnected(text) => (
+                text,
+                format!(
+                    "The login was accepted but the mailbox {mailbox} does not open. Check that it exists and has a licence, \
+                     that IMAP is enabled for it, and that who signed in has Full Access to it."
+                ),
+                RefusalKind::AdministratorMustAct,
+            ),
+            U::Unavailable(text) => {
+                (text, format!("{host} refuses for now. Try again in a few minutes."), RefusalKind::Unavailable)
+            }
+            U::ConnectionClosed => (
+                "",
+                format!("{host} closed the connection during the login. Try again in a few minutes."),
+                RefusalKind::Unavailable,
+            ),
+            U::NotOffered(text) => (
+                text,
+                format!(
+                    "{host} does not offer what Oxpost needs. Check the host and port of this provider in proxy.toml."
+                ),
+                RefusalKind::AdministratorMustAct,
+            ),
+            U::Protocol(text) => {
+                (text, format!("{host} answered something unexpected. The log quotes it."), RefusalKind::Unavailable)
+            }
+        };
+        match EXCHANGE_REPLIES.iter().find(|row| text.contains(row.said)) {
+            Some(row) => {
+                Self::new(row.kind, format!("{} {}", row.what, row.remedy).replace("MAILBOX", mailbox.as_ref()), text)
+            }
+            None => Self::new(kind, sentence, text),
+        }
+    }
+
+    /// The mail server cannot be reached.
+    pub fn unreachable(host: &str, port: u16, error: &std::io::Error) -> Self {
+        Self::new(
+            RefusalKind::Unavailable,
+            format!(
+                "{host}:{port} cannot be reached. Check the network, DNS and the firewall of the machine Oxpost runs on."
+            ),
+            &error.to_string(),
+        )
+    }
+
+    /// TLS with the mail server failed.
+    pub fn tls(host: &str, error: &std::io::Error) -> Self {
+        let certificate = matches!(
+            error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
+            Some(rustls::Error::InvalidCertificate(_))
+        );
+        if certificate {
+            Self::new(
+                RefusalKind::AdministratorMustAct,
+                format!(
+                    "The certificate of {host} is not trusted. If a firewall inspects TLS, name its certificate authority under \
+                     [trust] ca-file in proxy.toml."
+                ),
+                &error.to_string(),
+            )
+        } else {
+            Self::new(
+                RefusalKind::Unavailable,
+                format!("TLS with {host} failed. Check that nothing between Oxpost and it interferes."),
+                &error.to_string(),
+            )
+        }
+    }
+
+    /// The upstream login took longer than its bound.
+    pub fn timed_out(host: &str, after: std::time::Duration) -> Self {
+        Self::new(
+            RefusalKind::Unavailable,
+            format!("{host} did not finish the login within {} s. Try again in a few minutes.", after.as_secs()),
+            "",
+        )
+    }
+}
+
+/// One refusal of Exchange Online.
+struct Row {
+    /// Words of the server's reply that tell it from all others.
+    said: &'static str,
+    /// What happened.
+    what: &'static str,
+    /// What to do. `MAILBOX` stands for the mailbox.
+    remedy: &'static str,
+    kind: RefusalKind,
+}
+
+/// The first row whose words stand in the reply counts, so the more special comes first.
+///
+/// <https://learn.microsoft.com/exchange/clients-and-mobile-in-exchange-online/authenticated-client-smtp-submission>
+const EXCHANGE_REPLIES: &[Row] = &[
+    Row {
+        said: "SmtpClientAuthentication is disabled for the Mailbox",
+        what: "Authenticated SMTP is switched off for this mailbox.",
+        remedy: "Switch it on in the Microsoft 365 admin center (Active users, Mail, Manage email apps), or with \
+                 Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "SmtpClientAuthentication is disabled for the Tenant",
+        what: "Authenticated SMTP is switched off for the whole organization.",
+        remedy: "Switch it on for this mailbox with Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false, \
+                 or for all with Set-TransportConfig -SmtpClientAuthenticationDisabled $false.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "security defaults policy",
+        what: "The organization's security defaults block Authenticated SMTP.",
+        remedy: "Replace security defaults by Conditional Access policies in the Entra admin center (Properties, Manage security \
+                 defaults).",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "did not meet the criteria to be authenticated",
+        what: "A Conditional Access or authentication policy blocks this login.",
+        remedy: "Look up the sign-in under Entra admin center, Sign-in logs, and exclude this account from the policy named there.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "Request is throttled",
+        what: "Microsoft throttles this mailbox.",
+        remedy: "Wait a few minutes and let fewer programs read it at once.",
+        kind: RefusalKind::Unavailable,
+    },
+    Row {
+        said: "Protocol error. Connection is closed. 10",
+        what: "Exchange's POP3 service did not take the access token.",
+        remedy: "It refuses tokens longer than 4096 characters: take the account out of directory roles and large groups, or use IMAP.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "4.7.66 TLS 1.0 and 1.1",
+        what: "Exchange asks for a newer TLS than was used.",
+        remedy: "Check that nothing between Oxpost and Exchange takes TLS apart.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(failure: &UpstreamFailure) -> Failure {
+        Failure::upstream(failure, "smtp.office365.com", &Mailbox::parse("scan@contoso.com").unwrap())
+    }
+
+    #[test]
+    fn a_known_reply_gets_its_own_remedy() {
+        let failure = of(&UpstreamFailure::TokenRefused(
+            "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox. Visit \
+             https://aka.ms/smtp_auth_disabled for more information."
+                .into(),
+        ));
+        assert_eq!(failure.refusal.kind, RefusalKind::AdministratorMustAct);
+        assert!(failure.refusal.text.contains("Set-CASMailbox -Identity scan@contoso.com"), "{}", failure.refusal.text);
+        assert!(!failure.refusal.text.contains("535"), "the server's words are for the log");
+        assert!(failure.log.contains("535 5.7.139"), "{}", failure.log);
+    }
+
+    #[test]
+    fn an_unknown_reply_still_says_what_to_check() {
+        let failure = of(&UpstreamFailure::TokenRefused("535 5.7.3 Authentication unsuccessful [x]".into()));
+        assert!(failure.refusal.text.contains("Authenticated SMTP"), "{}", failure.refusal.text);
+        assert_eq!(of(&UpstreamFailure::ConnectionClosed).refusal.kind, RefusalKind::Unavailable);
+    }
+
+    #[test]
+    fn every_sentence_fits_a_reply_line() {
+        for row in EXCHANGE_REPLIES {
+            let text = format!("{} {}", row.what, row.remedy)
+                .replace("MAILBOX", "somebody.with.a.long.name@subsidiary.contoso.com");
+            assert_eq!(oxpost_protocol::line::reply_text(&text), text);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! One session, from accept to the last byte:
+//!
+//! accept → local login → account → token → upstream login → relay
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use crate::config::Protocol;
+use crate::gateway::Gateway;
+use crate::listener::Entry;
+use crate::local::{self, NoLogin};
+use crate::relay::relay;
+use crate::speak::{Imap, Pop3, Smtp, Speak};
+
+/// One client's connection.
+pub struct Client {
+    /// The connection.
+    pub tcp: TcpStream,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// What the session is called in the log.
+    pub id: String,
+}
+
+/// Serves one client. A client that has not logged in is let go when `stop` comes; one that has may finish.
+pub async fn serve(gateway: Arc<Gateway>, entry: Arc<Entry>, client: Client, stop: CancellationToken) {
+    match entry.listener.protocol {
+        Protocol::Imap => session::<Imap>(&gateway, &entry, client, stop).await,
+        Protocol::Pop3 => session::<Pop3>(&gateway, &entry, client, stop).await,
+        Protocol::Smtp => session::<Smtp>(&gateway, &entry, client, stop).await,
+    }
+}
+
+async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client, stop: CancellationToken) {
+    let Client { tcp, peer, id } = client;
+    debug!(%peer, "connected");
+    // Boxed, so that what the login needed is gone from memory while the session idles.
+    let login = stop.run_until_cancelled_owned(Box::pin(local::login::<S>(gateway, entry, tcp, &id))).await;
+    let Some(login) = login else { return debug!(%peer, "ended without a login: stopping") };
+    let logged_in = match login {
+        Ok(logged_in) => logged_in,
+        Err(NoLogin::Closed(why)) => return info!(%peer, ?why, "ended without a login"),
+        Err(NoLogin::TimedOut) => return info!(%peer, "ended: no login within the login-timeout"),
+        Err(NoLogin::Broke(error)) => return info!(%peer, %error, "ended without a login: the connection broke"),
+    };
+    let began = Instant::now();
+    let relayed = relay(
+        logged_in.client,
+        logged_in.upstream.stream,
+        logged_in.unread,
+        logged_in.upstream.unread,
+        gateway.limits.idle_timeout,
+    )
+    .await;
+    info!(
+        to_server = relayed.to_server,
+        to_client = relayed.to_client,
+        seconds = began.elapsed().as_secs(),
+        end = ?relayed.end,
+        "session ended"
+    );
+}

@@ -1,0 +1,82 @@
+//! The three protocols, as one thing a session can be generic over.
+
+use oxpost_protocol::sasl::Malformed;
+use oxpost_protocol::sasl::xoauth2::XOAuth2;
+use oxpost_protocol::{LocalDialogue, Offer, UpstreamDialogue, imap, pop3, smtp};
+
+use crate::config::{Protocol, Server, ServerTls};
+use crate::gateway::Gateway;
+
+/// A protocol: its two dialogues and how they are made.
+pub trait Speak: Send + 'static {
+    /// Its name.
+    const PROTOCOL: Protocol;
+    /// The side that faces the client.
+    type Local: LocalDialogue + Send;
+    /// The side that faces the server.
+    type Upstream: UpstreamDialogue + Send;
+
+    /// Begins the dialogue with a client.
+    fn local(gateway: &Gateway, offer: Offer) -> Self::Local;
+
+    /// Begins the dialogue with a server.
+    ///
+    /// # Errors
+    /// User or token cannot be sent.
+    fn upstream(gateway: &Gateway, server: &Server, login: &XOAuth2) -> Result<Self::Upstream, Malformed>;
+}
+
+/// IMAP4rev1.
+pub struct Imap;
+
+impl Speak for Imap {
+    const PROTOCOL: Protocol = Protocol::Imap;
+    type Local = imap::Local;
+    type Upstream = imap::Upstream;
+
+    fn local(_: &Gateway, offer: Offer) -> imap::Local {
+        imap::Local::new(offer)
+    }
+
+    fn upstream(_: &Gateway, _: &Server, login: &XOAuth2) -> Result<imap::Upstream, Malformed> {
+        imap::Upstream::new(login)
+    }
+}
+
+/// POP3.
+pub struct Pop3;
+
+impl Speak for Pop3 {
+    const PROTOCOL: Protocol = Protocol::Pop3;
+    type Local = pop3::Local;
+    type Upstream = pop3::Upstream;
+
+    fn local(_: &Gateway, offer: Offer) -> pop3::Local {
+        pop3::Local::new(offer)
+    }
+
+    fn upstream(_: &Gateway, _: &Server, login: &XOAuth2) -> Result<pop3::Upstream, Malformed> {
+        pop3::Upstream::new(login)
+    }
+}
+
+/// SMTP submission.
+pub struct Smtp;
+
+impl Speak for Smtp {
+    const PROTOCOL: Protocol = Protocol::Smtp;
+    type Local = smtp::Local;
+    type Upstream = smtp::Upstream;
+
+    fn local(gateway: &Gateway, offer: Offer) -> smtp::Local {
+        let greeting =
+            smtp::Greeting { host_name: gateway.host_name.clone(), extensions: gateway.smtp_offer.extensions() };
+        smtp::Local::new(offer, greeting)
+    }
+
+    fn upstream(gateway: &Gateway, server: &Server, login: &XOAuth2) -> Result<smtp::Upstream, Malformed> {
+        let options =
+            smtp::Options { host_name: gateway.host_name.clone(), start_tls: server.tls == ServerTls::StartTls };
+        smtp::Upstream::new(login, options)
+    }
+}

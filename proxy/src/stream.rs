@@ -1,0 +1,175 @@
+//! A connection to either side, plain or TLS, and how the relay takes bytes from it without a buffer of its own.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+/// What a plain connection is read into, once for each thread: 16 KiB, the size of a TLS record, which is what the other
+/// side of the relay deals in.
+const SCRATCH: usize = 16 * 1024;
+
+thread_local! {
+    static SCRATCH_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
+}
+
+/// A connection to a client or a server.
+#[derive(Debug)]
+pub enum Stream {
+    /// Bytes as they come.
+    Plain(TcpStream),
+    /// Within TLS, whichever side began it. Boxed: it is a kilobyte, and most local sessions are plain.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Whether what goes through it is encrypted.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// The TCP connection below.
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+/// Bytes taken from a plain connection that the other side could not take at once. Empty, and without memory, unless the
+/// other side is slower; never more than [`SCRATCH`], or than what a login left over.
+#[derive(Debug, Default)]
+pub struct Leftover {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Leftover {
+    /// Bytes that must go before anything else.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, sent: 0 }
+    }
+
+    /// What is still to be sent.
+    pub fn as_slice(&self) -> &[u8] {
+        self.bytes.get(self.sent..).unwrap_or_default()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.sent += count;
+        if self.as_slice().is_empty() {
+            *self = Self::default();
+        }
+    }
+}
+
+/// Which of two connections broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// The one read from.
+    Source,
+    /// The one written to.
+    Sink,
+}
+
+/// Moves one chunk from `source` to `sink`, after whatever is left over. Ready with the count of bytes moved, or with 0
+/// when the source has ended.
+pub fn poll_move(
+    source: &mut Stream,
+    sink: &mut Stream,
+    leftover: &mut Leftover,
+    cx: &mut Context<'_>,
+) -> Poll<Result<usize, Broken>> {
+    if !leftover.as_slice().is_empty() {
+        let count = ready!(poll_write_some(sink, leftover.as_slice(), cx))?;
+        leftover.advance(count);
+        return Poll::Ready(Ok(count));
+    }
+    match source {
+        Stream::Plain(tcp) => SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(tcp).poll_read(cx, &mut buffer)).map_err(|_| Broken::Source)?;
+            let chunk = buffer.filled();
+            if chunk.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            let written = match poll_write_some(sink, chunk, cx) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => 0,
+            };
+            *leftover = Leftover::new(chunk.get(written..).unwrap_or_default().to_vec());
+            if written == 0 { Poll::Pending } else { Poll::Ready(Ok(written)) }
+        }),
+        Stream::Tls(tls) => {
+            // rustls lends its decrypted record; only what the sink took is consumed.
+            let chunk = match ready!(Pin::new(tls.as_mut()).poll_fill_buf(cx)) {
+                Ok(chunk) => chunk,
+                // A peer that closes TCP without close_notify: the mail protocols mark their own ends.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => &[],
+                Err(_) => return Poll::Ready(Err(Broken::Source)),
+            };
+            if chunk.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            let count = ready!(poll_write_some(sink, chunk, cx))?;
+            Pin::new(tls.as_mut()).consume(count);
+            Poll::Ready(Ok(count))
+        }
+    }
+}
+
+/// Reads and forgets. Ready with 0 when the source has ended.
+pub fn poll_discard(source: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+        let mut buffer = ReadBuf::new(scratch);
+        ready!(Pin::new(source).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    })
+}
+
+fn poll_write_some(sink: &mut Stream, bytes: &[u8], cx: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
+    match ready!(Pin::new(sink).poll_write(cx, bytes)) {
+        Ok(0) | Err(_) => Poll::Ready(Err(Broken::Sink)),
+        Ok(count) => Poll::Ready(Ok(count)),
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Self::Tls(tls) => match ready!(Pin::new(tls.as_mut()).poll_read(cx, buffer)) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+                result => Poll::Ready(result),
+            },
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
