@@ -1,0 +1,3 @@
+//! The simulated tenant, the stories played against it, and what the demo and the benches share.
+
+pub mod office365;
