@@ -1,0 +1,170 @@
+//! Accounts: a mailbox, the application that gets its tokens, and the name that mail clients log in with.
+
+use std::{fmt, str::FromStr, time::SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// The longest mail address (RFC 5321, 4.5.3.1: 64 octets of local part, `@`, 255 octets of domain).
+const ADDRESS_LIMIT: usize = 64 + 1 + 255;
+
+/// The longest login name we look up.
+pub(crate) const LOGIN_LIMIT: usize = 2 * ADDRESS_LIMIT;
+
+/// The address of a mailbox, in lower case, so that two spellings of it are one account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mailbox(String);
+
+impl Mailbox {
+    /// Reads an address; blanks around it are ignored.
+    pub fn parse(address: &str) -> Result<Self, BadMailbox> {
+        let address = address.trim();
+        let plain = |c: char| !c.is_control() && !c.is_whitespace() && !matches!(c, '<' | '>' | '"' | '/' | '\\' | ',');
+        let whole = match address.rsplit_once('@') {
+            Some((local, domain)) => !local.is_empty() && !domain.is_empty() && !local.contains('@'),
+            None => false,
+        };
+        if whole && address.len() <= ADDRESS_LIMIT && address.chars().all(plain) {
+            Ok(Self(address.to_lowercase()))
+        } else {
+            Err(BadMailbox(address.chars().filter(|c| !c.is_control()).take(80).collect()))
+        }
+    }
+
+    /// The address as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for Mailbox {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Mailbox {
+    type Err = BadMailbox;
+
+    fn from_str(address: &str) -> Result<Self, BadMailbox> {
+        Self::parse(address)
+    }
+}
+
+/// The text is no mail address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a mail address; write it like name@contoso.com")]
+pub struct BadMailbox(String);
+
+/// How the tokens of an account are got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Grant {
+    /// Delegated: a person signs in once with a device code (RFC 8628), and a refresh token carries on (RFC 6749, 6).
+    DeviceCode,
+    /// App-only: the application asks in its own name (RFC 6749, 4.4). No person and no refresh token are involved.
+    ClientCredentials,
+}
+
+impl Grant {
+    /// The name used in the configuration, on the command line and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DeviceCode => "device-code",
+            Self::ClientCredentials => "client-credentials",
+        }
+    }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Grant {
+    type Err = BadGrant;
+
+    fn from_str(text: &str) -> Result<Self, BadGrant> {
+        [Self::DeviceCode, Self::ClientCredentials].into_iter().find(|grant| grant.as_str() == text).ok_or(BadGrant)
+    }
+}
+
+/// The text names no grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a grant is either device-code (a person signs in once) or client-credentials (the application signs in itself)"
+)]
+pub struct BadGrant;
+
+/// One mailbox that mail clients may use through us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The mailbox at Microsoft; the SASL user of IMAP and POP3.
+    pub mailbox: Mailbox,
+    /// The name of the application that gets its tokens.
+    pub application: String,
+    /// How its tokens are got.
+    pub grant: Grant,
+    /// The name mail clients log in with, in lower case; most often the mailbox itself.
+    pub login: String,
+    /// The SASL user of SMTP where it is another one: Exchange takes a shared mailbox's mail only from the signed-in user.
+    pub smtp_user: Option<String>,
+    /// When the account was added.
+    pub created: SystemTime,
+}
+
+impl Account {
+    /// An account that logs in with the address of its mailbox.
+    pub fn new(mailbox: Mailbox, application: impl Into<String>, grant: Grant, created: SystemTime) -> Self {
+        let login = mailbox.as_str().to_owned();
+        Self { mailbox, application: application.into(), grant, login, smtp_user: None, created }
+    }
+}
+
+/// What may be shown of a local password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalPasswordInfo {
+    /// The name it was given, such as the device that uses it.
+    pub name: String,
+    /// When it was made.
+    pub created: SystemTime,
+    /// When it last opened a session, to the minute.
+    pub last_used: Option<SystemTime>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_is_one_account_in_any_spelling() {
+        assert_eq!(Mailbox::parse(" Scan@Contoso.COM "), Mailbox::parse("scan@contoso.com"));
+        for bad in [
+            "",
+            "scan",
+            "@contoso.com",
+            "scan@",
+            "a@b@c",
+            "a b@c",
+            "a\r\n@c",
+            "<a@b>",
+            &format!("{}@c", "a".repeat(330)),
+        ] {
+            assert!(Mailbox::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn grants_read_back_what_they_print() {
+        for grant in [Grant::DeviceCode, Grant::ClientCredentials] {
+            assert_eq!(grant.to_string().parse(), Ok(grant));
+        }
+        assert_eq!("password".parse::<Grant>(), Err(BadGrant));
+    }
+}

@@ -1,0 +1,205 @@
+//! The authority (Entra ID's token endpoint): the three grants, by way of the `oauth2` crate.
+
+mod wire;
+
+use std::time::Duration;
+
+use oauth2::{
+    AuthType, ClientId, ClientSecret, DeviceAuthorizationUrl, EndpointNotSet, EndpointSet, ErrorResponse,
+    RequestTokenError, Scope, StandardDeviceAuthorizationResponse, TokenResponse, TokenUrl,
+};
+use oxpost_protocol::Secret;
+
+use self::wire::{Client, Tokens, WireError};
+use crate::{
+    account::Grant,
+    application::Application,
+    clock::SharedClock,
+    entra_codes::{Names, Refusal, classify, without},
+    error::{Problem, TokenError},
+    http::{Exchange, HttpClient, HttpFailure},
+    store::TokenSet,
+};
+
+/// The lifetime of a token whose answer names none: the shortest that Entra gives.
+const LIFETIME_UNKNOWN: Duration = Duration::from_secs(600);
+
+/// Lifetimes are taken within these bounds; Entra gives ten minutes to 28 hours.
+const LIFETIMES: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(7 * 24 * 3600));
+
+/// A token goes into one line of a mail protocol; Entra's have two to five thousand characters.
+const TOKEN_LIMIT: usize = 64 * 1024;
+
+/// The longest pause between two polls for a device code, whatever went wrong.
+const POLL_PAUSE_LIMIT: Duration = Duration::from_secs(30);
+
+/// One application at its authority, asking for one mailbox.
+pub(crate) struct Authority<'a> {
+    pub(crate) http: &'a HttpClient,
+    pub(crate) clock: &'a SharedClock,
+    pub(crate) application: &'a Application,
+    pub(crate) client_secret: Option<&'a Secret>,
+    pub(crate) mailbox: &'a str,
+    pub(crate) grant: Grant,
+}
+
+/// What a person's sign-in brought.
+pub(crate) struct Granted {
+    pub(crate) tokens: TokenSet,
+    pub(crate) signed_in_as: Option<String>,
+}
+
+/// Why a device code brought nothing.
+pub(crate) enum DeviceFailure {
+    Declined,
+    Expired,
+    Token(TokenError),
+}
+
+type ReadyClient = Client<EndpointNotSet, EndpointSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
+
+impl Authority<'_> {
+    /// The application asks in its own name (RFC 6749, 4.4).
+    pub(crate) async fn client_credentials(&self) -> Result<TokenSet, TokenError> {
+        if self.client_secret.is_none() {
+            let what =
+                format!("The application `{}` has no client secret, and its accounts need one.", self.application.name);
+            let remedy = "Make one at Microsoft Entra admin center > App registrations > Certificates & secrets, and store its Value: \
+                          client-secret in proxy.toml.";
+            return Err(TokenError::Misconfigured(Problem::new(what, remedy)));
+        }
+        let client = self.client()?;
+        let request = client.exchange_client_credentials().add_scopes(scopes(&self.application.app_scopes));
+        let answer = request.request_async(&self.exchange()).await.map_err(|error| self.explain(error, &[]))?;
+        self.granted(&answer, &[]).map(|granted| granted.tokens)
+    }
+
+    /// A refresh token gets the next access token (RFC 6749, 6). The scope is always sent: without it Entra answers
+    /// AADSTS900144.
+    pub(crate) async fn refresh(&self, refresh_token: &Secret) -> Result<TokenSet, TokenError> {
+        let text = refresh_token.reveal_str().unwrap_or_default().to_owned();
+        let client = self.client()?;
+        let refresh_token_text = oauth2::RefreshToken::new(text);
+        let request =
+            client.exchange_refresh_token(&refresh_token_text).add_scopes(scopes(&self.application.delegated_scopes));
+        let secrets = [refresh_token];
+        let answer = request.request_async(&self.exchange()).await.map_err(|error| self.explain(error, &secrets))?;
+        self.granted(&answer, &secrets).map(|granted| granted.tokens)
+    }
+
+    /// Asks for a code that a person enters in a browser (RFC 8628, 3.1).
+    pub(crate) async fn device_code(&self) -> Result<StandardDeviceAuthorizationResponse, TokenError> {
+        let client = self.client()?;
+        let wanted = &self.application.delegated_scopes;
+        let identity = ["openid", "profile"].into_iter().filter(|scope| !wanted.iter().any(|wanted| wanted == scope));
+        let request = client
+            .exchange_device_code()
+            .add_scopes(scopes(wanted))
+            .add_scopes(identity.map(|scope| Scope::new(scope.to_owned())));
+        request.request_async(&self.exchange()).await.map_err(|error| self.explain(error, &[]))
+    }
+
+    /// Waits until the person has entered the code (RFC 8628, 3.4 and 3.5). While the authority cannot be reached, it is
+    /// asked again until the code expires.
+    pub(crate) async fn device_token(
+        &self,
+        code: &StandardDeviceAuthorizationResponse,
+    ) -> Result<Granted, DeviceFailure> {
+        let client = self.client().map_err(DeviceFailure::Token)?;
+        let clock = self.clock.clone();
+        let request = client
+            .exchange_device_access_token(code)
+            .set_time_fn(move || clock.now().into())
+            .set_max_backoff_interval(POLL_PAUSE_LIMIT);
+        // An authority that names a pause of nothing must not be asked without a pause.
+        let pause = |asked: Duration| tokio::time::sleep(asked.clamp(Duration::from_secs(1), 10 * POLL_PAUSE_LIMIT));
+        let answer = request.request_async(&self.exchange(), pause, None).await.map_err(|error| match error {
+            RequestTokenError::ServerResponse(refused) => {
+                self.device_failure(refused.error().as_ref(), refused.error_description().map_or("", String::as_str))
+            }
+            other => DeviceFailure::Token(self.explain(other, &[])),
+        })?;
+        self.granted(&answer, &[]).map_err(DeviceFailure::Token)
+    }
+
+    fn device_failure(&self, error: &str, description: &str) -> DeviceFailure {
+        match error {
+            // Entra says `authorization_declined`, RFC 8628 (3.5) `access_denied`.
+            "authorization_declined" | "access_denied" => DeviceFailure::Declined,
+            "expired_token" => DeviceFailure::Expired,
+            _ => {
+                let refusal = Refusal { error, description, ..Refusal::default() };
+                DeviceFailure::Token(classify(&refusal, &self.names()))
+            }
+        }
+    }
+
+    fn client(&self) -> Result<ReadyClient, TokenError> {
+        let client = Client::new(ClientId::new(self.application.client_id.clone()))
+            // Entra reads the secret from the form; public clients have only their id to send.
+            .set_auth_type(AuthType::RequestBody)
+            .set_token_uri(TokenUrl::from_url(self.application.token_url.clone()))
+            .set_device_authorization_url(DeviceAuthorizationUrl::from_url(self.application.device_code_url.clone()));
+        let Some(secret) = self.client_secret else { return Ok(client) };
+        let Some(secret) = secret.reveal_str().filter(|secret| !secret.trim().is_empty()) else {
+            let what = format!("The client secret of the application `{}` is not text.", self.application.name);
+            let remedy = "Store the secret's Value from Microsoft Entra admin center > App registrations > Certificates & secrets.";
+            return Err(TokenError::Misconfigured(Problem::new(what, remedy)));
+        };
+        Ok(client.set_client_secret(ClientSecret::new(secret.to_owned())))
+    }
+
+    fn exchange(&self) -> Exchange<'_> {
+        Exchange { http: self.http, clock: self.clock }
+    }
+
+    fn names(&self) -> Names<'_> {
+        Names { mailbox: self.mailbox, application: &self.application.name, grant: self.grant }
+    }
+
+    /// Takes the tokens out of an answer, if they are fit for a mail protocol's line.
+    fn granted(&self, answer: &Tokens, sent: &[&Secret]) -> Result<Granted, TokenError> {
+        let access_token = answer.access_token().secret();
+        if access_token.is_empty()
+            || access_token.len() > TOKEN_LIMIT
+            || !access_token.bytes().all(|b| b.is_ascii_graphic())
+        {
+            return Err(self.not_understood("the access token is empty, too long or not printable"));
+        }
+        let lifetime = answer.expires_in().unwrap_or(LIFETIME_UNKNOWN).clamp(LIFETIMES.0, LIFETIMES.1);
+        let refresh_token = answer
+            .refresh_token()
+            .map(|token| Secret::from(token.secret().as_str()))
+            .filter(|token| !token.is_empty() && !sent.contains(&token));
+        let tokens = TokenSet { access_token: Secret::from(access_token.as_str()), lifetime, refresh_token };
+        Ok(Granted { tokens, signed_in_as: answer.extra_fields().signed_in_as() })
+    }
+
+    /// The error for people. What `oauth2` keeps of a body it could not read is dropped here, unseen: it may hold tokens.
+    fn explain<E: ErrorResponse + WireError>(
+        &self,
+        error: RequestTokenError<HttpFailure, E>,
+        sent: &[&Secret],
+    ) -> TokenError {
+        let host = self.application.token_url.host_str().unwrap_or("the configured address");
+        match error {
+            RequestTokenError::ServerResponse(refused) => {
+                let sent: Vec<&Secret> = sent.iter().copied().chain(self.client_secret).collect();
+                without(classify(&refused.refusal(), &self.names()), &sent)
+            }
+            RequestTokenError::Request(failure) => failure.into_error(host),
+            RequestTokenError::Parse(..) => self.not_understood("a member is missing or has another type"),
+            RequestTokenError::Other(_) => self.not_understood("it is no answer of a token endpoint"),
+        }
+    }
+
+    fn not_understood(&self, detail: &str) -> TokenError {
+        let what = "The sign-in service gave an answer that was not understood.";
+        let remedy = "It is tried again. If it lasts, check the addresses of the application in proxy.toml.";
+        TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy).with_detail(detail) }
+    }
+}
+
+fn scopes(scopes: &[String]) -> impl Iterator<Item = Scope> + '_ {
+    scopes.iter().map(|scope| Scope::new(scope.clone()))
+}

@@ -1,0 +1,56 @@
+//! What time it is: the wall clock of the machine, or one that a test turns by hand.
+//!
+//! Everything that is stored (expiry, next refresh) is wall-clock time, because it must mean the same after a restart and
+//! after a laptop has slept. Sleeping itself is `tokio::time`.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+/// A source of wall-clock time.
+pub trait Clock: Send + Sync + 'static {
+    /// The time now. It may jump either way between two calls.
+    fn now(&self) -> SystemTime;
+}
+
+/// A clock that parts of the program share.
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The machine's own clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// A clock that stands still until it is moved, for tests and stories. Clones show the same time.
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<Mutex<SystemTime>>);
+
+impl ManualClock {
+    /// A clock that shows `now`.
+    pub fn new(now: SystemTime) -> Self {
+        Self(Arc::new(Mutex::new(now)))
+    }
+
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Duration) {
+        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *now = now.checked_add(by).unwrap_or(*now);
+    }
+
+    /// Sets the clock, backwards as well.
+    pub fn set(&self, to: SystemTime) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = to;
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> SystemTime {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,194 @@
+//! The narrow waist between the store and an engine: statements in, rows out, one transaction at a time.
+//!
+//! The SQL texts live above it, in the store, and keep to what SQLite and PostgreSQL have in common (`$1` parameters,
+//! `ON CONFLICT … DO UPDATE`, no engine's own functions), so that a second engine is a second implementation of
+//! [`Database`] and nothing else. Only the `CREATE TABLE` texts belong to an engine.
+
+pub mod sqlite;
+
+use std::{
+    fmt,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+
+/// The version of the tables this program writes; see `schema.sql`.
+pub const SCHEMA_VERSION: i64 = 1;
+
+/// An engine that keeps our tables.
+#[async_trait]
+pub trait Database: Send + Sync + 'static {
+    /// Runs the statements in one transaction and gives one outcome for each. When it returns, what was written survives
+    /// a power cut; when it fails, nothing was written.
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError>;
+}
+
+/// One SQL text with its values.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// The text, with `$1`, `$2`, … for the values.
+    pub sql: &'static str,
+    /// The values, in the order of their numbers.
+    pub values: Vec<Value>,
+}
+
+/// What one statement did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// How many rows it changed, if it changes any.
+    pub changed: usize,
+    /// The rows it found, if it looks for any.
+    pub rows: Vec<Row>,
+}
+
+/// A value in a column. It is not printed: it may be a sealed secret or a password hash.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Value {
+    /// Nothing.
+    Null,
+    /// A number, or a time in milliseconds since 1970.
+    Integer(i64),
+    /// Text.
+    Text(String),
+    /// Bytes; most often something sealed.
+    Bytes(Vec<u8>),
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Null => "Null",
+            Self::Integer(_) => "Integer",
+            Self::Text(_) => "Text",
+            Self::Bytes(_) => "Bytes",
+        })
+    }
+}
+
+/// One row: its columns in the order of the SQL text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row(pub Vec<Value>);
+
+/// Why an engine did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DatabaseError {
+    /// The file cannot be opened or created.
+    #[error("cannot open the store {}: {why}; check the path, the free space and who may write there", path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// The file is no database, or not ours, or damaged.
+    #[error(
+        "{} is not a store of this program, or it is damaged ({why}); restore it from your backup, or move it away to start \
+         with an empty store",
+        path.display()
+    )]
+    Garbled {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A newer program has written it.
+    #[error(
+        "the store {} has version {found} and this program knows versions up to {known}; run the newer program that wrote it, \
+         or restore the backup from before the upgrade",
+        path.display()
+    )]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// A row would break a rule of the tables: a duplicate, or a row that belongs to nothing.
+    #[error("a row like this one is there already, or the one it belongs to is not")]
+    Conflict,
+    /// Anything else, such as a full disk.
+    #[error("the store failed: {0}; check the free space and the rights of its directory")]
+    Failed(String),
+    /// The engine has ended.
+    #[error("the store is closed; restart the program")]
+    Closed,
+}
+
+impl Statement {
+    /// A statement with its values.
+    pub fn new(sql: &'static str, values: impl IntoIterator<Item = Value>) -> Self {
+        Self { sql, values: values.into_iter().collect() }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<SystemTime> for Value {
+    fn from(time: SystemTime) -> Self {
+        let millis = match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |millis| -millis),
+        };
+        Self::Integer(millis)
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+impl Row {
+    /// The column of this number, counted from 0, taken out of the row.
+    fn take(&mut self, column: usize) -> Value {
+        self.0.get_mut(column).map_or(Value::Null, |value| std::mem::replace(value, Value::Null))
+    }
+
+    /// A column that holds text.
+    pub fn text(&mut self, column: usize) -> Option<String> {
+        if let Value::Text(text) = self.take(column) { Some(text) } else { None }
+    }
+
+    /// A column that holds a number.
+    pub fn integer(&mut self, column: usize) -> Option<i64> {
+        if let Value::Integer(number) = self.take(column) { Some(number) } else { None }
+    }
+
+    /// A column that holds bytes.
+    pub fn bytes(&mut self, column: usize) -> Option<Vec<u8>> {
+        if let Value::Bytes(bytes) = self.take(column) { Some(bytes) } else { None }
+    }
+
+    /// A column that holds a time.
+    pub fn time(&mut self, column: usize) -> Option<SystemTime> {
+        let millis = self.integer(column)?;
+        let distance = Duration::from_millis(millis.unsigned_abs());
+        if millis < 0 {
+            SystemTime::UNIX_EPOCH.checked_sub(distance)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(distance)
+        }
+    }
+}

@@ -1,0 +1,46 @@
+-- The tables of version 1, for SQLite. Times are milliseconds since 1970, in UTC. What is sealed is a BLOB.
+
+-- Facts about the store itself: the check value that tells a wrong key from a right one.
+CREATE TABLE meta (
+    name  TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE account (
+    mailbox     TEXT PRIMARY KEY,
+    application TEXT NOT NULL,
+    grant_kind  TEXT NOT NULL,
+    login       TEXT NOT NULL UNIQUE,
+    smtp_user   TEXT,
+    created     INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE local_password (
+    mailbox   TEXT NOT NULL REFERENCES account (mailbox) ON DELETE CASCADE,
+    name      TEXT NOT NULL,
+    hash      TEXT NOT NULL,
+    created   INTEGER NOT NULL,
+    last_used INTEGER,
+    PRIMARY KEY (mailbox, name)
+) STRICT;
+
+CREATE TABLE client_secret (
+    application TEXT PRIMARY KEY,
+    sealed      BLOB NOT NULL
+) STRICT;
+
+-- One row for each account, from the moment the account is added. Whoever writes tokens raises the version, and writes
+-- only over the version it has read.
+CREATE TABLE token (
+    mailbox       TEXT PRIMARY KEY REFERENCES account (mailbox) ON DELETE CASCADE,
+    version       INTEGER NOT NULL,
+    signed_in_as  TEXT,
+    access_token  BLOB,
+    issued_at     INTEGER,
+    expires_at    INTEGER,
+    refresh_token BLOB,
+    next_refresh  INTEGER,
+    error_kind    TEXT,
+    error_text    TEXT,
+    error_at      INTEGER
+) STRICT;

@@ -1,0 +1,205 @@
+//! SQLite: one connection on a thread of its own, because its calls block.
+//!
+//! Write-ahead log and `synchronous = FULL`: a transaction that returned is on the disk, and a process killed at any
+//! moment leaves a store that opens. Other processes (`oxpost account …`, a backup) may use the file at the same time.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, types::ValueRef};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Database, DatabaseError, Outcome, Row, SCHEMA_VERSION, Statement, Value};
+use crate::platform;
+
+/// Marks the file as ours, in SQLite's header (`PRAGMA application_id`): "OxPo".
+const APPLICATION_ID: i64 = 0x4f78_506f;
+
+/// How long to wait for another process to finish its transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Transactions waiting for the thread; whoever comes after waits to get in line.
+const QUEUE: usize = 256;
+
+/// A SQLite file, or a store in memory.
+#[derive(Clone, Debug)]
+pub struct Sqlite(mpsc::Sender<Job>);
+
+/// A transaction, and who waits for it. A waiter that has gone away does not undo it.
+#[derive(Debug)]
+struct Job {
+    statements: Vec<Statement>,
+    answer: oneshot::Sender<Result<Vec<Outcome>, DatabaseError>>,
+}
+
+impl Sqlite {
+    /// Opens the file, or creates it, readable by its owner alone.
+    pub async fn open(path: PathBuf) -> Result<Self, DatabaseError> {
+        Self::start(move || connect(&path)).await
+    }
+
+    /// A store that lives as long as the program.
+    pub async fn open_in_memory() -> Result<Self, DatabaseError> {
+        Self::start(|| {
+            let mut connection = Connection::open_in_memory().map_err(failed)?;
+            prepare(&mut connection, Path::new(":memory:"))?;
+            Ok(connection)
+        })
+        .await
+    }
+
+    async fn start(
+        connect: impl FnOnce() -> Result<Connection, DatabaseError> + Send + 'static,
+    ) -> Result<Self, DatabaseError> {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (opened, open) = oneshot::channel();
+        thread::Builder::new()
+            .name("store".into())
+            .spawn(move || match connect() {
+                Ok(connection) => {
+                    let _ = opened.send(Ok(()));
+                    serve(connection, queue);
+                }
+                Err(error) => {
+                    let _ = opened.send(Err(error));
+                }
+            })
+            .map_err(|error| DatabaseError::Failed(error.to_string()))?;
+        open.await.map_err(|_| DatabaseError::Closed)??;
+        Ok(Self(jobs))
+    }
+}
+
+#[async_trait]
+impl Database for Sqlite {
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Job { statements, answer }).await.map_err(|_| DatabaseError::Closed)?;
+        answered.await.map_err(|_| DatabaseError::Closed)?
+    }
+}
+
+/// The thread: ends when the last handle is dropped.
+fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
+    while let Some(job) = queue.blocking_recv() {
+        let _ = job.answer.send(run(&mut connection, &job.statements));
+    }
+}
+
+fn run(connection: &mut Connection, statements: &[Statement]) -> Result<Vec<Outcome>, DatabaseError> {
+    // A transaction that starts by reading and then writes could find that another process wrote in between; one that
+    // only reads need not keep writers out.
+    let writes = statements.iter().any(|statement| !statement.sql.trim_start().starts_with("SELECT"));
+    let behavior = if writes { TransactionBehavior::Immediate } else { TransactionBehavior::Deferred };
+    let transaction = connection.transaction_with_behavior(behavior).map_err(failed)?;
+    let outcomes = statements
+        .iter()
+        .map(|statement| execute(&transaction, statement))
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    Ok(outcomes)
+}
+
+fn execute(transaction: &Transaction<'_>, statement: &Statement) -> rusqlite::Result<Outcome> {
+    // SQLite numbers `$1` by its first appearance; `?1` means the first value.
+    let mut prepared = transaction.prepare_cached(&statement.sql.replace('$', "?"))?;
+    let values = rusqlite::params_from_iter(statement.values.iter().map(|value| match value {
+        Value::Null => rusqlite::types::Value::Null,
+        Value::Integer(number) => rusqlite::types::Value::Integer(*number),
+        Value::Text(text) => rusqlite::types::Value::Text(text.clone()),
+        Value::Bytes(bytes) => rusqlite::types::Value::Blob(bytes.clone()),
+    }));
+    let columns = prepared.column_count();
+    if columns == 0 {
+        return Ok(Outcome { changed: prepared.execute(values)?, rows: Vec::new() });
+    }
+    let mut found = prepared.query(values)?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        let values = (0..columns).map(|column| row.get_ref(column).map(read)).collect::<rusqlite::Result<_>>()?;
+        rows.push(Row(values));
+    }
+    Ok(Outcome { changed: 0, rows })
+}
+
+fn read(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Integer(number) => Value::Integer(number),
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+        // Our tables are STRICT and have no column of real numbers.
+        ValueRef::Null | ValueRef::Real(_) => Value::Null,
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, DatabaseError> {
+    let open = |why: String| DatabaseError::Open { path: path.to_owned(), why };
+    // SQLite gives its log the mode of the file, so making the file private makes all of it private.
+    match platform::create_private(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let metadata = fs::metadata(path).map_err(|error| open(error.to_string()))?;
+            if !platform::is_private(path, &metadata, None) {
+                return Err(open(format!(
+                    "others than its owner can read it; {}",
+                    platform::make_private_advice(path)
+                )));
+            }
+        }
+        Err(error) => return Err(open(error.to_string())),
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(|error| open(error.to_string()))?;
+    prepare(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// Checks that the file is ours and of a version we know, and makes the tables in a new one.
+fn prepare(connection: &mut Connection, path: &Path) -> Result<(), DatabaseError> {
+    let described = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            DatabaseError::Garbled { path: path.to_owned(), why: error.to_string() }
+        }
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            DatabaseError::Open { path: path.to_owned(), why: error.to_string() }
+        }
+        _ => failed(error),
+    };
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(described)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(described)?;
+    let number = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(described);
+    let application = number("PRAGMA application_id")?;
+    let version = number("PRAGMA user_version")?;
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    if application != APPLICATION_ID && (application, version, tables) != (0, 0, 0) {
+        return Err(DatabaseError::Garbled { path: path.to_owned(), why: "another program's database".into() });
+    }
+    if version > SCHEMA_VERSION {
+        return Err(DatabaseError::Newer { path: path.to_owned(), found: version, known: SCHEMA_VERSION });
+    }
+    if version == 0 {
+        transaction.execute_batch(include_str!("schema.sql")).map_err(described)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(described)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(described)?;
+    }
+    transaction.commit().map_err(described)?;
+    // Only now, so that a file of another program is left as it was.
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(described)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(described)?;
+    connection.pragma_update(None, "foreign_keys", true).map_err(described)
+}
+
+/// SQLite's texts name tables and columns, never values.
+#[expect(clippy::needless_pass_by_value, reason = "so that it can stand in `map_err`")]
+fn failed(error: rusqlite::Error) -> DatabaseError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => DatabaseError::Conflict,
+        _ => DatabaseError::Failed(error.to_string()),
+    }
+}

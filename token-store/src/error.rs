@@ -1,0 +1,174 @@
+//! What can go wrong on the way to a token, in the three kinds that decide what is done about it.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::StoreError;
+
+/// Why there is no token now. It can be cloned, because everybody who waited for one request gets its answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TokenError {
+    /// It will pass by itself: everything is kept, and asked again after a while.
+    #[error("{problem}")]
+    Transient {
+        /// How long to wait before the next try.
+        retry_after: Option<Duration>,
+        /// What happened.
+        problem: Problem,
+    },
+    /// A person must sign in, or allow something. What is stored is kept, and tried again from time to time.
+    #[error("{0}")]
+    SignInRequired(Problem),
+    /// The application registration, or our configuration of it, is wrong.
+    #[error("{0}")]
+    Misconfigured(Problem),
+    /// Our own store failed.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// Which kind of [`TokenError`] a problem is; what is stored and shown as the state of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// See [`TokenError::Transient`].
+    Transient,
+    /// See [`TokenError::SignInRequired`].
+    SignInRequired,
+    /// See [`TokenError::Misconfigured`].
+    Misconfigured,
+    /// See [`TokenError::Store`].
+    Store,
+}
+
+impl ErrorKind {
+    /// The name used in the store and by `oxpost status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::SignInRequired => "sign-in-required",
+            Self::Misconfigured => "misconfigured",
+            Self::Store => "store",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::Transient, Self::SignInRequired, Self::Misconfigured, Self::Store]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl TokenError {
+    /// Its kind.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Transient { .. } => ErrorKind::Transient,
+            Self::SignInRequired(_) => ErrorKind::SignInRequired,
+            Self::Misconfigured(_) => ErrorKind::Misconfigured,
+            Self::Store(_) => ErrorKind::Store,
+        }
+    }
+
+    /// What happened and what to do, for all kinds but [`TokenError::Store`], whose text says both.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Transient { problem, .. } | Self::SignInRequired(problem) | Self::Misconfigured(problem) => {
+                Some(problem)
+            }
+            Self::Store(_) => None,
+        }
+    }
+
+    pub(crate) fn new(kind: ErrorKind, problem: Problem) -> Self {
+        match kind {
+            ErrorKind::SignInRequired => Self::SignInRequired(problem),
+            ErrorKind::Misconfigured => Self::Misconfigured(problem),
+            ErrorKind::Transient | ErrorKind::Store => Self::Transient { retry_after: None, problem },
+        }
+    }
+}
+
+/// One failure, for people. It never holds a token, a password or a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What happened, in one sentence.
+    pub what: String,
+    /// What to do about it, and where.
+    pub remedy: String,
+    /// The number of Microsoft's error code, as in `AADSTS700082`.
+    pub code: Option<u32>,
+    /// More for the log: the error's name, the first line of its description, the trace id. Bounded and printable.
+    pub detail: String,
+}
+
+impl Problem {
+    pub(crate) fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: remedy.into(), code: None, detail: String::new() }
+    }
+
+    pub(crate) fn with_detail(mut self, detail: &str) -> Self {
+        self.detail = printable(detail);
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.what, self.remedy)?;
+        match self.code {
+            Some(code) => write!(f, " (AADSTS{code})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The longest text from outside that goes into a log.
+const DETAIL_LIMIT: usize = 400;
+
+/// A longer word than any GUID or sensible address may be a token that was echoed back to us.
+const WORD_LIMIT: usize = 72;
+
+/// Text from outside, fit for a log: one line, no control characters, bounded, and without words that may be secrets.
+pub(crate) fn printable(text: &str) -> String {
+    let one_line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(16 * DETAIL_LIMIT).collect();
+    let mut shown = String::new();
+    for word in one_line.split_whitespace() {
+        let word = if word.chars().count() > WORD_LIMIT { "[redacted]" } else { word };
+        if shown.len() + 1 + word.len() > DETAIL_LIMIT {
+            shown.push_str(" …");
+            break;
+        }
+        if !shown.is_empty() {
+            shown.push(' ');
+        }
+        shown.push_str(word);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_is_made_fit_for_a_log() {
+        assert_eq!(printable("AADSTS1: a\r\nTrace ID: 1\u{1b}[31m"), "AADSTS1: a Trace ID: 1 [31m");
+        assert_eq!(printable(&format!("bad token {} here", "x".repeat(100))), "bad token [redacted] here");
+        assert!(printable(&"word ".repeat(1000)).len() <= DETAIL_LIMIT + 4);
+    }
+
+    #[test]
+    fn kinds_read_back_what_they_print() {
+        for kind in [ErrorKind::Transient, ErrorKind::SignInRequired, ErrorKind::Misconfigured, ErrorKind::Store] {
+            assert_eq!(ErrorKind::parse(kind.as_str()), Some(kind));
+        }
+    }
+}

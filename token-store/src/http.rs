@@ -1,0 +1,184 @@
+//! HTTP to the authority: the part that the `oauth2` crate leaves to us, and what it would lose on the way.
+//!
+//! `oauth2` sees neither a status nor a header, so a busy front end (429, 5xx with `Retry-After`, a page of HTML) is
+//! caught here, before it. Bounds: [`CONNECT_TIME`], [`REQUEST_TIME`], [`BODY_LIMIT`]. Only https, and no redirects: the
+//! request carries secrets, and they go to the configured address or nowhere.
+
+mod answer;
+mod retry_after;
+
+use std::{error::Error, future::Future, net::IpAddr, pin::Pin, time::Duration};
+
+use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
+use url::{Host, Url};
+
+use crate::{
+    clock::SharedClock,
+    error::{Problem, TokenError, printable},
+};
+
+/// How long a connection may take to be made, TLS included.
+pub const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// How long a whole request may take, to the last byte of the answer.
+pub const REQUEST_TIME: Duration = Duration::from_secs(30);
+
+/// The longest answer that is read; real ones have some kilobytes.
+pub const BODY_LIMIT: usize = 256 * 1024;
+
+/// Which addresses may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpPolicy {
+    /// Only https.
+    HttpsOnly,
+    /// Plain http to this machine's loopback addresses too, for tests and the demonstration.
+    LoopbackHttp,
+}
+
+/// A client with our bounds. Cheap to clone; connections are shared.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    client: reqwest::Client,
+    policy: HttpPolicy,
+}
+
+/// The client could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the HTTP client could not be made: {0}; check the system's proxy settings and the TLS configuration")]
+pub struct HttpClientError(String);
+
+/// Makes the client. `tls` carries the trusted roots and the one crypto provider. The system's proxy settings are
+/// followed, but not under [`HttpPolicy::LoopbackHttp`].
+pub fn client(tls: rustls::ClientConfig, policy: HttpPolicy) -> Result<HttpClient, HttpClientError> {
+    let mut builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .https_only(policy == HttpPolicy::HttpsOnly)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(CONNECT_TIME)
+        .timeout(REQUEST_TIME)
+        .user_agent(concat!("oxpost/", env!("CARGO_PKG_VERSION")));
+    if policy == HttpPolicy::LoopbackHttp {
+        builder = builder.no_proxy();
+    }
+    let client = builder.build().map_err(|error| HttpClientError(root_cause(&error)))?;
+    Ok(HttpClient { client, policy })
+}
+
+/// Why there is no answer that `oauth2` could read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HttpFailure {
+    #[error("is busy or failing (HTTP status {status})")]
+    Busy { status: u16, retry_after: Option<Duration>, detail: String },
+    #[error("could not be reached: {0}")]
+    Unreachable(String),
+    #[error("did not answer in time")]
+    TimedOut,
+    #[error("gave an answer of more than {BODY_LIMIT} bytes, which is no token")]
+    TooLong,
+    #[error("answered with something else than a token or an error (HTTP status {status}, {what})")]
+    NotAnAnswer { status: u16, what: &'static str },
+    #[error("has an address that is not https, and secrets are not sent there")]
+    NotHttps,
+}
+
+impl HttpFailure {
+    pub(crate) fn into_error(self, host: &str) -> TokenError {
+        let what = format!("The sign-in service at {host} {self}.");
+        match self {
+            Self::NotHttps => {
+                let remedy = "Write the token address with https:// in proxy.toml.";
+                TokenError::Misconfigured(Problem::new(what, remedy))
+            }
+            Self::Busy { retry_after, detail, .. } => {
+                let remedy =
+                    "Nothing needs to be done: it is tried again. If it lasts, see https://status.cloud.microsoft.";
+                TokenError::Transient { retry_after, problem: Problem::new(what, remedy).with_detail(&detail) }
+            }
+            Self::Unreachable(_) | Self::TimedOut | Self::TooLong | Self::NotAnAnswer { .. } => {
+                let remedy = "It is tried again. If it lasts, check the network, the firewall, the system's proxy settings and the \
+                              address in proxy.toml.";
+                TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy) }
+            }
+        }
+    }
+}
+
+/// One exchange with the authority, as `oauth2` wants to see it.
+pub(crate) struct Exchange<'a> {
+    pub(crate) http: &'a HttpClient,
+    pub(crate) clock: &'a SharedClock,
+}
+
+impl<'c> AsyncHttpClient<'c> for Exchange<'_> {
+    type Error = HttpFailure;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpFailure>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            // The client's own time limit may be another one, and does not know about us.
+            match tokio::time::timeout(REQUEST_TIME, self.send(request)).await {
+                Ok(answered) => answered,
+                Err(_) => Err(HttpFailure::TimedOut),
+            }
+        })
+    }
+}
+
+impl Exchange<'_> {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpFailure> {
+        let request =
+            reqwest::Request::try_from(request).map_err(|error| HttpFailure::Unreachable(root_cause(&error)))?;
+        if !self.http.may_ask(request.url()) {
+            return Err(HttpFailure::NotHttps);
+        }
+        let mut response = self.http.client.execute(request).await.map_err(transport)?;
+        let status = response.status();
+        let retry_after = retry_after::read(response.headers(), self.clock.now());
+        let body = read_body(&mut response).await;
+        if status.as_u16() == 429 || status.is_server_error() {
+            let detail = body.as_deref().ok().and_then(answer::describe_error).unwrap_or_default();
+            return Err(HttpFailure::Busy { status: status.as_u16(), retry_after, detail });
+        }
+        answer::normalise(status, &body?)
+    }
+}
+
+impl HttpClient {
+    fn may_ask(&self, url: &Url) -> bool {
+        let loopback = match url.host() {
+            Some(Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),
+            Some(Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
+            Some(Host::Domain(_)) | None => false,
+        };
+        url.scheme() == "https" || (self.policy == HttpPolicy::LoopbackHttp && url.scheme() == "http" && loopback)
+    }
+}
+
+/// Reads up to the bound; whatever comes after it is left unread, and the connection is dropped with the response.
+async fn read_body(response: &mut reqwest::Response) -> Result<Vec<u8>, HttpFailure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(transport)? {
+        if body.len() + chunk.len() > BODY_LIMIT {
+            return Err(HttpFailure::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn transport(error: reqwest::Error) -> HttpFailure {
+    if error.is_timeout() {
+        return HttpFailure::TimedOut;
+    }
+    HttpFailure::Unreachable(root_cause(&error.without_url()))
+}
+
+/// The innermost text, "connection refused" or "invalid peer certificate". The outer ones hold addresses and no cause.
+fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    printable(&innermost.to_string())
+}

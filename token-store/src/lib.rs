@@ -1,0 +1,46 @@
+//! Which account may use which token, and keeping it fresh.
+//!
+//! ```text
+//!  user + password ─▶ Accounts::admit ─▶ Admitted ─▶ Tokens::access_token ─▶ AccessToken
+//!                          │                              │        ▲
+//!                          ▼                              ▼        │ keep_fresh: one task, by the wall clock
+//!                        Store ◀──── sealed, versioned ─ one request per account at a time ─▶ the authority (Entra ID)
+//! ```
+//!
+//! The store is the truth: every decision reads the row of the account again, so that a password revoked, an account
+//! removed or a sign-in made by another process counts at once. Decisions ([`schedule`]) are pure; the rest acts.
+
+#![forbid(unsafe_code)]
+
+pub mod account;
+pub mod admission;
+pub mod application;
+mod authority;
+pub mod clock;
+pub mod database;
+pub mod entra_codes;
+pub mod error;
+pub mod http;
+pub mod password;
+mod platform;
+mod refresher;
+pub mod schedule;
+pub mod sign_in;
+pub mod store;
+pub mod tokens;
+pub mod vault;
+
+pub use account::{Account, Grant, LocalPasswordInfo, Mailbox};
+pub use admission::{Accounts, AdmissionLimits, Admitted, Denied};
+pub use application::{Application, Applications};
+pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
+pub use error::{ErrorKind, Problem, TokenError};
+pub use http::{HttpClient, HttpPolicy};
+pub use password::{LocalPassword, PasswordHash};
+pub use sign_in::{DeviceSignIn, SignInError, SignedIn, begin_device_sign_in, connect_client_credentials};
+pub use store::{Store, StoreError, TokenSet, TokenState};
+pub use tokens::{AccessToken, RefreshLimits, Tokens};
+pub use vault::{Created, Vault, VaultError};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Local passwords: what mail clients log in with. We make them, show them once, and keep only an argon2id hash.
+
+use std::fmt;
+
+use argon2::{
+    Algorithm, Argon2, Params, Version,
+    password_hash::{PasswordHasher, PasswordVerifier, phc},
+};
+use aws_lc_rs::rand;
+use oxpost_protocol::Secret;
+
+/// Letters and digits that cannot be taken for one another in any typeface: no 0 and o, no 1, i and l.
+const ALPHABET: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
+
+/// 24 of 31 symbols are 118 bits.
+const SYMBOLS: usize = 24;
+
+/// Symbols between two hyphens.
+const GROUP: usize = 4;
+
+/// Longer passwords are not looked at; ours have 29 characters.
+pub(crate) const PASSWORD_LIMIT: usize = 256;
+
+/// argon2id with 19 MiB and two passes, the first choice of OWASP's password storage page: some 20 ms on one core.
+fn argon2() -> Option<Argon2<'static>> {
+    Some(Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(19 * 1024, 2, 1, None).ok()?))
+}
+
+/// A password that was just made. It is shown to a person once, and only its hash is kept.
+#[derive(Clone, Debug)]
+pub struct LocalPassword(Secret);
+
+impl LocalPassword {
+    /// Makes a new one, like `k7rm-w3xp-…`: 24 letters and digits, 118 bits. `None` if the system gives no random numbers.
+    pub fn generate() -> Result<Self, HashingFailed> {
+        let mut password = Vec::with_capacity(SYMBOLS + SYMBOLS / GROUP);
+        let mut symbols = 0;
+        while symbols < SYMBOLS {
+            let mut byte = [0; 1];
+            rand::fill(&mut byte).map_err(|_| HashingFailed)?;
+            // 8 * 31 = 248: the bytes above would make the first symbols likelier than the others.
+            let Some(symbol) = byte.first().filter(|&&b| b < 248).and_then(|&b| ALPHABET.get(usize::from(b) % 31))
+            else {
+                continue;
+            };
+            if symbols > 0 && symbols % GROUP == 0 {
+                password.push(b'-');
+            }
+            password.push(*symbol);
+            symbols += 1;
+        }
+        Ok(Self(Secret::new(password)))
+    }
+
+    /// The password, to be shown once.
+    pub fn secret(&self) -> &Secret {
+        &self.0
+    }
+
+    /// Hashes it, on a thread where that does not hold up others.
+    pub async fn hash(&self) -> Result<PasswordHash, HashingFailed> {
+        let password = self.0.clone();
+        tokio::task::spawn_blocking(move || PasswordHash::of(&password)).await.map_err(|_| HashingFailed)?
+    }
+}
+
+/// A password could not be made or hashed: no memory or no random numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the system gave no memory or no random numbers for a password; try again")]
+pub struct HashingFailed;
+
+/// The argon2id hash of a local password, as a PHC string. It is not printed: a hash can be attacked at leisure.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(String);
+
+impl PasswordHash {
+    /// Hashes a password. This takes tens of milliseconds and 19 MiB: not on a runtime's worker thread.
+    pub fn of(password: &Secret) -> Result<Self, HashingFailed> {
+        let mut salt = [0; 16];
+        rand::fill(&mut salt).map_err(|_| HashingFailed)?;
+        let hashed: Result<phc::PasswordHash, _> =
+            argon2().ok_or(HashingFailed)?.hash_password_with_salt(as_hashed(password).reveal(), &salt);
+        Ok(Self(hashed.map_err(|_| HashingFailed)?.to_string()))
+    }
+
+    /// Whether this is the password. As slow as [`PasswordHash::of`].
+    pub fn verify(&self, password: &Secret) -> bool {
+        let (Some(argon2), Ok(hash)) = (argon2(), phc::PasswordHash::new(&self.0)) else { return false };
+        argon2.verify_password(as_hashed(password).reveal(), &hash).is_ok()
+    }
+
+    /// A hash of the same cost that no password matches, for accounts that do not exist.
+    pub(crate) fn dummy() -> Self {
+        // Salt and hash are 16 and 32 bytes of zeros; to find a password for them is to break argon2.
+        let (salt, hash) = ("A".repeat(22), "A".repeat(43));
+        Self(format!("$argon2id$v=19$m=19456,t=2,p=1${salt}${hash}"))
+    }
+
+    pub(crate) fn from_stored(phc: String) -> Self {
+        Self(phc)
+    }
+
+    pub(crate) fn as_stored(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash([redacted])")
+    }
+}
+
+/// The form in which a password is hashed: one of ours may be typed in capitals, with or without its hyphens, because
+/// it is typed on the panels of printers. Any other password is taken byte by byte.
+pub(crate) fn as_hashed(password: &Secret) -> Secret {
+    let bare: Vec<u8> =
+        password.reveal().iter().filter(|b| !matches!(b, b'-' | b' ')).map(u8::to_ascii_lowercase).collect();
+    let ours = bare.len() == SYMBOLS && bare.iter().all(|b| ALPHABET.contains(b));
+    let bare = Secret::new(bare);
+    if ours { bare } else { password.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_of_ours_may_be_typed_in_any_way() {
+        let password = LocalPassword::generate().unwrap();
+        let shown = password.secret().reveal_str().unwrap().to_owned();
+        assert_eq!(shown.split('-').map(str::len).collect::<Vec<_>>(), [4; 6], "six groups of four");
+        assert_ne!(shown, LocalPassword::generate().unwrap().secret().reveal_str().unwrap());
+        assert!(!format!("{password:?}").contains(&shown));
+
+        let hash = PasswordHash::of(password.secret()).unwrap();
+        assert!(hash.as_stored().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "the agreed cost");
+        for typed in [shown.clone(), shown.replace('-', ""), shown.to_uppercase(), shown.replace('-', " ")] {
+            assert!(hash.verify(&Secret::from(typed)));
+        }
+        assert!(!hash.verify(&Secret::from(shown.replace('-', "_"))));
+        assert!(!hash.verify(&Secret::from("")));
+        assert!(!format!("{hash:?}").contains("argon2id"));
+        assert!(
+            phc::PasswordHash::new(PasswordHash::dummy().as_stored()).is_ok(),
+            "the dummy is computed, not rejected"
+        );
+        assert!(!PasswordHash::from_stored("no hash".into()).verify(&Secret::from(shown)));
+    }
+
+    #[test]
+    fn any_other_password_is_taken_byte_by_byte() {
+        assert_eq!(as_hashed(&Secret::from("Correct-Horse")).reveal(), b"Correct-Horse");
+        assert_eq!(as_hashed(&Secret::new([0xff, b'-'])).reveal(), [0xff, b'-']);
+    }
+}

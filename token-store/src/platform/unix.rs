@@ -1,0 +1,39 @@
+//! Unix: permission bits.
+
+use std::{
+    fs::{File, Metadata, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
+};
+
+/// Bits of group and others.
+const NOT_OWNER: u32 = 0o077;
+
+/// Bits of group and others, but for the group's right to read.
+const NOT_OWNER_NOR_GROUP_READ: u32 = 0o037;
+
+/// Whether only the owner can read or write the file.
+///
+/// systemd hands credentials over (`LoadCredential=`) in a directory that only the service may enter, and shows their
+/// access control entry as the group's right to read; there that one bit is no danger.
+pub(crate) fn is_private(path: &Path, metadata: &Metadata, credentials: Option<&Path>) -> bool {
+    let handed_over = credentials.is_some_and(|directory| path.starts_with(directory));
+    let forbidden = if handed_over { NOT_OWNER_NOR_GROUP_READ } else { NOT_OWNER };
+    metadata.mode() & forbidden == 0
+}
+
+/// The command that makes a file private.
+pub(crate) fn make_private_advice(path: &Path) -> String {
+    format!("run `chmod 600 {}`", path.display())
+}
+
+/// Creates a file that must not exist yet, readable by its owner alone from the first moment.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Makes the name of a new file in this directory survive a power cut.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}

@@ -1,0 +1,155 @@
+//! Signing in: a person with a device code, or an application in its own name, once, before the account can be used.
+
+use std::{fmt, time::Duration};
+
+use oauth2::StandardDeviceAuthorizationResponse;
+use oxpost_protocol::Secret;
+
+use crate::{
+    account::{Account, Grant},
+    application::Application,
+    authority::{Authority, DeviceFailure},
+    clock::SharedClock,
+    error::{Problem, TokenError, printable},
+    http::HttpClient,
+    store::{Store, StoreError, TokenSet},
+    tokens::client_secret,
+};
+
+/// A sign-in that waits for a person. Show them [`DeviceSignIn::message`], or the address and the code; then wait.
+pub struct DeviceSignIn {
+    /// What the person enters.
+    pub user_code: String,
+    /// Where they enter it.
+    pub verification_uri: String,
+    /// Both in a sentence.
+    pub message: String,
+    /// How long the code can be used.
+    pub expires_in: Duration,
+    mailbox: String,
+    application: Application,
+    client_secret: Option<Secret>,
+    code: StandardDeviceAuthorizationResponse,
+    http: HttpClient,
+    clock: SharedClock,
+}
+
+/// What a sign-in brought. [`Store::save_signed_in`] keeps it.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// The tokens.
+    pub tokens: TokenSet,
+    /// Who signed in, as far as the authority says; compare it with the mailbox. Signing in as somebody else is the most
+    /// common reason why a mailbox cannot be opened (and right for a shared mailbox).
+    pub signed_in_as: Option<String>,
+}
+
+/// Why a sign-in brought nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SignInError {
+    /// The person said no.
+    #[error("the sign-in was declined in the browser; run the command again and accept")]
+    Declined,
+    /// Nobody entered the code in time.
+    #[error("the code has expired before it was entered; run the command again to get a new one")]
+    Expired,
+    /// Anything else.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+/// Asks for a code for the account's person (RFC 8628).
+pub async fn begin_device_sign_in(
+    http: &HttpClient,
+    store: &Store,
+    application: &Application,
+    account: &Account,
+    clock: &SharedClock,
+) -> Result<DeviceSignIn, TokenError> {
+    let client_secret = client_secret(store, application).await?;
+    let mailbox = account.mailbox.to_string();
+    let authority = Authority {
+        http,
+        clock,
+        application,
+        client_secret: client_secret.as_ref(),
+        mailbox: &mailbox,
+        grant: Grant::DeviceCode,
+    };
+    let code = authority.device_code().await?;
+    let user_code = printable(code.user_code().secret());
+    let verification_uri = printable(code.verification_uri().as_str());
+    Ok(DeviceSignIn {
+        message: format!(
+            "To sign in for {mailbox}, open {verification_uri} in a browser and enter the code {user_code}"
+        ),
+        user_code,
+        verification_uri,
+        expires_in: code.expires_in(),
+        mailbox,
+        application: application.clone(),
+        client_secret,
+        code,
+        http: http.clone(),
+        clock: clock.clone(),
+    })
+}
+
+impl DeviceSignIn {
+    /// Waits until the person has signed in, has declined, or the code has expired.
+    pub async fn wait(self) -> Result<SignedIn, SignInError> {
+        let authority = Authority {
+            http: &self.http,
+            clock: &self.clock,
+            application: &self.application,
+            client_secret: self.client_secret.as_ref(),
+            mailbox: &self.mailbox,
+            grant: Grant::DeviceCode,
+        };
+        let granted = authority.device_token(&self.code).await.map_err(|failure| match failure {
+            DeviceFailure::Declined => SignInError::Declined,
+            DeviceFailure::Expired => SignInError::Expired,
+            DeviceFailure::Token(error) => SignInError::Token(error),
+        })?;
+        if granted.tokens.refresh_token.is_none() {
+            let what = "The sign-in brought no refresh token, so it would end within the hour.";
+            let remedy = format!(
+                "Add `offline_access` to the scopes of the application `{}` in proxy.toml.",
+                self.application.name
+            );
+            return Err(TokenError::Misconfigured(Problem::new(what, remedy)).into());
+        }
+        Ok(SignedIn { tokens: granted.tokens, signed_in_as: granted.signed_in_as })
+    }
+}
+
+impl fmt::Debug for DeviceSignIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceSignIn").field("mailbox", &self.mailbox).finish_non_exhaustive()
+    }
+}
+
+/// Signs an app-only account in: asks for one token and stores it, so that a wrong secret shows at once.
+pub async fn connect_client_credentials(
+    http: &HttpClient,
+    store: &Store,
+    application: &Application,
+    account: &Account,
+    clock: &SharedClock,
+) -> Result<(), TokenError> {
+    if store.account(&account.mailbox).await?.is_none() {
+        return Err(StoreError::NoSuchAccount(account.mailbox.clone()).into());
+    }
+    let client_secret = client_secret(store, application).await?;
+    let authority = Authority {
+        http,
+        clock,
+        application,
+        client_secret: client_secret.as_ref(),
+        mailbox: account.mailbox.as_str(),
+        grant: Grant::ClientCredentials,
+    };
+    let issued_at = clock.now();
+    let tokens = authority.client_credentials().await?;
+    Ok(store.save_signed_in(&account.mailbox, &tokens, None, issued_at).await?)
+}

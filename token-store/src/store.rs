@@ -1,0 +1,257 @@
+//! The store: accounts, the hashes of their local passwords, and their sealed tokens, in SQL that no engine owns.
+
+mod passwords;
+mod tokens;
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use oxpost_protocol::Secret;
+
+pub(crate) use self::{
+    passwords::PasswordRow,
+    tokens::{Failure, Living, Planned, RefreshToken, Stored},
+};
+use crate::{
+    account::{Account, Mailbox},
+    database::{Database, DatabaseError, Outcome, Row, Statement, Value, sqlite::Sqlite},
+    error::ErrorKind,
+    vault::{Vault, VaultError},
+};
+
+/// Our tables, the vault that seals what is secret in them, and nothing remembered: every answer is read anew, so that
+/// what another process writes counts at once. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    database: Arc<dyn Database>,
+    vault: Vault,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+/// What went wrong with the store, and the next step.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The engine's own errors: cannot open, damaged, newer, full.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The vault's own errors.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The key file is not the one that the store was made with.
+    #[error(
+        "the key file is not the one this store was sealed with; name the key file that belongs to it, or restore both from the \
+         same backup"
+    )]
+    WrongKey,
+    /// The mailbox has an account already.
+    #[error("there is already an account for {0}; remove it first, or change it")]
+    AccountExists(Mailbox),
+    /// The login name belongs to another account, or is another account's mailbox.
+    #[error("the login name `{0}` belongs to another account; choose another one")]
+    LoginTaken(String),
+    /// The mailbox has no account, or it was removed meanwhile.
+    #[error("there is no account for {0}; `oxpost account add {0}` adds it")]
+    NoSuchAccount(Mailbox),
+    /// An account has as many local passwords as it may.
+    #[error("{0} has {limit} local passwords already, and every login tries all of them; revoke one first", limit = passwords::PASSWORDS_LIMIT)]
+    TooManyPasswords(Mailbox),
+    /// One sealed value does not open, though the key is right: its row was damaged or moved. Others are not concerned.
+    #[error("the stored {what} does not open: its row is damaged or was moved; {remedy}")]
+    Unreadable {
+        /// What it is.
+        what: String,
+        /// How to write it anew.
+        remedy: String,
+    },
+}
+
+/// Tokens as the authority gave them.
+#[derive(Clone, Debug)]
+pub struct TokenSet {
+    /// Opens the mailbox.
+    pub access_token: Secret,
+    /// How long it lives from the moment it was asked for.
+    pub lifetime: Duration,
+    /// Gets the next access token; missing if the authority gave no new one, then the old one stays.
+    pub refresh_token: Option<Secret>,
+}
+
+/// The state of an account's tokens, for people: nothing secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenState {
+    /// Who signed in, as the authority says. It may be another person than the mailbox's, for a shared mailbox.
+    pub signed_in_as: Option<String>,
+    /// Whether a refresh token is stored.
+    pub has_refresh_token: bool,
+    /// When the access token ends.
+    pub access_token_expires: Option<SystemTime>,
+    /// When tokens were last got.
+    pub refreshed_at: Option<SystemTime>,
+    /// When they are asked for next.
+    pub next_refresh: Option<SystemTime>,
+    /// What went wrong since they were last got.
+    pub last_error: Option<LastError>,
+}
+
+/// The last failure of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    /// Its kind.
+    pub kind: ErrorKind,
+    /// What happened and what to do, with the detail for the log.
+    pub text: String,
+    /// When.
+    pub at: SystemTime,
+}
+
+/// The sealed text that tells whether a key is the right one.
+const KEY_CHECK: &str = "the key of this store";
+
+const KEY_CHECK_PLACE: &str = "meta/value/key-check";
+
+impl Store {
+    /// Opens the store, or creates it, readable by its owner alone. The vault must be the one it was created with.
+    pub async fn open(path: &Path, vault: Vault) -> Result<Self, StoreError> {
+        Self::with(Arc::new(Sqlite::open(path.to_owned()).await?), vault).await
+    }
+
+    /// A store that is gone when the program ends, for tests and demonstrations.
+    pub async fn open_in_memory(vault: Vault) -> Result<Self, StoreError> {
+        Self::with(Arc::new(Sqlite::open_in_memory().await?), vault).await
+    }
+
+    /// A store in any engine.
+    pub async fn with(database: Arc<dyn Database>, vault: Vault) -> Result<Self, StoreError> {
+        let store = Self { database, vault };
+        let sealed = store.vault.seal(KEY_CHECK_PLACE, &Secret::from(KEY_CHECK))?;
+        let mut outcomes = store
+            .run(vec![
+                Statement::new(
+                    "INSERT INTO meta (name, value) VALUES ('key-check', $1) ON CONFLICT (name) DO NOTHING",
+                    [sealed.into()],
+                ),
+                Statement::new("SELECT value FROM meta WHERE name = 'key-check'", []),
+            ])
+            .await?;
+        let check = outcomes.pop().and_then(first).and_then(|mut row| row.bytes(0)).unwrap_or_default();
+        match store.vault.open(KEY_CHECK_PLACE, &check) {
+            Ok(text) if text.reveal() == KEY_CHECK.as_bytes() => Ok(store),
+            _ => Err(StoreError::WrongKey),
+        }
+    }
+
+    /// Adds an account. Its login name must be nobody else's login name or mailbox.
+    pub async fn add_account(&self, account: &Account) -> Result<(), StoreError> {
+        let mailbox = account.mailbox.as_str();
+        let login = account.login.trim().to_lowercase();
+        let insert = Statement::new(
+            "INSERT INTO account (mailbox, application, grant_kind, login, smtp_user, created) \
+             SELECT $1, $2, $3, $4, $5, CAST($6 AS BIGINT) \
+             WHERE NOT EXISTS (SELECT 1 FROM account WHERE login IN ($1, $4) OR mailbox IN ($1, $4))",
+            [
+                mailbox.into(),
+                account.application.as_str().into(),
+                account.grant.as_str().into(),
+                login.as_str().into(),
+                account.smtp_user.as_deref().into(),
+                account.created.into(),
+            ],
+        );
+        let tokens = Statement::new(
+            "INSERT INTO token (mailbox, version) SELECT $1, CAST($2 AS BIGINT) \
+             WHERE EXISTS (SELECT 1 FROM account WHERE mailbox = $1) ON CONFLICT (mailbox) DO NOTHING",
+            [mailbox.into(), tokens::first_version()?.into()],
+        );
+        if changed(self.run(vec![insert, tokens]).await?.first()) {
+            return Ok(());
+        }
+        match self.account(&account.mailbox).await? {
+            Some(_) => Err(StoreError::AccountExists(account.mailbox.clone())),
+            None => Err(StoreError::LoginTaken(login)),
+        }
+    }
+
+    /// All accounts, by mailbox.
+    pub async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
+        let all = "SELECT mailbox, application, grant_kind, login, smtp_user, created FROM account ORDER BY mailbox";
+        Ok(self.rows(Statement::new(all, [])).await?.into_iter().filter_map(read_account).collect())
+    }
+
+    /// The account of a mailbox.
+    pub async fn account(&self, mailbox: &Mailbox) -> Result<Option<Account>, StoreError> {
+        let one = "SELECT mailbox, application, grant_kind, login, smtp_user, created FROM account WHERE mailbox = $1";
+        Ok(self.rows(Statement::new(one, [mailbox.as_str().into()])).await?.into_iter().find_map(read_account))
+    }
+
+    /// The account that has this login name or this mailbox, in any case of letters.
+    pub async fn account_by_login(&self, login: &str) -> Result<Option<Account>, StoreError> {
+        Ok(self.account_and_passwords(login).await?.map(|(account, _)| account))
+    }
+
+    /// Removes an account with its local passwords and its tokens. `false` if there was none.
+    pub async fn remove_account(&self, mailbox: &Mailbox) -> Result<bool, StoreError> {
+        let mailbox = || [mailbox.as_str().into()];
+        let outcomes = self
+            .run(vec![
+                Statement::new("DELETE FROM token WHERE mailbox = $1", mailbox()),
+                Statement::new("DELETE FROM local_password WHERE mailbox = $1", mailbox()),
+                Statement::new("DELETE FROM account WHERE mailbox = $1", mailbox()),
+            ])
+            .await?;
+        Ok(changed(outcomes.last()))
+    }
+
+    async fn run(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, StoreError> {
+        Ok(self.database.transaction(statements).await?)
+    }
+
+    async fn rows(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
+        Ok(self.run(vec![statement]).await?.pop().map(|outcome| outcome.rows).unwrap_or_default())
+    }
+
+    /// Runs one statement that changes a row, or none.
+    async fn change(&self, statement: Statement) -> Result<bool, StoreError> {
+        Ok(changed(self.run(vec![statement]).await?.first()))
+    }
+
+    fn seal(&self, place: &str, secret: &Secret) -> Result<Value, StoreError> {
+        Ok(Value::Bytes(self.vault.seal(place, secret)?))
+    }
+}
+
+fn changed(outcome: Option<&Outcome>) -> bool {
+    outcome.is_some_and(|outcome| outcome.changed > 0)
+}
+
+fn first(outcome: Outcome) -> Option<Row> {
+    outcome.rows.into_iter().next()
+}
+
+/// A row that cannot be read costs its own account only.
+fn read_account(mut row: Row) -> Option<Account> {
+    let mailbox = row.text(0)?;
+    let account = account_of(&mailbox, &mut row);
+    if account.is_none() {
+        tracing::error!(mailbox, "the stored account cannot be read; remove it and add it again");
+    }
+    account
+}
+
+fn account_of(mailbox: &str, row: &mut Row) -> Option<Account> {
+    Some(Account {
+        mailbox: Mailbox::parse(mailbox).ok()?,
+        application: row.text(1)?,
+        grant: row.text(2)?.parse().ok()?,
+        login: row.text(3)?,
+        smtp_user: row.text(4),
+        created: row.time(5)?,
+    })
+}

@@ -1,0 +1,131 @@
+//! Local passwords and client secrets in the store.
+
+use std::time::SystemTime;
+
+use oxpost_protocol::Secret;
+
+use super::{Store, StoreError, read_account};
+use crate::{
+    account::{Account, LocalPasswordInfo, Mailbox},
+    database::{DatabaseError, Statement},
+    password::PasswordHash,
+};
+
+/// How many local passwords an account may have: a wrong password costs one argon2 for each of them.
+pub(super) const PASSWORDS_LIMIT: i64 = 8;
+
+/// One local password, as admission reads it.
+#[derive(Clone, Debug)]
+pub(crate) struct PasswordRow {
+    pub(crate) name: String,
+    pub(crate) hash: PasswordHash,
+    pub(crate) last_used: Option<SystemTime>,
+}
+
+impl Store {
+    /// Stores a local password under a name; one of the same name is replaced.
+    pub async fn set_password(
+        &self,
+        mailbox: &Mailbox,
+        name: &str,
+        hash: &PasswordHash,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        let upsert = Statement::new(
+            "INSERT INTO local_password (mailbox, name, hash, created) SELECT $1, $2, $3, CAST($4 AS BIGINT) \
+             WHERE (SELECT count(*) FROM local_password WHERE mailbox = $1 AND name <> $2) < CAST($5 AS BIGINT) \
+             ON CONFLICT (mailbox, name) DO UPDATE SET hash = excluded.hash, created = excluded.created, last_used = NULL",
+            [mailbox.as_str().into(), name.into(), hash.as_stored().into(), now.into(), PASSWORDS_LIMIT.into()],
+        );
+        match self.change(upsert).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError::TooManyPasswords(mailbox.clone())),
+            Err(StoreError::Database(DatabaseError::Conflict)) => Err(StoreError::NoSuchAccount(mailbox.clone())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Revokes a local password at once, for logins that are remembered too. `false` if there was none of this name.
+    pub async fn revoke_password(&self, mailbox: &Mailbox, name: &str) -> Result<bool, StoreError> {
+        let delete = "DELETE FROM local_password WHERE mailbox = $1 AND name = $2";
+        self.change(Statement::new(delete, [mailbox.as_str().into(), name.into()])).await
+    }
+
+    /// The local passwords of an account, oldest first.
+    pub async fn passwords(&self, mailbox: &Mailbox) -> Result<Vec<LocalPasswordInfo>, StoreError> {
+        let select = "SELECT name, created, last_used FROM local_password WHERE mailbox = $1 ORDER BY created, name";
+        let rows = self.rows(Statement::new(select, [mailbox.as_str().into()])).await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|mut row| {
+                Some(LocalPasswordInfo { name: row.text(0)?, created: row.time(1)?, last_used: row.time(2) })
+            })
+            .collect())
+    }
+
+    /// The account of a login name or mailbox with its passwords, as they stand now.
+    pub(crate) async fn account_and_passwords(
+        &self,
+        login: &str,
+    ) -> Result<Option<(Account, Vec<PasswordRow>)>, StoreError> {
+        let login = login.trim().to_lowercase();
+        let select = "SELECT a.mailbox, a.application, a.grant_kind, a.login, a.smtp_user, a.created, p.name, p.hash, p.last_used \
+                      FROM account a LEFT JOIN local_password p ON p.mailbox = a.mailbox \
+                      WHERE a.login = $1 OR a.mailbox = $1 ORDER BY p.last_used DESC";
+        let mut found = None;
+        for mut row in self.rows(Statement::new(select, [login.as_str().into()])).await? {
+            let password = (row.text(6), row.text(7), row.time(8));
+            if found.is_none() {
+                found = read_account(row).map(|account| (account, Vec::new()));
+            }
+            if let (Some((_, passwords)), (Some(name), Some(hash), last_used)) = (&mut found, password) {
+                passwords.push(PasswordRow { name, hash: PasswordHash::from_stored(hash), last_used });
+            }
+        }
+        Ok(found)
+    }
+
+    pub(crate) async fn password_used(&self, mailbox: &Mailbox, name: &str, now: SystemTime) -> Result<(), StoreError> {
+        let update = "UPDATE local_password SET last_used = $3 WHERE mailbox = $1 AND name = $2";
+        self.change(Statement::new(update, [mailbox.as_str().into(), name.into(), now.into()])).await.map(drop)
+    }
+
+    /// Seals the client secret of an application into the store. Accounts that wait because the old one was wrong are
+    /// tried again at once: their version is raised.
+    pub async fn set_client_secret(&self, application: &str, secret: &Secret) -> Result<(), StoreError> {
+        let sealed = self.seal(&client_secret_place(application), secret)?;
+        self.run(vec![
+            Statement::new(
+                "INSERT INTO client_secret (application, sealed) VALUES ($1, $2) \
+                 ON CONFLICT (application) DO UPDATE SET sealed = excluded.sealed",
+                [application.into(), sealed],
+            ),
+            Statement::new(
+                "UPDATE token SET version = version + 1, next_refresh = NULL \
+                 WHERE mailbox IN (SELECT mailbox FROM account WHERE application = $1)",
+                [application.into()],
+            ),
+        ])
+        .await
+        .map(drop)
+    }
+
+    /// The sealed client secret of an application, if there is one.
+    pub async fn client_secret(&self, application: &str) -> Result<Option<Secret>, StoreError> {
+        let select = Statement::new("SELECT sealed FROM client_secret WHERE application = $1", [application.into()]);
+        let Some(sealed) = self.rows(select).await?.into_iter().find_map(|mut row| row.bytes(0)) else {
+            return Ok(None);
+        };
+        match self.vault.open(&client_secret_place(application), &sealed) {
+            Ok(secret) => Ok(Some(secret)),
+            Err(_) => Err(StoreError::Unreadable {
+                what: format!("client secret of the application `{application}`"),
+                remedy: "store it once more".into(),
+            }),
+        }
+    }
+}
+
+fn client_secret_place(application: &str) -> String {
+    format!("client_secret/sealed/{application}")
+}

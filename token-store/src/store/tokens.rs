@@ -1,0 +1,210 @@
+//! Tokens in the store: sealed, versioned, and written by compare-and-swap.
+
+use std::time::SystemTime;
+
+use aws_lc_rs::rand;
+use oxpost_protocol::Secret;
+
+use super::{LastError, Store, StoreError, TokenSet, TokenState, read_account};
+use crate::{
+    account::{Account, Mailbox},
+    database::{Row, Statement, Value},
+    error::ErrorKind,
+    schedule,
+    vault::VaultError,
+};
+
+/// The row of an account, opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) version: i64,
+    pub(crate) access: Option<Living>,
+    pub(crate) refresh: RefreshToken,
+}
+
+/// An access token and its two ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Living {
+    pub(crate) secret: Secret,
+    pub(crate) issued_at: SystemTime,
+    pub(crate) expires_at: SystemTime,
+}
+
+/// A refresh token, if there is one that opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RefreshToken {
+    None,
+    Some(Secret),
+    Unreadable,
+}
+
+/// What the refresher needs to know of an account to decide whether it is due.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) account: Account,
+    pub(crate) version: i64,
+    pub(crate) has_refresh_token: bool,
+    pub(crate) issued_at: Option<SystemTime>,
+    pub(crate) next_refresh: Option<SystemTime>,
+    pub(crate) error_at: Option<SystemTime>,
+}
+
+/// A failure, as it is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: ErrorKind,
+    pub(crate) text: String,
+    pub(crate) at: SystemTime,
+    pub(crate) try_again: SystemTime,
+}
+
+/// Versions start at a random number, so that an account that was removed and added again never matches an old version.
+pub(super) fn first_version() -> Result<i64, StoreError> {
+    let mut bytes = [0; 4];
+    rand::fill(&mut bytes).map_err(|_| VaultError::Library)?;
+    Ok(i64::from(u32::from_le_bytes(bytes)) << 16)
+}
+
+impl Store {
+    /// A person signed in: their tokens replace whatever is there, and the last error is forgotten.
+    pub async fn save_signed_in(
+        &self,
+        mailbox: &Mailbox,
+        tokens: &TokenSet,
+        signed_in_as: Option<&str>,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        let (access, refresh) = self.seal_tokens(mailbox, tokens)?;
+        let update = Statement::new(
+            "UPDATE token SET version = version + 1, access_token = $2, issued_at = $3, expires_at = $4, refresh_token = $5, \
+             next_refresh = $6, signed_in_as = $7, error_kind = NULL, error_text = NULL, error_at = NULL WHERE mailbox = $1",
+            [
+                mailbox.as_str().into(),
+                access,
+                now.into(),
+                schedule::after(now, tokens.lifetime).into(),
+                refresh,
+                schedule::next_refresh(now, tokens.lifetime, schedule::jitter()).into(),
+                signed_in_as.into(),
+            ],
+        );
+        if self.change(update).await? { Ok(()) } else { Err(StoreError::NoSuchAccount(mailbox.clone())) }
+    }
+
+    /// Writes what a refresh brought over the version it started from. `false` if somebody else wrote meanwhile. Without
+    /// a new refresh token the old one stays.
+    pub(crate) async fn save_refreshed(
+        &self,
+        mailbox: &Mailbox,
+        version: i64,
+        tokens: &TokenSet,
+        now: SystemTime,
+    ) -> Result<bool, StoreError> {
+        let (access, refresh) = self.seal_tokens(mailbox, tokens)?;
+        let update = Statement::new(
+            "UPDATE token SET version = version + 1, access_token = $3, issued_at = $4, expires_at = $5, \
+             refresh_token = COALESCE($6, refresh_token), next_refresh = $7, error_kind = NULL, error_text = NULL, \
+             error_at = NULL WHERE mailbox = $1 AND version = $2",
+            [
+                mailbox.as_str().into(),
+                version.into(),
+                access,
+                now.into(),
+                schedule::after(now, tokens.lifetime).into(),
+                refresh,
+                schedule::next_refresh(now, tokens.lifetime, schedule::jitter()).into(),
+            ],
+        );
+        self.change(update).await
+    }
+
+    /// Notes a failure and when to try again. The tokens stay as they are, and so does the version.
+    pub(crate) async fn record_failure(
+        &self,
+        mailbox: &Mailbox,
+        version: i64,
+        failure: &Failure,
+    ) -> Result<(), StoreError> {
+        let update = Statement::new(
+            "UPDATE token SET error_kind = $3, error_text = $4, error_at = $5, next_refresh = $6 \
+             WHERE mailbox = $1 AND version = $2",
+            [
+                mailbox.as_str().into(),
+                version.into(),
+                failure.kind.as_str().into(),
+                failure.text.as_str().into(),
+                failure.at.into(),
+                failure.try_again.into(),
+            ],
+        );
+        self.change(update).await.map(drop)
+    }
+
+    /// The tokens of an account, opened. An access token that does not open counts as none: a new one is got.
+    pub(crate) async fn tokens(&self, mailbox: &Mailbox) -> Result<Stored, StoreError> {
+        let select = "SELECT version, access_token, issued_at, expires_at, refresh_token FROM token WHERE mailbox = $1";
+        let mut row = self.row(select, mailbox).await?;
+        let version = row.integer(0).unwrap_or_default();
+        let open = |column: &str, sealed: Vec<u8>| self.vault.open(&place(column, mailbox), &sealed).ok();
+        let (access, issued_at, expires_at) = (row.bytes(1), row.time(2), row.time(3));
+        let access = access.and_then(|sealed| {
+            Some(Living { secret: open("access_token", sealed)?, issued_at: issued_at?, expires_at: expires_at? })
+        });
+        let refresh = match row.bytes(4) {
+            None => RefreshToken::None,
+            Some(sealed) => open("refresh_token", sealed).map_or(RefreshToken::Unreadable, RefreshToken::Some),
+        };
+        Ok(Stored { version, access, refresh })
+    }
+
+    /// The state of an account's tokens, for people.
+    pub async fn token_state(&self, mailbox: &Mailbox) -> Result<TokenState, StoreError> {
+        let select = "SELECT signed_in_as, CASE WHEN refresh_token IS NULL THEN 0 ELSE 1 END, issued_at, expires_at, next_refresh, \
+                      error_kind, error_text, error_at FROM token WHERE mailbox = $1";
+        let mut row = self.row(select, mailbox).await?;
+        let error = (row.text(5).as_deref().and_then(ErrorKind::parse), row.text(6), row.time(7));
+        Ok(TokenState {
+            signed_in_as: row.text(0),
+            has_refresh_token: row.integer(1) == Some(1),
+            refreshed_at: row.time(2),
+            access_token_expires: row.time(3),
+            next_refresh: row.time(4),
+            last_error: match error {
+                (Some(kind), Some(text), Some(at)) => Some(LastError { kind, text, at }),
+                _ => None,
+            },
+        })
+    }
+
+    /// Every account with its plan; read at each look, so that accounts come and go without a restart.
+    pub(crate) async fn plan(&self) -> Result<Vec<Planned>, StoreError> {
+        let select = "SELECT a.mailbox, a.application, a.grant_kind, a.login, a.smtp_user, a.created, \
+                      CASE WHEN t.refresh_token IS NULL THEN 0 ELSE 1 END, t.issued_at, t.next_refresh, t.error_at, t.version \
+                      FROM account a JOIN token t ON t.mailbox = a.mailbox ORDER BY t.next_refresh";
+        let read = |mut row: Row| {
+            let (has_refresh_token, issued_at, next_refresh, error_at) =
+                (row.integer(6) == Some(1), row.time(7), row.time(8), row.time(9));
+            let version = row.integer(10)?;
+            Some(Planned { account: read_account(row)?, version, has_refresh_token, issued_at, next_refresh, error_at })
+        };
+        Ok(self.rows(Statement::new(select, [])).await?.into_iter().filter_map(read).collect())
+    }
+
+    async fn row(&self, select: &'static str, mailbox: &Mailbox) -> Result<Row, StoreError> {
+        let rows = self.rows(Statement::new(select, [mailbox.as_str().into()])).await?;
+        rows.into_iter().next().ok_or_else(|| StoreError::NoSuchAccount(mailbox.clone()))
+    }
+
+    fn seal_tokens(&self, mailbox: &Mailbox, tokens: &TokenSet) -> Result<(Value, Value), StoreError> {
+        let access = self.seal(&place("access_token", mailbox), &tokens.access_token)?;
+        let refresh = match &tokens.refresh_token {
+            Some(token) => self.seal(&place("refresh_token", mailbox), token)?,
+            None => Value::Null,
+        };
+        Ok((access, refresh))
+    }
+}
+
+fn place(column: &str, mailbox: &Mailbox) -> String {
+    format!("token/{column}/{mailbox}")
+}

@@ -1,0 +1,97 @@
+//! The gate.
+
+use super::*;
+use crate::{Accounts, AdmissionLimits, Clock, Denied, LocalPassword, PasswordHash};
+
+struct Gate {
+    bench: Bench,
+    accounts: Accounts,
+    password: Secret,
+}
+
+async fn gate(limits: AdmissionLimits) -> Gate {
+    let bench = Bench::signed_in().await;
+    let password = LocalPassword::generate().unwrap();
+    let hash = password.hash().await.unwrap();
+    bench.store.set_password(bench.mailbox(), "scanner", &hash, start()).await.unwrap();
+    let accounts = Accounts::new(bench.store.clone(), bench.shared_clock(), limits);
+    Gate { bench, accounts, password: password.secret().clone() }
+}
+
+#[tokio::test]
+async fn the_right_password_opens_in_any_spelling_of_the_name_and_the_next_time_without_a_hash() {
+    let gate = gate(AdmissionLimits::default()).await;
+    for user in [
+        "ann@contoso.com",
+        "ANN@Contoso.COM",
+        " ann@contoso.com",
+        "owner@contoso.com\\ann@contoso.com",
+        "owner/ann@contoso.com",
+    ] {
+        let admitted = gate.accounts.admit(user, &gate.password).await.unwrap();
+        assert_eq!(admitted.account().mailbox, *gate.bench.mailbox());
+    }
+    assert_eq!(gate.accounts.hashes(), 1, "remembered after the first time");
+    let info = gate.bench.store.passwords(gate.bench.mailbox()).await.unwrap();
+    assert_eq!(info[0].last_used, Some(start()));
+    gate.bench.clock.advance(Duration::from_secs(59));
+    gate.accounts.admit("ann@contoso.com", &gate.password).await.unwrap();
+    assert_eq!(
+        gate.bench.store.passwords(gate.bench.mailbox()).await.unwrap()[0].last_used,
+        Some(start()),
+        "once a minute"
+    );
+    gate.bench.clock.advance(Duration::from_secs(1));
+    gate.accounts.admit("ann@contoso.com", &gate.password).await.unwrap();
+    assert_eq!(
+        gate.bench.store.passwords(gate.bench.mailbox()).await.unwrap()[0].last_used,
+        Some(gate.bench.clock.now())
+    );
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_costs_a_hash_and_says_the_same() {
+    let gate = gate(AdmissionLimits::default()).await;
+    let without_password = account("ben@contoso.com", Grant::ClientCredentials);
+    gate.bench.store.add_account(&without_password).await.unwrap();
+    let wrong = Secret::from("wrong");
+    let attempts = [
+        ("ann@contoso.com", &wrong),
+        ("nobody@contoso.com", &gate.password),
+        ("ben@contoso.com", &wrong),
+        ("", &wrong),
+    ];
+    for (hashes, (user, password)) in (1..).zip(attempts) {
+        assert_eq!(gate.accounts.admit(user, password).await.unwrap_err(), Denied::BadCredentials, "{user}");
+        assert_eq!(gate.accounts.hashes(), hashes, "{user}");
+    }
+    // Out of bounds for everybody alike.
+    let long = Secret::from("x".repeat(1000));
+    assert_eq!(gate.accounts.admit("ann@contoso.com", &long).await.unwrap_err(), Denied::BadCredentials);
+    assert_eq!(gate.accounts.admit("ann@contoso.com", &Secret::from("")).await.unwrap_err(), Denied::BadCredentials);
+    assert_eq!(gate.bench.endpoint.requests(), 0, "a wrong password never reaches Microsoft");
+    assert_eq!(gate.bench.stored_refresh_token().await.unwrap(), "rt-0");
+}
+
+#[tokio::test]
+async fn a_changed_or_revoked_password_dies_at_once() {
+    let gate = gate(AdmissionLimits::default()).await;
+    let (store, mailbox) = (&gate.bench.store, gate.bench.mailbox());
+    gate.accounts.admit("ann@contoso.com", &gate.password).await.unwrap();
+    let other = PasswordHash::of(&Secret::from("other")).unwrap();
+    store.set_password(mailbox, "scanner", &other, start()).await.unwrap();
+    assert_eq!(gate.accounts.admit("ann@contoso.com", &gate.password).await.unwrap_err(), Denied::BadCredentials);
+    gate.accounts.admit("ann@contoso.com", &Secret::from("other")).await.unwrap();
+    assert!(store.revoke_password(mailbox, "scanner").await.unwrap());
+    assert_eq!(
+        gate.accounts.admit("ann@contoso.com", &Secret::from("other")).await.unwrap_err(),
+        Denied::BadCredentials
+    );
+}
+
+#[tokio::test]
+async fn when_too_many_wait_the_next_is_told_so() {
+    let gate = gate(AdmissionLimits { hashes_waiting: 0, ..AdmissionLimits::default() }).await;
+    assert_eq!(gate.accounts.admit("ann@contoso.com", &gate.password).await.unwrap_err(), Denied::Busy);
+    assert_eq!(gate.accounts.hashes(), 0);
+}

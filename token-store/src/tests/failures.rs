@@ -1,0 +1,218 @@
+//! A failure that passes costs nothing while the access token lives, and no failure costs the refresh token.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+
+use super::{endpoint::Reply, *};
+use crate::{
+    Clock, ErrorKind, TokenError,
+    database::{Database, DatabaseError, Outcome, Statement, sqlite::Sqlite},
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn passing_failures() -> Vec<Reply> {
+    vec![
+        Reply::Http(429, "Retry-After: 17\r\nContent-Type: application/json\r\n", r#"{"error":"throttled"}"#.into()),
+        Reply::json(500, "{}"),
+        Reply::Http(503, "Content-Type: text/html\r\n", "<html>busy</html>".into()),
+        Reply::Http(200, "Content-Type: text/html\r\n", "<html>log in to the hotel's network</html>".into()),
+        Reply::Http(200, "", String::new()),
+        Reply::Http(400, "", String::new()),
+        Reply::Http(302, "Location: http://127.0.0.1:1/\r\n", String::new()),
+        Reply::json(200, r#"{"token_type":"Bearer","expires_in":3600}"#),
+        Reply::json(200, r#"{"token_type":"Bearer","access_token":"a\r\nb"}"#),
+        Reply::json(200, r#"["access_token"]"#),
+        Reply::Huge(50 * 1024 * 1024),
+        Reply::Close,
+        Reply::error("invalid_grant", 90_033),
+        Reply::error("temporarily_unavailable", 0),
+    ]
+}
+
+#[tokio::test]
+async fn while_the_access_token_lives_a_passing_failure_is_not_noticed() {
+    for failure in passing_failures() {
+        let bench = Bench::signed_in().await;
+        bench.clock.advance(HOUR - MINUTE);
+        bench.endpoint.then(failure.clone());
+        assert_eq!(bench.access_token().await.unwrap(), "at-0", "{failure:?}");
+        assert_eq!(bench.endpoint.requests(), 1, "it was tried");
+        assert!(bench.endpoint.written() < 16 * 1024 * 1024, "50 MB are cut off without being read");
+        let state = bench.store.token_state(bench.mailbox()).await.unwrap();
+        assert_eq!(state.last_error.unwrap().kind, ErrorKind::Transient, "{failure:?}");
+
+        // It is not tried again at once, whoever asks: neither while the token lives nor after.
+        assert_eq!(bench.access_token().await.unwrap(), "at-0");
+        assert_eq!(bench.endpoint.requests(), 1);
+
+        bench.clock.advance(6 * MINUTE);
+        bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+        assert_eq!(bench.access_token().await.unwrap(), "at-1", "{failure:?}");
+        assert_eq!(bench.store.token_state(bench.mailbox()).await.unwrap().last_error, None);
+    }
+}
+
+#[tokio::test]
+async fn after_its_end_callers_get_the_failure_at_once_until_it_is_time_to_try_again() {
+    let bench = Bench::signed_in().await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::Http(429, "Retry-After: 120\r\n", String::new()));
+    for (passed, left) in [(0, 120), (119, 1)] {
+        bench.clock.advance(Duration::from_secs(passed));
+        let error = bench.access_token().await.unwrap_err();
+        let TokenError::Transient { retry_after, .. } = error else { panic!("{error}") };
+        assert_eq!(retry_after, Some(Duration::from_secs(left)));
+    }
+    assert_eq!(bench.endpoint.requests(), 1);
+    bench.clock.advance(Duration::from_secs(1));
+    bench.endpoint.then(Reply::tokens("at-1", None));
+    assert_eq!(bench.access_token().await.unwrap(), "at-1");
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_a_passing_failure_whose_text_holds_no_secret() {
+    let store = Store::open_in_memory(vault()).await.unwrap();
+    let bench = Bench::signed_in_to(store).await;
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut nowhere = application(&bench.endpoint);
+    nowhere.token_url = format!("http://{}/token?key=hidden", unused.local_addr().unwrap()).parse().unwrap();
+    drop(unused);
+    let tokens = Tokens::new(
+        bench.store.clone(),
+        Applications::from_iter([nowhere]),
+        http_client(),
+        bench.shared_clock(),
+        RefreshLimits::default(),
+    );
+    bench.clock.advance(HOUR - MINUTE);
+    assert_eq!(text(tokens.access_token(&bench.admitted).await.unwrap().secret()), "at-0");
+    bench.clock.advance(MINUTE + MINUTE);
+    let error = tokens.access_token(&bench.admitted).await.unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains("refused") && shown.contains("could not be reached"), "{shown}");
+    assert!(["hidden", "rt-0", "client~secret"].iter().all(|secret| !shown.contains(secret)), "{shown}");
+}
+
+#[tokio::test]
+async fn plain_http_to_another_machine_is_never_asked() {
+    let bench = Bench::signed_in().await;
+    let mut plain = application(&bench.endpoint);
+    plain.token_url = "http://login.example/token".parse().unwrap();
+    let applications = Applications::from_iter([plain]);
+    let tokens =
+        Tokens::new(bench.store.clone(), applications, http_client(), bench.shared_clock(), RefreshLimits::default());
+    bench.clock.advance(HOUR);
+    let error = tokens.access_token(&bench.admitted).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authority_that_does_not_answer_is_given_up_after_thirty_seconds() {
+    // A task that is always ready keeps the paused clock from running ahead while a socket is waited for.
+    let spinning = tokio::spawn(async {
+        loop {
+            tokio::task::yield_now().await;
+        }
+    });
+    let bench = Bench::signed_in().await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.always(Reply::Silent);
+    let mut caller = {
+        let (tokens, admitted) = (bench.tokens.clone(), bench.admitted.clone());
+        tokio::spawn(async move { tokens.access_token(&admitted).await })
+    };
+    bench.endpoint.arrived(1).await;
+    tokio::time::advance(Duration::from_secs(29)).await;
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!caller.is_finished(), "not before its time");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let error = (&mut caller).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("did not answer in time"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    spinning.abort();
+}
+
+#[tokio::test]
+async fn invalid_grant_asks_for_a_sign_in_and_keeps_the_refresh_token() {
+    let bench = Bench::signed_in().await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::error("invalid_grant", 50_173));
+    let error = bench.access_token().await.unwrap_err();
+    assert!(error.to_string().contains("oxpost sign-in ann@contoso.com"), "{error}");
+    assert_eq!(error.problem().unwrap().code, Some(50_173));
+    assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-0");
+
+    // It is left alone for a minute, then tried again with the same refresh token.
+    bench.clock.advance(Duration::from_secs(59));
+    assert_eq!(bench.access_token().await.unwrap_err().kind(), ErrorKind::SignInRequired);
+    assert_eq!(bench.endpoint.requests(), 1);
+    bench.clock.advance(Duration::from_secs(1));
+    bench.endpoint.then(Reply::tokens("at-1", None));
+    assert_eq!(bench.access_token().await.unwrap(), "at-1");
+    assert_eq!(bench.endpoint.sent(1, "refresh_token").unwrap(), "rt-0");
+}
+
+#[tokio::test]
+async fn a_sign_in_by_another_process_counts_at_once() {
+    let bench = Bench::signed_in().await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::error("invalid_grant", 700_082));
+    assert_eq!(bench.access_token().await.unwrap_err().kind(), ErrorKind::SignInRequired);
+    let now = bench.clock.now();
+    bench.store.save_signed_in(bench.mailbox(), &token_set("at-new", Some("rt-new")), None, now).await.unwrap();
+    assert_eq!(bench.access_token().await.unwrap(), "at-new");
+    assert_eq!(bench.endpoint.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_new_client_secret_counts_at_once() {
+    let bench = Bench::cold().await;
+    bench.endpoint.then(Reply::error("invalid_client", 7_000_222));
+    assert_eq!(bench.access_token().await.unwrap_err().kind(), ErrorKind::Misconfigured);
+    bench.store.set_client_secret("office", &Secret::from("renewed")).await.unwrap();
+    bench.endpoint.then(Reply::tokens("at-1", None));
+    assert_eq!(bench.access_token().await.unwrap(), "at-1");
+    assert_eq!(bench.endpoint.sent(1, "client_secret").unwrap(), "renewed");
+}
+
+#[tokio::test]
+async fn nobody_signed_in_yet() {
+    let bench = Bench::new(Store::open_in_memory(vault()).await.unwrap(), Grant::DeviceCode).await;
+    let error = bench.access_token().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SignInRequired);
+    assert!(error.to_string().contains("oxpost sign-in ann@contoso.com"), "{error}");
+    assert_eq!(bench.endpoint.requests(), 0);
+}
+
+/// An engine whose disk is full when it is told so.
+struct FullDisk(Sqlite, AtomicBool);
+
+#[async_trait]
+impl Database for FullDisk {
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
+        let writes = statements.iter().any(|statement| !statement.sql.starts_with("SELECT"));
+        if writes && self.1.load(Ordering::SeqCst) {
+            return Err(DatabaseError::Failed("database or disk is full".into()));
+        }
+        self.0.transaction(statements).await
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_a_full_disk_did_not_take_are_written_before_any_other_is_asked_for() {
+    let disk = Arc::new(FullDisk(Sqlite::open_in_memory().await.unwrap(), AtomicBool::new(false)));
+    let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
+    bench.clock.advance(HOUR - MINUTE);
+    disk.1.store(true, Ordering::SeqCst);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    assert_eq!(bench.access_token().await.unwrap(), "at-0", "the new one is not handed out: it is not on the disk");
+    disk.1.store(false, Ordering::SeqCst);
+    bench.clock.advance(30 * Duration::from_secs(1));
+    assert_eq!(bench.access_token().await.unwrap(), "at-1");
+    assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-1");
+    assert_eq!(bench.endpoint.requests(), 1, "written, not asked for again");
+}

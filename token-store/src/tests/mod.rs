@@ -1,0 +1,132 @@
+//! Stories of the whole crate against a small token endpoint on a loopback socket.
+
+mod admission;
+mod durability;
+mod endpoint;
+mod failures;
+mod refresher;
+mod refused;
+mod sign_in;
+mod single_flight;
+mod store;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use oxpost_protocol::Secret;
+
+use self::endpoint::Endpoint;
+use crate::{
+    Account, Admitted, Application, Applications, Grant, HttpClient, HttpPolicy, Mailbox, ManualClock, RefreshLimits,
+    SharedClock, Store, TokenSet, Tokens, Vault, http,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn start() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn vault() -> Vault {
+    Vault::from_key(&[7; 32]).unwrap()
+}
+
+fn mailbox(address: &str) -> Mailbox {
+    Mailbox::parse(address).unwrap()
+}
+
+fn account(address: &str, grant: Grant) -> Account {
+    Account::new(mailbox(address), "office", grant, start())
+}
+
+fn token_set(access: &str, refresh: Option<&str>) -> TokenSet {
+    TokenSet { access_token: Secret::from(access), lifetime: HOUR, refresh_token: refresh.map(Secret::from) }
+}
+
+fn http_client() -> HttpClient {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    http::client(tls, HttpPolicy::LoopbackHttp).unwrap()
+}
+
+fn application(endpoint: &Endpoint) -> Application {
+    Application {
+        name: "office".into(),
+        token_url: endpoint.url("token"),
+        device_code_url: endpoint.url("devicecode"),
+        client_id: "11111111-2222-3333-4444-555555555555".into(),
+        client_secret: None,
+        delegated_scopes: vec!["https://outlook.office.com/IMAP.AccessAsUser.All".into(), "offline_access".into()],
+        app_scopes: vec!["https://outlook.office365.com/.default".into()],
+    }
+}
+
+/// A store with one account, an authority, and a clock that only a test moves.
+struct Bench {
+    store: Store,
+    clock: ManualClock,
+    endpoint: Endpoint,
+    tokens: Tokens,
+    admitted: Admitted,
+}
+
+impl Bench {
+    /// `ann@contoso.com` has signed in an hour's token ago, whose access token is `at-0` and whose refresh token `rt-0`.
+    async fn signed_in() -> Self {
+        Self::signed_in_to(Store::open_in_memory(vault()).await.unwrap()).await
+    }
+
+    async fn signed_in_to(store: Store) -> Self {
+        let bench = Self::new(store, Grant::DeviceCode).await;
+        bench.store.save_signed_in(bench.mailbox(), &token_set("at-0", Some("rt-0")), None, start()).await.unwrap();
+        bench
+    }
+
+    /// An app-only account that has no token yet.
+    async fn cold() -> Self {
+        Self::new(Store::open_in_memory(vault()).await.unwrap(), Grant::ClientCredentials).await
+    }
+
+    async fn new(store: Store, grant: Grant) -> Self {
+        let endpoint = Endpoint::start().await;
+        let clock = ManualClock::new(start());
+        let account = account("ann@contoso.com", grant);
+        store.add_account(&account).await.unwrap();
+        store.set_client_secret("office", &Secret::from("client~secret")).await.unwrap();
+        let shared: SharedClock = Arc::new(clock.clone());
+        let applications = Applications::from_iter([application(&endpoint)]);
+        // Looking often costs nothing here, and no test depends on how often.
+        let limits = RefreshLimits { look_every: Duration::from_millis(5), ..RefreshLimits::default() };
+        let tokens = Tokens::new(store.clone(), applications, http_client(), shared, limits);
+        Self { store, clock, endpoint, tokens, admitted: Admitted::for_tests(account) }
+    }
+
+    fn mailbox(&self) -> &Mailbox {
+        &self.admitted.account().mailbox
+    }
+
+    fn shared_clock(&self) -> SharedClock {
+        Arc::new(self.clock.clone())
+    }
+
+    async fn access_token(&self) -> Result<String, crate::TokenError> {
+        self.tokens.access_token(&self.admitted).await.map(|token| text(token.secret()))
+    }
+
+    async fn stored_refresh_token(&self) -> Option<String> {
+        match self.store.tokens(self.mailbox()).await.unwrap().refresh {
+            crate::store::RefreshToken::Some(token) => Some(text(&token)),
+            _ => None,
+        }
+    }
+}
+
+fn text(secret: &Secret) -> String {
+    secret.reveal_str().unwrap().to_owned()
+}

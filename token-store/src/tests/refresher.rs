@@ -1,0 +1,113 @@
+//! The background refresher, driven by a clock that only the test moves.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{endpoint::Reply, *};
+
+impl Bench {
+    fn keep_fresh(&self) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+        let stop = CancellationToken::new();
+        (stop.clone(), tokio::spawn(self.tokens.clone().keep_fresh(stop)))
+    }
+
+    /// Waits until the stored access token is this one.
+    async fn stored(&self, address: &str, access: &str) {
+        while self
+            .store
+            .tokens(&mailbox(address))
+            .await
+            .unwrap()
+            .access
+            .is_none_or(|token| text(&token.secret) != access)
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_idle_account_is_refreshed_when_it_is_due_and_not_before() {
+    let bench = Bench::signed_in().await;
+    let (stop, refresher) = bench.keep_fresh();
+    bench.clock.advance(HOUR.mul_f64(0.64));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(bench.endpoint.requests(), 0, "65 % are the earliest");
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    bench.clock.advance(HOUR.mul_f64(0.12));
+    bench.stored("ann@contoso.com", "at-1").await;
+    // A week of sleep.
+    bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
+    bench.clock.advance(7 * 24 * HOUR);
+    bench.stored("ann@contoso.com", "at-2").await;
+    // The clock is set back by a day: nothing that is stored can be dated.
+    bench.endpoint.then(Reply::tokens("at-3", Some("rt-3")));
+    bench.clock.set(start());
+    bench.stored("ann@contoso.com", "at-3").await;
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!(bench.endpoint.requests(), 3);
+}
+
+#[tokio::test]
+async fn accounts_come_and_go_through_the_store() {
+    let bench = Bench::signed_in().await;
+    bench.endpoint.always(Reply::tokens("at-1", None));
+    let (stop, refresher) = bench.keep_fresh();
+    bench.store.add_account(&account("new@contoso.com", Grant::ClientCredentials)).await.unwrap();
+    bench.stored("new@contoso.com", "at-1").await;
+    bench.store.remove_account(&mailbox("new@contoso.com")).await.unwrap();
+    bench.store.add_account(&account("later@contoso.com", Grant::ClientCredentials)).await.unwrap();
+    bench.stored("later@contoso.com", "at-1").await;
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!(bench.endpoint.requests(), 2);
+}
+
+#[tokio::test]
+async fn one_account_that_fails_does_not_keep_the_others_waiting() {
+    let bench = Bench::new(Store::open_in_memory(vault()).await.unwrap(), Grant::DeviceCode).await;
+    bench.endpoint.always(Reply::tokens("at-1", None));
+    bench.endpoint.then(Reply::Silent);
+    bench.store.add_account(&account("a@contoso.com", Grant::ClientCredentials)).await.unwrap();
+    let (stop, refresher) = bench.keep_fresh();
+    bench.endpoint.arrived(1).await;
+    bench.store.add_account(&account("b@contoso.com", Grant::ClientCredentials)).await.unwrap();
+    bench.stored("b@contoso.com", "at-1").await;
+    refresher.abort();
+    drop(stop);
+}
+
+#[tokio::test]
+async fn not_more_than_eight_at_once() {
+    let bench = Bench::cold().await;
+    bench.endpoint.always(Reply::tokens("at-1", None));
+    for number in 0..20 {
+        bench.store.add_account(&account(&format!("m{number}@contoso.com"), Grant::ClientCredentials)).await.unwrap();
+    }
+    bench.endpoint.hold().await;
+    let (stop, refresher) = bench.keep_fresh();
+    bench.endpoint.arrived(8).await;
+    bench.endpoint.release();
+    for number in 0..20 {
+        bench.stored(&format!("m{number}@contoso.com"), "at-1").await;
+    }
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!(bench.endpoint.most_in_flight(), 8);
+}
+
+#[tokio::test]
+async fn the_end_waits_for_what_is_in_flight() {
+    let bench = Bench::signed_in().await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    bench.endpoint.hold().await;
+    let (stop, refresher) = bench.keep_fresh();
+    bench.endpoint.arrived(1).await;
+    stop.cancel();
+    tokio::task::yield_now().await;
+    assert!(!refresher.is_finished());
+    bench.endpoint.release();
+    refresher.await.unwrap();
+    assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-1");
+}

@@ -1,0 +1,58 @@
+//! A token that the mail server refused.
+
+use super::{endpoint::Reply, *};
+use crate::{AccessToken, ErrorKind, TokenError};
+
+impl Bench {
+    async fn refused(&self, token: &AccessToken) -> Result<AccessToken, TokenError> {
+        self.tokens.refused(&self.admitted, token).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sixty_four_sessions_that_report_it_cause_one_request() {
+    let bench = Bench::signed_in().await;
+    let refused = bench.tokens.access_token(&bench.admitted).await.unwrap();
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    let sessions: Vec<_> = (0..64)
+        .map(|_| {
+            let (tokens, admitted, refused) = (bench.tokens.clone(), bench.admitted.clone(), refused.clone());
+            tokio::spawn(async move { tokens.refused(&admitted, &refused).await.map(|token| text(token.secret())) })
+        })
+        .collect();
+    for session in sessions {
+        assert_eq!(session.await.unwrap().unwrap(), "at-1");
+    }
+    assert_eq!(bench.endpoint.requests(), 1);
+}
+
+#[tokio::test]
+async fn when_the_new_one_is_refused_too_the_authority_is_left_alone_for_a_while() {
+    let bench = Bench::signed_in().await;
+    let old = bench.tokens.access_token(&bench.admitted).await.unwrap();
+    bench.endpoint.then(Reply::tokens("at-1", None));
+    let new = bench.refused(&old).await.unwrap();
+    let error = bench.refused(&new).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+    assert!(error.to_string().contains("Get-CASMailbox"), "{error}");
+    assert_eq!(bench.endpoint.requests(), 1);
+    // Who still held the old one gets the new one, and sessions without a complaint are served.
+    assert_eq!(bench.refused(&old).await.unwrap(), new);
+    assert_eq!(bench.access_token().await.unwrap(), "at-1");
+
+    bench.clock.advance(Duration::from_secs(30));
+    bench.endpoint.then(Reply::tokens("at-2", None));
+    assert_eq!(text(bench.refused(&new).await.unwrap().secret()), "at-2");
+}
+
+#[tokio::test]
+async fn a_failure_does_not_give_the_refused_token_back() {
+    let bench = Bench::signed_in().await;
+    let refused = bench.tokens.access_token(&bench.admitted).await.unwrap();
+    bench.endpoint.then(Reply::json(503, "{}"));
+    assert_eq!(bench.refused(&refused).await.unwrap_err().kind(), ErrorKind::Transient);
+    // A failed try does not count as a replacement.
+    bench.clock.advance(Duration::from_secs(2));
+    bench.endpoint.then(Reply::tokens("at-1", None));
+    assert_eq!(text(bench.refused(&refused).await.unwrap().secret()), "at-1");
+}

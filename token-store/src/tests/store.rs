@@ -1,0 +1,196 @@
+//! The store: names, keys, versions, damage.
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::{
+    LocalPassword, PasswordHash, StoreError, TokenError,
+    database::{DatabaseError, SCHEMA_VERSION},
+    store::RefreshToken,
+};
+
+async fn file_with_two_accounts(path: &std::path::Path) -> Store {
+    let store = Store::open(path, vault()).await.unwrap();
+    for name in ["ann@contoso.com", "ben@contoso.com"] {
+        store.add_account(&account(name, Grant::DeviceCode)).await.unwrap();
+        let tokens = token_set(&format!("at-{name}"), Some(&format!("rt-{name}")));
+        store.save_signed_in(&mailbox(name), &tokens, None, start()).await.unwrap();
+    }
+    store
+}
+
+#[tokio::test]
+async fn accounts_are_found_by_login_and_mailbox_and_names_are_unique() {
+    let store = Store::open_in_memory(vault()).await.unwrap();
+    let mut ann = account("ann@contoso.com", Grant::DeviceCode);
+    ann.login = "Scanner-3".into();
+    ann.smtp_user = Some("owner@contoso.com".into());
+    store.add_account(&ann).await.unwrap();
+    ann.login = "scanner-3".into();
+    for login in ["SCANNER-3", "scanner-3", "Ann@Contoso.com"] {
+        assert_eq!(store.account_by_login(login).await.unwrap().as_ref(), Some(&ann));
+    }
+    assert_eq!(store.account_by_login("ben").await.unwrap(), None);
+    assert_eq!(store.accounts().await.unwrap(), [ann.clone()]);
+    assert_eq!(store.add_account(&ann).await, Err(StoreError::AccountExists(ann.mailbox.clone())));
+
+    let mut ben = account("ben@contoso.com", Grant::ClientCredentials);
+    for taken in ["scanner-3", "ann@contoso.com"] {
+        ben.login = taken.into();
+        assert_eq!(store.add_account(&ben).await, Err(StoreError::LoginTaken(taken.into())));
+    }
+    let twin = account("scanner-3@contoso.com", Grant::DeviceCode);
+    store.add_account(&twin).await.unwrap();
+    assert!(store.remove_account(&ann.mailbox).await.unwrap());
+    assert!(!store.remove_account(&ann.mailbox).await.unwrap());
+    assert_eq!(store.tokens(&ann.mailbox).await.unwrap_err(), StoreError::NoSuchAccount(ann.mailbox.clone()));
+}
+
+#[tokio::test]
+async fn passwords_are_listed_replaced_bounded_and_go_with_the_account() {
+    let store = Store::open_in_memory(vault()).await.unwrap();
+    let ann = account("ann@contoso.com", Grant::DeviceCode);
+    let hash = LocalPassword::generate().unwrap().hash().await.unwrap();
+    assert_eq!(
+        store.set_password(&ann.mailbox, "x", &hash, start()).await,
+        Err(StoreError::NoSuchAccount(ann.mailbox.clone()))
+    );
+    store.add_account(&ann).await.unwrap();
+    for number in 0..8 {
+        store.set_password(&ann.mailbox, &format!("device {number}"), &hash, start()).await.unwrap();
+    }
+    assert_eq!(
+        store.set_password(&ann.mailbox, "one more", &hash, start()).await,
+        Err(StoreError::TooManyPasswords(ann.mailbox.clone()))
+    );
+    store.set_password(&ann.mailbox, "device 3", &hash, start() + HOUR).await.unwrap();
+    let listed = store.passwords(&ann.mailbox).await.unwrap();
+    assert_eq!((listed.len(), listed[7].name.as_str(), listed[7].created), (8, "device 3", start() + HOUR));
+    store.remove_account(&ann.mailbox).await.unwrap();
+    assert_eq!(store.passwords(&ann.mailbox).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn another_key_is_noticed_when_the_store_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    drop(file_with_two_accounts(&path).await);
+    let error = Store::open(&path, Vault::from_key(&[8; 32]).unwrap()).await.unwrap_err();
+    assert_eq!(error, StoreError::WrongKey);
+    assert!(error.to_string().contains("key file"), "{error}");
+    Store::open(&path, vault()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_store_is_refused_naming_both_versions_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    drop(file_with_two_accounts(&path).await);
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
+    let error = Store::open(&path, vault()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Database(DatabaseError::Newer { found: 2, known: 1, .. })), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("version 2") && text.contains("up to 1") && text.contains("backup"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_no_store_of_ours_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let garbage = dir.path().join("garbage.db");
+    std::fs::write(&garbage, "this is no database at all, ".repeat(100)).unwrap();
+    let foreign = dir.path().join("foreign.db");
+    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    for path in [&garbage, &foreign] {
+        make_private(path);
+        let before = std::fs::read(path).unwrap();
+        let error = Store::open(path, vault()).await.unwrap_err();
+        assert!(matches!(error, StoreError::Database(DatabaseError::Garbled { .. })), "{error}");
+        assert_eq!(std::fs::read(path).unwrap(), before);
+    }
+    let nowhere = Store::open(&dir.path().join("none/store.db"), vault()).await.unwrap_err();
+    assert!(matches!(nowhere, StoreError::Database(DatabaseError::Open { .. })), "{nowhere}");
+}
+
+fn make_private(path: &std::path::Path) {
+    #[cfg(unix)]
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_files_of_the_store_are_private_and_must_stay_so() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    let store = file_with_two_accounts(&path).await;
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+    }
+    drop(store);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let error = Store::open(&path, vault()).await.unwrap_err();
+    assert!(error.to_string().contains("chmod 600"), "{error}");
+}
+
+#[tokio::test]
+async fn a_sealed_value_moved_to_another_account_does_not_open_and_costs_that_account_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    let store = file_with_two_accounts(&path).await;
+    let (ann, ben) = (mailbox("ann@contoso.com"), mailbox("ben@contoso.com"));
+    let moved = "UPDATE token SET refresh_token = (SELECT refresh_token FROM token WHERE mailbox = 'ann@contoso.com'), \
+                 access_token = (SELECT access_token FROM token WHERE mailbox = 'ann@contoso.com') WHERE mailbox = 'ben@contoso.com'";
+    Connection::open(&path).unwrap().execute(moved, []).unwrap();
+    let stored = store.tokens(&ben).await.unwrap();
+    assert!(stored.access.is_none());
+    assert_eq!(stored.refresh, RefreshToken::Unreadable);
+    assert!(store.tokens(&ann).await.unwrap().access.is_some());
+
+    let endpoint = endpoint::Endpoint::start().await;
+    let clock: SharedClock = Arc::new(ManualClock::new(start()));
+    let applications = Applications::from_iter([application(&endpoint)]);
+    let tokens = Tokens::new(store.clone(), applications, http_client(), clock, RefreshLimits::default());
+    let admitted = |name| Admitted::for_tests(account(name, Grant::DeviceCode));
+    let error = tokens.access_token(&admitted("ben@contoso.com")).await.unwrap_err();
+    assert!(matches!(error, TokenError::Store(StoreError::Unreadable { .. })), "{error}");
+    assert!(error.to_string().contains("oxpost sign-in ben@contoso.com"), "{error}");
+    assert_eq!(text(tokens.access_token(&admitted("ann@contoso.com")).await.unwrap().secret()), "at-ann@contoso.com");
+    assert_eq!(endpoint.requests(), 0);
+}
+
+#[tokio::test]
+async fn nothing_secret_is_printed_or_stored_in_clear() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    let store = file_with_two_accounts(&path).await;
+    store.set_client_secret("office", &Secret::from("client~secret")).await.unwrap();
+    assert_eq!(store.client_secret("office").await.unwrap(), Some(Secret::from("client~secret")));
+    assert_eq!(store.client_secret("other").await.unwrap(), None);
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for secret in ["at-ann@", "rt-ann@", "client~secret"] {
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+        }
+    }
+    let bench = Bench::signed_in().await;
+    let mut application = application(&bench.endpoint);
+    application.client_secret = Some(Secret::from("client~secret"));
+    let token = bench.tokens.access_token(&bench.admitted).await.unwrap();
+    let stored = store.tokens(&mailbox("ann@contoso.com")).await.unwrap();
+    let hash = PasswordHash::from_stored("argon2id-hash".into());
+    let rows = store.account_and_passwords("ann@contoso.com").await.unwrap();
+    let shown = format!(
+        "{application:?} {token:?} {:?} {stored:?} {:?} {hash:?} {rows:?} {store:?} {:?} {:?} {:?}",
+        bench.tokens,
+        token_set("at-0", Some("rt-0")),
+        bench.admitted,
+        vault(),
+        crate::database::Value::from("at-0"),
+    );
+    for secret in ["at-", "rt-", "client~secret", "argon2id"] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+}

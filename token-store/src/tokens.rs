@@ -1,0 +1,233 @@
+//! Tokens for admitted sessions: one request per account at a time, whoever asks and however many.
+//!
+//! Every decision starts from the stored row, so there is nothing remembered here that could be stale; a [`Slot`] holds
+//! only what is going on: the request in flight, the pause after a failure, and tokens that could not be written.
+
+mod flight;
+mod slot;
+
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use dashmap::DashMap;
+use oxpost_protocol::Secret;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use self::flight::client_secret;
+use self::slot::{Entry, Slot};
+use crate::{
+    account::{Account, Mailbox},
+    admission::Admitted,
+    application::Applications,
+    clock::SharedClock,
+    error::{Problem, TokenError},
+    http::HttpClient,
+    schedule::{Usable, usable},
+    store::{Living, Planned, Store, StoreError, Stored},
+};
+
+/// An access token, for one upstream login. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken(Arc<(Secret, SystemTime)>);
+
+impl AccessToken {
+    /// The token itself.
+    pub fn secret(&self) -> &Secret {
+        &self.0.0
+    }
+
+    /// When it ends; Exchange ends a session opened with it then too.
+    pub fn expires_at(&self) -> SystemTime {
+        self.0.1
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken").field("expires_at", &self.expires_at()).finish_non_exhaustive()
+    }
+}
+
+impl From<&Living> for AccessToken {
+    fn from(living: &Living) -> Self {
+        Self(Arc::new((living.secret.clone(), living.expires_at)))
+    }
+}
+
+/// The bounds of refreshing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefreshLimits {
+    /// How many accounts the background refresher handles at once.
+    pub at_once: usize,
+    /// How long it sleeps at most before it looks at the store and the clock again.
+    pub look_every: Duration,
+    /// How often the token of one account may be replaced because the mail server refused it. A mailbox that refuses
+    /// every token must not become a flood of requests to the authority.
+    pub forced_every: Duration,
+}
+
+impl Default for RefreshLimits {
+    fn default() -> Self {
+        Self { at_once: 8, look_every: Duration::from_secs(30), forced_every: Duration::from_secs(30) }
+    }
+}
+
+/// Hands out access tokens and keeps them fresh. Cheap to clone.
+#[derive(Clone)]
+pub struct Tokens(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    applications: Applications,
+    http: HttpClient,
+    clock: SharedClock,
+    limits: RefreshLimits,
+    slots: DashMap<Mailbox, Arc<Slot>>,
+    flights: TaskTracker,
+}
+
+/// What everybody who waited for one request gets.
+type Outcome = Result<AccessToken, TokenError>;
+
+/// Why a token is wanted.
+#[derive(Clone, Debug)]
+enum Why {
+    /// A session needs one.
+    Serve,
+    /// The one of this version is due.
+    Due(i64),
+    /// The mail server refused this one.
+    Refused(AccessToken),
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tokens")
+    }
+}
+
+impl Tokens {
+    /// Tokens from this store, got from these applications.
+    pub fn new(
+        store: Store,
+        applications: Applications,
+        http: HttpClient,
+        clock: SharedClock,
+        limits: RefreshLimits,
+    ) -> Self {
+        let (slots, flights) = (DashMap::new(), TaskTracker::new());
+        Self(Arc::new(Shared { store, applications, http, clock, limits, slots, flights }))
+    }
+
+    /// The access token of the admitted account. It is the stored one while that has life left; a caller waits for a new
+    /// one only near its end, and gets the old one if there is no new one yet. Dropping the future does not stop the
+    /// request: what it brings is stored.
+    pub async fn access_token(&self, admitted: &Admitted) -> Result<AccessToken, TokenError> {
+        self.obtain(admitted.account(), Why::Serve).await
+    }
+
+    /// The mail server refused this token: another one. If somebody has got another one meanwhile it is that; otherwise
+    /// one request is made, even when many sessions report the same token. When a token got in this way is refused too
+    /// within [`RefreshLimits::forced_every`], no further one is asked for, because it would be refused as well: the
+    /// answer is [`TokenError::Misconfigured`], which says what to look at.
+    pub async fn refused(&self, admitted: &Admitted, refused: &AccessToken) -> Result<AccessToken, TokenError> {
+        let token = self.obtain(admitted.account(), Why::Refused(refused.clone())).await?;
+        if token.secret() != refused.secret() {
+            return Ok(token);
+        }
+        // We had joined a request made for another reason, which found the stored token good.
+        self.obtain(admitted.account(), Why::Refused(refused.clone())).await
+    }
+
+    async fn obtain(&self, account: &Account, why: Why) -> Outcome {
+        let shared = &self.0;
+        let stored = shared.store.tokens(&account.mailbox).await?;
+        let now = shared.clock.now();
+        if let Some(token) = settled(&stored, &why, now) {
+            return Ok(token);
+        }
+        let slot = shared.slot(&account.mailbox);
+        let outcome = match slot.enter(stored.version, &why, now, shared.limits.forced_every) {
+            Entry::Blocked(error) => Err(*error),
+            Entry::Join(answer) => wait(answer).await,
+            Entry::Start(sender) => {
+                let answer = sender.subscribe();
+                // A task of its own: a mail client that hangs up must not cost us a refresh token that was just rotated.
+                shared.flights.spawn(flight::run(shared.clone(), account.clone(), why.clone(), slot, sender));
+                wait(answer).await
+            }
+        };
+        outcome.or_else(|error| living(&stored, &why, shared.clock.now()).ok_or(error))
+    }
+}
+
+/// What the refresher needs.
+impl Tokens {
+    pub(crate) fn limits(&self) -> RefreshLimits {
+        self.0.limits
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        self.0.clock.now()
+    }
+
+    pub(crate) async fn plan(&self) -> Result<Vec<Planned>, StoreError> {
+        self.0.store.plan().await
+    }
+
+    /// Refreshes what was planned at this version. A failure has been logged and stored where it happened.
+    pub(crate) async fn refresh_due(&self, account: &Account, version: i64) {
+        let _ = self.obtain(account, Why::Due(version)).await;
+    }
+
+    /// Drops what is kept for accounts that are gone.
+    pub(crate) fn forget_all_but(&self, known: &HashSet<&Mailbox>) {
+        self.0.slots.retain(|mailbox, slot| known.contains(mailbox) || !slot.is_idle());
+    }
+
+    /// Until no request is in flight.
+    pub(crate) async fn flights_over(&self) {
+        self.0.flights.close();
+        self.0.flights.wait().await;
+    }
+}
+
+impl Shared {
+    /// The map's guard ends here: it must never be held over an await.
+    fn slot(&self, mailbox: &Mailbox) -> Arc<Slot> {
+        self.slots.entry(mailbox.clone()).or_default().clone()
+    }
+}
+
+/// The stored token, if it answers the wish without a request.
+fn settled(stored: &Stored, why: &Why, now: SystemTime) -> Option<AccessToken> {
+    let token = stored.access.as_ref()?;
+    let usable = usable(token.issued_at, token.expires_at, now);
+    let good = match why {
+        Why::Serve => usable == Usable::Yes,
+        Why::Due(version) => stored.version != *version && usable == Usable::Yes,
+        Why::Refused(refused) => token.secret != *refused.secret() && usable != Usable::No,
+    };
+    good.then(|| token.into())
+}
+
+/// The stored token, if it still lives and nobody has refused it: better than an error.
+fn living(stored: &Stored, why: &Why, now: SystemTime) -> Option<AccessToken> {
+    let token = stored.access.as_ref()?;
+    let refused = matches!(why, Why::Refused(refused) if token.secret == *refused.secret());
+    (!refused && usable(token.issued_at, token.expires_at, now) != Usable::No).then(|| token.into())
+}
+
+async fn wait(mut answer: watch::Receiver<Option<Outcome>>) -> Outcome {
+    let answered = answer.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+    answered.unwrap_or_else(|| {
+        let what = "The request for a token was given up inside this program.";
+        let remedy = "Try again; if it lasts, see the log and report it.";
+        Err(TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy) })
+    })
+}

@@ -1,0 +1,173 @@
+//! One request for one account, from the stored row to the stored row.
+//!
+//! The order matters: the new tokens are written before anybody gets one, so that a process that is killed at any moment
+//! has never handed out an access token whose refresh token is lost.
+
+use std::{sync::Arc, time::SystemTime};
+
+use tokio::sync::watch;
+
+use super::{
+    AccessToken, Outcome, Shared, Why, settled,
+    slot::{Slot, Unsaved, pause_after},
+};
+use crate::{
+    account::{Account, Grant},
+    application::Application,
+    authority::Authority,
+    error::{Problem, TokenError, printable},
+    schedule::{self, Usable, usable},
+    store::{Failure, RefreshToken, StoreError, Stored, TokenSet},
+};
+
+/// How often a write is repeated over a row that changed without its tokens changing.
+const WRITES: usize = 3;
+
+/// Runs to its end whoever waits for it, and tells them all.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    account: Account,
+    why: Why,
+    slot: Arc<Slot>,
+    answer: watch::Sender<Option<Outcome>>,
+) {
+    let mut version = None;
+    let outcome = shared.replace(&account, &why, &slot, &mut version).await;
+    match &outcome {
+        Ok(token) => {
+            tracing::debug!(mailbox = %account.mailbox, expires_at = ?token.expires_at(), "access token refreshed");
+            slot.succeeded(&why, shared.clock.now());
+        }
+        Err(error) => shared.note(&account, &slot, version.unwrap_or_default(), error).await,
+    }
+    answer.send_replace(Some(outcome));
+}
+
+impl Shared {
+    /// Gets new tokens and writes them. `version` becomes that of the row it starts from.
+    async fn replace(&self, account: &Account, why: &Why, slot: &Slot, version: &mut Option<i64>) -> Outcome {
+        let mut stored = self.store.tokens(&account.mailbox).await?;
+        *version = Some(stored.version);
+        if let Some(unsaved) = slot.take_unsaved() {
+            self.save(account, stored, unsaved, slot).await?;
+            stored = self.store.tokens(&account.mailbox).await?;
+            *version = Some(stored.version);
+        }
+        // Whoever came before us may have done it while we were on our way here.
+        if let Some(token) = settled(&stored, why, self.clock.now()) {
+            return Ok(token);
+        }
+        let issued_at = self.clock.now();
+        let tokens = self.ask(account, &stored).await?;
+        self.save(account, stored, Unsaved { tokens, issued_at }, slot).await
+    }
+
+    async fn ask(&self, account: &Account, stored: &Stored) -> Result<TokenSet, TokenError> {
+        let application =
+            self.applications.get(&account.application).ok_or_else(|| self.unknown_application(account))?;
+        let client_secret = client_secret(&self.store, application).await?;
+        let authority = Authority {
+            http: &self.http,
+            clock: &self.clock,
+            application,
+            client_secret: client_secret.as_ref(),
+            mailbox: account.mailbox.as_str(),
+            grant: account.grant,
+        };
+        match (account.grant, &stored.refresh) {
+            (Grant::ClientCredentials, _) => authority.client_credentials().await,
+            (Grant::DeviceCode, RefreshToken::Some(token)) => authority.refresh(token).await,
+            (Grant::DeviceCode, RefreshToken::None) => Err(TokenError::SignInRequired(Problem::new(
+                format!("Nobody has signed in for {} yet.", account.mailbox),
+                format!("Run `oxpost sign-in {}`.", account.mailbox),
+            ))),
+            (Grant::DeviceCode, RefreshToken::Unreadable) => Err(TokenError::Store(StoreError::Unreadable {
+                what: format!("sign-in of {}", account.mailbox),
+                remedy: format!("run `oxpost sign-in {}`", account.mailbox),
+            })),
+        }
+    }
+
+    /// Writes new tokens over the row they came from. If another process has written other tokens meanwhile, a person has
+    /// signed in there, and theirs stay.
+    async fn save(&self, account: &Account, mut base: Stored, new: Unsaved, slot: &Slot) -> Outcome {
+        let mailbox = &account.mailbox;
+        for _ in 0..WRITES {
+            match self.store.save_refreshed(mailbox, base.version, &new.tokens, new.issued_at).await {
+                Ok(true) => {
+                    let expires_at = schedule::after(new.issued_at, new.tokens.lifetime);
+                    return Ok(AccessToken(Arc::new((new.tokens.access_token, expires_at))));
+                }
+                Ok(false) => {
+                    let theirs = self.store.tokens(mailbox).await?;
+                    if theirs.refresh != base.refresh {
+                        return self.use_theirs(&theirs);
+                    }
+                    base = theirs;
+                }
+                Err(error) => {
+                    slot.keep_unsaved(new);
+                    return Err(error.into());
+                }
+            }
+        }
+        slot.keep_unsaved(new);
+        Err(written_by_others())
+    }
+
+    fn use_theirs(&self, theirs: &Stored) -> Outcome {
+        let now = self.clock.now();
+        let living =
+            theirs.access.as_ref().filter(|token| usable(token.issued_at, token.expires_at, now) != Usable::No);
+        living.map(AccessToken::from).ok_or_else(written_by_others)
+    }
+
+    /// Notes a failure: in the slot, for those who ask next; in the store, for people and for the refresher; in the log.
+    async fn note(&self, account: &Account, slot: &Slot, version: i64, error: &TokenError) {
+        let now = self.clock.now();
+        let pause = pause_after(error, slot.failures(version).saturating_add(1));
+        let detail = error.problem().map(|problem| problem.detail.clone()).unwrap_or_default();
+        tracing::warn!(mailbox = %account.mailbox, kind = %error.kind(), detail, next_try = ?pause, "no new access token: {error}");
+        if !matches!(error, TokenError::Store(StoreError::NoSuchAccount(_))) {
+            let failure = failure(error, &detail, now, schedule::after(now, pause));
+            if let Err(store) = self.store.record_failure(&account.mailbox, version, &failure).await {
+                tracing::warn!(mailbox = %account.mailbox, "the failure could not be noted in the store: {store}");
+            }
+        }
+        slot.failed(version, error, pause, now);
+    }
+
+    fn unknown_application(&self, account: &Account) -> TokenError {
+        let known = self.applications.names().join("`, `");
+        TokenError::Misconfigured(Problem::new(
+            format!(
+                "The account {} uses the application `{}`, which is not configured.",
+                account.mailbox, account.application
+            ),
+            format!(
+                "Add it to proxy.toml as an [[application]] (there are: `{known}`), or add the account again with one of these."
+            ),
+        ))
+    }
+}
+
+fn failure(error: &TokenError, detail: &str, at: SystemTime, try_again: SystemTime) -> Failure {
+    let text = if detail.is_empty() { error.to_string() } else { format!("{error} [{}]", printable(detail)) };
+    Failure { kind: error.kind(), text, at, try_again }
+}
+
+fn written_by_others() -> TokenError {
+    let what = "Another process changed the stored sign-in at the same moment.";
+    TokenError::Transient { retry_after: None, problem: Problem::new(what, "It is tried again with what was stored.") }
+}
+
+/// The client secret: the configuration's, or else the store's.
+pub(crate) async fn client_secret(
+    store: &crate::Store,
+    application: &Application,
+) -> Result<Option<oxpost_protocol::Secret>, StoreError> {
+    match &application.client_secret {
+        Some(secret) => Ok(Some(secret.clone())),
+        None => store.client_secret(&application.name).await,
+    }
+}
