@@ -81,7 +81,7 @@ impl Admitted {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// No such account, or a wrong password; which of them is nobody's business.
-    #[error("the user name or the password is wrong; `oxpost password add MAILBOX` makes a new one")]
+    #[error("the user name or the password is wrong; `oxpost account password MAILBOX` makes a new one")]
     BadCredentials,
     /// Too many passwords wait to be checked.
     #[error("too many logins are being checked at this moment; try again in a few seconds")]

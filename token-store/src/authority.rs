@@ -64,8 +64,11 @@ impl Authority<'_> {
         if self.client_secret.is_none() {
             let what =
                 format!("The application `{}` has no client secret, and its accounts need one.", self.application.name);
-            let remedy = "Make one at Microsoft Entra admin center > App registrations > Certificates & secrets, and store its Value: \
-                          client-secret in proxy.toml.";
+            let remedy = format!(
+                "Make one at Microsoft Entra admin center > App registrations > Certificates & secrets, and store its Value with \
+                 `oxpost application secret {}`.",
+                self.application.name
+            );
             return Err(TokenError::Misconfigured(Problem::new(what, remedy)));
         }
         let client = self.client()?;
@@ -129,7 +132,8 @@ impl Authority<'_> {
             "expired_token" => DeviceFailure::Expired,
             _ => {
                 let refusal = Refusal { error, description, ..Refusal::default() };
-                DeviceFailure::Token(classify(&refusal, &self.names()))
+                let sent: Vec<&Secret> = self.client_secret.into_iter().collect();
+                DeviceFailure::Token(without(classify(&refusal, &self.names()), &sent))
             }
         }
     }

@@ -5,11 +5,11 @@
 //! (<https://learn.microsoft.com/entra/identity-platform/reference-error-codes>), so an unknown number is no surprise:
 //! then `error` and `suberror` decide. Pure; the table is printed in the operator's manual.
 
-mod table;
+mod registration;
+mod sign_in;
 
 use oxpost_protocol::Secret;
 
-pub use self::table::ROWS;
 use crate::{
     account::Grant,
     error::{ErrorKind, Problem, TokenError, printable},
@@ -28,9 +28,14 @@ pub struct Row {
     pub remedy: &'static str,
 }
 
+/// All known errors.
+pub fn rows() -> impl Iterator<Item = &'static Row> {
+    registration::ROWS.iter().chain(sign_in::ROWS)
+}
+
 /// The row of a number.
 pub fn lookup(code: u32) -> Option<&'static Row> {
-    ROWS.iter().find(|row| row.code == code)
+    rows().find(|row| row.code == code)
 }
 
 /// A refusal as the authority words it (RFC 6749, 5.2, with Entra's additions).
@@ -178,6 +183,8 @@ pub(crate) fn without(mut error: TokenError, secrets: &[&Secret]) -> TokenError 
 
 #[cfg(test)]
 mod tests {
+    use oxpost_protocol::line::reply_text;
+
     use super::*;
 
     const DELEGATED: Names<'_> = Names { mailbox: "scan@contoso.com", application: "office", grant: Grant::DeviceCode };
@@ -188,8 +195,8 @@ mod tests {
 
     #[test]
     fn every_row_is_one_sentence_and_one_place_to_go_to() {
-        for row in ROWS {
-            assert_eq!(ROWS.iter().filter(|other| other.code == row.code).count(), 1, "{} stands twice", row.code);
+        for row in rows() {
+            assert_eq!(rows().filter(|other| other.code == row.code).count(), 1, "{} stands twice", row.code);
             assert!(row.what.ends_with('.') && row.remedy.ends_with('.'), "{row:?}");
             let places = ["admin center", "`oxpost ", "proxy.toml", "PowerShell", "https://", "tried again"];
             assert!(places.iter().any(|place| row.remedy.contains(place)), "{row:?}");
@@ -198,6 +205,11 @@ mod tests {
             assert_eq!(error.kind(), row.kind);
             assert_eq!(problem.code, Some(row.code));
             assert!(!format!("{problem}").contains(['{', '}']), "{problem}");
+            let long = Names { mailbox: "somebody.with.a.long.name@subsidiary.contoso.com", ..DELEGATED };
+            let problem =
+                classify(&Refusal { codes: &[row.code], ..Refusal::default() }, &long).problem().cloned().unwrap();
+            let sentence = format!("{} {}", problem.what, problem.remedy);
+            assert_eq!(reply_text(&sentence), sentence, "it is shown in a mail client's dialog box, whole");
         }
     }
 

@@ -10,6 +10,7 @@ mod retry_after;
 use std::{error::Error, future::Future, net::IpAddr, pin::Pin, time::Duration};
 
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
+use tokio::time::timeout;
 use url::{Host, Url};
 
 use crate::{
@@ -22,6 +23,9 @@ pub const CONNECT_TIME: Duration = Duration::from_secs(10);
 
 /// How long a whole request may take, to the last byte of the answer.
 pub const REQUEST_TIME: Duration = Duration::from_secs(30);
+
+/// How long a busy front end may take to say more than that it is busy.
+const DETAIL_TIME: Duration = Duration::from_secs(2);
 
 /// The longest answer that is read; real ones have some kilobytes.
 pub const BODY_LIMIT: usize = 256 * 1024;
@@ -117,7 +121,7 @@ impl<'c> AsyncHttpClient<'c> for Exchange<'_> {
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(async move {
             // The client's own time limit may be another one, and does not know about us.
-            match tokio::time::timeout(REQUEST_TIME, self.send(request)).await {
+            match timeout(REQUEST_TIME, self.send(request)).await {
                 Ok(answered) => answered,
                 Err(_) => Err(HttpFailure::TimedOut),
             }
@@ -135,12 +139,13 @@ impl Exchange<'_> {
         let mut response = self.http.client.execute(request).await.map_err(transport)?;
         let status = response.status();
         let retry_after = retry_after::read(response.headers(), self.clock.now());
-        let body = read_body(&mut response).await;
         if status.as_u16() == 429 || status.is_server_error() {
-            let detail = body.as_deref().ok().and_then(answer::describe_error).unwrap_or_default();
+            // The status says it all; the body may add words for the log, if it comes.
+            let body = timeout(DETAIL_TIME, read_body(&mut response)).await;
+            let detail = body.ok().and_then(Result::ok).as_deref().and_then(answer::describe_error).unwrap_or_default();
             return Err(HttpFailure::Busy { status: status.as_u16(), retry_after, detail });
         }
-        answer::normalise(status, &body?)
+        answer::normalise(status, &read_body(&mut response).await?)
     }
 }
 

@@ -31,7 +31,7 @@ fn argon2() -> Option<Argon2<'static>> {
 pub struct LocalPassword(Secret);
 
 impl LocalPassword {
-    /// Makes a new one, like `k7rm-w3xp-…`: 24 letters and digits, 118 bits. `None` if the system gives no random numbers.
+    /// Makes a new one, like `k7rm-w3xp-…`: 24 letters and digits, 118 bits.
     pub fn generate() -> Result<Self, HashingFailed> {
         let mut password = Vec::with_capacity(SYMBOLS + SYMBOLS / GROUP);
         let mut symbols = 0;

@@ -82,6 +82,14 @@ pub enum DatabaseError {
         /// What the system says.
         why: String,
     },
+    /// Others may read the file.
+    #[error("the store {} can be read by others than its owner; {advice}", path.display())]
+    TooOpen {
+        /// Which file.
+        path: PathBuf,
+        /// The command to run.
+        advice: String,
+    },
     /// The file is no database, or not ours, or damaged.
     #[error(
         "{} is not a store of this program, or it is damaged ({why}); restore it from your backup, or move it away to start \

@@ -146,10 +146,8 @@ fn connect(path: &Path) -> Result<Connection, DatabaseError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let metadata = fs::metadata(path).map_err(|error| open(error.to_string()))?;
             if !platform::is_private(path, &metadata, None) {
-                return Err(open(format!(
-                    "others than its owner can read it; {}",
-                    platform::make_private_advice(path)
-                )));
+                let advice = platform::make_private_advice(path);
+                return Err(DatabaseError::TooOpen { path: path.to_owned(), advice });
             }
         }
         Err(error) => return Err(open(error.to_string())),

@@ -120,7 +120,7 @@ impl Store {
             Ok(secret) => Ok(Some(secret)),
             Err(_) => Err(StoreError::Unreadable {
                 what: format!("client secret of the application `{application}`"),
-                remedy: "store it once more".into(),
+                remedy: format!("run `oxpost application secret {application}`"),
             }),
         }
     }

@@ -216,3 +216,23 @@ async fn tokens_that_a_full_disk_did_not_take_are_written_before_any_other_is_as
     assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-1");
     assert_eq!(bench.endpoint.requests(), 1, "written, not asked for again");
 }
+
+#[tokio::test]
+async fn tokens_that_could_not_be_written_do_not_replace_a_later_sign_in() {
+    let disk = Arc::new(FullDisk(Sqlite::open_in_memory().await.unwrap(), AtomicBool::new(false)));
+    let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
+    bench.clock.advance(HOUR);
+    disk.1.store(true, Ordering::SeqCst);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    assert_eq!(bench.access_token().await.unwrap_err().kind(), ErrorKind::Store);
+    disk.1.store(false, Ordering::SeqCst);
+    let now = bench.clock.now();
+    bench.store.save_signed_in(bench.mailbox(), &token_set("at-new", Some("rt-new")), None, now).await.unwrap();
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
+    // The first try finds that its tokens are out of date; the next one starts from the sign-in.
+    let _ = bench.access_token().await;
+    bench.clock.advance(MINUTE);
+    assert_eq!(bench.access_token().await.unwrap(), "at-2");
+    assert_eq!(bench.endpoint.sent(1, "refresh_token").unwrap(), "rt-new");
+}

@@ -132,6 +132,7 @@ async fn the_files_of_the_store_are_private_and_must_stay_so() {
     drop(store);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     let error = Store::open(&path, vault()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Database(DatabaseError::TooOpen { .. })), "{error}");
     assert!(error.to_string().contains("chmod 600"), "{error}");
 }
 

@@ -49,7 +49,7 @@ impl Shared {
         let mut stored = self.store.tokens(&account.mailbox).await?;
         *version = Some(stored.version);
         if let Some(unsaved) = slot.take_unsaved() {
-            self.save(account, stored, unsaved, slot).await?;
+            self.save(account, unsaved, slot).await?;
             stored = self.store.tokens(&account.mailbox).await?;
             *version = Some(stored.version);
         }
@@ -59,7 +59,7 @@ impl Shared {
         }
         let issued_at = self.clock.now();
         let tokens = self.ask(account, &stored).await?;
-        self.save(account, stored, Unsaved { tokens, issued_at }, slot).await
+        self.save(account, Unsaved { tokens, issued_at, base: stored }, slot).await
     }
 
     async fn ask(&self, account: &Account, stored: &Stored) -> Result<TokenSet, TokenError> {
@@ -90,23 +90,24 @@ impl Shared {
 
     /// Writes new tokens over the row they came from. If another process has written other tokens meanwhile, a person has
     /// signed in there, and theirs stay.
-    async fn save(&self, account: &Account, mut base: Stored, new: Unsaved, slot: &Slot) -> Outcome {
+    async fn save(&self, account: &Account, mut new: Unsaved, slot: &Slot) -> Outcome {
         let mailbox = &account.mailbox;
         for _ in 0..WRITES {
-            match self.store.save_refreshed(mailbox, base.version, &new.tokens, new.issued_at).await {
+            let there = match self.store.save_refreshed(mailbox, new.base.version, &new.tokens, new.issued_at).await {
                 Ok(true) => {
                     let expires_at = schedule::after(new.issued_at, new.tokens.lifetime);
                     return Ok(AccessToken(Arc::new((new.tokens.access_token, expires_at))));
                 }
-                Ok(false) => {
-                    let theirs = self.store.tokens(mailbox).await?;
-                    if theirs.refresh != base.refresh {
-                        return self.use_theirs(&theirs);
-                    }
-                    base = theirs;
-                }
+                Ok(false) => self.store.tokens(mailbox).await,
+                Err(error) => Err(error),
+            };
+            match there {
+                Ok(theirs) if theirs.refresh != new.base.refresh => return self.use_theirs(&theirs),
+                Ok(same) => new.base = same,
                 Err(error) => {
-                    slot.keep_unsaved(new);
+                    if !matches!(error, StoreError::NoSuchAccount(_)) {
+                        slot.keep_unsaved(new);
+                    }
                     return Err(error.into());
                 }
             }

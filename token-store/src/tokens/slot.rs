@@ -11,7 +11,7 @@ use super::{Outcome, Why};
 use crate::{
     error::{Problem, TokenError},
     schedule,
-    store::TokenSet,
+    store::{Stored, TokenSet},
 };
 
 #[derive(Default)]
@@ -40,6 +40,8 @@ struct Failed {
 pub(super) struct Unsaved {
     pub(super) tokens: TokenSet,
     pub(super) issued_at: SystemTime,
+    /// The row they were got from: they are written over it, and over no other.
+    pub(super) base: Stored,
 }
 
 /// What a caller does next.
