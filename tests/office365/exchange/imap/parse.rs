@@ -28,7 +28,8 @@ pub(super) async fn read(connection: &mut Connection, logged_in: bool) -> io::Re
     let mut literals = VecDeque::new();
     let (tag, verb, arguments) = split(&text);
     let hidden = verb == "LOGIN" || verb == "AUTHENTICATE";
-    while let Some((size, waits)) = literal_size(&text) {
+    let mut announced = literal_size(&text);
+    while let Some((size, waits)) = announced {
         let limit = if logged_in { MAX_LITERAL } else { MAX_EARLY_LITERAL };
         if size > limit {
             connection.say(&format!("{tag} BAD Command Argument Error. 11")).await?;
@@ -41,6 +42,8 @@ pub(super) async fn read(connection: &mut Connection, logged_in: bool) -> io::Re
         let rest =
             if hidden { connection.read_credentials(MAX_LINE).await? } else { connection.read_line(MAX_LINE).await? };
         let Some(rest) = rest else { return Ok(None) };
+        // Of this line alone: where it is empty, the literal behind us is not announced again.
+        announced = literal_size(&rest);
         text.extend_from_slice(&rest);
     }
     Ok(Some(Command { tag, verb, text, at: arguments, literals }))
