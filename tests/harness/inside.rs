@@ -1,0 +1,120 @@
+//! The proxy inside the test's own process, in front of a simulated tenant, on the tenant's clock: what the stories play
+//! against.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use oxpost::gateway::Gateway;
+use oxpost::{Config, Proxy, config};
+use oxpost_protocol::Secret;
+use oxpost_token_store::{Account, Grant, Mailbox, PasswordHash, TokenSet};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Problem, Settings};
+use crate::office365::{Clock, Protocol, Tenant};
+
+/// The mailbox of every story, unless it says otherwise.
+pub const ALICE: &str = "alice@contoso.com";
+
+/// The local password of every account.
+pub const PASSWORD: &str = "correct-horse-battery";
+
+/// The client id of the application everybody uses.
+pub const CLIENT_ID: &str = "11111111-2222-3333-4444-555555555555";
+
+impl oxpost_token_store::Clock for Clock {
+    fn now(&self) -> SystemTime {
+        Self::now(self)
+    }
+}
+
+/// A running proxy, and the tenant behind it.
+pub struct Inside {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// What the proxy's sessions share.
+    pub gateway: Arc<Gateway>,
+    addresses: Vec<(config::Protocol, SocketAddr)>,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+impl Inside {
+    /// Starts the proxy in front of a tenant; `more` is added to its configuration.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start(tenant: Tenant, more: &str) -> Result<Self, Problem> {
+        let folder = tempfile::tempdir()?;
+        let settings = Settings { more: more.to_owned(), ..Settings::of(&tenant, CLIENT_ID) };
+        settings.write(folder.path())?;
+        let problem = |error: &dyn std::fmt::Display| Problem::new(error.to_string());
+        let mut config = Config::load(&folder.path().join("proxy.toml")).map_err(|error| problem(&error))?;
+        // What the machine is called must not stand in a story.
+        config.host_name = "gateway.example".into();
+        let proxy = Proxy::bind(config, Arc::new(tenant.clock())).await.map_err(|error| problem(&error))?;
+        let (gateway, addresses) = (Arc::clone(proxy.gateway()), proxy.addresses());
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(proxy.run(stop.clone(), CancellationToken::new()));
+        Ok(Self { tenant, gateway, addresses, stop, serving, _folder: folder })
+    }
+
+    /// Adds an account with the password of all stories.
+    ///
+    /// # Errors
+    /// The store refuses it.
+    pub async fn add_account(&self, mailbox: &str) -> Result<(), Problem> {
+        let problem = |error: &dyn std::fmt::Display| Problem::new(error.to_string());
+        let mailbox: Mailbox = Mailbox::parse(mailbox).map_err(|error| problem(&error))?;
+        let now = self.tenant.clock().now();
+        let account = Account {
+            login: mailbox.to_string(),
+            mailbox: mailbox.clone(),
+            application: "default".into(),
+            grant: Grant::DeviceCode,
+            smtp_user: None,
+            created: now,
+        };
+        let hash = PasswordHash::of(&Secret::from(PASSWORD)).map_err(|error| problem(&error))?;
+        self.gateway.store.add_account(&account).await.map_err(|error| problem(&error))?;
+        self.gateway.store.set_password(&mailbox, "default", &hash, now).await.map_err(|error| problem(&error))
+    }
+
+    /// A person signs in for an account: it has a refresh token then, and no access token that lives.
+    ///
+    /// # Errors
+    /// The store refuses it.
+    pub async fn sign_in(&self, mailbox: &str, person: &str) -> Result<(), Problem> {
+        let problem = |error: &dyn std::fmt::Display| Problem::new(error.to_string());
+        let refresh_token = self.tenant.grant_refresh_token(CLIENT_ID, person).map_err(|error| problem(&error))?;
+        let tokens = TokenSet {
+            access_token: Secret::from("long-gone"),
+            lifetime: std::time::Duration::ZERO,
+            refresh_token: Some(Secret::from(refresh_token)),
+        };
+        let mailbox = Mailbox::parse(mailbox).map_err(|error| problem(&error))?;
+        let now = self.tenant.clock().now();
+        self.gateway.store.save_signed_in(&mailbox, &tokens, Some(person), now).await.map_err(|error| problem(&error))
+    }
+
+    /// Where the proxy listens for a protocol.
+    pub fn address(&self, protocol: Protocol) -> SocketAddr {
+        let wanted = match protocol {
+            Protocol::Imap => config::Protocol::Imap,
+            Protocol::Pop3 => config::Protocol::Pop3,
+            Protocol::Smtp => config::Protocol::Smtp,
+        };
+        let found = self.addresses.iter().find(|(protocol, _)| *protocol == wanted);
+        found.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)), |(_, address)| *address)
+    }
+
+    /// Stops the proxy and waits for its end.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let _ = self.serving.await;
+    }
+}

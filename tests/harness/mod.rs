@@ -1,0 +1,45 @@
+//! What every test of the whole has in common: the real `oxpost` program in a folder of its own, other programs beside
+//! it, and a door in front of a mail server that counts who comes.
+//!
+//! It reports failures as [`Problem`]s, whose text shows what the programs have said.
+
+mod binary;
+mod door;
+mod inside;
+mod program;
+
+pub use binary::{Oxpost, Running, Settings};
+pub use door::Door;
+pub use inside::{ALICE, CLIENT_ID, Inside, PASSWORD};
+pub use program::{Ran, find, run};
+
+/// Why a test cannot go on, in words for whoever runs it.
+pub struct Problem(String);
+
+impl Problem {
+    /// A problem in these words.
+    pub fn new(words: impl Into<String>) -> Self {
+        Self(words.into())
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// `unwrap` prints this, and it is to be read: as it is, with its line ends.
+impl std::fmt::Debug for Problem {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}", self.0)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl From<std::io::Error> for Problem {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}

@@ -1,0 +1,178 @@
+//! The stage of every story: a tenant that signs people in, a mail server, a door in front of each of its services, and
+//! the real program between them and the client.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use oxpost_tests::harness::{Door, Oxpost, Problem, Running, Settings};
+use oxpost_tests::office365::{Application, Tenant};
+
+use crate::dovecot::Dovecot;
+
+/// The person in every story.
+pub const ALICE: &str = "alice@contoso.com";
+/// Somebody with an account and, at Dovecot, without a mailbox.
+pub const NOBODY_HOME: &str = "bob@contoso.com";
+
+const CLIENT_ID: &str = "0c6b2f4e-0000-4000-8000-000000000001";
+
+/// Nothing needs a tenth of it; whoever waits longer waits in vain.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// So many of the last conversations are shown when a story fails.
+const SHOWN_TRANSCRIPTS: usize = 3;
+
+/// The mail servers that are played against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The real one.
+    Dovecot,
+    /// The simulated one.
+    Exchange,
+}
+
+pub struct World {
+    // In the order in which they end: first the one that uses the others.
+    running: Option<Running>,
+    pub oxpost: Oxpost,
+    doors: Doors,
+    dovecot: Option<Dovecot>,
+    pub tenant: Tenant,
+    pub password: String,
+}
+
+struct Doors {
+    imap: Door,
+    pop3: Door,
+    smtp: Door,
+}
+
+impl World {
+    /// Alice has an account, and is signed in; the program runs.
+    pub async fn start(kind: Kind) -> Self {
+        let mut world = Self::prepare(kind).await.unwrap();
+        world.sign_in().await;
+        world.run().await;
+        world
+    }
+
+    /// Alice has an account; she is not signed in, and the program does not run.
+    pub async fn prepare(kind: Kind) -> Result<Self, Problem> {
+        let tenant = Tenant::builder()
+            .mailbox(ALICE)
+            .mailbox(NOBODY_HOME)
+            .application(Application::public(CLIENT_ID))
+            .behave(|behaviour| behaviour.entra.device_code_interval = Duration::from_secs(1))
+            .start()
+            .await
+            .map_err(|error| Problem::new(error.to_string()))?;
+        let dovecot = match kind {
+            Kind::Dovecot => Some(Dovecot::start(&tenant.token_key(), &[ALICE]).await?),
+            Kind::Exchange => None,
+        };
+        let doors = match &dovecot {
+            Some(dovecot) => Doors::open([dovecot.imap(), dovecot.pop3(), dovecot.smtp()]).await?,
+            None => Doors::open([tenant.imap(), tenant.pop3(), tenant.smtp()]).await?,
+        };
+        let through = |door: &Door| (door.address().ip().to_string(), door.address().port());
+        let trusted = dovecot.as_ref().map(Dovecot::authority).unwrap_or_default();
+        let settings = Settings {
+            imap: through(&doors.imap),
+            pop3: through(&doors.pop3),
+            smtp: through(&doors.smtp),
+            trusted: format!("{}{trusted}", tenant.ca_pem()),
+            ..Settings::of(&tenant, CLIENT_ID)
+        };
+        let oxpost = Oxpost::new(&settings)?;
+        let password = oxpost.add_account(ALICE, &[]).await?;
+        Ok(Self { running: None, oxpost, doors, dovecot, tenant, password })
+    }
+
+    /// Alice signs in.
+    pub async fn sign_in(&self) {
+        self.oxpost.sign_in(ALICE, &self.tenant, ALICE).await.unwrap();
+    }
+
+    /// Starts the program.
+    pub async fn run(&mut self) {
+        self.running = Some(self.oxpost.run().await.unwrap());
+    }
+
+    /// The running program.
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().expect("the story has started the program")
+    }
+
+    pub fn imap(&self) -> SocketAddr {
+        self.running().imap
+    }
+
+    pub fn pop3(&self) -> SocketAddr {
+        self.running().pop3
+    }
+
+    pub fn smtp(&self) -> SocketAddr {
+        self.running().smtp
+    }
+
+    /// A password that Alice does not have.
+    pub fn wrong_password(&self) -> String {
+        self.password.chars().rev().collect()
+    }
+
+    /// How many connections have come to the mail server.
+    pub fn arrivals(&self) -> usize {
+        self.doors.imap.count() + self.doors.pop3.count() + self.doors.smtp.count()
+    }
+
+    /// The authority and the mail server refuse from now on what they have given to Alice and what she can renew with it.
+    pub async fn revoke(&self) {
+        self.tenant.revoke(ALICE);
+        self.tenant.revoke_access_tokens(ALICE);
+        if let Some(dovecot) = &self.dovecot {
+            dovecot.refuse_tokens_of(Some(ALICE)).await;
+        }
+    }
+
+    /// What Alice is given after a new sign-in is taken again.
+    pub async fn forgive(&self) {
+        if let Some(dovecot) = &self.dovecot {
+            dovecot.refuse_tokens_of(None).await;
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        if let Some(running) = &self.running {
+            eprintln!("oxpost's log:\n{}", running.log());
+        }
+        for transcript in self.tenant.transcripts().iter().rev().take(SHOWN_TRANSCRIPTS).rev() {
+            eprintln!(
+                "{:?} at the simulated Exchange, connection {}:\n{transcript}",
+                transcript.protocol, transcript.connection
+            );
+        }
+    }
+}
+
+impl Doors {
+    async fn open([imap, pop3, smtp]: [SocketAddr; 3]) -> Result<Self, Problem> {
+        Ok(Self { imap: Door::open(imap).await?, pop3: Door::open(pop3).await?, smtp: Door::open(smtp).await? })
+    }
+}
+
+/// Tries until something is there: for what another process does in its own time.
+pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = attempt().await {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
