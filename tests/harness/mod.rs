@@ -6,12 +6,15 @@
 mod binary;
 mod door;
 mod inside;
+mod log;
 mod program;
+mod settings;
 
-pub use binary::{Oxpost, Running, Settings};
+pub use binary::{Oxpost, Running};
 pub use door::Door;
 pub use inside::{ALICE, CLIENT_ID, Inside, PASSWORD};
 pub use program::{Ran, find, run};
+pub use settings::Settings;
 
 /// Why a test cannot go on, in words for whoever runs it.
 pub struct Problem(String);
