@@ -113,8 +113,7 @@ impl Oxpost {
     pub async fn run(&self) -> Result<Running, Problem> {
         let mut child = self.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let stderr = child.stderr.take().ok_or_else(|| Problem::new("no standard error"))?;
-        let log = Log::default();
-        tokio::spawn(log.clone().fill(BufReader::new(stderr)));
+        let log = Log::follow(BufReader::new(stderr));
         let mut addresses = Vec::new();
         for protocol in PROTOCOLS {
             let listening = |line: &Line<'_>| {
@@ -178,8 +177,8 @@ impl Running {
     #[cfg(unix)]
     pub async fn stop(mut self) -> Result<String, Problem> {
         if let Some(id) = self.child.id() {
-            let mut kill = Command::new("kill");
-            kill.args(["-TERM", &id.to_string()]);
+            let mut kill = Command::new("/bin/sh");
+            kill.args(["-c", &format!("kill -TERM {id}")]);
             program::run(kill, b"").await?.output()?;
         }
         let Ok(ended) = tokio::time::timeout(PATIENCE, self.child.wait()).await else {

@@ -49,8 +49,16 @@ impl Inside {
     /// # Errors
     /// It does not start.
     pub async fn start(tenant: Tenant, more: &str) -> Result<Self, Problem> {
-        let folder = tempfile::tempdir()?;
         let settings = Settings { more: more.to_owned(), ..Settings::of(&tenant, CLIENT_ID) };
+        Self::start_with(tenant, &settings).await
+    }
+
+    /// Starts the proxy in front of a tenant, configured like this.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start_with(tenant: Tenant, settings: &Settings) -> Result<Self, Problem> {
+        let folder = tempfile::tempdir()?;
         settings.write(folder.path())?;
         let problem = |error: &dyn std::fmt::Display| Problem::new(error.to_string());
         let mut config = Config::load(&folder.path().join("proxy.toml")).map_err(|error| problem(&error))?;
@@ -59,7 +67,8 @@ impl Inside {
         let proxy = Proxy::bind(config, Arc::new(tenant.clock())).await.map_err(|error| problem(&error))?;
         let (gateway, addresses) = (Arc::clone(proxy.gateway()), proxy.addresses());
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(proxy.run(stop.clone(), CancellationToken::new()));
+        // A test that is over waits for nobody.
+        let serving = tokio::spawn(proxy.run(stop.clone(), stop.clone()));
         Ok(Self { tenant, gateway, addresses, stop, serving, _folder: folder })
     }
 

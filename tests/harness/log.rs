@@ -12,29 +12,17 @@ use super::binary::PATIENCE;
 #[derive(Clone)]
 pub(super) struct Log {
     text: Arc<Mutex<String>>,
-    /// Counts the lines; closed at the end of the log.
-    lines: Arc<Mutex<Option<watch::Sender<usize>>>>,
-    grown: watch::Receiver<usize>,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        let (sender, grown) = watch::channel(0);
-        Self { text: Arc::default(), lines: Arc::new(Mutex::new(Some(sender))), grown }
-    }
+    /// Changes with each line; closed at the end of the log.
+    grown: watch::Receiver<()>,
 }
 
 impl Log {
-    pub(super) async fn fill(self, mut from: impl AsyncBufRead + Unpin) {
-        let sender = self.lines.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut bytes = Vec::new();
-        while from.read_until(b'\n', &mut bytes).await.is_ok_and(|count| count > 0) {
-            self.text.lock().unwrap_or_else(PoisonError::into_inner).push_str(&String::from_utf8_lossy(&bytes));
-            bytes.clear();
-            if let Some(sender) = &sender {
-                sender.send_modify(|count| *count += 1);
-            }
-        }
+    /// Reads a log from now on.
+    pub(super) fn follow(from: impl AsyncBufRead + Send + Unpin + 'static) -> Self {
+        let (sender, grown) = watch::channel(());
+        let text = Arc::default();
+        tokio::spawn(fill(Arc::clone(&text), sender, from));
+        Self { text, grown }
     }
 
     pub(super) fn text(&self) -> String {
@@ -70,6 +58,15 @@ impl Log {
     }
 }
 
+async fn fill(text: Arc<Mutex<String>>, grown: watch::Sender<()>, mut from: impl AsyncBufRead + Unpin) {
+    let mut line = Vec::new();
+    while from.read_until(b'\n', &mut line).await.is_ok_and(|count| count > 0) {
+        text.lock().unwrap_or_else(PoisonError::into_inner).push_str(&String::from_utf8_lossy(&line));
+        line.clear();
+        grown.send_replace(());
+    }
+}
+
 /// One line of the log.
 pub(super) struct Line<'a>(pub(super) &'a str);
 
@@ -92,9 +89,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_log_is_waited_for_until_its_end() {
-        let log = Log::default();
         let (mut write, read) = tokio::io::duplex(64);
-        tokio::spawn(log.clone().fill(BufReader::new(read)));
+        let log = Log::follow(BufReader::new(read));
         let waiting = log.wait(|line| (line.message() == "two").then(|| line.field("n")));
         let writing = async {
             tokio::io::AsyncWriteExt::write_all(

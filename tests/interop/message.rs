@@ -7,6 +7,9 @@ const LONG_LINE: usize = 2_000;
 /// More than any buffer on the way.
 const PADDING_LINES: usize = 2_000;
 
+/// They stand in every hard message, often.
+pub const SOME_WORDS: &str = "The quick brown fox jumps over the lazy dog.";
+
 /// Text with dots at the beginnings of lines, 8-bit octets that are no UTF-8, long lines, and an end in the middle of one.
 pub fn hard() -> Vec<u8> {
     static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -33,7 +36,7 @@ pub fn hard() -> Vec<u8> {
     message.extend((0x80_u8..=0xff).chain(*b"\r\n"));
     message.extend(std::iter::repeat_n(b'.', LONG_LINE).chain(*b"\r\n"));
     for line in 0..PADDING_LINES {
-        message.extend(format!("{line:>8} The quick brown fox jumps over the lazy dog.\r\n").bytes());
+        message.extend(format!("{line:>8} {SOME_WORDS}\r\n").bytes());
     }
     message.extend(b"no end of line");
     message

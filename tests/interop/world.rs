@@ -4,10 +4,14 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use oxpost_tests::harness::{Door, Oxpost, Problem, Running, Settings};
 use oxpost_tests::office365::{Application, Tenant};
 
+use crate::certificate;
 use crate::dovecot::Dovecot;
+use crate::message;
 
 /// The person in every story.
 pub const ALICE: &str = "alice@contoso.com";
@@ -18,6 +22,33 @@ const CLIENT_ID: &str = "0c6b2f4e-0000-4000-8000-000000000001";
 
 /// Nothing needs a tenth of it; whoever waits longer waits in vain.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Beside the plain listeners; their certificate is of the authority in listener-ca.pem.
+const TLS_LISTENERS: &str = r#"
+[[listener]]
+protocol = "imap"
+address = "127.0.0.1:0"
+tls = "implicit"
+certificate = "listener.crt"
+private-key = "listener.key"
+
+[[listener]]
+protocol = "pop3"
+address = "127.0.0.1:0"
+tls = "start-tls"
+certificate = "listener.crt"
+private-key = "listener.key"
+
+[[listener]]
+protocol = "smtp"
+address = "127.0.0.1:0"
+tls = "start-tls"
+certificate = "listener.crt"
+private-key = "listener.key"
+"#;
+
+/// How every JWT begins: `{"typ":"` in base64.
+const START_OF_A_TOKEN: &str = "eyJ0eXAi";
 
 /// So many of the last conversations are shown when a story fails.
 const SHOWN_TRANSCRIPTS: usize = 3;
@@ -81,9 +112,19 @@ impl World {
             pop3: through(&doors.pop3),
             smtp: through(&doors.smtp),
             trusted: format!("{}{trusted}", tenant.ca_pem()),
+            level: "trace".into(),
+            more: TLS_LISTENERS.into(),
             ..Settings::of(&tenant, CLIENT_ID)
         };
         let oxpost = Oxpost::new(&settings)?;
+        let certificate = certificate::issue();
+        for (name, text) in [
+            ("listener.crt", certificate.certificate),
+            ("listener.key", certificate.key),
+            ("listener-ca.pem", certificate.authority),
+        ] {
+            std::fs::write(oxpost.folder().join(name), text)?;
+        }
         let password = oxpost.add_account(ALICE, &[]).await?;
         Ok(Self { running: None, oxpost, doors, dovecot, tenant, password })
     }
@@ -96,6 +137,18 @@ impl World {
     /// Starts the program.
     pub async fn run(&mut self) {
         self.running = Some(self.oxpost.run().await.unwrap());
+    }
+
+    /// Stops the program as an administrator does. It must end in order, and its log, at its most talkative, must not
+    /// tell a password, a token or anything of a message.
+    pub async fn stop(mut self) {
+        let running = self.running.take().expect("the story has started the program");
+        let log = running.stop().await.unwrap();
+        let encoded = STANDARD.encode(format!("\0{ALICE}\0{}", self.password));
+        let secrets = [&self.password, &self.wrong_password(), &encoded, START_OF_A_TOKEN, message::SOME_WORDS];
+        for secret in secrets {
+            assert!(!log.contains(secret), "the log tells a secret, `{secret}`:\n{log}");
+        }
     }
 
     /// The running program.
@@ -113,6 +166,14 @@ impl World {
 
     pub fn smtp(&self) -> SocketAddr {
         self.running().smtp
+    }
+
+    /// Where it listens with this protocol and TLS: `("IMAP", "Implicit")`, `("POP3", "StartTls")` or `("SMTP", "StartTls")`.
+    pub async fn with_tls(&self, protocol: &str, tls: &str) -> SocketAddr {
+        let words = format!(r#""protocol":"{protocol}","tls":"{tls}""#);
+        let line = self.running().wait_for_log(&words).await.unwrap();
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        line["address"].as_str().unwrap().parse().unwrap()
     }
 
     /// A password that Alice does not have.

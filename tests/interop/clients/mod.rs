@@ -2,6 +2,7 @@
 //! refused, and nobody hears of it at the mail server. A client that only sends or only reads is helped out by curl.
 
 mod curl;
+mod curl_tls;
 mod fetchmail;
 mod mbsync;
 mod msmtp;
@@ -37,6 +38,7 @@ pub async fn play(client: &'static str, server: Kind, story: impl AsyncFnOnce(&W
     let _cell = Cell { client, server };
     let world = World::start(server).await;
     story(&world).await;
+    world.stop().await;
 }
 
 /// Prints its line at the end of the story, also where the test runner keeps the rest of the output to itself.

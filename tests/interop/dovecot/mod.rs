@@ -1,7 +1,6 @@
 //! A real Dovecot as the upstream: private, in a temporary folder, on a loopback address of its own, under an
 //! unprivileged user. It judges the tenant's access tokens itself, by the tenant's key, and takes nothing else.
 
-mod certificate;
 mod lmtp_bridge;
 
 use std::io::Read as _;
@@ -19,6 +18,7 @@ use oxpost_tests::office365::TokenKey;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use crate::certificate;
 use lmtp_bridge::Bridge;
 
 /// How long it may take to listen. A healthy one needs half a second.
@@ -58,8 +58,7 @@ impl Dovecot {
         // A short path: the name of a unix socket ends at 107 bytes.
         let folder = tempfile::Builder::new().prefix("dovecot-").tempdir_in("/tmp")?;
         let person = Person::of_this_test()?;
-        let certificate =
-            certificate::issue(&["localhost", "127.0.0.1"]).map_err(|error| Problem::new(error.to_string()))?;
+        let certificate = certificate::issue();
         let fill = |text: &str| {
             let port = |number: u16| (first_port + number).to_string();
             text.replace("{FOLDER}", &folder.path().to_string_lossy())
