@@ -98,7 +98,7 @@ impl Failure {
                 (text, format!("{host} answered something unexpected. The log quotes it."), RefusalKind::Unavailable)
             }
         };
-        match EXCHANGE_REPLIES.iter().find(|row| text.contains(row.said)) {
+        match explanation(text) {
             Some(row) => {
                 Self::new(row.kind, format!("{} {}", row.what, row.remedy).replace("MAILBOX", mailbox.as_ref()), text)
             }
@@ -149,6 +149,15 @@ impl Failure {
             "",
         )
     }
+}
+
+/// Whether a refusal has a reason of its own in the table: a setting, which another token would not change.
+pub fn is_explained(text: &str) -> bool {
+    explanation(text).is_some()
+}
+
+fn explanation(text: &str) -> Option<&'static Row> {
+    EXCHANGE_REPLIES.iter().find(|row| text.contains(row.said))
 }
 
 /// One refusal of Exchange Online.

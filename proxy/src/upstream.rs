@@ -15,7 +15,7 @@ use crate::account::sasl_user;
 use crate::config::{Protocol, Server, ServerTls};
 use crate::drive::drive;
 use crate::gateway::Gateway;
-use crate::remedy::Failure;
+use crate::remedy::{self, Failure};
 use crate::speak::Speak;
 use crate::stream::Stream;
 
@@ -91,9 +91,11 @@ enum SecondTry {
 }
 
 /// Whether another attempt can change anything. A token may have been revoked before its time; a mailbox may be between
-/// two servers ("authenticated but not connected" is sometimes that); a front end may have been restarted.
+/// two servers ("authenticated but not connected" is sometimes that); a front end may have been restarted. A refusal whose
+/// reason is known to be a setting stays one.
 fn second_try(failure: &UpstreamFailure) -> SecondTry {
     match failure {
+        UpstreamFailure::TokenRefused(text) if remedy::is_explained(text) => SecondTry::No,
         UpstreamFailure::TokenRefused(_) => SecondTry::FreshToken,
         UpstreamFailure::NotConnected(_) | UpstreamFailure::ConnectionClosed => SecondTry::SameToken,
         UpstreamFailure::Unavailable(_) | UpstreamFailure::NotOffered(_) | UpstreamFailure::Protocol(_) => {
@@ -176,6 +178,8 @@ mod tests {
     #[test]
     fn only_what_can_change_is_tried_again() {
         assert_eq!(second_try(&UpstreamFailure::TokenRefused(String::new())), SecondTry::FreshToken);
+        let off = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.";
+        assert_eq!(second_try(&UpstreamFailure::TokenRefused(off.into())), SecondTry::No);
         assert_eq!(second_try(&UpstreamFailure::NotConnected(String::new())), SecondTry::SameToken);
         assert_eq!(second_try(&UpstreamFailure::ConnectionClosed), SecondTry::SameToken);
         assert_eq!(second_try(&UpstreamFailure::Unavailable(String::new())), SecondTry::No);

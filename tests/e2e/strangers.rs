@@ -1,0 +1,88 @@
+//! Clients that mean no good, or do not know better: garbage, endless lines, silence, too many.
+
+use std::time::Duration;
+
+use oxpost_tests::harness::{ALICE, PASSWORD};
+use oxpost_tests::office365::Protocol;
+
+use crate::client::Client;
+use crate::story::proxy;
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp];
+
+#[tokio::test]
+async fn whatever_a_stranger_sends_reaches_nobody_and_harms_nobody() {
+    let inside = proxy("").await;
+    let endless = vec![b'x'; 1 << 20];
+    let attacks: Vec<&[u8]> = vec![
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
+        &endless,
+        b"a LOGIN {99999999999999999999}\r\n",
+        b"a LOGIN {-1}\r\n",
+        b"a LOGIN {4294967295+}\r\nxxxx",
+        b"a LOGIN ((((((((((((((((((\r\n",
+        b"AUTH PLAIN ====\r\nAUTH PLAIN\r\n*\r\n",
+        b"USER \x00\x01\r\nPASS \x00\r\n",
+        b"AUTH XOAUTH2 dXNlcj1hAWF1dGg9QmVhcmVyIHgBAQ==\r\n",
+        b"\r\n\r\n\r\n\r\n\n\n\n\n\0\0\0\0",
+    ];
+    for protocol in PROTOCOLS {
+        for attack in &attacks {
+            let mut stranger = tokio::net::TcpStream::connect(inside.address(protocol)).await.unwrap();
+            // The proxy may close in the middle of it.
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stranger, attack).await;
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut stranger).await;
+            let mut heard = Vec::new();
+            let end = tokio::io::AsyncReadExt::read_to_end(&mut stranger, &mut heard);
+            let _ = tokio::time::timeout(Duration::from_secs(60), end).await.expect("a stranger is kept waiting");
+            assert!(heard.len() < 16 * 1024, "{} bytes for a stranger", heard.len());
+        }
+    }
+    assert!(inside.tenant.transcripts().is_empty(), "a stranger cost Exchange a connection");
+    assert!(inside.tenant.token_requests().is_empty(), "a stranger cost the authority a request");
+    let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+    client.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
+    assert!(client.until("a ").await.starts_with("a OK"));
+    inside.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_logs_in_is_let_go() {
+    let inside = proxy("[limits]\nlogin-timeout = \"300ms\"\n").await;
+    for protocol in PROTOCOLS {
+        let mut silent = Client::connect(inside.address(protocol)).await;
+        let said = silent.rest().await;
+        assert!(said.lines().count() == 1, "{said}");
+    }
+    inside.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_bound_is_closed_and_the_others_go_on() {
+    let inside = proxy("[limits]\nconnections = 2\n").await;
+    let mut first = Client::connect(inside.address(Protocol::Imap)).await;
+    let mut second = Client::connect(inside.address(Protocol::Pop3)).await;
+    first.line().await.unwrap();
+    second.line().await.unwrap();
+    let mut third = Client::connect(inside.address(Protocol::Imap)).await;
+    assert_eq!(third.line().await, None);
+    first.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
+    assert!(first.until("a ").await.starts_with("a OK"));
+    inside.stop().await;
+}
+
+/// One connection may guess a few times, no more.
+#[tokio::test]
+async fn guessing_ends_the_connection() {
+    let inside = proxy("").await;
+    let mut guesser = Client::connect(inside.address(Protocol::Imap)).await;
+    for guess in 0..5 {
+        guesser.say(&format!("a{guess} LOGIN {ALICE} guess{guess}")).await;
+        assert!(guesser.until(&format!("a{guess} ")).await.contains("AUTHENTICATIONFAILED"));
+    }
+    assert!(guesser.rest().await.starts_with("* BYE"));
+    assert!(inside.tenant.transcripts().is_empty() && inside.tenant.token_requests().is_empty());
+    inside.stop().await;
+}

@@ -1,0 +1,82 @@
+//! Tokens over time: refreshed before anybody needs them, and the refresh token is never lost.
+
+use std::time::Duration;
+
+use oxpost_tests::harness::{ALICE, Inside, PASSWORD};
+use oxpost_tests::office365::Protocol;
+use oxpost_tests::office365::behaviour::TokenFault;
+use oxpost_token_store::{ErrorKind, Mailbox, TokenState};
+
+use crate::client::Client;
+use crate::story::proxy;
+
+/// Logs in once by IMAP and gives back the tagged answer.
+pub async fn login(inside: &Inside) -> String {
+    let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+    client.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
+    client.until("a ").await
+}
+
+pub async fn state(inside: &Inside) -> TokenState {
+    inside.gateway.store.token_state(&Mailbox::parse(ALICE).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_day_of_logins_costs_a_request_for_every_token_that_ran_out() {
+    let inside = proxy("").await;
+    for _ in 0..24 {
+        inside.tenant.clock().advance(Duration::from_secs(3600));
+        assert!(login(&inside).await.starts_with("a OK"));
+        assert!(login(&inside).await.starts_with("a OK"));
+    }
+    let requests = inside.tenant.token_requests().len();
+    assert!((12..=24).contains(&requests), "{requests} requests for 48 logins in 24 hours with tokens of 75 minutes");
+    inside.stop().await;
+}
+
+/// Entra rotates refresh tokens, and here the used one dies: a proxy that forgot to store the new one would stand outside.
+#[tokio::test]
+async fn a_rotated_refresh_token_is_the_one_used_next() {
+    let inside = proxy("").await;
+    inside.tenant.behave(|tenant| tenant.entra.refresh_tokens_used_once = true);
+    for _ in 0..5 {
+        assert!(login(&inside).await.starts_with("a OK"));
+        inside.tenant.clock().advance(Duration::from_secs(2 * 3600));
+    }
+    assert!(login(&inside).await.starts_with("a OK"));
+    inside.stop().await;
+}
+
+/// Entra reports some of its own troubles as `invalid_grant`. Whoever threw the refresh token away then would need a person
+/// for nothing.
+#[tokio::test]
+async fn a_transient_failure_dressed_as_invalid_grant_costs_nothing_for_good() {
+    let inside = proxy("").await;
+    assert!(login(&inside).await.starts_with("a OK"));
+    inside.tenant.clock().advance(Duration::from_secs(2 * 3600));
+    inside.tenant.behave(|tenant| {
+        tenant.entra.fault = Some(TokenFault::Disguised { error: "invalid_grant".into(), code: 90033, suberror: None });
+    });
+    let answer = login(&inside).await;
+    assert!(answer.starts_with("a NO "), "{answer}");
+    assert!(state(&inside).await.has_refresh_token);
+    inside.tenant.behave(|tenant| tenant.entra.fault = None);
+    inside.tenant.clock().advance(Duration::from_secs(3600));
+    assert!(login(&inside).await.starts_with("a OK"));
+    assert_eq!(state(&inside).await.last_error, None);
+    inside.stop().await;
+}
+
+#[tokio::test]
+async fn a_revoked_sign_in_keeps_its_refresh_token_until_there_is_another() {
+    let inside = proxy("").await;
+    inside.tenant.revoke(ALICE);
+    let answer = login(&inside).await;
+    assert!(answer.starts_with("a NO [CONTACTADMIN]") && answer.contains("oxpost sign-in"), "{answer}");
+    let after = state(&inside).await;
+    assert!(after.has_refresh_token);
+    assert_eq!(after.last_error.unwrap().kind, ErrorKind::SignInRequired);
+    inside.sign_in(ALICE, ALICE).await.unwrap();
+    assert!(login(&inside).await.starts_with("a OK"));
+    inside.stop().await;
+}
