@@ -153,7 +153,11 @@ impl Tokens {
         }
         let slot = shared.slot(&account.mailbox);
         let outcome = match slot.enter(stored.version, &why, now, shared.limits.forced_every) {
-            Entry::Blocked(error) => Err(*error),
+            Entry::Blocked(error) => {
+                // Between our look at the row and the slot, somebody may have got a new token: then that is the answer.
+                let stored = shared.store.tokens(&account.mailbox).await?;
+                settled(&stored, &why, now).ok_or(*error)
+            }
             Entry::Join(answer) => wait(answer).await,
             Entry::Start(sender) => {
                 let answer = sender.subscribe();

@@ -201,3 +201,33 @@ fn failed(error: rusqlite::Error) -> DatabaseError {
         _ => DatabaseError::Failed(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_returned_is_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        for round in ["new", "again"] {
+            let connection = connect(&path).unwrap();
+            let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+            let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+            assert_eq!(
+                (mode.as_str(), number("PRAGMA synchronous"), number("PRAGMA foreign_keys")),
+                ("wal", 2, 1),
+                "{round}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_fails_leaves_nothing() {
+        let database = Sqlite::open_in_memory().await.unwrap();
+        let insert = || Statement::new("INSERT INTO meta (name, value) VALUES ('a', $1)", [Value::Bytes(vec![1])]);
+        assert_eq!(database.transaction(vec![insert(), insert()]).await, Err(DatabaseError::Conflict));
+        let count = database.transaction(vec![Statement::new("SELECT count(*) FROM meta", [])]).await.unwrap();
+        assert_eq!(count[0].rows, [Row(vec![Value::Integer(0)])]);
+    }
+}

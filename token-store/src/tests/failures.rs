@@ -20,7 +20,7 @@ fn passing_failures() -> Vec<Reply> {
         Reply::Http(200, "Content-Type: text/html\r\n", "<html>log in to the hotel's network</html>".into()),
         Reply::Http(200, "", String::new()),
         Reply::Http(400, "", String::new()),
-        Reply::Http(302, "Location: http://127.0.0.1:1/\r\n", String::new()),
+        Reply::Http(302, "Location: /elsewhere\r\n", String::new()),
         Reply::json(200, r#"{"token_type":"Bearer","expires_in":3600}"#),
         Reply::json(200, r#"{"token_type":"Bearer","access_token":"a\r\nb"}"#),
         Reply::json(200, r#"["access_token"]"#),

@@ -1,7 +1,15 @@
 //! A token that the mail server refused.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
 use super::{endpoint::Reply, *};
-use crate::{AccessToken, ErrorKind, TokenError};
+use crate::{
+    AccessToken, ErrorKind, TokenError,
+    database::{Database, DatabaseError, Outcome, Statement, sqlite::Sqlite},
+};
 
 impl Bench {
     async fn refused(&self, token: &AccessToken) -> Result<AccessToken, TokenError> {
@@ -55,4 +63,41 @@ async fn a_failure_does_not_give_the_refused_token_back() {
     bench.clock.advance(Duration::from_secs(2));
     bench.endpoint.then(Reply::tokens("at-1", None));
     assert_eq!(text(bench.refused(&refused).await.unwrap().secret()), "at-1");
+}
+
+/// An engine that keeps one answer back.
+struct LateAnswer {
+    engine: Sqlite,
+    next: AtomicBool,
+    held: Notify,
+    go: Notify,
+}
+
+#[async_trait]
+impl Database for LateAnswer {
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
+        let outcome = self.engine.transaction(statements).await;
+        if self.next.swap(false, Ordering::SeqCst) {
+            self.held.notify_one();
+            self.go.notified().await;
+        }
+        outcome
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_looked_just_before_the_replacement_gets_the_replacement() {
+    let engine = Sqlite::open_in_memory().await.unwrap();
+    let late = Arc::new(LateAnswer { engine, next: false.into(), held: Notify::new(), go: Notify::new() });
+    let bench = Bench::signed_in_to(Store::with(late.clone(), vault()).await.unwrap()).await;
+    let refused = bench.tokens.access_token(&bench.admitted).await.unwrap();
+    bench.endpoint.then(Reply::tokens("at-1", None));
+    late.next.store(true, Ordering::SeqCst);
+    let (late_one, ()) = tokio::join!(bench.refused(&refused), async {
+        late.held.notified().await;
+        assert_eq!(text(bench.refused(&refused).await.unwrap().secret()), "at-1");
+        late.go.notify_one();
+    });
+    assert_eq!(text(late_one.unwrap().secret()), "at-1");
+    assert_eq!(bench.endpoint.requests(), 1);
 }
