@@ -13,6 +13,8 @@
 
 pub mod behaviour;
 mod certificates;
+#[cfg(test)]
+mod checks;
 mod clock;
 mod directory;
 mod entra;
