@@ -42,6 +42,14 @@ pub fn hard() -> Vec<u8> {
     message
 }
 
+/// The number of a hard message; they are sent in this order.
+pub fn number(message: &[u8]) -> u32 {
+    let begin = b"X-Begin: hard ";
+    let at = message.windows(begin.len()).position(|part| part == begin).expect("a hard message");
+    let digits = message[at + begin.len()..].iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
+}
+
 /// Checks that what came out is what went in: byte for byte, but for the end of the last line, which SMTP adds, and for
 /// the trace that a server puts in front (RFC 5321 section 4.4).
 #[track_caller]

@@ -5,6 +5,7 @@ mod curl;
 mod curl_tls;
 mod fetchmail;
 mod mbsync;
+mod mpop;
 mod msmtp;
 mod python;
 mod swaks;
