@@ -1,6 +1,6 @@
 //! Tokens for admitted sessions: one request per account at a time, whoever asks and however many.
 //!
-//! Every decision starts from the stored row, so there is nothing remembered here that could be stale; a [`Slot`] holds
+//! Every decision starts from the stored row, so there is nothing remembered here that could be stale; a `Slot` holds
 //! only what is going on: the request in flight, the pause after a failure, and tokens that could not be written.
 
 mod flight;
