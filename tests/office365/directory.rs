@@ -122,6 +122,7 @@ pub struct Application {
     pub(super) enabled: bool,
     pub(super) multi_tenant: bool,
     pub(super) registered_in_exchange: bool,
+    pub(super) managed: bool,
 }
 
 impl Application {
@@ -141,6 +142,7 @@ impl Application {
             enabled: true,
             multi_tenant: false,
             registered_in_exchange: true,
+            managed: false,
         }
     }
 
@@ -153,6 +155,11 @@ impl Application {
             roles: MAIL_ROLES.map(str::to_owned).to_vec(),
             ..Self::public(client_id)
         }
+    }
+
+    /// The managed identity of the machine: it asks the instance metadata service, and proves nothing.
+    pub fn managed_identity(client_id: &str) -> Self {
+        Self { secrets: Vec::new(), managed: true, ..Self::confidential(client_id, "") }
     }
 
     /// Registers a certificate (DER) for signed client assertions. Without any, an assertion is only read.

@@ -42,6 +42,7 @@ pub use transcript::{Direction, Protocol, Transcript};
 
 use directory::Directory;
 use entra::Grants;
+use entra::managed_identity::{self, ArcAgent};
 use exchange::Sending;
 use mailbox::Store;
 use tokens::Tokens;
@@ -146,6 +147,7 @@ impl Builder {
             tokens: Mutex::new(Tokens::new()?),
             grants: Mutex::default(),
             store: Mutex::default(),
+            arc: Mutex::default(),
             sending: Mutex::default(),
             transcripts: Mutex::default(),
             token_requests: Mutex::default(),
@@ -155,8 +157,10 @@ impl Builder {
             released: watch::Sender::new(()),
         });
         entra::serve(web, &shared);
+        let (metadata, instance_metadata) = bind().await?;
+        managed_identity::serve(metadata, &shared);
         let ports = exchange::serve(&shared).await?;
-        let tenant = Tenant { shared, ports, ca_pem: certificates.ca_pem };
+        let tenant = Tenant { shared, ports, instance_metadata, ca_pem: certificates.ca_pem };
         for mailbox in self.mailboxes {
             tenant.add_mailbox(mailbox);
         }
@@ -178,6 +182,7 @@ async fn bind() -> io::Result<(tokio::net::TcpListener, SocketAddr)> {
 pub struct Tenant {
     shared: Arc<Shared>,
     ports: exchange::Ports,
+    instance_metadata: SocketAddr,
     ca_pem: String,
 }
 
@@ -227,6 +232,16 @@ impl Tenant {
     /// The sign-in service: `https://localhost:PORT`.
     pub fn authority(&self) -> String {
         self.shared.authority.clone()
+    }
+
+    /// The instance metadata service (plain HTTP, as 169.254.169.254:80), for [`Application::managed_identity`].
+    pub fn instance_metadata(&self) -> SocketAddr {
+        self.instance_metadata
+    }
+
+    /// Makes the same address answer as Azure Arc's agent too, which writes its key files into this directory.
+    pub fn join_arc(&self, directory: &std::path::Path) {
+        lock(&self.shared.arc).directory = Some(directory.to_owned());
     }
 
     /// The certificate of the authority that signed those of the services. They are valid for localhost, 127.0.0.1,
@@ -417,6 +432,7 @@ struct Shared {
     tokens: Mutex<Tokens>,
     grants: Mutex<Grants>,
     store: Mutex<Store>,
+    arc: Mutex<ArcAgent>,
     sending: Mutex<HashMap<String, Sending>>,
     transcripts: Mutex<Transcripts>,
     token_requests: Mutex<Vec<TokenRequest>>,

@@ -338,3 +338,41 @@ async fn numbers_tokens_and_errors_come_in_their_other_forms() {
     let v1 = post(&tenant, "/contoso.com/oauth2/token", &form).await;
     assert_eq!(v1.text("resource"), "https://outlook.office365.com");
 }
+
+#[tokio::test]
+async fn a_machine_gets_a_token_from_its_metadata_service_and_arc_asks_for_a_file_first() {
+    let tenant = tenant().await;
+    tenant.add_application(Application::managed_identity("5e1f0000-0000-4000-8000-000000000003"));
+    tenant.change_mailbox("alice@contoso.com", |mailbox| mailbox.full_access("5e1f0000-0000-4000-8000-000000000003"));
+    let directory = tempfile::tempdir().unwrap();
+    let ask = async |version: &str, more: &str| {
+        let mut client = Client::plain(tenant.instance_metadata()).await;
+        let path =
+            format!("/metadata/identity/oauth2/token?api-version={version}&resource=https://outlook.office365.com");
+        client.raw(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n").as_bytes()).await;
+        let mut answer = String::new();
+        client.0.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    assert!(ask("2018-02-01", "").await.starts_with("HTTP/1.1 400 "));
+    let answer = ask("2018-02-01", "Metadata: true\r\n").await;
+    let json: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert!(json["expires_on"].is_string());
+    let mut imap = Client::tls(&tenant, tenant.imap()).await;
+    imap.line().await;
+    let token = json["access_token"].as_str().unwrap();
+    let line = imap.ask(&format!("A1 AUTHENTICATE XOAUTH2 {}", xoauth2("alice@contoso.com", token))).await;
+    assert_eq!(line, "A1 OK AUTHENTICATE completed.");
+    assert_eq!(imap.all("A2 NAMESPACE", "A2").await[1], "A2 OK NAMESPACE completed.");
+
+    assert!(ask("2020-06-01", "Metadata: true\r\n").await.starts_with("HTTP/1.1 404 "));
+    tenant.join_arc(directory.path());
+    let challenged = ask("2020-06-01", "Metadata: true\r\n").await;
+    assert!(challenged.starts_with("HTTP/1.1 401 "), "{challenged}");
+    let path = challenged.split_once("Basic realm=").unwrap().1.lines().next().unwrap();
+    assert!(path.ends_with(".key"));
+    let key = std::fs::read_to_string(path).unwrap();
+    let proof = format!("Metadata: true\r\nAuthorization: Basic {key}\r\n");
+    assert!(ask("2020-06-01", &proof).await.starts_with("HTTP/1.1 200 "));
+    assert!(ask("2020-06-01", &proof).await.starts_with("HTTP/1.1 401 "));
+}

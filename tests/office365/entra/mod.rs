@@ -7,6 +7,7 @@ mod device_code;
 mod errors;
 mod grants;
 mod listener;
+pub(super) mod managed_identity;
 mod metadata;
 mod page;
 mod scopes;

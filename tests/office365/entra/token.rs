@@ -338,6 +338,22 @@ fn by_device_code(shared: &Shared, application: &Application, form: &Form) -> Re
     Ok(Issued::for_user(&user, user_scopes(shared, application, &scope, &user)?))
 }
 
+/// A token for a managed identity: everything but the proof is as for an application with a secret.
+pub(super) fn for_machine(
+    shared: &Shared,
+    application: &Application,
+    resource: &str,
+) -> Result<Map<String, Value>, crate::office365::Error> {
+    let scopes = Scopes {
+        resource: resource.to_owned(),
+        permissions: vec![".default".to_owned()],
+        offline: false,
+        openid: false,
+    };
+    let issued = Issued { user: None, scopes, refresh_token: Refresh::None, nonce: None };
+    issue(shared, application, &issued, &Form::default(), true)
+}
+
 /// The scopes that this application gets for this user, who must exist, be enabled, and have consented.
 fn user_scopes(shared: &Shared, application: &Application, scope: &str, user: &str) -> Result<Scopes, Failure> {
     let directory = lock(&shared.directory);
