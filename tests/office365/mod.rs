@@ -12,12 +12,14 @@
 //! ```
 
 pub mod behaviour;
+mod builder;
 mod certificates;
 #[cfg(test)]
 mod checks;
 mod clock;
 mod directory;
 mod entra;
+mod error;
 mod exchange;
 mod mailbox;
 mod records;
@@ -34,142 +36,21 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use behaviour::Behaviour;
+pub use builder::Builder;
 pub use clock::Clock;
 pub use directory::{Application, Mailbox};
+pub use error::Error;
 pub use records::{Login, LoginOutcome, Outcome, Outgoing, TokenRequest};
 pub use tokens::{Refusal, TokenKey};
 pub use transcript::{Direction, Protocol, Transcript};
 
 use directory::Directory;
 use entra::Grants;
-use entra::managed_identity::{self, ArcAgent};
+use entra::managed_identity::ArcAgent;
 use exchange::Sending;
 use mailbox::Store;
 use tokens::Tokens;
 use transcript::Transcripts;
-
-/// Why a tenant could not be started, or a token not be made.
-#[derive(Debug)]
-pub enum Error {
-    /// A socket.
-    Io(io::Error),
-    /// A certificate could not be made.
-    Certificate(rcgen::Error),
-    /// TLS could not be set up.
-    Tls(rustls::Error),
-    /// The system has no random numbers.
-    Random,
-}
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Io(error) => write!(formatter, "simulated tenant: {error}"),
-            Self::Certificate(error) => write!(formatter, "simulated tenant: certificate: {error}"),
-            Self::Tls(error) => write!(formatter, "simulated tenant: TLS: {error}"),
-            Self::Random => formatter.write_str("simulated tenant: no random numbers"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<rcgen::Error> for Error {
-    fn from(error: rcgen::Error) -> Self {
-        Self::Certificate(error)
-    }
-}
-
-impl From<rustls::Error> for Error {
-    fn from(error: rustls::Error) -> Self {
-        Self::Tls(error)
-    }
-}
-
-/// What a tenant begins with. Everything can also be added later.
-#[derive(Debug, Default)]
-pub struct Builder {
-    domain: Option<String>,
-    behaviour: Behaviour,
-    mailboxes: Vec<Mailbox>,
-    applications: Vec<Application>,
-}
-
-impl Builder {
-    /// The domain of the tenant instead of `contoso.com`.
-    #[must_use]
-    pub fn domain(mut self, domain: &str) -> Self {
-        self.domain = Some(domain.to_lowercase());
-        self
-    }
-
-    /// Adds a mailbox: an address for a person's, or a [`Mailbox`].
-    #[must_use]
-    pub fn mailbox(mut self, mailbox: impl Into<Mailbox>) -> Self {
-        self.mailboxes.push(mailbox.into());
-        self
-    }
-
-    /// Adds an application.
-    #[must_use]
-    pub fn application(mut self, application: Application) -> Self {
-        self.applications.push(application);
-        self
-    }
-
-    /// Sets switches before the first connection.
-    #[must_use]
-    pub fn behave(mut self, change: impl FnOnce(&mut Behaviour)) -> Self {
-        change(&mut self.behaviour);
-        self
-    }
-
-    /// Opens the ports, chosen by the system, and serves them on the current tokio runtime.
-    pub async fn start(self) -> Result<Tenant, Error> {
-        let behaviour = Arc::new(Mutex::new(self.behaviour));
-        let certificates = certificates::issue(Arc::clone(&behaviour))?;
-        let (web, web_address) = bind().await?;
-        let shared = Arc::new(Shared {
-            id: tokens::guid()?,
-            domain: self.domain.unwrap_or_else(|| "contoso.com".to_owned()),
-            authority: format!("https://localhost:{}", web_address.port()),
-            clock: Clock::default(),
-            behaviour,
-            tls: certificates.server,
-            stop: CancellationToken::new(),
-            directory: Mutex::default(),
-            tokens: Mutex::new(Tokens::new()?),
-            grants: Mutex::default(),
-            store: Mutex::default(),
-            arc: Mutex::default(),
-            sending: Mutex::default(),
-            transcripts: Mutex::default(),
-            token_requests: Mutex::default(),
-            logins: Mutex::default(),
-            outgoing: Mutex::default(),
-            held: watch::Sender::new(0),
-            released: watch::Sender::new(()),
-        });
-        entra::serve(web, &shared);
-        let (metadata, instance_metadata) = bind().await?;
-        managed_identity::serve(metadata, &shared);
-        let ports = exchange::serve(&shared).await?;
-        let tenant = Tenant { shared, ports, instance_metadata, ca_pem: certificates.ca_pem };
-        for mailbox in self.mailboxes {
-            tenant.add_mailbox(mailbox);
-        }
-        for application in self.applications {
-            tenant.add_application(application);
-        }
-        Ok(tenant)
-    }
-}
 
 /// The address that a listener was given by the system.
 async fn bind() -> io::Result<(tokio::net::TcpListener, SocketAddr)> {

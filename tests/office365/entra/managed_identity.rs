@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::errors::Failure;
-use super::token;
+use super::issue;
 use crate::office365::tokens::random_text;
 use crate::office365::{Shared, lock};
 
@@ -59,7 +59,7 @@ async fn answer(
         managed.find(|application| wanted.as_ref().is_none_or(|id| *id == application.client_id)).cloned()
     };
     let Some(application) = application else { return refused("Identity not found") };
-    let issued = token::for_machine(&shared, &application, resource.trim_end_matches('/'));
+    let issued = issue::for_machine(&shared, &application, resource.trim_end_matches('/'));
     match issued.map_err(|_| Failure::new(90_033)) {
         Ok(mut token) => {
             token.insert("client_id".to_owned(), json!(application.client_id));

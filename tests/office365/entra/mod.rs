@@ -6,6 +6,7 @@ mod codes;
 mod device_code;
 mod errors;
 mod grants;
+mod issue;
 mod listener;
 pub(super) mod managed_identity;
 mod metadata;

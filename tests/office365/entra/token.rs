@@ -15,15 +15,15 @@ use serde_json::{Map, Value, json};
 use super::client;
 use super::device_code;
 use super::errors::Failure;
+use super::issue::{Issued, Refresh, issue};
 use super::listener::Cut;
 use super::metadata::Segment;
 use super::page;
 use super::scopes::{self, Scopes};
 use crate::office365::behaviour::TokenFault;
-use crate::office365::clock::{Civil, unix};
+use crate::office365::clock::Civil;
 use crate::office365::directory::Application;
 use crate::office365::records::{Outcome, TokenRequest};
-use crate::office365::tokens::{Claims, guid, issuer, random_text};
 use crate::office365::{Shared, lock};
 
 /// The fields of a request's body.
@@ -223,27 +223,6 @@ pub(super) fn check_segment(segment: Segment, application: &Application) -> Resu
     }
 }
 
-/// What a grant was found to be worth.
-struct Issued {
-    /// Nobody, for an application of its own.
-    user: Option<String>,
-    scopes: Scopes,
-    refresh_token: Refresh,
-    nonce: Option<String>,
-}
-
-enum Refresh {
-    None,
-    New,
-}
-
-impl Issued {
-    fn for_user(user: &str, scopes: Scopes) -> Self {
-        let refresh_token = if scopes.offline { Refresh::New } else { Refresh::None };
-        Self { user: Some(user.to_owned()), scopes, refresh_token, nonce: None }
-    }
-}
-
 fn by_code(shared: &Shared, application: &Application, form: &Form) -> Result<Issued, Failure> {
     let (text, redirect_uri) = (form.required("code")?, form.required("redirect_uri")?);
     let mut grants = lock(&shared.grants);
@@ -338,22 +317,6 @@ fn by_device_code(shared: &Shared, application: &Application, form: &Form) -> Re
     Ok(Issued::for_user(&user, user_scopes(shared, application, &scope, &user)?))
 }
 
-/// A token for a managed identity: everything but the proof is as for an application with a secret.
-pub(super) fn for_machine(
-    shared: &Shared,
-    application: &Application,
-    resource: &str,
-) -> Result<Map<String, Value>, crate::office365::Error> {
-    let scopes = Scopes {
-        resource: resource.to_owned(),
-        permissions: vec![".default".to_owned()],
-        offline: false,
-        openid: false,
-    };
-    let issued = Issued { user: None, scopes, refresh_token: Refresh::None, nonce: None };
-    issue(shared, application, &issued, &Form::default(), true)
-}
-
 /// The scopes that this application gets for this user, who must exist, be enabled, and have consented.
 fn user_scopes(shared: &Shared, application: &Application, scope: &str, user: &str) -> Result<Scopes, Failure> {
     let directory = lock(&shared.directory);
@@ -363,101 +326,4 @@ fn user_scopes(shared: &Shared, application: &Application, scope: &str, user: &s
     }
     let scopes = scopes::delegated(scopes::read(scope)?, application)?;
     if application.consented(user) { Ok(scopes) } else { Err(Failure::new(65_001).app(&application.client_id)) }
-}
-
-fn issue(
-    shared: &Shared,
-    application: &Application,
-    issued: &Issued,
-    form: &Form,
-    v1: bool,
-) -> Result<Map<String, Value>, crate::office365::Error> {
-    let entra = shared.behaviour(|behaviour| behaviour.entra.clone());
-    let now = unix(shared.clock.now());
-    let lifetime = entra.token_lifetime.as_secs();
-    let claims = Claims {
-        aud: issued.scopes.resource.clone(),
-        iss: issuer(&shared.id),
-        iat: now,
-        nbf: now,
-        exp: now + lifetime,
-        appid: application.client_id.clone(),
-        idtyp: issued.user.is_none().then(|| "app".to_owned()),
-        roles: if issued.user.is_none() { application.roles.clone() } else { Vec::new() },
-        scp: issued.user.as_ref().map(|_| issued.scopes.permissions.join(" ")),
-        sub: object_id(issued.user.as_deref().unwrap_or(&application.client_id)),
-        tid: shared.id.clone(),
-        upn: issued.user.clone(),
-        uti: guid()?,
-        ver: "1.0".to_owned(),
-        wids: "0123456789abcdef".chars().cycle().take(entra.token_bloat).collect(),
-    };
-    let access_token = lock(&shared.tokens).issue(&claims, entra.opaque_tokens)?;
-    let number = |value: u64| if v1 || entra.numbers_as_strings { json!(value.to_string()) } else { json!(value) };
-    let mut answer = Map::new();
-    answer.insert("token_type".to_owned(), json!("Bearer"));
-    if issued.user.is_some() {
-        answer.insert("scope".to_owned(), json!(issued.scopes.granted()));
-    }
-    answer.insert("expires_in".to_owned(), number(lifetime));
-    answer.insert("ext_expires_in".to_owned(), number(lifetime));
-    if v1 {
-        answer.insert("expires_on".to_owned(), number(claims.exp));
-        answer.insert("resource".to_owned(), json!(claims.aud));
-    }
-    answer.insert("access_token".to_owned(), json!(access_token));
-    let Some(user) = &issued.user else { return Ok(answer) };
-    if matches!(issued.refresh_token, Refresh::New) {
-        let token = format!("1.A{}", random_text(300)?);
-        lock(&shared.grants).add_refresh_token(token.clone(), &application.client_id, user, shared.clock.now());
-        answer.insert("refresh_token".to_owned(), json!(token));
-    }
-    let object_id = object_id(user);
-    if issued.scopes.openid {
-        answer.insert("id_token".to_owned(), json!(id_token(shared, application, issued, user, &object_id, &claims)));
-    }
-    if form.get("client_info") == Some("1") {
-        let info = json!({ "uid": object_id, "utid": shared.id }).to_string();
-        answer.insert("client_info".to_owned(), json!(URL_SAFE_NO_PAD.encode(info)));
-    }
-    Ok(answer)
-}
-
-/// An identity token whose signature is not worth anything: a client that had it from this endpoint need not check it.
-fn id_token(
-    shared: &Shared,
-    application: &Application,
-    issued: &Issued,
-    user: &str,
-    object_id: &str,
-    access: &Claims,
-) -> String {
-    let mut claims = json!({
-        "aud": application.client_id,
-        "iss": format!("{}/{}/v2.0", shared.authority(), shared.id),
-        "iat": access.iat, "nbf": access.nbf, "exp": access.exp,
-        "name": user.split('@').next().unwrap_or(user),
-        "preferred_username": user,
-        "oid": object_id, "sub": object_id, "tid": shared.id, "uti": access.uti, "ver": "2.0",
-    });
-    if let (Some(nonce), Some(object)) = (&issued.nonce, claims.as_object_mut()) {
-        object.insert("nonce".to_owned(), json!(nonce));
-    }
-    let header = r#"{"typ":"JWT","alg":"RS256","kid":"simulated"}"#;
-    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
-    format!("{}.{}.{}", part(header), part(&claims.to_string()), part("simulated"))
-}
-
-/// A GUID that is always the same for the same address.
-fn object_id(user: &str) -> String {
-    let hash = digest::digest(&digest::SHA256, user.as_bytes());
-    let number = hash.as_ref().iter().take(16).fold(0_u128, |sum, byte| (sum << 8) | u128::from(*byte));
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        number >> 96,
-        (number >> 80) & 0xffff,
-        (number >> 64) & 0xffff,
-        (number >> 48) & 0xffff,
-        number & 0xffff_ffff_ffff
-    )
 }

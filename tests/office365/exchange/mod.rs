@@ -6,6 +6,7 @@ mod imap;
 mod login;
 mod pop3;
 mod smtp;
+mod submission;
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 
-pub(super) use smtp::Sending;
+pub(super) use submission::Sending;
 
 use super::behaviour::Stage;
 use super::transcript::Protocol;
