@@ -28,6 +28,8 @@ pub struct Settings {
     pub client_secret: Option<String>,
     /// The certificate authorities to trust, PEM; no others are.
     pub trusted: String,
+    /// The ports to listen on, for IMAP, POP3 and SMTP; 0 leaves the choice to the system.
+    pub ports: [u16; 3],
     /// How much is logged.
     pub level: String,
     /// Tables to be added at the end, such as `[limits]`.
@@ -47,6 +49,7 @@ impl Settings {
             client_id: client_id.to_owned(),
             client_secret: None,
             trusted: tenant.ca_pem().to_owned(),
+            ports: [0; 3],
             level: "debug".into(),
             more: String::new(),
         }
@@ -67,8 +70,8 @@ impl Settings {
 
     fn toml(&self) -> String {
         let mut text = format!("[log]\nlevel = {:?}\nformat = \"json\"\n\n", self.level);
-        for protocol in PROTOCOLS {
-            let _ = writeln!(text, "[[listener]]\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:0\"\n");
+        for (protocol, port) in PROTOCOLS.iter().zip(self.ports) {
+            let _ = writeln!(text, "[[listener]]\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:{port}\"\n");
         }
         let server = |(host, port): &(String, u16)| format!("host = {host:?}, port = {port}");
         let _ = writeln!(
@@ -115,6 +118,7 @@ mod tests {
             client_id: "a-b".into(),
             client_secret: None,
             trusted: String::new(),
+            ports: [0; 3],
             level: "info".into(),
             more: "[limits]\nlogin-timeout = \"5s\"\n".into(),
         };

@@ -25,7 +25,7 @@ use crate::{
 const LIFETIME_UNKNOWN: Duration = Duration::from_secs(600);
 
 /// Lifetimes are taken within these bounds; Entra gives ten minutes to 28 hours.
-const LIFETIMES: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(7 * 24 * 3600));
+const LIFETIMES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(7 * 24 * 3600));
 
 /// A token goes into one line of a mail protocol; Entra's have two to five thousand characters.
 const TOKEN_LIMIT: usize = 64 * 1024;

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{
     task::{Id, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,7 @@ impl Tokens {
         let mut running = Running::default();
         while !stop.is_cancelled() {
             let (mut due, nap) = self.look(&running).await;
+            tracing::trace!(due = due.len(), ?nap, "the refresher has looked");
             let nap_over = sleep(nap);
             tokio::pin!(nap_over);
             loop {
@@ -47,7 +48,14 @@ impl Tokens {
                 tokio::select! {
                     () = stop.cancelled() => break,
                     () = &mut nap_over => break,
-                    Some(ended) = running.tasks.join_next_with_id() => running.ended(ended),
+                    Some(ended) = running.tasks.join_next_with_id() => {
+                        running.ended(ended);
+                        // What was just got has a plan that this nap does not know of yet.
+                        let soon = Instant::now() + SHORTEST_NAP;
+                        if due.is_empty() && running.tasks.is_empty() && soon < nap_over.deadline() {
+                            nap_over.as_mut().reset(soon);
+                        }
+                    }
                 }
             }
         }
