@@ -160,15 +160,22 @@ fn explanation(text: &str) -> Option<&'static Row> {
     EXCHANGE_REPLIES.iter().find(|row| text.contains(row.said))
 }
 
+/// Every refusal of Exchange Online that has a remedy of its own.
+pub fn rows() -> &'static [Row] {
+    EXCHANGE_REPLIES
+}
+
 /// One refusal of Exchange Online.
-struct Row {
+#[derive(Debug)]
+pub struct Row {
     /// Words of the server's reply that tell it from all others.
-    said: &'static str,
+    pub said: &'static str,
     /// What happened.
-    what: &'static str,
+    pub what: &'static str,
     /// What to do. `MAILBOX` stands for the mailbox.
-    remedy: &'static str,
-    kind: RefusalKind,
+    pub remedy: &'static str,
+    /// What the client is told.
+    pub kind: RefusalKind,
 }
 
 /// The first row whose words stand in the reply counts, so the more special comes first.

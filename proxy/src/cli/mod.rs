@@ -89,6 +89,14 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether a command line, the program's name included, is one the program takes.
+///
+/// # Errors
+/// It is not; the text is what a person would see.
+pub fn parses(words: &[&str]) -> Result<(), String> {
+    Arguments::try_parse_from(words).map(drop).map_err(|error| error.to_string())
+}
+
 async fn run(command: Command, config: Config, path: &std::path::Path) -> Result<(), Failed> {
     match command {
         Command::Run => run::run(config).await,
