@@ -9,6 +9,7 @@ mod client;
 mod story;
 
 mod bad_servers;
+mod command_line;
 mod faults_of_the_authority;
 mod large_messages;
 mod many_at_once;
