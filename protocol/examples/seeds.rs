@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 
 #[path = "../tests/player/mod.rs"]
-#[allow(dead_code)]
 mod player;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! What every session shares.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use oxpost_token_store::{
@@ -35,6 +36,13 @@ pub struct Gateway {
 /// What keeps Oxpost from starting.
 #[derive(Debug)]
 pub enum StartError {
+    /// There is a store, and its key file has gone.
+    KeyMissing {
+        /// Where the key file should be.
+        key_file: PathBuf,
+        /// The store it belongs to.
+        store: PathBuf,
+    },
     /// The key file.
     Vault(VaultError),
     /// The store.
@@ -50,6 +58,13 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::KeyMissing { key_file, store } => write!(
+                f,
+                "the key file {} is missing, and without it the store {} cannot be opened. Put it back from your backup; if it is \
+                 lost, move the store away too, then add the accounts and sign in again.",
+                key_file.display(),
+                store.display()
+            ),
             Self::Vault(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
@@ -108,6 +123,10 @@ impl Gateway {
 /// # Errors
 /// The key file or the store cannot be used; the message says what to do.
 pub async fn open_store(config: &Config) -> Result<Store, StartError> {
+    if config.store.exists() && !config.key_file.exists() {
+        // A fresh key would only hide that the right one is somewhere else.
+        return Err(StartError::KeyMissing { key_file: config.key_file.clone(), store: config.store.clone() });
+    }
     let (vault, _) = Vault::open_or_create(&config.key_file).map_err(StartError::Vault)?;
     Store::open(&config.store, vault).await.map_err(StartError::Store)
 }

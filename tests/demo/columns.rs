@@ -25,7 +25,8 @@ impl<'a> Columns<'a> {
     /// Begins a session.
     pub(crate) fn title(&self, title: &str) {
         println!("\n     {title}\n");
-        println!("     {:<width$} {}", "mail program and Oxpost", "Oxpost and Exchange (TLS)", width = self.width);
+        let width = self.width;
+        println!("     {:<width$} Oxpost and Exchange (TLS)", "mail program and Oxpost");
         println!("     {} {}", "─".repeat(self.width - 1), "─".repeat(self.width - 1));
     }
 

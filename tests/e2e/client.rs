@@ -10,38 +10,38 @@ use tokio::net::TcpStream;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection to the proxy.
-pub struct Client<S = TcpStream> {
+pub(crate) struct Client<S = TcpStream> {
     stream: BufReader<S>,
 }
 
 impl Client {
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).await.unwrap())
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    pub fn over(stream: S) -> Self {
+    pub(crate) fn over(stream: S) -> Self {
         Self { stream: BufReader::new(stream) }
     }
 
     /// The connection, to raise it to TLS. Nothing may have been read ahead.
-    pub fn into_inner(self) -> S {
+    pub(crate) fn into_inner(self) -> S {
         assert!(self.stream.buffer().is_empty(), "bytes ahead of TLS");
         self.stream.into_inner()
     }
 
-    pub async fn say(&mut self, line: &str) {
+    pub(crate) async fn say(&mut self, line: &str) {
         self.send(format!("{line}\r\n").as_bytes()).await;
     }
 
-    pub async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
         self.stream.flush().await.unwrap();
     }
 
     /// The next line without its end; `None` at the end of the stream.
-    pub async fn line(&mut self) -> Option<String> {
+    pub(crate) async fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
         let read = tokio::time::timeout(PATIENCE, self.stream.read_until(b'\n', &mut line)).await;
         match read.expect("the proxy says nothing") {
@@ -51,7 +51,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// Lines up to the first that begins like this.
-    pub async fn until(&mut self, beginning: &str) -> String {
+    pub(crate) async fn until(&mut self, beginning: &str) -> String {
         let mut all = String::new();
         loop {
             let line = self.line().await.unwrap_or_else(|| panic!("end of stream before {beginning:?}; got {all:?}"));
@@ -63,7 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
+    pub(crate) async fn exactly(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         let read = tokio::time::timeout(PATIENCE, self.stream.read_exact(&mut bytes)).await;
         read.expect("the proxy says nothing").unwrap();
@@ -71,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// Everything up to the end of the stream.
-    pub async fn rest(&mut self) -> String {
+    pub(crate) async fn rest(&mut self) -> String {
         let mut bytes = Vec::new();
         let read = tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut bytes)).await;
         let _ = read.expect("the proxy does not close");

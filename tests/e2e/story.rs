@@ -58,7 +58,7 @@ async fn all(prefix: &str) {
 }
 
 /// A tenant with one application and one mailbox that holds one message.
-pub async fn tenant() -> Tenant {
+pub(crate) async fn tenant() -> Tenant {
     let tenant = Tenant::builder()
         .mailbox(Mailbox::user(ALICE))
         .application(Application::public(CLIENT_ID))
@@ -70,7 +70,7 @@ pub async fn tenant() -> Tenant {
 }
 
 /// The proxy in front of [`tenant`], with Alice's account signed in.
-pub async fn proxy(more: &str) -> Inside {
+pub(crate) async fn proxy(more: &str) -> Inside {
     let inside = Inside::start(tenant().await, more).await.unwrap();
     inside.add_account(ALICE).await.unwrap();
     inside.sign_in(ALICE, ALICE).await.unwrap();

@@ -11,13 +11,13 @@ use crate::client::Client;
 use crate::story::proxy;
 
 /// Logs in once by IMAP and gives back the tagged answer.
-pub async fn login(inside: &Inside) -> String {
+pub(crate) async fn login(inside: &Inside) -> String {
     let mut client = Client::connect(inside.address(Protocol::Imap)).await;
     client.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
     client.until("a ").await
 }
 
-pub async fn state(inside: &Inside) -> TokenState {
+pub(crate) async fn state(inside: &Inside) -> TokenState {
     inside.gateway.store.token_state(&Mailbox::parse(ALICE).unwrap()).await.unwrap()
 }
 

@@ -10,7 +10,8 @@ use oxpost_protocol::RefusalKind;
 use oxpost_token_store::{ErrorKind, entra_codes};
 
 /// The generated part of the page stands between these.
-const BEGIN: &str = "<!-- the tables below are generated: WRITE_MANUAL=1 cargo test -p oxpost-tests --test manual -->\n";
+const BEGIN: &str =
+    "<!-- the tables below are generated: WRITE_MANUAL=1 cargo test -p oxpost-tests --test manual -->\n";
 const END: &str = "<!-- end of the generated tables -->\n";
 
 fn root() -> PathBuf {
@@ -18,7 +19,9 @@ fn root() -> PathBuf {
 }
 
 fn tables() -> String {
-    let mut text = String::from("\n## Refusals of Entra ID\n\n| code | what happened | does waiting help? | what to do |\n|---|---|---|---|\n");
+    let mut text = String::from(
+        "\n## Refusals of Entra ID\n\n| code | what happened | does waiting help? | what to do |\n|---|---|---|---|\n",
+    );
     let mut rows: Vec<_> = entra_codes::rows().collect();
     rows.sort_by_key(|row| row.code);
     for row in rows {
@@ -28,7 +31,10 @@ fn tables() -> String {
             _ => "no",
         };
         let plain = |text: &str| {
-            text.replace("{application}", "NAME").replace("{mailbox}", "ADDRESS").replace('|', "\\|").replace('<', "&lt;")
+            text.replace("{application}", "NAME")
+                .replace("{mailbox}", "ADDRESS")
+                .replace('|', "\\|")
+                .replace('<', "&lt;")
         };
         let _ = writeln!(text, "| AADSTS{} | {} | {waiting} | {} |", row.code, plain(row.what), plain(row.remedy));
     }
