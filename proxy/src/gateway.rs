@@ -10,6 +10,7 @@ use oxpost_token_store::{
 use tokio_rustls::TlsConnector;
 
 use crate::config::{Config, Limits, Servers};
+use crate::platform;
 use crate::smtp_offer::SmtpOffer;
 use crate::tls::{self, TlsError};
 
@@ -77,10 +78,7 @@ impl fmt::Display for StartError {
                         "Another program (perhaps another Oxpost) already listens there; stop it or choose another port in \
                          proxy.toml."
                     ),
-                    std::io::ErrorKind::PermissionDenied => write!(
-                        f,
-                        "Ports below 1024 need a privilege; choose a higher port, or grant CAP_NET_BIND_SERVICE."
-                    ),
+                    std::io::ErrorKind::PermissionDenied => f.write_str(platform::PORT_REFUSED_ADVICE),
                     std::io::ErrorKind::AddrNotAvailable => {
                         write!(f, "This machine has no such address; check `address` in proxy.toml.")
                     }

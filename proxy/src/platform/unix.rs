@@ -6,6 +6,10 @@ use std::path::PathBuf;
 use nix::sys::resource::{Resource, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// What to do when the system does not let us listen on a port.
+pub const PORT_REFUSED_ADVICE: &str =
+    "Ports below 1024 need a privilege; choose a higher port, or grant CAP_NET_BIND_SERVICE.";
+
 /// The requests to stop: SIGINT (Ctrl-C) and SIGTERM (systemd, kill).
 pub struct Signals {
     interrupt: Signal,

@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlShutdown, ctrl_break, ctrl_c, ctrl_shutdown};
 
+/// What to do when the system does not let us listen on a port. Low ports are like any other here.
+pub const PORT_REFUSED_ADVICE: &str = "Another program keeps this port for itself, or Windows has set it aside \
+     (`netsh interface ipv4 show excludedportrange tcp` lists such ranges). Choose another port in proxy.toml.";
+
 /// The requests to stop: Ctrl-C, Ctrl-Break, and the shutdown of the machine.
 pub struct Signals {
     interrupt: CtrlC,
