@@ -103,8 +103,8 @@ impl Bound {
                 continue;
             }
             let id = session_id();
-            let span = info_span!("session", %id, protocol = %self.entry.listener.protocol);
-            let client = session::Client { tcp, peer, id };
+            let span = info_span!("session", %id, protocol = %self.entry.listener.protocol, %peer);
+            let client = session::Client { tcp, id };
             let serve = session::serve(Arc::clone(&gateway), Arc::clone(&self.entry), client, stop.clone());
             sessions.spawn(
                 async move {

@@ -2,7 +2,6 @@
 //!
 //! accept → local login → account → token → upstream login → relay
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,8 +20,6 @@ use crate::speak::{Imap, Pop3, Smtp, Speak};
 pub struct Client {
     /// The connection.
     pub tcp: TcpStream,
-    /// Where it comes from.
-    pub peer: SocketAddr,
     /// What the session is called in the log.
     pub id: String,
 }
@@ -37,16 +34,16 @@ pub async fn serve(gateway: Arc<Gateway>, entry: Arc<Entry>, client: Client, sto
 }
 
 async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client, stop: CancellationToken) {
-    let Client { tcp, peer, id } = client;
-    debug!(%peer, "connected");
+    let Client { tcp, id } = client;
+    debug!("connected");
     // Boxed, so that what the login needed is gone from memory while the session idles.
     let login = stop.run_until_cancelled_owned(Box::pin(local::login::<S>(gateway, entry, tcp, &id))).await;
-    let Some(login) = login else { return debug!(%peer, "ended without a login: stopping") };
+    let Some(login) = login else { return debug!("ended without a login: stopping") };
     let logged_in = match login {
         Ok(logged_in) => logged_in,
-        Err(NoLogin::Closed(why)) => return info!(%peer, ?why, "ended without a login"),
-        Err(NoLogin::TimedOut) => return info!(%peer, "ended: no login within the login-timeout"),
-        Err(NoLogin::Broke(error)) => return info!(%peer, %error, "ended without a login: the connection broke"),
+        Err(NoLogin::Closed(why)) => return info!(?why, "ended without a login"),
+        Err(NoLogin::TimedOut) => return info!("ended: no login within the login-timeout"),
+        Err(NoLogin::Broke(error)) => return info!(%error, "ended without a login: the connection broke"),
     };
     let began = Instant::now();
     let relayed = relay(
