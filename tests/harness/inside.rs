@@ -84,7 +84,7 @@ impl Inside {
             login: mailbox.to_string(),
             mailbox: mailbox.clone(),
             application: "default".into(),
-            grant: Grant::DeviceCode,
+            grant: Grant::SignIn,
             smtp_user: None,
             created: now,
         };

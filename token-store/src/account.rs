@@ -65,8 +65,9 @@ pub struct BadMailbox(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Grant {
-    /// Delegated: a person signs in once with a device code (RFC 8628), and a refresh token carries on (RFC 6749, 6).
-    DeviceCode,
+    /// Delegated: a person signs in once, in a browser or with a device code as they choose then, and a refresh token
+    /// carries on (RFC 6749, 6).
+    SignIn,
     /// App-only: the application asks in its own name (RFC 6749, 4.4). No person and no refresh token are involved.
     ClientCredentials,
 }
@@ -75,7 +76,7 @@ impl Grant {
     /// The name used in the configuration, on the command line and in the store.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::DeviceCode => "device-code",
+            Self::SignIn => "sign-in",
             Self::ClientCredentials => "client-credentials",
         }
     }
@@ -91,15 +92,13 @@ impl FromStr for Grant {
     type Err = BadGrant;
 
     fn from_str(text: &str) -> Result<Self, BadGrant> {
-        [Self::DeviceCode, Self::ClientCredentials].into_iter().find(|grant| grant.as_str() == text).ok_or(BadGrant)
+        [Self::SignIn, Self::ClientCredentials].into_iter().find(|grant| grant.as_str() == text).ok_or(BadGrant)
     }
 }
 
 /// The text names no grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a grant is either device-code (a person signs in once) or client-credentials (the application signs in itself)"
-)]
+#[error("a grant is either sign-in (a person signs in once) or client-credentials (the application signs in itself)")]
 pub struct BadGrant;
 
 /// One mailbox that mail clients may use through us.
@@ -162,7 +161,7 @@ mod tests {
 
     #[test]
     fn grants_read_back_what_they_print() {
-        for grant in [Grant::DeviceCode, Grant::ClientCredentials] {
+        for grant in [Grant::SignIn, Grant::ClientCredentials] {
             assert_eq!(grant.to_string().parse(), Ok(grant));
         }
         assert_eq!("password".parse::<Grant>(), Err(BadGrant));

@@ -187,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    const DELEGATED: Names<'_> = Names { mailbox: "scan@contoso.com", application: "office", grant: Grant::DeviceCode };
+    const DELEGATED: Names<'_> = Names { mailbox: "scan@contoso.com", application: "office", grant: Grant::SignIn };
 
     fn refused(error: &str, suberror: Option<&str>, codes: &[u32], description: &str) -> TokenError {
         classify(&Refusal { error, suberror, codes, description, trace_id: None }, &DELEGATED)

@@ -74,7 +74,7 @@ pub async fn begin_device_sign_in(
         application,
         client_secret: client_secret.as_ref(),
         mailbox: &mailbox,
-        grant: Grant::DeviceCode,
+        grant: Grant::SignIn,
     };
     let code = authority.device_code().await?;
     let user_code = printable(code.user_code().secret());
@@ -104,7 +104,7 @@ impl DeviceSignIn {
             application: &self.application,
             client_secret: self.client_secret.as_ref(),
             mailbox: &self.mailbox,
-            grant: Grant::DeviceCode,
+            grant: Grant::SignIn,
         };
         let granted = authority.device_token(&self.code).await.map_err(|failure| match failure {
             DeviceFailure::Declined => SignInError::Declined,

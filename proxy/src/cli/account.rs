@@ -22,8 +22,8 @@ pub(super) enum AccountCommand {
         /// The [[application]] of proxy.toml it signs in with [default: the only one]
         #[arg(long)]
         application: Option<String>,
-        /// How its tokens are got: device-code (a person signs in once) or client-credentials (app-only, no person)
-        #[arg(long, default_value = "device-code")]
+        /// How its tokens are got: sign-in (a person signs in once) or client-credentials (app-only, no person)
+        #[arg(long, default_value = "sign-in")]
         grant: Grant,
         /// The user name mail programs send [default: the mail address, which always works too]
         #[arg(long)]

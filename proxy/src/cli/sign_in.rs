@@ -27,7 +27,7 @@ pub(super) async fn sign_in(mailbox: &Mailbox, config: &Config) -> Result<(), Fa
     let http = oxpost_token_store::http::client(tls, HttpPolicy::HttpsOnly)?;
     let clock: SharedClock = Arc::new(SystemClock);
     match account.grant {
-        Grant::DeviceCode => with_a_browser(&http, &store, application, &account, &clock).await,
+        Grant::SignIn => with_a_browser(&http, &store, application, &account, &clock).await,
         Grant::ClientCredentials => app_only(&http, &store, application, &account, &clock).await,
     }
 }

@@ -65,7 +65,7 @@ fn condition(account: &Account, state: &TokenState, now: SystemTime) -> &'static
         Some(error) if error.kind == ErrorKind::Misconfigured => "misconfigured",
         Some(_) if alive => "ok, retrying",
         Some(_) => "retrying",
-        None if account.grant == Grant::DeviceCode && !state.has_refresh_token => NOT_SIGNED_IN,
+        None if account.grant == Grant::SignIn && !state.has_refresh_token => NOT_SIGNED_IN,
         None if alive => "ok",
         // Nothing is wrong, but nobody refreshes: the proxy does not run, or has not come round to it yet.
         None => "idle",

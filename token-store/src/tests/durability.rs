@@ -19,7 +19,7 @@ async fn a_process_killed_while_it_writes_loses_nothing_it_had_reported() {
     let path = dir.path().join("store.db");
     let ann = mailbox("ann@contoso.com");
     let store = Store::open(&path, vault()).await.unwrap();
-    store.add_account(&account("ann@contoso.com", Grant::DeviceCode)).await.unwrap();
+    store.add_account(&account("ann@contoso.com", Grant::SignIn)).await.unwrap();
     store.save_signed_in(&ann, &token_set("at-0", Some("0")), None, start()).await.unwrap();
     drop(store);
     let mut written = 0;

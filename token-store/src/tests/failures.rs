@@ -181,7 +181,7 @@ async fn a_new_client_secret_counts_at_once() {
 
 #[tokio::test]
 async fn nobody_signed_in_yet() {
-    let bench = Bench::new(Store::open_in_memory(vault()).await.unwrap(), Grant::DeviceCode).await;
+    let bench = Bench::new(Store::open_in_memory(vault()).await.unwrap(), Grant::SignIn).await;
     let error = bench.access_token().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SignInRequired);
     assert!(error.to_string().contains("oxpost sign-in ann@contoso.com"), "{error}");

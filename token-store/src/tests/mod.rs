@@ -83,7 +83,7 @@ impl Bench {
     }
 
     async fn signed_in_to(store: Store) -> Self {
-        let bench = Self::new(store, Grant::DeviceCode).await;
+        let bench = Self::new(store, Grant::SignIn).await;
         bench.store.save_signed_in(bench.mailbox(), &token_set("at-0", Some("rt-0")), None, start()).await.unwrap();
         bench
     }

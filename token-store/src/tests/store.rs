@@ -12,7 +12,7 @@ use crate::{
 async fn file_with_two_accounts(path: &std::path::Path) -> Store {
     let store = Store::open(path, vault()).await.unwrap();
     for name in ["ann@contoso.com", "ben@contoso.com"] {
-        store.add_account(&account(name, Grant::DeviceCode)).await.unwrap();
+        store.add_account(&account(name, Grant::SignIn)).await.unwrap();
         let tokens = token_set(&format!("at-{name}"), Some(&format!("rt-{name}")));
         store.save_signed_in(&mailbox(name), &tokens, None, start()).await.unwrap();
     }
@@ -22,7 +22,7 @@ async fn file_with_two_accounts(path: &std::path::Path) -> Store {
 #[tokio::test]
 async fn accounts_are_found_by_login_and_mailbox_and_names_are_unique() {
     let store = Store::open_in_memory(vault()).await.unwrap();
-    let mut ann = account("ann@contoso.com", Grant::DeviceCode);
+    let mut ann = account("ann@contoso.com", Grant::SignIn);
     ann.login = "Scanner-3".into();
     ann.smtp_user = Some("owner@contoso.com".into());
     store.add_account(&ann).await.unwrap();
@@ -39,7 +39,7 @@ async fn accounts_are_found_by_login_and_mailbox_and_names_are_unique() {
         ben.login = taken.into();
         assert_eq!(store.add_account(&ben).await, Err(StoreError::LoginTaken(taken.into())));
     }
-    let twin = account("scanner-3@contoso.com", Grant::DeviceCode);
+    let twin = account("scanner-3@contoso.com", Grant::SignIn);
     store.add_account(&twin).await.unwrap();
     assert!(store.remove_account(&ann.mailbox).await.unwrap());
     assert!(!store.remove_account(&ann.mailbox).await.unwrap());
@@ -49,7 +49,7 @@ async fn accounts_are_found_by_login_and_mailbox_and_names_are_unique() {
 #[tokio::test]
 async fn passwords_are_listed_replaced_bounded_and_go_with_the_account() {
     let store = Store::open_in_memory(vault()).await.unwrap();
-    let ann = account("ann@contoso.com", Grant::DeviceCode);
+    let ann = account("ann@contoso.com", Grant::SignIn);
     let hash = LocalPassword::generate().unwrap().hash().await.unwrap();
     assert_eq!(
         store.set_password(&ann.mailbox, "x", &hash, start()).await,
@@ -154,7 +154,7 @@ async fn a_sealed_value_moved_to_another_account_does_not_open_and_costs_that_ac
     let clock: SharedClock = Arc::new(ManualClock::new(start()));
     let applications = Applications::from_iter([application(&endpoint)]);
     let tokens = Tokens::new(store.clone(), applications, http_client(), clock, RefreshLimits::default());
-    let admitted = |name| Admitted::for_tests(account(name, Grant::DeviceCode));
+    let admitted = |name| Admitted::for_tests(account(name, Grant::SignIn));
     let error = tokens.access_token(&admitted("ben@contoso.com")).await.unwrap_err();
     assert!(matches!(error, TokenError::Store(StoreError::Unreadable { .. })), "{error}");
     assert!(error.to_string().contains("oxpost sign-in ben@contoso.com"), "{error}");

@@ -76,12 +76,12 @@ impl Shared {
         };
         match (account.grant, &stored.refresh) {
             (Grant::ClientCredentials, _) => authority.client_credentials().await,
-            (Grant::DeviceCode, RefreshToken::Some(token)) => authority.refresh(token).await,
-            (Grant::DeviceCode, RefreshToken::None) => Err(TokenError::SignInRequired(Problem::new(
+            (Grant::SignIn, RefreshToken::Some(token)) => authority.refresh(token).await,
+            (Grant::SignIn, RefreshToken::None) => Err(TokenError::SignInRequired(Problem::new(
                 format!("Nobody has signed in for {} yet.", account.mailbox),
                 format!("Run `oxpost sign-in {}`.", account.mailbox),
             ))),
-            (Grant::DeviceCode, RefreshToken::Unreadable) => Err(TokenError::Store(StoreError::Unreadable {
+            (Grant::SignIn, RefreshToken::Unreadable) => Err(TokenError::Store(StoreError::Unreadable {
                 what: format!("sign-in of {}", account.mailbox),
                 remedy: format!("run `oxpost sign-in {}`", account.mailbox),
             })),
