@@ -1,0 +1,135 @@
+//! What every proxy stands in front of, and what its clients need to log in through it.
+
+use std::sync::Arc;
+
+use oxpost_tests::harness::{Oxpost, Problem, Settings};
+use oxpost_tests::office365::behaviour::{Act, Fault, Stage as At};
+use oxpost_tests::office365::{Application, Mailbox, Tenant};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::client::Credentials;
+
+/// Whose mailbox it is.
+pub(crate) const ALICE: &str = "alice@contoso.com";
+
+/// What Alice types at Microsoft; the proxy that keeps no passwords of its own sends it there once.
+pub(crate) const MICROSOFT_PASSWORD: &str = "typed-at-microsoft";
+
+/// The app registration of all proxies.
+pub(crate) const CLIENT_ID: &str = "2b0e5c11-9f7c-4a83-8c5e-61d1f60a7c02";
+
+/// The permissions that a person gives to a mail client.
+pub(crate) const SCOPES: &str =
+    "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access";
+
+/// The tenant, an installed Oxpost, and a folder for the others' files.
+pub(crate) struct Stage {
+    pub(crate) tenant: Tenant,
+    pub(crate) oxpost: Oxpost,
+    pub(crate) folder: TempDir,
+    /// The local password at Oxpost.
+    pub(crate) password: String,
+    /// An access token, for clients that speak XOAUTH2 themselves.
+    pub(crate) token: String,
+    tls: TlsConnector,
+}
+
+impl Stage {
+    /// Starts the tenant; Alice has an account at Oxpost and is signed in.
+    pub(crate) async fn set() -> Result<Self, Problem> {
+        let tenant = Tenant::builder()
+            .mailbox(Mailbox::user(ALICE).password(MICROSOFT_PASSWORD))
+            .application(Application::public(CLIENT_ID))
+            .behave(|it| {
+                it.entra.device_code_interval = std::time::Duration::from_secs(1);
+                // Gigabytes are sent and thrown away.
+                it.smtp.faults.push(Fault {
+                    stage: At::Message,
+                    act: Act::Say("250 2.0.0 OK thrown away".into()),
+                    times: None,
+                });
+            })
+            .start()
+            .await
+            .map_err(|error| Problem::new(error.to_string()))?;
+        let folder = tempfile::Builder::new().prefix("bench-").tempdir()?;
+        std::fs::write(folder.path().join("ca.pem"), tenant.ca_pem())?;
+        let oxpost = Oxpost::new(&Settings { level: "info".into(), ..Settings::of(&tenant, CLIENT_ID) })?;
+        let password = oxpost.add_account(ALICE, &[]).await?;
+        oxpost.sign_in(ALICE, &tenant, ALICE).await?;
+        let tls = trusting(tenant.ca_pem())?;
+        let token = fetch_token(&tenant, &tls).await?;
+        Ok(Self { tenant, oxpost, folder, password, token, tls })
+    }
+
+    /// Raises a connection to the tenant to TLS.
+    pub(crate) async fn secure(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Problem> {
+        secure(&self.tls, tcp).await
+    }
+
+    /// How a client logs in where it must speak XOAUTH2 itself.
+    pub(crate) fn with_token(&self) -> Credentials {
+        Credentials::Token(self.token.clone())
+    }
+}
+
+fn trusting(ca_pem: &str) -> Result<TlsConnector, Problem> {
+    let wrong = |error: &dyn std::fmt::Display| Problem::new(format!("TLS: {error}"));
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_slice(ca_pem.as_bytes()).map_err(|error| wrong(&error))?;
+    roots.add(authority).map_err(|error| wrong(&error))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong(&error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+async fn secure(tls: &TlsConnector, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Problem> {
+    let name = ServerName::try_from("localhost").map_err(|error| Problem::new(error.to_string()))?;
+    Ok(tls.connect(name, tcp).await?)
+}
+
+/// One request to the token endpoint. It lasts for the whole bench.
+async fn fetch_token(tenant: &Tenant, tls: &TlsConnector) -> Result<String, Problem> {
+    let port = tenant.authority().rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let port = port.ok_or_else(|| Problem::new("the authority has no port"))?;
+    let mut stream = secure(tls, TcpStream::connect(("127.0.0.1", port)).await?).await?;
+    let form = form(&[
+        ("grant_type", "password"),
+        ("client_id", CLIENT_ID),
+        ("username", ALICE),
+        ("password", MICROSOFT_PASSWORD),
+        ("scope", SCOPES),
+    ]);
+    let request = format!(
+        "POST /{}/oauth2/v2.0/token HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+        tenant.id(),
+        form.len()
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    let answer = String::from_utf8_lossy(&answer);
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let token =
+        serde_json::from_str::<Value>(body).ok().and_then(|json| json.get("access_token")?.as_str().map(str::to_owned));
+    token.ok_or_else(|| Problem::new(format!("the tenant gave no token: {answer}")))
+}
+
+fn form(fields: &[(&str, &str)]) -> String {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(fields);
+    form.finish()
+}
