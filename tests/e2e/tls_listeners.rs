@@ -39,7 +39,7 @@ impl Certificate {
         let folder = self.folder.path().display();
         format!(
             "[[listener]]\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:{port}\"\ntls = \"{tls}\"\n\
-             certificate = \"{folder}/oxpost.crt\"\nprivate-key = \"{folder}/oxpost.key\"\n"
+             certificate = '{folder}/oxpost.crt'\nprivate-key = '{folder}/oxpost.key'\n"
         )
     }
 

@@ -35,9 +35,9 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
         listeners,
         applications,
         servers,
-        store: folder.join(&file.store.path),
-        key_file: folder.join(&file.store.key_file),
-        ca_file: file.trust.ca_file.map(|ca_file| folder.join(ca_file)),
+        store: folder.join(&file.store.path.0),
+        key_file: folder.join(&file.store.key_file.0),
+        ca_file: file.trust.ca_file.map(|ca_file| folder.join(ca_file.0)),
         system_roots: file.trust.system_roots,
         log: Log { level: file.log.level, format: file.log.format },
         limits: Limits {
@@ -90,7 +90,7 @@ impl Checker<'_> {
                 );
                 None
             }
-            (_, Some(certificate), Some(key)) => Some((folder.join(certificate), folder.join(key))),
+            (_, Some(certificate), Some(key)) => Some((folder.join(&certificate.0), folder.join(&key.0))),
             (_, _, _) => {
                 wrong("tls", "TLS needs both `certificate` and `private-key` (PEM files).".into());
                 None
@@ -213,7 +213,7 @@ impl Checker<'_> {
             }
         }
         let client_secret = application.client_secret_file.as_ref().and_then(|secret_file| {
-            read_secret(&self.folder.join(secret_file))
+            read_secret(&self.folder.join(&secret_file.0))
                 .map_err(|sentence| self.report("application", Some(index), Some("client-secret-file"), sentence))
                 .ok()
         });

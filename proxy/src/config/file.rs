@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::problem::ConfigError;
+use super::problem::{BACKSLASHES, ConfigError};
 
 /// The environment variables that override keys begin with this; `__` separates the levels.
 const ENVIRONMENT_PREFIX: &str = "OXPOST";
@@ -45,9 +45,9 @@ pub struct Listener {
     #[serde(default)]
     pub tls: ListenerTls,
     /// Certificate chain, PEM.
-    pub certificate: Option<PathBuf>,
+    pub certificate: Option<FilePath>,
     /// Private key, PEM.
-    pub private_key: Option<PathBuf>,
+    pub private_key: Option<FilePath>,
     /// Passwords may cross a network in clear.
     #[serde(default)]
     pub allow_plaintext: bool,
@@ -70,7 +70,7 @@ pub struct Application {
     /// Application (client) id.
     pub client_id: String,
     /// A file that holds the client secret and nothing else.
-    pub client_secret_file: Option<PathBuf>,
+    pub client_secret_file: Option<FilePath>,
 }
 
 fn office365() -> String {
@@ -115,14 +115,14 @@ pub struct Server {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Store {
     /// The database file.
-    pub path: PathBuf,
+    pub path: FilePath,
     /// The key that seals what is secret in it.
-    pub key_file: PathBuf,
+    pub key_file: FilePath,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { path: "oxpost.db".into(), key_file: "oxpost.key".into() }
+        Self { path: FilePath("oxpost.db".into()), key_file: FilePath("oxpost.key".into()) }
     }
 }
 
@@ -131,7 +131,7 @@ impl Default for Store {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Trust {
     /// Further certificate authorities, PEM.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<FilePath>,
     /// Whether the system's are trusted.
     pub system_roots: bool,
 }
@@ -262,6 +262,21 @@ impl<'de> Deserialize<'de> for Period {
     }
 }
 
+/// Where a file is; what is relative is relative to `proxy.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePath(pub PathBuf);
+
+impl<'de> Deserialize<'de> for FilePath {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // "C:\temp\new" is good TOML and has a tab and a line feed in it.
+        if text.contains(char::is_control) {
+            return Err(serde::de::Error::custom(format!("a path has a control character in it; {BACKSLASHES}")));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
 /// Reads the text of a file, with the overrides of the environment on top.
 ///
 /// `config` puts the two together; its messages do not name lines, so a failure is explained by reading the file once more
@@ -310,7 +325,7 @@ mod tests {
             &[("OXPOST__LOG__LEVEL", "debug"), ("OXPOST__STORE__KEY_FILE", "/k"), ("OXPOST_CONFIG", "elsewhere")],
         )
         .unwrap();
-        assert_eq!((file.log.level.as_str(), file.store.key_file.as_path()), ("debug", Path::new("/k")));
+        assert_eq!((file.log.level.as_str(), file.store.key_file.0.as_path()), ("debug", Path::new("/k")));
     }
 
     #[test]
@@ -324,6 +339,25 @@ mod tests {
     fn an_unknown_variable_is_refused_too() {
         let error = with("", &[("OXPOST__LOGG__LEVEL", "debug")]).unwrap_err();
         assert!(error.contains("environment") && error.contains("logg"), "{error}");
+    }
+
+    /// What an administrator of Windows writes first. Some of it is no TOML, and some is good TOML of another meaning.
+    #[test]
+    fn a_path_with_backslashes_in_double_quotes_is_told_how_to_be_written() {
+        for path in [r#""C:\users\x.pem""#, r#""C:\Oxpost\x.pem""#, r#""C:\temp\new.pem""#, r#""..\certs\x.pem""#] {
+            let error = with(&format!("[trust]\nca-file = {path}"), &[]).unwrap_err();
+            assert!(error.contains("line 2") && error.contains(r"'C:\Oxpost\oxpost.key'"), "{path}: {error}");
+        }
+        for (path, meant) in [
+            (r"'C:\temp\new.pem'", r"C:\temp\new.pem"),
+            (r#""C:/temp/new.pem""#, "C:/temp/new.pem"),
+            (r#""C:\\temp\\new.pem""#, r"C:\temp\new.pem"),
+        ] {
+            let file = with(&format!("[trust]\nca-file = {path}"), &[]).unwrap();
+            assert_eq!(file.trust.ca_file, Some(FilePath(meant.into())));
+        }
+        let file = with("", &[("OXPOST__STORE__PATH", r"C:\temp\new.db")]).unwrap();
+        assert_eq!(file.store.path, FilePath(r"C:\temp\new.db".into()));
     }
 
     #[test]

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 /// How unlike a known key a word may be to be taken for a slip of it: Jaro-Winkler, 0 (nothing alike) to 1 (the same).
 const SIMILAR: f64 = 0.75;
 
+/// The remedy for paths of Windows in TOML's basic strings.
+pub(super) const BACKSLASHES: &str =
+    r"in double quotes a backslash begins an escape: write paths as 'C:\Oxpost\oxpost.key' or with /";
+
 /// A configuration that cannot be used.
 #[derive(Debug)]
 pub struct ConfigError {
@@ -48,7 +52,11 @@ impl ConfigError {
                 Some(there) if toml::from_str::<toml::Table>(text).is_ok() => {
                     format!("{message}, in `{}`", there.trim())
                 }
-                _ => format!("this is not TOML: {}", message.lines().collect::<Vec<_>>().join(", ")),
+                there => {
+                    let advice = there.filter(|there| there.contains('\\')).map(|_| format!("; {BACKSLASHES}"));
+                    let message = message.lines().collect::<Vec<_>>().join(", ");
+                    format!("this is not TOML: {message}{}", advice.unwrap_or_default())
+                }
             },
         };
         Self::of_file(path, vec![(line, sentence)])
