@@ -71,6 +71,7 @@ impl Kind {
             Self::Direct => Ok(Peer {
                 kind: self,
                 imap: stage.tenant.imap(),
+                imap_tls: None,
                 smtp: Ok(stage.tenant.smtp()),
                 credentials: stage.with_token(),
                 process: Process::None,
@@ -83,6 +84,8 @@ impl Kind {
 pub(crate) struct Peer {
     pub(crate) kind: Kind,
     pub(crate) imap: SocketAddr,
+    /// Where it speaks IMAP in TLS to its clients, if it was told to.
+    pub(crate) imap_tls: Option<SocketAddr>,
     /// Where it takes mail for submission, or why it does not.
     pub(crate) smtp: Result<SocketAddr, String>,
     /// How its clients log in.
@@ -114,9 +117,13 @@ impl Peer {
 
 async fn oxpost(stage: &Stage) -> Result<Peer, Problem> {
     let running = stage.oxpost.run().await?;
+    let line = running.wait_for_log(r#""protocol":"IMAP","tls":"Implicit""#).await?;
+    let line: serde_json::Value = serde_json::from_str(&line).map_err(|error| Problem::new(error.to_string()))?;
+    let address = line.get("address").and_then(|address| address.as_str()?.parse().ok());
     Ok(Peer {
         kind: Kind::Oxpost,
         imap: running.imap,
+        imap_tls: address,
         smtp: Ok(running.smtp),
         credentials: Credentials::Password(stage.password.clone()),
         process: Process::Oxpost(running),
@@ -211,7 +218,7 @@ async fn start(
     };
     let ended = tokio::time::timeout(PATIENCE, listening).await;
     ended.unwrap_or_else(|_| Err(Problem::new(format!("{} does not listen", kind.name()))))?;
-    Ok(Peer { kind, imap, smtp, credentials, process: Process::Other(child) })
+    Ok(Peer { kind, imap, imap_tls: None, smtp, credentials, process: Process::Other(child) })
 }
 
 fn email_proxy() -> Result<PathBuf, Problem> {

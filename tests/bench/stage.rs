@@ -30,6 +30,16 @@ pub(crate) const CLIENT_ID: &str = "2b0e5c11-9f7c-4a83-8c5e-61d1f60a7c02";
 pub(crate) const SCOPES: &str =
     "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access";
 
+/// Beside the plain listeners, for strangers in TLS.
+const TLS_LISTENER: &str = r#"
+[[listener]]
+protocol = "imap"
+address = "127.0.0.1:0"
+tls = "implicit"
+certificate = "listener.crt"
+private-key = "listener.key"
+"#;
+
 /// The tenant, an installed Oxpost, and a folder for the others' files.
 pub(crate) struct Stage {
     pub(crate) tenant: Tenant,
@@ -62,15 +72,20 @@ impl Stage {
             .map_err(|error| Problem::new(error.to_string()))?;
         let folder = tempfile::Builder::new().prefix("bench-").tempdir()?;
         std::fs::write(folder.path().join("ca.pem"), tenant.ca_pem())?;
-        let oxpost = Oxpost::new(&Settings { level: "info".into(), ..Settings::of(&tenant, CLIENT_ID) })?;
+        let settings = Settings { level: "info".into(), more: TLS_LISTENER.into(), ..Settings::of(&tenant, CLIENT_ID) };
+        let oxpost = Oxpost::new(&settings)?;
+        let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()])
+            .map_err(|error| Problem::new(error.to_string()))?;
+        std::fs::write(oxpost.folder().join("listener.crt"), certificate.cert.pem())?;
+        std::fs::write(oxpost.folder().join("listener.key"), certificate.signing_key.serialize_pem())?;
         let password = oxpost.add_account(ALICE, &[]).await?;
         oxpost.sign_in(ALICE, &tenant, ALICE).await?;
-        let tls = trusting(tenant.ca_pem())?;
+        let tls = trusting(&[tenant.ca_pem(), &certificate.cert.pem()])?;
         let token = fetch_token(&tenant, &tls).await?;
         Ok(Self { tenant, oxpost, folder, password, token, tls })
     }
 
-    /// Raises a connection to the tenant to TLS.
+    /// Raises a connection to TLS, with the tenant or with Oxpost's own listener.
     pub(crate) async fn secure(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Problem> {
         secure(&self.tls, tcp).await
     }
@@ -81,11 +96,13 @@ impl Stage {
     }
 }
 
-fn trusting(ca_pem: &str) -> Result<TlsConnector, Problem> {
+fn trusting(authorities: &[&str]) -> Result<TlsConnector, Problem> {
     let wrong = |error: &dyn std::fmt::Display| Problem::new(format!("TLS: {error}"));
     let mut roots = RootCertStore::empty();
-    let authority = CertificateDer::from_pem_slice(ca_pem.as_bytes()).map_err(|error| wrong(&error))?;
-    roots.add(authority).map_err(|error| wrong(&error))?;
+    for pem in authorities {
+        let authority = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| wrong(&error))?;
+        roots.add(authority).map_err(|error| wrong(&error))?;
+    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 
 use oxpost_tests::harness::Problem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::client::TlsStream;
 
 use super::{REST, per};
 use crate::client::connect;
 use crate::peer::Kind;
 use crate::process::memory;
 use crate::stage::Stage;
-use crate::table::{Figure, Measured, Table};
+use crate::table::{Measured, Table};
 
 /// How long they go on. Memory is read again and again, and the most counts.
 const TIME: Duration = Duration::from_secs(2);
@@ -28,7 +30,10 @@ const ENOUGH: usize = 1024 * 1024;
 /// A hostile client that was sent away waits so long before it comes again.
 const PAUSE: Duration = Duration::from_millis(50);
 
-#[derive(Debug, Clone, Copy)]
+/// Less than Oxpost's longest line before a login (12,288 bytes), so that the stranger is not sent away.
+const NEARLY_A_LINE: usize = 12_200;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stranger {
     Silent,
     /// Begins a command and never ends the line.
@@ -37,51 +42,64 @@ enum Stranger {
     GiantLiteral,
     /// Sends just less than a line may have, then a byte now and then.
     SlowBytes,
+    /// Has made its TLS handshake and says nothing.
+    SilentInTls,
+    /// Announces a first TLS message of nearly 64 KiB, the most that TLS libraries take, and never ends it.
+    EndlessHello,
 }
 
 impl Stranger {
+    const ALL: [Self; 6] =
+        [Self::Silent, Self::EndlessLine, Self::GiantLiteral, Self::SlowBytes, Self::SilentInTls, Self::EndlessHello];
+
     fn name(self) -> &'static str {
         match self {
             Self::Silent => "silent stranger (IMAP, not logged in)",
             Self::EndlessLine => "stranger with a line without end",
             Self::GiantLiteral => "stranger with a literal of 100 MB",
-            Self::SlowBytes => "stranger with 8,000 bytes, then one at a time",
+            Self::SlowBytes => "stranger with 12,200 bytes of a line, then one at a time",
+            Self::SilentInTls => "silent stranger in TLS",
+            Self::EndlessHello => "stranger with a TLS handshake without end",
         }
+    }
+
+    fn in_tls(self) -> bool {
+        matches!(self, Self::SilentInTls | Self::EndlessHello)
     }
 }
 
 pub(crate) async fn measure(stage: &Stage, table: &mut Table) {
-    for stranger in [Stranger::Silent, Stranger::EndlessLine, Stranger::GiantLiteral, Stranger::SlowBytes] {
+    for stranger in Stranger::ALL {
         let mut figures = Vec::new();
         for kind in Kind::PROXIES {
             let figure = match stranger {
-                Stranger::Silent => strangers(kind, stage, stranger).await.map_err(|problem| problem.to_string()),
-                _ => hostile(kind, stage, stranger).await,
+                _ if stranger.in_tls() && kind != Kind::Oxpost => Err("It listens without TLS in this bench.".into()),
+                Stranger::EndlessLine | Stranger::GiantLiteral | Stranger::SlowBytes if !kind.logs_in() => {
+                    Err("It knows no commands and hands all strangers on to the mail server, in TLS.".into())
+                }
+                _ => strangers(kind, stage, stranger).await.map_err(|problem| problem.to_string()),
             };
             figures.push((kind, figure));
         }
-        table.add(format!("memory of a {}, KiB", stranger.name()), figures);
+        table.add(format!("most memory of a {}, KiB", stranger.name()), figures);
     }
-}
-
-async fn hostile(kind: Kind, stage: &Stage, stranger: Stranger) -> Figure {
-    if !kind.logs_in() {
-        return Err("It knows no commands and hands all strangers on to the mail server, in TLS.".into());
-    }
-    strangers(kind, stage, stranger).await.map_err(|problem| problem.to_string())
 }
 
 async fn strangers(kind: Kind, stage: &Stage, stranger: Stranger) -> Result<Measured, Problem> {
     let n = if kind == Kind::EmailProxy { 200 } else { 1_000 };
     let peer = kind.start(stage).await?;
     let id = peer.id()?;
-    drop(greeted(peer.imap).await?);
+    let address = match peer.imap_tls {
+        Some(address) if stranger.in_tls() => address,
+        _ => peer.imap,
+    };
+    drop(Met::by(stranger, stage, address).await?);
     tokio::time::sleep(REST).await;
     let before = memory(id)?;
     let mut strangers = JoinSet::new();
     for _ in 0..n {
-        let tcp = greeted(peer.imap).await?;
-        strangers.spawn(behave(stranger, tcp, peer.imap));
+        let met = Met::by(stranger, stage, address).await?;
+        strangers.spawn(behave(stranger, met, address));
     }
     let (began, mut most) = (Instant::now(), before);
     while began.elapsed() < TIME {
@@ -91,35 +109,75 @@ async fn strangers(kind: Kind, stage: &Stage, stranger: Stranger) -> Result<Meas
     Ok(Measured { value: per(most - before, n), n })
 }
 
-async fn greeted(address: SocketAddr) -> std::io::Result<tokio::net::TcpStream> {
+/// A stranger's connection, at the point where its behaviour begins.
+enum Met {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Met {
+    async fn by(stranger: Stranger, stage: &Stage, address: SocketAddr) -> Result<Self, Problem> {
+        match stranger {
+            Stranger::SilentInTls => {
+                let mut tls = stage.secure(connect(address).await?).await?;
+                let _ = tls.read(&mut [0; 512]).await?;
+                Ok(Self::Tls(Box::new(tls)))
+            }
+            Stranger::EndlessHello => Ok(Self::Plain(connect(address).await?)),
+            _ => Ok(Self::Plain(greeted(address).await?)),
+        }
+    }
+}
+
+async fn greeted(address: SocketAddr) -> std::io::Result<TcpStream> {
     let mut tcp = connect(address).await?;
     let _ = tcp.read(&mut [0; 512]).await?;
     Ok(tcp)
 }
 
 /// One stranger, who comes again when he is sent away.
-async fn behave(stranger: Stranger, mut tcp: tokio::net::TcpStream, address: SocketAddr) {
+async fn behave(stranger: Stranger, met: Met, address: SocketAddr) {
+    let mut tcp = match met {
+        Met::Plain(tcp) => tcp,
+        Met::Tls(mut tls) => {
+            let _ = tls.read(&mut [0; 512]).await;
+            return;
+        }
+    };
     loop {
         let _ = play(stranger, &mut tcp).await;
         tokio::time::sleep(PAUSE).await;
-        if let Ok(again) = greeted(address).await {
+        let again = if stranger == Stranger::EndlessHello { connect(address).await } else { greeted(address).await };
+        if let Ok(again) = again {
             tcp = again;
         }
     }
 }
 
-async fn play(stranger: Stranger, tcp: &mut tokio::net::TcpStream) -> std::io::Result<()> {
+async fn play(stranger: Stranger, tcp: &mut TcpStream) -> std::io::Result<()> {
     match stranger {
-        Stranger::Silent => {}
+        Stranger::Silent | Stranger::SilentInTls => {}
         Stranger::EndlessLine => flood(tcp, b"a LOGIN ").await?,
         Stranger::GiantLiteral => flood(tcp, b"a LOGIN {100000000+}\r\n").await?,
         Stranger::SlowBytes => {
             tcp.write_all(b"a LOGIN ").await?;
-            tcp.write_all(&[b'x'; 7_992]).await?;
-            for _ in 0..100 {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                tcp.write_all(b"x").await?;
+            tcp.write_all(&[b'x'; NEARLY_A_LINE]).await?;
+            trickle(tcp).await?;
+        }
+        Stranger::EndlessHello => {
+            // Three full records of 16 KiB (RFC 8446, 5.1), the first of which announces a ClientHello of 65,000 bytes
+            // (RFC 8446, 4), and a fourth that never ends.
+            let mut records = Vec::new();
+            for _ in 0..4 {
+                records.extend_from_slice(&[22, 3, 1, 0x40, 0x00]);
+                records.extend_from_slice(&[0; 16 * 1024]);
             }
+            if let Some(header) = records.get_mut(5..9) {
+                header.copy_from_slice(&[1, 0x00, 0xfd, 0xe8]);
+            }
+            records.truncate(60_000);
+            tcp.write_all(&records).await?;
+            trickle(tcp).await?;
         }
     }
     // Until the proxy sends it away.
@@ -127,7 +185,15 @@ async fn play(stranger: Stranger, tcp: &mut tokio::net::TcpStream) -> std::io::R
     Ok(())
 }
 
-async fn flood(tcp: &mut tokio::net::TcpStream, beginning: &[u8]) -> std::io::Result<()> {
+async fn trickle(tcp: &mut TcpStream) -> std::io::Result<()> {
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        tcp.write_all(b"x").await?;
+    }
+    Ok(())
+}
+
+async fn flood(tcp: &mut TcpStream, beginning: &[u8]) -> std::io::Result<()> {
     const CHUNK: [u8; 4096] = [b'x'; 4096];
     tcp.write_all(beginning).await?;
     for _ in 0..ENOUGH / CHUNK.len() {
