@@ -16,6 +16,7 @@ pub mod upstream;
 
 pub mod drive;
 pub mod speak;
+pub mod metered;
 pub mod stream;
 pub mod tls;
 

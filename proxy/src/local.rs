@@ -13,6 +13,7 @@ use crate::config::ListenerTls;
 use crate::drive::{drive, say};
 use crate::gateway::Gateway;
 use crate::listener::Entry;
+use crate::metered::Metered;
 use crate::remedy::Failure;
 use crate::speak::Speak;
 use crate::stream::Stream;
@@ -129,7 +130,9 @@ impl Patience {
 
 async fn start_tls(stream: Stream, acceptor: Option<&TlsAcceptor>) -> io::Result<Stream> {
     match (stream, acceptor) {
-        (Stream::Plain(tcp), Some(acceptor)) => Ok(Stream::Tls(Box::new(acceptor.accept(tcp).await?.into()))),
+        (Stream::Plain(tcp), Some(acceptor)) => {
+            Ok(Stream::Tls(Box::new(acceptor.accept(Metered::client(tcp)).await?.into())))
+        }
         _ => Err(io::Error::new(io::ErrorKind::Unsupported, "TLS cannot begin here")),
     }
 }

@@ -9,6 +9,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+use crate::metered::Metered;
+
 /// What a plain connection is read into, once for each thread: 16 KiB, the size of a TLS record, which is what the other
 /// side of the relay deals in.
 const SCRATCH: usize = 16 * 1024;
@@ -23,22 +25,7 @@ pub enum Stream {
     /// Bytes as they come.
     Plain(TcpStream),
     /// Within TLS, whichever side began it. Boxed: it is a kilobyte, and most local sessions are plain.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Stream {
-    /// Whether what goes through it is encrypted.
-    pub fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
-    }
-
-    /// The TCP connection below.
-    pub fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
-        }
-    }
+    Tls(Box<TlsStream<Metered>>),
 }
 
 /// Bytes taken from a plain connection that the other side could not take at once. Empty, and without memory, unless the
@@ -118,6 +105,7 @@ pub fn poll_move(
             }
             let count = ready!(poll_write_some(sink, chunk, cx))?;
             Pin::new(tls.as_mut()).consume(count);
+            tls.get_mut().0.content_came();
             Poll::Ready(Ok(count))
         }
     }
@@ -144,8 +132,12 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
             Self::Tls(tls) => match ready!(Pin::new(tls.as_mut()).poll_read(cx, buffer)) {
+                Ok(()) => {
+                    tls.get_mut().0.content_came();
+                    Poll::Ready(Ok(()))
+                }
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
-                result => Poll::Ready(result),
+                Err(error) => Poll::Ready(Err(error)),
             },
         }
     }

@@ -15,6 +15,7 @@ use crate::account::sasl_user;
 use crate::config::{Protocol, Server, ServerTls};
 use crate::drive::drive;
 use crate::gateway::Gateway;
+use crate::metered::Metered;
 use crate::remedy::{self, Failure};
 use crate::speak::Speak;
 use crate::stream::Stream;
@@ -149,8 +150,8 @@ async fn secure(gateway: &Gateway, server: &Server, tcp: TcpStream) -> Result<St
     let name = ServerName::try_from(server.host.clone()).map_err(|_| {
         Failure::tls(&server.host, &io::Error::new(io::ErrorKind::InvalidInput, "not a DNS name or address"))
     })?;
-    let tls = gateway.tls.connect(name, tcp).await.map_err(|error| Failure::tls(&server.host, &error))?;
-    Ok(Stream::Tls(Box::new(tls.into())))
+    let tls = gateway.tls.connect(name, Metered::server(tcp)).await;
+    Ok(Stream::Tls(Box::new(tls.map_err(|error| Failure::tls(&server.host, &error))?.into())))
 }
 
 /// Connects to the first address of the server that answers.

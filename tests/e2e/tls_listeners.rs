@@ -112,6 +112,20 @@ async fn bytes_behind_starttls_end_the_connection() {
     inside.stop().await;
 }
 
+/// A first message of 65,000 bytes may come in many records (RFC 8446, 4 and 5.1). What has come of it would be kept.
+#[tokio::test]
+async fn a_handshake_without_end_is_ended() {
+    let (certificate, port) = (Certificate::new(), free_port());
+    let inside = proxy_with(&certificate.listener("imap", port, "implicit")).await;
+    let mut client = Client::connect(([127, 0, 0, 1], port).into()).await;
+    let mut record = [[22, 3, 1, 0x40, 0].as_slice(), &[0; 16 * 1024]].concat();
+    client.send(&[&record[..5], &[1, 0, 0xfd, 0xe8], &record[9..]].concat()).await;
+    record.truncate(12 * 1024);
+    client.send(&record).await;
+    assert_eq!(client.rest().await, "");
+    inside.stop().await;
+}
+
 fn b64(text: &str) -> String {
     base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text)
 }

@@ -1,0 +1,115 @@
+//! A TCP connection below TLS, which breaks when a peer sends much that is nothing.
+//!
+//! TLS lets a handshake message be 16 MB long in as many records as the peer likes (RFC 8446, 4 and 5.1); rustls keeps up
+//! to 64 KiB of one that never ends, for strangers too. So what comes in is counted until content comes out of it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// What a client may send without content: a full record, which must be whole before it is opened (16,640 bytes and a
+/// header; RFC 8446, 5.2), and as much as a client's part of a handshake, which is 2 KiB with post-quantum keys.
+const CLIENT_LIMIT: usize = 24 * 1024;
+
+/// The connection, and what came in since content last came out.
+#[derive(Debug)]
+pub struct Metered {
+    tcp: TcpStream,
+    count: usize,
+    limit: usize,
+}
+
+impl Metered {
+    /// A client's connection: anybody's.
+    pub fn client(tcp: TcpStream) -> Self {
+        Self { tcp, count: 0, limit: CLIENT_LIMIT }
+    }
+
+    /// A mail server's connection: one that was chosen, and whose certificates may be long.
+    pub fn server(tcp: TcpStream) -> Self {
+        Self { tcp, count: 0, limit: usize::MAX }
+    }
+
+    /// Content came out of what came in: the count begins anew.
+    pub fn content_came(&mut self) {
+        self.count = 0;
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.tcp).poll_read(cx, buffer))?;
+        this.count = this.count.saturating_add(buffer.filled().len() - before);
+        if this.count > this.limit {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "too much TLS without content")));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().tcp).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().tcp).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (near.unwrap(), far.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn what_a_client_sends_without_content_is_bounded() {
+        let (mut client, far) = pair().await;
+        let mut metered = Metered::client(far);
+        client.write_all(&vec![0; CLIENT_LIMIT + 1]).await.unwrap();
+        let mut taken = vec![0; CLIENT_LIMIT];
+        metered.read_exact(&mut taken).await.unwrap();
+        assert_eq!(metered.read(&mut taken).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn content_begins_the_count_anew() {
+        let (mut client, far) = pair().await;
+        let mut metered = Metered::client(far);
+        let mut taken = vec![0; CLIENT_LIMIT];
+        for _ in 0..3 {
+            client.write_all(&taken).await.unwrap();
+            metered.read_exact(&mut taken).await.unwrap();
+            metered.content_came();
+        }
+    }
+}
