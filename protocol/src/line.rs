@@ -133,7 +133,7 @@ pub fn printable(text: &[u8]) -> String {
 }
 
 /// Longest sentence of ours in a reply, in bytes: it leaves room for the reply's code within 512 (RFC 5321, 4.5.3.1.5).
-const REPLY_TEXT_LIMIT: usize = 440;
+pub const REPLY_TEXT_LIMIT: usize = 440;
 
 /// Our own sentence made fit for a reply line: one line, printable ASCII, bounded (RFC 5321, 4.2; RFC 3501, 9, `text`).
 pub fn reply_text(text: &str) -> String {

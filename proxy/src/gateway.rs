@@ -69,7 +69,7 @@ impl fmt::Display for StartError {
             Self::Vault(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
-            Self::Http(error) => write!(f, "the HTTP client for the authority cannot be made: {error}"),
+            Self::Http(error) => f.write_str(error),
             Self::Bind(address, error) => {
                 write!(f, "cannot listen on {address}: {error}. ")?;
                 match error.kind() {

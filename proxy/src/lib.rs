@@ -15,8 +15,8 @@ pub mod relay;
 pub mod upstream;
 
 pub mod drive;
-pub mod speak;
 pub mod metered;
+pub mod speak;
 pub mod stream;
 pub mod tls;
 

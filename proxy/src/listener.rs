@@ -19,7 +19,7 @@ use crate::gateway::{Gateway, StartError};
 use crate::session;
 use crate::tls;
 
-/// How long to wait after `accept` has failed (no file descriptors left, most often).
+/// How long to wait after `accept` has failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// A connection that has been silent this long is probed, so that a peer that vanished is noticed (Exchange, firewalls
@@ -84,6 +84,13 @@ impl Bound {
             };
             let (tcp, peer) = match accepted {
                 Ok(accepted) => accepted,
+                // A client that was gone before it was accepted must not slow the others down.
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) =>
+                {
+                    debug!(address = %self.address, %error, "a client was gone before it was accepted");
+                    continue;
+                }
                 Err(error) => {
                     warn!(address = %self.address, %error, "cannot accept a connection; pausing");
                     tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use oxpost_protocol::line::REPLY_TEXT_LIMIT;
 use oxpost_protocol::{Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -73,15 +74,14 @@ pub async fn login<S: Speak>(gateway: &Gateway, entry: &Entry, tcp: TcpStream, i
                         return Ok(LoggedIn { client, unread: dialogue.into_unread(), upstream: connected });
                     }
                     Err(mut failure) => {
-                        // The id joins what the user reads out to the operator's line.
-                        failure.refusal.text = format!("{} [session {id}]", failure.refusal.text);
+                        failure.refusal.text = with_session(&failure.refusal.text, id);
                         dialogue.refuse(&failure.refusal);
                     }
                 }
             }
             LocalEvent::Closed(why) => {
-                // Tell the client that this was the end; it may still be reading our last words.
-                let _ = tokio::io::AsyncWriteExt::shutdown(&mut client).await;
+                // Tell the client that this was the end; it may still be reading our last words, or never read at all.
+                let _ = patience.until(tokio::io::AsyncWriteExt::shutdown(&mut client)).await;
                 return Err(NoLogin::Closed(why));
             }
         }
@@ -111,6 +111,16 @@ async fn attempt<S: Speak>(gateway: &Gateway, login: &Login) -> Result<Connected
             Err(failure)
         }
     }
+}
+
+/// The sentence with the id that joins what a user reads out to the operator's line. A sentence that is too long for a
+/// reply is cut before the id, not with it.
+fn with_session(text: &str, id: &str) -> String {
+    let id = format!(" [session {id}]");
+    let room = REPLY_TEXT_LIMIT.saturating_sub(id.len());
+    let mut text: String = text.chars().take(room).collect();
+    text.push_str(&id);
+    text
 }
 
 /// How long a client may still take.

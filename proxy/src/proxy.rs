@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use oxpost_token_store::SharedClock;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -51,7 +52,7 @@ impl Proxy {
     pub async fn run(self, stop: CancellationToken, at_once: CancellationToken) {
         let sessions = TaskTracker::new();
         let places = Arc::new(Semaphore::new(self.gateway.limits.connections.min(Semaphore::MAX_PERMITS)));
-        let accepting = TaskTracker::new();
+        let mut accepting = JoinSet::new();
         for bound in self.listeners {
             info!(address = %bound.address(), protocol = %bound.listener().protocol, tls = ?bound.listener().tls, "listening");
             accepting.spawn(bound.accept(
@@ -62,9 +63,15 @@ impl Proxy {
             ));
         }
         let refresher = tokio::spawn(keep_refreshing(Arc::clone(&self.gateway), stop.clone()));
-        stop.cancelled().await;
-        accepting.close();
-        accepting.wait().await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            // Half a proxy is worse than none: a service manager can only start again what has ended.
+            Some(Err(_)) = accepting.join_next() => {
+                error!("a listener has failed by a bug; stopping");
+                stop.cancel();
+            }
+        }
+        while accepting.join_next().await.is_some() {}
         sessions.close();
         let bound = self.gateway.limits.drain_timeout;
         if !sessions.is_empty() {

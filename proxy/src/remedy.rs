@@ -4,7 +4,7 @@
 //! the operator reads. The codes of the authority are explained by the token store's own table.
 
 use oxpost_protocol::{Refusal, RefusalKind, UpstreamFailure};
-use oxpost_token_store::{Denied, Mailbox, TokenError};
+use oxpost_token_store::{Denied, Mailbox, StoreError, TokenError};
 
 /// A login that failed, in both texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,11 +33,7 @@ impl Failure {
                 "",
             ),
             Denied::Busy => Self::new(RefusalKind::Unavailable, "Too many logins at once. Try again in a moment.", ""),
-            Denied::Store(error) => Self::new(
-                RefusalKind::Unavailable,
-                "Oxpost cannot read its accounts. Its log says why.",
-                &error.to_string(),
-            ),
+            Denied::Store(error) => Self::store(error, "Oxpost cannot read its accounts. Its log says why."),
         }
     }
 
@@ -53,9 +49,17 @@ impl Failure {
             | TokenError::Misconfigured(problem) => {
                 Self::new(kind, format!("{} {}", problem.what, problem.remedy), &problem.detail)
             }
-            TokenError::Store(error) => {
-                Self::new(kind, "Oxpost cannot read or write its tokens. Its log says why.", &error.to_string())
+            TokenError::Store(error) => Self::store(error, "Oxpost cannot read or write its tokens. Its log says why."),
+        }
+    }
+
+    /// The store failed: as a whole for now, or in this one account for good.
+    fn store(error: &StoreError, sentence: &str) -> Self {
+        match error {
+            StoreError::Unreadable { .. } => {
+                Self::new(RefusalKind::AdministratorMustAct, format!("What Oxpost keeps is damaged: {error}."), "")
             }
+            _ => Self::new(RefusalKind::Unavailable, sentence, &error.to_string()),
         }
     }
 

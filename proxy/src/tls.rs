@@ -79,6 +79,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// There is nobody to trust, or the file cannot be used.
 pub fn client_config(ca_file: Option<&Path>, system_roots: bool) -> Result<ClientConfig, TlsError> {
     let verifier = match (ca_file, system_roots) {
+        // No file: `Config` has made sure that the system's are wanted then.
         (None, _) => system_verifier(Vec::new()).map_err(TlsError::NoRoots)?,
         (Some(path), true) => {
             let own = certificates(path)?;
@@ -86,7 +87,10 @@ pub fn client_config(ca_file: Option<&Path>, system_roots: bool) -> Result<Clien
             match system_verifier(own) {
                 Ok(verifier) => verifier,
                 // A bare container has no authorities of its own; the file is enough then.
-                Err(_) => file_verifier(path)?,
+                Err(error) => {
+                    tracing::warn!(%error, "the system has no certificate authorities; only those of ca-file are trusted");
+                    file_verifier(path)?
+                }
             }
         }
         (Some(path), false) => file_verifier(path)?,

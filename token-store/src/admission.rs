@@ -112,8 +112,8 @@ impl Accounts {
         }))
     }
 
-    /// Checks a login. It costs an argon2 (for unknown accounts too) unless the same login was verified a short while ago
-    /// and its password has not been changed since.
+    /// Checks a login. It costs an argon2 for each password of the account, and one where there is no such account, unless
+    /// the same login was verified a short while ago and its password has not been changed since.
     pub async fn admit(&self, user: &str, password: &Secret) -> Result<Admitted, Denied> {
         if user.len() > LOGIN_LIMIT || password.is_empty() || password.len() > PASSWORD_LIMIT {
             return Err(Denied::BadCredentials);
@@ -153,7 +153,8 @@ impl Gate {
         let waiting = Waiting::enter(&self.waiting, self.limits.hashes_waiting).ok_or(Denied::Busy)?;
         let permit = self.hashing.clone().acquire_owned().await.map_err(|_| Denied::Busy)?;
         drop(waiting);
-        if passwords.is_empty() {
+        let cannot_match = passwords.is_empty();
+        if cannot_match {
             passwords.push(PasswordRow { name: String::new(), hash: self.dummy.clone(), last_used: None });
         }
         self.hashes.fetch_add(passwords.len(), Ordering::Relaxed);
@@ -163,9 +164,8 @@ impl Gate {
             let _permit = permit;
             passwords.into_iter().find(|row| row.hash.verify(&password))
         });
-        // An empty name is the dummy's.
         let found = checked.await.map_err(|_| Denied::Busy)?;
-        Ok(found.filter(|row| !row.name.is_empty()))
+        Ok(found.filter(|_| !cannot_match))
     }
 
     /// Notes the use, at most once a minute. A full disk must not keep anybody from their mail.

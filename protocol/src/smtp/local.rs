@@ -40,7 +40,7 @@ pub struct Local {
     out: Outbox<LocalEvent>,
     state: State,
     /// The sentence of the last refusal, fit for a reply.
-    last_refusal: Option<String>,
+    last_refusal: Option<(RefusalKind, String)>,
     attempts: u32,
     errors: u32,
 }
@@ -195,14 +195,17 @@ impl Local {
     }
 
     /// .NET's System.Net.Mail does not look at the answer to AUTH: it goes on to MAIL and shows its user only what is said
-    /// to that. So the true reason stands here again.
+    /// to that. So the true reason stands here again, and what was temporary stays temporary: a 5xx here bounces its mail.
     fn login_first(&mut self) {
-        let text = match &self.last_refusal {
-            Some(text) => text.as_str(),
-            None if self.offer.login_allowed() => "Authentication required: log in with your Oxpost password",
-            None => "Must issue a STARTTLS command first",
+        let reply = match &self.last_refusal {
+            Some((RefusalKind::BadCredentials, text)) => format!("530 5.7.0 {text}"),
+            Some((RefusalKind::Unavailable | RefusalKind::AdministratorMustAct, text)) => format!("451 4.7.0 {text}"),
+            None if self.offer.login_allowed() => {
+                "530 5.7.0 Authentication required: log in with your Oxpost password".to_owned()
+            }
+            None => "530 5.7.0 Must issue a STARTTLS command first".to_owned(),
         };
-        self.error(&format!("530 5.7.0 {text}"));
+        self.error(&reply);
     }
 
     fn error(&mut self, reply: &str) {
@@ -273,7 +276,7 @@ impl LocalDialogue for Local {
         };
         let text = line::reply_text(&refusal.text);
         self.out.say(format!("{code} {text}"));
-        self.last_refusal = Some(text);
+        self.last_refusal = Some((refusal.kind, text));
         self.state = State::Command;
         self.attempts += 1;
         if self.attempts >= MAX_ATTEMPTS {

@@ -13,6 +13,9 @@ use crate::gateway::open_store;
 /// The name of a password when none is given.
 const DEFAULT_PASSWORD: &str = "default";
 
+/// Longest name of a password, in characters.
+const PASSWORD_NAME_LIMIT: usize = 64;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum AccountCommand {
     /// Add an account and print its password for mail programs (shown once)
@@ -44,7 +47,7 @@ pub(super) enum AccountCommand {
         /// The mail address
         mailbox: Mailbox,
         /// A name to tell several passwords apart, such as the device that has it
-        #[arg(long, default_value = DEFAULT_PASSWORD)]
+        #[arg(long, default_value = DEFAULT_PASSWORD, value_parser = password_name)]
         name: String,
         /// Remove the password of this name instead
         #[arg(long)]
@@ -72,6 +75,13 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
             Ok(())
         }
     }
+}
+
+/// A name that can be typed again to revoke the password.
+fn password_name(name: &str) -> Result<String, String> {
+    let name = name.trim();
+    let plain = !name.is_empty() && name.chars().count() <= PASSWORD_NAME_LIMIT && !name.chars().any(char::is_control);
+    plain.then(|| name.to_owned()).ok_or_else(|| format!("a name has 1 to {PASSWORD_NAME_LIMIT} characters"))
 }
 
 /// The account, or the sentence for a person who mistyped it.

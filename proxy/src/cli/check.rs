@@ -2,11 +2,18 @@
 
 use std::path::Path;
 
-use super::Failed;
+use super::{Failed, NO_LISTENER};
 use crate::config::{Config, ListenerTls};
+use crate::gateway::open_store;
 use crate::tls;
 
-pub(super) fn check(config: &Config, path: &Path) -> Result<(), Failed> {
+pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
+    if config.listeners.is_empty() {
+        return Err(Failed::new(NO_LISTENER));
+    }
+    if config.store.exists() || config.key_file.exists() {
+        open_store(config).await?;
+    }
     tls::client_config(config.ca_file.as_deref(), config.system_roots)?;
     for listener in &config.listeners {
         if let Some((certificate, key)) = &listener.certificate {

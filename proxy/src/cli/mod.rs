@@ -18,6 +18,9 @@ use oxpost_token_store::Mailbox;
 use crate::config::Config;
 use crate::platform;
 
+/// Said by whoever needs one.
+const NO_LISTENER: &str = "proxy.toml has no [[listener]], so there is nothing to serve. Add one.";
+
 /// Where the configuration is looked for first.
 const CONFIG_HERE: &str = "proxy.toml";
 
@@ -69,11 +72,18 @@ enum Command {
     },
 }
 
+/// What a shell reports of a program that a closed pipe has ended.
+const CLOSED_PIPE: i32 = 141;
+
 /// Reads the arguments and runs the command.
 pub fn main() -> ExitCode {
+    end_quietly_on_a_closed_pipe();
     let arguments = Arguments::parse();
     let path = arguments.config.unwrap_or_else(find_config);
     let result = Config::load(&path).map_err(Failed::new).and_then(|config| {
+        if let Err(error) = platform::forbid_core_dumps() {
+            eprintln!("oxpost: core dumps could not be switched off ({error}); a crash could write tokens to disk");
+        }
         let runtime = tokio::runtime::Runtime::new().map_err(|error| Failed::new(format!("cannot start: {error}")))?;
         let result = runtime.block_on(run(arguments.command, config, &path));
         // Sessions that outlived the drain timeout are cut here.
@@ -100,12 +110,24 @@ pub fn parses(words: &[&str]) -> Result<(), String> {
 async fn run(command: Command, config: Config, path: &std::path::Path) -> Result<(), Failed> {
     match command {
         Command::Run => run::run(config).await,
-        Command::Check => check::check(&config, path),
+        Command::Check => check::check(&config, path).await,
         Command::Account(command) => account::run(command, &config).await,
         Command::Application(command) => application::run(command, &config).await,
         Command::SignIn { mailbox } => sign_in::sign_in(&mailbox, &config).await,
         Command::Status { json } => status::status(json, &config).await,
     }
+}
+
+/// `oxpost account list | head -1` closes our standard output. `println!` panics then; nobody needs to see that.
+fn end_quietly_on_a_closed_pipe() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if message.starts_with("failed printing to stdout") {
+            std::process::exit(CLOSED_PIPE);
+        }
+        usual(panic);
+    }));
 }
 
 fn find_config() -> PathBuf {

@@ -6,19 +6,17 @@ use oxpost_token_store::SystemClock;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::Failed;
+use super::{Failed, NO_LISTENER};
 use crate::config::Config;
 use crate::platform::{self, Signals};
 use crate::proxy::Proxy;
 
 pub(super) async fn run(config: Config) -> Result<(), Failed> {
     crate::log::start(&config.log);
-    if let Err(error) = platform::forbid_core_dumps() {
-        warn!(%error, "core dumps could not be switched off; a crash could write tokens to disk");
-    }
     if config.listeners.is_empty() {
-        return Err(Failed::new("proxy.toml has no [[listener]], so there is nothing to serve. Add one."));
+        return Err(Failed::new(NO_LISTENER));
     }
+    make_room_for(config.limits.connections);
     let mut signals = Signals::new()?;
     let proxy = Proxy::bind(config, Arc::new(SystemClock)).await?;
     say_what_is_missing(&proxy).await?;
@@ -26,7 +24,7 @@ pub(super) async fn run(config: Config) -> Result<(), Failed> {
     let serving = tokio::spawn(proxy.run(stop.clone(), at_once.clone()));
     tokio::pin!(serving);
     tokio::select! {
-        ended = &mut serving => return ended.map_err(|_| Failed::new("the proxy ended by a bug; the log has its place")),
+        _ = &mut serving => return Err(Failed::new(ENDED_BY_A_BUG)),
         () = signals.next() => info!("stopping; once more stops at once"),
     }
     stop.cancel();
@@ -38,6 +36,31 @@ pub(super) async fn run(config: Config) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// A service manager starts us again then.
+const ENDED_BY_A_BUG: &str = "the proxy ended by a bug; the log has its place";
+
+/// File descriptors of one session: the client's and the server's connection.
+const DESCRIPTORS_OF_A_SESSION: u64 = 2;
+
+/// Those of everything else: the store, the authority, listeners, the runtime.
+const DESCRIPTORS_BESIDES: u64 = 128;
+
+/// Asks the system for as many file descriptors as the configured connections need: the usual 1024 would be used up by
+/// 500 sessions, and then nobody could log in and no token be refreshed.
+fn make_room_for(connections: usize) {
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX);
+    let wanted = wanted.saturating_mul(DESCRIPTORS_OF_A_SESSION).saturating_add(DESCRIPTORS_BESIDES);
+    match platform::raise_descriptor_limit(wanted) {
+        Ok(granted) if granted < wanted => warn!(
+            granted,
+            wanted,
+            "the system allows fewer file descriptors than [limits] connections can need; lower it, or raise LimitNOFILE"
+        ),
+        Ok(_) => {}
+        Err(error) => warn!(%error, "the limit of file descriptors could not be raised"),
+    }
 }
 
 /// A first start has no accounts yet: say what comes next instead of refusing every login without a word.

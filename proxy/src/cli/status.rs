@@ -55,6 +55,9 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
     Ok(())
 }
 
+/// Seconds from 1970 to the end of the year 9999.
+const END_OF_9999: u64 = 253_402_300_800;
+
 const NOT_SIGNED_IN: &str = "not signed in";
 
 /// The state in two words.
@@ -77,7 +80,13 @@ async fn last_login(store: &Store, account: &Account) -> Result<Option<SystemTim
 }
 
 fn as_json_object(account: &Account, state: &TokenState, last_login: Option<SystemTime>) -> serde_json::Value {
-    let time = |time: Option<SystemTime>| time.map(|time| humantime::format_rfc3339_seconds(time).to_string());
+    // A damaged row must not end the report of all others: humantime knows the years 1970 to 9999 only.
+    let printable = |time: &SystemTime| {
+        time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.as_secs() < END_OF_9999)
+    };
+    let time = |time: Option<SystemTime>| {
+        time.filter(printable).map(|time| humantime::format_rfc3339_seconds(time).to_string())
+    };
     json!({
         "mailbox": account.mailbox.to_string(),
         "login": account.login,

@@ -5,15 +5,20 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use oxpost_protocol::Secret;
 use oxpost_token_store::{Application, Applications};
+use rustls::pki_types::ServerName;
 use url::Url;
 
 use super::file::{self, File, ListenerTls, ServerTls};
 use super::problem::{ConfigError, line_of, line_of_key};
 use super::{Config, Limits, Listener, Log, Server, Servers, provider};
+
+/// The longest timeout taken. Nobody means more, and the clock must be able to add it.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Longest client secret file read, in bytes. Entra's secrets have 40 characters.
 const SECRET_FILE_LIMIT: u64 = 4096;
@@ -26,6 +31,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
     checker.no_address_twice(&listeners);
     let (applications, servers) = checker.applications(&file);
     checker.limits(&file.limits);
+    checker.trust(&file.trust);
     checker.log(&file.log);
     checker.host_name(file.host_name.as_deref());
     if !checker.problems.is_empty() {
@@ -150,6 +156,9 @@ impl Checker<'_> {
             self.provider(index, provider);
         }
         for (index, application) in file.application.iter().enumerate() {
+            if application.name.trim().is_empty() {
+                self.report("application", Some(index), Some("name"), "an application needs a name.");
+            }
             if servers.contains_key(&application.name) {
                 let sentence = format!("there are two applications named `{}`.", application.name);
                 self.report("application", Some(index), Some("name"), sentence);
@@ -177,6 +186,20 @@ impl Checker<'_> {
     }
 
     fn provider(&mut self, index: usize, provider: &file::Provider) {
+        if provider::preset(&provider.name).is_some() {
+            let sentence = format!("`{}` is the name of a preset; choose another one.", provider.name);
+            self.report("provider", Some(index), Some("name"), sentence);
+        }
+        for (key, server) in [("imap", &provider.imap), ("pop3", &provider.pop3), ("smtp", &provider.smtp)] {
+            let host = ServerName::try_from(server.host.as_str());
+            if host.is_err() || server.port == 0 {
+                let sentence = format!(
+                    "`{}`, port {}, is not a server; write host = \"imap.example.com\", port = 993.",
+                    server.host, server.port
+                );
+                self.report("provider", Some(index), Some(key), sentence);
+            }
+        }
         for (key, server) in [("imap", &provider.imap), ("pop3", &provider.pop3)] {
             if server.tls == ServerTls::StartTls {
                 let sentence =
@@ -258,10 +281,21 @@ impl Checker<'_> {
             ("login-timeout", limits.login_timeout),
             ("upstream-timeout", limits.upstream_timeout),
             ("idle-timeout", limits.idle_timeout),
+            ("drain-timeout", limits.drain_timeout),
         ] {
-            if period.0.is_zero() {
+            if period.0.is_zero() && key != "drain-timeout" {
                 self.report("limits", None, Some(key), "a timeout of zero ends every session at once.");
             }
+            if period.0 > LONGEST_TIMEOUT {
+                self.report("limits", None, Some(key), "a timeout is at most 30 days.");
+            }
+        }
+    }
+
+    fn trust(&mut self, trust: &file::Trust) {
+        if !trust.system_roots && trust.ca_file.is_none() {
+            let sentence = "with system-roots = false and no ca-file nobody is trusted; name a ca-file.";
+            self.report("trust", None, Some("system-roots"), sentence);
         }
     }
 

@@ -127,11 +127,6 @@ impl Config {
         let parsed = file::parse(path, &text)?;
         check::check(path, &text, parsed)
     }
-
-    /// Looks up the mail servers an application's accounts use.
-    pub fn servers_of(&self, application: &str) -> Option<&Servers> {
-        self.servers.get(application)
-    }
 }
 
 #[cfg(test)]

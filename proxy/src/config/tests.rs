@@ -60,6 +60,13 @@ fn what_cannot_work_is_refused_with_line_and_remedy() {
     let listener =
         |address: &str, more: &str| format!("[[listener]]\nprotocol = \"smtp\"\naddress = \"{address}\"\n{more}\n");
     let application = |more: &str| format!("[[application]]\nname = \"a\"\n{more}\n");
+    let provider = |name: &str, host: &str| {
+        let server = format!("{{ host = \"{host}\", port = 993 }}");
+        format!(
+            "[[provider]]\nname = \"{name}\"\nimap = {server}\npop3 = {server}\nsmtp = {server}\n\
+             authority = \"https://login.example.com\"\ndelegated-scopes = [\"a\"]\napp-scopes = [\"b\"]\n"
+        )
+    };
     for (text, line, words) in [
         (listener("0.0.0.0:25", "networks = [\"10.0.0.0/8\"]"), 3, "allow-plaintext"),
         (listener("0.0.0.0:25", "allow-plaintext = true"), 3, "networks"),
@@ -74,6 +81,11 @@ fn what_cannot_work_is_refused_with_line_and_remedy() {
         ("[limits]\nconnections = 0".to_owned(), 2, "10000"),
         ("[log]\nlevel = \"oxpost=lots\"".to_owned(), 2, "trace"),
         ("host-name = \"two words\"".to_owned(), 1, "EHLO"),
+        ("[limits]\nidle-timeout = \"18446744073709551615s\"".to_owned(), 2, "30 days"),
+        ("[trust]\nsystem-roots = false".to_owned(), 2, "ca-file"),
+        (application("tenant = \"t\"\nclient-id = \"c\"").replace("\"a\"", "\" \""), 2, "needs a name"),
+        (provider("office365", "imap.example.com"), 2, "preset"),
+        (provider("x", "https://imap.example.com"), 3, "not a server"),
     ] {
         let error = load(&text).unwrap_err();
         assert!(error.contains(&format!("proxy.toml, line {line}:")) && error.contains(words), "{text}\n→ {error}");

@@ -3,9 +3,9 @@
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
-pub use unix::{PORT_REFUSED_ADVICE, Signals, default_config_file, forbid_core_dumps};
+pub use unix::{PORT_REFUSED_ADVICE, Signals, default_config_file, forbid_core_dumps, raise_descriptor_limit};
 
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
-pub use windows::{PORT_REFUSED_ADVICE, Signals, default_config_file, forbid_core_dumps};
+pub use windows::{PORT_REFUSED_ADVICE, Signals, default_config_file, forbid_core_dumps, raise_descriptor_limit};

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What to do when the system does not let us listen on a port.
@@ -45,4 +45,18 @@ pub fn default_config_file() -> PathBuf {
 /// The system does not allow it.
 pub fn forbid_core_dumps() -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(io::Error::from)
+}
+
+/// Raises this process's limit of open files towards `wanted`, as far as the system allows; gives back what it is then.
+///
+/// # Errors
+/// The system does not tell or take it.
+pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
+    let (now, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if now >= wanted {
+        return Ok(now);
+    }
+    let granted = wanted.min(most);
+    setrlimit(Resource::RLIMIT_NOFILE, granted, most)?;
+    Ok(granted)
 }

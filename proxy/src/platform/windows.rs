@@ -48,3 +48,11 @@ pub fn default_config_file() -> PathBuf {
 pub fn forbid_core_dumps() -> io::Result<()> {
     Ok(())
 }
+
+/// Windows has no such limit for sockets.
+///
+/// # Errors
+/// None.
+pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
+    Ok(wanted)
+}

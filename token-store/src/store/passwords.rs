@@ -76,7 +76,12 @@ impl Store {
         for mut row in self.rows(Statement::new(select, [login.as_str().into()])).await? {
             let password = (row.text(6), row.text(7), row.time(8));
             if found.is_none() {
-                found = read_account(row).map(|account| (account, Vec::new()));
+                // An account that cannot be read is no wrong password: the client must not be told so.
+                let account = read_account(row).ok_or_else(|| StoreError::Unreadable {
+                    what: format!("account of {login}"),
+                    remedy: format!("remove it with `oxpost account remove {login}` and add it again"),
+                })?;
+                found = Some((account, Vec::new()));
             }
             if let (Some((_, passwords)), (Some(name), Some(hash), last_used)) = (&mut found, password) {
                 passwords.push(PasswordRow { name, hash: PasswordHash::from_stored(hash), last_used });

@@ -136,6 +136,21 @@ async fn the_files_of_the_store_are_private_and_must_stay_so() {
     assert!(error.to_string().contains("chmod 600"), "{error}");
 }
 
+/// A row that was damaged, or written by a newer version: the right password must not be called wrong.
+#[tokio::test]
+async fn an_account_that_cannot_be_read_is_no_wrong_password_and_costs_that_account_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    let store = file_with_two_accounts(&path).await;
+    let damage = "UPDATE account SET grant_kind = 'from-the-future' WHERE mailbox = 'ben@contoso.com'";
+    Connection::open(&path).unwrap().execute(damage, []).unwrap();
+    let error = store.account_by_login("ben@contoso.com").await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreadable { .. }), "{error}");
+    assert!(error.to_string().contains("oxpost account remove ben@contoso.com"), "{error}");
+    assert!(store.account_by_login("ann@contoso.com").await.unwrap().is_some());
+    assert_eq!(store.accounts().await.unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn a_sealed_value_moved_to_another_account_does_not_open_and_costs_that_account_only() {
     let dir = tempfile::tempdir().unwrap();
