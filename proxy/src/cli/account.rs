@@ -22,7 +22,7 @@ pub(super) enum AccountCommand {
     Add {
         /// The mail address, such as scanner@contoso.com
         mailbox: Mailbox,
-        /// The [[application]] of proxy.toml it signs in with [default: the only one]
+        /// The application in proxy.toml it signs in with [default: the only one]
         #[arg(long)]
         application: Option<String>,
         /// How its tokens are got: sign-in (a person signs in once) or client-credentials (app-only, no person)

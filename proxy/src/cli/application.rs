@@ -16,7 +16,7 @@ const SECRET_LIMIT: u64 = 4096;
 pub(super) enum ApplicationCommand {
     /// Seal the client secret of an application into the store; it is asked for, or read from standard input
     Secret {
-        /// The name of the [[application]] in proxy.toml
+        /// The name of the application in proxy.toml
         application: String,
     },
 }

@@ -1,6 +1,6 @@
 //! `proxy.toml`: read, checked, and made absolute.
 //!
-//! [`file`] is its shape on disk, [`Config`] what the rest of the program works with; a `Config` exists only if everything
+//! [`mod@file`] is its shape on disk, [`Config`] what the rest of the program works with; a `Config` exists only if everything
 //! in it can be used.
 
 mod check;

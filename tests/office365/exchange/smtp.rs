@@ -250,7 +250,7 @@ impl Session {
         self.submit(connection, message).await
     }
 
-    /// `BDAT` n [`LAST`]: octets that are counted, not looked at.
+    /// `BDAT` n `[LAST]`: octets that are counted, not looked at.
     async fn chunk(&mut self, connection: &mut Connection, argument: &str) -> io::Result<Flow> {
         let mut words = argument.split_ascii_whitespace();
         let Some(count) =
