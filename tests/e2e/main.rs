@@ -14,6 +14,7 @@ mod faults_of_the_authority;
 mod large_messages;
 mod many_at_once;
 mod secrets;
+mod sign_in;
 mod strangers;
 mod tls_listeners;
 mod token_life;

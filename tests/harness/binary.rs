@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 
 use super::Problem;
 use super::log::{Line, Log};
+use super::person::SigningIn;
 use super::program::{self, Ran};
 use super::settings::{PROTOCOLS, Settings};
 use crate::office365::{Protocol, Tenant};
@@ -48,6 +49,10 @@ impl Oxpost {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OXPOST_")) {
             command.env_remove(name);
         }
+        // No test opens a browser.
+        for name in ["DISPLAY", "WAYLAND_DISPLAY"] {
+            command.env_remove(name);
+        }
         for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "RUST_LOG"] {
             command.env_remove(name);
         }
@@ -75,12 +80,12 @@ impl Oxpost {
             .ok_or_else(|| Problem::new(format!("`oxpost account add` shows no password:\n{shown}")))
     }
 
-    /// `oxpost sign-in`: a person reads the code it shows and approves it on the page of the tenant as `person`.
+    /// `oxpost sign-in --device-code`: a person reads the code it shows and approves it on the page of the tenant as `person`.
     ///
     /// # Errors
     /// It fails, or shows no code.
     pub async fn sign_in(&self, mailbox: &str, tenant: &Tenant, person: &str) -> Result<String, Problem> {
-        let mut command = self.command(&["sign-in", mailbox]);
+        let mut command = self.command(&["sign-in", mailbox, "--device-code"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let mut stdout = BufReader::new(child.stdout.take().ok_or_else(|| Problem::new("no standard output"))?);
         let mut stderr = child.stderr.take().ok_or_else(|| Problem::new("no standard error"))?;
@@ -104,6 +109,14 @@ impl Oxpost {
         };
         let ended = tokio::time::timeout(PATIENCE, waiting).await;
         ended.unwrap_or_else(|_| Err(Problem::new(format!("`oxpost sign-in {mailbox}` does not end"))))
+    }
+
+    /// `oxpost sign-in` in one of the other ways, up to the moment when it shows the address to open.
+    ///
+    /// # Errors
+    /// It ends before.
+    pub async fn begin_sign_in(&self, mailbox: &str, flags: &[&str]) -> Result<SigningIn, Problem> {
+        SigningIn::begin(self.command(&[&["sign-in", mailbox], flags].concat())).await
     }
 
     /// `oxpost run`, up to the moment when it listens.

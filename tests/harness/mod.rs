@@ -7,12 +7,14 @@ mod binary;
 mod door;
 mod inside;
 mod log;
+mod person;
 mod program;
 mod settings;
 
 pub use binary::{Oxpost, Running};
 pub use door::Door;
 pub use inside::{ALICE, CLIENT_ID, Inside, PASSWORD};
+pub use person::{Page, SigningIn, choose, open, say};
 pub use program::{Ran, find, run};
 pub use settings::Settings;
 

@@ -24,6 +24,8 @@ pub struct Settings {
     pub tenant: String,
     /// The application's id.
     pub client_id: String,
+    /// Where its registration sends the browser back to, if that is not http://localhost.
+    pub redirect_uri: Option<String>,
     /// Its secret, if it has one.
     pub client_secret: Option<String>,
     /// The certificate authorities to trust, PEM; no others are.
@@ -47,6 +49,7 @@ impl Settings {
             authority: tenant.authority(),
             tenant: tenant.id().to_owned(),
             client_id: client_id.to_owned(),
+            redirect_uri: None,
             client_secret: None,
             trusted: tenant.ca_pem().to_owned(),
             ports: [0; 3],
@@ -92,6 +95,9 @@ impl Settings {
             "[[application]]\nname = \"default\"\nprovider = \"test\"\ntenant = {:?}\nclient-id = {:?}",
             self.tenant, self.client_id
         );
+        if let Some(uri) = &self.redirect_uri {
+            let _ = writeln!(text, "redirect-uri = {uri:?}");
+        }
         if self.client_secret.is_some() {
             text.push_str("client-secret-file = \"client-secret.txt\"\n");
         }
@@ -116,6 +122,7 @@ mod tests {
             authority: "https://localhost:4".into(),
             tenant: "contoso.com".into(),
             client_id: "a-b".into(),
+            redirect_uri: None,
             client_secret: None,
             trusted: String::new(),
             ports: [0; 3],

@@ -5,15 +5,27 @@ use std::{collections::HashMap, sync::Arc};
 use oxpost_protocol::Secret;
 use url::Url;
 
+use crate::error::Problem;
+
 /// An application registration, and where its tokens come from. Its `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Application {
     /// The name that accounts refer to.
     pub name: String,
+    /// The tenant, or `organizations`, `common`, `consumers`; none where the authority knows no such thing.
+    pub tenant: Option<String>,
+    /// The page where a person signs in (RFC 6749, 3.1), `{authority}/{tenant}/oauth2/v2.0/authorize`.
+    pub authorize_url: Url,
+    /// What is added to its address, over `login_hint` and `prompt=select_account`.
+    pub authorize_parameters: Vec<(String, String)>,
+    /// Where the registration sends the browser back to; `http://localhost` unless it says otherwise. As text, because
+    /// it must be the same to the last `/`.
+    pub redirect_uri: Option<String>,
     /// The token endpoint, `{authority}/{tenant}/oauth2/v2.0/token`.
     pub token_url: Url,
-    /// The device authorization endpoint (RFC 8628, 3.1), `{authority}/{tenant}/oauth2/v2.0/devicecode`.
-    pub device_code_url: Url,
+    /// The device authorization endpoint (RFC 8628, 3.1), `{authority}/{tenant}/oauth2/v2.0/devicecode`; none where there is
+    /// none.
+    pub device_code_url: Option<Url>,
     /// The "Application (client) ID" of the registration.
     pub client_id: String,
     /// The client secret, if the configuration has it; otherwise the sealed one of the store is used.
@@ -21,8 +33,41 @@ pub struct Application {
     /// What is asked for in a person's name, at the sign-in and with every refresh. It must hold `offline_access`, or
     /// there will be no refresh token. (`openid` and `profile` are added at the sign-in, to learn who signed in.)
     pub delegated_scopes: Vec<String>,
+    /// Whether the authority speaks OpenID Connect, and so can say who signed in.
+    pub openid: bool,
     /// What is asked for in the application's own name, `https://outlook.office365.com/.default`.
     pub app_scopes: Vec<String>,
+}
+
+/// The names that stand for many tenants at once. Nobody in particular answers there for an application.
+const MANY_TENANTS: [&str; 3] = ["common", "organizations", "consumers"];
+
+impl Application {
+    /// Whether it may act in its own name (the grant client-credentials), as far as can be known without asking.
+    ///
+    /// # Errors
+    /// What is wrong, and the remedy.
+    pub fn can_be_app_only(&self) -> Result<(), Problem> {
+        let name = &self.name;
+        if self.app_scopes.is_empty() {
+            return Err(Problem::new(
+                format!("The provider of the application `{name}` has no app-only access, so somebody must sign in."),
+                "Use the grant sign-in: `oxpost account add ADDRESS --grant sign-in`.",
+            ));
+        }
+        match self.tenant.as_deref() {
+            Some(tenant) if MANY_TENANTS.contains(&tenant.to_lowercase().as_str()) => Err(Problem::new(
+                format!(
+                    "The application `{name}` cannot act in its own name in the tenant `{tenant}`, which is no tenant."
+                ),
+                format!(
+                    "Set the tenant of the application `{name}` in proxy.toml to its id or one of its domains (Microsoft Entra admin \
+                     center > Overview), or use the grant sign-in."
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// All configured applications, by name. Cheap to clone.

@@ -1,14 +1,16 @@
-//! The authority (Entra ID's token endpoint): the three grants, by way of the `oauth2` crate.
+//! The authority (Entra ID's token endpoint): the grants, by way of the `oauth2` crate.
 
 mod wire;
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use oauth2::{
-    AuthType, ClientId, ClientSecret, DeviceAuthorizationUrl, EndpointNotSet, EndpointSet, ErrorResponse,
-    RequestTokenError, Scope, StandardDeviceAuthorizationResponse, TokenResponse, TokenUrl,
+    AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, DeviceAuthorizationUrl, EndpointNotSet,
+    EndpointSet, ErrorResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope,
+    StandardDeviceAuthorizationResponse, TokenResponse, TokenUrl,
 };
 use oxpost_protocol::Secret;
+use url::Url;
 
 use self::wire::{Client, Tokens, WireError};
 use crate::{
@@ -18,6 +20,7 @@ use crate::{
     entra_codes::{Names, Refusal, classify, without},
     error::{Problem, TokenError},
     http::{Exchange, HttpClient, HttpFailure},
+    sign_in::SignInError,
     store::TokenSet,
 };
 
@@ -56,11 +59,12 @@ pub(crate) enum DeviceFailure {
     Token(TokenError),
 }
 
-type ReadyClient = Client<EndpointNotSet, EndpointSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
+type ReadyClient = Client<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 
 impl Authority<'_> {
     /// The application asks in its own name (RFC 6749, 4.4).
     pub(crate) async fn client_credentials(&self) -> Result<TokenSet, TokenError> {
+        self.application.can_be_app_only().map_err(TokenError::Misconfigured)?;
         if self.client_secret.is_none() {
             let what =
                 format!("The application `{}` has no client secret, and its accounts need one.", self.application.name);
@@ -90,15 +94,91 @@ impl Authority<'_> {
         self.granted(&answer, &secrets).map(|granted| granted.tokens)
     }
 
+    /// The page where a person signs in (RFC 6749, 4.1.1; RFC 7636, 4.3). With `prompt=select_account` single sign-on cannot
+    /// silently choose whoever is logged in at the computer; `login_hint` proposes the right one
+    /// (<https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow>).
+    pub(crate) fn authorize_url(
+        &self,
+        state: CsrfToken,
+        challenge: PkceCodeChallenge,
+        redirect_uri: &str,
+        hint: &str,
+    ) -> Result<Url, TokenError> {
+        let client = self.client()?.set_auth_uri(AuthUrl::from_url(self.application.authorize_url.clone()));
+        let redirect_uri = self.redirect_uri(redirect_uri)?;
+        let mut request = client
+            .authorize_url(|| state)
+            .set_pkce_challenge(challenge)
+            .set_redirect_uri(Cow::Owned(redirect_uri))
+            .add_scopes(self.sign_in_scopes());
+        let configured = &self.application.authorize_parameters;
+        for (name, value) in [("login_hint", hint), ("prompt", "select_account")] {
+            if !configured.iter().any(|(configured, _)| configured == name) {
+                request = request.add_extra_param(name, value.to_owned());
+            }
+        }
+        for (name, value) in configured {
+            request = request.add_extra_param(name, value);
+        }
+        Ok(request.url().0)
+    }
+
+    /// Redeems the code that the browser brought back (RFC 6749, 4.1.3; RFC 7636, 4.5).
+    pub(crate) async fn redeem(
+        &self,
+        code: &Secret,
+        verifier: &Secret,
+        redirect_uri: &str,
+    ) -> Result<Granted, TokenError> {
+        let text = |secret: &Secret| secret.reveal_str().unwrap_or_default().to_owned();
+        let client = self.client()?;
+        let asked: Vec<String> = self.sign_in_scopes().map(|scope| scope.to_string()).collect();
+        let request = client
+            .exchange_code(AuthorizationCode::new(text(code)))
+            .set_pkce_verifier(PkceCodeVerifier::new(text(verifier)))
+            .set_redirect_uri(Cow::Owned(self.redirect_uri(redirect_uri)?))
+            .add_extra_param("scope", asked.join(" "));
+        let secrets = [code, verifier];
+        let answer = request.request_async(&self.exchange()).await.map_err(|error| self.explain(error, &secrets))?;
+        self.granted(&answer, &[])
+    }
+
+    fn redirect_uri(&self, text: &str) -> Result<RedirectUrl, TokenError> {
+        RedirectUrl::new(text.to_owned()).map_err(|_| {
+            let what = format!("The redirect-uri of the application `{}` is not an address.", self.application.name);
+            let remedy = "Leave redirect-uri out of proxy.toml, and register http://localhost.";
+            TokenError::Misconfigured(Problem::new(what, remedy))
+        })
+    }
+
+    /// What a refusal means that the browser brought back (RFC 6749, 4.1.2.1).
+    pub(crate) fn refused_at_the_page(&self, error: &str, description: &str) -> SignInError {
+        let refusal = Refusal { error, description, ..Refusal::default() };
+        // Entra has numbers for all that it refuses; without one it was the person who said no.
+        if error == "access_denied" && !description.contains("AADSTS") {
+            return SignInError::Declined;
+        }
+        classify(&refusal, &self.names()).into()
+    }
+
+    /// What is asked for in a person's name, and who they are.
+    fn sign_in_scopes(&self) -> impl Iterator<Item = Scope> {
+        let wanted = &self.application.delegated_scopes;
+        let identity: &[&str] = if self.application.openid { &["openid", "profile"] } else { &[] };
+        let identity = identity.iter().filter(|scope| !wanted.iter().any(|wanted| wanted == *scope));
+        scopes(wanted).chain(identity.map(|scope| Scope::new((*scope).to_owned())))
+    }
+
     /// Asks for a code that a person enters in a browser (RFC 8628, 3.1).
     pub(crate) async fn device_code(&self) -> Result<StandardDeviceAuthorizationResponse, TokenError> {
-        let client = self.client()?;
-        let wanted = &self.application.delegated_scopes;
-        let identity = ["openid", "profile"].into_iter().filter(|scope| !wanted.iter().any(|wanted| wanted == scope));
-        let request = client
-            .exchange_device_code()
-            .add_scopes(scopes(wanted))
-            .add_scopes(identity.map(|scope| Scope::new(scope.to_owned())));
+        let Some(url) = self.application.device_code_url.clone() else {
+            let what =
+                format!("The provider of the application `{}` has no sign-in by device code.", self.application.name);
+            let remedy = format!("Sign in with a browser: `oxpost sign-in {}`.", self.mailbox);
+            return Err(TokenError::Misconfigured(Problem::new(what, remedy)));
+        };
+        let client = self.client()?.set_device_authorization_url(DeviceAuthorizationUrl::from_url(url));
+        let request = client.exchange_device_code().add_scopes(self.sign_in_scopes());
         request.request_async(&self.exchange()).await.map_err(|error| self.explain(error, &[]))
     }
 
@@ -142,8 +222,7 @@ impl Authority<'_> {
         let client = Client::new(ClientId::new(self.application.client_id.clone()))
             // Entra reads the secret from the form; public clients have only their id to send.
             .set_auth_type(AuthType::RequestBody)
-            .set_token_uri(TokenUrl::from_url(self.application.token_url.clone()))
-            .set_device_authorization_url(DeviceAuthorizationUrl::from_url(self.application.device_code_url.clone()));
+            .set_token_uri(TokenUrl::from_url(self.application.token_url.clone()));
         let Some(secret) = self.client_secret else { return Ok(client) };
         let Some(secret) = secret.reveal_str().filter(|secret| !secret.trim().is_empty()) else {
             let what = format!("The client secret of the application `{}` is not text.", self.application.name);

@@ -37,7 +37,10 @@ pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use error::{ErrorKind, Problem, TokenError};
 pub use http::{HttpClient, HttpPolicy};
 pub use password::{LocalPassword, PasswordHash};
-pub use sign_in::{DeviceSignIn, SignInError, SignedIn, begin_device_sign_in, connect_client_credentials};
+pub use sign_in::{
+    BrowserSignIn, DeviceSignIn, REDIRECT_LIMIT, Redirect, RedirectError, SignInError, SignedIn, begin_browser_sign_in,
+    begin_device_sign_in, connect_client_credentials,
+};
 pub use store::{Store, StoreError, TokenSet, TokenState};
 pub use tokens::{AccessToken, RefreshLimits, Tokens};
 pub use vault::{Created, Vault, VaultError};

@@ -1,14 +1,24 @@
-//! Signing in: a person with a device code, or an application in its own name, once, before the account can be used.
+//! Signing in: a person with a browser or a device code, or an application in its own name, once, before the account can be
+//! used.
+
+mod browser;
+mod identity;
+mod redirect;
 
 use std::{fmt, time::Duration};
 
 use oauth2::StandardDeviceAuthorizationResponse;
 use oxpost_protocol::Secret;
 
+use self::identity::Expected;
+pub use self::{
+    browser::{BrowserSignIn, begin_browser_sign_in},
+    redirect::{REDIRECT_LIMIT, Redirect, RedirectError},
+};
 use crate::{
     account::{Account, Grant},
     application::Application,
-    authority::{Authority, DeviceFailure},
+    authority::{Authority, DeviceFailure, Granted},
     clock::SharedClock,
     error::{Problem, TokenError, printable},
     http::HttpClient,
@@ -26,6 +36,7 @@ pub struct DeviceSignIn {
     pub message: String,
     /// How long the code can be used.
     pub expires_in: Duration,
+    expected: Expected,
     mailbox: String,
     application: Application,
     client_secret: Option<Secret>,
@@ -39,8 +50,8 @@ pub struct DeviceSignIn {
 pub struct SignedIn {
     /// The tokens.
     pub tokens: TokenSet,
-    /// Who signed in, as far as the authority says; compare it with the mailbox. Signing in as somebody else is the most
-    /// common reason why a mailbox cannot be opened (and right for a shared mailbox).
+    /// Who signed in: the mailbox or a declared delegate of it; nobody else gets here. Missing only where the authority
+    /// cannot say it.
     pub signed_in_as: Option<String>,
 }
 
@@ -48,11 +59,33 @@ pub struct SignedIn {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SignInError {
     /// The person said no.
-    #[error("the sign-in was declined in the browser; run the command again and accept")]
+    #[error("the sign-in was declined in the browser; nothing was changed. Run the command again and accept.")]
     Declined,
     /// Nobody entered the code in time.
     #[error("the code has expired before it was entered; run the command again to get a new one")]
     Expired,
+    /// Somebody else signed in.
+    #[error(
+        "the sign-in was made as {signed_in_as}, but this account is {mailbox}, so nothing was stored. Run the command again and \
+         choose {mailbox} on the page (a private browser window keeps other people's sign-ins away). If {signed_in_as} is meant \
+         to open {mailbox}, because they have Full Access to it, or because it is the same person's sign-in name, say so first: \
+         `oxpost account delegate {mailbox} {signed_in_as}`"
+    )]
+    WrongPerson {
+        /// The account.
+        mailbox: String,
+        /// Who signed in.
+        signed_in_as: String,
+    },
+    /// The authority does not say who signed in.
+    #[error(
+        "the sign-in service does not say who has signed in, so nothing was stored for {mailbox}. If it cannot say so (it does not \
+         speak OpenID Connect), write openid = false into its [[provider]] section in proxy.toml"
+    )]
+    NobodyNamed {
+        /// The account.
+        mailbox: String,
+    },
     /// Anything else.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -67,6 +100,7 @@ pub async fn begin_device_sign_in(
     clock: &SharedClock,
 ) -> Result<DeviceSignIn, TokenError> {
     let client_secret = client_secret(store, application).await?;
+    let expected = Expected::of(store, account, application).await?;
     let mailbox = account.mailbox.to_string();
     let authority = Authority {
         http,
@@ -86,6 +120,7 @@ pub async fn begin_device_sign_in(
         user_code,
         verification_uri,
         expires_in: code.expires_in(),
+        expected,
         mailbox,
         application: application.clone(),
         client_secret,
@@ -111,16 +146,20 @@ impl DeviceSignIn {
             DeviceFailure::Expired => SignInError::Expired,
             DeviceFailure::Token(error) => SignInError::Token(error),
         })?;
-        if granted.tokens.refresh_token.is_none() {
-            let what = "The sign-in brought no refresh token, so it would end within the hour.";
-            let remedy = format!(
-                "Add `offline_access` to the scopes of the application `{}` in proxy.toml.",
-                self.application.name
-            );
-            return Err(TokenError::Misconfigured(Problem::new(what, remedy)).into());
-        }
-        Ok(SignedIn { tokens: granted.tokens, signed_in_as: granted.signed_in_as })
+        kept(granted, &self.expected, &self.application)
     }
+}
+
+/// What is fit to be stored: tokens that last, of the right person.
+fn kept(granted: Granted, expected: &Expected, application: &Application) -> Result<SignedIn, SignInError> {
+    if granted.tokens.refresh_token.is_none() {
+        let what = "The sign-in brought no refresh token, so it would end within the hour.";
+        let remedy =
+            format!("Add `offline_access` to the scopes of the application `{}` in proxy.toml.", application.name);
+        return Err(TokenError::Misconfigured(Problem::new(what, remedy)).into());
+    }
+    expected.check(granted.signed_in_as.as_deref())?;
+    Ok(SignedIn { tokens: granted.tokens, signed_in_as: granted.signed_in_as })
 }
 
 impl fmt::Debug for DeviceSignIn {

@@ -1,5 +1,6 @@
 //! The store: accounts, the hashes of their local passwords, and their sealed tokens, in SQL that no engine owns.
 
+mod delegates;
 mod passwords;
 mod tokens;
 
@@ -63,6 +64,9 @@ pub enum StoreError {
     /// An account has as many local passwords as it may.
     #[error("{0} has {limit} local passwords already, and every login tries all of them; revoke one first", limit = passwords::PASSWORDS_LIMIT)]
     TooManyPasswords(Mailbox),
+    /// An account has as many delegates as it may.
+    #[error("{0} has {1} delegates already; take one back first: `oxpost account delegate {0} ADDRESS --remove`")]
+    TooManyDelegates(Mailbox, usize),
     /// One sealed value does not open, though the key is right: its row was damaged or moved. Others are not concerned.
     #[error("the stored {what} does not open: its row is damaged or was moved; {remedy}")]
     Unreadable {
@@ -203,6 +207,7 @@ impl Store {
             .run(vec![
                 Statement::new("DELETE FROM token WHERE mailbox = $1", mailbox()),
                 Statement::new("DELETE FROM local_password WHERE mailbox = $1", mailbox()),
+                Statement::new("DELETE FROM delegate WHERE mailbox = $1", mailbox()),
                 Statement::new("DELETE FROM account WHERE mailbox = $1", mailbox()),
             ])
             .await?;

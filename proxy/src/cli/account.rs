@@ -31,9 +31,22 @@ pub(super) enum AccountCommand {
         /// The user name mail programs send [default: the mail address, which always works too]
         #[arg(long)]
         login: Option<String>,
-        /// Who sends: the signed-in user of a shared mailbox, by SMTP
+        /// Somebody else who may sign in for it, such as a member of a shared mailbox; can be given several times
+        #[arg(long, value_name = "ADDRESS")]
+        delegate: Vec<Mailbox>,
+        /// Who sends by SMTP, also a delegate [default: whoever signs in]
+        #[arg(long, value_name = "ADDRESS")]
+        smtp_user: Option<Mailbox>,
+    },
+    /// Say who else may sign in for an account, such as a member of a shared mailbox
+    Delegate {
+        /// The mail address of the account
+        mailbox: Mailbox,
+        /// Who may sign in for it
+        delegate: Mailbox,
+        /// Take it back
         #[arg(long)]
-        smtp_user: Option<String>,
+        remove: bool,
     },
     /// List the accounts
     List,
@@ -58,14 +71,24 @@ pub(super) enum AccountCommand {
 pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), Failed> {
     let store = open_store(config).await?;
     match command {
-        AccountCommand::Add { mailbox, application, grant, login, smtp_user } => {
+        AccountCommand::Add { mailbox, application, grant, login, mut delegate, smtp_user } => {
             let application = choose_application(config, application)?;
+            if let (Grant::ClientCredentials, Some(application)) = (grant, config.applications.get(&application)) {
+                application.can_be_app_only().map_err(Failed::new)?;
+            }
+            delegate.splice(0..0, smtp_user.clone());
+            // Exchange takes a person's token by SMTP from that person alone.
+            let sender = if grant == Grant::SignIn { delegate.first() } else { smtp_user.as_ref() };
+            let smtp_user = sender.map(Mailbox::to_string);
             let login = login.unwrap_or_else(|| mailbox.to_string()).to_lowercase();
             let created = SystemTime::now();
             let account = Account { mailbox, application, grant, login, smtp_user, created };
-            add(&store, account).await
+            add(&store, account, &delegate).await
         }
         AccountCommand::List => list(&store).await,
+        AccountCommand::Delegate { mailbox, delegate, remove } => {
+            set_delegate(&store, &mailbox, &delegate, remove).await
+        }
         AccountCommand::Remove { mailbox } => remove(&store, &mailbox).await,
         AccountCommand::Password { mailbox, name, revoke: true } => revoke(&store, &mailbox, &name).await,
         AccountCommand::Password { mailbox, name, revoke: false } => {
@@ -112,14 +135,31 @@ fn choose_application(config: &Config, asked: Option<String>) -> Result<String, 
     }
 }
 
-async fn add(store: &Store, account: Account) -> Result<(), Failed> {
+async fn add(store: &Store, account: Account, delegates: &[Mailbox]) -> Result<(), Failed> {
     store.add_account(&account).await?;
+    for delegate in delegates {
+        store.add_delegate(&account.mailbox, delegate).await?;
+    }
     let password = new_password(store, &account.mailbox, DEFAULT_PASSWORD).await?;
     println!("Added {} (application {}, {}).\n", account.mailbox, account.application, account.grant);
     println!("In the mail program, use\n");
     println!("  user name  {}", account.login);
     println!("  password   {password}   (shown once)\n");
     println!("Next: oxpost sign-in {}", account.mailbox);
+    Ok(())
+}
+
+async fn set_delegate(store: &Store, mailbox: &Mailbox, delegate: &Mailbox, remove: bool) -> Result<(), Failed> {
+    known(store, mailbox).await?;
+    if !remove {
+        store.add_delegate(mailbox, delegate).await?;
+        println!("{delegate} may sign in for {mailbox}. Next: oxpost sign-in {mailbox}");
+        return Ok(());
+    }
+    if !store.remove_delegate(mailbox, delegate).await? {
+        return Err(Failed::new(format!("{delegate} is no delegate of {mailbox}.")));
+    }
+    println!("{delegate} may no longer sign in for {mailbox}. A sign-in that was made goes on; a new one replaces it.");
     Ok(())
 }
 

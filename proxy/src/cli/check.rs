@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use oxpost_token_store::Grant;
+
 use super::{Failed, NO_LISTENER};
 use crate::config::{Config, ListenerTls};
 use crate::gateway::open_store;
@@ -11,15 +13,13 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     if config.listeners.is_empty() {
         return Err(Failed::new(NO_LISTENER));
     }
-    if config.store.exists() || config.key_file.exists() {
-        open_store(config).await?;
-    }
     tls::client_config(config.ca_file.as_deref(), config.system_roots)?;
     for listener in &config.listeners {
         if let Some((certificate, key)) = &listener.certificate {
             tls::server_config(certificate, key)?;
         }
     }
+    accounts(config).await?;
     println!("{} can be used.", path.display());
     for listener in &config.listeners {
         let tls = match listener.tls {
@@ -35,6 +35,21 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     }
     if names.is_empty() {
         println!("  no [[application]] yet: add the tenant and client id of your app registration");
+    }
+    Ok(())
+}
+
+/// What accounts ask of their application and it cannot give. A store that is not there yet has none; one of
+/// which only the key is there is said to be incomplete.
+async fn accounts(config: &Config) -> Result<(), Failed> {
+    if !config.store.exists() && !config.key_file.exists() {
+        return Ok(());
+    }
+    for account in open_store(config).await?.accounts().await? {
+        let application = config.applications.get(&account.application);
+        if let (Some(application), Grant::ClientCredentials) = (application, account.grant) {
+            application.can_be_app_only().map_err(|problem| Failed::new(format!("{}: {problem}", account.mailbox)))?;
+        }
     }
     Ok(())
 }

@@ -13,7 +13,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use oxpost_token_store::Mailbox;
 
 use crate::config::Config;
 use crate::platform;
@@ -59,11 +58,8 @@ enum Command {
     /// Keep the client secret of an app registration
     #[command(subcommand)]
     Application(application::ApplicationCommand),
-    /// Connect an account with Microsoft: shows a code to enter in a browser, and waits
-    SignIn {
-        /// The account's mail address
-        mailbox: Mailbox,
-    },
+    /// Connect an account with Microsoft: a person signs in once, in a browser here or elsewhere
+    SignIn(sign_in::SignInOptions),
     /// Show every account: how it is signed in, until when its token lives, what is wrong with it
     Status {
         /// As JSON, for scripts
@@ -113,7 +109,7 @@ async fn run(command: Command, config: Config, path: &std::path::Path) -> Result
         Command::Check => check::check(&config, path).await,
         Command::Account(command) => account::run(command, &config).await,
         Command::Application(command) => application::run(command, &config).await,
-        Command::SignIn { mailbox } => sign_in::sign_in(&mailbox, &config).await,
+        Command::SignIn(options) => sign_in::sign_in(&options, &config).await,
         Command::Status { json } => status::status(json, &config).await,
     }
 }

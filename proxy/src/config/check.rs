@@ -15,7 +15,8 @@ use url::Url;
 
 use super::file::{self, File, ListenerTls, ServerTls};
 use super::problem::{ConfigError, line_of, line_of_key};
-use super::{Config, Limits, Listener, Log, Server, Servers, provider};
+use super::provider::{self, Provider};
+use super::{Config, Limits, Listener, Log, Server, Servers};
 
 /// The longest timeout taken. Nobody means more, and the clock must be able to add it.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -163,16 +164,19 @@ impl Checker<'_> {
                 let sentence = format!("there are two applications named `{}`.", application.name);
                 self.report("application", Some(index), Some("name"), sentence);
             }
-            let spelt_out = file.provider.iter().find(|provider| provider.name == application.provider).cloned();
-            let Some(provider) = spelt_out.or_else(|| provider::preset(&application.provider)) else {
-                let sentence = format!(
-                    "there is no provider `{}`; the presets are {}, and a [[provider]] section can spell out another.",
-                    application.provider,
-                    provider::PRESETS.join(", ")
-                );
-                self.report("application", Some(index), Some("provider"), sentence);
-                continue;
+            let provider = match file.provider.iter().find(|provider| provider.name == application.provider) {
+                // What is wrong with it was told above.
+                Some(written) => Provider::spelt_out(written).ok(),
+                None => {
+                    let preset = provider::preset(&application.provider);
+                    if preset.is_none() {
+                        let sentence = provider::no_such(&application.provider);
+                        self.report("application", Some(index), Some("provider"), sentence);
+                    }
+                    preset
+                }
             };
+            let Some(provider) = provider else { continue };
             if let Some(made) = self.application(index, application, &provider) {
                 applications.push(made);
             }
@@ -191,6 +195,7 @@ impl Checker<'_> {
             self.report("provider", Some(index), Some("name"), sentence);
         }
         for (key, server) in [("imap", &provider.imap), ("pop3", &provider.pop3), ("smtp", &provider.smtp)] {
+            let Some(server) = server else { continue };
             let host = ServerName::try_from(server.host.as_str());
             if host.is_err() || server.port == 0 {
                 let sentence = format!(
@@ -200,15 +205,18 @@ impl Checker<'_> {
                 self.report("provider", Some(index), Some(key), sentence);
             }
         }
+        for (key, sentence) in Provider::spelt_out(provider).err().unwrap_or_default() {
+            self.report("provider", Some(index), Some(key), sentence);
+        }
         for (key, server) in [("imap", &provider.imap), ("pop3", &provider.pop3)] {
-            if server.tls == ServerTls::StartTls {
+            if server.as_ref().is_some_and(|server| server.tls == ServerTls::StartTls) {
                 let sentence =
                     "tls = \"start-tls\" is for smtp only; IMAP and POP3 servers are reached by implicit TLS.";
                 self.report("provider", Some(index), Some(key), sentence);
             }
         }
         for (key, scopes) in [("delegated-scopes", &provider.delegated_scopes), ("app-scopes", &provider.app_scopes)] {
-            if scopes.iter().any(|scope| scope.is_empty() || scope.contains(char::is_whitespace)) {
+            if scopes.iter().flatten().any(|scope| scope.is_empty() || scope.contains(char::is_whitespace)) {
                 self.report(
                     "provider",
                     Some(index),
@@ -223,10 +231,12 @@ impl Checker<'_> {
         &mut self,
         index: usize,
         application: &file::Application,
-        provider: &file::Provider,
+        provider: &Provider,
     ) -> Option<Application> {
         let before = self.problems.len();
-        for (key, value) in [("tenant", &application.tenant), ("client-id", &application.client_id)] {
+        let tenant = application.tenant.as_ref().or(provider.tenant.as_ref());
+        for (key, value) in [("tenant", tenant), ("client-id", Some(&application.client_id))] {
+            let Some(value) = value else { continue };
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
             if value.is_empty() || !value.chars().all(plain) {
                 let sentence = format!(
@@ -240,27 +250,28 @@ impl Checker<'_> {
                 .map_err(|sentence| self.report("application", Some(index), Some("client-secret-file"), sentence))
                 .ok()
         });
-        let endpoint = |name: &str| {
-            Url::parse(&format!(
-                "{}/{}/oauth2/v2.0/{name}",
-                provider.authority.trim_end_matches('/'),
-                application.tenant
-            ))
-            .ok()
-            .filter(|url| url.scheme() == "https" && url.has_host())
-        };
-        let (Some(token_url), Some(device_code_url)) = (endpoint("token"), endpoint("devicecode")) else {
+        if let Some(text) = application.redirect_uri.as_deref()
+            && !can_be_redirect(text)
+        {
             let sentence = format!(
-                "the authority `{}` of provider `{}` is not an https:// address.",
-                provider.authority, provider.name
+                "`{text}` cannot be a redirect-uri here; leave it out and register http://localhost, or write the https:// address that \
+                 is registered."
             );
-            self.report("application", Some(index), Some("provider"), sentence);
-            return None;
-        };
+            self.report("application", Some(index), Some("redirect-uri"), sentence);
+        }
+        let endpoints = provider
+            .endpoints(tenant.map(String::as_str))
+            .map_err(|(key, sentence)| self.report("application", Some(index), Some(key), sentence))
+            .ok()?;
         (self.problems.len() == before).then(|| Application {
             name: application.name.clone(),
-            token_url,
-            device_code_url,
+            tenant: tenant.cloned(),
+            authorize_url: endpoints.authorize,
+            authorize_parameters: provider.authorize_parameters.clone().into_iter().collect(),
+            redirect_uri: application.redirect_uri.clone(),
+            openid: provider.openid,
+            token_url: endpoints.token,
+            device_code_url: endpoints.device_code,
             client_id: application.client_id.clone(),
             client_secret,
             delegated_scopes: provider.delegated_scopes.clone(),
@@ -314,6 +325,14 @@ impl Checker<'_> {
             self.report("log", None, Some("level"), sentence);
         }
     }
+}
+
+/// The address a browser comes back to: this machine, or a page whose address a person can copy.
+fn can_be_redirect(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let here = matches!(url.host_str(), Some("localhost" | "127.0.0.1"));
+    let page = url.scheme() == "https" && url.has_host() || url.scheme() == "http" && here;
+    page && url.query().is_none() && url.fragment().is_none()
 }
 
 /// A client secret from a file that holds nothing else; a line end behind it is not part of it.

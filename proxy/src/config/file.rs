@@ -1,5 +1,6 @@
 //! The shape of `proxy.toml` on disk. Every key an administrator can write is a field here, in kebab-case.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,9 +67,11 @@ pub struct Application {
     #[serde(default = "office365")]
     pub provider: String,
     /// Tenant id or verified domain, or `organizations`, `common`, `consumers`.
-    pub tenant: String,
+    pub tenant: Option<String>,
     /// Application (client) id.
     pub client_id: String,
+    /// Where the registration sends the browser back to; `http://localhost` by default.
+    pub redirect_uri: Option<String>,
     /// A file that holds the client secret and nothing else.
     pub client_secret_file: Option<FilePath>,
 }
@@ -83,18 +86,31 @@ fn office365() -> String {
 pub struct Provider {
     /// What applications call it.
     pub name: String,
+    /// The preset that says what is not written here.
+    pub based_on: Option<String>,
     /// Its IMAP server.
-    pub imap: Server,
+    pub imap: Option<Server>,
     /// Its POP3 server.
-    pub pop3: Server,
+    pub pop3: Option<Server>,
     /// Its SMTP submission server.
-    pub smtp: Server,
+    pub smtp: Option<Server>,
     /// Its authority, without the tenant: `https://login.microsoftonline.com`.
-    pub authority: String,
+    pub authority: Option<String>,
+    /// The page where a person signs in, where it is not `{authority}/{tenant}/oauth2/v2.0/authorize`.
+    pub authorize_url: Option<String>,
+    /// The token endpoint, where it is not `{authority}/{tenant}/oauth2/v2.0/token`.
+    pub token_url: Option<String>,
+    /// The device code endpoint, where it is not `{authority}/{tenant}/oauth2/v2.0/devicecode`.
+    pub device_code_url: Option<String>,
+    /// What the address of the sign-in page says besides.
+    #[serde(default)]
+    pub authorize_parameters: BTreeMap<String, String>,
+    /// Whether it can say who signed in (OpenID Connect).
+    pub openid: Option<bool>,
     /// What a signed-in user's token is asked for.
-    pub delegated_scopes: Vec<String>,
+    pub delegated_scopes: Option<Vec<String>>,
     /// What an app-only token is asked for.
-    pub app_scopes: Vec<String>,
+    pub app_scopes: Option<Vec<String>>,
 }
 
 /// One mail server of a `[[provider]]`.

@@ -35,7 +35,7 @@ fn the_commented_alternatives_load() {
     let config = load(&switched_on).unwrap();
     assert_eq!(config.listeners.len(), 4);
     assert!(config.listeners[3].tls_before_login);
-    assert_eq!(config.applications.names(), ["app-only", "default"]);
+    assert_eq!(config.applications.names(), ["app-only", "default", "google"]);
     let secret = config.applications.get("app-only").unwrap().client_secret.clone().unwrap();
     assert_eq!(secret.reveal(), b"s3cret", "the line end is not part of it");
     let application = config.applications.get("default").unwrap();
@@ -90,6 +90,122 @@ fn what_cannot_work_is_refused_with_line_and_remedy() {
         let error = load(&text).unwrap_err();
         assert!(error.contains(&format!("proxy.toml, line {line}:")) && error.contains(words), "{text}\n→ {error}");
     }
+}
+
+/// What the presets say, as one would write it down.
+#[test]
+fn the_presets_know_their_servers_and_authorities() {
+    for (preset, tenant, mail, smtp, authority, scopes) in [
+        (
+            "office365",
+            "contoso.com",
+            "outlook.office365.com",
+            "smtp.office365.com",
+            "https://login.microsoftonline.com/contoso.com",
+            "https://outlook.office.com/SMTP.Send",
+        ),
+        (
+            "outlook.com",
+            "",
+            "outlook.office365.com",
+            "smtp-mail.outlook.com",
+            "https://login.microsoftonline.com/consumers",
+            "https://outlook.office.com/SMTP.Send",
+        ),
+        (
+            "us-gov-high",
+            "contoso.us",
+            "outlook.office365.us",
+            "outlook.office365.us",
+            "https://login.microsoftonline.us/contoso.us",
+            "https://outlook.office365.us/SMTP.Send",
+        ),
+        (
+            "us-gov-dod",
+            "contoso.us",
+            "outlook-dod.office365.us",
+            "outlook-dod.office365.us",
+            "https://login.microsoftonline.us/contoso.us",
+            "https://outlook-dod.office365.us/SMTP.Send",
+        ),
+        (
+            "china",
+            "contoso.cn",
+            "partner.outlook.cn",
+            "smtp.partner.outlook.cn",
+            "https://login.partner.microsoftonline.cn/contoso.cn",
+            "https://partner.outlook.cn/SMTP.Send",
+        ),
+    ] {
+        let tenant = if tenant.is_empty() { String::new() } else { format!("tenant = \"{tenant}\"\n") };
+        let text = format!("[[application]]\nname = \"a\"\nprovider = \"{preset}\"\n{tenant}client-id = \"c\"\n");
+        let config = load(&text).unwrap();
+        let (application, servers) = (config.applications.get("a").unwrap(), &config.servers["a"]);
+        assert_eq!((servers.imap.host.as_str(), servers.imap.port), (mail, 993), "{preset}");
+        assert_eq!((servers.pop3.host.as_str(), servers.pop3.port), (mail, 995), "{preset}");
+        assert_eq!((servers.smtp.host.as_str(), servers.smtp.port), (smtp, 587), "{preset}");
+        assert_eq!(application.authorize_url.as_str(), format!("{authority}/oauth2/v2.0/authorize"));
+        assert_eq!(application.token_url.as_str(), format!("{authority}/oauth2/v2.0/token"));
+        let device_code = application.device_code_url.as_ref().unwrap();
+        assert_eq!(device_code.as_str(), format!("{authority}/oauth2/v2.0/devicecode"));
+        assert!(application.delegated_scopes.iter().any(|scope| scope == scopes), "{preset}");
+        assert!(application.delegated_scopes.iter().any(|scope| scope == "offline_access"), "{preset}");
+        assert_eq!(application.can_be_app_only().is_ok(), preset != "outlook.com", "{preset}");
+    }
+}
+
+#[test]
+fn gmail_has_addresses_of_its_own_and_no_tenant() {
+    let text = "[[application]]\nname = \"a\"\nprovider = \"gmail\"\nclient-id = \"1-x.apps.googleusercontent.com\"\n";
+    let config = load(text).unwrap();
+    let application = config.applications.get("a").unwrap();
+    assert_eq!(config.servers["a"].pop3.host, "pop.gmail.com");
+    assert_eq!(application.authorize_url.as_str(), "https://accounts.google.com/o/oauth2/v2/auth");
+    assert_eq!(application.token_url.as_str(), "https://oauth2.googleapis.com/token");
+    assert_eq!((&application.device_code_url, &application.tenant), (&None, &None));
+    assert!(application.authorize_parameters.contains(&("access_type".into(), "offline".into())));
+    assert!(!application.delegated_scopes.iter().any(|scope| scope == "offline_access"), "Google knows no such scope");
+    assert!(application.can_be_app_only().is_err());
+}
+
+#[test]
+fn a_provider_says_only_what_is_different_from_its_preset() {
+    let text = "[[provider]]\nname = \"ours\"\nbased-on = \"office365\"\nsmtp = { host = \"smtp-legacy.office365.com\", port = 587, \
+                tls = \"start-tls\" }\ntoken-url = \"https://relay.contoso.com/token\"\nopenid = false\n\
+                authorize-parameters = { domain_hint = \"contoso.com\" }\n\
+                [[application]]\nname = \"a\"\nprovider = \"ours\"\ntenant = \"contoso.com\"\nclient-id = \"c\"\n";
+    let config = load(text).unwrap();
+    let application = config.applications.get("a").unwrap();
+    assert_eq!(config.servers["a"].smtp.host, "smtp-legacy.office365.com");
+    assert_eq!(config.servers["a"].imap.host, "outlook.office365.com");
+    assert_eq!(application.token_url.as_str(), "https://relay.contoso.com/token");
+    assert!(application.authorize_url.as_str().starts_with("https://login.microsoftonline.com/contoso.com/"));
+    assert_eq!(application.authorize_parameters, [("domain_hint".to_owned(), "contoso.com".to_owned())]);
+    assert!(!application.openid);
+}
+
+#[test]
+fn a_provider_or_an_application_that_lacks_something_is_told_what() {
+    let application = |more: &str| format!("[[application]]\nname = \"a\"\nclient-id = \"c\"\n{more}\n");
+    let provider = |more: &str| format!("[[provider]]\nname = \"p\"\n{more}\n");
+    let servers = "imap = { host = \"i\", port = 1 }\npop3 = { host = \"p\", port = 2 }\nsmtp = { host = \"s\", port = 3 }\n\
+                   delegated-scopes = [\"x\"]\n";
+    for (text, line, words) in [
+        (application(""), 1, "no tenant"),
+        (application("tenant = \"t\"\nredirect-uri = \"http://example.com/\""), 5, "http://localhost"),
+        (application("tenant = \"t\"\nredirect-uri = \"myapp://auth\""), 5, "http://localhost"),
+        (provider("based-on = \"gmial\""), 3, "presets are office365, outlook.com, us-gov-high"),
+        (provider(servers), 1, "authorize-url"),
+        (provider("authority = \"https://x\"\npop3 = { host = \"p\", port = 2 }"), 1, "no `imap`"),
+        (provider("based-on = \"gmail\"\nauthorize-parameters = { state = \"x\" }"), 4, "by Oxpost itself"),
+    ] {
+        let error = load(&text).unwrap_err();
+        assert!(error.contains(&format!("proxy.toml, line {line}:")) && error.contains(words), "{text}\n→ {error}");
+    }
+    let http =
+        format!("{}authority = \"http://x\"\n{}", provider(servers), application("tenant = \"t\"\nprovider = \"p\""));
+    let error = load(&http).unwrap_err();
+    assert!(error.contains("is not an https:// address"), "{error}");
 }
 
 #[test]

@@ -3,9 +3,13 @@
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
-pub use unix::{PORT_REFUSED_ADVICE, Signals, default_config_file, forbid_core_dumps, raise_descriptor_limit};
+pub use unix::{
+    PORT_REFUSED_ADVICE, Signals, default_config_file, forbid_core_dumps, has_browser, open_browser, raise_descriptor_limit,
+};
 
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
-pub use windows::{PORT_REFUSED_ADVICE, Signals, default_config_file, forbid_core_dumps, raise_descriptor_limit};
+pub use windows::{
+    PORT_REFUSED_ADVICE, Signals, default_config_file, forbid_core_dumps, has_browser, open_browser, raise_descriptor_limit,
+};

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -59,4 +60,25 @@ pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
     let granted = wanted.min(most);
     setrlimit(Resource::RLIMIT_NOFILE, granted, most)?;
     Ok(granted)
+}
+
+/// The program that opens an address in the browser of the desktop.
+const OPENER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+
+/// Whether there is a desktop with a browser. Without one, xdg-open would start a browser of the terminal, in the middle
+/// of what is typed there.
+pub fn has_browser() -> bool {
+    let desktop = cfg!(target_os = "macos")
+        || ["DISPLAY", "WAYLAND_DISPLAY"]
+            .iter()
+            .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    desktop && std::env::split_paths(&path).any(|folder| folder.join(OPENER).is_file())
+}
+
+/// Opens an address in the browser of the desktop. `false` if it cannot be.
+pub fn open_browser(address: &str) -> bool {
+    let mut command = Command::new(OPENER);
+    command.arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    has_browser() && command.spawn().is_ok()
 }

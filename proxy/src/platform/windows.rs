@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlShutdown, ctrl_break, ctrl_c, ctrl_shutdown};
 
@@ -55,4 +56,18 @@ pub fn forbid_core_dumps() -> io::Result<()> {
 /// None.
 pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
     Ok(wanted)
+}
+
+/// Whether there is a desktop with a browser: there is, unless somebody works from another computer.
+pub fn has_browser() -> bool {
+    std::env::var_os("SSH_CONNECTION").is_none()
+}
+
+/// Opens an address in the default browser. `false` if it cannot be.
+pub fn open_browser(address: &str) -> bool {
+    // Not `cmd /c start`, for which an `&` in the address would begin another command.
+    let mut command = Command::new("rundll32");
+    command.args(["url.dll,FileProtocolHandler", address]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    has_browser() && command.spawn().is_ok()
 }

@@ -15,6 +15,13 @@ CREATE TABLE account (
     created     INTEGER NOT NULL
 ) STRICT;
 
+-- Who may sign in for a mailbox beside itself.
+CREATE TABLE delegate (
+    mailbox TEXT NOT NULL REFERENCES account (mailbox) ON DELETE CASCADE,
+    address TEXT NOT NULL,
+    PRIMARY KEY (mailbox, address)
+) STRICT;
+
 CREATE TABLE local_password (
     mailbox   TEXT NOT NULL REFERENCES account (mailbox) ON DELETE CASCADE,
     name      TEXT NOT NULL,

@@ -11,8 +11,8 @@ pub(super) const ROWS: &[Row] = &[
         code: 7_000_218,
         kind: Misconfigured,
         what: "Microsoft takes the application `{application}` for one that must send a secret.",
-        remedy: "For device codes: Microsoft Entra admin center > App registrations > Authentication > Allow public client flows = Yes. \
-                 Otherwise store its secret: `oxpost application secret {application}`.",
+        remedy: "Microsoft Entra admin center > App registrations > Authentication: http://localhost must stand under Mobile and desktop \
+                 applications; device codes need Allow public client flows = Yes. Or `oxpost application secret {application}`.",
     },
     Row {
         code: 700_025,

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use aws_lc_rs::rand;
 use oxpost_protocol::Secret;
 
-use super::{LastError, Store, StoreError, TokenSet, TokenState, read_account};
+use super::{LastError, Store, StoreError, TokenSet, TokenState, changed, read_account};
 use crate::{
     account::{Account, Mailbox},
     database::{Row, Statement, Value},
@@ -66,7 +66,8 @@ pub(super) fn first_version() -> Result<i64, StoreError> {
 }
 
 impl Store {
-    /// A person signed in: their tokens replace whatever is there, and the last error is forgotten.
+    /// A person signed in: their tokens replace whatever is there, and the last error is forgotten. From now on the mailbox
+    /// sends as them, because Exchange takes a token by SMTP from its own user alone.
     pub async fn save_signed_in(
         &self,
         mailbox: &Mailbox,
@@ -88,7 +89,12 @@ impl Store {
                 signed_in_as.into(),
             ],
         );
-        if self.change(update).await? { Ok(()) } else { Err(StoreError::NoSuchAccount(mailbox.clone())) }
+        let sends_as = Statement::new(
+            "UPDATE account SET smtp_user = NULLIF($2, mailbox) WHERE mailbox = $1 AND $2 IS NOT NULL",
+            [mailbox.as_str().into(), signed_in_as.into()],
+        );
+        let outcomes = self.run(vec![update, sends_as]).await?;
+        if changed(outcomes.first()) { Ok(()) } else { Err(StoreError::NoSuchAccount(mailbox.clone())) }
     }
 
     /// Writes what a refresh brought over the version it started from. `false` if somebody else wrote meanwhile. Without

@@ -1,6 +1,7 @@
 //! Stories of the whole crate against a small token endpoint on a loopback socket.
 
 mod admission;
+mod browser;
 mod durability;
 mod endpoint;
 mod failures;
@@ -58,8 +59,13 @@ fn http_client() -> HttpClient {
 fn application(endpoint: &Endpoint) -> Application {
     Application {
         name: "office".into(),
+        tenant: Some("contoso.com".into()),
+        authorize_url: endpoint.url("authorize"),
+        authorize_parameters: Vec::new(),
+        redirect_uri: None,
+        openid: true,
         token_url: endpoint.url("token"),
-        device_code_url: endpoint.url("devicecode"),
+        device_code_url: Some(endpoint.url("devicecode")),
         client_id: "11111111-2222-3333-4444-555555555555".into(),
         client_secret: None,
         delegated_scopes: vec!["https://outlook.office.com/IMAP.AccessAsUser.All".into(), "offline_access".into()],

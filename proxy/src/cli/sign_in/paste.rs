@@ -1,0 +1,165 @@
+//! The browser is on another computer: a person copies the address where it ends, and pastes it here.
+
+use std::io::{BufRead as _, Read as _};
+
+use oxpost_token_store::entra_codes::{Names, Refusal, classify};
+use oxpost_token_store::{Account, BrowserSignIn, REDIRECT_LIMIT, Redirect, begin_browser_sign_in};
+use url::Url;
+
+use super::{ERROR_PAGE, Failed, SignIn};
+
+/// Where the browser goes at the end if the registration names no page. Nothing is expected to listen there, so that the
+/// page fails to load and its address stays: Entra ignores the port of localhost.
+const NOBODY_LISTENS: &str = "http://localhost:49321";
+
+/// How often a wrong paste is forgiven.
+const TRIES: usize = 5;
+
+pub(super) async fn sign_in(sign_in: &SignIn<'_>) -> Result<(), Failed> {
+    let SignIn { http, store, application, account, clock } = sign_in;
+    let mailbox = &account.mailbox;
+    let redirect_uri = application.redirect_uri.as_deref().unwrap_or(NOBODY_LISTENS);
+    let begun = begin_browser_sign_in(http, store, application, account, clock, redirect_uri).await?;
+    println!("To connect {mailbox}, open this address in a browser on any computer, and sign in as {mailbox} (or as a");
+    println!("delegate of it):\n");
+    println!("  {}\n", begun.url);
+    if super::is_here(redirect_uri) {
+        println!(
+            "At the end the browser says that it cannot reach a page on localhost. That is as it should be: copy the whole"
+        );
+        println!("address of that page (from http://localhost to its end) and paste it here.\n");
+    } else {
+        println!("At the end the browser shows an empty page. Copy its whole address, at once, and paste it here.\n");
+    }
+    println!("{ERROR_PAGE}, or paste its text here.\n");
+    let redirect = pasted(&begun, account).await?;
+    sign_in.keep(&begun.finish(redirect).await?).await
+}
+
+/// Asks until an address answers this sign-in.
+async fn pasted(sign_in: &BrowserSignIn, account: &Account) -> Result<Redirect, Failed> {
+    let mailbox = account.mailbox.as_ref();
+    for _ in 0..TRIES {
+        println!("The address, then Enter:");
+        let line = tokio::task::spawn_blocking(read_line).await??.ok_or_else(|| {
+            Failed::new(format!(
+                "nothing was pasted, and nothing was changed. Run `oxpost sign-in {mailbox} --paste` again."
+            ))
+        })?;
+        let query = match query_of(&line, &sign_in.url) {
+            Ok(query) => query,
+            Err(NotIt::Swallowed) => return Err(Failed::new(swallowed(mailbox))),
+            // The text of an error that Microsoft's page keeps to itself.
+            Err(_) if line.contains("AADSTS") => return Err(explained(account, &line)),
+            Err(not_it) => {
+                println!("\n{not_it}\n");
+                continue;
+            }
+        };
+        match sign_in.read(&query) {
+            Ok(redirect) => return Ok(redirect),
+            Err(error) => {
+                println!("\n{}: copy the whole address of the page where the browser is now.\n", capital(&error))
+            }
+        }
+    }
+    Err(Failed::new(format!(
+        "none of these is the address that answers this sign-in; nothing was changed. Run `oxpost sign-in {mailbox} --paste` again."
+    )))
+}
+
+/// What the number in an error page means. Errors that concern the application itself do not come back to it.
+fn explained(account: &Account, line: &str) -> Failed {
+    let refusal = Refusal { description: line, ..Refusal::default() };
+    let names = Names { mailbox: account.mailbox.as_ref(), application: &account.application, grant: account.grant };
+    Failed::new(classify(&refusal, &names))
+}
+
+/// A line of standard input; none at its end. A line without an end is cut at the bound, and then is no address.
+fn read_line() -> std::io::Result<Option<String>> {
+    let mut line = Vec::new();
+    let limit = u64::try_from(2 * REDIRECT_LIMIT).unwrap_or(u64::MAX);
+    std::io::stdin().lock().take(limit).read_until(b'\n', &mut line)?;
+    Ok((!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned()))
+}
+
+/// Why a pasted text is not the address that is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum NotIt {
+    #[error("That is not an address; it begins with http:// or https:// and has `code=` in it.")]
+    NotAnAddress,
+    #[error(
+        "That is the address of the sign-in page itself. Open it in a browser, sign in, and paste the address where it ends."
+    )]
+    OurOwn,
+    #[error(
+        "That address has no code in it; the browser is not at the end yet. Finish the sign-in, then copy the address."
+    )]
+    NoCode,
+    #[error("Microsoft's page has swallowed the code")]
+    Swallowed,
+}
+
+/// The query, or the fragment, of what was pasted: an address, or only its end.
+fn query_of(pasted: &str, asked: &Url) -> Result<String, NotIt> {
+    let text = pasted.trim().trim_matches(['"', '\'', '<', '>', '`']).trim();
+    let answers = |text: &str| {
+        url::form_urlencoded::parse(text.as_bytes()).any(|(name, _)| matches!(name.as_ref(), "code" | "error"))
+    };
+    let Ok(url) = Url::parse(text) else {
+        let end = text.trim_start_matches(['?', '#', '/']);
+        return if answers(end) { Ok(end.to_owned()) } else { Err(NotIt::NotAnAddress) };
+    };
+    if let Some(answer) = [url.query(), url.fragment()].into_iter().flatten().find(|part| answers(part)) {
+        return Ok(answer.to_owned());
+    }
+    let path = url.path().trim_end_matches('/');
+    if path.ends_with("/wrongplace") || path.ends_with("/nativeclient") {
+        return Err(NotIt::Swallowed);
+    }
+    if url.host_str() == asked.host_str() && url.path() == asked.path() {
+        return Err(NotIt::OurOwn);
+    }
+    Err(NotIt::NoCode)
+}
+
+/// Since January 2026 Microsoft's page for native clients goes on to another one and drops the code on the way.
+fn swallowed(mailbox: &str) -> String {
+    format!(
+        "Microsoft's own page (.../oauth2/nativeclient) has swallowed the code: it goes on to .../common/wrongplace without it, so \
+         there is nothing to paste. Nothing was changed. Use the way by localhost instead: in the Microsoft Entra admin center > App \
+         registrations > Authentication > Mobile and desktop applications add the redirect URI http://localhost, remove the line \
+         redirect-uri from proxy.toml, and run `oxpost sign-in {mailbox}` again (with --paste if the browser is on another computer)."
+    )
+}
+
+fn capital(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let mut characters = text.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_taken_as_people_copy_it() {
+        let asked =
+            Url::parse("https://login.microsoftonline.com/contoso.com/oauth2/v2.0/authorize?client_id=x").unwrap();
+        let read = |text| query_of(text, &asked);
+        let query = Ok("code=1.AbC&state=x".to_owned());
+        assert_eq!(read("http://localhost:49321/?code=1.AbC&state=x\n"), query);
+        assert_eq!(read("  \"http://localhost/?code=1.AbC&state=x\"\r\n"), query);
+        assert_eq!(read("<http://localhost/#code=1.AbC&state=x>"), query);
+        assert_eq!(read("?code=1.AbC&state=x"), query);
+        assert_eq!(read("https://login.microsoftonline.com/common/oauth2/nativeclient?code=1.AbC&state=x"), query);
+        assert_eq!(read("http://localhost/?error=access_denied&state=x"), Ok("error=access_denied&state=x".into()));
+        assert_eq!(read(asked.as_str()), Err(NotIt::OurOwn));
+        assert_eq!(read("https://login.microsoftonline.com/common/wrongplace"), Err(NotIt::Swallowed));
+        assert_eq!(read("https://login.microsoftonline.com/common/oauth2/nativeclient"), Err(NotIt::Swallowed));
+        assert_eq!(read("https://login.microsoftonline.com/kmsi"), Err(NotIt::NoCode));
+        assert_eq!(read("alice@contoso.com"), Err(NotIt::NotAnAddress));
+        assert_eq!(read(""), Err(NotIt::NotAnAddress));
+    }
+}

@@ -1,0 +1,117 @@
+//! Which way is taken; and the listener by itself: both addresses, the registered path, a person who never comes back.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use clap::Parser;
+use oxpost_token_store::{
+    Account, Application, BrowserSignIn, Grant, HttpPolicy, Mailbox, Store, SystemClock, Vault, begin_browser_sign_in,
+    http,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use url::Url;
+
+use super::loopback::Loopback;
+use super::{SignInOptions, Way};
+
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(flatten)]
+    options: SignInOptions,
+}
+
+fn way(flags: &[&str], redirect_uri: Option<&str>) -> Result<Way, String> {
+    let words = ["sign-in", "ann@contoso.com"].iter().chain(flags);
+    let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+    Ok(line.options.way(redirect_uri))
+}
+
+#[test]
+fn the_way_is_chosen_by_a_flag_or_by_what_the_registration_allows() {
+    let native = Some("https://login.microsoftonline.com/common/oauth2/nativeclient");
+    assert_eq!(way(&["--browser"], native), Ok(Way::Browser));
+    assert_eq!(way(&["--no-open"], None), Ok(Way::Browser));
+    assert_eq!(way(&["--paste"], None), Ok(Way::Paste));
+    assert_eq!(way(&["--device-code"], native), Ok(Way::DeviceCode));
+    assert_eq!(way(&[], native), Ok(Way::Paste));
+    assert!(way(&["--paste", "--browser"], None).is_err());
+    assert!(way(&["--device-code", "--no-open"], None).is_err());
+}
+
+async fn begun(redirect_uri: &str) -> BrowserSignIn {
+    let store = Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap();
+    let address = |name: &str| Url::parse(&format!("https://login.example.com/{name}")).unwrap();
+    let application = Application {
+        name: "default".into(),
+        tenant: None,
+        authorize_url: address("authorize"),
+        authorize_parameters: Vec::new(),
+        redirect_uri: None,
+        openid: true,
+        token_url: address("token"),
+        device_code_url: None,
+        client_id: "c".into(),
+        client_secret: None,
+        delegated_scopes: vec!["mail".into()],
+        app_scopes: Vec::new(),
+    };
+    let mailbox: Mailbox = "ann@contoso.com".parse().unwrap();
+    let account = Account::new(mailbox, "default", Grant::SignIn, SystemTime::now());
+    let http = http::client(crate::tls::client_config(None, true).unwrap(), HttpPolicy::HttpsOnly).unwrap();
+    begin_browser_sign_in(&http, &store, &application, &account, &(Arc::new(SystemClock) as _), redirect_uri)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_registered_path_is_kept_to_the_letter_and_nothing_else_is_answered() {
+    for (registered, end, path) in [
+        (None, "", "/"),
+        (Some("http://localhost"), "", "/"),
+        (Some("http://localhost/"), "/", "/"),
+        (Some("http://127.0.0.1/Oxpost"), "/Oxpost", "/Oxpost"),
+        (Some("https://login.microsoftonline.com/common/oauth2/nativeclient"), "", "/"),
+    ] {
+        let mut listener = Loopback::bind(registered).await.unwrap();
+        let uri = Url::parse(&listener.redirect_uri).unwrap();
+        let port = uri.port().unwrap();
+        assert!(listener.redirect_uri.ends_with(&format!(":{port}{end}")), "{}", listener.redirect_uri);
+        let begun = begun(&listener.redirect_uri).await;
+        let state = begun.url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+        for host in ["127.0.0.1", "::1"] {
+            let Ok(mut elsewhere) = TcpStream::connect((host, port)).await else {
+                // A machine without IPv6.
+                assert_eq!(host, "::1");
+                continue;
+            };
+            elsewhere.write_all(b"GET /other?code=1 HTTP/1.1\r\n\r\n").await.unwrap();
+            let mut said = String::new();
+            elsewhere.read_to_string(&mut said).await.unwrap();
+            assert!(said.starts_with("HTTP/1.1 404 "), "{said}");
+            let mut browser = TcpStream::connect((host, port)).await.unwrap();
+            let request = format!("GET {path}?code=1.AbC&state={state} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            // As slow networks do it.
+            for part in request.as_bytes().chunks(7) {
+                browser.write_all(part).await.unwrap();
+            }
+            let (_, waiting) = listener.answer(&begun).await.unwrap();
+            waiting.show("200 OK", "<Well>", "a & b").await;
+            let mut said = String::new();
+            browser.read_to_string(&mut said).await.unwrap();
+            assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "{said}");
+            assert!(said.contains("<h1>&lt;Well&gt;</h1>") && said.contains("a &amp; b"), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_person_who_never_comes_back_is_not_waited_for_for_ever() {
+    let mut listener = Loopback::bind(None).await.unwrap();
+    let begun = begun(&listener.redirect_uri).await;
+    // The clock runs ahead while everybody waits.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    assert!(listener.answer(&begun).await.is_none());
+    assert_eq!(began.elapsed().as_secs() / 60, 15);
+}

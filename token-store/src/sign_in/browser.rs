@@ -1,0 +1,112 @@
+//! Signing in with a browser: authorization code with PKCE (RFC 6749, 4.1; RFC 7636). How the redirect comes back here
+//! (a listener of ours, or a person who copies it) is the caller's affair.
+
+use std::fmt;
+
+use oauth2::{CsrfToken, PkceCodeChallenge};
+use oxpost_protocol::Secret;
+use url::Url;
+
+use super::{
+    SignInError, SignedIn,
+    identity::Expected,
+    kept,
+    redirect::{Answer, Redirect, RedirectError},
+};
+use crate::{
+    account::{Account, Grant},
+    application::Application,
+    authority::Authority,
+    clock::SharedClock,
+    error::TokenError,
+    http::HttpClient,
+    store::Store,
+    tokens::client_secret,
+};
+
+/// A sign-in that waits for a browser to come back. Its parts are good for one answer: [`BrowserSignIn::finish`] takes
+/// it by value.
+pub struct BrowserSignIn {
+    /// The page of the authority where the person signs in.
+    pub url: Url,
+    redirect_uri: String,
+    state: Secret,
+    verifier: Secret,
+    expected: Expected,
+    mailbox: String,
+    application: Application,
+    client_secret: Option<Secret>,
+    http: HttpClient,
+    clock: SharedClock,
+}
+
+/// Makes the address of the page where the account's person signs in. Nothing is sent yet.
+pub async fn begin_browser_sign_in(
+    http: &HttpClient,
+    store: &Store,
+    application: &Application,
+    account: &Account,
+    clock: &SharedClock,
+    redirect_uri: &str,
+) -> Result<BrowserSignIn, TokenError> {
+    let client_secret = client_secret(store, application).await?;
+    let expected = Expected::of(store, account, application).await?;
+    let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+    let state = CsrfToken::new_random();
+    let mut sign_in = BrowserSignIn {
+        url: application.authorize_url.clone(),
+        redirect_uri: redirect_uri.to_owned(),
+        state: Secret::from(state.secret().as_str()),
+        verifier: Secret::from(verifier.secret().as_str()),
+        expected,
+        mailbox: account.mailbox.to_string(),
+        application: application.clone(),
+        client_secret,
+        http: http.clone(),
+        clock: clock.clone(),
+    };
+    let url = sign_in.authority().authorize_url(state, challenge, redirect_uri, sign_in.expected.hint())?;
+    sign_in.url = url;
+    Ok(sign_in)
+}
+
+impl BrowserSignIn {
+    /// Reads the query (or fragment) that the browser came back with.
+    ///
+    /// # Errors
+    /// It is not the answer to this sign-in. Another one may still come.
+    pub fn read(&self, query: &str) -> Result<Redirect, RedirectError> {
+        Redirect::read(query, &self.state)
+    }
+
+    /// Redeems the code, and says whose tokens these are.
+    ///
+    /// # Errors
+    /// The person declined or was refused, the code could not be redeemed, or somebody else has signed in.
+    pub async fn finish(self, redirect: Redirect) -> Result<SignedIn, SignInError> {
+        let granted = match redirect.0 {
+            Answer::Code(code) => self.authority().redeem(&code, &self.verifier, &self.redirect_uri).await?,
+            Answer::Refused { error, description } => {
+                return Err(self.authority().refused_at_the_page(&error, &description));
+            }
+        };
+        kept(granted, &self.expected, &self.application)
+    }
+
+    fn authority(&self) -> Authority<'_> {
+        Authority {
+            http: &self.http,
+            clock: &self.clock,
+            application: &self.application,
+            client_secret: self.client_secret.as_ref(),
+            mailbox: &self.mailbox,
+            grant: Grant::SignIn,
+        }
+    }
+}
+
+impl fmt::Debug for BrowserSignIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrowserSignIn").field("mailbox", &self.mailbox).finish_non_exhaustive()
+    }
+}
