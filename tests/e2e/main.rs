@@ -13,6 +13,7 @@ mod command_line;
 mod faults_of_the_authority;
 mod large_messages;
 mod many_at_once;
+mod proofs;
 mod secrets;
 mod sign_in;
 mod strangers;

@@ -11,5 +11,6 @@ mod certificate;
 mod clients;
 mod dovecot;
 mod message;
+mod pfx;
 mod tokens;
 mod world;

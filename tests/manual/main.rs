@@ -65,6 +65,22 @@ fn the_operations_page_prints_the_tables_of_the_program() {
     assert!(!printed.contains('{'), "a placeholder is left in the page");
 }
 
+/// Every test that the table of grants names is there.
+#[test]
+fn the_tests_that_prove_the_grants_exist() {
+    let page = std::fs::read_to_string(root().join("docs/grants.md")).unwrap();
+    let mut count = 0;
+    for row in page.lines().filter(|line| line.starts_with('|')) {
+        for proof in row.split('`').skip(1).step_by(2).filter(|words| words.contains("::")) {
+            let (file, test) = proof.split_once("::").unwrap();
+            let source = std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(source.contains(&format!("fn {test}(")), "{file} has no test `{test}`");
+            count += 1;
+        }
+    }
+    assert!(count >= 8, "only {count} tests were found");
+}
+
 /// Every `oxpost …` line of the README is one the program takes.
 #[test]
 fn the_commands_of_the_readme_exist() {

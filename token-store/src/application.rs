@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use oxpost_protocol::Secret;
 use url::Url;
 
+use crate::credential::Credential;
 use crate::error::Problem;
 
 /// An application registration, and where its tokens come from. Its `Debug` shows no secret.
@@ -28,6 +29,8 @@ pub struct Application {
     pub device_code_url: Option<Url>,
     /// The "Application (client) ID" of the registration.
     pub client_id: String,
+    /// How it proves itself.
+    pub credential: Credential,
     /// The client secret, if the configuration has it; otherwise the sealed one of the store is used.
     pub client_secret: Option<Secret>,
     /// What is asked for in a person's name, at the sign-in and with every refresh. It must hold `offline_access`, or

@@ -17,6 +17,7 @@ use crate::{
     account::Grant,
     application::Application,
     clock::SharedClock,
+    credential::Credential,
     entra_codes::{Names, Refusal, classify, without},
     error::{Problem, TokenError},
     http::{Exchange, HttpClient, HttpFailure},
@@ -65,7 +66,7 @@ impl Authority<'_> {
     /// The application asks in its own name (RFC 6749, 4.4).
     pub(crate) async fn client_credentials(&self) -> Result<TokenSet, TokenError> {
         self.application.can_be_app_only().map_err(TokenError::Misconfigured)?;
-        if self.client_secret.is_none() {
+        if self.client_secret.is_none() && matches!(self.application.credential, Credential::Secret) {
             let what =
                 format!("The application `{}` has no client secret, and its accounts need one.", self.application.name);
             let remedy = format!(
@@ -233,7 +234,7 @@ impl Authority<'_> {
     }
 
     fn exchange(&self) -> Exchange<'_> {
-        Exchange { http: self.http, clock: self.clock }
+        Exchange { http: self.http, clock: self.clock, application: self.application }
     }
 
     fn names(&self) -> Names<'_> {

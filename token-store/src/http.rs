@@ -14,8 +14,10 @@ use tokio::time::timeout;
 use url::{Host, Url};
 
 use crate::{
+    application::Application,
     clock::SharedClock,
-    error::{Problem, TokenError, printable},
+    credential::prove,
+    error::{ErrorKind, Problem, TokenError, printable},
 };
 
 /// How long a connection may take to be made, TLS included.
@@ -84,12 +86,27 @@ pub(crate) enum HttpFailure {
     NotAnAnswer { status: u16, what: &'static str },
     #[error("has an address that is not https, and secrets are not sent there")]
     NotHttps,
+    /// It was not asked, because the application cannot prove itself.
+    #[error("was not asked: {problem}")]
+    Unproved { kind: ErrorKind, problem: Problem },
 }
 
 impl HttpFailure {
+    fn unproved(error: TokenError) -> Self {
+        let kind = error.kind();
+        let problem = match error {
+            TokenError::Transient { problem, .. }
+            | TokenError::SignInRequired(problem)
+            | TokenError::Misconfigured(problem) => problem,
+            TokenError::Store(error) => Problem::new(error.to_string(), ""),
+        };
+        Self::Unproved { kind, problem }
+    }
+
     pub(crate) fn into_error(self, host: &str) -> TokenError {
         let what = format!("The sign-in service at {host} {self}.");
         match self {
+            Self::Unproved { kind, problem } => TokenError::new(kind, problem),
             Self::NotHttps => {
                 let remedy = "Write the token address with https:// in proxy.toml.";
                 TokenError::Misconfigured(Problem::new(what, remedy))
@@ -112,6 +129,8 @@ impl HttpFailure {
 pub(crate) struct Exchange<'a> {
     pub(crate) http: &'a HttpClient,
     pub(crate) clock: &'a SharedClock,
+    /// Whoever asks, to prove that.
+    pub(crate) application: &'a Application,
 }
 
 impl<'c> AsyncHttpClient<'c> for Exchange<'_> {
@@ -130,7 +149,8 @@ impl<'c> AsyncHttpClient<'c> for Exchange<'_> {
 }
 
 impl Exchange<'_> {
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpFailure> {
+    async fn send(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpFailure> {
+        prove(self.application, request.body_mut(), self.clock.now()).map_err(HttpFailure::unproved)?;
         let request =
             reqwest::Request::try_from(request).map_err(|error| HttpFailure::Unreachable(root_cause(&error)))?;
         if !self.http.may_ask(request.url()) {

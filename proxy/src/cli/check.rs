@@ -1,10 +1,11 @@
 //! `oxpost check`: everything that can be known without serving a client.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use oxpost_token_store::Grant;
 
-use super::{Failed, NO_LISTENER};
+use super::{Failed, NO_LISTENER, credential};
 use crate::config::{Config, ListenerTls};
 use crate::gateway::open_store;
 use crate::tls;
@@ -20,6 +21,10 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
         }
     }
     accounts(config).await?;
+    let ends = credential::ends(&config.applications, SystemTime::now());
+    if let Some(end) = ends.iter().find(|end| end.has_passed()) {
+        return Err(Failed::new(format!("{end}.")));
+    }
     println!("{} can be used.", path.display());
     for listener in &config.listeners {
         let tls = match listener.tls {
@@ -32,6 +37,9 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     let names = config.applications.names();
     for name in &names {
         println!("  application {name}");
+    }
+    for end in &ends {
+        println!("  {end}");
     }
     if names.is_empty() {
         println!("  no [[application]] yet: add the tenant and client id of your app registration");

@@ -3,6 +3,7 @@
 mod account;
 mod application;
 mod check;
+mod credential;
 mod run;
 mod sign_in;
 mod status;

@@ -1,12 +1,13 @@
 //! `oxpost run`
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use oxpost_token_store::SystemClock;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Failed, NO_LISTENER};
+use super::{Failed, NO_LISTENER, credential};
 use crate::config::Config;
 use crate::platform::{self, Signals};
 use crate::proxy::Proxy;
@@ -17,6 +18,9 @@ pub(super) async fn run(config: Config) -> Result<(), Failed> {
         return Err(Failed::new(NO_LISTENER));
     }
     make_room_for(config.limits.connections);
+    for end in credential::ends(&config.applications, SystemTime::now()).iter().filter(|end| end.is_near()) {
+        warn!("{end}");
+    }
     let mut signals = Signals::new()?;
     let proxy = Proxy::bind(config, Arc::new(SystemClock)).await?;
     say_what_is_missing(&proxy).await?;

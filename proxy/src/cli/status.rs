@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use oxpost_token_store::{Account, ErrorKind, Grant, Store, TokenState};
 use serde_json::json;
 
-use super::Failed;
 use super::table::table;
+use super::{Failed, credential};
 use crate::config::Config;
 use crate::gateway::open_store;
 
@@ -21,7 +21,7 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
     }
     if as_json {
         let all: Vec<_> =
-            accounts.iter().map(|(account, state, login)| as_json_object(account, state, *login)).collect();
+            accounts.iter().map(|(account, state, login)| as_json_object(account, state, *login, config)).collect();
         println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
@@ -45,6 +45,9 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
         .collect();
     let header = ["MAILBOX", "STATE", "GRANT", "SIGNED IN AS", "TOKEN EXPIRES", "NEXT REFRESH", "LAST LOGIN"];
     print!("{}", table(&header, &rows));
+    for end in credential::ends(&config.applications, now) {
+        println!("\n{end}.");
+    }
     for (account, state, _) in &accounts {
         if let Some(error) = &state.last_error {
             println!("\n{} ({}): {}", account.mailbox, distance(Some(error.at), now), error.text);
@@ -79,7 +82,12 @@ async fn last_login(store: &Store, account: &Account) -> Result<Option<SystemTim
     Ok(store.passwords(&account.mailbox).await?.iter().filter_map(|password| password.last_used).max())
 }
 
-fn as_json_object(account: &Account, state: &TokenState, last_login: Option<SystemTime>) -> serde_json::Value {
+fn as_json_object(
+    account: &Account,
+    state: &TokenState,
+    last_login: Option<SystemTime>,
+    config: &Config,
+) -> serde_json::Value {
     // A damaged row must not end the report of all others: humantime knows the years 1970 to 9999 only.
     let printable = |time: &SystemTime| {
         time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.as_secs() < END_OF_9999)
@@ -91,6 +99,7 @@ fn as_json_object(account: &Account, state: &TokenState, last_login: Option<Syst
         "mailbox": account.mailbox.to_string(),
         "login": account.login,
         "application": account.application,
+        "credential": credential::as_json(config.applications.get(&account.application).map(|one| &**one), SystemTime::now()),
         "grant": account.grant.to_string(),
         "state": condition(account, state, SystemTime::now()),
         "signed_in_as": state.signed_in_as,

@@ -250,6 +250,9 @@ impl Checker<'_> {
                 .map_err(|sentence| self.report("application", Some(index), Some("client-secret-file"), sentence))
                 .ok()
         });
+        let credential = super::credential::credential(self.folder, application)
+            .map_err(|(key, sentence)| self.report("application", Some(index), Some(key), sentence))
+            .unwrap_or_default();
         if let Some(text) = application.redirect_uri.as_deref()
             && !can_be_redirect(text)
         {
@@ -273,6 +276,7 @@ impl Checker<'_> {
             token_url: endpoints.token,
             device_code_url: endpoints.device_code,
             client_id: application.client_id.clone(),
+            credential,
             client_secret,
             delegated_scopes: provider.delegated_scopes.clone(),
             app_scopes: provider.app_scopes.clone(),

@@ -74,6 +74,27 @@ pub struct Application {
     pub redirect_uri: Option<String>,
     /// A file that holds the client secret and nothing else.
     pub client_secret_file: Option<FilePath>,
+    /// A certificate that is registered with it, PEM.
+    pub certificate: Option<FilePath>,
+    /// The certificate's private key, PEM, if it is not in the same file.
+    pub private_key: Option<FilePath>,
+    /// Certificate and private key in one file, PKCS#12.
+    pub pfx_file: Option<FilePath>,
+    /// A file that holds the passphrase of the PFX file and nothing else.
+    pub pfx_passphrase_file: Option<FilePath>,
+    /// How the certificate's key signs.
+    pub assertion: Option<Assertion>,
+}
+
+/// How a certificate's key signs the statement by which an application proves itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Assertion {
+    /// RSASSA-PSS, the certificate named by its SHA-256 thumbprint.
+    #[default]
+    Ps256,
+    /// RSASSA-PKCS1-v1_5, the certificate named by its SHA-1 thumbprint.
+    Rs256,
 }
 
 fn office365() -> String {

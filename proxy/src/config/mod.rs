@@ -4,6 +4,7 @@
 //! in it can be used.
 
 mod check;
+mod credential;
 pub mod file;
 mod problem;
 mod provider;

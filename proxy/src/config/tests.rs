@@ -7,7 +7,10 @@ use super::*;
 const SHIPPED: &str = include_str!("../../../proxy.toml");
 
 fn load(text: &str) -> Result<Config, String> {
-    let folder = tempfile::tempdir().unwrap();
+    load_in(&tempfile::tempdir().unwrap(), text)
+}
+
+fn load_in(folder: &tempfile::TempDir, text: &str) -> Result<Config, String> {
     let path = folder.path().join("proxy.toml");
     std::fs::write(&path, text).unwrap();
     std::fs::write(folder.path().join("client-secret.txt"), "s3cret\n").unwrap();
@@ -32,10 +35,11 @@ fn the_commented_alternatives_load() {
             _ => format!("{line}\n"),
         })
         .collect();
-    let config = load(&switched_on).unwrap();
+    let files = super::credential::tests::Files::in_folder(tempfile::tempdir().unwrap());
+    let config = load_in(&files.0, &switched_on).unwrap();
     assert_eq!(config.listeners.len(), 4);
     assert!(config.listeners[3].tls_before_login);
-    assert_eq!(config.applications.names(), ["app-only", "default", "google"]);
+    assert_eq!(config.applications.names(), ["app-only", "default", "google", "with-certificate", "with-pfx"]);
     let secret = config.applications.get("app-only").unwrap().client_secret.clone().unwrap();
     assert_eq!(secret.reveal(), b"s3cret", "the line end is not part of it");
     let application = config.applications.get("default").unwrap();

@@ -1,7 +1,9 @@
 //! Unix.
 
+use std::fs::Metadata;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -81,4 +83,17 @@ pub fn open_browser(address: &str) -> bool {
     let mut command = Command::new(OPENER);
     command.arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     has_browser() && command.spawn().is_ok()
+}
+
+/// Bits of a file with a secret in it that must not be set. The group may read: a key is often kept for a group of services.
+const OTHERS: u32 = 0o027;
+
+/// Whether others than the owner and the group may read a file, or others than the owner may write it.
+pub fn others_may_read(metadata: &Metadata) -> bool {
+    metadata.mode() & OTHERS != 0
+}
+
+/// The command that keeps a file from others.
+pub fn keep_from_others(path: &Path) -> String {
+    format!("run `chmod o-rwx,g-w {}`", path.display())
 }

@@ -1,7 +1,8 @@
 //! Windows.
 
+use std::fs::Metadata;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlShutdown, ctrl_break, ctrl_c, ctrl_shutdown};
@@ -70,4 +71,14 @@ pub fn open_browser(address: &str) -> bool {
     command.args(["url.dll,FileProtocolHandler", address]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     has_browser() && command.spawn().is_ok()
+}
+
+/// Access lists are not read here: a file gets that of its folder, which the installer restricts.
+pub fn others_may_read(_metadata: &Metadata) -> bool {
+    false
+}
+
+/// What keeps a file from others.
+pub fn keep_from_others(path: &Path) -> String {
+    format!("restrict the access list of {} to the service's account", path.display())
 }

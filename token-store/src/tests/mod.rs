@@ -2,6 +2,7 @@
 
 mod admission;
 mod browser;
+mod credential;
 mod durability;
 mod endpoint;
 mod failures;
@@ -67,6 +68,7 @@ fn application(endpoint: &Endpoint) -> Application {
         token_url: endpoint.url("token"),
         device_code_url: Some(endpoint.url("devicecode")),
         client_id: "11111111-2222-3333-4444-555555555555".into(),
+        credential: crate::Credential::Secret,
         client_secret: None,
         delegated_scopes: vec!["https://outlook.office.com/IMAP.AccessAsUser.All".into(), "offline_access".into()],
         app_scopes: vec!["https://outlook.office365.com/.default".into()],

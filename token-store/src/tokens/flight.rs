@@ -15,6 +15,7 @@ use crate::{
     account::{Account, Grant},
     application::Application,
     authority::Authority,
+    credential::Credential,
     error::{Problem, TokenError, printable},
     schedule::{self, Usable, usable},
     store::{Failure, RefreshToken, StoreError, Stored, TokenSet},
@@ -167,8 +168,10 @@ pub(crate) async fn client_secret(
     store: &crate::Store,
     application: &Application,
 ) -> Result<Option<oxpost_protocol::Secret>, StoreError> {
-    match &application.client_secret {
-        Some(secret) => Ok(Some(secret.clone())),
-        None => store.client_secret(&application.name).await,
+    match (&application.credential, &application.client_secret) {
+        (Credential::Secret, Some(secret)) => Ok(Some(secret.clone())),
+        // Whoever proves itself otherwise sends no secret beside that, whatever is left of one in the store.
+        (Credential::Certificate(_), _) => Ok(None),
+        (Credential::Secret, None) => store.client_secret(&application.name).await,
     }
 }

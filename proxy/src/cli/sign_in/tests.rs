@@ -52,6 +52,7 @@ async fn begun(redirect_uri: &str) -> BrowserSignIn {
         token_url: address("token"),
         device_code_url: None,
         client_id: "c".into(),
+        credential: oxpost_token_store::Credential::Secret,
         client_secret: None,
         delegated_scopes: vec!["mail".into()],
         app_scopes: Vec::new(),

@@ -1,0 +1,168 @@
+//! How an application proves itself, from the keys of an `[[application]]` and the files they name.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use oxpost_protocol::Secret;
+use oxpost_token_store::{Algorithm, BadCertificate, Credential, SigningCertificate};
+use p12_keystore::Pkcs12Archive;
+use p12_keystore::error::Error as PfxError;
+
+use super::file;
+use crate::platform;
+
+/// Longest certificate, key or PFX file read, in bytes. A chain with its key has a tenth of it.
+const FILE_LIMIT: u64 = 64 * 1024;
+
+/// A key of the section, and what is wrong with it.
+pub(super) type Wrong = (&'static str, String);
+
+/// What the section says; the client secret's own key is read elsewhere.
+pub(super) fn credential(folder: &Path, application: &file::Application) -> Result<Credential, Wrong> {
+    let signed = application.certificate.is_some() || application.pfx_file.is_some();
+    let named = [
+        ("client-secret-file", application.client_secret_file.is_some()),
+        ("certificate", application.certificate.is_some()),
+        ("pfx-file", application.pfx_file.is_some()),
+    ];
+    let mut ways = named.iter().filter(|(_, is_named)| *is_named).map(|(key, _)| *key);
+    if let (Some(one), Some(other)) = (ways.next(), ways.next()) {
+        return Err((
+            other,
+            format!(
+                "an application proves itself in one way, and here are two, `{one}` and `{other}`; remove one of them."
+            ),
+        ));
+    }
+    for (key, is_named, belongs_to, is_there) in [
+        ("private-key", application.private_key.is_some(), "certificate", application.certificate.is_some()),
+        ("pfx-passphrase-file", application.pfx_passphrase_file.is_some(), "pfx-file", application.pfx_file.is_some()),
+        ("assertion", application.assertion.is_some(), "certificate` or `pfx-file", signed),
+    ] {
+        if is_named && !is_there {
+            return Err((key, format!("`{key}` belongs to a certificate: name that too, with `{belongs_to}`.")));
+        }
+    }
+    let algorithm = match application.assertion.unwrap_or_default() {
+        file::Assertion::Ps256 => Algorithm::Ps256,
+        file::Assertion::Rs256 => Algorithm::Rs256,
+    };
+    if let Some(certificate) = &application.certificate {
+        // One file may hold both, as `az ad sp create-for-rbac --create-cert` writes it.
+        let key = application.private_key.as_ref().unwrap_or(certificate);
+        return from_pem(&folder.join(&certificate.0), &folder.join(&key.0), algorithm).map(Credential::Certificate);
+    }
+    if let Some(pfx) = &application.pfx_file {
+        let passphrase = application.pfx_passphrase_file.as_ref().map(|file| folder.join(&file.0));
+        return from_pfx(&folder.join(&pfx.0), passphrase.as_deref(), algorithm).map(Credential::Certificate);
+    }
+    Ok(Credential::Secret)
+}
+
+fn from_pem(certificate: &Path, key: &Path, algorithm: Algorithm) -> Result<SigningCertificate, Wrong> {
+    let key_is = if certificate == key { "certificate" } else { "private-key" };
+    let chain = read(certificate, false).map_err(|sentence| ("certificate", sentence))?;
+    let leaf = rustls_pemfile::certs(&mut chain.reveal())
+        .next()
+        .and_then(Result::ok)
+        .ok_or_else(|| ("certificate", format!("{} holds no certificate (PEM).", certificate.display())))?;
+    let text = read(key, true).map_err(|sentence| (key_is, sentence))?;
+    let Ok(Some(private_key)) = rustls_pemfile::private_key(&mut text.reveal()) else {
+        let encrypted = text.reveal_str().is_some_and(|text| text.contains("ENCRYPTED"));
+        let sentence = if encrypted {
+            format!(
+                "the private key in {0} is encrypted; write it without a passphrase into a file that only the service may read: \
+                 openssl pkey -in {0} -out NEW.",
+                key.display()
+            )
+        } else {
+            format!("{} holds no private key (PEM).", key.display())
+        };
+        return Err((key_is, sentence));
+    };
+    SigningCertificate::new(&leaf, &Secret::new(private_key.secret_der()), algorithm)
+        .map_err(|error| unusable(error, certificate, key, key_is))
+}
+
+fn unusable(error: BadCertificate, certificate: &Path, key: &Path, key_is: &'static str) -> Wrong {
+    match error {
+        BadCertificate::NotACertificate => ("certificate", format!("{}: {error}.", certificate.display())),
+        BadCertificate::NotRsa => (key_is, format!("{}: {error}.", key.display())),
+        BadCertificate::NotAPair => {
+            let sentence = format!(
+                "{error}: {} and {} are of two pairs. Name those that were made together.",
+                key.display(),
+                certificate.display()
+            );
+            (key_is, sentence)
+        }
+    }
+}
+
+/// A PFX file (PKCS#12, RFC 7292), as Windows exports it. It may hold a chain, and whatever else somebody put into it: what
+/// counts is a key whose certificate is there.
+fn from_pfx(pfx: &Path, passphrase: Option<&Path>, algorithm: Algorithm) -> Result<SigningCertificate, Wrong> {
+    let bytes = read(pfx, true).map_err(|sentence| ("pfx-file", sentence))?;
+    let secret = match passphrase {
+        Some(file) => read(file, true).map_err(|sentence| ("pfx-passphrase-file", sentence))?,
+        None => Secret::from(""),
+    };
+    let line = secret.reveal_str().ok_or_else(|| {
+        ("pfx-passphrase-file", "the passphrase is not text in UTF-8; write the file anew, as one line.".to_owned())
+    })?;
+    let archive = Pkcs12Archive::from_pkcs12(bytes.reveal(), line.trim_end_matches(['\r', '\n'])).map_err(|error| {
+        let file = pfx.display();
+        match error {
+            PfxError::MacError(_) if passphrase.is_some() => {
+                ("pfx-passphrase-file", format!("this is not the passphrase of {file}."))
+            }
+            PfxError::MacError(_) => (
+                "pfx-file",
+                format!("{file} has a passphrase; write it into a file and name that: pfx-passphrase-file = \"…\"."),
+            ),
+            error => ("pfx-file", format!("{file} cannot be read as a PFX (PKCS#12) file: {error}.")),
+        }
+    })?;
+    let mut why = BadCertificate::NotAPair;
+    for key in &archive.keys {
+        let private_key = Secret::new(key.key.as_der());
+        for certificate in &archive.certs {
+            match SigningCertificate::new(certificate.cert.as_der(), &private_key, algorithm) {
+                Ok(found) => return Ok(found),
+                Err(BadCertificate::NotRsa) => why = BadCertificate::NotRsa,
+                Err(_) => {}
+            }
+        }
+    }
+    let file = pfx.display();
+    Err((
+        "pfx-file",
+        match (archive.keys.is_empty(), archive.certs.is_empty(), why) {
+            (true, _, _) => {
+                format!("{file} holds no private key; export it again, with the private key.")
+            }
+            (false, true, _) => format!("{file} holds no certificate; export it again, with the certificate."),
+            (_, _, why) => format!("{file} cannot be used: {why}."),
+        },
+    ))
+}
+
+/// Reads a small file. One that holds a secret must be kept from others.
+fn read(path: &Path, is_secret: bool) -> Result<Secret, String> {
+    let cannot = |error: std::io::Error| format!("{} cannot be read: {error}.", path.display());
+    let file = File::open(path).map_err(cannot)?;
+    let metadata = file.metadata().map_err(cannot)?;
+    if is_secret && platform::others_may_read(&metadata) {
+        return Err(format!("{} can be read by others; {}.", path.display(), platform::keep_from_others(path)));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > FILE_LIMIT {
+        return Err(format!("{} is too large for what it should hold (more than {FILE_LIMIT} bytes).", path.display()));
+    }
+    Ok(Secret::new(bytes))
+}
+
+#[cfg(test)]
+pub(super) mod tests;
