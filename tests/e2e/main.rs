@@ -12,6 +12,7 @@ mod bad_servers;
 mod command_line;
 mod faults_of_the_authority;
 mod large_messages;
+mod machines;
 mod many_at_once;
 mod proofs;
 mod secrets;

@@ -114,6 +114,7 @@ pub struct Application {
     pub(super) public: bool,
     pub(super) secrets: Vec<(String, bool)>,
     pub(super) certificates: Vec<Vec<u8>>,
+    pub(super) federated: Vec<(String, String)>,
     pub(super) redirect_uris: Vec<String>,
     pub(super) scopes: Vec<String>,
     pub(super) roles: Vec<String>,
@@ -134,6 +135,7 @@ impl Application {
             public: true,
             secrets: Vec::new(),
             certificates: Vec::new(),
+            federated: Vec::new(),
             redirect_uris: vec!["http://localhost".to_owned()],
             scopes: MAIL_SCOPES.map(str::to_owned).to_vec(),
             roles: Vec::new(),
@@ -166,6 +168,14 @@ impl Application {
     #[must_use]
     pub fn certificate(mut self, der: &[u8]) -> Self {
         self.certificates.push(der.to_vec());
+        self.public = false;
+        self
+    }
+
+    /// Adds a federated credential: statements of this issuer about this subject are taken for the application's own.
+    #[must_use]
+    pub fn federated(mut self, issuer: &str, subject: &str) -> Self {
+        self.federated.push((issuer.to_owned(), subject.to_owned()));
         self.public = false;
         self
     }

@@ -26,10 +26,10 @@ use crate::{
 };
 
 /// The lifetime of a token whose answer names none: the shortest that Entra gives.
-const LIFETIME_UNKNOWN: Duration = Duration::from_secs(600);
+pub(crate) const LIFETIME_UNKNOWN: Duration = Duration::from_secs(600);
 
 /// Lifetimes are taken within these bounds; Entra gives ten minutes to 28 hours.
-const LIFETIMES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(7 * 24 * 3600));
+pub(crate) const LIFETIMES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(7 * 24 * 3600));
 
 /// A token goes into one line of a mail protocol; Entra's have two to five thousand characters.
 const TOKEN_LIMIT: usize = 64 * 1024;
@@ -65,6 +65,9 @@ type ReadyClient = Client<EndpointNotSet, EndpointNotSet, EndpointNotSet, Endpoi
 impl Authority<'_> {
     /// The application asks in its own name (RFC 6749, 4.4).
     pub(crate) async fn client_credentials(&self) -> Result<TokenSet, TokenError> {
+        if let Credential::ManagedIdentity(identity) = &self.application.credential {
+            return identity.token(self.http, self.application, self.clock.now()).await;
+        }
         self.application.can_be_app_only().map_err(TokenError::Misconfigured)?;
         if self.client_secret.is_none() && matches!(self.application.credential, Credential::Secret) {
             let what =
@@ -244,10 +247,7 @@ impl Authority<'_> {
     /// Takes the tokens out of an answer, if they are fit for a mail protocol's line.
     fn granted(&self, answer: &Tokens, sent: &[&Secret]) -> Result<Granted, TokenError> {
         let access_token = answer.access_token().secret();
-        if access_token.is_empty()
-            || access_token.len() > TOKEN_LIMIT
-            || !access_token.bytes().all(|b| b.is_ascii_graphic())
-        {
+        if !is_fit_for_a_line(access_token.as_bytes()) {
             return Err(self.not_understood("the access token is empty, too long or not printable"));
         }
         let lifetime = answer.expires_in().unwrap_or(LIFETIME_UNKNOWN).clamp(LIFETIMES.0, LIFETIMES.1);
@@ -282,6 +282,11 @@ impl Authority<'_> {
         let remedy = "It is tried again. If it lasts, check the addresses of the application in proxy.toml.";
         TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy).with_detail(detail) }
     }
+}
+
+/// Whether a token can stand in one line of a mail protocol.
+pub(crate) fn is_fit_for_a_line(token: &[u8]) -> bool {
+    !token.is_empty() && token.len() <= TOKEN_LIMIT && token.iter().all(u8::is_ascii_graphic)
 }
 
 fn scopes(scopes: &[String]) -> impl Iterator<Item = Scope> + '_ {

@@ -1,16 +1,26 @@
-//! How an application proves to the authority that it is itself: with a secret, or with a certificate.
+//! How an application proves to the authority that it is itself: with a secret, with a certificate, with the word of a
+//! platform that the authority trusts, or by being this very machine.
 //!
 //! The proof goes into a request at the last moment, on its way out (see `http`), so that every grant has it without
 //! knowing, and a person's sign-in that takes longer than a signed statement lives is no special case.
 
 mod certificate;
+mod federated;
+mod managed_identity;
 
 use std::time::SystemTime;
 
 use oxpost_protocol::Secret;
 
-pub use self::certificate::{Algorithm, BadCertificate, SigningCertificate};
-use crate::{application::Application, error::TokenError};
+pub use self::{
+    certificate::{Algorithm, BadCertificate, SigningCertificate},
+    federated::FederatedToken,
+    managed_identity::{Machine, ManagedIdentity, NotThisMachine},
+};
+use crate::{
+    application::Application,
+    error::{Problem, TokenError},
+};
 
 /// The assertion is a JWT (RFC 7523, 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -23,34 +33,49 @@ pub enum Credential {
     Secret,
     /// With a statement signed by the key of a registered certificate.
     Certificate(SigningCertificate),
+    /// With a statement that the platform we run on makes about us.
+    Federated(FederatedToken),
+    /// It is the identity of this machine, and a service on the machine gets its tokens.
+    ManagedIdentity(ManagedIdentity),
 }
 
 impl Credential {
-    /// What it is, in a word.
+    /// What it is, in a word or two.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Secret => "secret",
             Self::Certificate(_) => "certificate",
+            Self::Federated(_) => "federated token",
+            Self::ManagedIdentity(_) => "managed identity",
         }
     }
 
     /// When it ends, where that is known here. (The end of a client secret is known at Microsoft only.)
     pub fn expires(&self) -> Option<SystemTime> {
         match self {
-            Self::Secret => None,
+            Self::Secret | Self::Federated(_) | Self::ManagedIdentity(_) => None,
             Self::Certificate(certificate) => Some(certificate.expires()),
         }
     }
 }
 
 /// Adds the application's signed statement, if it makes one, to a form that is about to be sent.
-pub(crate) fn prove(application: &Application, form: &mut Vec<u8>, now: SystemTime) -> Result<(), TokenError> {
+pub(crate) async fn prove(application: &Application, form: &mut Vec<u8>, now: SystemTime) -> Result<(), TokenError> {
     let assertion = match &application.credential {
         Credential::Secret => return Ok(()),
         Credential::Certificate(certificate) => certificate.assertion(application, now)?,
+        Credential::Federated(token) => token.assertion(&application.name).await?,
+        Credential::ManagedIdentity(_) => return Err(nobody_signs_in(&application.name)),
     };
     append(form, &assertion);
     Ok(())
+}
+
+fn nobody_signs_in(application: &str) -> TokenError {
+    let what =
+        format!("The application `{application}` is this machine's own identity, and no person can sign in to that.");
+    let remedy = "Remove the account, and add it again with `oxpost account add ADDRESS --grant client-credentials`.";
+    TokenError::Misconfigured(Problem::new(what, remedy))
 }
 
 fn append(form: &mut Vec<u8>, assertion: &Secret) {

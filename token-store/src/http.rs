@@ -5,6 +5,7 @@
 //! request carries secrets, and they go to the configured address or nowhere.
 
 mod answer;
+pub(crate) mod machine_local;
 mod retry_after;
 
 use std::{error::Error, future::Future, net::IpAddr, pin::Pin, time::Duration};
@@ -45,6 +46,7 @@ pub enum HttpPolicy {
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     client: reqwest::Client,
+    machine_local: reqwest::Client,
     policy: HttpPolicy,
 }
 
@@ -56,6 +58,7 @@ pub struct HttpClientError(String);
 /// Makes the client. `tls` carries the trusted roots and the one crypto provider. The system's proxy settings are
 /// followed, but not under [`HttpPolicy::LoopbackHttp`].
 pub fn client(tls: rustls::ClientConfig, policy: HttpPolicy) -> Result<HttpClient, HttpClientError> {
+    let machine_local = machine_local::client(tls.clone()).map_err(|error| HttpClientError(root_cause(&error)))?;
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .https_only(policy == HttpPolicy::HttpsOnly)
@@ -68,7 +71,7 @@ pub fn client(tls: rustls::ClientConfig, policy: HttpPolicy) -> Result<HttpClien
         builder = builder.no_proxy();
     }
     let client = builder.build().map_err(|error| HttpClientError(root_cause(&error)))?;
-    Ok(HttpClient { client, policy })
+    Ok(HttpClient { client, machine_local, policy })
 }
 
 /// Why there is no answer that `oauth2` could read.
@@ -150,7 +153,7 @@ impl<'c> AsyncHttpClient<'c> for Exchange<'_> {
 
 impl Exchange<'_> {
     async fn send(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpFailure> {
-        prove(self.application, request.body_mut(), self.clock.now()).map_err(HttpFailure::unproved)?;
+        prove(self.application, request.body_mut(), self.clock.now()).await.map_err(HttpFailure::unproved)?;
         let request =
             reqwest::Request::try_from(request).map_err(|error| HttpFailure::Unreachable(root_cause(&error)))?;
         if !self.http.may_ask(request.url()) {

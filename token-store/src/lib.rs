@@ -35,7 +35,9 @@ pub use account::{Account, Grant, LocalPasswordInfo, Mailbox};
 pub use admission::{Accounts, AdmissionLimits, Admitted, Denied};
 pub use application::{Application, Applications};
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
-pub use credential::{Algorithm, BadCertificate, Credential, SigningCertificate};
+pub use credential::{
+    Algorithm, BadCertificate, Credential, FederatedToken, Machine, ManagedIdentity, NotThisMachine, SigningCertificate,
+};
 pub use error::{ErrorKind, Problem, TokenError};
 pub use http::{HttpClient, HttpPolicy};
 pub use password::{LocalPassword, PasswordHash};

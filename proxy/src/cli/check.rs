@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use oxpost_token_store::Grant;
+use oxpost_token_store::{Credential, Grant};
 
 use super::{Failed, NO_LISTENER, credential};
 use crate::config::{Config, ListenerTls};
@@ -36,7 +36,10 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     }
     let names = config.applications.names();
     for name in &names {
-        println!("  application {name}");
+        match config.applications.get(name).map(|application| &application.credential) {
+            None | Some(Credential::Secret) => println!("  application {name}"),
+            Some(other) => println!("  application {name}, {}", other.name()),
+        }
     }
     for end in &ends {
         println!("  {end}");

@@ -73,7 +73,10 @@ impl fmt::Display for End<'_> {
 
 /// For scripts that watch over many gateways.
 pub(super) fn as_json(application: Option<&Application>, now: SystemTime) -> serde_json::Value {
-    let Some(application) = application else { return serde_json::Value::Null };
+    // What is known of a client secret, if there is one at all, is known at Microsoft.
+    let Some(application) = application.filter(|one| !matches!(one.credential, Credential::Secret)) else {
+        return serde_json::Value::Null;
+    };
     let expires = application.credential.expires();
     json!({
         "kind": application.credential.name(),

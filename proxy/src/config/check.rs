@@ -238,7 +238,10 @@ impl Checker<'_> {
         for (key, value) in [("tenant", tenant), ("client-id", Some(&application.client_id))] {
             let Some(value) = value else { continue };
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-            if value.is_empty() || !value.chars().all(plain) {
+            if value.is_empty() && application.managed_identity.is_none() {
+                let sentence = format!("the key is missing: `{key}`. Add it to this section.");
+                self.report("application", Some(index), Some(key), sentence);
+            } else if !value.chars().all(plain) {
                 let sentence = format!(
                     "`{value}` cannot be a {key}; copy it from the Overview page of the app registration (Entra admin center)."
                 );
@@ -262,8 +265,10 @@ impl Checker<'_> {
             );
             self.report("application", Some(index), Some("redirect-uri"), sentence);
         }
+        // A managed identity asks none of these addresses, and need not name a tenant for them.
+        let tenant_or_any = tenant.map(String::as_str).or(application.managed_identity.map(|_| "common"));
         let endpoints = provider
-            .endpoints(tenant.map(String::as_str))
+            .endpoints(tenant_or_any)
             .map_err(|(key, sentence)| self.report("application", Some(index), Some(key), sentence))
             .ok()?;
         (self.problems.len() == before).then(|| Application {

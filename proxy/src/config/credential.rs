@@ -5,9 +5,12 @@ use std::io::Read;
 use std::path::Path;
 
 use oxpost_protocol::Secret;
-use oxpost_token_store::{Algorithm, BadCertificate, Credential, SigningCertificate};
+use oxpost_token_store::{
+    Algorithm, BadCertificate, Credential, FederatedToken, Machine, ManagedIdentity, SigningCertificate,
+};
 use p12_keystore::Pkcs12Archive;
 use p12_keystore::error::Error as PfxError;
+use url::Url;
 
 use super::file;
 use crate::platform;
@@ -25,6 +28,8 @@ pub(super) fn credential(folder: &Path, application: &file::Application) -> Resu
         ("client-secret-file", application.client_secret_file.is_some()),
         ("certificate", application.certificate.is_some()),
         ("pfx-file", application.pfx_file.is_some()),
+        ("federated-token-file", application.federated_token_file.is_some()),
+        ("managed-identity", application.managed_identity.is_some()),
     ];
     let mut ways = named.iter().filter(|(_, is_named)| *is_named).map(|(key, _)| *key);
     if let (Some(one), Some(other)) = (ways.next(), ways.next()) {
@@ -35,13 +40,22 @@ pub(super) fn credential(folder: &Path, application: &file::Application) -> Resu
             ),
         ));
     }
+    let machine = application.managed_identity;
+    let arc = machine == Some(file::Machine::AzureArc);
     for (key, is_named, belongs_to, is_there) in [
         ("private-key", application.private_key.is_some(), "certificate", application.certificate.is_some()),
         ("pfx-passphrase-file", application.pfx_passphrase_file.is_some(), "pfx-file", application.pfx_file.is_some()),
         ("assertion", application.assertion.is_some(), "certificate` or `pfx-file", signed),
+        (
+            "managed-identity-endpoint",
+            application.managed_identity_endpoint.is_some(),
+            "managed-identity",
+            machine.is_some(),
+        ),
+        ("managed-identity-keys", application.managed_identity_keys.is_some(), "managed-identity = \"azure-arc\"", arc),
     ] {
         if is_named && !is_there {
-            return Err((key, format!("`{key}` belongs to a certificate: name that too, with `{belongs_to}`.")));
+            return Err((key, format!("`{key}` is of no use without `{belongs_to}`; add that, or remove this.")));
         }
     }
     let algorithm = match application.assertion.unwrap_or_default() {
@@ -57,7 +71,31 @@ pub(super) fn credential(folder: &Path, application: &file::Application) -> Resu
         let passphrase = application.pfx_passphrase_file.as_ref().map(|file| folder.join(&file.0));
         return from_pfx(&folder.join(&pfx.0), passphrase.as_deref(), algorithm).map(Credential::Certificate);
     }
+    if let Some(file) = &application.federated_token_file {
+        return Ok(Credential::Federated(FederatedToken { file: folder.join(&file.0) }));
+    }
+    if let Some(machine) = machine {
+        return managed_identity(folder, application, machine).map(Credential::ManagedIdentity);
+    }
     Ok(Credential::Secret)
+}
+
+fn managed_identity(
+    folder: &Path,
+    application: &file::Application,
+    machine: file::Machine,
+) -> Result<ManagedIdentity, Wrong> {
+    let machine = match machine {
+        file::Machine::AzureVm => Machine::AzureVm,
+        file::Machine::AzureArc => Machine::AzureArc,
+    };
+    let key = "managed-identity-endpoint";
+    let endpoint = application.managed_identity_endpoint.as_deref().unwrap_or(machine.endpoint());
+    let endpoint = Url::parse(endpoint).map_err(|error| (key, format!("`{endpoint}` is not an address: {error}.")))?;
+    let client_id = Some(application.client_id.clone()).filter(|id| !id.is_empty());
+    let keys = application.managed_identity_keys.as_ref();
+    let keys = keys.map_or_else(platform::azure_arc_keys, |keys| folder.join(&keys.0));
+    ManagedIdentity::new(machine, endpoint, client_id, keys).map_err(|error| (key, format!("{error}.")))
 }
 
 fn from_pem(certificate: &Path, key: &Path, algorithm: Algorithm) -> Result<SigningCertificate, Wrong> {

@@ -66,9 +66,10 @@ pub struct Application {
     /// A preset or the name of a `[[provider]]`.
     #[serde(default = "office365")]
     pub provider: String,
-    /// Tenant id or verified domain, or `organizations`, `common`, `consumers`.
+    /// Tenant id or verified domain, or `organizations`, `common`, `consumers`. A managed identity needs none.
     pub tenant: Option<String>,
-    /// Application (client) id.
+    /// Application (client) id. Of a managed identity it is needed only where the machine has several.
+    #[serde(default)]
     pub client_id: String,
     /// Where the registration sends the browser back to; `http://localhost` by default.
     pub redirect_uri: Option<String>,
@@ -84,6 +85,24 @@ pub struct Application {
     pub pfx_passphrase_file: Option<FilePath>,
     /// How the certificate's key signs.
     pub assertion: Option<Assertion>,
+    /// A file in which a platform keeps its statement about us fresh (workload identity federation).
+    pub federated_token_file: Option<FilePath>,
+    /// The application is the identity of this machine in Azure.
+    pub managed_identity: Option<Machine>,
+    /// Where the machine's own service is, if not at its usual address.
+    pub managed_identity_endpoint: Option<String>,
+    /// Where the agent of Azure Arc leaves its key files, if not in its usual folder.
+    pub managed_identity_keys: Option<FilePath>,
+}
+
+/// Which service of this machine gets the tokens of its managed identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Machine {
+    /// The instance metadata service of a virtual machine in Azure.
+    AzureVm,
+    /// The agent of Azure Arc, on a server that is elsewhere.
+    AzureArc,
 }
 
 /// How a certificate's key signs the statement by which an application proves itself.

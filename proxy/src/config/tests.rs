@@ -39,7 +39,10 @@ fn the_commented_alternatives_load() {
     let config = load_in(&files.0, &switched_on).unwrap();
     assert_eq!(config.listeners.len(), 4);
     assert!(config.listeners[3].tls_before_login);
-    assert_eq!(config.applications.names(), ["app-only", "default", "google", "with-certificate", "with-pfx"]);
+    assert_eq!(
+        config.applications.names(),
+        ["app-only", "default", "google", "in-kubernetes", "this-machine", "with-certificate", "with-pfx"]
+    );
     let secret = config.applications.get("app-only").unwrap().client_secret.clone().unwrap();
     assert_eq!(secret.reveal(), b"s3cret", "the line end is not part of it");
     let application = config.applications.get("default").unwrap();
@@ -80,6 +83,7 @@ fn what_cannot_work_is_refused_with_line_and_remedy() {
         (listener("127.0.0.1:25", "networks = [\"10.0.0\"]"), 4, "not a network"),
         (listener("127.0.0.1:25", &listener("127.0.0.1:25", "")), 6, "its own port"),
         (application("tenant = \"t\"\nclient-id = \"c d\""), 4, "Overview"),
+        (application("tenant = \"t\""), 1, "`client-id`"),
         (application("tenant = \"t\"\nclient-id = \"c\"\nprovider = \"gmial\""), 5, "presets"),
         (application("tenant = \"t\"\nclient-id = \"c\"\nclient-secret-file = \"none.txt\""), 5, "none.txt"),
         ("[limits]\nconnections = 0".to_owned(), 2, "10000"),

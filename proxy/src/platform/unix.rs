@@ -97,3 +97,8 @@ pub fn others_may_read(metadata: &Metadata) -> bool {
 pub fn keep_from_others(path: &Path) -> String {
     format!("run `chmod o-rwx,g-w {}`", path.display())
 }
+
+/// Where the agent of Azure Arc leaves its key files.
+pub fn azure_arc_keys() -> PathBuf {
+    "/var/opt/azcmagent/tokens".into()
+}

@@ -39,8 +39,11 @@ impl Signals {
 
 /// Where the configuration is when there is none in the working directory.
 pub fn default_config_file() -> PathBuf {
-    let data = std::env::var_os("ProgramData").unwrap_or_else(|| r"C:\ProgramData".into());
-    PathBuf::from(data).join("Oxpost").join("proxy.toml")
+    program_data().join("Oxpost").join("proxy.toml")
+}
+
+fn program_data() -> PathBuf {
+    std::env::var_os("ProgramData").unwrap_or_else(|| r"C:\ProgramData".into()).into()
 }
 
 /// Windows writes no dump of a process unless an administrator has switched that on for it.
@@ -81,4 +84,9 @@ pub fn others_may_read(_metadata: &Metadata) -> bool {
 /// What keeps a file from others.
 pub fn keep_from_others(path: &Path) -> String {
     format!("restrict the access list of {} to the service's account", path.display())
+}
+
+/// Where the agent of Azure Arc leaves its key files.
+pub fn azure_arc_keys() -> PathBuf {
+    program_data().join("AzureConnectedMachineAgent").join("Tokens")
 }

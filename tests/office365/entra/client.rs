@@ -15,6 +15,9 @@ use crate::office365::Shared;
 use crate::office365::directory::Application;
 use crate::office365::lock;
 
+/// Whom an external issuer's statement must be made for.
+const FEDERATION_AUDIENCE: &str = "api://AzureADTokenExchange";
+
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The client id and secret of a request, from its body or its Basic header.
@@ -83,6 +86,9 @@ fn check_assertion(application: &Application, assertion: &str, now: u64) -> Resu
     };
     let (header, claims) = json(header).zip(json(payload)).ok_or_else(broken)?;
     let claim = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
+    if claim("aud") == FEDERATION_AUDIENCE {
+        return check_federated(application, claim("iss"), claim("sub"), &claims, now);
+    }
     let is_client = |name: &str| claim(name).eq_ignore_ascii_case(&application.client_id);
     if !is_client("iss") || !is_client("sub") || claim("jti").is_empty() || !claim("aud").contains("/token") {
         return Err(broken());
@@ -101,6 +107,27 @@ fn check_assertion(application: &Application, assertion: &str, now: u64) -> Resu
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| broken())?;
     let certificate = application.certificates.iter().find(|certificate| thumbprint_matches(&header, certificate));
     verify(certificate.ok_or_else(broken)?, &header, signed.as_bytes(), &signature).ok_or_else(broken)
+}
+
+/// The word of another issuer. (Its signature is not checked: there is no such issuer to ask for its keys.)
+/// <https://learn.microsoft.com/entra/workload-id/workload-identity-federation>
+fn check_federated(
+    application: &Application,
+    issuer: &str,
+    subject: &str,
+    claims: &Value,
+    now: u64,
+) -> Result<(), Failure> {
+    if claims.get("exp").and_then(Value::as_u64).is_none_or(|ends| now >= ends + 300) {
+        return Err(Failure::new(700_024));
+    }
+    if !application.federated.iter().any(|(known, _)| known == issuer) {
+        return Err(Failure::new(700_211).value(issuer));
+    }
+    if !application.federated.iter().any(|known| (known.0.as_str(), known.1.as_str()) == (issuer, subject)) {
+        return Err(Failure::new(700_213).value(subject));
+    }
+    Ok(())
 }
 
 /// `x5t#S256` or the older `x5t`; clients write either in base64 or in base64url.

@@ -185,6 +185,18 @@ const ROWS: &[(u32, &str, &str, &str)] = &[
         "",
         "Application with identifier '{app}' was not found in the directory '{tenant}'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.",
     ),
+    (
+        700211,
+        "invalid_client",
+        "",
+        "No matching federated identity record found for presented assertion issuer '{value}'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion.",
+    ),
+    (
+        700213,
+        "invalid_client",
+        "",
+        "No matching federated identity record found for presented assertion subject '{value}'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion.",
+    ),
     (700024, "invalid_client", "", "Client assertion is not within its valid time range."),
     (
         700025,

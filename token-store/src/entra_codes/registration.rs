@@ -54,6 +54,27 @@ pub(super) const ROWS: &[Row] = &[
         remedy: "Set this machine's clock (on Windows `w32tm /resync`, on Linux `timedatectl`); then it is tried again by itself.",
     },
     Row {
+        code: 700_211,
+        kind: Misconfigured,
+        what: "The application `{application}` has no federated credential of the issuer of this token.",
+        remedy: "Microsoft Entra admin center > App registrations > Certificates & secrets > Federated credentials: compare the issuer, \
+                 letter by letter, with `iss` in the token.",
+    },
+    Row {
+        code: 700_212,
+        kind: Misconfigured,
+        what: "The federated token of the application `{application}` was made for another audience.",
+        remedy: "Have the platform make it for the audience that Microsoft Entra admin center > App registrations > Certificates & \
+                 secrets > Federated credentials shows, most often api://AzureADTokenExchange.",
+    },
+    Row {
+        code: 700_213,
+        kind: Misconfigured,
+        what: "The application `{application}` has no federated credential for the subject of this token.",
+        remedy: "Microsoft Entra admin center > App registrations > Certificates & secrets > Federated credentials: compare the subject, \
+                 letter by letter, with `sub` in the token.",
+    },
+    Row {
         code: 700_016,
         kind: Misconfigured,
         what: "The tenant knows no application with the client id of `{application}`.",

@@ -171,7 +171,7 @@ pub(crate) async fn client_secret(
     match (&application.credential, &application.client_secret) {
         (Credential::Secret, Some(secret)) => Ok(Some(secret.clone())),
         // Whoever proves itself otherwise sends no secret beside that, whatever is left of one in the store.
-        (Credential::Certificate(_), _) => Ok(None),
+        (Credential::Certificate(_) | Credential::Federated(_) | Credential::ManagedIdentity(_), _) => Ok(None),
         (Credential::Secret, None) => store.client_secret(&application.name).await,
     }
 }

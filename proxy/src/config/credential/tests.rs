@@ -115,7 +115,7 @@ fn what_cannot_be_used_is_named_with_its_key_and_a_remedy() {
         ("certificate = \"huge\"", "certificate", "too large"),
         ("certificate = \"app.crt\"\nprivate-key = \"encrypted.key\"", "private-key", "openssl pkey"),
         ("certificate = \"ec.pem\"", "certificate", "RSA"),
-        ("private-key = \"app.key\"", "private-key", "`certificate`"),
+        ("private-key = \"app.key\"", "private-key", "without `certificate`"),
         ("assertion = \"rs256\"", "assertion", "`certificate` or `pfx-file`"),
         ("pfx-passphrase-file = \"passphrase\"", "pfx-passphrase-file", "`pfx-file`"),
         ("pfx-file = \"app.pfx\"", "pfx-file", "pfx-passphrase-file"),
@@ -123,6 +123,14 @@ fn what_cannot_be_used_is_named_with_its_key_and_a_remedy() {
         ("pfx-file = \"app.pfx\"\npfx-passphrase-file = \"latin1\"", "pfx-passphrase-file", "UTF-8"),
         ("pfx-file = \"noise\"", "pfx-file", "PFX"),
         ("certificate = \"both.pem\"\nclient-secret-file = \"x\"", "certificate", "in one way"),
+        ("federated-token-file = \"t\"\nmanaged-identity = \"azure-vm\"", "managed-identity", "in one way"),
+        ("managed-identity-endpoint = \"http://localhost\"", "managed-identity-endpoint", "`managed-identity`"),
+        ("managed-identity = \"azure-vm\"\nmanaged-identity-keys = \"x\"", "managed-identity-keys", "azure-arc"),
+        (
+            "managed-identity = \"azure-arc\"\nmanaged-identity-endpoint = \"http://10.0.0.1/\"",
+            "managed-identity-endpoint",
+            "on the machine itself",
+        ),
         ("certificate = \"both.pem\"\npfx-file = \"app.pfx\"", "pfx-file", "in one way"),
     ] {
         let (named, sentence) = files.read(keys).unwrap_err();
