@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use oxpost_token_store::{
-    Accounts, AdmissionLimits, HttpPolicy, RefreshLimits, SharedClock, Store, StoreError, Tokens, Vault, VaultError,
+    Accounts, AdmissionLimits, HttpPolicy, KeySource, RefreshLimits, SharedClock, Store, StoreError, Tokens, VaultError,
 };
 use tokio_rustls::TlsConnector;
 
@@ -37,10 +37,10 @@ pub struct Gateway {
 /// What keeps Oxpost from starting.
 #[derive(Debug)]
 pub enum StartError {
-    /// There is a store, and its key file has gone.
+    /// There is a store, and its key has gone.
     KeyMissing {
-        /// Where the key file should be.
-        key_file: PathBuf,
+        /// Where the key should be.
+        key: KeySource,
         /// The store it belongs to.
         store: PathBuf,
     },
@@ -59,11 +59,10 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::KeyMissing { key_file, store } => write!(
+            Self::KeyMissing { key, store } => write!(
                 f,
-                "the key file {} is missing, and without it the store {} cannot be opened. Put it back from your backup; if it is \
+                "{key} is missing, and without it the store {} cannot be opened. Put it back from your backup; if it is \
                  lost, move the store away too, then add the accounts and sign in again.",
-                key_file.display(),
                 store.display()
             ),
             Self::Vault(error) => error.fmt(f),
@@ -121,10 +120,10 @@ impl Gateway {
 /// # Errors
 /// The key file or the store cannot be used; the message says what to do.
 pub async fn open_store(config: &Config) -> Result<Store, StartError> {
-    if config.store.exists() && !config.key_file.exists() {
+    if config.store.exists() && matches!(config.key, KeySource::File(_)) && !config.key.exists() {
         // A fresh key would only hide that the right one is somewhere else.
-        return Err(StartError::KeyMissing { key_file: config.key_file.clone(), store: config.store.clone() });
+        return Err(StartError::KeyMissing { key: config.key.clone(), store: config.store.clone() });
     }
-    let (vault, _) = Vault::open_or_create(&config.key_file).map_err(StartError::Vault)?;
+    let (vault, _) = config.key.open().map_err(StartError::Vault)?;
     Store::open(&config.store, vault).await.map_err(StartError::Store)
 }

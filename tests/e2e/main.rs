@@ -17,6 +17,7 @@ mod many_at_once;
 mod proofs;
 mod secrets;
 mod sign_in;
+mod store;
 mod strangers;
 mod tls_listeners;
 mod token_life;

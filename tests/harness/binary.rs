@@ -23,6 +23,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Oxpost {
     folder: TempDir,
     binary: PathBuf,
+    variables: Vec<(String, String)>,
 }
 
 impl Oxpost {
@@ -34,12 +35,17 @@ impl Oxpost {
         let binary = find_binary()?;
         let folder = tempfile::Builder::new().prefix("oxpost-").tempdir()?;
         settings.write(folder.path())?;
-        Ok(Self { folder, binary })
+        Ok(Self { folder, binary, variables: Vec::new() })
     }
 
     /// Where its files are.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Sets an environment variable for everything that is run from now on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -56,6 +62,7 @@ impl Oxpost {
         for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "RUST_LOG"] {
             command.env_remove(name);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 

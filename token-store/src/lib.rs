@@ -47,7 +47,7 @@ pub use sign_in::{
 };
 pub use store::{Store, StoreError, TokenSet, TokenState};
 pub use tokens::{AccessToken, RefreshLimits, Tokens};
-pub use vault::{Created, Vault, VaultError};
+pub use vault::{Created, KeySource, NewKey, Vault, VaultError};
 
 #[cfg(test)]
 mod tests;

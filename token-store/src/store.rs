@@ -1,5 +1,6 @@
 //! The store: accounts, the hashes of their local passwords, and their sealed tokens, in SQL that no engine owns.
 
+pub mod care;
 mod delegates;
 mod passwords;
 mod tokens;
@@ -48,8 +49,8 @@ pub enum StoreError {
     Vault(#[from] VaultError),
     /// The key file is not the one that the store was made with.
     #[error(
-        "the key file is not the one this store was sealed with; name the key file that belongs to it, or restore both from the \
-         same backup"
+        "the key is not the one this store was sealed with; check `key` in proxy.toml (a key file, most often), or restore store \
+         and key from the same backup"
     )]
     WrongKey,
     /// The mailbox has an account already.
@@ -146,10 +147,7 @@ impl Store {
             ])
             .await?;
         let check = outcomes.pop().and_then(first).and_then(|mut row| row.bytes(0)).unwrap_or_default();
-        match store.vault.open(KEY_CHECK_PLACE, &check) {
-            Ok(text) if text.reveal() == KEY_CHECK.as_bytes() => Ok(store),
-            _ => Err(StoreError::WrongKey),
-        }
+        if is_check(&store.vault, &check) { Ok(store) } else { Err(StoreError::WrongKey) }
     }
 
     /// Adds an account. Its login name must be nobody else's login name or mailbox.
@@ -187,6 +185,19 @@ impl Store {
     pub async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
         let all = "SELECT mailbox, application, grant_kind, login, smtp_user, created FROM account ORDER BY mailbox";
         Ok(self.rows(Statement::new(all, [])).await?.into_iter().filter_map(read_account).collect())
+    }
+
+    /// The mailboxes of accounts whose rows cannot be read, so that [`Store::accounts`] leaves them out.
+    pub async fn unreadable_accounts(&self) -> Result<Vec<String>, StoreError> {
+        let all = "SELECT mailbox, application, grant_kind, login, smtp_user, created FROM account ORDER BY mailbox";
+        let rows = self.rows(Statement::new(all, [])).await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|mut row| {
+                let mailbox = row.text(0)?;
+                account_of(&mailbox, &mut row).is_none().then_some(mailbox)
+            })
+            .collect())
     }
 
     /// The account of a mailbox.
@@ -230,6 +241,11 @@ impl Store {
     fn seal(&self, place: &str, secret: &Secret) -> Result<Value, StoreError> {
         Ok(Value::Bytes(self.vault.seal(place, secret)?))
     }
+}
+
+/// Whether this is the check value of a store that the vault was made for.
+fn is_check(vault: &Vault, sealed: &[u8]) -> bool {
+    vault.open(KEY_CHECK_PLACE, sealed).is_ok_and(|text| text.reveal() == KEY_CHECK.as_bytes())
 }
 
 fn changed(outcome: Option<&Outcome>) -> bool {

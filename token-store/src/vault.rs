@@ -3,49 +3,37 @@
 //! AES-256-GCM with a random nonce. What is sealed is bound to its place (`table/column/row`) as associated data, so a
 //! sealed value that somebody moved to another account's row does not open there.
 
-use std::{
-    env, fmt, fs,
-    io::{self, Read, Write},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod key;
+mod source;
 
-use aws_lc_rs::{
-    aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
-    rand,
-};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce};
 use oxpost_protocol::Secret;
 use zeroize::Zeroizing;
 
-use crate::platform;
+pub use self::{
+    key::{KEY_LEN, KEYS_LIMIT, NewKey},
+    source::{Created, KeySource},
+};
+use self::{
+    key::{Key, KeyId, keys_of_text},
+    source::KEY_FORM,
+};
 
-/// The first byte of everything sealed: which key, and which way of sealing. A second key will get a second number.
-const KEY_ID: u8 = 1;
+/// The first byte of everything sealed: the way of sealing. The id of the key follows, then the nonce.
+const FORMAT: u8 = 1;
 
-/// Bytes of an AES-256 key.
-const KEY_LEN: usize = 32;
-
-/// A key file is one line of base64; anything much longer is another file.
-const KEY_FILE_LIMIT: u64 = 4096;
-
-/// Seals and opens. Cheap to clone; prints nothing of its key.
+/// Seals and opens. Cheap to clone; prints nothing of its keys.
+///
+/// The first key seals. The others only open what was sealed before the key was changed.
 #[derive(Clone)]
-pub struct Vault(Arc<RandomizedNonceKey>);
-
-/// Whether [`Vault::open_or_create`] made a new key file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Created {
-    /// The file is new: whatever was sealed before needs the file that was there before.
-    Yes,
-    /// The file was there.
-    No,
-}
+pub struct Vault(Arc<[Key]>);
 
 /// Why there is no vault, or why something does not open.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VaultError {
-    /// The key file cannot be read or created.
+    /// The key file cannot be read or written.
     #[error("the key file {} cannot be used: {why}; check the path and who may read it", path.display())]
     KeyFile {
         /// Which file.
@@ -62,13 +50,34 @@ pub enum VaultError {
         advice: String,
     },
     /// The file's content is no key.
-    #[error(
-        "the key file {} does not hold a key of {KEY_LEN} bytes in base64; restore it from your backup, or name another file",
-        path.display()
-    )]
+    #[error("the key file {} does not hold {KEY_FORM}; restore it from your backup, or name another file", path.display())]
     NotAKey {
         /// Which file.
         path: PathBuf,
+    },
+    /// The service manager handed over no credentials.
+    #[error(
+        "there is no credential `{name}`, because this process was not started by systemd with one. The unit needs \
+         `LoadCredential={name}:/path/of/the/key` or `LoadCredentialEncrypted=`; to run another command with it, use \
+         `systemd-run --pipe --wait` with the same property"
+    )]
+    NoCredential {
+        /// The credential's name.
+        name: String,
+    },
+    /// The environment variable is not set.
+    #[error(
+        "the environment variable {name} is not set; it must hold {KEY_FORM}, such as `oxpost store new-key` prints"
+    )]
+    NoVariable {
+        /// The variable's name.
+        name: String,
+    },
+    /// The environment variable's content is no key.
+    #[error("the environment variable {name} does not hold {KEY_FORM}; `oxpost store new-key` prints one")]
+    BadVariable {
+        /// The variable's name.
+        name: String,
     },
     /// A sealed value does not open: another key, another row, or damage.
     #[error("a sealed value does not open with this key")]
@@ -79,72 +88,30 @@ pub enum VaultError {
 }
 
 impl Vault {
-    /// Reads the key from a file that must exist and that only its owner may read.
-    pub fn from_key_file(path: &Path) -> Result<Self, VaultError> {
-        let failed = |error: io::Error| VaultError::KeyFile { path: path.to_owned(), why: error.to_string() };
-        let file = fs::File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        if !platform::is_private(path, &metadata, credentials.as_deref()) {
-            return Err(VaultError::TooOpen { path: path.to_owned(), advice: platform::make_private_advice(path) });
-        }
-        let mut text = Zeroizing::new(String::with_capacity(64));
-        match file.take(KEY_FILE_LIMIT).read_to_string(&mut text) {
-            Ok(_) => Self::from_key_text(&text).ok_or_else(|| VaultError::NotAKey { path: path.to_owned() }),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(VaultError::NotAKey { path: path.to_owned() })
-            }
-            Err(error) => Err(failed(error)),
-        }
-    }
-
-    /// Reads the key file, or creates it with a new random key, readable by its owner alone.
-    pub fn open_or_create(path: &Path) -> Result<(Self, Created), VaultError> {
-        match Self::create(path) {
-            Ok(vault) => Ok((vault, Created::Yes)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok((Self::from_key_file(path)?, Created::No)),
-            Err(error) => Err(VaultError::KeyFile { path: path.to_owned(), why: error.to_string() }),
-        }
-    }
-
-    /// The new key is complete on disk before it is used: a sealed value whose key was lost in a power cut is lost too.
-    fn create(path: &Path) -> io::Result<Self> {
-        let library = || io::Error::other("the system has no random numbers");
-        let mut key = Zeroizing::new([0; KEY_LEN]);
-        rand::fill(key.as_mut()).map_err(|_| library())?;
-        let vault = Self::from_key(&key).map_err(|_| library())?;
-        let mut file = platform::create_private(path)?;
-        let text = Zeroizing::new(STANDARD.encode(key.as_ref()) + "\n");
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        if let Err(error) = written {
-            // An empty or half-written key file would stand in the way of the next try.
-            let _ = fs::remove_file(path);
-            return Err(error);
-        }
-        platform::sync_directory(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
-        Ok(vault)
-    }
-
-    /// Reads the key from text, as it stands in a key file.
+    /// Reads keys from text, as they stand in a key file: in base64, one a line; the first one seals.
     pub fn from_key_text(text: &str) -> Option<Self> {
-        let mut bytes = Zeroizing::new(Vec::new());
-        STANDARD.decode_vec(text.trim(), &mut bytes).ok()?;
-        Self::from_key(bytes.as_slice().try_into().ok()?).ok()
+        Some(Self(keys_of_text(text)?.into()))
     }
 
     /// A vault with this key.
     pub fn from_key(key: &[u8; KEY_LEN]) -> Result<Self, VaultError> {
-        let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| VaultError::Library)?;
-        Ok(Self(Arc::new(key)))
+        Ok(Self([Key::new(key)?].into()))
+    }
+
+    /// How many keys it has.
+    pub fn keys(&self) -> usize {
+        self.0.len()
     }
 
     /// Seals a value for one place in the store, named by `context` (`table/column/row`).
     pub fn seal(&self, context: &str, secret: &Secret) -> Result<Vec<u8>, VaultError> {
+        let key = self.0.first().ok_or(VaultError::Library)?;
         let mut sealed = secret.reveal().to_vec();
         let nonce =
-            self.0.seal_in_place_append_tag(Aad::from(context), &mut sealed).map_err(|_| VaultError::Library)?;
-        let mut record = Vec::with_capacity(1 + NONCE_LEN + sealed.len());
-        record.push(KEY_ID);
+            key.aead().seal_in_place_append_tag(Aad::from(context), &mut sealed).map_err(|_| VaultError::Library)?;
+        let mut record = Vec::with_capacity(1 + size_of::<KeyId>() + NONCE_LEN + sealed.len());
+        record.push(FORMAT);
+        record.extend_from_slice(&key.id());
         record.extend_from_slice(nonce.as_ref());
         record.extend_from_slice(&sealed);
         Ok(record)
@@ -152,16 +119,26 @@ impl Vault {
 
     /// Opens what was sealed for this very place.
     pub fn open(&self, context: &str, record: &[u8]) -> Result<Secret, VaultError> {
-        let (&id, rest) = record.split_first().ok_or(VaultError::DoesNotOpen)?;
+        let (key, rest) = self.key_of(record)?;
         let (nonce, sealed) = rest.split_at_checked(NONCE_LEN).ok_or(VaultError::DoesNotOpen)?;
-        if id != KEY_ID {
-            return Err(VaultError::DoesNotOpen);
-        }
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| VaultError::DoesNotOpen)?;
         let mut opened = Zeroizing::new(sealed.to_vec());
         let plain =
-            self.0.open_in_place(nonce, Aad::from(context), &mut opened).map_err(|_| VaultError::DoesNotOpen)?;
+            key.aead().open_in_place(nonce, Aad::from(context), &mut opened).map_err(|_| VaultError::DoesNotOpen)?;
         Ok(Secret::new(&*plain))
+    }
+
+    /// Whether a value was sealed with the key that seals now.
+    pub(crate) fn is_current(&self, record: &[u8]) -> bool {
+        self.key_of(record).is_ok_and(|(key, _)| self.0.first().is_some_and(|first| first.id() == key.id()))
+    }
+
+    /// The key a record was sealed with, and what follows the key's id.
+    fn key_of<'a>(&self, record: &'a [u8]) -> Result<(&Key, &'a [u8]), VaultError> {
+        let (&format, rest) = record.split_first().ok_or(VaultError::DoesNotOpen)?;
+        let (id, rest) = rest.split_first_chunk::<{ size_of::<KeyId>() }>().ok_or(VaultError::DoesNotOpen)?;
+        let key = self.0.iter().find(|key| format == FORMAT && key.id() == *id).ok_or(VaultError::DoesNotOpen)?;
+        Ok((key, rest))
     }
 }
 
@@ -173,6 +150,8 @@ impl fmt::Debug for Vault {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+
     use super::*;
 
     fn vault(fill: u8) -> Vault {
@@ -195,39 +174,17 @@ mod tests {
     }
 
     #[test]
-    fn a_new_key_file_is_private_and_reads_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("oxpost.key");
-        let (made, created) = Vault::open_or_create(&path).unwrap();
-        assert_eq!(created, Created::Yes);
-        let sealed = made.seal("c", &Secret::from("s")).unwrap();
-        let (again, created) = Vault::open_or_create(&path).unwrap();
-        assert_eq!(created, Created::No);
-        assert_eq!(again.open("c", &sealed).unwrap().reveal(), b"s");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-            let refused = Vault::from_key_file(&path).unwrap_err();
-            assert!(refused.to_string().contains("chmod 600"), "{refused}");
-            let metadata = fs::metadata(&path).unwrap();
-            assert!(platform::is_private(&path, &metadata, Some(dir.path())), "handed over by systemd");
-        }
-    }
-
-    #[test]
-    fn what_is_no_key_is_refused_with_the_next_step() {
-        let dir = tempfile::tempdir().unwrap();
-        let missing = Vault::from_key_file(&dir.path().join("none")).unwrap_err();
-        assert!(matches!(missing, VaultError::KeyFile { .. }), "{missing}");
-        for (name, content) in
-            [("short", &b"c2hvcnQ=\n"[..]), ("empty", b""), ("binary", &[0xff; 32]), ("text", b"not base64!")]
-        {
-            let path = dir.path().join(name);
-            platform::create_private(&path).unwrap().write_all(content).unwrap();
-            assert_eq!(Vault::from_key_file(&path).unwrap_err(), VaultError::NotAKey { path: path.clone() }, "{name}");
-        }
+    fn the_first_key_seals_and_the_others_only_open() {
+        let old = vault(1).seal("c", &Secret::from("s")).unwrap();
+        let text = |fill: u8| STANDARD.encode([fill; KEY_LEN]);
+        let both = Vault::from_key_text(&format!("{}\n{}\n", text(2), text(1))).unwrap();
+        assert_eq!(both.keys(), 2);
+        assert_eq!(both.open("c", &old).unwrap().reveal(), b"s");
+        assert!(!both.is_current(&old) && vault(1).is_current(&old));
+        let new = both.seal("c", &Secret::from("s")).unwrap();
+        assert!(both.is_current(&new));
+        assert_eq!(vault(1).open("c", &new), Err(VaultError::DoesNotOpen));
+        assert_eq!(vault(2).open("c", &new).unwrap().reveal(), b"s");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use oxpost_token_store::{Credential, Grant};
 
 use super::{Failed, NO_LISTENER, credential};
 use crate::config::{Config, ListenerTls};
-use crate::gateway::open_store;
+use crate::gateway::{StartError, open_store};
 use crate::tls;
 
 pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
@@ -50,10 +50,12 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What accounts ask of their application and it cannot give. A store that is not there yet has none; one of
-/// which only the key is there is said to be incomplete.
+/// What accounts ask of their application and it cannot give. A store that is not there yet has none, and is not made.
 async fn accounts(config: &Config) -> Result<(), Failed> {
-    if !config.store.exists() && !config.key_file.exists() {
+    if !config.store.exists() {
+        if config.key.exists() {
+            config.key.read().map_err(StartError::Vault)?;
+        }
         return Ok(());
     }
     for account in open_store(config).await?.accounts().await? {

@@ -7,6 +7,7 @@ mod credential;
 mod run;
 mod sign_in;
 mod status;
+mod store;
 mod table;
 
 use std::fmt::Display;
@@ -61,6 +62,9 @@ enum Command {
     Application(application::ApplicationCommand),
     /// Connect an account with Microsoft: a person signs in once, in a browser here or elsewhere
     SignIn(sign_in::SignInOptions),
+    /// Look after the store: a new key, backup, restore
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Show every account: how it is signed in, until when its token lives, what is wrong with it
     Status {
         /// As JSON, for scripts
@@ -111,6 +115,7 @@ async fn run(command: Command, config: Config, path: &std::path::Path) -> Result
         Command::Account(command) => account::run(command, &config).await,
         Command::Application(command) => application::run(command, &config).await,
         Command::SignIn(options) => sign_in::sign_in(&options, &config).await,
+        Command::Store(command) => store::run(command, &config).await,
         Command::Status { json } => status::status(json, &config).await,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use oxpost_token_store::{Account, ErrorKind, Grant, Store, TokenState};
+use oxpost_token_store::{Account, ErrorKind, Grant, Store, StoreError, TokenState};
 use serde_json::json;
 
 use super::table::table;
@@ -15,7 +15,11 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
     let now = SystemTime::now();
     let mut accounts = Vec::new();
     for account in store.accounts().await? {
-        let state = store.token_state(&account.mailbox).await?;
+        // One account that was damaged, or removed at this very moment, must not hide the others.
+        let state = match store.token_state(&account.mailbox).await {
+            Err(StoreError::NoSuchAccount(_)) => TokenState::default(),
+            state => state?,
+        };
         let last_login = last_login(&store, &account).await?;
         accounts.push((account, state, last_login));
     }
@@ -25,7 +29,8 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
         println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
-    if accounts.is_empty() {
+    let unreadable = store.unreadable_accounts().await?;
+    if accounts.is_empty() && unreadable.is_empty() {
         println!("There is no account yet. Add one with: oxpost account add ADDRESS");
         return Ok(());
     }
@@ -54,6 +59,11 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
         } else if condition(account, state, now) == NOT_SIGNED_IN {
             println!("\n{}: run `oxpost sign-in {}`.", account.mailbox, account.mailbox);
         }
+    }
+    for mailbox in unreadable {
+        println!(
+            "\n{mailbox}: its row in the store is damaged. Run `oxpost account remove {mailbox}`, then add it again."
+        );
     }
     Ok(())
 }

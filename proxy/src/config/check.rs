@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use oxpost_protocol::Secret;
-use oxpost_token_store::{Application, Applications};
+use oxpost_token_store::{Application, Applications, KeySource};
 use rustls::pki_types::ServerName;
 use url::Url;
 
@@ -35,15 +35,16 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
     checker.trust(&file.trust);
     checker.log(&file.log);
     checker.host_name(file.host_name.as_deref());
-    if !checker.problems.is_empty() {
+    let key = checker.key(&file.store.key.0.to_string_lossy());
+    let Some(key) = key.filter(|_| checker.problems.is_empty()) else {
         return Err(ConfigError::of_file(path, checker.problems));
-    }
+    };
     Ok(Config {
         listeners,
         applications,
         servers,
         store: folder.join(&file.store.path.0),
-        key_file: folder.join(&file.store.key_file.0),
+        key,
         ca_file: file.trust.ca_file.map(|ca_file| folder.join(ca_file.0)),
         system_roots: file.trust.system_roots,
         log: Log { level: file.log.level, format: file.log.format },
@@ -324,6 +325,17 @@ impl Checker<'_> {
             let sentence =
                 format!("`{name}` cannot stand in an EHLO; write a DNS name such as \"gateway.contoso.com\".");
             self.problems.push((line_of_key(self.text, "host-name"), sentence));
+        }
+    }
+
+    fn key(&mut self, key: &str) -> Option<KeySource> {
+        match key.parse() {
+            Ok(KeySource::File(path)) => Some(KeySource::File(self.folder.join(path))),
+            Ok(source) => Some(source),
+            Err(error) => {
+                self.report("store", None, Some("key"), format!("{error}."));
+                None
+            }
         }
     }
 

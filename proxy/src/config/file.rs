@@ -172,13 +172,13 @@ pub struct Server {
 pub struct Store {
     /// The database file.
     pub path: FilePath,
-    /// The key that seals what is secret in it.
-    pub key_file: FilePath,
+    /// Where the key comes from that seals what is secret in it: `file:PATH`, `credential:NAME` or `environment:NAME`.
+    pub key: FilePath,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { path: FilePath("oxpost.db".into()), key_file: FilePath("oxpost.key".into()) }
+        Self { path: FilePath("oxpost.db".into()), key: FilePath("file:oxpost.key".into()) }
     }
 }
 
@@ -378,10 +378,10 @@ mod tests {
     fn the_environment_overrides_the_file() {
         let file = with(
             "[log]\nlevel = \"info\"",
-            &[("OXPOST__LOG__LEVEL", "debug"), ("OXPOST__STORE__KEY_FILE", "/k"), ("OXPOST_CONFIG", "elsewhere")],
+            &[("OXPOST__LOG__LEVEL", "debug"), ("OXPOST__STORE__KEY", "file:/k"), ("OXPOST_CONFIG", "elsewhere")],
         )
         .unwrap();
-        assert_eq!((file.log.level.as_str(), file.store.key_file.0.as_path()), ("debug", Path::new("/k")));
+        assert_eq!((file.log.level.as_str(), file.store.key.0.as_path()), ("debug", Path::new("file:/k")));
     }
 
     #[test]

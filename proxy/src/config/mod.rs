@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use oxpost_token_store::Applications;
+use oxpost_token_store::{Applications, KeySource};
 
 pub use file::{ListenerTls, LogFormat, Protocol, ServerTls};
 pub use problem::ConfigError;
@@ -30,8 +30,8 @@ pub struct Config {
     pub servers: std::collections::HashMap<String, Servers>,
     /// The store's database file.
     pub store: PathBuf,
-    /// The file with the key that seals tokens and secrets in the store.
-    pub key_file: PathBuf,
+    /// Where the key comes from that seals tokens and secrets in the store.
+    pub key: KeySource,
     /// A file of further certificate authorities to trust upstream, PEM.
     pub ca_file: Option<PathBuf>,
     /// Whether the system's certificate authorities are trusted upstream.

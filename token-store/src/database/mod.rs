@@ -4,7 +4,9 @@
 //! `ON CONFLICT … DO UPDATE`, no engine's own functions), so that a second engine is a second implementation of
 //! [`Database`] and nothing else. Only the `CREATE TABLE` texts belong to an engine.
 
+pub(crate) mod lock;
 pub mod sqlite;
+pub(crate) mod sqlite_file;
 
 use std::{
     fmt,
@@ -89,6 +91,21 @@ pub enum DatabaseError {
         path: PathBuf,
         /// The command to run.
         advice: String,
+    },
+    /// Another process has the store open, and what was asked for needs it alone; or the other way round.
+    #[error(
+        "the store {} is in use by another oxpost process; stop the service (and any command that still waits), then try again",
+        path.display()
+    )]
+    InUse {
+        /// Which store.
+        path: PathBuf,
+    },
+    /// A file that must not exist is there.
+    #[error("{} is there already and is not overwritten; name another file", path.display())]
+    Exists {
+        /// Which file.
+        path: PathBuf,
     },
     /// The file is no database, or not ours, or damaged.
     #[error(

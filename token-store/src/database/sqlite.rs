@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, types::ValueRef};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Database, DatabaseError, Outcome, Row, SCHEMA_VERSION, Statement, Value};
+use super::{Database, DatabaseError, Outcome, Row, SCHEMA_VERSION, Statement, Value, lock::StoreLock};
 use crate::platform;
 
 /// Marks the file as ours, in SQLite's header (`PRAGMA application_id`): "OxPo".
@@ -40,7 +40,12 @@ struct Job {
 impl Sqlite {
     /// Opens the file, or creates it, readable by its owner alone.
     pub async fn open(path: PathBuf) -> Result<Self, DatabaseError> {
-        Self::start(move || connect(&path)).await
+        Self::start(move || Ok((StoreLock::shared(&path)?, connect(&path)?))).await
+    }
+
+    /// Opens the file while no other process has it open, and keeps others out.
+    pub async fn open_alone(path: PathBuf) -> Result<Self, DatabaseError> {
+        Self::start(move || Ok((StoreLock::alone(&path)?, connect(&path)?))).await
     }
 
     /// A store that lives as long as the program.
@@ -48,22 +53,24 @@ impl Sqlite {
         Self::start(|| {
             let mut connection = Connection::open_in_memory().map_err(failed)?;
             prepare(&mut connection, Path::new(":memory:"))?;
-            Ok(connection)
+            Ok((StoreLock::none(), connection))
         })
         .await
     }
 
     async fn start(
-        connect: impl FnOnce() -> Result<Connection, DatabaseError> + Send + 'static,
+        connect: impl FnOnce() -> Result<(StoreLock, Connection), DatabaseError> + Send + 'static,
     ) -> Result<Self, DatabaseError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (opened, open) = oneshot::channel();
         thread::Builder::new()
             .name("store".into())
             .spawn(move || match connect() {
-                Ok(connection) => {
+                Ok((lock, connection)) => {
                     let _ = opened.send(Ok(()));
                     serve(connection, queue);
+                    // Only now that SQLite has closed its files may others have the store to themselves.
+                    drop(lock);
                 }
                 Err(error) => {
                     let _ = opened.send(Err(error));
@@ -138,17 +145,13 @@ fn read(value: ValueRef<'_>) -> Value {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, DatabaseError> {
+pub(super) fn connect(path: &Path) -> Result<Connection, DatabaseError> {
     let open = |why: String| DatabaseError::Open { path: path.to_owned(), why };
     // SQLite gives its log the mode of the file, so making the file private makes all of it private.
     match platform::create_private(path) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let metadata = fs::metadata(path).map_err(|error| open(error.to_string()))?;
-            if !platform::is_private(path, &metadata, None) {
-                let advice = platform::make_private_advice(path);
-                return Err(DatabaseError::TooOpen { path: path.to_owned(), advice });
-            }
+            [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")].iter().try_for_each(|file| private(file))?;
         }
         Err(error) => return Err(open(error.to_string())),
     }
@@ -156,6 +159,23 @@ fn connect(path: &Path) -> Result<Connection, DatabaseError> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| open(error.to_string()))?;
     prepare(&mut connection, path)?;
     Ok(connection)
+}
+
+/// The log holds what was written last, so it is as secret as the file itself.
+fn private(path: &Path) -> Result<(), DatabaseError> {
+    match fs::metadata(path) {
+        Ok(metadata) if platform::is_private(path, &metadata, None) => Ok(()),
+        Ok(_) => Err(DatabaseError::TooOpen { path: path.to_owned(), advice: platform::make_private_advice(path) }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(DatabaseError::Open { path: path.to_owned(), why: error.to_string() }),
+    }
+}
+
+/// The file that SQLite, or we, keep beside the store: its name with something behind it.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Checks that the file is ours and of a version we know, and makes the tables in a new one.
@@ -190,12 +210,14 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), DatabaseError
     // Only now, so that a file of another program is left as it was.
     connection.pragma_update(None, "journal_mode", "WAL").map_err(described)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(described)?;
+    // What was deleted or sealed anew is overwritten, and not left in free pages under a key that may be known.
+    connection.pragma_update(None, "secure_delete", true).map_err(described)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(described)
 }
 
 /// SQLite's texts name tables and columns, never values.
 #[expect(clippy::needless_pass_by_value, reason = "so that it can stand in `map_err`")]
-fn failed(error: rusqlite::Error) -> DatabaseError {
+pub(super) fn failed(error: rusqlite::Error) -> DatabaseError {
     match error.sqlite_error_code() {
         Some(ErrorCode::ConstraintViolation) => DatabaseError::Conflict,
         _ => DatabaseError::Failed(error.to_string()),

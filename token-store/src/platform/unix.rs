@@ -3,7 +3,7 @@
 use std::{
     fs::{File, Metadata, OpenOptions},
     io,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, chown},
     path::Path,
 };
 
@@ -36,4 +36,14 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
 /// Makes the name of a new file in this directory survive a power cut.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+/// Gives a new file to the owner of another one, so that a command run by root leaves nothing that the service's own
+/// user cannot open.
+pub(crate) fn give_to_owner_of(other: &Path, new: &Path) -> io::Result<()> {
+    let (other, now) = (std::fs::metadata(other)?, std::fs::metadata(new)?);
+    if (other.uid(), other.gid()) == (now.uid(), now.gid()) {
+        return Ok(());
+    }
+    chown(new, Some(other.uid()), Some(other.gid()))
 }

@@ -26,3 +26,8 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
 pub(crate) fn sync_directory(_directory: &Path) -> io::Result<()> {
     Ok(())
 }
+
+/// A file belongs to its directory's access list here, whoever made it.
+pub(crate) fn give_to_owner_of(_other: &Path, _new: &Path) -> io::Result<()> {
+    Ok(())
+}

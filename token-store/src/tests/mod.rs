@@ -2,6 +2,7 @@
 
 mod admission;
 mod browser;
+mod care;
 mod credential;
 mod durability;
 mod endpoint;

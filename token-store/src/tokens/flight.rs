@@ -82,10 +82,10 @@ impl Shared {
                 format!("Nobody has signed in for {} yet.", account.mailbox),
                 format!("Run `oxpost sign-in {}`.", account.mailbox),
             ))),
-            (Grant::SignIn, RefreshToken::Unreadable) => Err(TokenError::Store(StoreError::Unreadable {
-                what: format!("sign-in of {}", account.mailbox),
-                remedy: format!("run `oxpost sign-in {}`", account.mailbox),
-            })),
+            (Grant::SignIn, RefreshToken::Unreadable) => Err(TokenError::SignInRequired(Problem::new(
+                format!("The stored sign-in of {} does not open: its row is damaged or was moved.", account.mailbox),
+                format!("Run `oxpost sign-in {}`.", account.mailbox),
+            ))),
         }
     }
 

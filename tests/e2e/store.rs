@@ -1,0 +1,163 @@
+//! The care of the store, as it is typed: a new key, a copy, a copy put in place, and damage that costs one account.
+
+use std::path::Path;
+
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Running, Settings};
+use oxpost_tests::office365::{Application, Mailbox, Protocol, Tenant};
+
+use crate::client::Client;
+use crate::story::tenant;
+
+const BOB: &str = "bob@contoso.com";
+
+async fn said(oxpost: &Oxpost, arguments: &[&str]) -> String {
+    String::from_utf8(oxpost.call(arguments).await.unwrap().output().unwrap()).unwrap()
+}
+
+async fn refused(oxpost: &Oxpost, arguments: &[&str]) -> String {
+    let ran = oxpost.call(arguments).await.unwrap();
+    assert_eq!(ran.status, Some(1), "{ran}");
+    ran.text()
+}
+
+/// An account that has signed in; gives back its local password.
+async fn signed_in(oxpost: &Oxpost, tenant: &Tenant, mailbox: &str) -> String {
+    let password = oxpost.add_account(mailbox, &[]).await.unwrap();
+    oxpost.sign_in(mailbox, tenant, mailbox).await.unwrap();
+    password
+}
+
+async fn login(running: &Running, user: &str, password: &str) -> String {
+    let mut client = Client::connect(running.address(Protocol::Imap)).await;
+    client.say(&format!("a LOGIN {user} {password}")).await;
+    client.until("a ").await
+}
+
+#[tokio::test]
+async fn a_new_key_needs_the_store_alone_and_no_new_sign_in() {
+    let tenant = tenant().await;
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let password = signed_in(&oxpost, &tenant, ALICE).await;
+    let key = oxpost.folder().join("oxpost.key");
+    let before = std::fs::read_to_string(&key).unwrap();
+
+    let running = oxpost.run().await.unwrap();
+    let words = refused(&oxpost, &["store", "rotate-key"]).await;
+    assert!(words.contains("in use") && words.contains("stop the service"), "{words}");
+    assert_eq!(std::fs::read_to_string(&key).unwrap(), before);
+    running.stop().await.unwrap();
+
+    let words = said(&oxpost, &["store", "rotate-key"]).await;
+    assert!(words.contains("new key") && words.contains("back it up"), "{words}");
+    let after = std::fs::read_to_string(&key).unwrap();
+    assert_ne!(after, before);
+    let running = oxpost.run().await.unwrap();
+    assert!(login(&running, ALICE, &password).await.starts_with("a OK"));
+    running.stop().await.unwrap();
+    std::fs::write(&key, before).unwrap();
+    assert!(refused(&oxpost, &["status"]).await.contains("`key` in proxy.toml"));
+}
+
+#[tokio::test]
+async fn a_backup_of_a_running_service_is_restored_after_a_mishap() {
+    let tenant = tenant().await;
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let password = signed_in(&oxpost, &tenant, ALICE).await;
+    let running = oxpost.run().await.unwrap();
+    let words = said(&oxpost, &["store", "backup", "copy.db"]).await;
+    assert!(words.contains("copy.db") && words.contains("oxpost.key"), "{words}");
+    let words = refused(&oxpost, &["store", "backup", "copy.db"]).await;
+    assert!(words.contains("not overwritten"), "{words}");
+    said(&oxpost, &["account", "remove", ALICE]).await;
+    assert!(login(&running, ALICE, &password).await.contains("AUTHENTICATIONFAILED"));
+    let words = refused(&oxpost, &["store", "restore", "copy.db"]).await;
+    assert!(words.contains("stop the service"), "{words}");
+    running.stop().await.unwrap();
+
+    let words = refused(&oxpost, &["store", "restore", "no.db"]).await;
+    assert!(words.contains("no.db"), "{words}");
+    let words = said(&oxpost, &["store", "restore", "copy.db"]).await;
+    assert!(words.contains("oxpost.db.before-"), "{words}");
+    let running = oxpost.run().await.unwrap();
+    assert!(login(&running, ALICE, &password).await.starts_with("a OK"));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_key_may_come_from_the_environment_or_from_systemd() {
+    let tenant = tenant().await;
+    let mut oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let new_key = said(&oxpost, &["store", "new-key"]).await.trim().to_owned();
+
+    oxpost.set_variable("OXPOST__STORE__KEY", "environment:MAIL_KEY");
+    let words = refused(&oxpost, &["status"]).await;
+    assert!(words.contains("MAIL_KEY") && words.contains("oxpost store new-key"), "{words}");
+    oxpost.set_variable("MAIL_KEY", &new_key);
+    let password = signed_in(&oxpost, &tenant, ALICE).await;
+    let words = refused(&oxpost, &["store", "rotate-key"]).await;
+    assert!(words.contains("in front of it"), "{words}");
+    assert!(!oxpost.folder().join("oxpost.key").exists());
+
+    // The same key, handed over as systemd does, with a newer one in front of it.
+    let newer = said(&oxpost, &["store", "new-key"]).await.trim().to_owned();
+    let credentials = oxpost.folder().join("credentials");
+    std::fs::create_dir(&credentials).unwrap();
+    let file = credentials.join("oxpost-key");
+    write_private(&file, &format!("{newer} {new_key}"));
+    oxpost.set_variable("OXPOST__STORE__KEY", "credential:oxpost-key");
+    let words = refused(&oxpost, &["status"]).await;
+    assert!(words.contains("LoadCredential=oxpost-key:"), "{words}");
+    oxpost.set_variable("CREDENTIALS_DIRECTORY", &credentials.to_string_lossy());
+    let words = said(&oxpost, &["store", "rotate-key"]).await;
+    assert!(words.contains("take the old key out of the credential oxpost-key"), "{words}");
+    write_private(&file, &newer);
+    let running = oxpost.run().await.unwrap();
+    assert!(login(&running, ALICE, &password).await.starts_with("a OK"));
+    running.stop().await.unwrap();
+    oxpost.set_variable("OXPOST__STORE__KEY", "oxpost.key");
+    let words = refused(&oxpost, &["check"]).await;
+    assert!(words.contains("file:oxpost.key"), "{words}");
+}
+
+fn write_private(file: &Path, text: &str) {
+    std::fs::write(file, text).unwrap();
+    #[cfg(unix)]
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_record_costs_its_account_only() {
+    let tenant = Tenant::builder()
+        .mailbox(Mailbox::user(ALICE))
+        .mailbox(Mailbox::user(BOB))
+        .application(Application::public(CLIENT_ID))
+        .start()
+        .await
+        .unwrap();
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let alice = signed_in(&oxpost, &tenant, ALICE).await;
+    let bob = signed_in(&oxpost, &tenant, BOB).await;
+    let carol = oxpost.add_account("carol@contoso.com", &[]).await.unwrap();
+    let damage = rusqlite::Connection::open(oxpost.folder().join("oxpost.db")).unwrap();
+    damage.execute("UPDATE token SET access_token = x'01', refresh_token = x'01' WHERE mailbox = ?1", [BOB]).unwrap();
+    damage.execute("UPDATE account SET grant_kind = 'nonsense' WHERE mailbox = 'carol@contoso.com'", []).unwrap();
+    drop(damage);
+
+    let running = oxpost.run().await.unwrap();
+    assert!(login(&running, ALICE, &alice).await.starts_with("a OK"));
+    let answer = login(&running, BOB, &bob).await;
+    assert!(answer.contains("[CONTACTADMIN]"), "{answer}");
+    let answer = login(&running, "carol@contoso.com", &carol).await;
+    assert!(answer.starts_with("a NO"), "{answer}");
+    let status = said(&oxpost, &["status"]).await;
+    let line = |mailbox: &str| status.lines().find(|line| line.starts_with(mailbox)).unwrap_or_default().to_owned();
+    assert!(line(ALICE).contains(" ok "), "{status}");
+    assert!(status.contains(&format!("oxpost sign-in {BOB}")), "{status}");
+    assert!(status.contains("oxpost account remove carol@contoso.com"), "{status}");
+
+    oxpost.sign_in(BOB, &tenant, BOB).await.unwrap();
+    assert!(login(&running, BOB, &bob).await.starts_with("a OK"), "a sign-in mends it");
+    said(&oxpost, &["account", "remove", "carol@contoso.com"]).await;
+    assert!(!said(&oxpost, &["status"]).await.contains("carol"));
+    running.stop().await.unwrap();
+}

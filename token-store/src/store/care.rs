@@ -1,0 +1,157 @@
+//! The care of a store: a new key, a copy, and a copy put in its place.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{Store, StoreError, is_check};
+use crate::{
+    database::{Statement, Value, sqlite::Sqlite, sqlite_file},
+    vault::{KeySource, NewKey, Vault, VaultError},
+};
+
+/// A column of sealed values: how they are found, and how one is replaced if it is still what was found.
+struct Sealed {
+    /// What its values are bound to, before the name of the row.
+    place: &'static str,
+    select: &'static str,
+    update: &'static str,
+}
+
+/// Every column that holds sealed values. A test compares this list with the tables.
+const SEALED: [Sealed; 4] = [
+    Sealed {
+        place: "token/access_token",
+        select: "SELECT mailbox, access_token FROM token WHERE access_token IS NOT NULL",
+        update: "UPDATE token SET access_token = $3 WHERE mailbox = $1 AND access_token = $2",
+    },
+    Sealed {
+        place: "token/refresh_token",
+        select: "SELECT mailbox, refresh_token FROM token WHERE refresh_token IS NOT NULL",
+        update: "UPDATE token SET refresh_token = $3 WHERE mailbox = $1 AND refresh_token = $2",
+    },
+    Sealed {
+        place: "client_secret/sealed",
+        select: "SELECT application, sealed FROM client_secret",
+        update: "UPDATE client_secret SET sealed = $3 WHERE application = $1 AND sealed = $2",
+    },
+    Sealed {
+        place: "meta/value",
+        select: "SELECT name, value FROM meta WHERE name = 'key-check'",
+        update: "UPDATE meta SET value = $3 WHERE name = $1 AND value = $2",
+    },
+];
+
+/// The columns above, as `table/column`.
+#[cfg(test)]
+pub(crate) fn sealed_columns() -> Vec<&'static str> {
+    SEALED.iter().map(|column| column.place).collect()
+}
+
+/// How a change of the key went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotated {
+    /// An earlier change that was interrupted was finished, instead of beginning another one.
+    pub resumed: bool,
+    /// How many values were sealed anew.
+    pub sealed: usize,
+    /// How many values do not open with any key. They are left as they are.
+    pub unreadable: usize,
+    /// The old key is gone from its place. If not, whoever put it there must take it out.
+    pub old_key_removed: bool,
+}
+
+/// Gives a store in SQLite a new key, or finishes an interrupted change of it.
+///
+/// The new key is put in front of the old one in the key file, everything is sealed anew in one transaction, and the old
+/// key is taken out: a process killed at any moment leaves a key file that opens all of the store. Nobody else may have
+/// the store open meanwhile, because a service would go on sealing with the old key.
+///
+/// A key that is not in a file is not ours to write: then the new one must stand in front of the old one already.
+pub async fn rotate_key(path: &Path, source: &KeySource) -> Result<Rotated, RotateError> {
+    let (vault, resumed) = (source.read()?, source.read()?.keys() > 1);
+    let database = Arc::new(Sqlite::open_alone(path.to_owned()).await?);
+    // Only a key that opens this very store may be changed.
+    let mut store = Store::with(database.clone(), vault).await?;
+    if !resumed {
+        if source.put_in_front(&NewKey::generate()?)?.is_none() {
+            return Err(RotateError::NotOurs(source.clone()));
+        }
+        store = Store::with(database, source.read()?).await?;
+    }
+    let (sealed, unreadable) = store.seal_anew().await?;
+    let old_key_removed = source.keep_first()?.is_some();
+    Ok(Rotated { resumed, sealed, unreadable, old_key_removed })
+}
+
+/// Why the key was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RotateError {
+    /// The key is given to us, and by somebody else.
+    #[error(
+        "{0} holds one key and is not written by oxpost. Put a new one in front of it, with a blank between them \
+         (`oxpost store new-key` prints one), then run this command again"
+    )]
+    NotOurs(KeySource),
+    /// The key.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<crate::database::DatabaseError> for RotateError {
+    fn from(error: crate::database::DatabaseError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Copies a store in SQLite to a new file, also while a service uses it. The copy is of use only with its key.
+pub async fn back_up(path: &Path, vault: &Vault, copy: &Path) -> Result<(), StoreError> {
+    // A copy that no key of ours opens would be found out on the worst of days.
+    let store = Store::open(path, vault.clone()).await?;
+    let (path, copy) = (path.to_owned(), copy.to_owned());
+    let copied = in_background(move || sqlite_file::back_up(&path, &copy)).await?;
+    drop(store);
+    Ok(copied?)
+}
+
+/// Puts a copy in the place of a store in SQLite that nobody uses. Gives back where the old one is now, if there was one.
+pub async fn restore(path: &Path, vault: &Vault, copy: &Path, name: &str) -> Result<Option<PathBuf>, StoreError> {
+    let (path, copy, name, vault) = (path.to_owned(), copy.to_owned(), name.to_owned(), vault.clone());
+    let opens = move |check: &[u8]| if is_check(&vault, check) { Ok(()) } else { Err(StoreError::WrongKey) };
+    in_background(move || sqlite_file::restore(&path, &copy, &name, opens)).await?
+}
+
+async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| crate::database::DatabaseError::Closed.into())
+}
+
+impl Store {
+    /// Seals everything with the key that seals now, in one transaction. Gives back how many values that were, and how
+    /// many do not open.
+    async fn seal_anew(&self) -> Result<(usize, usize), StoreError> {
+        let found = self.run(SEALED.iter().map(|column| Statement::new(column.select, [])).collect()).await?;
+        let (mut updates, mut unreadable) = (Vec::new(), 0);
+        for (column, outcome) in SEALED.iter().zip(found) {
+            for mut row in outcome.rows {
+                let (Some(name), Some(old)) = (row.text(0), row.bytes(1)) else { continue };
+                if self.vault.is_current(&old) {
+                    continue;
+                }
+                let place = format!("{}/{name}", column.place);
+                let Ok(secret) = self.vault.open(&place, &old) else {
+                    unreadable += 1;
+                    continue;
+                };
+                let new = self.seal(&place, &secret)?;
+                updates.push(Statement::new(column.update, [Value::Text(name), Value::Bytes(old), new]));
+            }
+        }
+        let sealed = updates.len();
+        self.run(updates).await?;
+        Ok((sealed, unreadable))
+    }
+}

@@ -1,0 +1,241 @@
+//! The care of a store: a new key at any moment, and copies that can be used.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::{
+    KeySource, StoreError,
+    database::{DatabaseError, lock::StoreLock},
+    store::{
+        RefreshToken,
+        care::{RotateError, back_up, restore, rotate_key},
+    },
+};
+
+/// Set for the child only.
+const FOLDER: &str = "OXPOST_TEST_FOLDER_OF_A_CHILD";
+
+const KILLS: u64 = 30;
+
+fn source(folder: &Path) -> KeySource {
+    KeySource::File(folder.join("oxpost.key"))
+}
+
+async fn open(folder: &Path) -> Result<Store, StoreError> {
+    Store::open(&folder.join("store.db"), source(folder).open()?.0).await
+}
+
+async fn filled(folder: &Path) -> Store {
+    let store = open(folder).await.unwrap();
+    for name in ["ann@contoso.com", "ben@contoso.com"] {
+        store.add_account(&account(name, Grant::SignIn)).await.unwrap();
+        let tokens = token_set(&format!("at-{name}"), Some(&format!("rt-{name}")));
+        store.save_signed_in(&mailbox(name), &tokens, None, start()).await.unwrap();
+    }
+    store.set_client_secret("office", &Secret::from("client~secret")).await.unwrap();
+    store
+}
+
+async fn assert_whole(store: &Store) {
+    for name in ["ann@contoso.com", "ben@contoso.com"] {
+        let stored = store.tokens(&mailbox(name)).await.unwrap();
+        assert_eq!(stored.refresh, RefreshToken::Some(Secret::from(format!("rt-{name}"))));
+        assert_eq!(text(&stored.access.unwrap().secret), format!("at-{name}"));
+    }
+    assert_eq!(store.client_secret("office").await.unwrap(), Some(Secret::from("client~secret")));
+}
+
+#[tokio::test]
+async fn a_new_key_opens_everything_and_the_old_one_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, source) = (folder.path().join("store.db"), source(folder.path()));
+    let store = filled(folder.path()).await;
+    let old = source.read().unwrap();
+    let error = rotate_key(&path, &source).await.unwrap_err();
+    assert!(matches!(&error, RotateError::Store(StoreError::Database(DatabaseError::InUse { .. }))), "{error}");
+    assert!(error.to_string().contains("stop the service"), "{error}");
+    drop(store);
+    alone(&path).await;
+
+    let rotated = rotate_key(&path, &source).await.unwrap();
+    assert_eq!((rotated.resumed, rotated.sealed, rotated.unreadable, rotated.old_key_removed), (false, 6, 0, true));
+    assert_eq!(source.read().unwrap().keys(), 1);
+    alone(&path).await;
+    assert_eq!(Store::open(&path, old).await.unwrap_err(), StoreError::WrongKey);
+    assert_whole(&open(folder.path()).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_value_that_does_not_open_is_counted_and_costs_the_others_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    drop(filled(folder.path()).await);
+    alone(&path).await;
+    let damage = "UPDATE token SET refresh_token = x'0102' WHERE mailbox = 'ben@contoso.com'";
+    Connection::open(&path).unwrap().execute(damage, []).unwrap();
+    let rotated = rotate_key(&path, &source(folder.path())).await.unwrap();
+    assert_eq!((rotated.sealed, rotated.unreadable), (5, 1));
+    alone(&path).await;
+    let store = open(folder.path()).await.unwrap();
+    let ann = store.tokens(&mailbox("ann@contoso.com")).await.unwrap();
+    assert_eq!(ann.refresh, RefreshToken::Some(Secret::from("rt-ann@contoso.com")));
+    assert_eq!(store.tokens(&mailbox("ben@contoso.com")).await.unwrap().refresh, RefreshToken::Unreadable);
+}
+
+#[tokio::test]
+async fn a_process_killed_while_it_changes_the_key_leaves_a_store_that_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    drop(filled(folder.path()).await);
+    let (mut rotations, mut interrupted) = (0, 0);
+    for round in 0..KILLS {
+        alone(&path).await;
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tests::care::the_child_that_changes_keys", "--ignored", "--nocapture"])
+            .env(FOLDER, folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line == "rotated"), "the child changes keys");
+        // Any moment will do; this only makes them different ones.
+        std::thread::sleep(Duration::from_micros(700 * round));
+        child.kill().unwrap();
+        rotations += 1 + lines.filter(|line| line == "rotated").count();
+        child.wait().unwrap();
+
+        let keys = source(folder.path()).read().unwrap().keys();
+        assert!((1..=2).contains(&keys), "round {round}: {keys} keys");
+        interrupted += usize::from(keys == 2);
+        let store = open(folder.path()).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        assert_whole(&store).await;
+        drop(store);
+    }
+    alone(&path).await;
+    let last = rotate_key(&path, &source(folder.path())).await.unwrap();
+    assert_eq!(last.unreadable, 0);
+    assert_eq!(source(folder.path()).read().unwrap().keys(), 1);
+    println!("{KILLS} kills in {rotations} changes of the key, {interrupted} between its two writes, nothing lost");
+}
+
+/// Not a test of its own: the process that the test above kills.
+#[tokio::test]
+#[ignore = "run by the test above, in a process of its own"]
+async fn the_child_that_changes_keys() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let folder = Path::new(&folder);
+    loop {
+        alone(&folder.join("store.db")).await;
+        rotate_key(&folder.join("store.db"), &source(folder)).await.unwrap();
+        println!("\nrotated");
+        std::io::stdout().flush().unwrap();
+    }
+}
+
+/// Every column that can hold something sealed is one that a change of the key seals anew.
+#[tokio::test]
+async fn no_sealed_column_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    drop(filled(folder.path()).await);
+    let connection = Connection::open(&path).unwrap();
+    let columns = "SELECT t.name || '/' || c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c \
+                   WHERE t.type = 'table' AND c.type = 'BLOB' ORDER BY 1";
+    let mut statement = connection.prepare(columns).unwrap();
+    let blobs: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    let mut known = crate::store::care::sealed_columns();
+    known.sort_unstable();
+    assert_eq!(blobs, known);
+}
+
+#[tokio::test]
+async fn a_copy_of_a_store_in_use_is_private_whole_and_never_overwrites() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("store.db"), folder.path().join("copy.db"));
+    let store = filled(folder.path()).await;
+    let vault = source(folder.path()).read().unwrap();
+    back_up(&path, &vault, &copy).await.unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let before = std::fs::read(&copy).unwrap();
+    let error = back_up(&path, &vault, &copy).await.unwrap_err();
+    assert_eq!(error, StoreError::Database(DatabaseError::Exists { path: copy.clone() }));
+    assert_eq!(std::fs::read(&copy).unwrap(), before);
+
+    store.remove_account(&mailbox("ann@contoso.com")).await.unwrap();
+    let error = restore(&path, &vault, &copy, "before-restore").await.unwrap_err();
+    assert!(matches!(error, StoreError::Database(DatabaseError::InUse { .. })), "{error}");
+    drop(store);
+    alone(&path).await;
+    let kept = restore(&path, &vault, &copy, "before-restore").await.unwrap().unwrap();
+    assert_whole(&open(folder.path()).await.unwrap()).await;
+    assert_eq!(std::fs::read(&copy).unwrap(), before, "the copy stays as it is");
+    let old = Store::open(&kept, vault.clone()).await.unwrap();
+    assert_eq!(old.accounts().await.unwrap().len(), 1, "the old store is kept");
+
+    let elsewhere = folder.path().join("new.db");
+    assert_eq!(restore(&elsewhere, &vault, &copy, "x").await.unwrap(), None);
+    assert_whole(&Store::open(&elsewhere, vault).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_not_put_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("store.db"), folder.path().join("copy.db"));
+    drop(filled(folder.path()).await);
+    alone(&path).await;
+    let vault = source(folder.path()).read().unwrap();
+    back_up(&path, &vault, &copy).await.unwrap();
+    alone(&path).await;
+    let count = std::fs::read_dir(folder.path()).unwrap().count();
+
+    let other = Vault::from_key(&[8; 32]).unwrap();
+    assert_eq!(restore(&path, &other, &copy, "x").await.unwrap_err(), StoreError::WrongKey);
+    let mut bytes = std::fs::read(&copy).unwrap();
+    let middle = bytes.len() / 2;
+    bytes.truncate(middle);
+    for (what, bytes) in [("cut short", bytes), ("no store at all", b"hello".to_vec())] {
+        std::fs::write(&copy, bytes).unwrap();
+        let error = restore(&path, &vault, &copy, "x").await.unwrap_err();
+        assert!(error.to_string().contains("copy.db"), "{what}: {error}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), count, "nothing is left lying about");
+    assert_whole(&open(folder.path()).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_kept_for_a_rescue() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("store.db"), folder.path().join("copy.db"));
+    let store = filled(folder.path()).await;
+    let vault = source(folder.path()).read().unwrap();
+    back_up(&path, &vault, &copy).await.unwrap();
+    drop(store);
+    alone(&path).await;
+    std::fs::write(&path, vec![b'x'; 8192]).unwrap();
+    std::fs::write(folder.path().join("store.db-wal"), "its log").unwrap();
+    let kept = restore(&path, &vault, &copy, "damaged").await.unwrap().unwrap();
+    assert_eq!(std::fs::read(&kept).unwrap(), vec![b'x'; 8192]);
+    assert_eq!(std::fs::read(folder.path().join("store.db.damaged-wal")).unwrap(), b"its log");
+    assert_whole(&open(folder.path()).await.unwrap()).await;
+}
+
+/// A store that was dropped is closed a moment later, by its thread.
+async fn alone(path: &Path) {
+    loop {
+        match StoreLock::alone(path) {
+            Err(DatabaseError::InUse { .. }) => tokio::task::yield_now().await,
+            other => return drop(other.unwrap()),
+        }
+    }
+}
