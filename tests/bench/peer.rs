@@ -134,7 +134,7 @@ async fn oxpost(stage: &Stage) -> Result<Peer, Problem> {
 async fn haproxy(stage: &Stage) -> Result<Peer, Problem> {
     let (imap, file) = (free_port()?, stage.folder.path().join("haproxy.cfg"));
     let text = format!(
-        "global\n  maxconn 4096\n\
+        "global\n  maxconn 2000\n\
          defaults\n  mode tcp\n  timeout connect 10s\n  timeout client 1h\n  timeout server 1h\n\
          listen imap\n  bind {imap}\n  server exchange {} ssl verify required ca-file {} sni str(localhost) verifyhost localhost\n",
         stage.tenant.imap(),
