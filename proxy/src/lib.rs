@@ -21,6 +21,7 @@ pub mod stream;
 pub mod tls;
 
 pub mod config;
+pub mod doctor;
 pub mod gateway;
 pub mod proxy;
 pub mod remedy;

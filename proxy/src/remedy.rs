@@ -103,9 +103,7 @@ impl Failure {
             }
         };
         match explanation(text) {
-            Some(row) => {
-                Self::new(row.kind, format!("{} {}", row.what, row.remedy).replace("MAILBOX", mailbox.as_ref()), text)
-            }
+            Some(row) => Self::new(row.kind, row.sentence(mailbox), text),
             None => Self::new(kind, sentence, text),
         }
     }
@@ -160,6 +158,11 @@ pub fn is_explained(text: &str) -> bool {
     explanation(text).is_some()
 }
 
+/// What a refusal with a reason of its own means for a mailbox, and what to do about it.
+pub fn explained(text: &str, mailbox: &Mailbox) -> Option<String> {
+    explanation(text).map(|row| row.sentence(mailbox))
+}
+
 fn explanation(text: &str) -> Option<&'static Row> {
     EXCHANGE_REPLIES.iter().find(|row| text.contains(row.said))
 }
@@ -180,6 +183,12 @@ pub struct Row {
     pub remedy: &'static str,
     /// What the client is told.
     pub kind: RefusalKind,
+}
+
+impl Row {
+    fn sentence(&self, mailbox: &Mailbox) -> String {
+        format!("{} {}", self.what, self.remedy).replace("MAILBOX", mailbox.as_ref())
+    }
 }
 
 /// The first row whose words stand in the reply counts, so the more special comes first.
@@ -214,6 +223,32 @@ const EXCHANGE_REPLIES: &[Row] = &[
         kind: RefusalKind::AdministratorMustAct,
     },
     Row {
+        said: "basic authentication is disabled",
+        what: "Microsoft took the login for one with a password, which it no longer allows.",
+        remedy: "See under Entra admin center, Sign-in logs, which policy refuses it; the mail program itself must log in to Oxpost, \
+                 not to Microsoft.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "user credentials were incorrect",
+        what: "Microsoft took the login for one with a wrong password.",
+        remedy: "See under Entra admin center, Sign-in logs, why it is refused; the mail program itself must log in to Oxpost, not to \
+                 Microsoft.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "5.7.30 Basic authentication is not supported",
+        what: "Microsoft has ended submission with a password for this organization, and took the login for one.",
+        remedy: "Check that the provider in proxy.toml names a server that takes XOAUTH2.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "5.5.124 Invalid XOAUTH2 auth data",
+        what: "High Volume Email did not take the access token.",
+        remedy: "It wants an app-only token with Mail.Send, and Add-HVEAppAccess in Exchange Online PowerShell.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
         said: "Request is throttled",
         what: "Microsoft throttles this mailbox.",
         remedy: "Wait a few minutes and let fewer programs read it at once.",
@@ -229,6 +264,79 @@ const EXCHANGE_REPLIES: &[Row] = &[
         said: "4.7.66 TLS 1.0 and 1.1",
         what: "Exchange asks for a newer TLS than was used.",
         remedy: "Check that nothing between Oxpost and Exchange takes TLS apart.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "4.3.2 Service not active",
+        what: "This server of Exchange is being taken out of service or started.",
+        remedy: "Try again in a few minutes.",
+        kind: RefusalKind::Unavailable,
+    },
+    Row {
+        said: "4.7.0 Temporary server error",
+        what: "Exchange has a passing trouble.",
+        remedy: "Try again in a few minutes; if it lasts, see https://status.cloud.microsoft.",
+        kind: RefusalKind::Unavailable,
+    },
+    Row {
+        said: "4.7.0 Temporary authentication failure",
+        what: "Exchange could not check the access token for the moment.",
+        remedy: "Try again in a few minutes; if it lasts, see https://status.cloud.microsoft.",
+        kind: RefusalKind::Unavailable,
+    },
+    // What a sender meets behind the login.
+    Row {
+        said: "5.1.8 Access denied, bad outbound sender",
+        what: "Microsoft has restricted this sender, because it seemed to send spam.",
+        remedy: "Secure the account, then unblock MAILBOX at Microsoft Defender portal, Review, Restricted entities.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "5.7.705",
+        what: "Microsoft has stopped all sending of this organization, because much of it seemed to be spam.",
+        remedy: "Secure the accounts that sent it, then ask Microsoft support to lift the block.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "5.7.708",
+        what: "Microsoft accepts no mail from the address this organization sends from.",
+        remedy: "It is so for new or trial tenants; ask Microsoft support to lift the block.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "5.7.750",
+        what: "Microsoft has stopped sending from domains that are not registered with this organization.",
+        remedy: "Add the domain of MAILBOX in the Microsoft 365 admin center, Settings, Domains; then ask Microsoft support.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "SendAsDenied",
+        what: "Whoever logged in may not send as this address.",
+        remedy: "Give them Send As: Add-RecipientPermission MAILBOX -Trustee WHO -AccessRights SendAs.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "5.7.60",
+        what: "Whoever logged in may not send as this address.",
+        remedy: "Give them Send As: Add-RecipientPermission MAILBOX -Trustee WHO -AccessRights SendAs.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "5.7.57",
+        what: "Exchange takes the sender for one that has not logged in.",
+        remedy: "Check that nothing between Oxpost and Exchange changes SMTP, such as a firewall that inspects mail.",
+        kind: RefusalKind::AdministratorMustAct,
+    },
+    Row {
+        said: "Concurrent connections limit exceeded",
+        what: "More than three messages were sent from this mailbox at once.",
+        remedy: "Try again, and let fewer programs send from it at the same time.",
+        kind: RefusalKind::Unavailable,
+    },
+    Row {
+        said: "SubmissionQuotaExceeded",
+        what: "This mailbox has sent to 10,000 recipients within a day, which is the limit.",
+        remedy: "Wait until tomorrow; for more, see High Volume Email or Azure Communication Services.",
         kind: RefusalKind::AdministratorMustAct,
     },
 ];

@@ -78,7 +78,15 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// # Errors
 /// There is nobody to trust, or the file cannot be used.
 pub fn client_config(ca_file: Option<&Path>, system_roots: bool) -> Result<ClientConfig, TlsError> {
-    let verifier = match (ca_file, system_roots) {
+    client_config_with(verifier(ca_file, system_roots)?)
+}
+
+/// Who is trusted upstream.
+///
+/// # Errors
+/// There is nobody to trust, or the file cannot be used.
+pub fn verifier(ca_file: Option<&Path>, system_roots: bool) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    Ok(match (ca_file, system_roots) {
         // No file: `Config` has made sure that the system's are wanted then.
         (None, _) => system_verifier(Vec::new()).map_err(TlsError::NoRoots)?,
         (Some(path), true) => {
@@ -94,7 +102,14 @@ pub fn client_config(ca_file: Option<&Path>, system_roots: bool) -> Result<Clien
             }
         }
         (Some(path), false) => file_verifier(path)?,
-    };
+    })
+}
+
+/// TLS 1.2 or newer, with certificates judged by this verifier.
+///
+/// # Errors
+/// The crypto provider knows no such version.
+pub fn client_config_with(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, TlsError> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(TlsError::NoRoots)?

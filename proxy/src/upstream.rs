@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
-use oxpost_protocol::{Dialogue, RefusalKind, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
-use oxpost_token_store::{AccessToken, Admitted};
+use oxpost_protocol::{RefusalKind, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+use oxpost_token_store::{AccessToken, Account, Admitted};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tracing::{debug, info};
@@ -112,15 +112,38 @@ async fn once<S: Speak>(
     server: &Server,
     token: &AccessToken,
 ) -> Result<Result<Connected, UpstreamFailure>, Failure> {
-    let account = admitted.account();
+    attempt(gateway, server, dialogue::<S>(gateway, admitted.account(), server, token)?).await
+}
+
+/// What is going to be said.
+///
+/// # Errors
+/// The user or the token cannot be sent.
+pub fn dialogue<S: Speak>(
+    gateway: &Gateway,
+    account: &Account,
+    server: &Server,
+    token: &AccessToken,
+) -> Result<S::Upstream, Failure> {
     let login = XOAuth2 { user: sasl_user(account, S::PROTOCOL).to_owned(), token: token.secret().clone() };
-    let mut dialogue = S::upstream(gateway, server, &login).map_err(|_| {
+    S::upstream(gateway, server, &login).map_err(|_| {
         Failure::new(
             RefusalKind::AdministratorMustAct,
             format!("The access token or the name of {} has characters that cannot be sent.", account.mailbox),
             "",
         )
-    })?;
+    })
+}
+
+/// Says it, on a connection of its own.
+///
+/// # Errors
+/// The server was not reached, or TLS with it failed: no second attempt mends that.
+pub async fn attempt(
+    gateway: &Gateway,
+    server: &Server,
+    mut dialogue: impl UpstreamDialogue,
+) -> Result<Result<Connected, UpstreamFailure>, Failure> {
     let tcp = connect(server).await.map_err(|error| Failure::unreachable(&server.host, server.port, &error))?;
     debug!(server = server.host, address = ?tcp.peer_addr().ok(), "connected upstream");
     let mut stream = match server.tls {
@@ -166,7 +189,11 @@ async fn connect(server: &Server) -> io::Result<TcpStream> {
     Err(last)
 }
 
-async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+/// Connects to one address.
+///
+/// # Errors
+/// It does not answer, or not in time.
+pub async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     let tcp = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
     crate::listener::tune(&tcp)?;
     Ok(tcp)

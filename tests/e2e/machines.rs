@@ -12,8 +12,8 @@ use oxpost_token_store::{Account, Grant, PasswordHash};
 
 use crate::token_life::{login, state};
 
-const ISSUER: &str = "https://oidc.cluster.example/";
-const SUBJECT: &str = "system:serviceaccount:mail:oxpost";
+pub(crate) const ISSUER: &str = "https://oidc.cluster.example/";
+pub(crate) const SUBJECT: &str = "system:serviceaccount:mail:oxpost";
 
 async fn tenant(application: Application) -> Tenant {
     Tenant::builder()
@@ -37,7 +37,7 @@ async fn proxy(tenant: Tenant, keys: &str) -> Inside {
 }
 
 /// A statement as Kubernetes makes them. Nobody here checks its signature.
-fn statement(tenant: &Tenant, subject: &str) -> String {
+pub(crate) fn statement(tenant: &Tenant, subject: &str) -> String {
     let now = tenant.clock().now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let claims = serde_json::json!({
         "iss": ISSUER, "sub": subject, "aud": "api://AzureADTokenExchange", "iat": now, "nbf": now, "exp": now + 3600,
@@ -72,7 +72,7 @@ async fn a_federated_token_is_read_anew_for_every_request() {
     inside.stop().await;
 }
 
-fn endpoint(tenant: &Tenant) -> String {
+pub(crate) fn endpoint(tenant: &Tenant) -> String {
     format!("http://{}/metadata/identity/oauth2/token", tenant.instance_metadata())
 }
 

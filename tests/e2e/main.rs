@@ -10,6 +10,8 @@ mod story;
 
 mod bad_servers;
 mod command_line;
+mod doctor;
+mod doctor_grants;
 mod faults_of_the_authority;
 mod large_messages;
 mod machines;

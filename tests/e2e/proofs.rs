@@ -11,12 +11,12 @@ use crate::client::Client;
 const SECRET: &str = "Aa1~never-sent-when-there-is-a-certificate";
 
 /// A certificate, and its key: PEM in one file.
-struct Pair {
-    der: Vec<u8>,
-    pem: String,
+pub(crate) struct Pair {
+    pub(crate) der: Vec<u8>,
+    pub(crate) pem: String,
 }
 
-fn pair(valid_for: Duration) -> Pair {
+pub(crate) fn pair(valid_for: Duration) -> Pair {
     let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
     let mut parameters = CertificateParams::new(["oxpost".to_owned()]).unwrap();
     parameters.not_before = (SystemTime::now() - 365 * DAY).into();
@@ -25,11 +25,11 @@ fn pair(valid_for: Duration) -> Pair {
     Pair { der: certificate.der().to_vec(), pem: format!("{}{}", certificate.pem(), key.serialize_pem()) }
 }
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
-const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A tenant with one confidential application, which may open Alice's mailbox.
-async fn tenant(application: Application) -> Tenant {
+pub(crate) async fn tenant(application: Application) -> Tenant {
     Tenant::builder()
         .mailbox(Mailbox::user(ALICE).full_access(CLIENT_ID))
         .application(application)
@@ -38,16 +38,16 @@ async fn tenant(application: Application) -> Tenant {
         .unwrap()
 }
 
-fn confidential() -> Application {
+pub(crate) fn confidential() -> Application {
     Application::confidential(CLIENT_ID, SECRET)
 }
 
 /// The program with one more application, `proven`, that has these keys.
-fn oxpost(tenant: &Tenant, keys: &str, files: &[(&str, &str)]) -> Oxpost {
+pub(crate) fn oxpost(tenant: &Tenant, keys: &str, files: &[(&str, &str)]) -> Oxpost {
     with_ids(tenant, tenant.id(), CLIENT_ID, keys, files)
 }
 
-fn with_ids(tenant: &Tenant, id: &str, client_id: &str, keys: &str, files: &[(&str, &str)]) -> Oxpost {
+pub(crate) fn with_ids(tenant: &Tenant, id: &str, client_id: &str, keys: &str, files: &[(&str, &str)]) -> Oxpost {
     let section = format!(
         "[[application]]\nname = \"proven\"\nprovider = \"test\"\ntenant = \"{id}\"\nclient-id = \"{client_id}\"\n{keys}\n"
     );
@@ -58,7 +58,7 @@ fn with_ids(tenant: &Tenant, id: &str, client_id: &str, keys: &str, files: &[(&s
     oxpost
 }
 
-fn write_private(oxpost: &Oxpost, name: &str, text: &str) {
+pub(crate) fn write_private(oxpost: &Oxpost, name: &str, text: &str) {
     let path = oxpost.folder().join(name);
     std::fs::write(&path, text).unwrap();
     #[cfg(unix)]
@@ -68,7 +68,7 @@ fn write_private(oxpost: &Oxpost, name: &str, text: &str) {
     }
 }
 
-async fn app_only(oxpost: &Oxpost) -> String {
+pub(crate) async fn app_only(oxpost: &Oxpost) -> String {
     oxpost.add_account(ALICE, &["--application", "proven", "--grant", "client-credentials"]).await.unwrap()
 }
 

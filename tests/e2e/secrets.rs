@@ -6,8 +6,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Running, Settings};
-use oxpost_tests::office365::Protocol;
 use oxpost_tests::office365::behaviour::{Act, Fault, Stage, TokenFault};
+use oxpost_tests::office365::{Behaviour, Protocol};
 
 use crate::client::Client;
 use crate::story::tenant;
@@ -115,6 +115,52 @@ async fn no_log_has_a_password_a_token_or_a_message() {
         let bytes = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
         for secret in &secrets {
             assert!(!bytes.contains(secret), "{} holds a secret of {} characters", file.display(), secret.len());
+        }
+    }
+}
+
+/// Whatever the servers say, and at the most talkative level.
+#[tokio::test]
+async fn the_doctor_prints_no_secret() {
+    let tenant = tenant().await;
+    let mut settings = Settings::of(&tenant, CLIENT_ID);
+    settings.level = "trace".into();
+    let mut oxpost = Oxpost::new(&settings).unwrap();
+    oxpost.set_variable("RUST_LOG", "trace");
+    let password = oxpost.add_account(ALICE, &[]).await.unwrap();
+    let report = oxpost.folder().join("report.md");
+    let examine = async |oxpost: &Oxpost| {
+        let checklist = oxpost.call(&["doctor", "--report", "report.md"]).await.unwrap().text();
+        let json = oxpost.call(&["doctor", "--json"]).await.unwrap().text();
+        [checklist, json, std::fs::read_to_string(&report).unwrap()]
+    };
+    let mut printed = Vec::new();
+    // With a code that waits for a person, and with tokens.
+    printed.extend(examine(&oxpost).await);
+    oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
+    printed.extend(examine(&oxpost).await);
+    let repeated = "{tag} BAD -ERR what is {credentials}?";
+    for stage in [Stage::Credentials, Stage::Command, Stage::Mail] {
+        tenant.behave(|it| {
+            let says = |line: &str| vec![Fault::always(stage, Act::Say(line.to_owned()))];
+            it.imap.faults = says(repeated);
+            it.pop3.faults = says("-ERR what is {credentials}?");
+            it.smtp.faults = says("550 5.0.0 what is {credentials}?");
+        });
+        let heard = examine(&oxpost).await;
+        assert!(heard.iter().all(|text| text.contains("what is [redacted]")), "the servers were not heard: {heard:?}");
+        printed.extend(heard);
+        tenant.behave(|it| *it = Behaviour::default());
+    }
+    for fault in [TokenFault::Garbage, TokenFault::UselessToken, TokenFault::Aadsts(70_008)] {
+        tenant.behave(|it| it.entra.fault = Some(fault));
+        printed.extend(examine(&oxpost).await);
+    }
+    for secret in secrets(&password) {
+        for text in &printed {
+            if let Some(line) = text.lines().find(|line| line.contains(&secret)) {
+                panic!("a secret ({} characters) is printed:\n{line}", secret.len());
+            }
         }
     }
 }

@@ -19,7 +19,12 @@ fn root() -> PathBuf {
 }
 
 fn tables() -> String {
-    let mut text = String::from(
+    let mut text =
+        String::from("\n## What `oxpost doctor` looks at\n\n| check | what it says when it passes |\n|---|---|\n");
+    for (name, what) in oxpost::doctor::CHECKS {
+        let _ = writeln!(text, "| {name} | {what} |");
+    }
+    text.push_str(
         "\n## Refusals of Entra ID\n\n| code | what happened | does waiting help? | what to do |\n|---|---|---|---|\n",
     );
     let mut rows: Vec<_> = entra_codes::rows().collect();

@@ -214,7 +214,8 @@ pub enum Act {
     HalfLine,
     /// Sends bytes of no protocol, and goes on as if it had answered.
     Garbage,
-    /// Sends this line instead of its answer, and goes on. `{tag}` stands for the tag of the IMAP command.
+    /// Sends this line instead of its answer, and goes on. `{tag}` stands for the tag of the IMAP command, `{credentials}`
+    /// for the line with the client's credentials.
     Say(String),
     /// Sends this line instead of its answer, and closes. `{tag}` stands for the tag of the IMAP command.
     SayAndClose(String),

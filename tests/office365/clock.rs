@@ -112,6 +112,13 @@ impl Civil {
         format!("{day_name}, {} {} {} {} +0000", self.day, self.month_name(), self.year, self.clock_time())
     }
 
+    /// `Thu, 11 Jul 2024 11:46:42 GMT`, in the header of an HTTP answer.
+    pub(super) fn http(&self) -> String {
+        let mail = self.mail();
+        let day_name = mail.split(',').next().unwrap_or_default();
+        format!("{day_name}, {:02} {} {} {} GMT", self.day, self.month_name(), self.year, self.clock_time())
+    }
+
     /// `2024-07-11T11:46:49.042Z`, in the trailer of SMTP replies.
     pub(super) fn iso(&self) -> String {
         format!("{}-{:02}-{:02}T{}.{:03}Z", self.year, self.month, self.day, self.clock_time(), self.millis)

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use oxpost_protocol::Secret;
 use url::Url;
 
-use crate::credential::Credential;
+use crate::credential::{Credential, nobody_signs_in};
 use crate::error::Problem;
 
 /// An application registration, and where its tokens come from. Its `Debug` shows no secret.
@@ -69,6 +69,19 @@ impl Application {
                 ),
             )),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Application {
+    /// Whether a person may sign in to it, as far as can be known without asking.
+    ///
+    /// # Errors
+    /// What is wrong, and the remedy.
+    pub fn can_sign_people_in(&self) -> Result<(), Problem> {
+        match self.credential {
+            Credential::ManagedIdentity(_) => Err(nobody_signs_in(&self.name)),
+            Credential::Secret | Credential::Certificate(_) | Credential::Federated(_) => Ok(()),
         }
     }
 }

@@ -65,17 +65,17 @@ pub(crate) async fn prove(application: &Application, form: &mut Vec<u8>, now: Sy
         Credential::Secret => return Ok(()),
         Credential::Certificate(certificate) => certificate.assertion(application, now)?,
         Credential::Federated(token) => token.assertion(&application.name).await?,
-        Credential::ManagedIdentity(_) => return Err(nobody_signs_in(&application.name)),
+        Credential::ManagedIdentity(_) => return Err(TokenError::Misconfigured(nobody_signs_in(&application.name))),
     };
     append(form, &assertion);
     Ok(())
 }
 
-fn nobody_signs_in(application: &str) -> TokenError {
+pub(crate) fn nobody_signs_in(application: &str) -> Problem {
     let what =
         format!("The application `{application}` is this machine's own identity, and no person can sign in to that.");
     let remedy = "Remove the account, and add it again with `oxpost account add ADDRESS --grant client-credentials`.";
-    TokenError::Misconfigured(Problem::new(what, remedy))
+    Problem::new(what, remedy)
 }
 
 fn append(form: &mut Vec<u8>, assertion: &Secret) {

@@ -8,7 +8,13 @@ mod answer;
 pub(crate) mod machine_local;
 mod retry_after;
 
-use std::{error::Error, future::Future, net::IpAddr, pin::Pin, time::Duration};
+use std::{
+    error::Error,
+    future::Future,
+    net::IpAddr,
+    pin::Pin,
+    time::{Duration, SystemTime},
+};
 
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use tokio::time::timeout;
@@ -172,7 +178,26 @@ impl Exchange<'_> {
     }
 }
 
+/// What a question without a secret in it brought.
+pub(crate) struct Got {
+    pub(crate) status: u16,
+    /// The time on the other side (RFC 9110, 6.6.1).
+    pub(crate) date: Option<SystemTime>,
+    pub(crate) body: Vec<u8>,
+}
+
 impl HttpClient {
+    /// Fetches a page, whatever its status.
+    pub(crate) async fn get(&self, url: &Url) -> Result<Got, HttpFailure> {
+        if !self.may_ask(url) {
+            return Err(HttpFailure::NotHttps);
+        }
+        let mut response = self.client.get(url.clone()).send().await.map_err(transport)?;
+        let date = response.headers().get(http::header::DATE).and_then(|value| value.to_str().ok());
+        let (status, date) = (response.status().as_u16(), date.and_then(retry_after::date));
+        Ok(Got { status, date, body: read_body(&mut response).await? })
+    }
+
     fn may_ask(&self, url: &Url) -> bool {
         let loopback = match url.host() {
             Some(Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),

@@ -19,6 +19,7 @@ mod authority;
 pub mod clock;
 pub mod credential;
 pub mod database;
+pub mod diagnosis;
 pub mod entra_codes;
 pub mod error;
 pub mod http;

@@ -144,6 +144,23 @@ impl Tokens {
         self.obtain(admitted.account(), Why::Refused(refused.clone())).await
     }
 
+    /// For a diagnosis: asks the authority now, whatever is stored, and keeps what it gives. A failure is told also while
+    /// the stored token lives.
+    pub(crate) async fn ask_now(&self, account: &Account) -> Outcome {
+        let shared = &self.0;
+        let stored = shared.store.tokens(&account.mailbox).await?;
+        let (why, slot) = (Why::Due(stored.version), shared.slot(&account.mailbox));
+        match slot.enter(stored.version, &why, shared.clock.now(), shared.limits.forced_every) {
+            Entry::Blocked(error) => Err(*error),
+            Entry::Join(answer) => wait(answer).await,
+            Entry::Start(sender) => {
+                let answer = sender.subscribe();
+                shared.flights.spawn(flight::run(shared.clone(), account.clone(), why, slot, sender));
+                wait(answer).await
+            }
+        }
+    }
+
     async fn obtain(&self, account: &Account, why: Why) -> Outcome {
         let shared = &self.0;
         let stored = shared.store.tokens(&account.mailbox).await?;

@@ -13,7 +13,7 @@ const WARN_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
 const DAY: u64 = 24 * 3600;
 
 /// The end of one application's certificate.
-pub(super) struct End<'a> {
+pub(crate) struct End<'a> {
     application: &'a str,
     thumbprint: &'a str,
     expires: SystemTime,
@@ -27,7 +27,7 @@ pub(super) fn ends(applications: &Applications, now: SystemTime) -> Vec<End<'_>>
 }
 
 impl<'a> End<'a> {
-    fn of(application: &'a Application, now: SystemTime) -> Option<Self> {
+    pub(crate) fn of(application: &'a Application, now: SystemTime) -> Option<Self> {
         match &application.credential {
             Credential::Certificate(certificate) => Some(Self {
                 application: &application.name,
@@ -43,7 +43,7 @@ impl<'a> End<'a> {
         self.expires <= self.now
     }
 
-    pub(super) fn is_near(&self) -> bool {
+    pub(crate) fn is_near(&self) -> bool {
         self.expires <= self.now + WARN_BEFORE
     }
 }

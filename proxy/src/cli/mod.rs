@@ -3,7 +3,8 @@
 mod account;
 mod application;
 mod check;
-mod credential;
+pub(crate) mod credential;
+mod doctor;
 mod run;
 mod sign_in;
 mod status;
@@ -20,7 +21,7 @@ use crate::config::Config;
 use crate::platform;
 
 /// Said by whoever needs one.
-const NO_LISTENER: &str = "proxy.toml has no [[listener]], so there is nothing to serve. Add one.";
+pub(crate) const NO_LISTENER: &str = "proxy.toml has no [[listener]], so there is nothing to serve. Add one.";
 
 /// Where the configuration is looked for first.
 const CONFIG_HERE: &str = "proxy.toml";
@@ -65,6 +66,8 @@ enum Command {
     /// Look after the store: a new key, backup, restore
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Walk the whole way to the mailbox and say at each step whether it is right, and if not, what to change
+    Doctor(doctor::Options),
     /// Show every account: how it is signed in, until when its token lives, what is wrong with it
     Status {
         /// As JSON, for scripts
@@ -81,23 +84,24 @@ pub fn main() -> ExitCode {
     end_quietly_on_a_closed_pipe();
     let arguments = Arguments::parse();
     let path = arguments.config.unwrap_or_else(find_config);
-    let result = Config::load(&path).map_err(Failed::new).and_then(|config| {
-        if let Err(error) = platform::forbid_core_dumps() {
-            eprintln!("oxpost: core dumps could not be switched off ({error}); a crash could write tokens to disk");
-        }
-        let runtime = tokio::runtime::Runtime::new().map_err(|error| Failed::new(format!("cannot start: {error}")))?;
-        let result = runtime.block_on(run(arguments.command, config, &path));
-        // Sessions that outlived the drain timeout are cut here.
-        runtime.shutdown_background();
-        result
-    });
-    match result {
+    match start(arguments.command, &path) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed(message)) => {
             eprintln!("oxpost: {message}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn start(command: Command, path: &std::path::Path) -> Result<(), Failed> {
+    if let Err(error) = platform::forbid_core_dumps() {
+        eprintln!("oxpost: core dumps could not be switched off ({error}); a crash could write tokens to disk");
+    }
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failed::new(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(run(command, path));
+    // Sessions that outlived the drain timeout are cut here.
+    runtime.shutdown_background();
+    result
 }
 
 /// Whether a command line, the program's name included, is one the program takes.
@@ -108,15 +112,18 @@ pub fn parses(words: &[&str]) -> Result<(), String> {
     Arguments::try_parse_from(words).map(drop).map_err(|error| error.to_string())
 }
 
-async fn run(command: Command, config: Config, path: &std::path::Path) -> Result<(), Failed> {
+async fn run(command: Command, path: &std::path::Path) -> Result<(), Failed> {
+    let config = || Config::load(path).map_err(Failed::new);
     match command {
-        Command::Run => run::run(config).await,
-        Command::Check => check::check(&config, path).await,
-        Command::Account(command) => account::run(command, &config).await,
-        Command::Application(command) => application::run(command, &config).await,
-        Command::SignIn(options) => sign_in::sign_in(&options, &config).await,
-        Command::Store(command) => store::run(command, &config).await,
-        Command::Status { json } => status::status(json, &config).await,
+        Command::Run => run::run(config()?).await,
+        Command::Check => check::check(&config()?, path).await,
+        Command::Account(command) => account::run(command, &config()?).await,
+        Command::Application(command) => application::run(command, &config()?).await,
+        Command::SignIn(options) => sign_in::sign_in(&options, &config()?).await,
+        Command::Store(command) => store::run(command, &config()?).await,
+        // A configuration that cannot be used is the first line of its checklist.
+        Command::Doctor(options) => doctor::doctor(options, path).await,
+        Command::Status { json } => status::status(json, &config()?).await,
     }
 }
 

@@ -18,6 +18,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::DATE;
+use axum::middleware::map_response_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
@@ -25,6 +28,7 @@ use tokio::net::TcpListener;
 pub(super) use grants::Grants;
 
 use super::Shared;
+use super::clock::Civil;
 use listener::{Cut, TlsListener};
 
 /// Serves the authority until the tenant stops.
@@ -50,7 +54,17 @@ fn routes(shared: &Arc<Shared>) -> Router {
         .route("/{tenant}/oauth2/v2.0/token", post(token::v2))
         .route("/{tenant}/oauth2/token", post(token::v1))
         .route("/{tenant}/oauth2/v2.0/logout", get(logout))
+        .layer(map_response_with_state(Arc::clone(shared), dated))
         .with_state(Arc::clone(shared))
+}
+
+/// The date of an answer is that of the tenant's clock (RFC 9110, 6.6.1).
+async fn dated(State(shared): State<Arc<Shared>>, mut response: Response) -> Response {
+    let date = Civil::of(shared.clock.now()).http();
+    if let Ok(date) = HeaderValue::from_str(&date) {
+        response.headers_mut().insert(DATE, date);
+    }
+    response
 }
 
 async fn logout(State(shared): State<Arc<Shared>>) -> Response {

@@ -37,6 +37,8 @@ pub(super) struct Connection {
     input: Vec<u8>,
     output: Vec<u8>,
     recorder: Recorder,
+    /// The longest line that came; the one with credentials is longer than any other.
+    longest: Vec<u8>,
     pub(super) shared: Arc<Shared>,
     pub(super) protocol: Protocol,
 }
@@ -45,7 +47,8 @@ impl Connection {
     pub(super) fn new(stream: TcpStream, shared: Arc<Shared>, protocol: Protocol) -> Self {
         let _ = stream.set_nodelay(true);
         let recorder = lock(&shared.transcripts).begin(protocol);
-        Self { stream: Stream::Plain(stream), input: Vec::new(), output: Vec::new(), recorder, shared, protocol }
+        let stream = Stream::Plain(stream);
+        Self { stream, input: Vec::new(), output: Vec::new(), recorder, longest: Vec::new(), shared, protocol }
     }
 
     /// Its number among the transcripts.
@@ -85,6 +88,9 @@ impl Connection {
                 line.pop();
                 if line.last() == Some(&b'\r') {
                     line.pop();
+                }
+                if line.len() > self.longest.len() {
+                    self.longest.clone_from(&line);
                 }
                 return Ok(Some(line));
             }
@@ -273,7 +279,9 @@ impl Connection {
                 return Ok(Flow::Answered);
             }
             Act::Say(line) => {
-                self.say(&line.replace("{tag}", tag)).await?;
+                let line = line.replace("{tag}", tag);
+                let repeated = line.replace("{credentials}", &String::from_utf8_lossy(&self.longest));
+                self.put_shown(format!("{repeated}\r\n").as_bytes(), &line).await?;
                 return Ok(Flow::Answered);
             }
             Act::SayAndClose(line) => {

@@ -17,7 +17,7 @@ pub(super) fn read(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 }
 
 /// The one form of date that is still written (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn date(text: &str) -> Option<SystemTime> {
+pub(super) fn date(text: &str) -> Option<SystemTime> {
     let (_weekday, rest) = text.split_once(", ")?;
     let mut parts = rest.split([' ', ':']);
     let mut part = || parts.next();

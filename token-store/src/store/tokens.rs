@@ -124,6 +124,21 @@ impl Store {
         self.change(update).await
     }
 
+    /// Writes a refresh token that came with an access token nobody wants, over the version it was asked with.
+    pub(crate) async fn save_rotated(
+        &self,
+        mailbox: &Mailbox,
+        version: i64,
+        refresh_token: &Secret,
+    ) -> Result<bool, StoreError> {
+        let sealed = self.seal(&place("refresh_token", mailbox), refresh_token)?;
+        let update = Statement::new(
+            "UPDATE token SET version = version + 1, refresh_token = $3 WHERE mailbox = $1 AND version = $2",
+            [mailbox.as_str().into(), version.into(), sealed],
+        );
+        self.change(update).await
+    }
+
     /// Notes a failure and when to try again. The tokens stay as they are, and so does the version.
     pub(crate) async fn record_failure(
         &self,

@@ -1,0 +1,220 @@
+//! Walks the way and writes down what is found. It goes on only where the checks so far let it, as [`judge()`](judge::judge) says.
+
+mod person;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use oxpost_token_store::diagnosis::{self, Examiner};
+use oxpost_token_store::{
+    Account, Application, Credential, HttpClient, HttpPolicy, Mailbox, SharedClock, Store, SystemClock,
+};
+use rustls::client::danger::ServerCertVerifier;
+
+use super::facts::{Authority, Facts, MailServer};
+use super::judge;
+use super::server::explore;
+use crate::cli::{NO_LISTENER, credential};
+use crate::config::{Config, Protocol, Server, ServerTls};
+use crate::gateway::Gateway;
+use crate::tls;
+
+/// Said where a store is opened, and where there is none yet.
+const NO_ACCOUNT: &str = "There is no account yet. Add one with: oxpost account add ADDRESS";
+
+/// What is to be examined.
+pub struct Doctor {
+    configuration: PathBuf,
+    mailbox: Option<Mailbox>,
+    clock: SharedClock,
+}
+
+impl Doctor {
+    /// For one mailbox, or for all of the store.
+    pub fn new(configuration: &Path, mailbox: Option<Mailbox>) -> Self {
+        Self { configuration: configuration.to_owned(), mailbox, clock: Arc::new(SystemClock) }
+    }
+
+    /// Examines everything; what an earlier round found right is taken over from it.
+    pub async fn examine(&self, before: Option<&Facts>) -> Facts {
+        let mut facts = Facts::default();
+        let (config, verifier) = match load(&self.configuration) {
+            Ok(loaded) => loaded,
+            Err(sentence) => {
+                facts.configuration = Some(Err(sentence));
+                return facts;
+            }
+        };
+        facts.configuration = Some(Ok(format!("{} can be used", self.configuration.display())));
+        match Round::begin(&config, verifier, &self.clock).await {
+            Ok(round) => round.walk(self.mailbox.as_ref(), before, &mut facts).await,
+            Err(sentence) => facts.configuration = Some(Err(sentence)),
+        }
+        facts
+    }
+}
+
+fn load(path: &Path) -> Result<(Config, Arc<dyn ServerCertVerifier>), String> {
+    let config = Config::load(path).map_err(|error| error.to_string())?;
+    if config.listeners.is_empty() {
+        return Err(NO_LISTENER.to_owned());
+    }
+    let verifier = tls::verifier(config.ca_file.as_deref(), config.system_roots).map_err(|error| error.to_string())?;
+    for (certificate, key) in config.listeners.iter().filter_map(|listener| listener.certificate.as_ref()) {
+        tls::server_config(certificate, key).map_err(|error| error.to_string())?;
+    }
+    Ok((config, verifier))
+}
+
+/// One walk with one configuration.
+struct Round<'a> {
+    config: &'a Config,
+    verifier: Arc<dyn ServerCertVerifier>,
+    http: HttpClient,
+    clock: &'a SharedClock,
+    /// The store with its accounts; why not, otherwise. Everything that needs no account is examined all the same.
+    open: Result<Open, String>,
+}
+
+/// What the store is needed for.
+struct Open {
+    gateway: Gateway,
+    examiner: Examiner,
+}
+
+impl Open {
+    async fn of(config: &Config, http: HttpClient, clock: &SharedClock) -> Result<Self, String> {
+        // One who only looks makes no store.
+        if !config.store.exists() {
+            return Err(NO_ACCOUNT.to_owned());
+        }
+        let gateway = Gateway::open(config, Arc::clone(clock)).await.map_err(|error| error.to_string())?;
+        let examiner = Examiner::new(gateway.store.clone(), config.applications.clone(), http, Arc::clone(clock));
+        Ok(Self { gateway, examiner })
+    }
+}
+
+impl<'a> Round<'a> {
+    async fn begin(
+        config: &'a Config,
+        verifier: Arc<dyn ServerCertVerifier>,
+        clock: &'a SharedClock,
+    ) -> Result<Self, String> {
+        let tls = tls::client_config_with(Arc::clone(&verifier)).map_err(|error| error.to_string())?;
+        let http = oxpost_token_store::http::client(tls, HttpPolicy::HttpsOnly).map_err(|error| error.to_string())?;
+        let open = Open::of(config, http.clone(), clock).await;
+        Ok(Self { config, verifier, http, clock, open })
+    }
+
+    async fn walk(&self, mailbox: Option<&Mailbox>, before: Option<&Facts>, facts: &mut Facts) {
+        let chosen = match &self.open {
+            Ok(open) => chosen(&open.gateway.store, mailbox).await,
+            Err(sentence) => Err(sentence.clone()),
+        };
+        let accounts = match chosen {
+            Ok(accounts) => {
+                facts.store = Some(Ok(format!("{} of {} opens", accounts.len(), self.config.store.display())));
+                accounts
+            }
+            Err(sentence) => {
+                facts.store = Some(Err(sentence));
+                Vec::new()
+            }
+        };
+        let mut names: Vec<&str> = accounts.iter().map(|account| account.application.as_str()).collect();
+        if accounts.is_empty() {
+            // Whoever sets it up has no account yet, and wants to know whether the rest is right.
+            names = self.config.applications.names();
+        }
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            self.application(name, before, facts).await;
+        }
+        for account in &accounts {
+            let known = before.and_then(|before| before.accounts.iter().find(|old| old.mailbox == account.mailbox));
+            let known = known.filter(|old| judge::person_is_good(old, facts));
+            let person = match (known, &self.open) {
+                (Some(person), _) => person.clone(),
+                (None, Ok(open)) => self.person(open, account, facts).await,
+                // There would be no account.
+                (None, Err(_)) => continue,
+            };
+            facts.accounts.push(person);
+        }
+    }
+
+    async fn application(&self, name: &str, before: Option<&Facts>, facts: &mut Facts) {
+        let (Some(application), Some(servers)) = (self.config.applications.get(name), self.config.servers.get(name))
+        else {
+            return;
+        };
+        let known = before.and_then(|before| before.authorities.iter().find(|old| old.application == name));
+        facts.authorities.push(match known.filter(|old| judge::authority_is_good(old)) {
+            Some(authority) => authority.clone(),
+            None => self.authority(application).await,
+        });
+        for protocol in self.protocols() {
+            let server = servers.of(protocol);
+            let same = |other: &&MailServer| other.protocol == protocol && other.server == *server;
+            if facts.servers.iter().any(|other| same(&other)) {
+                continue;
+            }
+            let known = before.and_then(|before| before.servers.iter().find(same));
+            facts.servers.push(match known.filter(|old| judge::way_is_good(&old.way)) {
+                Some(server) => server.clone(),
+                None => {
+                    let way = explore(server, &self.config.host_name, &self.verifier).await;
+                    MailServer { protocol, server: server.clone(), way }
+                }
+            });
+        }
+    }
+
+    /// The protocols that matter here: those that clients are awaited by.
+    fn protocols(&self) -> Vec<Protocol> {
+        let listened = |protocol: &Protocol| self.config.listeners.iter().any(|one| one.protocol == *protocol);
+        [Protocol::Imap, Protocol::Pop3, Protocol::Smtp].into_iter().filter(listened).collect()
+    }
+
+    async fn authority(&self, application: &Application) -> Authority {
+        let here = matches!(application.credential, Credential::ManagedIdentity(_));
+        let host = application.token_url.host_str().unwrap_or_default().to_owned();
+        let metadata = match here {
+            true => None,
+            false => Some(diagnosis::metadata(&self.http, self.clock, application).await),
+        };
+        let way = match &metadata {
+            None | Some(Ok(_)) => None,
+            Some(Err(_)) => {
+                let port = application.token_url.port_or_known_default().unwrap_or(443);
+                let server = Server { host: host.clone(), port, tls: ServerTls::Implicit };
+                Some(explore(&server, &self.config.host_name, &self.verifier).await)
+            }
+        };
+        let proof = match &self.open {
+            Ok(open) => Some(open.examiner.proof(application).await),
+            Err(_) => None,
+        };
+        let end = credential::End::of(application, SystemTime::now());
+        let ends = end.map(|end| (format!("{end}."), end.is_near()));
+        Authority { application: application.name.clone(), host, metadata, way, proof, ends }
+    }
+}
+
+/// The accounts to look at.
+async fn chosen(store: &Store, mailbox: Option<&Mailbox>) -> Result<Vec<Account>, String> {
+    let all = store.accounts().await.map_err(|error| error.to_string())?;
+    match mailbox {
+        Some(mailbox) => {
+            let chosen: Vec<_> = all.into_iter().filter(|account| account.mailbox == *mailbox).collect();
+            if chosen.is_empty() {
+                return Err(format!("There is no account {mailbox}. Add it with: oxpost account add {mailbox}"));
+            }
+            Ok(chosen)
+        }
+        None if all.is_empty() => Err(NO_ACCOUNT.into()),
+        None => Ok(all),
+    }
+}
