@@ -1,17 +1,20 @@
 //! From a local login to an account, and to the name the account has upstream.
 
+use std::net::IpAddr;
+
 use oxpost_token_store::{Account, Admitted, Denied};
 
 use crate::config::Protocol;
 use crate::gateway::Gateway;
 use oxpost_protocol::Login;
 
-/// Checks the local password. A wrong one never touches a token and never reaches Microsoft.
+/// Checks the local password. A wrong one never touches a token and never reaches Microsoft, unless the account has the
+/// grant password, where Microsoft is the judge.
 ///
 /// # Errors
 /// Who this is was not proved, or could not be checked now.
-pub async fn admit(gateway: &Gateway, login: &Login) -> Result<Admitted, Denied> {
-    gateway.accounts.admit(&login.user, &login.password).await
+pub async fn admit(gateway: &Gateway, login: &Login, from: IpAddr) -> Result<Admitted, Denied> {
+    gateway.accounts.admit_from(from, &login.user, &login.password).await
 }
 
 /// The SASL user: the mailbox, but a shared mailbox sends as whoever signed in for it (Exchange takes the delegate's token

@@ -18,7 +18,7 @@ use crate::tls::{self, TlsError};
 pub struct Gateway {
     /// The accounts as they are stored.
     pub store: Store,
-    /// The gate: local passwords.
+    /// The gate: local passwords, and those that Microsoft judges.
     pub accounts: Accounts,
     /// The tokens of the accounts.
     pub tokens: Tokens,
@@ -103,7 +103,7 @@ impl Gateway {
         let tokens =
             Tokens::new(store.clone(), config.applications.clone(), http, Arc::clone(&clock), RefreshLimits::default());
         Ok(Self {
-            accounts: Accounts::new(store.clone(), clock, AdmissionLimits::default()),
+            accounts: Accounts::judged_by(store.clone(), clock, AdmissionLimits::default(), tokens.clone()),
             store,
             tokens,
             servers: config.servers.clone(),

@@ -1,6 +1,7 @@
 //! The login of a client: drives the local dialogue, and lets the client hear OK only when its upstream session is ready.
 
 use std::io;
+use std::net::IpAddr;
 
 use oxpost_protocol::line::REPLY_TEXT_LIMIT;
 use oxpost_protocol::{Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer};
@@ -48,6 +49,7 @@ pub enum NoLogin {
 /// The connection ended before that.
 pub async fn login<S: Speak>(gateway: &Gateway, entry: &Entry, tcp: TcpStream, id: &str) -> Result<LoggedIn, NoLogin> {
     let mut patience = Patience { deadline: Instant::now() + gateway.limits.login_timeout };
+    let from = tcp.peer_addr().map_err(NoLogin::Broke)?.ip();
     let mut client = Stream::Plain(tcp);
     if entry.listener.tls == ListenerTls::Implicit {
         client = patience.until(start_tls(client, entry.acceptor.as_ref())).await?;
@@ -65,7 +67,7 @@ pub async fn login<S: Speak>(gateway: &Gateway, entry: &Entry, tcp: TcpStream, i
             }
             LocalEvent::Login(login) => {
                 let began = Instant::now();
-                let attempt = attempt::<S>(gateway, &login).await;
+                let attempt = attempt::<S>(gateway, &login, from).await;
                 patience.deadline += began.elapsed();
                 match attempt {
                     Ok(connected) => {
@@ -89,8 +91,8 @@ pub async fn login<S: Speak>(gateway: &Gateway, entry: &Entry, tcp: TcpStream, i
 }
 
 /// One login: local password, account, token, upstream.
-async fn attempt<S: Speak>(gateway: &Gateway, login: &Login) -> Result<Connected, Failure> {
-    let admitted = match account::admit(gateway, login).await {
+async fn attempt<S: Speak>(gateway: &Gateway, login: &Login, from: IpAddr) -> Result<Connected, Failure> {
+    let admitted = match account::admit(gateway, login, from).await {
         Ok(admitted) => admitted,
         Err(denied) => {
             let failure = Failure::denied(&denied);

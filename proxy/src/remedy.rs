@@ -15,6 +15,10 @@ pub struct Failure {
     pub log: String,
 }
 
+/// The same sentence for every account and for none: nobody learns by it which there are.
+const WRONG_PASSWORD: &str = "User name or password is not right. Use the password that Oxpost gave for this account, not the one \
+                              of Microsoft 365 (unless the account was added with --grant password).";
+
 impl Failure {
     /// A failure of this kind; the client's sentence is also the beginning of the operator's.
     pub fn new(kind: RefusalKind, sentence: impl Into<String>, detail: &str) -> Self {
@@ -26,12 +30,15 @@ impl Failure {
     /// The local login failed.
     pub fn denied(denied: &Denied) -> Self {
         match denied {
-            Denied::BadCredentials => Self::new(
-                RefusalKind::BadCredentials,
-                "User name or password is not right. Use the password that Oxpost gave for this account, not the one of \
-                 Microsoft 365.",
+            Denied::BadCredentials => Self::new(RefusalKind::BadCredentials, WRONG_PASSWORD, ""),
+            Denied::WrongAtMicrosoft => Self::new(RefusalKind::BadCredentials, WRONG_PASSWORD, "Microsoft says so"),
+            Denied::TooManyPasswords => Self::new(
+                RefusalKind::Unavailable,
+                "Too many wrong passwords were tried for this account, and more could lock its user out at Microsoft. Wait an hour; \
+                 on the machine of Oxpost `oxpost sign-in ADDRESS` tries one at once.",
                 "",
             ),
+            Denied::NotJudged(error) => Self::token(error),
             Denied::Busy => Self::new(RefusalKind::Unavailable, "Too many logins at once. Try again in a moment.", ""),
             Denied::Store(error) => Self::store(error, "Oxpost cannot read its accounts. Its log says why."),
         }

@@ -18,6 +18,14 @@ impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).await.unwrap())
     }
+
+    /// From another address of this machine: all of 127.0.0.0/8 is.
+    #[cfg(target_os = "linux")]
+    pub(crate) async fn connect_from(here: std::net::Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((here, 0))).unwrap();
+        Self::over(socket.connect(address).await.unwrap())
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {

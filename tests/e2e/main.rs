@@ -16,6 +16,7 @@ mod faults_of_the_authority;
 mod large_messages;
 mod machines;
 mod many_at_once;
+mod password_grant;
 mod proofs;
 mod secrets;
 mod sign_in;

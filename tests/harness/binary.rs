@@ -71,7 +71,15 @@ impl Oxpost {
     /// # Errors
     /// It does not end. An exit status is no error here.
     pub async fn call(&self, arguments: &[&str]) -> Result<Ran, Problem> {
-        program::run(self.command(arguments), b"").await
+        self.call_with(arguments, "").await
+    }
+
+    /// The same, with something on its standard input.
+    ///
+    /// # Errors
+    /// It does not end. An exit status is no error here.
+    pub async fn call_with(&self, arguments: &[&str], input: &str) -> Result<Ran, Problem> {
+        program::run(self.command(arguments), input.as_bytes()).await
     }
 
     /// `oxpost account add`: gives back the password that it shows.

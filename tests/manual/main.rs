@@ -29,10 +29,29 @@ fn tables() -> String {
     );
     let mut rows: Vec<_> = entra_codes::rows().collect();
     rows.sort_by_key(|row| row.code);
+    print(&mut text, &rows, "no, a person must sign in");
+    text.push_str(
+        "\nFor accounts with the grant password, these instead:\n\n| code | what happened | does waiting help? | what to do |\n\
+         |---|---|---|---|\n",
+    );
+    let mut rows: Vec<_> = entra_codes::rows_of_the_password_grant().iter().collect();
+    rows.sort_by_key(|row| row.code);
+    print(&mut text, &rows, "no, somebody must act");
+    text.push_str("\n## Refusals of Exchange Online\n\n| the reply says | what happened | does waiting help? | what to do |\n|---|---|---|---|\n");
+    for row in oxpost::remedy::rows() {
+        let waiting = if row.kind == RefusalKind::Unavailable { "yes" } else { "no" };
+        let remedy = row.remedy.replace("MAILBOX", "ADDRESS");
+        let _ = writeln!(text, "| {} | {} | {waiting} | {remedy} |", row.said, row.what);
+    }
+    text.push('\n');
+    text
+}
+
+fn print(text: &mut String, rows: &[&entra_codes::Row], a_person: &str) {
     for row in rows {
         let waiting = match row.kind {
             ErrorKind::Transient => "yes; Oxpost tries again by itself",
-            ErrorKind::SignInRequired => "no, a person must sign in",
+            ErrorKind::SignInRequired => a_person,
             _ => "no",
         };
         let plain = |text: &str| {
@@ -43,14 +62,6 @@ fn tables() -> String {
         };
         let _ = writeln!(text, "| AADSTS{} | {} | {waiting} | {} |", row.code, plain(row.what), plain(row.remedy));
     }
-    text.push_str("\n## Refusals of Exchange Online\n\n| the reply says | what happened | does waiting help? | what to do |\n|---|---|---|---|\n");
-    for row in oxpost::remedy::rows() {
-        let waiting = if row.kind == RefusalKind::Unavailable { "yes" } else { "no" };
-        let remedy = row.remedy.replace("MAILBOX", "ADDRESS");
-        let _ = writeln!(text, "| {} | {} | {waiting} | {remedy} |", row.said, row.what);
-    }
-    text.push('\n');
-    text
 }
 
 #[test]

@@ -88,6 +88,10 @@ pub struct EntraBehaviour {
     pub user_consent: bool,
     /// The password grant and the sign-in page ask for a second factor, which nobody has.
     pub second_factor_required: bool,
+    /// So many different wrong passwords in a row lock a user out (three in the clouds of the US Government).
+    pub lockout_threshold: usize,
+    /// How long the first lockout lasts; each further one is twice as long.
+    pub lockout_duration: Duration,
     /// How long the token endpoint thinks before it answers.
     pub delay: Duration,
     /// What the next requests to the token endpoint meet, one fault each, before `fault`.
@@ -112,6 +116,8 @@ impl Default for EntraBehaviour {
             slow_down: false,
             user_consent: true,
             second_factor_required: false,
+            lockout_threshold: 10,
+            lockout_duration: Duration::from_mins(1),
             delay: Duration::ZERO,
             next_faults: VecDeque::new(),
             fault: None,

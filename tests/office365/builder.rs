@@ -63,6 +63,7 @@ impl Builder {
             directory: Mutex::default(),
             tokens: Mutex::new(Tokens::new()?),
             grants: Mutex::default(),
+            lockouts: Mutex::default(),
             store: Mutex::default(),
             arc: Mutex::default(),
             sending: Mutex::default(),

@@ -45,8 +45,8 @@ pub use tokens::{Refusal, TokenKey};
 pub use transcript::{Direction, Protocol, Transcript};
 
 use directory::Directory;
-use entra::Grants;
 use entra::managed_identity::ArcAgent;
+use entra::{Grants, Lockouts};
 use exchange::Sending;
 use mailbox::Store;
 use tokens::Tokens;
@@ -221,6 +221,22 @@ impl Tenant {
         lock(&self.shared.grants).revoke(user);
     }
 
+    /// Whether a user is locked out after too many wrong passwords (AADSTS50053).
+    pub fn is_locked_out(&self, user: &str) -> bool {
+        lock(&self.shared.lockouts).is_locked(&user.to_lowercase(), self.shared.clock.now())
+    }
+
+    /// How many wrong passwords count against a user since the last right one.
+    pub fn wrong_passwords(&self, user: &str) -> usize {
+        lock(&self.shared.lockouts).wrong(&user.to_lowercase())
+    }
+
+    /// A user's new password, as an administrator sets it or the user does: refresh tokens end with the old one.
+    pub fn change_password(&self, user: &str, password: &str) {
+        self.change_mailbox(user, |mailbox| mailbox.password(password));
+        self.revoke(user);
+    }
+
     /// Makes the access tokens of a user (by address) or of an application's own (by client id) useless at Exchange.
     pub fn revoke_access_tokens(&self, holder: &str) {
         lock(&self.shared.tokens).revoke(holder);
@@ -312,6 +328,7 @@ struct Shared {
     directory: Mutex<Directory>,
     tokens: Mutex<Tokens>,
     grants: Mutex<Grants>,
+    lockouts: Mutex<Lockouts>,
     store: Mutex<Store>,
     arc: Mutex<ArcAgent>,
     sending: Mutex<HashMap<String, Sending>>,

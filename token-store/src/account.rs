@@ -70,6 +70,8 @@ pub enum Grant {
     SignIn,
     /// App-only: the application asks in its own name (RFC 6749, 4.4). No person and no refresh token are involved.
     ClientCredentials,
+    /// Delegated: Microsoft judges the password that the mail client sends (RFC 6749, 4.3), and a refresh token carries on.
+    Password,
 }
 
 impl Grant {
@@ -78,6 +80,7 @@ impl Grant {
         match self {
             Self::SignIn => "sign-in",
             Self::ClientCredentials => "client-credentials",
+            Self::Password => "password",
         }
     }
 }
@@ -92,13 +95,19 @@ impl FromStr for Grant {
     type Err = BadGrant;
 
     fn from_str(text: &str) -> Result<Self, BadGrant> {
-        [Self::SignIn, Self::ClientCredentials].into_iter().find(|grant| grant.as_str() == text).ok_or(BadGrant)
+        [Self::SignIn, Self::ClientCredentials, Self::Password]
+            .into_iter()
+            .find(|grant| grant.as_str() == text)
+            .ok_or(BadGrant)
     }
 }
 
 /// The text names no grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a grant is either sign-in (a person signs in once) or client-credentials (the application signs in itself)")]
+#[error(
+    "a grant is sign-in (a person signs in once), client-credentials (the application signs in itself) or password (Microsoft \
+     judges the mail program's password)"
+)]
 pub struct BadGrant;
 
 /// One mailbox that mail clients may use through us.
@@ -161,9 +170,9 @@ mod tests {
 
     #[test]
     fn grants_read_back_what_they_print() {
-        for grant in [Grant::SignIn, Grant::ClientCredentials] {
+        for grant in [Grant::SignIn, Grant::ClientCredentials, Grant::Password] {
             assert_eq!(grant.to_string().parse(), Ok(grant));
         }
-        assert_eq!("password".parse::<Grant>(), Err(BadGrant));
+        assert_eq!("magic".parse::<Grant>(), Err(BadGrant));
     }
 }

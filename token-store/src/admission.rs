@@ -1,9 +1,13 @@
 //! The gate: a user name and a local password become an [`Admitted`] account, the only thing that opens a token.
 
+mod docket;
+mod judge;
 mod memory;
+mod strangers;
 
 use std::{
     fmt,
+    net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -14,12 +18,14 @@ use std::{
 use oxpost_protocol::Secret;
 use tokio::sync::Semaphore;
 
-use self::memory::Memory;
+use self::{judge::Judge, memory::Memory};
 use crate::{
-    account::{Account, LOGIN_LIMIT},
+    account::{Account, Grant, LOGIN_LIMIT},
     clock::SharedClock,
+    error::TokenError,
     password::{PASSWORD_LIMIT, PasswordHash},
     store::{PasswordRow, Store, StoreError},
+    tokens::Tokens,
 };
 
 /// How often `last_used` is written at most: a write costs a flush to the disk.
@@ -55,6 +61,7 @@ struct Gate {
     hashing: Arc<Semaphore>,
     waiting: AtomicUsize,
     memory: Memory,
+    judge: Option<Judge>,
     dummy: PasswordHash,
     hashes: AtomicUsize,
 }
@@ -86,6 +93,18 @@ pub enum Denied {
     /// Too many passwords wait to be checked.
     #[error("too many logins are being checked at this moment; try again in a few seconds")]
     Busy,
+    /// Microsoft judges the passwords of this account, and says that this one is wrong.
+    #[error("Microsoft refuses the user name or the password")]
+    WrongAtMicrosoft,
+    /// Microsoft is not asked about any more passwords of this account for a while.
+    #[error(
+        "so many wrong passwords have come for this account that Microsoft is not asked about more of them for up to an hour: it \
+         would lock the user out. `oxpost sign-in MAILBOX` tries one at once"
+    )]
+    TooManyPasswords,
+    /// Microsoft judges the passwords of this account, and has said neither yes nor no.
+    #[error(transparent)]
+    NotJudged(TokenError),
     /// Our own store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -100,21 +119,38 @@ impl fmt::Debug for Accounts {
 impl Accounts {
     /// A gate to the accounts of this store.
     pub fn new(store: Store, clock: SharedClock, limits: AdmissionLimits) -> Self {
+        Self::with_judge(store, clock, limits, None)
+    }
+
+    fn with_judge(store: Store, clock: SharedClock, limits: AdmissionLimits, judge: Option<Judge>) -> Self {
         Self(Arc::new(Gate {
             store,
             clock,
             limits,
             hashing: Arc::new(Semaphore::new(limits.hashes_at_once.max(1))),
             waiting: AtomicUsize::new(0),
+            judge,
             memory: Memory::new(limits.remembered, limits.remember_for),
             dummy: PasswordHash::dummy(),
             hashes: AtomicUsize::new(0),
         }))
     }
 
-    /// Checks a login. It costs an argon2 for each password of the account, and one where there is no such account, unless
-    /// the same login was verified a short while ago and its password has not been changed since.
+    /// A gate that also lets Microsoft judge the passwords of accounts with [`Grant::Password`]; without this, nobody can
+    /// log in to those.
+    pub fn judged_by(store: Store, clock: SharedClock, limits: AdmissionLimits, tokens: Tokens) -> Self {
+        Self::with_judge(store, clock, limits, Some(Judge::new(tokens)))
+    }
+
+    /// Checks a login that comes from this machine itself; see [`Accounts::admit_from`].
     pub async fn admit(&self, user: &str, password: &Secret) -> Result<Admitted, Denied> {
+        self.admit_from(IpAddr::V4(Ipv4Addr::LOCALHOST), user, password).await
+    }
+
+    /// Checks a login. It costs an argon2 for each password of the account, and one where there is no such account, unless
+    /// the same login was verified a short while ago and its password has not been changed since. Where Microsoft judges
+    /// passwords it may cost a request, and the address matters: strangers' guesses must not cost the user's own tries.
+    pub async fn admit_from(&self, from: IpAddr, user: &str, password: &Secret) -> Result<Admitted, Denied> {
         if user.len() > LOGIN_LIMIT || password.is_empty() || password.len() > PASSWORD_LIMIT {
             return Err(Denied::BadCredentials);
         }
@@ -123,6 +159,11 @@ impl Accounts {
             Some((account, passwords)) => (Some(account), passwords),
             None => (None, Vec::new()),
         };
+        if let Some(account) = account.as_ref().filter(|account| account.grant == Grant::Password)
+            && let Some(judge) = &gate.judge
+        {
+            return gate.judged(judge, account, password, from).await;
+        }
         let remembered =
             account.as_ref().and_then(|account| gate.memory.recall(&account.mailbox, password, &passwords));
         let verified = match remembered {
@@ -137,6 +178,34 @@ impl Accounts {
 }
 
 impl Gate {
+    async fn judged(
+        &self,
+        judge: &Judge,
+        account: &Account,
+        password: &Secret,
+        from: IpAddr,
+    ) -> Result<Admitted, Denied> {
+        let mailbox = &account.mailbox;
+        let stored = self.store.judged_password(mailbox).await?;
+        if let Some(stored) = stored.as_ref().filter(|stored| judge.has_not_seen(mailbox, password, stored.judged)) {
+            let row = PasswordRow { name: String::new(), hash: stored.hash.clone(), last_used: None };
+            if self.verify(vec![row], password).await?.is_some() {
+                judge.remember(mailbox, password, stored.judged);
+            }
+        }
+        judge.admit(account, password, from).await?;
+        let last_used = stored.and_then(|stored| stored.last_used);
+        let now = self.clock.now();
+        if !last_used.is_some_and(|used| recent(used, now))
+            && let Err(error) = self.store.judged_login(mailbox, now).await
+        {
+            tracing::warn!(%mailbox, "the login could not be noted: {error}");
+        }
+        // Read again: whose password it was may be news.
+        let account = self.store.account(mailbox).await?.ok_or(Denied::BadCredentials)?;
+        Ok(Admitted { account: Arc::new(account) })
+    }
+
     /// Finds the account of a user name. Exchange's old way of naming a shared mailbox, `owner\shared` or `owner/shared`,
     /// names the account of the shared one.
     async fn find(&self, user: &str) -> Result<Option<(Account, Vec<PasswordRow>)>, StoreError> {

@@ -71,6 +71,38 @@ impl Application {
             _ => Ok(()),
         }
     }
+
+    /// Whether its authority judges passwords (the grant password), as far as can be known without asking.
+    ///
+    /// # Errors
+    /// What is wrong, and the remedy.
+    pub fn can_judge_passwords(&self) -> Result<(), Problem> {
+        let name = &self.name;
+        let use_sign_in = "Use the grant sign-in: `oxpost account add ADDRESS --grant sign-in`.";
+        if let Credential::ManagedIdentity(_) = self.credential {
+            let what =
+                format!("The application `{name}` is this machine's own identity, and no person has its password.");
+            return Err(Problem::new(what, "Use the grant client-credentials, or another application."));
+        }
+        let Some(tenant) = self.tenant.as_deref() else {
+            return Err(Problem::new(
+                format!("The provider of the application `{name}` judges no passwords."),
+                use_sign_in,
+            ));
+        };
+        match tenant.to_lowercase().as_str() {
+            "consumers" => {
+                Err(Problem::new("Microsoft judges no passwords of personal accounts; they must sign in.", use_sign_in))
+            }
+            "common" => Err(Problem::new(
+                format!("Microsoft judges no passwords through the tenant `common` of the application `{name}`."),
+                format!(
+                    "Set the tenant of the application `{name}` in proxy.toml to its id or one of its domains, or to organizations."
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Application {

@@ -6,8 +6,8 @@ use std::{borrow::Cow, time::Duration};
 
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, DeviceAuthorizationUrl, EndpointNotSet,
-    EndpointSet, ErrorResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope,
-    StandardDeviceAuthorizationResponse, TokenResponse, TokenUrl,
+    EndpointSet, ErrorResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError,
+    ResourceOwnerPassword, ResourceOwnerUsername, Scope, StandardDeviceAuthorizationResponse, TokenResponse, TokenUrl,
 };
 use oxpost_protocol::Secret;
 use url::Url;
@@ -143,6 +143,22 @@ impl Authority<'_> {
             .set_redirect_uri(Cow::Owned(self.redirect_uri(redirect_uri)?))
             .add_extra_param("scope", asked.join(" "));
         let secrets = [code, verifier];
+        let answer = request.request_async(&self.exchange()).await.map_err(|error| self.explain(error, &secrets))?;
+        self.granted(&answer, &[])
+    }
+
+    /// The authority judges a password (RFC 6749, 4.3).
+    pub(crate) async fn password(&self, user: &str, password: &Secret) -> Result<Granted, TokenError> {
+        // Old mail clients write Latin-1, Microsoft wants UTF-8.
+        let text = password
+            .reveal_str()
+            .map_or_else(|| password.reveal().iter().map(|&b| char::from(b)).collect(), str::to_owned);
+        let text = Secret::from(text);
+        let client = self.client()?;
+        let owner = ResourceOwnerUsername::new(user.to_owned());
+        let sent = ResourceOwnerPassword::new(text.reveal_str().unwrap_or_default().to_owned());
+        let request = client.exchange_password(&owner, &sent).add_scopes(scopes(&self.application.delegated_scopes));
+        let secrets = [&text];
         let answer = request.request_async(&self.exchange()).await.map_err(|error| self.explain(error, &secrets))?;
         self.granted(&answer, &[])
     }

@@ -5,6 +5,7 @@
 //! (<https://learn.microsoft.com/entra/identity-platform/reference-error-codes>), so an unknown number is no surprise:
 //! then `error` and `suberror` decide. Pure; the table is printed in the operator's manual.
 
+mod password;
 mod registration;
 mod sign_in;
 
@@ -33,9 +34,19 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
     registration::ROWS.iter().chain(sign_in::ROWS)
 }
 
+/// Those that mean something else, or have another remedy, where Microsoft judges the mail program's password.
+pub fn rows_of_the_password_grant() -> &'static [Row] {
+    password::ROWS
+}
+
 /// The row of a number.
 pub fn lookup(code: u32) -> Option<&'static Row> {
     rows().find(|row| row.code == code)
+}
+
+fn lookup_for(code: u32, grant: Grant) -> Option<&'static Row> {
+    let own = if grant == Grant::Password { password::ROWS } else { &[] };
+    own.iter().find(|row| row.code == code).or_else(|| lookup(code))
 }
 
 /// A refusal as the authority words it (RFC 6749, 5.2, with Entra's additions).
@@ -67,7 +78,7 @@ pub struct Names<'a> {
 /// What a refusal means.
 pub fn classify(refusal: &Refusal<'_>, names: &Names<'_>) -> TokenError {
     let numbers = || refusal.codes.iter().copied().chain(number_in(refusal.description));
-    let known = numbers().find_map(lookup);
+    let known = numbers().find_map(|code| lookup_for(code, names.grant));
     let (kind, what, remedy) = match known {
         Some(row) => (row.kind, row.what, row.remedy),
         None => by_name(refusal, names.grant),
@@ -195,17 +206,21 @@ mod tests {
 
     #[test]
     fn every_row_is_one_sentence_and_one_place_to_go_to() {
-        for row in rows() {
-            assert_eq!(rows().filter(|other| other.code == row.code).count(), 1, "{} stands twice", row.code);
+        let password = password::ROWS.iter().map(|row| (row, Grant::Password));
+        for (row, grant) in rows().map(|row| (row, Grant::SignIn)).chain(password) {
+            let same = |other: &&Row| other.code == row.code;
+            let times = rows().filter(same).count().max(password::ROWS.iter().filter(same).count());
+            assert_eq!(times, 1, "{} stands twice", row.code);
             assert!(row.what.ends_with('.') && row.remedy.ends_with('.'), "{row:?}");
             let places = ["admin center", "`oxpost ", "proxy.toml", "PowerShell", "https://", "tried again"];
             assert!(places.iter().any(|place| row.remedy.contains(place)), "{row:?}");
-            let error = refused("invalid_grant", None, &[row.code], "");
+            let refusal = Refusal { error: "invalid_grant", codes: &[row.code], ..Refusal::default() };
+            let error = classify(&refusal, &Names { grant, ..DELEGATED });
             let problem = error.problem().unwrap();
-            assert_eq!(error.kind(), row.kind);
+            assert_eq!((error.kind(), problem.what.split(' ').next()), (row.kind, row.what.split(' ').next()));
             assert_eq!(problem.code, Some(row.code));
             assert!(!format!("{problem}").contains(['{', '}']), "{problem}");
-            let long = Names { mailbox: "somebody.with.a.long.name@subsidiary.contoso.com", ..DELEGATED };
+            let long = Names { mailbox: "somebody.with.a.long.name@subsidiary.contoso.com", grant, ..DELEGATED };
             let problem =
                 classify(&Refusal { codes: &[row.code], ..Refusal::default() }, &long).problem().cloned().unwrap();
             let sentence = format!("{} {}", problem.what, problem.remedy);

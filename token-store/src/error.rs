@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::StoreError;
 
 /// Why there is no token now. It can be cloned, because everybody who waited for one request gets its answer.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// It will pass by itself: everything is kept, and asked again after a while.
     #[error("{problem}")]

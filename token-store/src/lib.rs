@@ -24,6 +24,7 @@ pub mod entra_codes;
 pub mod error;
 pub mod http;
 pub mod password;
+mod password_grant;
 mod platform;
 mod refresher;
 pub mod schedule;
@@ -42,6 +43,7 @@ pub use credential::{
 pub use error::{ErrorKind, Problem, TokenError};
 pub use http::{HttpClient, HttpPolicy};
 pub use password::{LocalPassword, PasswordHash};
+pub use password_grant::connect_with_password;
 pub use sign_in::{
     BrowserSignIn, DeviceSignIn, REDIRECT_LIMIT, Redirect, RedirectError, SignInError, SignedIn, begin_browser_sign_in,
     begin_device_sign_in, connect_client_credentials,

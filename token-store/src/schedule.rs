@@ -37,6 +37,12 @@ pub(crate) fn after(time: SystemTime, by: Duration) -> SystemTime {
     time.checked_add(by).unwrap_or(time)
 }
 
+/// A time as the store keeps it.
+pub(crate) fn to_the_millisecond(time: SystemTime) -> SystemTime {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    after(SystemTime::UNIX_EPOCH, Duration::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+}
+
 /// When to refresh a token. `jitter` is between 0 and 1.
 pub fn next_refresh(issued_at: SystemTime, lifetime: Duration, jitter: f64) -> SystemTime {
     after(issued_at, lifetime.mul_f64(DUE + SPREAD * (2.0 * jitter.clamp(0.0, 1.0) - 1.0)))

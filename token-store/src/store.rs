@@ -2,6 +2,7 @@
 
 pub mod care;
 mod delegates;
+mod judged;
 mod passwords;
 mod tokens;
 
@@ -218,6 +219,7 @@ impl Store {
             .run(vec![
                 Statement::new("DELETE FROM token WHERE mailbox = $1", mailbox()),
                 Statement::new("DELETE FROM local_password WHERE mailbox = $1", mailbox()),
+                Statement::new("DELETE FROM judged_password WHERE mailbox = $1", mailbox()),
                 Statement::new("DELETE FROM delegate WHERE mailbox = $1", mailbox()),
                 Statement::new("DELETE FROM account WHERE mailbox = $1", mailbox()),
             ])

@@ -4,6 +4,7 @@
 //! only what is going on: the request in flight, the pause after a failure, and tokens that could not be written.
 
 mod flight;
+mod judge;
 mod slot;
 
 use std::{

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use clap::Subcommand;
-use oxpost_token_store::{Account, Grant, LocalPassword, Mailbox, Store};
+use oxpost_token_store::{Account, Application, Grant, LocalPassword, Mailbox, Problem, Store};
 
 use super::Failed;
 use super::table::table;
@@ -18,14 +18,15 @@ const PASSWORD_NAME_LIMIT: usize = 64;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccountCommand {
-    /// Add an account and print its password for mail programs (shown once)
+    /// Add an account and print its password for mail programs (shown once; none with --grant password)
     Add {
         /// The mail address, such as scanner@contoso.com
         mailbox: Mailbox,
         /// The application in proxy.toml it signs in with [default: the only one]
         #[arg(long)]
         application: Option<String>,
-        /// How its tokens are got: sign-in (a person signs in once) or client-credentials (app-only, no person)
+        /// How its tokens are got: sign-in (a person signs in once), client-credentials (app-only, no person), or password
+        /// (Microsoft judges the mail program's password: no second factor, no federated and no personal accounts)
         #[arg(long, default_value = "sign-in")]
         grant: Grant,
         /// The user name mail programs send [default: the mail address, which always works too]
@@ -73,12 +74,12 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
     match command {
         AccountCommand::Add { mailbox, application, grant, login, mut delegate, smtp_user } => {
             let application = choose_application(config, application)?;
-            if let (Grant::ClientCredentials, Some(application)) = (grant, config.applications.get(&application)) {
-                application.can_be_app_only().map_err(Failed::new)?;
+            if let Some(application) = config.applications.get(&application) {
+                suits(grant, application).map_err(Failed::new)?;
             }
             delegate.splice(0..0, smtp_user.clone());
             // Exchange takes a person's token by SMTP from that person alone.
-            let sender = if grant == Grant::SignIn { delegate.first() } else { smtp_user.as_ref() };
+            let sender = if grant == Grant::ClientCredentials { smtp_user.as_ref() } else { delegate.first() };
             let smtp_user = sender.map(Mailbox::to_string);
             let login = login.unwrap_or_else(|| mailbox.to_string()).to_lowercase();
             let created = SystemTime::now();
@@ -92,11 +93,26 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
         AccountCommand::Remove { mailbox } => remove(&store, &mailbox).await,
         AccountCommand::Password { mailbox, name, revoke: true } => revoke(&store, &mailbox, &name).await,
         AccountCommand::Password { mailbox, name, revoke: false } => {
-            known(&store, &mailbox).await?;
+            let account = known(&store, &mailbox).await?;
+            if account.grant == Grant::Password {
+                return Err(Failed::new(format!(
+                    "{mailbox} has the grant password: Microsoft judges its password, and Oxpost gives it none. Use the one of \
+                     Microsoft 365 in the mail program, or add the account again with another grant."
+                )));
+            }
             let password = new_password(&store, &mailbox, &name).await?;
             println!("New password `{name}` for {mailbox} (shown once):\n\n  {password}\n");
             Ok(())
         }
+    }
+}
+
+/// Whether an application can get tokens in this way.
+pub(super) fn suits(grant: Grant, application: &Application) -> Result<(), Problem> {
+    match grant {
+        Grant::SignIn => Ok(()),
+        Grant::ClientCredentials => application.can_be_app_only(),
+        Grant::Password => application.can_judge_passwords(),
     }
 }
 
@@ -140,6 +156,10 @@ async fn add(store: &Store, account: Account, delegates: &[Mailbox]) -> Result<(
     for delegate in delegates {
         store.add_delegate(&account.mailbox, delegate).await?;
     }
+    if account.grant == Grant::Password {
+        say_what_the_password_grant_is(&account);
+        return Ok(());
+    }
     let password = new_password(store, &account.mailbox, DEFAULT_PASSWORD).await?;
     println!("Added {} (application {}, {}).\n", account.mailbox, account.application, account.grant);
     println!("In the mail program, use\n");
@@ -147,6 +167,18 @@ async fn add(store: &Store, account: Account, delegates: &[Mailbox]) -> Result<(
     println!("  password   {password}   (shown once)\n");
     println!("Next: oxpost sign-in {}", account.mailbox);
     Ok(())
+}
+
+fn say_what_the_password_grant_is(account: &Account) {
+    println!("Added {} (application {}, {}).\n", account.mailbox, account.application, account.grant);
+    println!("In the mail program, use\n");
+    println!("  user name  {}", account.login);
+    println!("  password   the one of Microsoft 365\n");
+    println!(
+        "Microsoft judges it. That works without a second factor only, and not for federated or personal accounts;"
+    );
+    println!("Microsoft advises against it. Where the grant sign-in is possible, it is the better one.\n");
+    println!("To try a password now: oxpost sign-in {}", account.mailbox);
 }
 
 async fn set_delegate(store: &Store, mailbox: &Mailbox, delegate: &Mailbox, remove: bool) -> Result<(), Failed> {
@@ -180,7 +212,10 @@ async fn list(store: &Store) -> Result<(), Failed> {
     let mut rows = Vec::new();
     for account in accounts {
         let passwords = store.passwords(&account.mailbox).await?;
-        let names: Vec<String> = passwords.into_iter().map(|password| password.name).collect();
+        let mut names: Vec<String> = passwords.into_iter().map(|password| password.name).collect();
+        if account.grant == Grant::Password {
+            names = vec!["Microsoft's".to_owned()];
+        }
         rows.push(vec![
             account.mailbox.to_string(),
             account.login,

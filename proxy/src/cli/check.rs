@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use oxpost_token_store::{Credential, Grant};
+use oxpost_token_store::Credential;
 
 use super::{Failed, NO_LISTENER, credential};
 use crate::config::{Config, ListenerTls};
@@ -59,10 +59,9 @@ async fn accounts(config: &Config) -> Result<(), Failed> {
         return Ok(());
     }
     for account in open_store(config).await?.accounts().await? {
-        let application = config.applications.get(&account.application);
-        if let (Some(application), Grant::ClientCredentials) = (application, account.grant) {
-            application.can_be_app_only().map_err(|problem| Failed::new(format!("{}: {problem}", account.mailbox)))?;
-        }
+        let Some(application) = config.applications.get(&account.application) else { continue };
+        super::account::suits(account.grant, application)
+            .map_err(|problem| Failed::new(format!("{}: {problem}", account.mailbox)))?;
     }
     Ok(())
 }

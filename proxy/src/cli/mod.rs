@@ -2,6 +2,7 @@
 
 mod account;
 mod application;
+mod ask;
 mod check;
 pub(crate) mod credential;
 mod doctor;

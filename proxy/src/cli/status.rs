@@ -57,7 +57,8 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
         if let Some(error) = &state.last_error {
             println!("\n{} ({}): {}", account.mailbox, distance(Some(error.at), now), error.text);
         } else if condition(account, state, now) == NOT_SIGNED_IN {
-            println!("\n{}: run `oxpost sign-in {}`.", account.mailbox, account.mailbox);
+            let or = if account.grant == Grant::Password { "log in with the mail program, or " } else { "" };
+            println!("\n{}: {or}run `oxpost sign-in {}`.", account.mailbox, account.mailbox);
         }
     }
     for mailbox in unreadable {
@@ -82,6 +83,7 @@ fn condition(account: &Account, state: &TokenState, now: SystemTime) -> &'static
         Some(_) if alive => "ok, retrying",
         Some(_) => "retrying",
         None if account.grant == Grant::SignIn && !state.has_refresh_token => NOT_SIGNED_IN,
+        None if account.grant == Grant::Password && state.signed_in_as.is_none() => NOT_SIGNED_IN,
         None if alive => "ok",
         // Nothing is wrong, but nobody refreshes: the proxy does not run, or has not come round to it yet.
         None => "idle",
@@ -89,7 +91,8 @@ fn condition(account: &Account, state: &TokenState, now: SystemTime) -> &'static
 }
 
 async fn last_login(store: &Store, account: &Account) -> Result<Option<SystemTime>, Failed> {
-    Ok(store.passwords(&account.mailbox).await?.iter().filter_map(|password| password.last_used).max())
+    let with_ours = store.passwords(&account.mailbox).await?.iter().filter_map(|password| password.last_used).max();
+    Ok(with_ours.max(store.last_judged_login(&account.mailbox).await?))
 }
 
 fn as_json_object(

@@ -213,6 +213,26 @@ async fn the_password_grant_is_judged_by_password_account_and_second_factor() {
     tenant.behave(|behaviour| behaviour.entra.second_factor_required = true);
     let answer = ask("alice@contoso.com", "Passw0rd!").await;
     assert_eq!((answer.code(), answer.text("suberror").as_str()), (50_076, "basic_action"));
+
+    // Smart lockout.
+    for guess in 0..40 {
+        // Of three in turn, each counts once.
+        assert_eq!(ask("bob@contoso.com", &format!("guess {}", guess % 3)).await.code(), 50_126);
+    }
+    for guess in 10..17 {
+        assert!(!tenant.is_locked_out("bob@contoso.com"));
+        assert_eq!(ask("bob@contoso.com", &format!("guess {guess}")).await.code(), 50_126);
+    }
+    assert_eq!(ask("bob@contoso.com", "Passw0rd!").await.code(), 50_053, "the right one too");
+    tenant.clock().advance(Duration::from_secs(60));
+    assert_eq!(ask("bob@contoso.com", "guess 20").await.code(), 50_126);
+    tenant.clock().advance(Duration::from_secs(60));
+    assert_eq!(ask("bob@contoso.com", "Passw0rd!").await.code(), 50_053, "twice as long");
+    tenant.clock().advance(Duration::from_secs(60));
+    assert_eq!(
+        (ask("bob@contoso.com", "Passw0rd!").await.code(), tenant.wrong_passwords("bob@contoso.com")),
+        (50_076, 0)
+    );
 }
 
 #[tokio::test]

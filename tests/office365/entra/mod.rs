@@ -8,6 +8,7 @@ mod errors;
 mod grants;
 mod issue;
 mod listener;
+mod lockout;
 pub(super) mod managed_identity;
 mod metadata;
 mod page;
@@ -26,6 +27,7 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 pub(super) use grants::Grants;
+pub(super) use lockout::Lockouts;
 
 use super::Shared;
 use super::clock::Civil;

@@ -302,9 +302,19 @@ fn by_password(shared: &Shared, application: &Application, form: &Form) -> Resul
     if !account.enabled || account.shared {
         return Err(Failure::new(50_057));
     }
+    let (threshold, duration) =
+        shared.behaviour(|behaviour| (behaviour.entra.lockout_threshold, behaviour.entra.lockout_duration));
+    let now = shared.clock.now();
+    let mut lockouts = lock(&shared.lockouts);
+    if lockouts.is_locked(&user, now) {
+        return Err(Failure::new(50_053));
+    }
     if account.password != password {
+        lockouts.add_wrong(&user, password, threshold, duration, now);
         return Err(Failure::new(50_126));
     }
+    lockouts.right(&user);
+    drop(lockouts);
     let scopes = user_scopes(shared, application, scope, &user)?;
     if shared.behaviour(|behaviour| behaviour.entra.second_factor_required) {
         return Err(Failure::new(50_076).value(&scopes.resource));

@@ -31,6 +31,14 @@ CREATE TABLE local_password (
     PRIMARY KEY (mailbox, name)
 ) STRICT;
 
+-- The password that Microsoft has last judged right, of accounts whose passwords it judges: a hash, and sealed.
+CREATE TABLE judged_password (
+    mailbox   TEXT PRIMARY KEY REFERENCES account (mailbox) ON DELETE CASCADE,
+    hash      BLOB NOT NULL,
+    judged    INTEGER NOT NULL,
+    last_used INTEGER
+) STRICT;
+
 CREATE TABLE client_secret (
     application TEXT PRIMARY KEY,
     sealed      BLOB NOT NULL

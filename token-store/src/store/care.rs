@@ -20,7 +20,7 @@ struct Sealed {
 }
 
 /// Every column that holds sealed values. A test compares this list with the tables.
-const SEALED: [Sealed; 4] = [
+const SEALED: [Sealed; 5] = [
     Sealed {
         place: "token/access_token",
         select: "SELECT mailbox, access_token FROM token WHERE access_token IS NOT NULL",
@@ -30,6 +30,11 @@ const SEALED: [Sealed; 4] = [
         place: "token/refresh_token",
         select: "SELECT mailbox, refresh_token FROM token WHERE refresh_token IS NOT NULL",
         update: "UPDATE token SET refresh_token = $3 WHERE mailbox = $1 AND refresh_token = $2",
+    },
+    Sealed {
+        place: "judged_password/hash",
+        select: "SELECT mailbox, hash FROM judged_password",
+        update: "UPDATE judged_password SET hash = $3 WHERE mailbox = $1 AND hash = $2",
     },
     Sealed {
         place: "client_secret/sealed",

@@ -68,7 +68,10 @@ const PLENTY: usize = 100_000;
 
 impl Endpoint {
     pub(super) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    pub(super) fn start_on(listener: TcpListener) -> Self {
         let base = Url::parse(&format!("http://{}/tenant/oauth2/v2.0/", listener.local_addr().unwrap())).unwrap();
         let shared = Arc::new(Shared {
             replies: Mutex::default(),

@@ -7,6 +7,8 @@ mod credential;
 mod durability;
 mod endpoint;
 mod failures;
+mod guesses;
+mod password_grant;
 mod refresher;
 mod refused;
 mod sign_in;

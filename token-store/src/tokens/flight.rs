@@ -77,15 +77,24 @@ impl Shared {
         };
         match (account.grant, &stored.refresh) {
             (Grant::ClientCredentials, _) => authority.client_credentials().await,
-            (Grant::SignIn, RefreshToken::Some(token)) => authority.refresh(token).await,
+            (Grant::SignIn | Grant::Password, RefreshToken::Some(token)) => authority.refresh(token).await,
             (Grant::SignIn, RefreshToken::None) => Err(TokenError::SignInRequired(Problem::new(
                 format!("Nobody has signed in for {} yet.", account.mailbox),
                 format!("Run `oxpost sign-in {}`.", account.mailbox),
             ))),
-            (Grant::SignIn, RefreshToken::Unreadable) => Err(TokenError::SignInRequired(Problem::new(
-                format!("The stored sign-in of {} does not open: its row is damaged or was moved.", account.mailbox),
-                format!("Run `oxpost sign-in {}`.", account.mailbox),
+            (Grant::Password, RefreshToken::None) => Err(TokenError::SignInRequired(Problem::new(
+                format!("Microsoft has not yet accepted a password for {}.", account.mailbox),
+                format!("Log in with the mail program, or run `oxpost sign-in {}`.", account.mailbox),
             ))),
+            (Grant::SignIn | Grant::Password, RefreshToken::Unreadable) => {
+                Err(TokenError::SignInRequired(Problem::new(
+                    format!(
+                        "The stored sign-in of {} does not open: its row is damaged or was moved.",
+                        account.mailbox
+                    ),
+                    format!("Run `oxpost sign-in {}`.", account.mailbox),
+                )))
+            }
         }
     }
 
@@ -139,7 +148,7 @@ impl Shared {
         slot.failed(version, error, pause, now);
     }
 
-    fn unknown_application(&self, account: &Account) -> TokenError {
+    pub(super) fn unknown_application(&self, account: &Account) -> TokenError {
         let known = self.applications.names().join("`, `");
         TokenError::Misconfigured(Problem::new(
             format!(
@@ -153,7 +162,7 @@ impl Shared {
     }
 }
 
-fn failure(error: &TokenError, detail: &str, at: SystemTime, try_again: SystemTime) -> Failure {
+pub(super) fn failure(error: &TokenError, detail: &str, at: SystemTime, try_again: SystemTime) -> Failure {
     let text = if detail.is_empty() { error.to_string() } else { format!("{error} [{}]", printable(detail)) };
     Failure { kind: error.kind(), text, at, try_again }
 }

@@ -3,6 +3,7 @@
 mod device_code;
 mod loopback;
 mod page;
+mod password;
 mod paste;
 
 use std::sync::Arc;
@@ -91,6 +92,7 @@ pub(super) async fn sign_in(options: &SignInOptions, config: &Config) -> Result<
             Way::DeviceCode => device_code::sign_in(&sign_in).await,
         },
         Grant::ClientCredentials => sign_in.app_only().await,
+        Grant::Password => password::sign_in(&sign_in).await,
     }
 }
 

@@ -1,0 +1,230 @@
+//! Accounts whose passwords Microsoft judges.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, Oxpost, Running, Settings};
+use oxpost_tests::office365::behaviour::TokenFault;
+use oxpost_tests::office365::{Application, Outcome, Protocol, Tenant};
+use oxpost_token_store::{Account, ErrorKind, Grant, Mailbox};
+
+use crate::client::Client;
+use crate::story::tenant;
+use crate::token_life::state;
+
+/// What every person of the simulated tenant has.
+const PASSWORD: &str = "Passw0rd!";
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The proxy in front of a tenant, with Alice's account, for which nobody has logged in yet.
+async fn inside(tenant: Tenant) -> Inside {
+    let inside = Inside::start(tenant, "").await.unwrap();
+    let now = inside.tenant.clock().now();
+    let account = Account::new(Mailbox::parse(ALICE).unwrap(), "default", Grant::Password, now);
+    inside.gateway.store.add_account(&account).await.unwrap();
+    inside
+}
+
+async fn login(inside: &Inside, password: &str) -> String {
+    said_to(Client::connect(inside.address(Protocol::Imap)).await, password).await
+}
+
+async fn said_to(mut client: Client, password: &str) -> String {
+    client.say(&format!("a LOGIN {ALICE} \"{password}\"")).await;
+    client.until("a ").await
+}
+
+/// How many passwords Microsoft was asked about.
+fn asked(tenant: &Tenant) -> usize {
+    tenant.token_requests().iter().filter(|request| request.grant_type == "password").count()
+}
+
+#[tokio::test]
+async fn microsofts_password_opens_the_mailbox_by_every_protocol_and_is_sent_to_microsoft_once() {
+    let tenant = tenant().await;
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let said = oxpost.call(&["account", "add", ALICE, "--grant", "password"]).await.unwrap().output().unwrap();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("the one of Microsoft 365") && said.contains("without a second factor"), "{said}");
+    let said = oxpost.call(&["account", "password", ALICE]).await.unwrap();
+    assert!(said.status == Some(1) && said.text().contains("Oxpost gives it none"), "{said}");
+    let status = oxpost.call(&["status"]).await.unwrap().text();
+    assert!(status.contains("not signed in") && status.contains("log in with the mail program"), "{status}");
+
+    let running = oxpost.run().await.unwrap();
+    let mut imap = Client::connect(running.address(Protocol::Imap)).await;
+    imap.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
+    assert!(imap.until("a ").await.starts_with("a OK"));
+    let mut pop3 = Client::connect(running.address(Protocol::Pop3)).await;
+    pop3.line().await.unwrap();
+    for line in [format!("USER {ALICE}"), format!("PASS {PASSWORD}")] {
+        pop3.say(&line).await;
+        assert!(pop3.line().await.unwrap().starts_with("+OK"));
+    }
+    let mut smtp = Client::connect(running.address(Protocol::Smtp)).await;
+    smtp.until("220 ").await;
+    smtp.say("EHLO test").await;
+    smtp.until("250 ").await;
+    smtp.say(&format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{ALICE}\0{PASSWORD}")))).await;
+    assert!(smtp.line().await.unwrap().starts_with("235"));
+    assert_eq!(tenant.token_requests().len(), 1);
+    drop((imap, pop3, smtp));
+    let log = running.stop().await.unwrap();
+    assert!(!log.contains(PASSWORD), "{log}");
+    for transcript in tenant.transcripts() {
+        assert!(!transcript.to_string().contains(PASSWORD), "{transcript}");
+    }
+    let status = oxpost.call(&["status", "--json"]).await.unwrap().output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+    assert_eq!((&status[0]["grant"], &status[0]["state"]), (&"password".into(), &"ok".into()));
+    assert_eq!(status[0]["signed_in_as"], ALICE);
+    assert!(status[0]["last_login"].is_string(), "{status}");
+}
+
+#[tokio::test]
+async fn a_password_can_be_tried_before_a_mail_program_is_set_up() {
+    let tenant = tenant().await;
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    oxpost.call(&["account", "add", ALICE, "--grant", "password"]).await.unwrap().output().unwrap();
+    let said = oxpost.call_with(&["sign-in", ALICE], "hunter2-hunter2\n").await.unwrap();
+    assert!(said.status == Some(1) && said.text().contains("AADSTS50126"), "{said}");
+    assert!(!said.text().contains("hunter2"), "{said}");
+    let said = oxpost.call(&["sign-in", ALICE]).await.unwrap();
+    assert!(said.status == Some(1) && said.text().contains("nothing was changed"), "{said}");
+    let said = oxpost.call_with(&["sign-in", ALICE], &format!("{PASSWORD}\r\n")).await.unwrap().output().unwrap();
+    assert!(String::from_utf8_lossy(&said).contains("is connected"));
+    let status = oxpost.call(&["status"]).await.unwrap().text();
+    assert!(status.contains(" ok ") && status.contains(" password "), "{status}");
+    let said = oxpost.call(&["account", "list"]).await.unwrap().text();
+    assert!(said.contains("Microsoft's"), "{said}");
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_refused_when_the_account_is_added() {
+    let tenant = tenant().await;
+    let oxpost = Oxpost::new(&Settings { tenant: "common".into(), ..Settings::of(&tenant, CLIENT_ID) }).unwrap();
+    let said = oxpost.call(&["account", "add", ALICE, "--grant", "password"]).await.unwrap();
+    assert!(said.status == Some(1) && said.text().contains("organizations"), "{said}");
+    let said = oxpost.call(&["account", "add", ALICE, "--grant", "magic"]).await.unwrap();
+    assert!(said.status == Some(2) && said.text().contains("a grant is sign-in"), "{said}");
+}
+
+/// The client's reply to each of Microsoft's refusals, and its remedy.
+#[tokio::test]
+async fn every_refusal_of_a_password_gives_the_right_reply() {
+    for (code, reply, words) in [
+        (50_126, "[AUTHENTICATIONFAILED]", "--grant password"),
+        (50_076, "[CONTACTADMIN]", "second factor"),
+        (50_079, "[CONTACTADMIN]", "enrol a second factor"),
+        (65_001, "[CONTACTADMIN]", "Grant admin consent"),
+        (50_034, "[CONTACTADMIN]", "knows no user"),
+        (50_053, "[UNAVAILABLE]", "has locked the user"),
+        (7_000_218, "[CONTACTADMIN]", "Allow public client flows = Yes"),
+        (50_055, "[CONTACTADMIN]", "expired"),
+        (90_033, "[UNAVAILABLE]", "tried again"),
+    ] {
+        let inside = inside(tenant().await).await;
+        inside.tenant.behave(|tenant| tenant.entra.fault = Some(TokenFault::Aadsts(code)));
+        let answer = login(&inside, PASSWORD).await;
+        assert!(answer.starts_with(&format!("a NO {reply} ")) && answer.contains(words), "{code}: {answer}");
+        inside.tenant.behave(|tenant| tenant.entra.fault = None);
+        inside.tenant.clock().advance(20 * MINUTE);
+        assert!(login(&inside, PASSWORD).await.starts_with("a OK"), "{code}: it is asked again by itself");
+        assert_eq!(state(&inside).await.last_error, None);
+        inside.stop().await;
+    }
+}
+
+/// The same as the tenant itself says them, without a fault of a test.
+#[tokio::test]
+async fn a_second_factor_a_missing_consent_and_a_web_application_are_told_apart() {
+    let inside = inside(tenant().await).await;
+    inside.tenant.behave(|tenant| tenant.entra.second_factor_required = true);
+    let answer = login(&inside, PASSWORD).await;
+    assert!(answer.starts_with("a NO [CONTACTADMIN]") && answer.contains("second factor"), "{answer}");
+    inside.tenant.behave(|tenant| tenant.entra.second_factor_required = false);
+    inside.tenant.withdraw_consent(CLIENT_ID);
+    inside.tenant.clock().advance(10 * MINUTE);
+    let answer = login(&inside, PASSWORD).await;
+    assert!(answer.starts_with("a NO [CONTACTADMIN]") && answer.contains("Grant admin consent"), "{answer}");
+    inside.tenant.add_application(Application::confidential(CLIENT_ID, "of which we know nothing"));
+    inside.tenant.clock().advance(10 * MINUTE);
+    let answer = login(&inside, PASSWORD).await;
+    assert!(answer.starts_with("a NO [CONTACTADMIN]") && answer.contains("Allow public client flows"), "{answer}");
+    let error = state(&inside).await.last_error.unwrap();
+    assert!(error.kind == ErrorKind::Misconfigured && error.text.contains("AADSTS7000218"), "{error:?}");
+    inside.stop().await;
+}
+
+/// What docs/grants.md says about it.
+#[tokio::test]
+async fn a_password_that_is_changed_at_microsoft() {
+    let inside = inside(tenant().await).await;
+    assert!(login(&inside, PASSWORD).await.starts_with("a OK"));
+    inside.tenant.change_password(ALICE, "Changed1!");
+    // The tokens of the old password live on, at most for as long as Microsoft's access tokens do.
+    assert!(login(&inside, PASSWORD).await.starts_with("a OK"));
+    inside.tenant.clock().advance(61 * MINUTE);
+    let answer = login(&inside, PASSWORD).await;
+    assert!(answer.starts_with("a NO [AUTHENTICATIONFAILED]"), "{answer}");
+    assert!(state(&inside).await.has_refresh_token, "a refused password deletes nothing");
+    let before = asked(&inside.tenant);
+    for _ in 0..10 {
+        assert!(login(&inside, PASSWORD).await.starts_with("a NO [AUTHENTICATIONFAILED]"));
+    }
+    assert_eq!(asked(&inside.tenant), before, "a device repeats its old password; Microsoft does not hear it");
+    assert!(login(&inside, "Changed1!").await.starts_with("a OK"), "the new one counts at once");
+    assert_eq!(asked(&inside.tenant), before + 1);
+    inside.stop().await;
+}
+
+/// Somebody in the same network tries passwords for an hour, from one machine after the other.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_stranger_cannot_lock_the_user_out() {
+    let inside = inside(tenant().await).await;
+    assert!(login(&inside, PASSWORD).await.starts_with("a OK"));
+    let address = inside.address(Protocol::Imap);
+    for minute in 0..60_u8 {
+        for guess in 0..2 {
+            let stranger = Client::connect_from([127, 0, 1, minute + 1].into(), address).await;
+            let answer = said_to(stranger, &format!("guess {minute} {guess}")).await;
+            assert!(answer.starts_with("a NO ["), "{answer}");
+        }
+        assert!(login(&inside, PASSWORD).await.starts_with("a OK"), "minute {minute}");
+        inside.tenant.clock().advance(MINUTE);
+    }
+    let refused = |request: &&oxpost_tests::office365::TokenRequest| matches!(request.outcome, Outcome::Refused { .. });
+    let heard = inside.tenant.token_requests().iter().filter(refused).count();
+    assert!(
+        !inside.tenant.is_locked_out(ALICE) && (1..=5).contains(&heard),
+        "Microsoft has heard {heard} of 120 guesses"
+    );
+    println!("120 guesses in an hour: Microsoft has heard {heard}, ten would lock the user out");
+    // Then the user changes the password.
+    inside.tenant.change_password(ALICE, "Changed1!");
+    assert!(login(&inside, "Changed1!").await.starts_with("a OK"));
+    inside.stop().await;
+}
+
+/// A restart in the middle of an outage of Microsoft's sign-in service.
+#[tokio::test]
+async fn after_a_restart_a_right_password_needs_no_answer_of_microsoft() {
+    let tenant = tenant().await;
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    oxpost.call(&["account", "add", ALICE, "--grant", "password"]).await.unwrap().output().unwrap();
+    let login = async |running: &Running, password| {
+        said_to(Client::connect(running.address(Protocol::Imap)).await, password).await
+    };
+    let running = oxpost.run().await.unwrap();
+    assert!(login(&running, PASSWORD).await.starts_with("a OK"));
+    running.stop().await.unwrap();
+    tenant.behave(|tenant| tenant.entra.fault = Some(TokenFault::Status(503, None)));
+    let running = oxpost.run().await.unwrap();
+    assert!(login(&running, PASSWORD).await.starts_with("a OK"));
+    let answer = login(&running, "another").await;
+    assert!(answer.starts_with("a NO [UNAVAILABLE]"), "nobody has judged it: {answer}");
+    running.stop().await.unwrap();
+}

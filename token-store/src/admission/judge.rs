@@ -1,0 +1,213 @@
+//! The accounts whose passwords Microsoft judges.
+//!
+//! A password opens a stored token only if Microsoft has said that this very password is right; the [`Docket`] of its
+//! account says for how long. Microsoft is asked about one password of an account at a time, and about [`AT_ONCE`] in all;
+//! it hears so few wrong ones that nobody can have the user locked out there by trying them here. A login that is asked
+//! about is noted even if its client hangs up meanwhile. What is remembered of a password is an HMAC under a key that
+//! never leaves the process; of the last right one the store keeps a sealed argon2id hash, so that after a restart its user
+//! is none of the strangers.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::SystemTime,
+};
+
+use aws_lc_rs::{hmac, rand};
+use dashmap::DashMap;
+use oxpost_protocol::Secret;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
+
+use super::{
+    Denied,
+    docket::{Docket, Name, SHARE, SHARE_OF_THREE, Standing, Step, Verdict},
+    strangers::{Source, Strangers},
+};
+use crate::{
+    account::{Account, Mailbox},
+    error::{Problem, TokenError},
+    password_grant::is_wrong_password,
+    schedule,
+    store::StoreError,
+    tokens::Tokens,
+};
+
+/// Passwords that Microsoft is asked about at once.
+const AT_ONCE: usize = 8;
+
+/// Accounts that may wait for that; others are told that we are busy.
+const WAITING: usize = 256;
+
+pub(super) struct Judge(Arc<Court>);
+
+struct Court {
+    tokens: Tokens,
+    /// Without a key nothing could be remembered, and nobody is let in.
+    key: Option<hmac::Key>,
+    /// Only accounts that exist have one.
+    desks: DashMap<Mailbox, Arc<Desk>>,
+    strangers: Mutex<Strangers>,
+    places: Semaphore,
+    waiting: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Desk {
+    /// Whoever asks; the others wait and find the answer.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    docket: Mutex<Docket>,
+}
+
+/// One login: the password under its name, and where it comes from.
+#[derive(Clone, Copy)]
+struct Case {
+    name: Name,
+    from: Source,
+}
+
+impl Judge {
+    pub(super) fn new(tokens: Tokens) -> Self {
+        let mut bytes = [0; 32];
+        let key = rand::fill(&mut bytes).is_ok().then(|| hmac::Key::new(hmac::HMAC_SHA256, &bytes));
+        Self(Arc::new(Court {
+            tokens,
+            key,
+            desks: DashMap::new(),
+            strangers: Mutex::default(),
+            places: Semaphore::new(AT_ONCE),
+            waiting: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Whether a password that was judged at this moment, as the store says, is unknown here, so that this one may be it.
+    pub(super) fn has_not_seen(&self, mailbox: &Mailbox, password: &Secret, judged: SystemTime) -> bool {
+        let desk = self.0.desk(mailbox);
+        let docket = desk.docket();
+        docket.judged() != Some(judged) && !self.0.name(password).is_some_and(|name| docket.was_right(&name))
+    }
+
+    /// This is the password that was judged right then.
+    pub(super) fn remember(&self, mailbox: &Mailbox, password: &Secret, judged: SystemTime) {
+        if let Some(name) = self.0.name(password) {
+            self.0.desk(mailbox).docket().remember(name, judged);
+        }
+    }
+
+    /// Whether this is the account's password, as far as we know or else as Microsoft says.
+    pub(super) async fn admit(&self, account: &Account, password: &Secret, from: IpAddr) -> Result<(), Denied> {
+        let court = &self.0;
+        let name = court.name(password).ok_or(Denied::Busy)?;
+        let case = Case { name, from: Source::of(from) };
+        let desk = court.desk(&account.mailbox);
+        match court.look(account, &desk, &case).await? {
+            Step::Admit => return Ok(()),
+            Step::Deny(denied) => return Err(denied),
+            Step::Ask { .. } => {}
+        }
+        let turn = desk.turn.clone().lock_owned().await;
+        // Whoever had the turn before may have asked about the same password.
+        match court.look(account, &desk, &case).await? {
+            Step::Admit => Ok(()),
+            Step::Deny(denied) => Err(denied),
+            Step::Ask { right_meanwhile } => {
+                let asking = court.clone().ask(account.clone(), password.clone(), desk, case, turn);
+                match court.tokens.in_a_task_of_its_own(asking).await {
+                    Some(Ok(Verdict::Right)) => Ok(()),
+                    Some(Ok(Verdict::Wrong)) => Err(Denied::WrongAtMicrosoft),
+                    Some(Ok(Verdict::Neither(TokenError::Transient { .. }))) if right_meanwhile => Ok(()),
+                    Some(Ok(Verdict::Neither(error))) => Err(Denied::NotJudged(error)),
+                    Some(Err(denied)) => Err(denied),
+                    None => Err(Denied::NotJudged(given_up())),
+                }
+            }
+        }
+    }
+}
+
+impl Court {
+    fn name(&self, password: &Secret) -> Option<Name> {
+        // Byte by byte, unlike a password of ours: Microsoft's are not ours to be lenient about.
+        hmac::sign(self.key.as_ref()?, password.reveal()).as_ref().try_into().ok()
+    }
+
+    /// The map's guard ends here: it must never be held over an await.
+    fn desk(&self, mailbox: &Mailbox) -> Arc<Desk> {
+        self.desks.entry(mailbox.clone()).or_default().clone()
+    }
+
+    fn strangers(&self) -> MutexGuard<'_, Strangers> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn look(&self, account: &Account, desk: &Desk, case: &Case) -> Result<Step, StoreError> {
+        let was_right = desk.docket().was_right(&case.name);
+        let tokens = self.tokens.standing(account, was_right).await?;
+        let standing = Standing {
+            going_on: tokens.going_on,
+            got: tokens.got,
+            judged: tokens.judged,
+            share: if self.tokens.locks_after_three(account) { SHARE_OF_THREE } else { SHARE },
+        };
+        Ok(desk.docket().look(&case.name, case.from, &standing, self.tokens.now()))
+    }
+
+    /// Asks Microsoft, and notes the answer while the turn lasts.
+    async fn ask(
+        self: Arc<Self>,
+        account: Account,
+        password: Secret,
+        desk: Arc<Desk>,
+        case: Case,
+        _turn: OwnedMutexGuard<()>,
+    ) -> Result<Verdict, Denied> {
+        let _place = self.place().await?;
+        let (was_right, stranger) = {
+            let docket = desk.docket();
+            let was_right = docket.judged().filter(|_| docket.was_right(&case.name));
+            (was_right, was_right.is_none() && !docket.knows(case.from))
+        };
+        if stranger && !self.strangers().count(case.from, self.tokens.now()) {
+            return Err(Denied::TooManyPasswords);
+        }
+        let verdict = match self.tokens.judge(&account, &password).await {
+            Ok(()) => Verdict::Right,
+            Err(error) if is_wrong_password(&error) => Verdict::Wrong,
+            Err(error) => Verdict::Neither(error),
+        };
+        if stranger && !matches!(verdict, Verdict::Wrong) {
+            self.strangers().take_back(case.from);
+        }
+        // To the millisecond, as it is stored.
+        let now = schedule::to_the_millisecond(self.tokens.now());
+        match (&verdict, was_right) {
+            (Verdict::Right, _) => self.tokens.keep_judged(&account.mailbox, password, now).await,
+            (Verdict::Wrong, Some(judged)) => self.tokens.forget_judged(&account.mailbox, judged).await,
+            _ => {}
+        }
+        desk.docket().note(case.name, case.from, &verdict, now);
+        Ok(verdict)
+    }
+
+    async fn place(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Denied> {
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let place =
+            if waiting < WAITING { self.places.acquire().await.map_err(|_| Denied::Busy) } else { Err(Denied::Busy) };
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        place
+    }
+}
+
+impl Desk {
+    fn docket(&self) -> MutexGuard<'_, Docket> {
+        self.docket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn given_up() -> TokenError {
+    let what = "The request about a password was given up inside this program.";
+    let problem = Problem::new(what, "Try again; if it lasts, see the log and report it.");
+    TokenError::Transient { retry_after: None, problem }
+}

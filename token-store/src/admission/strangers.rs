@@ -1,0 +1,102 @@
+//! Wrong passwords by where they came from, over all accounts: who tries one password with every mailbox must not make
+//! Entra take this whole site for an attacker, and refuse everybody (AADSTS50053).
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    time::SystemTime,
+};
+
+use super::docket::WINDOW;
+
+/// How many wrong passwords Microsoft hears within [`WINDOW`] from one place.
+const FROM_ONE: usize = 16;
+
+/// How many from all of them together.
+const FROM_ALL: usize = 64;
+
+/// Where a login comes from: an address, or an IPv6 network of which one customer has all addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Source(IpAddr);
+
+impl Source {
+    pub(super) fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+            address => address,
+        })
+    }
+}
+
+/// Those from places that are unknown to the account they tried. There are no more of them than [`FROM_ALL`].
+#[derive(Default)]
+pub(super) struct Strangers(HashMap<Source, Vec<SystemTime>>);
+
+impl Strangers {
+    /// Counts one more password as wrong, before it is known, so that many at once are counted too. `false` if there are as
+    /// many as may be.
+    pub(super) fn count(&mut self, from: Source, now: SystemTime) -> bool {
+        self.0.retain(|_, times| {
+            // A time in the future was noted before the clock was set back, and counts from now on.
+            times.iter_mut().for_each(|time| *time = (*time).min(now));
+            times.retain(|time| now.duration_since(*time).is_ok_and(|age| age < WINDOW));
+            !times.is_empty()
+        });
+        let from_all: usize = self.0.values().map(Vec::len).sum();
+        let may = from_all < FROM_ALL && self.0.get(&from).map_or(0, Vec::len) < FROM_ONE;
+        if may {
+            self.0.entry(from).or_default().push(now);
+        }
+        may
+    }
+
+    /// The last one was not wrong.
+    pub(super) fn take_back(&mut self, from: Source) {
+        if let Some(times) = self.0.get_mut(&from) {
+            times.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(minutes: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + 60 * minutes)
+    }
+
+    fn source(text: &str) -> Source {
+        Source::of(text.parse().unwrap())
+    }
+
+    #[test]
+    fn one_customer_is_one_source() {
+        assert_eq!(source("::ffff:10.1.2.3"), source("10.1.2.3"));
+        assert_ne!(source("10.1.2.3"), source("10.1.2.4"));
+        assert_eq!(source("2001:db8:1:2::1"), source("2001:db8:1:2:ffff::9"));
+        assert_ne!(source("2001:db8:1:2::1"), source("2001:db8:1:3::1"));
+    }
+
+    #[test]
+    fn one_place_and_all_places_have_their_bounds_and_get_them_back() {
+        let mut strangers = Strangers::default();
+        let mut heard = 0;
+        for place in 0..100 {
+            let from = Source::of(IpAddr::from([203, 0, 113, place]));
+            let of_one = (0..50).filter(|_| strangers.count(from, at(0))).count();
+            assert!(of_one <= FROM_ONE);
+            heard += of_one;
+        }
+        assert_eq!(heard, FROM_ALL);
+        assert!(!strangers.count(source("10.0.0.1"), at(59)));
+        assert!(!strangers.count(source("10.0.0.1"), at(0) - Duration::from_secs(86_400)), "the clock was set back");
+        assert!(strangers.count(source("10.0.0.1"), at(60)));
+        for _ in 0..50 {
+            strangers.take_back(source("10.0.0.1"));
+            assert!(strangers.count(source("10.0.0.1"), at(60)), "right passwords are not counted");
+        }
+    }
+}

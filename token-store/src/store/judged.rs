@@ -1,0 +1,65 @@
+//! The password that Microsoft has last judged right, so that it is known again after a restart: as an argon2id hash, like our
+//! own, and sealed, because it is somebody's password elsewhere too.
+
+use std::time::SystemTime;
+
+use oxpost_protocol::Secret;
+
+use super::{Store, StoreError};
+use crate::{account::Mailbox, database::Statement, password::PasswordHash};
+
+/// What is kept of it.
+#[derive(Clone, Debug)]
+pub(crate) struct JudgedPassword {
+    pub(crate) hash: PasswordHash,
+    /// When Microsoft has said so.
+    pub(crate) judged: SystemTime,
+    /// When it last opened a session, to the minute.
+    pub(crate) last_used: Option<SystemTime>,
+}
+
+impl Store {
+    /// The last right password. One that does not open counts as none: Microsoft is asked again.
+    pub(crate) async fn judged_password(&self, mailbox: &Mailbox) -> Result<Option<JudgedPassword>, StoreError> {
+        let select = "SELECT hash, judged, last_used FROM judged_password WHERE mailbox = $1";
+        let rows = self.rows(Statement::new(select, [mailbox.as_str().into()])).await?;
+        Ok(rows.into_iter().find_map(|mut row| {
+            let hash = self.vault.open(&place(mailbox), &row.bytes(0)?).ok()?;
+            let hash = PasswordHash::from_stored(hash.reveal_str()?.to_owned());
+            Some(JudgedPassword { hash, judged: row.time(1)?, last_used: row.time(2) })
+        }))
+    }
+
+    /// When an account whose passwords Microsoft judges last opened a session, to the minute.
+    pub async fn last_judged_login(&self, mailbox: &Mailbox) -> Result<Option<SystemTime>, StoreError> {
+        Ok(self.judged_password(mailbox).await?.and_then(|password| password.last_used))
+    }
+
+    pub(crate) async fn save_judged(
+        &self,
+        mailbox: &Mailbox,
+        hash: &PasswordHash,
+        judged: SystemTime,
+    ) -> Result<(), StoreError> {
+        let sealed = self.seal(&place(mailbox), &Secret::from(hash.as_stored()))?;
+        let upsert = "INSERT INTO judged_password (mailbox, hash, judged) \
+                      SELECT mailbox, $2, CAST($3 AS BIGINT) FROM account WHERE mailbox = $1 \
+                      ON CONFLICT (mailbox) DO UPDATE SET hash = excluded.hash, judged = excluded.judged";
+        self.change(Statement::new(upsert, [mailbox.as_str().into(), sealed, judged.into()])).await.map(drop)
+    }
+
+    pub(crate) async fn judged_login(&self, mailbox: &Mailbox, now: SystemTime) -> Result<(), StoreError> {
+        let update = "UPDATE judged_password SET last_used = $2 WHERE mailbox = $1";
+        self.change(Statement::new(update, [mailbox.as_str().into(), now.into()])).await.map(drop)
+    }
+
+    /// Microsoft takes it no longer. A newer one stays.
+    pub(crate) async fn forget_judged(&self, mailbox: &Mailbox, judged: SystemTime) -> Result<(), StoreError> {
+        let delete = "DELETE FROM judged_password WHERE mailbox = $1 AND judged = $2";
+        self.change(Statement::new(delete, [mailbox.as_str().into(), judged.into()])).await.map(drop)
+    }
+}
+
+fn place(mailbox: &Mailbox) -> String {
+    format!("judged_password/hash/{mailbox}")
+}

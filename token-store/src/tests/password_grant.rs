@@ -1,0 +1,326 @@
+//! Accounts whose passwords Microsoft judges.
+
+use std::net::IpAddr;
+
+use super::{endpoint::Reply, *};
+use crate::{Accounts, AdmissionLimits, Credential, Denied, ErrorKind, StoreError, TokenError, connect_with_password};
+
+pub(super) const USER: &str = "ann@contoso.com";
+
+pub(super) struct Gate {
+    pub(super) bench: Bench,
+    pub(super) accounts: Accounts,
+}
+
+pub(super) async fn gate() -> Gate {
+    let bench = Bench::new(Store::open_in_memory(vault()).await.unwrap(), Grant::Password).await;
+    let accounts = accounts(&bench);
+    Gate { bench, accounts }
+}
+
+/// The gate of a process that has just started.
+pub(super) fn accounts(bench: &Bench) -> Accounts {
+    Accounts::judged_by(bench.store.clone(), bench.shared_clock(), AdmissionLimits::default(), bench.tokens.clone())
+}
+
+pub(super) fn here() -> IpAddr {
+    "10.0.0.1".parse().unwrap()
+}
+
+pub(super) fn stranger(number: u8) -> IpAddr {
+    IpAddr::from([203, 0, 113, number])
+}
+
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+
+impl Gate {
+    pub(super) async fn login(&self, password: &str) -> Result<(), Denied> {
+        self.login_from(here(), password).await
+    }
+
+    pub(super) async fn login_from(&self, from: IpAddr, password: &str) -> Result<(), Denied> {
+        self.accounts.admit_from(from, USER, &Secret::from(password)).await.map(drop)
+    }
+
+    /// The first login; `right` opens from then on.
+    pub(super) async fn opened() -> Self {
+        let gate = gate().await;
+        gate.bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+        gate.login("right").await.unwrap();
+        gate
+    }
+
+    pub(super) fn asked(&self) -> usize {
+        self.bench.endpoint.requests()
+    }
+
+    async fn kept(&self) -> Option<String> {
+        self.bench.stored_refresh_token().await
+    }
+}
+
+pub(super) fn refused() -> Reply {
+    Reply::error("invalid_grant", 50_126)
+}
+
+#[tokio::test]
+async fn the_first_login_fetches_the_tokens_and_the_next_ones_ask_nobody() {
+    let gate = gate().await;
+    gate.bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    for user in [USER, "ANN@Contoso.com", "somebody\\ann@contoso.com"] {
+        let admitted = gate.accounts.admit_from(here(), user, &Secret::from("Grüße 1")).await.unwrap();
+        assert_eq!(text(gate.bench.tokens.access_token(&admitted).await.unwrap().secret()), "at-1");
+    }
+    assert_eq!(gate.asked(), 1);
+    let sent = |member| gate.bench.endpoint.sent(0, member).unwrap();
+    assert_eq!(
+        (sent("grant_type"), sent("username"), sent("password")),
+        ("password".into(), USER.into(), "Grüße 1".into())
+    );
+    assert_eq!(sent("scope"), "https://outlook.office.com/IMAP.AccessAsUser.All offline_access");
+    let state = gate.bench.store.token_state(gate.bench.mailbox()).await.unwrap();
+    assert_eq!((state.signed_in_as.as_deref(), state.has_refresh_token), (Some(USER), true));
+    assert_eq!(gate.bench.store.last_judged_login(gate.bench.mailbox()).await.unwrap(), Some(start()));
+
+    // Refreshed like any other: without the password.
+    gate.bench.clock.advance(59 * MINUTE);
+    gate.bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
+    gate.login("Grüße 1").await.unwrap();
+    assert_eq!(gate.bench.endpoint.sent(1, "grant_type").unwrap(), "refresh_token");
+    // Old programs write Latin-1. To us it is another password; to Microsoft it goes as the same.
+    gate.bench.endpoint.then(Reply::tokens("at-3", Some("rt-3")));
+    let latin = Secret::new(*b"Gr\xfc\xdfe 1");
+    gate.accounts.admit_from(here(), USER, &latin).await.unwrap();
+    assert_eq!(gate.bench.endpoint.sent(2, "password").unwrap(), "Grüße 1");
+}
+
+#[tokio::test]
+async fn a_refused_password_costs_no_token_and_is_not_asked_about_again() {
+    let gate = Gate::opened().await;
+    gate.bench.endpoint.then(refused());
+    for _ in 0..5 {
+        assert_eq!(gate.login("wrong").await.unwrap_err(), Denied::WrongAtMicrosoft);
+    }
+    assert_eq!((gate.asked(), gate.kept().await.as_deref()), (2, Some("rt-1")));
+    let state = gate.bench.store.token_state(gate.bench.mailbox()).await.unwrap();
+    assert_eq!(state.last_error, None, "strangers send wrong passwords; that is nothing of the account's");
+    gate.login("right").await.unwrap();
+    assert_eq!(gate.asked(), 2);
+}
+
+/// What stands in docs/grants.md under "When the password is changed at Microsoft".
+#[tokio::test]
+async fn a_password_that_was_changed_at_microsoft_opens_until_its_tokens_are_refused_and_the_new_one_at_once() {
+    let gate = Gate::opened().await;
+    // The user changes it. The old one still opens, as the access token does.
+    gate.bench.clock.advance(30 * MINUTE);
+    gate.login("right").await.unwrap();
+    // The refresher finds that the refresh token has ended with the old password; Microsoft is asked about it, and says no.
+    gate.bench.clock.advance(26 * MINUTE);
+    gate.bench.endpoint.then(Reply::error("invalid_grant", 50_173));
+    gate.bench.tokens.access_token(&gate.bench.admitted).await.unwrap();
+    gate.bench.endpoint.then(refused());
+    assert_eq!(gate.login("right").await.unwrap_err(), Denied::WrongAtMicrosoft);
+    let state = gate.bench.store.token_state(gate.bench.mailbox()).await.unwrap();
+    let error = state.last_error.unwrap();
+    assert_eq!((error.kind, state.has_refresh_token), (ErrorKind::SignInRequired, true));
+    assert!(error.text.contains("Enter the new password in the mail program"), "{}", error.text);
+    // The new one.
+    gate.bench.endpoint.then(Reply::tokens("at-9", Some("rt-9")));
+    gate.login("new").await.unwrap();
+    assert_eq!(gate.kept().await.unwrap(), "rt-9");
+    assert_eq!(gate.bench.store.token_state(gate.bench.mailbox()).await.unwrap().last_error, None);
+    assert_eq!(gate.asked(), 4);
+    assert_eq!(gate.login("right").await.unwrap_err(), Denied::WrongAtMicrosoft);
+    assert_eq!(gate.asked(), 4);
+}
+
+/// The refresh token of a confidential application outlives its user's password.
+#[tokio::test]
+async fn an_old_password_opens_for_an_hour_at_most_though_its_tokens_can_be_refreshed() {
+    let gate = Gate::opened().await;
+    gate.bench.clock.advance(59 * MINUTE);
+    gate.bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
+    gate.login("right").await.unwrap();
+    gate.bench.clock.advance(MINUTE);
+    gate.bench.endpoint.then(refused());
+    assert_eq!(gate.login("right").await.unwrap_err(), Denied::WrongAtMicrosoft);
+    assert_eq!(gate.kept().await.unwrap(), "rt-2", "a refused password deletes nothing");
+}
+
+/// No refresh token, or one that was revoked: the password gets the next tokens, in the same login.
+#[tokio::test]
+async fn a_right_password_replaces_tokens_that_cannot_go_on() {
+    let gate = gate().await;
+    gate.bench.endpoint.then(Reply::tokens("at-1", None));
+    gate.login("right").await.unwrap();
+    gate.bench.clock.advance(61 * MINUTE);
+    gate.bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
+    gate.login("right").await.unwrap();
+    assert_eq!(gate.bench.endpoint.sent(1, "grant_type").unwrap(), "password");
+    gate.bench.clock.advance(61 * MINUTE);
+    gate.bench.endpoint.then(Reply::error("invalid_grant", 50_173));
+    gate.bench.endpoint.then(Reply::tokens("at-3", Some("rt-3")));
+    gate.login("right").await.unwrap();
+    assert_eq!(
+        (gate.bench.access_token().await.unwrap().as_str(), gate.kept().await.as_deref()),
+        ("at-3", Some("rt-3"))
+    );
+}
+
+#[tokio::test]
+async fn every_other_refusal_has_its_kind_and_its_remedy_and_is_not_asked_for_at_once_again() {
+    for (error, code, kind, words) in [
+        ("invalid_grant", 50_076, ErrorKind::SignInRequired, "second factor"),
+        ("invalid_grant", 50_079, ErrorKind::SignInRequired, "enrol a second factor"),
+        ("invalid_grant", 65_001, ErrorKind::SignInRequired, "Grant admin consent"),
+        ("invalid_grant", 50_034, ErrorKind::SignInRequired, "`oxpost account delegate ann@contoso.com USER-NAME`"),
+        ("invalid_grant", 50_053, ErrorKind::Transient, "Wait"),
+        ("invalid_grant", 50_055, ErrorKind::SignInRequired, "expired"),
+        ("invalid_client", 7_000_218, ErrorKind::Misconfigured, "Allow public client flows"),
+    ] {
+        let gate = gate().await;
+        gate.bench.endpoint.then(Reply::error(error, code));
+        for _ in 0..2 {
+            let Denied::NotJudged(error) = gate.login("right").await.unwrap_err() else { panic!("{code}") };
+            assert_eq!(error.kind(), kind, "{code}");
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(!error.to_string().contains("--device-code"), "{error}");
+        }
+        assert_eq!(gate.asked(), 1, "{code}");
+        let state = gate.bench.store.token_state(gate.bench.mailbox()).await.unwrap();
+        assert_eq!(state.last_error.unwrap().kind, kind, "`oxpost status` says it: {code}");
+        // Mended.
+        gate.bench.clock.advance(2 * MINUTE);
+        gate.bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+        gate.login("right").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_in_another_process_ends_the_pause() {
+    let gate = gate().await;
+    gate.bench.endpoint.then(Reply::error("invalid_client", 7_000_218));
+    gate.login("right").await.unwrap_err();
+    gate.bench.clock.advance(Duration::from_secs(1));
+    let (http, clock) = (http_client(), gate.bench.shared_clock());
+    let application = application(&gate.bench.endpoint);
+    let account = gate.bench.admitted.account();
+    gate.bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    connect_with_password(&http, &gate.bench.store, &application, account, &Secret::from("right"), &clock)
+        .await
+        .unwrap();
+    gate.bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
+    gate.login("right").await.unwrap();
+    assert_eq!(gate.asked(), 3);
+}
+
+#[tokio::test]
+async fn when_microsoft_does_not_answer_the_right_password_opens_and_no_other() {
+    let gate = Gate::opened().await;
+    gate.bench.clock.advance(59 * MINUTE);
+    gate.bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
+    gate.login("right").await.unwrap();
+    // An hour later it would be asked about again.
+    gate.bench.endpoint.always(Reply::Http(429, "Retry-After: 600\r\n", String::new()));
+    gate.bench.clock.advance(2 * MINUTE);
+    gate.login("right").await.unwrap();
+    let error = gate.login("other").await.unwrap_err();
+    let Denied::NotJudged(TokenError::Transient { retry_after, .. }) = error else { panic!("{error}") };
+    assert_eq!(retry_after, Some(Duration::from_secs(600)));
+    for _ in 0..20 {
+        gate.login("right").await.unwrap();
+    }
+    assert_eq!(gate.asked(), 3, "Retry-After is obeyed");
+    let state = gate.bench.store.token_state(gate.bench.mailbox()).await.unwrap();
+    assert_eq!(state.last_error, None, "its tokens are well");
+}
+
+#[tokio::test]
+async fn an_account_that_was_removed_has_no_right_password_when_it_is_added_again() {
+    let gate = Gate::opened().await;
+    let (store, mailbox) = (&gate.bench.store, gate.bench.mailbox());
+    assert!(store.remove_account(mailbox).await.unwrap());
+    assert_eq!(gate.login("right").await.unwrap_err(), Denied::BadCredentials);
+    store.add_account(gate.bench.admitted.account()).await.unwrap();
+    store.save_signed_in(mailbox, &token_set("at-5", Some("rt-5")), Some(USER), start()).await.unwrap();
+    gate.bench.endpoint.then(refused());
+    assert_eq!(gate.login("right").await.unwrap_err(), Denied::WrongAtMicrosoft);
+}
+
+#[tokio::test]
+async fn a_shared_mailbox_is_opened_by_the_password_of_whoever_is_declared_for_it() {
+    let gate = gate().await;
+    let (store, mailbox) = (&gate.bench.store, gate.bench.mailbox());
+    gate.bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+    store.add_delegate(mailbox, &super::mailbox("bob@contoso.com")).await.unwrap();
+    gate.login("bob's").await.unwrap();
+    assert_eq!(gate.bench.endpoint.sent(0, "username").unwrap(), "bob@contoso.com");
+    assert_eq!(store.account(mailbox).await.unwrap().unwrap().smtp_user.as_deref(), Some("bob@contoso.com"));
+    // Somebody who comes earlier in the alphabet changes nothing; whoever is taken back is out.
+    store.add_delegate(mailbox, &super::mailbox("abe@contoso.com")).await.unwrap();
+    gate.login("bob's new one").await.unwrap();
+    assert_eq!(gate.bench.endpoint.sent(1, "username").unwrap(), "bob@contoso.com");
+    store.remove_delegate(mailbox, &super::mailbox("bob@contoso.com")).await.unwrap();
+    gate.login("abe's").await.unwrap();
+    assert_eq!(gate.bench.endpoint.sent(2, "username").unwrap(), "abe@contoso.com");
+    store.remove_delegate(mailbox, &super::mailbox("abe@contoso.com")).await.unwrap();
+    gate.login("her own").await.unwrap();
+    assert_eq!(gate.bench.endpoint.sent(3, "username").unwrap(), USER);
+    assert_eq!(store.account(mailbox).await.unwrap().unwrap().smtp_user, None);
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_said_before_a_password_is_sent() {
+    let gate = gate().await;
+    let like =
+        |tenant: Option<&str>| Application { tenant: tenant.map(str::to_owned), ..application(&gate.bench.endpoint) };
+    for (application, words) in [
+        (like(Some("consumers")), "personal accounts"),
+        (like(Some("Common")), "organizations"),
+        (like(None), "judges no passwords"),
+    ] {
+        let said = application.can_judge_passwords().unwrap_err().to_string();
+        assert!(said.contains(words), "{said}");
+        let (account, http, clock) = (gate.bench.admitted.account(), http_client(), gate.bench.shared_clock());
+        let password = Secret::from("right");
+        let error = connect_with_password(&http, &gate.bench.store, &application, account, &password, &clock).await;
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Misconfigured);
+    }
+    assert_eq!(gate.asked(), 0);
+    for tenant in ["contoso.com", "organizations"] {
+        like(Some(tenant)).can_judge_passwords().unwrap();
+    }
+    let stranger = account("gone@contoso.com", Grant::Password);
+    let (http, clock) = (http_client(), gate.bench.shared_clock());
+    let error =
+        connect_with_password(&http, &gate.bench.store, &like(Some("x.com")), &stranger, &Secret::from("p"), &clock)
+            .await;
+    assert!(matches!(error, Err(TokenError::Store(StoreError::NoSuchAccount(_)))));
+    assert!(matches!(like(None).credential, Credential::Secret));
+}
+
+#[tokio::test]
+async fn no_password_of_microsofts_is_stored_or_logged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store.db"), vault()).await.unwrap();
+    let bench = Bench::new(store, Grant::Password).await;
+    let gate = Gate { accounts: accounts(&bench), bench };
+    gate.bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    gate.login("hunter2-hunter2").await.unwrap();
+    gate.bench.endpoint.then(Reply::json(
+        400,
+        r#"{"error":"invalid_grant","error_description":"AADSTS50076: not with hunter3-hunter3","error_codes":[50076]}"#,
+    ));
+    let error = gate.login("hunter3-hunter3").await.unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("hunter3"), "{error:?}");
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for secret in ["hunter2", "hunter3", "argon2id"] {
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+        }
+    }
+    // A gate without a judge lets nobody in.
+    let local = Accounts::new(gate.bench.store.clone(), gate.bench.shared_clock(), AdmissionLimits::default());
+    assert_eq!(local.admit(USER, &Secret::from("hunter2-hunter2")).await.unwrap_err(), Denied::BadCredentials);
+}

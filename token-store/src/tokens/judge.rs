@@ -1,0 +1,108 @@
+//! What an account whose passwords Microsoft judges asks of its tokens.
+
+use std::time::SystemTime;
+
+use oxpost_protocol::Secret;
+
+use super::{Tokens, Why, flight::failure, slot::pause_after};
+use crate::{
+    account::{Account, Mailbox},
+    error::{ErrorKind, TokenError},
+    password::{HashingFailed, PasswordHash},
+    password_grant::{connect_with_password, is_wrong_password},
+    schedule,
+    store::{RefreshToken, StoreError},
+};
+
+/// How the tokens of an account stand.
+pub(crate) struct Standing {
+    /// They can still be used, or refreshed.
+    pub(crate) going_on: bool,
+    /// When they were got.
+    pub(crate) got: Option<SystemTime>,
+    /// When the password that brought them was judged.
+    pub(crate) judged: Option<SystemTime>,
+}
+
+impl Tokens {
+    /// How the tokens that the last right password has brought stand now. With `try_it` it is tried: a refresh token that
+    /// was revoked because the password was changed shows then.
+    pub(crate) async fn standing(&self, account: &Account, try_it: bool) -> Result<Standing, StoreError> {
+        let state = self.0.store.token_state(&account.mailbox).await?;
+        let judged = self.0.store.judged_password(&account.mailbox).await?.map(|password| password.judged);
+        let got = state.refreshed_at;
+        if state.last_error.is_some_and(|error| error.kind == ErrorKind::SignInRequired) {
+            return Ok(Standing { going_on: false, got, judged });
+        }
+        // Whoever is admitted needs the token anyway, and gets this one.
+        let going_on = try_it && !matches!(self.obtain(account, Why::Serve).await, Err(TokenError::SignInRequired(_)));
+        Ok(Standing { going_on, got, judged })
+    }
+
+    /// Asks Microsoft whether this is the password of the account; if so, its tokens are those of this login from now on. A
+    /// wrong password leaves no trace in the store: strangers send those.
+    pub(crate) async fn judge(&self, account: &Account, password: &Secret) -> Result<(), TokenError> {
+        let shared = &self.0;
+        let application =
+            shared.applications.get(&account.application).ok_or_else(|| shared.unknown_application(account))?;
+        let there = shared.store.tokens(&account.mailbox).await?;
+        let judged =
+            connect_with_password(&shared.http, &shared.store, application, account, password, &shared.clock).await;
+        match &judged {
+            Ok(()) => tracing::debug!(mailbox = %account.mailbox, "Microsoft has accepted the password"),
+            Err(error) if is_wrong_password(error) => {
+                tracing::debug!(mailbox = %account.mailbox, "Microsoft has refused the password");
+            }
+            Err(error) => {
+                // While there are tokens, a failure that passes is no news of theirs.
+                let passes = error.kind() == ErrorKind::Transient;
+                let nothing = there.access.is_none() && there.refresh == RefreshToken::None;
+                self.note_not_judged(account, there.version, error, nothing || !passes).await;
+            }
+        }
+        judged
+    }
+
+    /// Keeps the hash of a password that Microsoft has just judged right. If that fails it is asked again after a restart.
+    pub(crate) async fn keep_judged(&self, mailbox: &Mailbox, password: Secret, judged: SystemTime) {
+        let hashed = tokio::task::spawn_blocking(move || PasswordHash::of(&password)).await;
+        let Ok(Ok(hash)) = hashed else { return tracing::warn!(%mailbox, "{HashingFailed}") };
+        if let Err(error) = self.0.store.save_judged(mailbox, &hash, judged).await {
+            tracing::warn!(%mailbox, "the password that Microsoft takes could not be noted: {error}");
+        }
+    }
+
+    /// Forgets the password that was judged right at that moment.
+    pub(crate) async fn forget_judged(&self, mailbox: &Mailbox, judged: SystemTime) {
+        if let Err(error) = self.0.store.forget_judged(mailbox, judged).await {
+            tracing::warn!(%mailbox, "the password that Microsoft no longer takes could not be forgotten: {error}");
+        }
+    }
+
+    /// Whether the cloud of an account locks its users after three wrong passwords, as those of the US Government do.
+    pub(crate) fn locks_after_three(&self, account: &Account) -> bool {
+        let application = self.0.applications.get(&account.application);
+        application.and_then(|application| application.token_url.host_str()).is_some_and(|host| host.ends_with(".us"))
+    }
+
+    /// Runs something to its end, whoever waits for it. None if it has panicked.
+    pub(crate) async fn in_a_task_of_its_own<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        self.0.flights.spawn(work).await.ok()
+    }
+
+    async fn note_not_judged(&self, account: &Account, version: i64, error: &TokenError, store_it: bool) {
+        let now = self.0.clock.now();
+        let detail = error.problem().map(|problem| problem.detail.clone()).unwrap_or_default();
+        tracing::warn!(mailbox = %account.mailbox, kind = %error.kind(), detail, "the password could not be judged: {error}");
+        if !store_it {
+            return;
+        }
+        let failure = failure(error, &detail, now, schedule::after(now, pause_after(error, 1)));
+        if let Err(store) = self.0.store.record_failure(&account.mailbox, version, &failure).await {
+            tracing::warn!(mailbox = %account.mailbox, "the failure could not be noted in the store: {store}");
+        }
+    }
+}
