@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use oxpost_protocol::Secret;
 use url::Url;
 
+use crate::account::Grant;
 use crate::credential::{Credential, nobody_signs_in};
 use crate::error::Problem;
 
@@ -46,6 +47,18 @@ pub struct Application {
 const MANY_TENANTS: [&str; 3] = ["common", "organizations", "consumers"];
 
 impl Application {
+    /// Whether it can get tokens in this way, as far as can be known without asking.
+    ///
+    /// # Errors
+    /// What is wrong, and the remedy.
+    pub fn suits(&self, grant: Grant) -> Result<(), Problem> {
+        match grant {
+            Grant::SignIn => self.can_sign_people_in(),
+            Grant::ClientCredentials => self.can_be_app_only(),
+            Grant::Password => self.can_judge_passwords(),
+        }
+    }
+
     /// Whether it may act in its own name (the grant client-credentials), as far as can be known without asking.
     ///
     /// # Errors
@@ -79,11 +92,7 @@ impl Application {
     pub fn can_judge_passwords(&self) -> Result<(), Problem> {
         let name = &self.name;
         let use_sign_in = "Use the grant sign-in: `oxpost account add ADDRESS --grant sign-in`.";
-        if let Credential::ManagedIdentity(_) = self.credential {
-            let what =
-                format!("The application `{name}` is this machine's own identity, and no person has its password.");
-            return Err(Problem::new(what, "Use the grant client-credentials, or another application."));
-        }
+        self.can_sign_people_in()?;
         let Some(tenant) = self.tenant.as_deref() else {
             return Err(Problem::new(
                 format!("The provider of the application `{name}` judges no passwords."),
@@ -103,9 +112,7 @@ impl Application {
             _ => Ok(()),
         }
     }
-}
 
-impl Application {
     /// Whether a person may sign in to it, as far as can be known without asking.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use clap::Subcommand;
-use oxpost_token_store::{Account, Application, Grant, LocalPassword, Mailbox, Problem, Store};
+use oxpost_token_store::{Account, Grant, LocalPassword, Mailbox, Store};
 
 use super::Failed;
 use super::table::table;
@@ -75,7 +75,7 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
         AccountCommand::Add { mailbox, application, grant, login, mut delegate, smtp_user } => {
             let application = choose_application(config, application)?;
             if let Some(application) = config.applications.get(&application) {
-                suits(grant, application).map_err(Failed::new)?;
+                application.suits(grant).map_err(Failed::new)?;
             }
             delegate.splice(0..0, smtp_user.clone());
             // Exchange takes a person's token by SMTP from that person alone.
@@ -104,15 +104,6 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
             println!("New password `{name}` for {mailbox} (shown once):\n\n  {password}\n");
             Ok(())
         }
-    }
-}
-
-/// Whether an application can get tokens in this way.
-pub(super) fn suits(grant: Grant, application: &Application) -> Result<(), Problem> {
-    match grant {
-        Grant::SignIn => Ok(()),
-        Grant::ClientCredentials => application.can_be_app_only(),
-        Grant::Password => application.can_judge_passwords(),
     }
 }
 

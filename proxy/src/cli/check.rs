@@ -60,8 +60,7 @@ async fn accounts(config: &Config) -> Result<(), Failed> {
     }
     for account in open_store(config).await?.accounts().await? {
         let Some(application) = config.applications.get(&account.application) else { continue };
-        super::account::suits(account.grant, application)
-            .map_err(|problem| Failed::new(format!("{}: {problem}", account.mailbox)))?;
+        application.suits(account.grant).map_err(|problem| Failed::new(format!("{}: {problem}", account.mailbox)))?;
     }
     Ok(())
 }

@@ -86,11 +86,7 @@ fn fits(account: &Account, application: Option<&Application>) -> Result<(), Stri
             account.application
         ));
     };
-    let can = match account.grant {
-        Grant::ClientCredentials => application.can_be_app_only(),
-        Grant::SignIn => application.can_sign_people_in(),
-    };
-    can.map_err(|problem| problem.to_string())
+    application.suits(account.grant).map_err(|problem| problem.to_string())
 }
 
 async fn token(
