@@ -2,19 +2,52 @@
 
 use std::net::IpAddr;
 
+use oxpost_protocol::Login;
 use oxpost_token_store::{Account, Admitted, Denied};
+use tracing::warn;
 
 use crate::config::Protocol;
 use crate::gateway::Gateway;
-use oxpost_protocol::Login;
+use crate::remedy::Failure;
 
-/// Checks the local password. A wrong one never touches a token and never reaches Microsoft, unless the account has the
-/// grant password, where Microsoft is the judge.
+/// Checks the local password, when its turn comes. A wrong one never touches a token and never reaches
+/// Microsoft, unless the account has the grant password, where Microsoft is the judge.
 ///
 /// # Errors
-/// Who this is was not proved, or could not be checked now.
-pub async fn admit(gateway: &Gateway, login: &Login, from: IpAddr) -> Result<Admitted, Denied> {
-    gateway.accounts.admit_from(from, &login.user, &login.password).await
+/// Who this is was not proved, or cannot be checked now.
+pub async fn admit(gateway: &Gateway, peer: IpAddr, login: &Login) -> Result<Admitted, Failure> {
+    let attempt = gateway
+        .accounts
+        .attempt(&login.user, &login.password)
+        .await
+        .map_err(|denied| refused(&denied, Some("[not looked up]".to_owned())))?;
+    let (standing, user) = (attempt.standing(), attempt.name_for_log());
+    let check = gateway.guard.check(peer, &login.user, standing).await.map_err(|held| {
+        let failure = Failure::held(held);
+        if gateway.guard.should_say_held() {
+            warn!(user, "local login not checked: {}", failure.log);
+        }
+        failure
+    })?;
+    match attempt.verify(peer).await {
+        Ok(admitted) => Ok(admitted),
+        Err(denied) => {
+            let user = gateway.guard.should_say(standing).then_some(user);
+            if matches!(denied, Denied::BadCredentials | Denied::WrongAtMicrosoft) {
+                check.was_wrong().await;
+            }
+            Err(refused(&denied, user))
+        }
+    }
+}
+
+/// The failure; it is said in the log if there is a name to say it of.
+fn refused(denied: &Denied, user: Option<String>) -> Failure {
+    let failure = Failure::denied(denied);
+    if let Some(user) = user {
+        warn!(user, "local login refused: {}", failure.log);
+    }
+    failure
 }
 
 /// The SASL user: the mailbox, but a shared mailbox sends as whoever signed in for it (Exchange takes the delegate's token
@@ -23,14 +56,5 @@ pub fn sasl_user(account: &Account, protocol: Protocol) -> &str {
     match (protocol, &account.smtp_user) {
         (Protocol::Smtp, Some(user)) => user,
         _ => account.mailbox.as_ref(),
-    }
-}
-
-/// How to name a user in a log whose login was refused. Only a name that exists is written down: people type passwords
-/// into the wrong field.
-pub async fn name_for_log(gateway: &Gateway, login: &Login) -> String {
-    match gateway.store.account_by_login(&login.user).await {
-        Ok(Some(account)) => account.mailbox.to_string(),
-        _ => "[no such account]".to_owned(),
     }
 }

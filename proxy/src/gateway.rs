@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use oxpost_token_store::{
-    Accounts, AdmissionLimits, HttpPolicy, KeySource, RefreshLimits, SharedClock, Store, StoreError, Tokens, VaultError,
+    Accounts, HttpPolicy, KeySource, RefreshLimits, SharedClock, Store, StoreError, Tokens, VaultError,
 };
 use tokio_rustls::TlsConnector;
 
 use crate::config::{Config, Limits, Servers};
+use crate::guard::Guard;
 use crate::platform;
 use crate::smtp_offer::SmtpOffer;
 use crate::tls::{self, TlsError};
@@ -18,6 +19,8 @@ use crate::tls::{self, TlsError};
 pub struct Gateway {
     /// The accounts as they are stored.
     pub store: Store,
+    /// What keeps strangers from harming anybody.
+    pub guard: Guard,
     /// The gate: local passwords, and those that Microsoft judges.
     pub accounts: Accounts,
     /// The tokens of the accounts.
@@ -103,7 +106,8 @@ impl Gateway {
         let tokens =
             Tokens::new(store.clone(), config.applications.clone(), http, Arc::clone(&clock), RefreshLimits::default());
         Ok(Self {
-            accounts: Accounts::judged_by(store.clone(), clock, AdmissionLimits::default(), tokens.clone()),
+            guard: Guard::new(config.guard.clone(), store.clone(), Arc::clone(&clock), config.host_name.clone()),
+            accounts: Accounts::judged_by(store.clone(), clock, config.admission, tokens.clone()),
             store,
             tokens,
             servers: config.servers.clone(),

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod guard;
 pub mod listener;
 pub mod session;
 
@@ -16,6 +17,7 @@ pub mod upstream;
 
 pub mod drive;
 pub mod metered;
+pub mod seldom;
 pub mod speak;
 pub mod stream;
 pub mod tls;

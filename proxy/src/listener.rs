@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,6 +15,7 @@ use tracing::{Instrument, debug, info_span, warn};
 
 use crate::config::{Listener, ListenerTls};
 use crate::gateway::{Gateway, StartError};
+use crate::seldom::Seldom;
 use crate::session;
 use crate::tls;
 
@@ -39,6 +39,7 @@ pub struct Bound {
     entry: Arc<Entry>,
     socket: TcpListener,
     address: SocketAddr,
+    not_served: Seldom,
 }
 
 impl Bound {
@@ -56,7 +57,7 @@ impl Bound {
         let failed = |error| StartError::Bind(listener.address, error);
         let socket = TcpListener::bind(listener.address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { entry: Arc::new(Entry { listener, acceptor }), socket, address })
+        Ok(Self { entry: Arc::new(Entry { listener, acceptor }), socket, address, not_served: Seldom::default() })
     }
 
     /// Where it listens; the port is the real one also where the configuration says 0.
@@ -70,13 +71,7 @@ impl Bound {
     }
 
     /// Accepts until `stop`; sessions are spawned on the tracker and go on.
-    pub async fn accept(
-        self,
-        gateway: Arc<Gateway>,
-        places: Arc<Semaphore>,
-        sessions: TaskTracker,
-        stop: CancellationToken,
-    ) {
+    pub async fn accept(self, gateway: Arc<Gateway>, sessions: TaskTracker, stop: CancellationToken) {
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
@@ -98,28 +93,21 @@ impl Bound {
                 }
             };
             if !serves(&self.entry.listener, peer.ip()) {
-                warn!(%peer, address = %self.address, "refused: not in the networks this listener serves");
+                if let Some(unsaid) = self.not_served.say() {
+                    warn!(%peer, address = %self.address, unsaid, "refused: not in the networks this listener serves");
+                }
                 continue;
             }
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                warn!(%peer, "refused: all connections are taken (see [limits] connections)");
-                continue;
-            };
+            let Ok(place) = gateway.guard.enter(peer.ip(), &stop) else { continue };
             if let Err(error) = tune(&tcp) {
                 debug!(%peer, %error, "the connection was gone at once");
                 continue;
             }
             let id = session_id();
             let span = info_span!("session", %id, protocol = %self.entry.listener.protocol, %peer);
-            let client = session::Client { tcp, id };
-            let serve = session::serve(Arc::clone(&gateway), Arc::clone(&self.entry), client, stop.clone());
-            sessions.spawn(
-                async move {
-                    serve.await;
-                    drop(place);
-                }
-                .instrument(span),
-            );
+            let client = session::Client { tcp, id, peer: peer.ip(), place };
+            let serve = session::serve(Arc::clone(&gateway), Arc::clone(&self.entry), client);
+            sessions.spawn(serve.instrument(span));
         }
     }
 }

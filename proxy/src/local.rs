@@ -14,12 +14,24 @@ use crate::account;
 use crate::config::ListenerTls;
 use crate::drive::{drive, say};
 use crate::gateway::Gateway;
+use crate::guard::Place;
 use crate::listener::Entry;
 use crate::metered::Metered;
 use crate::remedy::Failure;
 use crate::speak::Speak;
 use crate::stream::Stream;
 use crate::upstream::{self, Connected};
+
+/// Who a client is as long as it has not said so.
+#[derive(Debug)]
+pub struct Visitor<'a> {
+    /// What the session is called in the log.
+    pub id: &'a str,
+    /// Where it comes from.
+    pub peer: IpAddr,
+    /// The place it has.
+    pub place: &'a mut Place,
+}
 
 /// A client that has logged in, and its upstream session.
 #[derive(Debug)]
@@ -47,9 +59,13 @@ pub enum NoLogin {
 ///
 /// # Errors
 /// The connection ended before that.
-pub async fn login<S: Speak>(gateway: &Gateway, entry: &Entry, tcp: TcpStream, id: &str) -> Result<LoggedIn, NoLogin> {
+pub async fn login<S: Speak>(
+    gateway: &Gateway,
+    entry: &Entry,
+    tcp: TcpStream,
+    mut visitor: Visitor<'_>,
+) -> Result<LoggedIn, NoLogin> {
     let mut patience = Patience { deadline: Instant::now() + gateway.limits.login_timeout };
-    let from = tcp.peer_addr().map_err(NoLogin::Broke)?.ip();
     let mut client = Stream::Plain(tcp);
     if entry.listener.tls == ListenerTls::Implicit {
         client = patience.until(start_tls(client, entry.acceptor.as_ref())).await?;
@@ -67,7 +83,7 @@ pub async fn login<S: Speak>(gateway: &Gateway, entry: &Entry, tcp: TcpStream, i
             }
             LocalEvent::Login(login) => {
                 let began = Instant::now();
-                let attempt = attempt::<S>(gateway, &login, from).await;
+                let attempt = attempt::<S>(gateway, &mut visitor, &login).await;
                 patience.deadline += began.elapsed();
                 match attempt {
                     Ok(connected) => {
@@ -76,7 +92,7 @@ pub async fn login<S: Speak>(gateway: &Gateway, entry: &Entry, tcp: TcpStream, i
                         return Ok(LoggedIn { client, unread: dialogue.into_unread(), upstream: connected });
                     }
                     Err(mut failure) => {
-                        failure.refusal.text = with_session(&failure.refusal.text, id);
+                        failure.refusal.text = with_session(&failure.refusal.text, visitor.id);
                         dialogue.refuse(&failure.refusal);
                     }
                 }
@@ -91,16 +107,10 @@ pub async fn login<S: Speak>(gateway: &Gateway, entry: &Entry, tcp: TcpStream, i
 }
 
 /// One login: local password, account, token, upstream.
-async fn attempt<S: Speak>(gateway: &Gateway, login: &Login, from: IpAddr) -> Result<Connected, Failure> {
-    let admitted = match account::admit(gateway, login, from).await {
-        Ok(admitted) => admitted,
-        Err(denied) => {
-            let failure = Failure::denied(&denied);
-            let user = account::name_for_log(gateway, login).await;
-            warn!(user, "local login refused: {}", failure.log);
-            return Err(failure);
-        }
-    };
+async fn attempt<S: Speak>(gateway: &Gateway, visitor: &mut Visitor<'_>, login: &Login) -> Result<Connected, Failure> {
+    let admitted = account::admit(gateway, visitor.peer, login).await?;
+    // From now on it is nobody's to be let go: who it is was proved, and it is only waiting for the mail server.
+    visitor.place.make_known();
     let mailbox = &admitted.account().mailbox;
     debug!(%mailbox, "local login accepted");
     match upstream::login::<S>(gateway, &admitted).await {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxpost_token_store::SharedClock;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,6 +30,8 @@ impl Proxy {
     /// Something cannot be used; the message says what to do.
     pub async fn bind(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let gateway = Arc::new(Gateway::open(&config, clock).await?);
+        // They ended with the process that made them.
+        gateway.store.forget_bans(&gateway.host_name).await.map_err(StartError::Store)?;
         let mut listeners = Vec::new();
         for listener in config.listeners {
             listeners.push(Bound::bind(listener).await?);
@@ -51,18 +52,14 @@ impl Proxy {
     /// Serves until `stop`, then lets the sessions that run finish within the drain timeout; `at_once` cuts that short.
     pub async fn run(self, stop: CancellationToken, at_once: CancellationToken) {
         let sessions = TaskTracker::new();
-        let places = Arc::new(Semaphore::new(self.gateway.limits.connections.min(Semaphore::MAX_PERMITS)));
         let mut accepting = JoinSet::new();
         for bound in self.listeners {
             info!(address = %bound.address(), protocol = %bound.listener().protocol, tls = ?bound.listener().tls, "listening");
-            accepting.spawn(bound.accept(
-                Arc::clone(&self.gateway),
-                Arc::clone(&places),
-                sessions.clone(),
-                stop.clone(),
-            ));
+            accepting.spawn(bound.accept(Arc::clone(&self.gateway), sessions.clone(), stop.clone()));
         }
         let refresher = tokio::spawn(keep_refreshing(Arc::clone(&self.gateway), stop.clone()));
+        let (gateway, until) = (Arc::clone(&self.gateway), stop.clone());
+        tokio::spawn(async move { gateway.guard.look_after_bans(until).await });
         tokio::select! {
             () = stop.cancelled() => {}
             // Half a proxy is worse than none: a service manager can only start again what has ended.

@@ -6,6 +6,8 @@
 use oxpost_protocol::{Refusal, RefusalKind, UpstreamFailure};
 use oxpost_token_store::{Denied, Mailbox, StoreError, TokenError};
 
+use crate::guard::Held;
+
 /// A login that failed, in both texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -42,6 +44,22 @@ impl Failure {
             Denied::Busy => Self::new(RefusalKind::Unavailable, "Too many logins at once. Try again in a moment.", ""),
             Denied::Store(error) => Self::store(error, "Oxpost cannot read its accounts. Its log says why."),
         }
+    }
+
+    /// The local password is not checked now. Right or wrong, it is told the same.
+    pub fn held(held: Held) -> Self {
+        let (what, wait) = match held {
+            Held::Banned(wait) => ("Too many wrong passwords came from your network address", wait),
+            Held::TooMany(wait) => {
+                ("Too many wrong passwords are tried for this user name or from your network address", wait)
+            }
+        };
+        let wait = match wait.as_secs() {
+            0..60 => "a minute".to_owned(),
+            seconds => format!("{} minutes", seconds.div_ceil(60)),
+        };
+        let sentence = format!("{what}. No new login is taken from it now; try again in {wait}.");
+        Self::new(RefusalKind::Unavailable, sentence, "`oxpost status` shows bans, `oxpost ban lift` lifts one")
     }
 
     /// No token could be had.

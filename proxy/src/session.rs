@@ -2,15 +2,16 @@
 //!
 //! accept → local login → account → token → upstream login → relay
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::config::Protocol;
 use crate::gateway::Gateway;
+use crate::guard::Place;
 use crate::listener::Entry;
 use crate::local::{self, NoLogin};
 use crate::relay::relay;
@@ -22,23 +23,30 @@ pub struct Client {
     pub tcp: TcpStream,
     /// What the session is called in the log.
     pub id: String,
+    /// Where it comes from.
+    pub peer: IpAddr,
+    /// The place it has.
+    pub place: Place,
 }
 
-/// Serves one client. A client that has not logged in is let go when `stop` comes; one that has may finish.
-pub async fn serve(gateway: Arc<Gateway>, entry: Arc<Entry>, client: Client, stop: CancellationToken) {
+/// Serves one client. A client that has not logged in is let go when its place is taken from it, for another client or
+/// because the proxy stops; one that has may finish.
+pub async fn serve(gateway: Arc<Gateway>, entry: Arc<Entry>, client: Client) {
     match entry.listener.protocol {
-        Protocol::Imap => session::<Imap>(&gateway, &entry, client, stop).await,
-        Protocol::Pop3 => session::<Pop3>(&gateway, &entry, client, stop).await,
-        Protocol::Smtp => session::<Smtp>(&gateway, &entry, client, stop).await,
+        Protocol::Imap => session::<Imap>(&gateway, &entry, client).await,
+        Protocol::Pop3 => session::<Pop3>(&gateway, &entry, client).await,
+        Protocol::Smtp => session::<Smtp>(&gateway, &entry, client).await,
     }
 }
 
-async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client, stop: CancellationToken) {
-    let Client { tcp, id } = client;
+async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
+    let Client { tcp, id, peer, mut place } = client;
     debug!("connected");
+    let let_go = place.let_go().clone();
+    let visitor = local::Visitor { id: &id, peer, place: &mut place };
     // Boxed, so that what the login needed is gone from memory while the session idles.
-    let login = stop.run_until_cancelled_owned(Box::pin(local::login::<S>(gateway, entry, tcp, &id))).await;
-    let Some(login) = login else { return debug!("ended without a login: stopping") };
+    let login = let_go.run_until_cancelled_owned(Box::pin(local::login::<S>(gateway, entry, tcp, visitor))).await;
+    let Some(login) = login else { return debug!("ended without a login: its place was needed, or Oxpost stops") };
     let logged_in = match login {
         Ok(logged_in) => logged_in,
         Err(NoLogin::Closed(why)) => return info!(?why, "ended without a login"),

@@ -30,8 +30,11 @@ pub(crate) const CLIENT_ID: &str = "2b0e5c11-9f7c-4a83-8c5e-61d1f60a7c02";
 pub(crate) const SCOPES: &str =
     "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access";
 
-/// Beside the plain listeners, for strangers in TLS.
-const TLS_LISTENER: &str = r#"
+/// Room for all the strangers of this bench, and a listener beside the plain ones for those in TLS.
+const FOR_STRANGERS: &str = r#"
+[limits]
+unauthenticated = 10000
+
 [[listener]]
 protocol = "imap"
 address = "127.0.0.1:0"
@@ -72,7 +75,8 @@ impl Stage {
             .map_err(|error| Problem::new(error.to_string()))?;
         let folder = tempfile::Builder::new().prefix("bench-").tempdir()?;
         std::fs::write(folder.path().join("ca.pem"), tenant.ca_pem())?;
-        let settings = Settings { level: "info".into(), more: TLS_LISTENER.into(), ..Settings::of(&tenant, CLIENT_ID) };
+        let settings =
+            Settings { level: "info".into(), more: FOR_STRANGERS.into(), ..Settings::of(&tenant, CLIENT_ID) };
         let oxpost = Oxpost::new(&settings)?;
         let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()])
             .map_err(|error| Problem::new(error.to_string()))?;

@@ -13,6 +13,7 @@ mod command_line;
 mod doctor;
 mod doctor_grants;
 mod faults_of_the_authority;
+mod guessing;
 mod large_messages;
 mod machines;
 mod many_at_once;

@@ -59,17 +59,94 @@ async fn a_client_that_never_logs_in_is_let_go() {
     inside.stop().await;
 }
 
+/// A byte now and then is no reason to be kept.
 #[tokio::test]
-async fn a_connection_beyond_the_bound_is_closed_and_the_others_go_on() {
+async fn a_client_that_writes_slowly_is_let_go_as_well() {
+    let inside = proxy("[limits]\nlogin-timeout = \"300ms\"\n").await;
+    for protocol in PROTOCOLS {
+        let (mut reader, mut writer) =
+            tokio::net::TcpStream::connect(inside.address(protocol)).await.unwrap().into_split();
+        let writing = tokio::spawn(async move {
+            while tokio::io::AsyncWriteExt::write_all(&mut writer, b"a").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let mut heard = Vec::new();
+        let end = tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut heard);
+        let _ = tokio::time::timeout(Duration::from_secs(60), end).await.expect("a slow writer is kept");
+        writing.await.unwrap();
+    }
+    inside.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_bound_takes_the_place_of_a_stranger_but_of_nobody_else() {
     let inside = proxy("[limits]\nconnections = 2\n").await;
     let mut first = Client::connect(inside.address(Protocol::Imap)).await;
-    let mut second = Client::connect(inside.address(Protocol::Pop3)).await;
-    first.line().await.unwrap();
-    second.line().await.unwrap();
-    let mut third = Client::connect(inside.address(Protocol::Imap)).await;
-    assert_eq!(third.line().await, None);
     first.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
     assert!(first.until("a ").await.starts_with("a OK"));
+    let mut stranger = Client::connect(inside.address(Protocol::Pop3)).await;
+    stranger.line().await.unwrap();
+    let mut second = Client::connect(inside.address(Protocol::Imap)).await;
+    second.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
+    assert!(second.until("a ").await.starts_with("a OK"));
+    assert_eq!(stranger.line().await, None, "it had to go");
+    let mut third = Client::connect(inside.address(Protocol::Imap)).await;
+    assert_eq!(third.line().await, None, "those who have logged in stay");
+    first.say("b NOOP").await;
+    first.until("b OK").await;
+    inside.stop().await;
+}
+
+/// A flood of connections that say nothing, or begin something and never end it, and a client in the midst of it.
+#[tokio::test]
+async fn a_flood_of_half_open_connections_keeps_no_client_out() {
+    let inside = proxy("[limits]\nunauthenticated = 50\n").await;
+    let mut flood = Vec::new();
+    for round in 0..10 {
+        for number in 0..50 {
+            let mut stranger = Client::connect(inside.address(PROTOCOLS[number % 3])).await;
+            if number % 2 == 0 {
+                stranger.send(b"a LOGIN {5}").await;
+            }
+            flood.push(stranger);
+        }
+        let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+        client.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
+        assert!(client.until("a ").await.starts_with("a OK"), "round {round}");
+    }
+    for stranger in flood.iter_mut().take(400) {
+        stranger.rest().await;
+    }
+    inside.stop().await;
+}
+
+/// Every check of a password costs a core for 22 ms and 19 MiB: a flood of wrong logins must not keep others from theirs.
+#[tokio::test]
+async fn a_flood_of_wrong_passwords_keeps_no_known_client_out() {
+    let inside = proxy("[limits]\npassword-checks = 1\npassword-checks-waiting = 1\n").await;
+    let mut known = Client::connect(inside.address(Protocol::Imap)).await;
+    known.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
+    assert!(known.until("a ").await.starts_with("a OK"));
+    let address = inside.address(Protocol::Pop3);
+    let flood: Vec<_> = (0..60)
+        .map(|number| {
+            tokio::spawn(async move {
+                let mut guesser = Client::connect(address).await;
+                guesser.say(&format!("USER mallory{number}\r\nPASS guess{number}")).await;
+                guesser.until("-ERR [").await
+            })
+        })
+        .collect();
+    for _ in 0..5 {
+        let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+        client.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
+        assert!(client.until("a ").await.starts_with("a OK"));
+    }
+    for guesser in flood {
+        let answer = guesser.await.unwrap();
+        assert!(answer.starts_with("-ERR [AUTH]") || answer.starts_with("-ERR [SYS/TEMP]"), "{answer}");
+    }
     inside.stop().await;
 }
 

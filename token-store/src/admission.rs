@@ -3,22 +3,23 @@
 mod docket;
 mod judge;
 mod memory;
+mod pool;
 mod strangers;
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use oxpost_protocol::Secret;
-use tokio::sync::Semaphore;
 
-use self::{judge::Judge, memory::Memory};
+use self::{
+    judge::Judge,
+    memory::{Memory, Recalled},
+    pool::{Door, Pool},
+};
 use crate::{
     account::{Account, Grant, LOGIN_LIMIT},
     clock::SharedClock,
@@ -38,7 +39,7 @@ pub struct AdmissionLimits {
     pub hashes_at_once: usize,
     /// Logins that may wait for that; others are told that we are busy.
     pub hashes_waiting: usize,
-    /// Verified logins that are remembered.
+    /// Logins that are remembered, right ones and wrong ones, so many of each.
     pub remembered: usize,
     /// How long each is remembered.
     pub remember_for: Duration,
@@ -57,13 +58,10 @@ pub struct Accounts(Arc<Gate>);
 struct Gate {
     store: Store,
     clock: SharedClock,
-    limits: AdmissionLimits,
-    hashing: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    pool: Pool,
     memory: Memory,
     judge: Option<Judge>,
     dummy: PasswordHash,
-    hashes: AtomicUsize,
 }
 
 /// An account whose password was right. Only [`Accounts::admit`] makes one.
@@ -110,6 +108,33 @@ pub enum Denied {
     Store(#[from] StoreError),
 }
 
+/// What is known of a login before its password is hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The same login was right within the last day, and the password still stands.
+    Known,
+    /// The same login was wrong a moment ago, and would be again: no guess, but a device that was not told.
+    WrongAgain,
+    /// Anybody's.
+    New,
+}
+
+/// A login that was looked up, and whose password was not hashed yet.
+pub struct Attempt {
+    accounts: Accounts,
+    user: String,
+    password: Secret,
+    account: Option<Account>,
+    passwords: Vec<PasswordRow>,
+    recalled: Recalled,
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").field("standing", &self.standing()).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Accounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Accounts")
@@ -126,13 +151,10 @@ impl Accounts {
         Self(Arc::new(Gate {
             store,
             clock,
-            limits,
-            hashing: Arc::new(Semaphore::new(limits.hashes_at_once.max(1))),
-            waiting: AtomicUsize::new(0),
-            judge,
+            pool: Pool::new(limits.hashes_at_once, limits.hashes_waiting),
             memory: Memory::new(limits.remembered, limits.remember_for),
+            judge,
             dummy: PasswordHash::dummy(),
-            hashes: AtomicUsize::new(0),
         }))
     }
 
@@ -148,36 +170,93 @@ impl Accounts {
     }
 
     /// Checks a login. It costs an argon2 for each password of the account, and one where there is no such account, unless
-    /// the same login was verified a short while ago and its password has not been changed since. Where Microsoft judges
-    /// passwords it may cost a request, and the address matters: strangers' guesses must not cost the user's own tries.
+    /// the same login was checked a short while ago and nothing has changed since. Where Microsoft judges passwords it may
+    /// cost a request, and the address matters: strangers' guesses must not cost the user's own tries.
     pub async fn admit_from(&self, from: IpAddr, user: &str, password: &Secret) -> Result<Admitted, Denied> {
-        if user.len() > LOGIN_LIMIT || password.is_empty() || password.len() > PASSWORD_LIMIT {
-            return Err(Denied::BadCredentials);
-        }
-        let gate = &self.0;
-        let (account, passwords) = match gate.find(user).await? {
+        self.attempt(user, password).await?.verify(from).await
+    }
+
+    /// The first half of [`Accounts::admit_from`], which costs little: whoever bounds guesses decides between the two.
+    pub async fn attempt(&self, user: &str, password: &Secret) -> Result<Attempt, Denied> {
+        let found = if possible(user, password) { self.0.find(user).await? } else { None };
+        let (account, passwords) = match found {
             Some((account, passwords)) => (Some(account), passwords),
             None => (None, Vec::new()),
         };
-        if let Some(account) = account.as_ref().filter(|account| account.grant == Grant::Password)
-            && let Some(judge) = &gate.judge
+        let mailbox = account.as_ref().map(|account| &account.mailbox);
+        let recalled = self.0.memory.recall(user, mailbox, password, &passwords);
+        Ok(Attempt {
+            accounts: self.clone(),
+            user: user.to_owned(),
+            password: password.clone(),
+            account,
+            passwords,
+            recalled,
+        })
+    }
+}
+
+impl Attempt {
+    /// What is known of it.
+    pub fn standing(&self) -> Standing {
+        if let (Some(account), Some(judge)) = (&self.account, self.accounts.0.judge_of(self.account.as_ref()))
+            && judge.was_right(&account.mailbox, &self.password)
         {
-            return gate.judged(judge, account, password, from).await;
+            return Standing::Known;
         }
-        let remembered =
-            account.as_ref().and_then(|account| gate.memory.recall(&account.mailbox, password, &passwords));
-        let verified = match remembered {
-            Some(row) => Some(row),
-            None => gate.verify(passwords, password).await?,
+        match &self.recalled {
+            Recalled::Right(_) | Recalled::Known => Standing::Known,
+            Recalled::Wrong => Standing::WrongAgain,
+            Recalled::Nothing => Standing::New,
+        }
+    }
+
+    /// How to name its user in a log. Only a name that exists is written down: people type passwords into the wrong field.
+    pub fn name_for_log(&self) -> String {
+        self.account.as_ref().map_or_else(|| "[no such account]".to_owned(), |account| account.mailbox.to_string())
+    }
+
+    /// The second half of [`Accounts::admit_from`]: hashes the password, or asks about it, if that is still needed.
+    pub async fn verify(self, from: IpAddr) -> Result<Admitted, Denied> {
+        let Self { accounts, user, password, account, passwords, recalled } = self;
+        let gate = &accounts.0;
+        if !possible(&user, &password) {
+            return Err(Denied::BadCredentials);
+        }
+        if let (Some(account), Some(judge)) = (&account, gate.judge_of(account.as_ref())) {
+            let judged = gate.judged(judge, account, &password, from).await;
+            if let Err(Denied::WrongAtMicrosoft) = judged {
+                gate.memory.remember_wrong(&user, &password, &passwords);
+            }
+            return judged;
+        }
+        let verified = match recalled {
+            Recalled::Right(row) => Some(row),
+            Recalled::Wrong => None,
+            Recalled::Known => gate.verify(Door::Known, &passwords, &password).await?,
+            Recalled::Nothing => gate.verify(Door::Stranger, &passwords, &password).await?,
         };
-        let (Some(account), Some(row)) = (account, verified) else { return Err(Denied::BadCredentials) };
-        gate.memory.remember(&account.mailbox, password, &row);
+        let (Some(account), Some(row)) = (account, verified) else {
+            gate.memory.remember_wrong(&user, &password, &passwords);
+            return Err(Denied::BadCredentials);
+        };
+        gate.memory.remember_right(&account.mailbox, &password, &row);
         gate.note_use(&account, &row).await;
         Ok(Admitted { account: Arc::new(account) })
     }
 }
 
+/// Whether such a login can be anybody's.
+fn possible(user: &str, password: &Secret) -> bool {
+    user.len() <= LOGIN_LIMIT && (1..=PASSWORD_LIMIT).contains(&password.len())
+}
+
 impl Gate {
+    /// Who judges the passwords of this account, if that is not us.
+    fn judge_of(&self, account: Option<&Account>) -> Option<&Judge> {
+        self.judge.as_ref().filter(|_| account.is_some_and(|account| account.grant == Grant::Password))
+    }
+
     async fn judged(
         &self,
         judge: &Judge,
@@ -189,7 +268,7 @@ impl Gate {
         let stored = self.store.judged_password(mailbox).await?;
         if let Some(stored) = stored.as_ref().filter(|stored| judge.has_not_seen(mailbox, password, stored.judged)) {
             let row = PasswordRow { name: String::new(), hash: stored.hash.clone(), last_used: None };
-            if self.verify(vec![row], password).await?.is_some() {
+            if self.verify(Door::Stranger, &[row], password).await?.is_some() {
                 judge.remember(mailbox, password, stored.judged);
             }
         }
@@ -218,23 +297,17 @@ impl Gate {
 
     /// The row whose password this is. An account with several passwords costs a hash for each; one without any, or no
     /// account, costs one that cannot match.
-    async fn verify(&self, mut passwords: Vec<PasswordRow>, password: &Secret) -> Result<Option<PasswordRow>, Denied> {
-        let waiting = Waiting::enter(&self.waiting, self.limits.hashes_waiting).ok_or(Denied::Busy)?;
-        let permit = self.hashing.clone().acquire_owned().await.map_err(|_| Denied::Busy)?;
-        drop(waiting);
-        let cannot_match = passwords.is_empty();
-        if cannot_match {
-            passwords.push(PasswordRow { name: String::new(), hash: self.dummy.clone(), last_used: None });
+    async fn verify(
+        &self,
+        door: Door,
+        passwords: &[PasswordRow],
+        password: &Secret,
+    ) -> Result<Option<PasswordRow>, Denied> {
+        if passwords.is_empty() {
+            let dummy = PasswordRow { name: String::new(), hash: self.dummy.clone(), last_used: None };
+            return self.pool.find(door, vec![dummy], password).await.map(|_| None);
         }
-        self.hashes.fetch_add(passwords.len(), Ordering::Relaxed);
-        let password = password.clone();
-        let checked = tokio::task::spawn_blocking(move || {
-            // The permit goes with the work: a client that hangs up must not let more hashes run than allowed.
-            let _permit = permit;
-            passwords.into_iter().find(|row| row.hash.verify(&password))
-        });
-        let found = checked.await.map_err(|_| Denied::Busy)?;
-        Ok(found.filter(|_| !cannot_match))
+        self.pool.find(door, passwords.to_vec(), password).await
     }
 
     /// Notes the use, at most once a minute. A full disk must not keep anybody from their mail.
@@ -253,27 +326,15 @@ fn recent(used: SystemTime, now: SystemTime) -> bool {
     now.duration_since(used).is_ok_and(|passed| passed < USED_EVERY)
 }
 
-/// One place in the queue; it is given back when the caller goes away.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn enter(waiting: &'a AtomicUsize, limit: usize) -> Option<Self> {
-        let before = waiting.fetch_add(1, Ordering::Relaxed);
-        let place = Self(waiting);
-        (before < limit).then_some(place)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 impl Accounts {
     /// How many argon2 hashes were computed.
     pub(crate) fn hashes(&self) -> usize {
-        self.0.hashes.load(Ordering::Relaxed)
+        self.0.pool.hashes()
+    }
+
+    /// Takes all places for strangers' hashes.
+    pub(crate) async fn crowd(&self, at_once: u32) -> tokio::sync::OwnedSemaphorePermit {
+        self.0.pool.crowd(at_once).await
     }
 }

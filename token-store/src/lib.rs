@@ -34,7 +34,7 @@ pub mod tokens;
 pub mod vault;
 
 pub use account::{Account, Grant, LocalPasswordInfo, Mailbox};
-pub use admission::{Accounts, AdmissionLimits, Admitted, Denied};
+pub use admission::{Accounts, AdmissionLimits, Admitted, Attempt, Denied, Standing};
 pub use application::{Application, Applications};
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use credential::{
@@ -48,7 +48,7 @@ pub use sign_in::{
     BrowserSignIn, DeviceSignIn, REDIRECT_LIMIT, Redirect, RedirectError, SignInError, SignedIn, begin_browser_sign_in,
     begin_device_sign_in, connect_client_credentials,
 };
-pub use store::{Store, StoreError, TokenSet, TokenState};
+pub use store::{Ban, Store, StoreError, TokenSet, TokenState};
 pub use tokens::{AccessToken, RefreshLimits, Tokens};
 pub use vault::{Created, KeySource, NewKey, Vault, VaultError};
 

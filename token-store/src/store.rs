@@ -1,5 +1,6 @@
 //! The store: accounts, the hashes of their local passwords, and their sealed tokens, in SQL that no engine owns.
 
+mod bans;
 pub mod care;
 mod delegates;
 mod judged;
@@ -14,6 +15,7 @@ use std::{
 
 use oxpost_protocol::Secret;
 
+pub use self::bans::Ban;
 pub(crate) use self::{
     passwords::PasswordRow,
     tokens::{Failure, Living, Planned, RefreshToken, Stored},

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::framer::{Literal, is_blank};
 use crate::Secret;
 use crate::line::without_end;
-use crate::sasl::exchange::Mechanism;
+use crate::sasl::exchange::{Mechanism, is_bearer};
 
 /// Longest tag answered, in bytes. RFC 3501 sets none; clients have less than 20.
 const TAG_LIMIT: usize = 64;
@@ -35,6 +35,8 @@ pub(super) enum Command {
         mechanism: Option<Mechanism>,
         initial: Option<Secret>,
     },
+    /// AUTHENTICATE with an access token of the client's own.
+    Bearer,
     /// A command for after the login.
     NeedsLogin,
     Unknown,
@@ -138,6 +140,9 @@ fn login(arguments: &[u8]) -> Option<Command> {
 
 fn authenticate(arguments: &[u8]) -> Option<Command> {
     let (name, rest) = word(arguments)?;
+    if is_bearer(name.reveal()) {
+        return Some(Command::Bearer);
+    }
     let mechanism = Mechanism::named(name.reveal());
     if is_end(rest) {
         return Some(Command::Authenticate { mechanism, initial: None });
@@ -300,11 +305,13 @@ mod tests {
             (b"a AUTHENTICATE LOGIN YWxpY2U=\r\n", Some(Mechanism::Login), Some("YWxpY2U=")),
             (b"a AUTHENTICATE  login  YWxpY2U \r\n", Some(Mechanism::Login), Some("YWxpY2U")),
             (b"a AUTHENTICATE NTLM\r\n", None, None),
-            (b"a AUTHENTICATE XOAUTH2 YWxpY2U=\r\n", None, Some("YWxpY2U=")),
         ];
         for (line, mechanism, initial) in cases {
             let expected = Command::Authenticate { mechanism: *mechanism, initial: initial.map(Secret::from) };
             assert!(parse(line) == expected, "{}", line.escape_ascii());
+        }
+        for line in [&b"a AUTHENTICATE XOAUTH2 YWxpY2U=\r\n"[..], b"a authenticate oauthbearer\r\n"] {
+            assert!(parse(line) == Command::Bearer, "{}", line.escape_ascii());
         }
         for line in [&b"a AUTHENTICATE\r\n"[..], b"a AUTHENTICATE PLAIN YQ== YQ==\r\n"] {
             assert!(parse(line) == Command::Malformed, "{}", line.escape_ascii());

@@ -7,7 +7,7 @@ use super::command::{self, Command};
 use super::framer::{Framed, Framer, LINE_LIMIT};
 use crate::line::{Buffer, TooLong, reply_text};
 use crate::outbox::Outbox;
-use crate::sasl::exchange::{Exchange, Mechanism, Progress};
+use crate::sasl::exchange::{Exchange, Mechanism, NO_TOKEN_NEEDED, Progress};
 use crate::sasl::{PASSWORD_LIMIT, USER_LIMIT};
 use crate::{Action, Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind, Secret};
 
@@ -128,6 +128,7 @@ impl Local {
             }
             Command::Login { user, password } => self.log_in(tag, &user, password),
             Command::Authenticate { mechanism, initial } => self.authenticate(tag, mechanism, initial.as_ref()),
+            Command::Bearer => self.wrong(&format!("{tag} NO {NO_TOKEN_NEEDED}")),
             Command::NeedsLogin => self.not_understood(tag, "Log in first"),
             Command::Unknown => self.not_understood(tag, "Unknown command"),
             Command::Malformed => self.not_understood(tag, "Arguments not understood"),

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::line::{self, Buffer};
 use crate::outbox::Outbox;
-use crate::sasl::exchange::{Exchange, Mechanism, Progress};
+use crate::sasl::exchange::{Exchange, Mechanism, NO_TOKEN_NEEDED, Progress, is_bearer};
 use crate::sasl::{self, login};
 use crate::{Action, Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind, Secret};
 
@@ -165,6 +165,7 @@ impl Local {
         }
         match Mechanism::named(name) {
             Some(mechanism) => self.go_on(Exchange::start(mechanism, words.next())),
+            None if is_bearer(name) => self.error(NO_TOKEN_NEEDED),
             None => self.error("Mechanism is not offered, use PLAIN or LOGIN with your Oxpost password"),
         }
     }

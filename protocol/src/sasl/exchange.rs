@@ -30,6 +30,15 @@ impl Mechanism {
     }
 }
 
+/// What a client is told that brings an access token of its own: whose token that is nobody here can judge, and the program
+/// that made it was set up for Microsoft's own server.
+pub const NO_TOKEN_NEEDED: &str = "No token is needed here, log in with your Oxpost password";
+
+/// Whether this is a mechanism by which a client presents an access token (RFC 7628, and Google's and Microsoft's own).
+pub fn is_bearer(name: &[u8]) -> bool {
+    [&b"XOAUTH2"[..], b"OAUTHBEARER", b"XOAUTH"].iter().any(|bearer| bearer.eq_ignore_ascii_case(name))
+}
+
 /// An exchange that waits for the client's next answer.
 #[derive(Debug)]
 pub struct Exchange(Step);
@@ -162,5 +171,6 @@ mod tests {
         assert_eq!(Mechanism::named(b"plain"), Some(Mechanism::Plain));
         assert_eq!(Mechanism::named(b"Login"), Some(Mechanism::Login));
         assert_eq!(Mechanism::named(b"NTLM"), None);
+        assert!(is_bearer(b"xoauth2") && is_bearer(b"OAUTHBEARER") && !is_bearer(b"PLAIN") && !is_bearer(b""));
     }
 }

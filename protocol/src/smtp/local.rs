@@ -10,7 +10,7 @@ use super::command::{Auth, Command, begins_auth};
 use crate::line::{self, Buffer};
 use crate::outbox::Outbox;
 use crate::sasl;
-use crate::sasl::exchange::{Exchange, Progress};
+use crate::sasl::exchange::{Exchange, NO_TOKEN_NEEDED, Progress};
 use crate::{Action, Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind};
 
 /// Longest command line taken, its line end included. RFC 5321, 4.5.3.1.4 asks for 512 and more with extensions. AUTH
@@ -169,9 +169,7 @@ impl Local {
         }
         match auth {
             Auth::With { mechanism, initial } => self.go_on(Exchange::start(mechanism, initial)),
-            Auth::Bearer => self.error(
-                "504 5.5.4 No token is needed here: log in with your Oxpost password, by AUTH PLAIN or AUTH LOGIN",
-            ),
+            Auth::Bearer => self.error(&format!("504 5.5.4 {NO_TOKEN_NEEDED}, by AUTH PLAIN or AUTH LOGIN")),
             Auth::OtherMechanism => self.error("504 5.5.4 Unknown mechanism, use PLAIN or LOGIN"),
             Auth::NoMechanism => self.error("501 5.5.4 AUTH needs a mechanism, PLAIN or LOGIN"),
         }

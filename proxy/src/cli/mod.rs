@@ -3,6 +3,7 @@
 mod account;
 mod application;
 mod ask;
+mod ban;
 mod check;
 pub(crate) mod credential;
 mod doctor;
@@ -69,6 +70,9 @@ enum Command {
     Store(store::StoreCommand),
     /// Walk the whole way to the mailbox and say at each step whether it is right, and if not, what to change
     Doctor(doctor::Options),
+    /// List and lift the bans of addresses that sent too many wrong passwords
+    #[command(subcommand)]
+    Ban(ban::BanCommand),
     /// Show every account: how it is signed in, until when its token lives, what is wrong with it
     Status {
         /// As JSON, for scripts
@@ -124,6 +128,7 @@ async fn run(command: Command, path: &std::path::Path) -> Result<(), Failed> {
         Command::Store(command) => store::run(command, &config()?).await,
         // A configuration that cannot be used is the first line of its checklist.
         Command::Doctor(options) => doctor::doctor(options, path).await,
+        Command::Ban(command) => ban::run(command, &config()?).await,
         Command::Status { json } => status::status(json, &config()?).await,
     }
 }

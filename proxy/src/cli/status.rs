@@ -6,7 +6,7 @@ use oxpost_token_store::{Account, ErrorKind, Grant, Store, StoreError, TokenStat
 use serde_json::json;
 
 use super::table::table;
-use super::{Failed, credential};
+use super::{Failed, ban, credential};
 use crate::config::Config;
 use crate::gateway::open_store;
 
@@ -30,6 +30,7 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
         return Ok(());
     }
     let unreadable = store.unreadable_accounts().await?;
+    let bans = store.bans(now).await?;
     if accounts.is_empty() && unreadable.is_empty() {
         println!("There is no account yet. Add one with: oxpost account add ADDRESS");
         return Ok(());
@@ -65,6 +66,9 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
         println!(
             "\n{mailbox}: its row in the store is damaged. Run `oxpost account remove {mailbox}`, then add it again."
         );
+    }
+    if !bans.is_empty() {
+        print!("\nToo many wrong passwords; `oxpost ban lift ADDRESS` lifts one:\n{}", ban::shown(&bans, now));
     }
     Ok(())
 }
@@ -129,7 +133,7 @@ fn as_json_object(
 }
 
 /// A time as people say it: `in 12m`, `3m ago`.
-fn distance(time: Option<SystemTime>, now: SystemTime) -> String {
+pub(super) fn distance(time: Option<SystemTime>, now: SystemTime) -> String {
     let Some(time) = time else { return "-".into() };
     let short = |distance: Duration| {
         let whole = match distance.as_secs() {

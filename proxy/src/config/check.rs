@@ -3,17 +3,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use oxpost_protocol::Secret;
 use oxpost_token_store::{Application, Applications, KeySource};
 use rustls::pki_types::ServerName;
 use url::Url;
 
 use super::file::{self, File, ListenerTls, ServerTls};
+use super::guarding;
 use super::problem::{ConfigError, line_of, line_of_key};
 use super::provider::{self, Provider};
 use super::{Config, Limits, Listener, Log, Server, Servers};
@@ -32,6 +32,10 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
     checker.no_address_twice(&listeners);
     let (applications, servers) = checker.applications(&file);
     checker.limits(&file.limits);
+    let (guard, admission, problems) = guarding::check(&file.limits, &file.wrong_passwords);
+    for (section, key, sentence) in problems {
+        checker.report(section, None, Some(key), sentence);
+    }
     checker.trust(&file.trust);
     checker.log(&file.log);
     checker.host_name(file.host_name.as_deref());
@@ -55,6 +59,8 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
             idle_timeout: file.limits.idle_timeout.0,
             drain_timeout: file.limits.drain_timeout.0,
         },
+        guard,
+        admission,
         host_name: file.host_name.unwrap_or_else(own_host_name),
     })
 }
@@ -83,8 +89,7 @@ impl Checker<'_> {
         }
         let mut networks = Vec::new();
         for network in &listener.networks {
-            let one_address = || network.parse::<IpAddr>().ok().map(IpNet::from);
-            match network.parse::<IpNet>().ok().or_else(one_address) {
+            match guarding::network(network) {
                 Some(network) => networks.push(network),
                 None => wrong("networks", format!("`{network}` is not a network; write it like \"192.168.1.0/24\".")),
             }

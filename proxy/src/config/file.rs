@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::guarding::WrongPasswords;
 use super::problem::{BACKSLASHES, ConfigError};
 
 /// The environment variables that override keys begin with this; `__` separates the levels.
@@ -32,6 +33,8 @@ pub struct File {
     pub log: Log,
     /// `[limits]`
     pub limits: Limits,
+    /// `[wrong-passwords]`
+    pub wrong_passwords: WrongPasswords,
 }
 
 /// `[[listener]]`: an address clients connect to.
@@ -220,6 +223,14 @@ impl Default for Log {
 pub struct Limits {
     /// See [`super::Limits::connections`].
     pub connections: usize,
+    /// See [`crate::guard::PlaceLimits::strangers`].
+    pub unauthenticated: usize,
+    /// See [`crate::guard::PlaceLimits::strangers_per_source`].
+    pub unauthenticated_per_source: usize,
+    /// See [`oxpost_token_store::AdmissionLimits::hashes_at_once`].
+    pub password_checks: usize,
+    /// See [`oxpost_token_store::AdmissionLimits::hashes_waiting`].
+    pub password_checks_waiting: usize,
     /// See [`super::Limits::login_timeout`].
     pub login_timeout: Period,
     /// See [`super::Limits::upstream_timeout`].
@@ -234,6 +245,13 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            // None of them holds more than 64 KiB.
+            unauthenticated: 1_000,
+            // A terminal server has a hundred people, and their programs come back all at once.
+            unauthenticated_per_source: 200,
+            password_checks: 4,
+            // Six seconds on one core.
+            password_checks_waiting: 256,
             // Exchange waits 60 s for a login; a person typing into telnet deserves a little more.
             login_timeout: Period(Duration::from_secs(120)),
             // Exchange takes about 9 s to refuse a POP3 login, and there may be two attempts.

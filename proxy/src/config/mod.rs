@@ -6,6 +6,7 @@
 mod check;
 mod credential;
 pub mod file;
+mod guarding;
 mod problem;
 mod provider;
 
@@ -14,10 +15,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use oxpost_token_store::{Applications, KeySource};
+use oxpost_token_store::{AdmissionLimits, Applications, KeySource};
 
 pub use file::{ListenerTls, LogFormat, Protocol, ServerTls};
 pub use problem::ConfigError;
+
+use crate::guard::GuardLimits;
 
 /// A configuration that was checked. Paths are absolute or relative to the working directory of the process.
 #[derive(Debug, Clone)]
@@ -40,6 +43,10 @@ pub struct Config {
     pub log: Log,
     /// The bounds an administrator may move.
     pub limits: Limits,
+    /// What strangers may do.
+    pub guard: GuardLimits,
+    /// What checking passwords may cost.
+    pub admission: AdmissionLimits,
     /// The name this machine gives itself in greetings and in EHLO.
     pub host_name: String,
 }

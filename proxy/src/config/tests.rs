@@ -57,6 +57,8 @@ fn the_commented_alternatives_load() {
 fn the_defaults_are_those_the_shipped_file_shows() {
     let (shipped, empty) = (load(SHIPPED).unwrap(), load("").unwrap());
     assert_eq!(format!("{:?}", shipped.limits), format!("{:?}", empty.limits));
+    assert_eq!(format!("{:?}", shipped.guard), format!("{:?}", empty.guard));
+    assert_eq!(shipped.admission, empty.admission);
     assert_eq!(shipped.log.level, empty.log.level);
     assert_eq!(shipped.store.file_name(), empty.store.file_name());
     let key = |config: &Config| config.key.to_string().rsplit(['/', '\\']).next().map(str::to_owned);
@@ -88,6 +90,12 @@ fn what_cannot_work_is_refused_with_line_and_remedy() {
         (application("tenant = \"t\"\nclient-id = \"c\"\nprovider = \"gmial\""), 5, "presets"),
         (application("tenant = \"t\"\nclient-id = \"c\"\nclient-secret-file = \"none.txt\""), 5, "none.txt"),
         ("[limits]\nconnections = 0".to_owned(), 2, "10000"),
+        ("[limits]\npassword-checks = 0".to_owned(), 2, "nobody can log in"),
+        ("[limits]\npassword-checks = 1000".to_owned(), 2, "19 MiB"),
+        ("[wrong-passwords]\nban-for = \"0s\"".to_owned(), 2, "ban-after = 0"),
+        ("[wrong-passwords]\nforgive = \"30d\"".to_owned(), 2, "7 days"),
+        ("[wrong-passwords]\nnever-ban = [\"lb.example\"]".to_owned(), 2, "192.168.1.5"),
+        ("[wrong-passwords]\nban = 3".to_owned(), 2, "ban-for"),
         ("[log]\nlevel = \"oxpost=lots\"".to_owned(), 2, "trace"),
         ("host-name = \"two words\"".to_owned(), 1, "EHLO"),
         ("[limits]\nidle-timeout = \"18446744073709551615s\"".to_owned(), 2, "30 days"),

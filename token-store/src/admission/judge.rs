@@ -89,6 +89,11 @@ impl Judge {
         docket.judged() != Some(judged) && !self.0.name(password).is_some_and(|name| docket.was_right(&name))
     }
 
+    /// Whether Microsoft has said that this password is right, and nothing else since.
+    pub(super) fn was_right(&self, mailbox: &Mailbox, password: &Secret) -> bool {
+        self.0.name(password).is_some_and(|name| self.0.desk(mailbox).docket().was_right(&name))
+    }
+
     /// This is the password that was judged right then.
     pub(super) fn remember(&self, mailbox: &Mailbox, password: &Secret, judged: SystemTime) {
         if let Some(name) = self.0.name(password) {

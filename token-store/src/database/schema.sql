@@ -59,3 +59,12 @@ CREATE TABLE token (
     error_text    TEXT,
     error_at      INTEGER
 ) STRICT;
+
+-- Addresses from which no login is taken for a while, as each node has decided, for people to see and to lift.
+CREATE TABLE ban (
+    source TEXT NOT NULL,
+    node   TEXT NOT NULL,
+    since  INTEGER NOT NULL,
+    ends   INTEGER NOT NULL,
+    PRIMARY KEY (source, node)
+) STRICT;

@@ -1,7 +1,7 @@
 //! The gate.
 
 use super::*;
-use crate::{Accounts, AdmissionLimits, Clock, Denied, LocalPassword, PasswordHash};
+use crate::{Accounts, AdmissionLimits, Clock, Denied, LocalPassword, PasswordHash, Standing};
 
 struct Gate {
     bench: Bench,
@@ -94,4 +94,48 @@ async fn when_too_many_wait_the_next_is_told_so() {
     let gate = gate(AdmissionLimits { hashes_waiting: 0, ..AdmissionLimits::default() }).await;
     assert_eq!(gate.accounts.admit("ann@contoso.com", &gate.password).await.unwrap_err(), Denied::Busy);
     assert_eq!(gate.accounts.hashes(), 0);
+}
+
+#[tokio::test]
+async fn the_same_wrong_login_again_costs_no_hash_until_something_changes() {
+    let gate = gate(AdmissionLimits::default()).await;
+    let (store, mailbox) = (&gate.bench.store, gate.bench.mailbox());
+    for user in ["ann@contoso.com", "nobody@contoso.com"] {
+        let wrong = Secret::from("the old one");
+        let before = gate.accounts.hashes();
+        assert_eq!(gate.accounts.attempt(user, &wrong).await.unwrap().standing(), Standing::New);
+        for _ in 0..3 {
+            assert_eq!(gate.accounts.admit(user, &wrong).await.unwrap_err(), Denied::BadCredentials);
+        }
+        assert_eq!(gate.accounts.hashes(), before + 1, "{user}");
+        assert_eq!(gate.accounts.attempt(user, &wrong).await.unwrap().standing(), Standing::WrongAgain);
+    }
+    // An administrator gives the account that very password.
+    store
+        .set_password(mailbox, "old", &PasswordHash::of(&Secret::from("the old one")).unwrap(), start())
+        .await
+        .unwrap();
+    gate.accounts.admit("ann@contoso.com", &Secret::from("the old one")).await.unwrap();
+}
+
+/// Strangers have all places and the whole queue; whoever logged in today still can.
+#[tokio::test]
+async fn a_crowd_of_strangers_does_not_keep_a_known_login_out() {
+    let limits =
+        AdmissionLimits { hashes_at_once: 1, hashes_waiting: 0, remember_for: Duration::ZERO, ..Default::default() };
+    let gate = gate(AdmissionLimits { hashes_waiting: 1, ..limits }).await;
+    gate.accounts.admit("ann@contoso.com", &gate.password).await.unwrap();
+    let crowd = gate.accounts.crowd(1).await;
+    let mut strangers = tokio::task::JoinSet::new();
+    for name in ["mallory", "eve"] {
+        let accounts = gate.accounts.clone();
+        strangers.spawn(async move { accounts.admit(name, &Secret::from("guess")).await.unwrap_err() });
+    }
+    assert_eq!(strangers.join_next().await.unwrap().unwrap(), Denied::Busy, "one waits, the queue is full");
+    let attempt = gate.accounts.attempt("ann@contoso.com", &gate.password).await.unwrap();
+    assert_eq!(attempt.standing(), Standing::Known);
+    attempt.verify([127, 0, 0, 1].into()).await.unwrap();
+    assert_eq!(gate.accounts.hashes(), 2);
+    drop(crowd);
+    assert_eq!(strangers.join_next().await.unwrap().unwrap(), Denied::BadCredentials);
 }

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::{
-    LocalPassword, PasswordHash, StoreError, TokenError,
+    Ban, LocalPassword, PasswordHash, StoreError, TokenError,
     database::{DatabaseError, SCHEMA_VERSION},
     store::RefreshToken,
 };
@@ -44,6 +44,31 @@ async fn accounts_are_found_by_login_and_mailbox_and_names_are_unique() {
     assert!(store.remove_account(&ann.mailbox).await.unwrap());
     assert!(!store.remove_account(&ann.mailbox).await.unwrap());
     assert_eq!(store.tokens(&ann.mailbox).await.unwrap_err(), StoreError::NoSuchAccount(ann.mailbox.clone()));
+}
+
+#[tokio::test]
+async fn bans_are_shown_while_they_last_lifted_for_all_nodes_and_forgotten_by_their_own() {
+    let store = Store::open_in_memory(vault()).await.unwrap();
+    let ban = |source: &str, node: &str, minutes: u64| Ban {
+        source: source.into(),
+        node: node.into(),
+        since: start(),
+        until: start() + Duration::from_secs(minutes * 60),
+    };
+    for ban in [ban("192.0.2.7", "a", 15), ban("192.0.2.7", "b", 15), ban("2001:db8::/64", "a", 5)] {
+        store.note_ban(&ban).await.unwrap();
+    }
+    store.note_ban(&ban("192.0.2.7", "b", 20)).await.unwrap();
+    assert_eq!(
+        store.bans(start() + Duration::from_secs(5 * 60)).await.unwrap(),
+        [ban("192.0.2.7", "a", 15), ban("192.0.2.7", "b", 20)]
+    );
+    assert!(store.ban_stands("192.0.2.7", "b").await.unwrap());
+    store.forget_bans("a").await.unwrap();
+    assert_eq!(store.bans(start()).await.unwrap(), [ban("192.0.2.7", "b", 20)]);
+    assert!(store.lift_ban("192.0.2.7").await.unwrap());
+    assert!(!store.lift_ban("192.0.2.7").await.unwrap());
+    assert!(!store.ban_stands("192.0.2.7", "b").await.unwrap());
 }
 
 #[tokio::test]
