@@ -123,11 +123,28 @@ async fn an_application_that_cannot_do_what_the_account_asks_is_named() {
     Checklist::of(&oxpost, &[]).await.fails(&[("application", "which is no tenant. Set the tenant")]);
     change("client-secret-file = \"secret\"", "");
     Checklist::of(&oxpost, &[]).await.fails(&[("kind of client", "`oxpost application secret proven`")]);
-    let identity = "managed-identity = \"azure-vm\"";
-    change("client-secret-file = \"secret\"", identity);
     oxpost.call(&["account", "remove", ALICE]).await.unwrap().output().unwrap();
     oxpost.add_account(ALICE, &["--application", "proven"]).await.unwrap();
+    let identity = "managed-identity = \"azure-vm\"";
+    change("client-secret-file = \"secret\"", identity);
     Checklist::of(&oxpost, &[]).await.fails(&[("application", "no person can sign in to that")]);
+    oxpost.call(&["account", "remove", ALICE]).await.unwrap().output().unwrap();
+    let said = oxpost.call(&["account", "add", ALICE, "--application", "proven"]).await.unwrap();
+    assert!(said.status == Some(1) && said.text().contains("no person can sign in to that"), "{said}");
+}
+
+#[tokio::test]
+async fn an_account_whose_passwords_microsoft_judges_is_examined() {
+    let tenant = story::tenant().await;
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    oxpost.call(&["account", "add", ALICE, "--grant", "password"]).await.unwrap().output().unwrap();
+    Checklist::of(&oxpost, &[]).await.fails(&[("token", "Log in with the mail program, or run `oxpost sign-in")]);
+    oxpost.call_with(&["sign-in", ALICE], "Passw0rd!\n").await.unwrap().output().unwrap();
+    Checklist::of(&oxpost, &[]).await.fails(&[]);
+    let file = oxpost.folder().join("proxy.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace(tenant.id(), "common")).unwrap();
+    Checklist::of(&oxpost, &[]).await.fails(&[("application", "or to organizations")]);
 }
 
 /// Google, for one: no tenants, no device codes, one permission for everything.
