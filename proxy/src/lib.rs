@@ -25,6 +25,7 @@ pub mod tls;
 pub mod config;
 pub mod doctor;
 pub mod gateway;
+pub mod import;
 pub mod proxy;
 pub mod remedy;
 pub mod smtp_offer;

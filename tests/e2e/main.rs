@@ -14,6 +14,7 @@ mod doctor;
 mod doctor_grants;
 mod faults_of_the_authority;
 mod guessing;
+mod import;
 mod large_messages;
 mod machines;
 mod many_at_once;

@@ -19,7 +19,7 @@ const SYMBOLS: usize = 24;
 const GROUP: usize = 4;
 
 /// Longer passwords are not looked at; ours have 29 characters.
-pub(crate) const PASSWORD_LIMIT: usize = 256;
+pub const PASSWORD_LIMIT: usize = 256;
 
 /// argon2id with 19 MiB and two passes, the first choice of OWASP's password storage page: some 20 ms on one core.
 fn argon2() -> Option<Argon2<'static>> {

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::gateway::open_store;
 
 /// The name of a password when none is given.
-const DEFAULT_PASSWORD: &str = "default";
+pub(super) const DEFAULT_PASSWORD: &str = "default";
 
 /// Longest name of a password, in characters.
 const PASSWORD_NAME_LIMIT: usize = 64;
@@ -187,7 +187,7 @@ async fn set_delegate(store: &Store, mailbox: &Mailbox, delegate: &Mailbox, remo
 }
 
 /// Stores a fresh password and gives it back for the one time it is shown.
-async fn new_password(store: &Store, mailbox: &Mailbox, name: &str) -> Result<String, Failed> {
+pub(super) async fn new_password(store: &Store, mailbox: &Mailbox, name: &str) -> Result<String, Failed> {
     let password = LocalPassword::generate()?;
     let hash = password.hash().await?;
     store.set_password(mailbox, name, &hash, SystemTime::now()).await?;

@@ -7,6 +7,7 @@ mod ban;
 mod check;
 pub(crate) mod credential;
 mod doctor;
+mod import;
 mod run;
 mod sign_in;
 mod status;
@@ -73,6 +74,13 @@ enum Command {
     /// List and lift the bans of addresses that sent too many wrong passwords
     #[command(subcommand)]
     Ban(ban::BanCommand),
+    /// Carry the configuration of email-oauth2-proxy or DavMail over: listeners, applications, accounts, sign-ins
+    ///
+    /// Says first what becomes of it, and what cannot be carried over. Then it asks for the old passwords, which open the
+    /// sign-ins that email-oauth2-proxy has sealed with them (without an echo; from standard input, if that is no terminal,
+    /// one line for each account in the order shown). It writes proxy.toml only where there is none, and otherwise prints
+    /// what to add; accounts that are there stay as they are. So it can be run again at any time.
+    Import(import::ImportOptions),
     /// Show every account: how it is signed in, until when its token lives, what is wrong with it
     Status {
         /// As JSON, for scripts
@@ -129,6 +137,8 @@ async fn run(command: Command, path: &std::path::Path) -> Result<(), Failed> {
         // A configuration that cannot be used is the first line of its checklist.
         Command::Doctor(options) => doctor::doctor(options, path).await,
         Command::Ban(command) => ban::run(command, &config()?).await,
+        // There may be no configuration yet.
+        Command::Import(options) => import::import(&options, path).await,
         Command::Status { json } => status::status(json, &config()?).await,
     }
 }

@@ -124,7 +124,7 @@ fn office365() -> String {
 }
 
 /// `[[provider]]`: a mail service spelt out.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Provider {
     /// What applications call it.
@@ -157,7 +157,7 @@ pub struct Provider {
 }
 
 /// One mail server of a `[[provider]]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Server {
     /// DNS name, also the name its certificate must carry.
@@ -357,6 +357,11 @@ impl<'de> Deserialize<'de> for FilePath {
 /// with `toml` alone.
 pub(super) fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
     parse_with(path, text, None)
+}
+
+/// Reads a text that is no file yet: the environment has nothing to do with it.
+pub(super) fn parse_alone(path: &Path, text: &str) -> Result<File, ConfigError> {
+    parse_with(path, text, Some(std::collections::HashMap::new()))
 }
 
 fn parse_with(

@@ -135,6 +135,17 @@ impl Config {
         let parsed = file::parse(path, &text)?;
         check::check(path, &text, parsed)
     }
+
+    /// Checks a text as if it were this file.
+    pub(crate) fn try_text(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        check::check(path, text, file::parse_alone(path, text)?)
+    }
+}
+
+/// The mail servers of a preset, for those who must know whether it reaches the right ones.
+#[cfg(test)]
+pub(crate) fn preset_hosts(name: &str) -> Option<[String; 3]> {
+    provider::preset(name).map(|preset| [preset.imap.host, preset.pop3.host, preset.smtp.host])
 }
 
 #[cfg(test)]

@@ -39,6 +39,11 @@ impl ConfigError {
         Self { place: Place::File(path.to_owned()), problems }
     }
 
+    /// What is wrong, each with its line where one can be named.
+    pub(crate) fn problems(&self) -> &[(Option<usize>, String)] {
+        &self.problems
+    }
+
     pub(super) fn from_toml(path: &Path, text: &str, error: &toml::de::Error) -> Self {
         let line = error.span().map(|span| line_at(text, span.start));
         let message = error.message();

@@ -97,6 +97,18 @@ impl Store {
         if changed(outcomes.first()) { Ok(()) } else { Err(StoreError::NoSuchAccount(mailbox.clone())) }
     }
 
+    /// Takes over a refresh token that another program has kept, for an account that has none. It is used at the next look.
+    /// `false` if somebody has signed in meanwhile, or there is no such account: then nothing is changed.
+    pub async fn adopt_refresh_token(&self, mailbox: &Mailbox, refresh_token: &Secret) -> Result<bool, StoreError> {
+        let sealed = self.seal(&place("refresh_token", mailbox), refresh_token)?;
+        let update = Statement::new(
+            "UPDATE token SET version = version + 1, refresh_token = $2, next_refresh = NULL, error_kind = NULL, error_text = NULL, \
+             error_at = NULL WHERE mailbox = $1 AND refresh_token IS NULL",
+            [mailbox.as_str().into(), sealed],
+        );
+        self.change(update).await
+    }
+
     /// Writes what a refresh brought over the version it started from. `false` if somebody else wrote meanwhile. Without
     /// a new refresh token the old one stays.
     pub(crate) async fn save_refreshed(

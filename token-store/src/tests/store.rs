@@ -96,6 +96,27 @@ async fn passwords_are_listed_replaced_bounded_and_go_with_the_account() {
 }
 
 #[tokio::test]
+async fn a_refresh_token_is_adopted_only_where_there_is_none() {
+    let store = Store::open_in_memory(vault()).await.unwrap();
+    let (ann, token) = (mailbox("ann@contoso.com"), Secret::from("rt-of-another-program"));
+    assert!(!store.adopt_refresh_token(&ann, &token).await.unwrap(), "there is no such account");
+    store.add_account(&account("ann@contoso.com", Grant::SignIn)).await.unwrap();
+    let before = store.tokens(&ann).await.unwrap();
+    assert!(store.adopt_refresh_token(&ann, &token).await.unwrap());
+    let adopted = store.tokens(&ann).await.unwrap();
+    assert_eq!(adopted.refresh, RefreshToken::Some(token.clone()));
+    assert!(adopted.access.is_none() && adopted.version > before.version);
+    let plan = store.plan().await.unwrap();
+    assert_eq!((plan[0].has_refresh_token, plan[0].next_refresh), (true, None), "due at once");
+
+    assert!(!store.adopt_refresh_token(&ann, &Secret::from("rt-another")).await.unwrap());
+    let tokens = token_set("at-new", Some("rt-new"));
+    store.save_signed_in(&ann, &tokens, None, start()).await.unwrap();
+    assert!(!store.adopt_refresh_token(&ann, &token).await.unwrap());
+    assert_eq!(store.tokens(&ann).await.unwrap().refresh, RefreshToken::Some(Secret::from("rt-new")));
+}
+
+#[tokio::test]
 async fn another_key_is_noticed_when_the_store_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.db");
