@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod certificate;
 pub mod guard;
 pub mod listener;
 pub mod session;

@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info_span, warn};
 
+use crate::certificate::Certificates;
 use crate::config::{Listener, ListenerTls};
 use crate::gateway::{Gateway, StartError};
 use crate::seldom::Seldom;
 use crate::session;
-use crate::tls;
 
 /// How long to wait after `accept` has failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -47,10 +47,11 @@ impl Bound {
     ///
     /// # Errors
     /// The certificate cannot be used or the address cannot be bound.
-    pub async fn bind(listener: Listener) -> Result<Self, StartError> {
+    pub async fn bind(listener: Listener, certificates: &mut Certificates) -> Result<Self, StartError> {
         let acceptor = match &listener.certificate {
             Some((certificate, key)) if listener.tls != ListenerTls::None => {
-                Some(TlsAcceptor::from(Arc::new(tls::server_config(certificate, key).map_err(StartError::Tls)?)))
+                let watched = certificates.watch(certificate, key).map_err(StartError::Tls)?;
+                Some(TlsAcceptor::from(Arc::new(watched.server_config().map_err(StartError::Tls)?)))
             }
             _ => None,
         };

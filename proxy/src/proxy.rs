@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::certificate::Certificates;
 use crate::config::{Config, Protocol};
 use crate::gateway::{Gateway, StartError};
 use crate::listener::Bound;
@@ -21,6 +22,7 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 pub struct Proxy {
     gateway: Arc<Gateway>,
     listeners: Vec<Bound>,
+    certificates: Certificates,
 }
 
 impl Proxy {
@@ -32,11 +34,11 @@ impl Proxy {
         let gateway = Arc::new(Gateway::open(&config, clock).await?);
         // They ended with the process that made them.
         gateway.store.forget_bans(&gateway.host_name).await.map_err(StartError::Store)?;
-        let mut listeners = Vec::new();
+        let (mut listeners, mut certificates) = (Vec::new(), Certificates::default());
         for listener in config.listeners {
-            listeners.push(Bound::bind(listener).await?);
+            listeners.push(Bound::bind(listener, &mut certificates).await?);
         }
-        Ok(Self { gateway, listeners })
+        Ok(Self { gateway, listeners, certificates })
     }
 
     /// Where it listens.
@@ -58,6 +60,7 @@ impl Proxy {
             accepting.spawn(bound.accept(Arc::clone(&self.gateway), sessions.clone(), stop.clone()));
         }
         let refresher = tokio::spawn(keep_refreshing(Arc::clone(&self.gateway), stop.clone()));
+        tokio::spawn(self.certificates.look_after(stop.clone()));
         let (gateway, until) = (Arc::clone(&self.gateway), stop.clone());
         tokio::spawn(async move { gateway.guard.look_after_bans(until).await });
         tokio::select! {

@@ -9,6 +9,8 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ResolvesServerCert;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// Servers whose TLS sessions are remembered: there are a handful of hosts.
@@ -125,11 +127,28 @@ pub fn client_config_with(verifier: Arc<dyn ServerCertVerifier>) -> Result<Clien
 /// # Errors
 /// Certificate or key cannot be read or do not belong together.
 pub fn server_config(certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
-    let (chain, key) = (certificates(certificate)?, private_key(key)?);
-    ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+    let key = certified_key(certificate, key)?;
+    server_config_with(Arc::new(SingleCertAndKey::from(key)))
         .map_err(|error| TlsError::Unusable(certificate.to_owned(), error))
+}
+
+/// How a TLS listener answers with a certificate that may change.
+///
+/// # Errors
+/// The cryptographic provider does not fit.
+pub fn server_config_with(certificate: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, rustls::Error> {
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    Ok(builder.with_no_client_auth().with_cert_resolver(certificate))
+}
+
+/// A certificate chain and its key, which belong together.
+///
+/// # Errors
+/// They cannot be read, or do not.
+pub fn certified_key(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+    let (chain, key) = (certificates(certificate)?, private_key(key)?);
+    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| TlsError::Unusable(certificate.to_owned(), error))
 }
 
 fn system_verifier(extra: Vec<CertificateDer<'static>>) -> Result<Arc<dyn ServerCertVerifier>, rustls::Error> {

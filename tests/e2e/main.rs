@@ -9,6 +9,7 @@ mod client;
 mod story;
 
 mod bad_servers;
+mod certificates;
 mod command_line;
 mod doctor;
 mod doctor_grants;

@@ -61,16 +61,30 @@ async fn proxy_with(listeners: &str) -> Inside {
     inside
 }
 
+/// What is said to log in, and how the answer begins.
+fn logins() -> [(&'static str, String, &'static str); 3] {
+    [
+        ("imap", format!("a LOGIN {ALICE} {PASSWORD}"), "a OK"),
+        ("pop3", format!("USER {ALICE}\r\nPASS {PASSWORD}"), "+OK Logged in"),
+        ("smtp", format!("AUTH LOGIN\r\n{}\r\n{}", b64(ALICE), b64(PASSWORD)), "235 "),
+    ]
+}
+
 #[tokio::test]
 async fn tls_from_the_first_byte() {
-    let (certificate, port) = (Certificate::new(), free_port());
-    let inside = proxy_with(&certificate.listener("imap", port, "implicit")).await;
-    let mut client = certificate.secure(TcpStream::connect(("127.0.0.1", port)).await.unwrap()).await;
-    client.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
-    assert!(client.until("a ").await.starts_with("a OK"));
-    client.say("b STATUS INBOX (MESSAGES)").await;
-    assert_eq!(client.line().await.as_deref(), Some("* STATUS INBOX (MESSAGES 1)"));
-    inside.stop().await;
+    let certificate = Certificate::new();
+    for (protocol, login, answer) in logins() {
+        let port = free_port();
+        let inside = proxy_with(&certificate.listener(protocol, port, "implicit")).await;
+        let mut client = certificate.secure(TcpStream::connect(("127.0.0.1", port)).await.unwrap()).await;
+        client.say(&login).await;
+        client.until(answer).await;
+        if protocol == "imap" {
+            client.say("b STATUS INBOX (MESSAGES)").await;
+            assert_eq!(client.line().await.as_deref(), Some("* STATUS INBOX (MESSAGES 1)"));
+        }
+        inside.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -84,11 +98,12 @@ async fn tls_started_on_the_way() {
         certificate.listener("smtp", smtp, "start-tls")
     ))
     .await;
-    for (port, ask, go_ahead, login, answer) in [
-        (imap, "t STARTTLS", "t OK", format!("a LOGIN {ALICE} {PASSWORD}"), "a OK"),
-        (pop3, "STLS", "+OK", format!("USER {ALICE}\r\nPASS {PASSWORD}"), "+OK Logged in"),
-        (smtp, "STARTTLS", "220 ", format!("AUTH LOGIN\r\n{}\r\n{}", b64(ALICE), b64(PASSWORD)), "235 "),
-    ] {
+    for (port, (ask, go_ahead), (_, login, answer)) in [imap, pop3, smtp]
+        .into_iter()
+        .zip([("t STARTTLS", "t OK"), ("STLS", "+OK"), ("STARTTLS", "220 ")])
+        .zip(logins())
+        .map(|((port, starts), login)| (port, starts, login))
+    {
         let mut plain = Client::connect(([127, 0, 0, 1], port).into()).await;
         plain.line().await.unwrap();
         plain.say(ask).await;
@@ -103,13 +118,68 @@ async fn tls_started_on_the_way() {
 /// A command slipped in behind STARTTLS would be taken for one that was said within TLS.
 #[tokio::test]
 async fn bytes_behind_starttls_end_the_connection() {
-    let (certificate, port) = (Certificate::new(), free_port());
-    let inside = proxy_with(&certificate.listener("smtp", port, "start-tls")).await;
-    let mut client = Client::connect(([127, 0, 0, 1], port).into()).await;
-    client.line().await.unwrap();
-    client.send(b"STARTTLS\r\nNOOP\r\n").await;
-    assert_eq!(client.rest().await, "");
-    inside.stop().await;
+    let certificate = Certificate::new();
+    for (protocol, bytes) in [
+        ("imap", format!("t STARTTLS\r\na LOGIN {ALICE} {PASSWORD}\r\n")),
+        ("imap", "t STARTTLS\r\na".to_owned()),
+        ("pop3", format!("STLS\r\nUSER {ALICE}\r\nPASS {PASSWORD}\r\n")),
+        ("pop3", "STLS\r\n\n".to_owned()),
+        ("smtp", "STARTTLS\r\nNOOP\r\n".to_owned()),
+        ("smtp", "STARTTLS\r\n\0".to_owned()),
+    ] {
+        let port = free_port();
+        let inside = proxy_with(&certificate.listener(protocol, port, "start-tls")).await;
+        let mut client = Client::connect(([127, 0, 0, 1], port).into()).await;
+        client.line().await.unwrap();
+        client.send(bytes.as_bytes()).await;
+        assert_eq!(client.rest().await, "", "{protocol}");
+        assert!(inside.tenant.transcripts().is_empty());
+        inside.stop().await;
+    }
+}
+
+/// Where TLS comes before the login, nobody logs in without it, in whatever way.
+#[tokio::test]
+async fn no_login_before_tls_where_it_is_demanded() {
+    let certificate = Certificate::new();
+    for (protocol, says) in [
+        (
+            "imap",
+            vec![
+                ("a LOGIN x y".to_owned(), "a NO [PRIVACYREQUIRED]"),
+                (format!("b AUTHENTICATE PLAIN {}", b64(&format!("\0{ALICE}\0{PASSWORD}"))), "b NO [PRIVACYREQUIRED]"),
+            ],
+        ),
+        (
+            "pop3",
+            vec![
+                ("USER x".to_owned(), "-ERR"),
+                ("PASS y".to_owned(), "-ERR"),
+                ("AUTH PLAIN AHgAeQ==".to_owned(), "-ERR"),
+            ],
+        ),
+        (
+            "smtp",
+            vec![
+                ("AUTH PLAIN AHgAeQ==".to_owned(), "538 "),
+                ("AUTH LOGIN".to_owned(), "538 "),
+                ("MAIL FROM:<a@b.c>".to_owned(), "530 "),
+            ],
+        ),
+    ] {
+        let port = free_port();
+        let listener = format!("{}tls-before-login = true\n", certificate.listener(protocol, port, "start-tls"));
+        let inside = proxy_with(&listener).await;
+        let mut client = Client::connect(([127, 0, 0, 1], port).into()).await;
+        client.line().await.unwrap();
+        for (line, answer) in says {
+            client.say(&line).await;
+            let heard = client.line().await.unwrap();
+            assert!(heard.starts_with(answer), "{line}: {heard}");
+        }
+        assert!(inside.tenant.transcripts().is_empty());
+        inside.stop().await;
+    }
 }
 
 /// A first message of 65,000 bytes may come in many records (RFC 8446, 4 and 5.1). What has come of it would be kept.

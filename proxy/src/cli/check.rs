@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use oxpost_token_store::Credential;
 
 use super::{Failed, NO_LISTENER, credential};
-use crate::config::{Config, ListenerTls};
+use crate::certificate::Held;
+use crate::config::{Config, Listener, ListenerTls};
 use crate::gateway::{StartError, open_store};
 use crate::tls;
 
@@ -33,6 +34,11 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
             ListenerTls::Implicit => "TLS",
         };
         println!("  {} on {}, {tls}", listener.protocol, listener.address);
+        if let Some(held) = certificate(listener) {
+            let near =
+                if held.ends_soon(SystemTime::now()) { "; renew it (`oxpost cert`, if that made it)" } else { "" };
+            println!("    certificate for {}, good until {}{near}", held.names.join(", "), held.last_day());
+        }
     }
     let names = config.applications.names();
     for name in &names {
@@ -48,6 +54,12 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
         println!("  no [[application]] yet: add the tenant and client id of your app registration");
     }
     Ok(())
+}
+
+/// What the certificate of a listener says.
+fn certificate(listener: &Listener) -> Option<Held> {
+    let (certificate, _) = listener.certificate.as_ref()?;
+    Held::of_pem(&std::fs::read(certificate).ok()?)
 }
 
 /// What accounts ask of their application and it cannot give. A store that is not there yet has none, and is not made.

@@ -4,6 +4,7 @@ mod account;
 mod application;
 mod ask;
 mod ban;
+mod cert;
 mod check;
 pub(crate) mod credential;
 mod doctor;
@@ -71,6 +72,12 @@ enum Command {
     Store(store::StoreCommand),
     /// Walk the whole way to the mailbox and say at each step whether it is right, and if not, what to change
     Doctor(doctor::Options),
+    /// Make a certificate for TLS towards mail programs, and renew it near its end; asks nothing, overwrites no other's
+    ///
+    /// Makes a certificate authority of your own in certs/, and a certificate for the names and addresses of this machine,
+    /// which every mail program accepts that is told to trust that authority: it prints how. Run it again, by hand or once a
+    /// month by the system, to renew it; a running service reads the new one by itself.
+    Cert(cert::Options),
     /// List and lift the bans of addresses that sent too many wrong passwords
     #[command(subcommand)]
     Ban(ban::BanCommand),
@@ -136,6 +143,7 @@ async fn run(command: Command, path: &std::path::Path) -> Result<(), Failed> {
         Command::Store(command) => store::run(command, &config()?).await,
         // A configuration that cannot be used is the first line of its checklist.
         Command::Doctor(options) => doctor::doctor(options, path).await,
+        Command::Cert(options) => cert::cert(&options, &config()?, path),
         Command::Ban(command) => ban::run(command, &config()?).await,
         // There may be no configuration yet.
         Command::Import(options) => import::import(&options, path).await,

@@ -132,6 +132,20 @@ impl Checker<'_> {
                 );
             }
         }
+        let reachable = address.is_some_and(|address| !address.ip().is_loopback());
+        match (listener.tls_before_login, listener.tls) {
+            (Some(true), ListenerTls::None) => wrong(
+                "tls-before-login",
+                "there is no TLS on this listener; set tls = \"start-tls\" or \"implicit\" with a certificate.".into(),
+            ),
+            (Some(false), ListenerTls::StartTls) if reachable && !listener.allow_plaintext => wrong(
+                "tls-before-login",
+                "with tls-before-login = false passwords may cross the network in clear; if that is really meant, set \
+                 allow-plaintext = true as well."
+                    .into(),
+            ),
+            _ => {}
+        }
         let address = address.filter(|_| self.problems.len() == before)?;
         Some(Listener {
             protocol: listener.protocol,
@@ -139,8 +153,7 @@ impl Checker<'_> {
             tls: listener.tls,
             certificate,
             tls_before_login: listener.tls == ListenerTls::StartTls
-                && !listener.allow_plaintext
-                && !address.ip().is_loopback(),
+                && listener.tls_before_login.unwrap_or(reachable && !listener.allow_plaintext),
             networks,
         })
     }

@@ -55,6 +55,8 @@ pub struct Listener {
     /// Passwords may cross a network in clear.
     #[serde(default)]
     pub allow_plaintext: bool,
+    /// A login is refused until TLS is on. By default wherever passwords may not cross the network in clear.
+    pub tls_before_login: Option<bool>,
     /// Client networks served.
     #[serde(default)]
     pub networks: Vec<String>,

@@ -53,6 +53,29 @@ fn the_commented_alternatives_load() {
     assert_eq!(config.servers["default"].smtp.host, "smtp.office365.com");
 }
 
+/// Whoever may send a password in clear, and to whom it is refused until TLS is on.
+#[test]
+fn tls_comes_before_the_login_wherever_passwords_may_not_cross_in_clear() {
+    let tls_before_login = |address: &str, more: &str| {
+        let text = format!(
+            "[[listener]]\nprotocol = \"smtp\"\naddress = \"{address}:25\"\ntls = \"start-tls\"\ncertificate = \"x\"\n\
+             private-key = \"y\"\nnetworks = [\"10.0.0.0/8\"]\n{more}"
+        );
+        load(&text).unwrap().listeners[0].tls_before_login
+    };
+    for (address, more, expected) in [
+        ("0.0.0.0", "", true),
+        ("0.0.0.0", "allow-plaintext = true", false),
+        ("0.0.0.0", "allow-plaintext = true\ntls-before-login = true", true),
+        ("0.0.0.0", "allow-plaintext = true\ntls-before-login = false", false),
+        ("127.0.0.1", "", false),
+        ("127.0.0.1", "tls-before-login = true", true),
+        ("127.0.0.1", "tls-before-login = false", false),
+    ] {
+        assert_eq!(tls_before_login(address, more), expected, "{address} {more}");
+    }
+}
+
 #[test]
 fn the_defaults_are_those_the_shipped_file_shows() {
     let (shipped, empty) = (load(SHIPPED).unwrap(), load("").unwrap());
@@ -83,6 +106,15 @@ fn what_cannot_work_is_refused_with_line_and_remedy() {
         (listener("localhost", ""), 3, "127.0.0.1:1143"),
         (listener("127.0.0.1:25", "tls = \"implicit\""), 4, "private-key"),
         (listener("127.0.0.1:25", "certificate = \"x\""), 4, "tls is \"none\""),
+        (listener("127.0.0.1:25", "tls-before-login = true"), 4, "no TLS"),
+        (
+            listener(
+                "0.0.0.0:25",
+                "tls = \"start-tls\"\ncertificate = \"x\"\nprivate-key = \"y\"\ntls-before-login = false\nnetworks = [\"::/0\"]",
+            ),
+            7,
+            "allow-plaintext = true as well",
+        ),
         (listener("127.0.0.1:25", "networks = [\"10.0.0\"]"), 4, "not a network"),
         (listener("127.0.0.1:25", &listener("127.0.0.1:25", "")), 6, "its own port"),
         (application("tenant = \"t\"\nclient-id = \"c d\""), 4, "Overview"),

@@ -1,8 +1,8 @@
 //! Unix.
 
-use std::fs::Metadata;
+use std::fs::{Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -101,4 +101,24 @@ pub fn keep_from_others(path: &Path) -> String {
 /// Where the agent of Azure Arc leaves its key files.
 pub fn azure_arc_keys() -> PathBuf {
     "/var/opt/azcmagent/tokens".into()
+}
+
+/// Gives a new file or folder to the owner of another one, so that a command run by root leaves nothing that the service's
+/// own user cannot open.
+///
+/// # Errors
+/// The system does not allow it.
+pub fn give_to_owner_of(other: &Path, new: &Path) -> io::Result<()> {
+    let (other, now) = (std::fs::metadata(other)?, std::fs::metadata(new)?);
+    if (other.uid(), other.gid()) == (now.uid(), now.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(new, Some(other.uid()), Some(other.gid()))
+}
+
+/// Options to create a file that its owner alone may read, from the first moment on, or everybody.
+pub fn creating(private: bool) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(if private { 0o600 } else { 0o644 });
+    options
 }

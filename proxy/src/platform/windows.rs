@@ -1,6 +1,6 @@
 //! Windows.
 
-use std::fs::Metadata;
+use std::fs::{Metadata, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -89,4 +89,19 @@ pub fn keep_from_others(path: &Path) -> String {
 /// Where the agent of Azure Arc leaves its key files.
 pub fn azure_arc_keys() -> PathBuf {
     program_data().join("AzureConnectedMachineAgent").join("Tokens")
+}
+
+/// Who owns a new file is the folder's affair here.
+///
+/// # Errors
+/// None.
+pub fn give_to_owner_of(_: &Path, _: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Options to create a file. Who may read it is said by the folder's access list, which it inherits.
+pub fn creating(_: bool) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    options
 }

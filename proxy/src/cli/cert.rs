@@ -1,0 +1,224 @@
+//! `oxpost cert`: a certificate for the listeners, and the local authority that vouches for it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use clap::Args;
+use rustls::pki_types::ServerName;
+
+use super::Failed;
+use crate::certificate::{Authority, Held, Pair};
+use crate::config::Config;
+use crate::platform;
+use crate::tls;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// A further name or address that mail programs connect to; may be given several times
+    #[arg(long = "name", value_name = "NAME")]
+    names: Vec<String>,
+    /// Where the files are [default: certs, beside proxy.toml]
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+pub(super) fn cert(options: &Options, config: &Config, file: &Path) -> Result<(), Failed> {
+    let beside = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = options.folder.clone().unwrap_or_else(|| beside.join("certs"));
+    // The service must be able to read what an administrator makes.
+    let owner = if config.store.exists() { config.store.clone() } else { beside.to_owned() };
+    let files = Files { folder, owner };
+    let now = SystemTime::now();
+    let (authority, before) = files.authority(&config.host_name, now)?;
+    let there = files.read("oxpost.crt")?;
+    let held = match &there {
+        Some(text) => Some(ours(text, &[Some(&authority), before.as_ref()], &files.path("oxpost.crt"))?),
+        None if files.path("oxpost.key").exists() => {
+            return Err(files.left_alone("oxpost.key", "there is no oxpost.crt beside it"));
+        }
+        None => None,
+    };
+    let names = names(config, held.as_ref(), &options.names);
+    let good = held.as_ref().filter(|held| {
+        !held.ends_soon(now)
+            && held.is_for(&names)
+            && before.is_none()
+            && tls::certified_key(&files.path("oxpost.crt"), &files.path("oxpost.key")).is_ok()
+    });
+    match good {
+        Some(held) => println!(
+            "{} is good until {}, for {}: nothing to do.",
+            files.path("oxpost.crt").display(),
+            held.last_day(),
+            held.names.join(", ")
+        ),
+        None => {
+            let pair = authority.issue(&names, now)?;
+            files.write(&pair, "oxpost")?;
+            let made = Held::of_pem(pair.certificate.as_bytes()).map(|held| held.last_day()).unwrap_or_default();
+            println!(
+                "{} {}, for {}, good until {made}.",
+                if there.is_some() { "Renewed" } else { "Made" },
+                files.path("oxpost.crt").display(),
+                names.join(", ")
+            );
+            if there.is_some() {
+                println!("A running Oxpost reads it within seconds; sessions go on.");
+            }
+        }
+    }
+    print!("{}", what_next(&authority, &files));
+    Ok(())
+}
+
+/// What a certificate says that one of these authorities has issued.
+fn ours(text: &str, authorities: &[Option<&Authority>], path: &Path) -> Result<Held, Failed> {
+    let issued = authorities.iter().flatten().any(|authority| authority.has_issued(text.as_bytes()));
+    Held::of_pem(text.as_bytes()).filter(|_| issued).ok_or_else(|| {
+        let issuer = Held::of_pem(text.as_bytes()).map_or_else(|| "it cannot be read".to_owned(), |held| held.issuer);
+        Failed::new(format!(
+            "{} was not made by this command ({issuer}) and is left alone. To have one made beside it, name another --folder.",
+            path.display()
+        ))
+    })
+}
+
+/// The names and addresses in use: this machine's, those that listeners are bound to, those of the certificate before, and
+/// those that were asked for.
+fn names(config: &Config, held: Option<&Held>, asked: &[String]) -> Vec<String> {
+    let bound = config.listeners.iter().map(|listener| listener.address.ip());
+    let addresses = bound.chain(own_addresses()).filter(|address| !address.is_unspecified());
+    let own = [config.host_name.clone(), "localhost".to_owned()];
+    let all = own
+        .into_iter()
+        // What a machine is called is not always a name that a certificate may carry.
+        .filter(|name| ServerName::try_from(name.as_str()).is_ok())
+        .chain([Ipv4Addr::LOCALHOST.to_string(), Ipv6Addr::LOCALHOST.to_string()])
+        .chain(addresses.map(|address| address.to_canonical().to_string()))
+        .chain(held.into_iter().flat_map(|held| held.names.clone()))
+        .chain(asked.iter().map(|name| name.trim().to_owned()));
+    let mut names: Vec<String> = Vec::new();
+    for name in all {
+        if !names.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The addresses that this machine uses towards others. Connecting a UDP socket sends nothing: it looks up the route.
+fn own_addresses() -> impl Iterator<Item = IpAddr> {
+    let towards = |from: IpAddr, to: &str| -> Option<IpAddr> {
+        let socket = UdpSocket::bind((from, 0)).ok()?;
+        socket.connect(to).ok()?;
+        socket.local_addr().ok().map(|address| address.ip())
+    };
+    // Addresses that documentation may use (RFC 5737, RFC 3849): nobody has them.
+    let v4 = towards(Ipv4Addr::UNSPECIFIED.into(), "192.0.2.1:9");
+    let v6 = towards(Ipv6Addr::UNSPECIFIED.into(), "[2001:db8::1]:9");
+    v4.into_iter().chain(v6).filter(|address| !address.is_loopback())
+}
+
+/// The files, and whose they are to be.
+struct Files {
+    folder: PathBuf,
+    owner: PathBuf,
+}
+
+impl Files {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn read(&self, name: &str) -> Result<Option<String>, Failed> {
+        let path = self.path(name);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failed::new(format!("{} cannot be read: {error}.", path.display()))),
+        }
+    }
+
+    /// The authority: the one that is there, or a new one. If that one ends soon, also the one before it.
+    fn authority(&self, site: &str, now: SystemTime) -> Result<(Authority, Option<Authority>), Failed> {
+        let before = match (self.read("oxpost-ca.crt")?, self.read("oxpost-ca.key")?) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some(
+                Authority::of(Pair { certificate, key })
+                    .map_err(|error| self.left_alone("oxpost-ca.crt", &error.to_string()))?,
+            ),
+            (Some(_), None) => return Err(self.left_alone("oxpost-ca.crt", "its key, oxpost-ca.key, is missing")),
+            (None, Some(_)) => {
+                return Err(self.left_alone("oxpost-ca.key", "its certificate, oxpost-ca.crt, is missing"));
+            }
+        };
+        match before {
+            Some(before) if !before.held().ends_soon(now) => Ok((before, None)),
+            Some(before) if !before.held().issuer.contains("Oxpost at ") => {
+                Err(self.left_alone("oxpost-ca.crt", "it ends soon, and was not made by this command"))
+            }
+            before => {
+                let new = Authority::make(site, now)?;
+                self.write(new.pair(), "oxpost-ca")?;
+                let path = self.path("oxpost-ca.crt");
+                println!("Made {}, the authority, good until {}.", path.display(), new.held().last_day());
+                if before.is_some() {
+                    println!("The one before ends: every machine must be told to trust the new one.");
+                }
+                Ok((new, before))
+            }
+        }
+    }
+
+    fn left_alone(&self, name: &str, why: &str) -> Failed {
+        Failed::new(format!(
+            "{} is left alone: {why}. Put it right, or move oxpost-ca.* and oxpost.* away to begin anew.",
+            self.path(name).display()
+        ))
+    }
+
+    /// Writes key and certificate, each at once, the key first: who reads between the two sees that they do not fit.
+    fn write(&self, pair: &Pair, name: &str) -> Result<(), Failed> {
+        let failed = |path: &Path, error: std::io::Error| {
+            Failed::new(format!("{} cannot be written: {error}. Check who may write there.", path.display()))
+        };
+        if !self.folder.exists() {
+            std::fs::create_dir_all(&self.folder).map_err(|error| failed(&self.folder, error))?;
+            platform::give_to_owner_of(&self.owner, &self.folder).map_err(|error| failed(&self.folder, error))?;
+        }
+        for (ending, text, private) in [("key", &pair.key, true), ("crt", &pair.certificate, false)] {
+            let path = self.path(&format!("{name}.{ending}"));
+            platform::write_at_once(&path, text.as_bytes(), private, &self.owner)
+                .map_err(|error| failed(&path, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// What an administrator does with it.
+fn what_next(authority: &Authority, files: &Files) -> String {
+    let ca = files.path("oxpost-ca.crt");
+    format!(
+        "\nName it in proxy.toml, in each [[listener]] that speaks TLS:\n\n  \
+         tls = \"start-tls\"            # or \"implicit\"\n  \
+         certificate = '{certificate}'\n  \
+         private-key = '{key}'\n\n\
+         Tell every machine whose mail programs connect to trust {ca}, and check its SHA-256\n\
+         fingerprint there. The .key files stay here.\n\n  \
+         {fingerprint}\n\n  \
+         Windows, as administrator   certutil -addstore -f Root oxpost-ca.crt\n  \
+         Windows, by group policy    Computer Configuration > Policies > Windows Settings > Security Settings >\n                              \
+         Public Key Policies > Trusted Root Certification Authorities\n  \
+         Debian, Ubuntu              cp oxpost-ca.crt /usr/local/share/ca-certificates/ && update-ca-certificates\n  \
+         Fedora, RHEL                cp oxpost-ca.crt /etc/pki/ca-trust/source/anchors/ && update-ca-trust\n  \
+         macOS                       sudo security add-trusted-cert -d -r trustRoot \\\n                                \
+         -k /Library/Keychains/System.keychain oxpost-ca.crt\n  \
+         Thunderbird                 Settings > Privacy & Security > Certificates > Authorities > Import\n  \
+         Java                        keytool -importcert -cacerts -alias oxpost -file oxpost-ca.crt\n",
+        certificate = files.path("oxpost.crt").display(),
+        key = files.path("oxpost.key").display(),
+        ca = ca.display(),
+        fingerprint = authority.fingerprint(),
+    )
+}
