@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use oxpost_protocol::Login;
-use oxpost_token_store::{Account, Admitted, Denied};
+use oxpost_token_store::{Account, Admitted, Denied, Mailbox};
 use tracing::warn;
 
 use crate::config::Protocol;
@@ -50,11 +50,8 @@ fn refused(denied: &Denied, user: Option<String>) -> Failure {
     failure
 }
 
-/// The SASL user: the mailbox, but a shared mailbox sends as whoever signed in for it (Exchange takes the delegate's token
-/// for `user=shared` by IMAP and POP3, not by SMTP).
-pub fn sasl_user(account: &Account, protocol: Protocol) -> &str {
-    match (protocol, &account.smtp_user) {
-        (Protocol::Smtp, Some(user)) => user,
-        _ => account.mailbox.as_ref(),
-    }
+/// The SASL user: the mailbox, but by SMTP whoever the token belongs to (Exchange takes a person's token for `user=shared` by
+/// IMAP and POP3, not by SMTP).
+pub fn sasl_user(account: &Account, protocol: Protocol) -> &Mailbox {
+    if protocol == Protocol::Smtp { account.sender() } else { &account.mailbox }
 }

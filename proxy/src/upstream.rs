@@ -71,7 +71,8 @@ async fn with_second_try<S: Speak>(
         Ok(connected) => return Ok(connected),
         Err(failure) => failure,
     };
-    let explain = |failure: &UpstreamFailure| Failure::upstream(failure, &server.host, &admitted.account().mailbox);
+    let opened = sasl_user(admitted.account(), S::PROTOCOL);
+    let explain = |failure: &UpstreamFailure| Failure::upstream(failure, &server.host, opened);
     let token = match second_try(&failure) {
         SecondTry::No => return Err(explain(&failure)),
         SecondTry::SameToken => token,
@@ -125,7 +126,7 @@ pub fn dialogue<S: Speak>(
     server: &Server,
     token: &AccessToken,
 ) -> Result<S::Upstream, Failure> {
-    let login = XOAuth2 { user: sasl_user(account, S::PROTOCOL).to_owned(), token: token.secret().clone() };
+    let login = XOAuth2 { user: sasl_user(account, S::PROTOCOL).to_string(), token: token.secret().clone() };
     S::upstream(gateway, server, &login).map_err(|_| {
         Failure::new(
             RefusalKind::AdministratorMustAct,

@@ -115,7 +115,7 @@ async fn accounts_and_passwords_come_and_go_beside_a_running_service() {
     assert!(login(&running, "scanner1", &first).await.starts_with("a OK"));
     assert!(login(&running, ALICE, &first).await.starts_with("a OK"), "the address works too");
 
-    let said = oxpost.call(&["account", "password", ALICE]).await.unwrap().output().unwrap();
+    let said = oxpost.call(&["account", "password", "add", ALICE, "--replace"]).await.unwrap().output().unwrap();
     let said = String::from_utf8_lossy(&said).into_owned();
     let second = said.lines().map(str::trim).find(|line| line.matches('-').count() >= 4).unwrap().to_owned();
     assert!(login(&running, ALICE, &first).await.contains("AUTHENTICATIONFAILED"), "the old password still works");
@@ -125,7 +125,9 @@ async fn accounts_and_passwords_come_and_go_beside_a_running_service() {
     assert!(said.contains(ALICE), "{said}");
     let said = refused(&oxpost, &["sign-in", "bob@contoso.com"]).await;
     assert!(said.contains("oxpost account add bob@contoso.com"), "{said}");
-    oxpost.call(&["account", "remove", ALICE]).await.unwrap().output().unwrap();
+    let said = oxpost.call(&["account", "remove", ALICE]).await.unwrap().output().unwrap();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(said.contains("password `default`") && said.contains("with its sign-in"), "{said}");
     assert!(login(&running, ALICE, &second).await.contains("AUTHENTICATIONFAILED"), "a removed account still works");
     running.stop().await.unwrap();
 }

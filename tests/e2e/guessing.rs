@@ -40,7 +40,7 @@ async fn an_address_that_guesses_is_banned_shown_and_unbanned_and_its_known_clie
     );
     let oxpost = Oxpost::new(&settings).unwrap();
     let password = oxpost.add_account(ALICE, &[]).await.unwrap();
-    let other = oxpost.call(&["account", "password", ALICE, "--name", "other"]).await.unwrap().text();
+    let other = oxpost.call(&["account", "password", "add", ALICE, "--name", "other"]).await.unwrap().text();
     let other = other.lines().map(str::trim).find(|line| line.matches('-').count() == 5).unwrap().to_owned();
     oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
     let running = oxpost.run().await.unwrap();

@@ -22,6 +22,7 @@ mod many_at_once;
 mod password_grant;
 mod proofs;
 mod secrets;
+mod shared_mailboxes;
 mod sign_in;
 mod store;
 mod strangers;

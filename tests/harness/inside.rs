@@ -80,14 +80,7 @@ impl Inside {
         let problem = |error: &dyn std::fmt::Display| Problem::new(error.to_string());
         let mailbox: Mailbox = Mailbox::parse(mailbox).map_err(|error| problem(&error))?;
         let now = self.tenant.clock().now();
-        let account = Account {
-            login: mailbox.to_string(),
-            mailbox: mailbox.clone(),
-            application: "default".into(),
-            grant: Grant::SignIn,
-            smtp_user: None,
-            created: now,
-        };
+        let account = Account::new(mailbox.clone(), "default", Grant::SignIn, now);
         let hash = PasswordHash::of(&Secret::from(PASSWORD)).map_err(|error| problem(&error))?;
         self.gateway.store.add_account(&account).await.map_err(|error| problem(&error))?;
         self.gateway.store.set_password(&mailbox, "default", &hash, now).await.map_err(|error| problem(&error))

@@ -2,13 +2,14 @@
 
 use std::{fmt, str::FromStr, time::SystemTime};
 
+use oxpost_protocol::sasl::USER_LIMIT;
 use serde::{Deserialize, Serialize};
 
 /// The longest mail address (RFC 5321, 4.5.3.1: 64 octets of local part, `@`, 255 octets of domain).
 const ADDRESS_LIMIT: usize = 64 + 1 + 255;
 
-/// The longest login name we look up.
-pub(crate) const LOGIN_LIMIT: usize = 2 * ADDRESS_LIMIT;
+/// Two addresses and what stands between them, `owner\shared`, are the longest user name that the dialogues take.
+const _: () = assert!(USER_LIMIT == 2 * ADDRESS_LIMIT + 1);
 
 /// The address of a mailbox, in lower case, so that two spellings of it are one account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,14 +116,15 @@ pub struct BadGrant;
 pub struct Account {
     /// The mailbox at Microsoft; the SASL user of IMAP and POP3.
     pub mailbox: Mailbox,
-    /// The name of the application that gets its tokens.
+    /// The account whose tokens open this one, where it is not the account itself: a shared mailbox goes through the person
+    /// who signs in for it. Many may go through one, and none of them goes through a third.
+    pub through: Option<Mailbox>,
+    /// The name of the application that gets the tokens.
     pub application: String,
-    /// How its tokens are got.
+    /// How the tokens are got.
     pub grant: Grant,
     /// The name mail clients log in with, in lower case; most often the mailbox itself.
     pub login: String,
-    /// The SASL user of SMTP where it is another one: Exchange takes a shared mailbox's mail only from the signed-in user.
-    pub smtp_user: Option<String>,
     /// When the account was added.
     pub created: SystemTime,
 }
@@ -131,7 +133,26 @@ impl Account {
     /// An account that logs in with the address of its mailbox.
     pub fn new(mailbox: Mailbox, application: impl Into<String>, grant: Grant, created: SystemTime) -> Self {
         let login = mailbox.as_str().to_owned();
-        Self { mailbox, application: application.into(), grant, login, smtp_user: None, created }
+        Self { mailbox, through: None, application: application.into(), grant, login, created }
+    }
+
+    /// The mailbox under which the tokens are kept that open this one.
+    pub fn token_of(&self) -> &Mailbox {
+        self.through.as_ref().unwrap_or(&self.mailbox)
+    }
+
+    /// The account that the tokens belong to: the one it goes through, or itself.
+    pub(crate) fn holder(&self) -> Self {
+        Self { mailbox: self.token_of().clone(), through: None, ..self.clone() }
+    }
+
+    /// The SASL user of SMTP; that of IMAP and POP3 is the mailbox. Exchange takes a person's token by SMTP from that person
+    /// alone, who then sends in the name of the shared mailbox. An application is nobody, and sends as the mailbox.
+    pub fn sender(&self) -> &Mailbox {
+        match self.grant {
+            Grant::SignIn | Grant::Password => self.token_of(),
+            Grant::ClientCredentials => &self.mailbox,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod judge;
 mod memory;
 mod pool;
 mod strangers;
+mod user;
 
 use std::{
     fmt,
@@ -13,7 +14,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use oxpost_protocol::Secret;
+use oxpost_protocol::{
+    Secret,
+    sasl::{PASSWORD_LIMIT, USER_LIMIT},
+};
 
 use self::{
     judge::Judge,
@@ -21,10 +25,10 @@ use self::{
     pool::{Door, Pool},
 };
 use crate::{
-    account::{Account, Grant, LOGIN_LIMIT},
+    account::{Account, Grant},
     clock::SharedClock,
     error::TokenError,
-    password::{PASSWORD_LIMIT, PasswordHash},
+    password::PasswordHash,
     store::{PasswordRow, Store, StoreError},
     tokens::Tokens,
 };
@@ -86,7 +90,7 @@ impl Admitted {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// No such account, or a wrong password; which of them is nobody's business.
-    #[error("the user name or the password is wrong; `oxpost account password MAILBOX` makes a new one")]
+    #[error("the user name or the password is wrong; `oxpost account password add MAILBOX` makes a new one")]
     BadCredentials,
     /// Too many passwords wait to be checked.
     #[error("too many logins are being checked at this moment; try again in a few seconds")]
@@ -178,7 +182,7 @@ impl Accounts {
 
     /// The first half of [`Accounts::admit_from`], which costs little: whoever bounds guesses decides between the two.
     pub async fn attempt(&self, user: &str, password: &Secret) -> Result<Attempt, Denied> {
-        let found = if possible(user, password) { self.0.find(user).await? } else { None };
+        let found = if possible(user, password) { user::find(&self.0.store, user).await? } else { None };
         let (account, passwords) = match found {
             Some((account, passwords)) => (Some(account), passwords),
             None => (None, Vec::new()),
@@ -200,7 +204,7 @@ impl Attempt {
     /// What is known of it.
     pub fn standing(&self) -> Standing {
         if let (Some(account), Some(judge)) = (&self.account, self.accounts.0.judge_of(self.account.as_ref()))
-            && judge.was_right(&account.mailbox, &self.password)
+            && judge.was_right(account.token_of(), &self.password)
         {
             return Standing::Known;
         }
@@ -241,14 +245,14 @@ impl Attempt {
             return Err(Denied::BadCredentials);
         };
         gate.memory.remember_right(&account.mailbox, &password, &row);
-        gate.note_use(&account, &row).await;
+        gate.note_use(&row).await;
         Ok(Admitted { account: Arc::new(account) })
     }
 }
 
 /// Whether such a login can be anybody's.
 fn possible(user: &str, password: &Secret) -> bool {
-    user.len() <= LOGIN_LIMIT && (1..=PASSWORD_LIMIT).contains(&password.len())
+    user.len() <= USER_LIMIT && (1..=PASSWORD_LIMIT).contains(&password.len())
 }
 
 impl Gate {
@@ -257,6 +261,7 @@ impl Gate {
         self.judge.as_ref().filter(|_| account.is_some_and(|account| account.grant == Grant::Password))
     }
 
+    /// It is the password of whoever the tokens belong to, and opens every mailbox that goes through them.
     async fn judged(
         &self,
         judge: &Judge,
@@ -264,15 +269,15 @@ impl Gate {
         password: &Secret,
         from: IpAddr,
     ) -> Result<Admitted, Denied> {
-        let mailbox = &account.mailbox;
+        let holder = account.holder();
+        let mailbox = &holder.mailbox;
         let stored = self.store.judged_password(mailbox).await?;
-        if let Some(stored) = stored.as_ref().filter(|stored| judge.has_not_seen(mailbox, password, stored.judged)) {
-            let row = PasswordRow { name: String::new(), hash: stored.hash.clone(), last_used: None };
-            if self.verify(Door::Stranger, &[row], password).await?.is_some() {
-                judge.remember(mailbox, password, stored.judged);
-            }
+        if let Some(stored) = stored.as_ref().filter(|stored| judge.has_not_seen(mailbox, password, stored.judged))
+            && self.pool.find(Door::Stranger, vec![stored.hash.clone()], password).await?.is_some()
+        {
+            judge.remember(mailbox, password, stored.judged);
         }
-        judge.admit(account, password, from).await?;
+        judge.admit(&holder, password, from).await?;
         let last_used = stored.and_then(|stored| stored.last_used);
         let now = self.clock.now();
         if !last_used.is_some_and(|used| recent(used, now))
@@ -280,19 +285,9 @@ impl Gate {
         {
             tracing::warn!(%mailbox, "the login could not be noted: {error}");
         }
-        // Read again: whose password it was may be news.
-        let account = self.store.account(mailbox).await?.ok_or(Denied::BadCredentials)?;
-        Ok(Admitted { account: Arc::new(account) })
-    }
-
-    /// Finds the account of a user name. Exchange's old way of naming a shared mailbox, `owner\shared` or `owner/shared`,
-    /// names the account of the shared one.
-    async fn find(&self, user: &str) -> Result<Option<(Account, Vec<PasswordRow>)>, StoreError> {
-        let found = self.store.account_and_passwords(user).await?;
-        match user.rsplit_once(['\\', '/']) {
-            Some((_, shared)) if found.is_none() => self.store.account_and_passwords(shared).await,
-            _ => Ok(found),
-        }
+        // Read again: the judge may have taken a while.
+        let account = self.store.account(&account.mailbox).await?.filter(|now| now.token_of() == mailbox);
+        Ok(Admitted { account: Arc::new(account.ok_or(Denied::BadCredentials)?) })
     }
 
     /// The row whose password this is. An account with several passwords costs a hash for each; one without any, or no
@@ -303,21 +298,22 @@ impl Gate {
         passwords: &[PasswordRow],
         password: &Secret,
     ) -> Result<Option<PasswordRow>, Denied> {
-        if passwords.is_empty() {
-            let dummy = PasswordRow { name: String::new(), hash: self.dummy.clone(), last_used: None };
-            return self.pool.find(door, vec![dummy], password).await.map(|_| None);
-        }
-        self.pool.find(door, passwords.to_vec(), password).await
+        let hashes = match passwords {
+            [] => vec![self.dummy.clone()],
+            rows => rows.iter().map(|row| row.hash.clone()).collect(),
+        };
+        let found = self.pool.find(door, hashes, password).await?;
+        Ok(found.and_then(|index| passwords.get(index)).cloned())
     }
 
     /// Notes the use, at most once a minute. A full disk must not keep anybody from their mail.
-    async fn note_use(&self, account: &Account, row: &PasswordRow) {
+    async fn note_use(&self, row: &PasswordRow) {
         let now = self.clock.now();
         if row.last_used.is_some_and(|used| recent(used, now)) {
             return;
         }
-        if let Err(error) = self.store.password_used(&account.mailbox, &row.name, now).await {
-            tracing::warn!(mailbox = %account.mailbox, "the use of a local password could not be noted: {error}");
+        if let Err(error) = self.store.password_used(row, now).await {
+            tracing::warn!(mailbox = %row.mailbox, "the use of a local password could not be noted: {error}");
         }
     }
 }

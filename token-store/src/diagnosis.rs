@@ -84,6 +84,7 @@ impl Examiner {
         application: &Application,
         scope: &str,
     ) -> Result<(), TokenError> {
+        let account = &account.holder();
         let stored = self.store.tokens(&account.mailbox).await?;
         let RefreshToken::Some(refresh_token) = &stored.refresh else { return Ok(()) };
         let alone = Application {

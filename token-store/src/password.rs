@@ -18,9 +18,6 @@ const SYMBOLS: usize = 24;
 /// Symbols between two hyphens.
 const GROUP: usize = 4;
 
-/// Longer passwords are not looked at; ours have 29 characters.
-pub const PASSWORD_LIMIT: usize = 256;
-
 /// argon2id with 19 MiB and two passes, the first choice of OWASP's password storage page: some 20 ms on one core.
 fn argon2() -> Option<Argon2<'static>> {
     Some(Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(19 * 1024, 2, 1, None).ok()?))

@@ -16,7 +16,7 @@ pub use self::{
     redirect::{REDIRECT_LIMIT, Redirect, RedirectError},
 };
 use crate::{
-    account::{Account, Grant},
+    account::{Account, Grant, Mailbox},
     application::Application,
     authority::{Authority, DeviceFailure, Granted},
     clock::SharedClock,
@@ -50,8 +50,8 @@ pub struct DeviceSignIn {
 pub struct SignedIn {
     /// The tokens.
     pub tokens: TokenSet,
-    /// Who signed in: the mailbox or a declared delegate of it; nobody else gets here. Missing only where the authority
-    /// cannot say it.
+    /// Who signed in: the mailbox, or the one it goes through; nobody else gets here. Missing only where the authority cannot
+    /// say it.
     pub signed_in_as: Option<String>,
 }
 
@@ -65,15 +65,12 @@ pub enum SignInError {
     #[error("the code has expired before it was entered; run the command again to get a new one")]
     Expired,
     /// Somebody else signed in.
-    #[error(
-        "the sign-in was made as {signed_in_as}, but this account is {mailbox}, so nothing was stored. Run the command again and \
-         choose {mailbox} on the page (a private browser window keeps other people's sign-ins away). If {signed_in_as} is meant \
-         to open {mailbox}, because they have Full Access to it, or because it is the same person's sign-in name, say so first: \
-         `oxpost account delegate {mailbox} {signed_in_as}`"
-    )]
+    #[error("{}", wrong_person(mailbox, expected, signed_in_as))]
     WrongPerson {
         /// The account.
-        mailbox: String,
+        mailbox: Mailbox,
+        /// Who should have signed in: the mailbox, or the one it goes through.
+        expected: Mailbox,
         /// Who signed in.
         signed_in_as: String,
     },
@@ -91,6 +88,20 @@ pub enum SignInError {
     Token(#[from] TokenError),
 }
 
+fn wrong_person(mailbox: &Mailbox, expected: &Mailbox, signed_in_as: &str) -> String {
+    let asked = if mailbox == expected {
+        format!("this account is {mailbox}")
+    } else {
+        format!("{mailbox} is opened through {expected}")
+    };
+    format!(
+        "the sign-in was made as {signed_in_as}, but {asked}, so nothing was stored. Run the command again and choose {expected} on \
+         the page (a private browser window keeps other people's sign-ins away). If {signed_in_as} is meant to open {mailbox}, \
+         because they have Full Access to it, or because it is the same person's sign-in name, say so first: `oxpost account \
+         through {mailbox} {signed_in_as}`"
+    )
+}
+
 /// Asks for a code for the account's person (RFC 8628).
 pub async fn begin_device_sign_in(
     http: &HttpClient,
@@ -100,7 +111,7 @@ pub async fn begin_device_sign_in(
     clock: &SharedClock,
 ) -> Result<DeviceSignIn, TokenError> {
     let client_secret = client_secret(store, application).await?;
-    let expected = Expected::of(store, account, application).await?;
+    let expected = Expected::of(account, application);
     let mailbox = account.mailbox.to_string();
     let authority = Authority {
         http,
@@ -176,8 +187,8 @@ pub async fn connect_client_credentials(
     account: &Account,
     clock: &SharedClock,
 ) -> Result<(), TokenError> {
-    if store.account(&account.mailbox).await?.is_none() {
-        return Err(StoreError::NoSuchAccount(account.mailbox.clone()).into());
+    if store.account(account.token_of()).await?.is_none() {
+        return Err(StoreError::NoSuchAccount(account.token_of().clone()).into());
     }
     let client_secret = client_secret(store, application).await?;
     let authority = Authority {
@@ -190,5 +201,5 @@ pub async fn connect_client_credentials(
     };
     let issued_at = clock.now();
     let tokens = authority.client_credentials().await?;
-    Ok(store.save_signed_in(&account.mailbox, &tokens, None, issued_at).await?)
+    Ok(store.save_signed_in(account.token_of(), &tokens, None, issued_at).await?)
 }

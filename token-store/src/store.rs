@@ -1,8 +1,8 @@
 //! The store: accounts, the hashes of their local passwords, and their sealed tokens, in SQL that no engine owns.
 
+mod accounts;
 mod bans;
 pub mod care;
-mod delegates;
 mod judged;
 mod passwords;
 mod tokens;
@@ -15,13 +15,13 @@ use std::{
 
 use oxpost_protocol::Secret;
 
-pub use self::bans::Ban;
+pub use self::{accounts::Removed, bans::Ban};
 pub(crate) use self::{
     passwords::PasswordRow,
     tokens::{Failure, Living, Planned, RefreshToken, Stored},
 };
 use crate::{
-    account::{Account, Mailbox},
+    account::Mailbox,
     database::{Database, DatabaseError, Outcome, Row, Statement, Value, sqlite::Sqlite},
     error::ErrorKind,
     vault::{Vault, VaultError},
@@ -68,9 +68,19 @@ pub enum StoreError {
     /// An account has as many local passwords as it may.
     #[error("{0} has {limit} local passwords already, and every login tries all of them; revoke one first", limit = passwords::PASSWORDS_LIMIT)]
     TooManyPasswords(Mailbox),
-    /// An account has as many delegates as it may.
-    #[error("{0} has {1} delegates already; take one back first: `oxpost account delegate {0} ADDRESS --remove`")]
-    TooManyDelegates(Mailbox, usize),
+    /// Others go through the account, and could not be opened without it.
+    #[error("{0} is who signs in for {list}; have them go through somebody else first, or remove them", list = list(.1))]
+    StillNeeded(Mailbox, Vec<Mailbox>),
+    /// The account that another one should go through goes through a third itself.
+    #[error("{through} has no sign-in of its own, but goes through {third}; let {mailbox} go through {third} too")]
+    NotItsOwn {
+        /// Which account.
+        mailbox: Mailbox,
+        /// What it should go through.
+        through: Mailbox,
+        /// What that goes through.
+        third: Mailbox,
+    },
     /// One sealed value does not open, though the key is right: its row was damaged or moved. Others are not concerned.
     #[error("the stored {what} does not open: its row is damaged or was moved; {remedy}")]
     Unreadable {
@@ -153,82 +163,6 @@ impl Store {
         if is_check(&store.vault, &check) { Ok(store) } else { Err(StoreError::WrongKey) }
     }
 
-    /// Adds an account. Its login name must be nobody else's login name or mailbox.
-    pub async fn add_account(&self, account: &Account) -> Result<(), StoreError> {
-        let mailbox = account.mailbox.as_str();
-        let login = account.login.trim().to_lowercase();
-        let insert = Statement::new(
-            "INSERT INTO account (mailbox, application, grant_kind, login, smtp_user, created) \
-             SELECT $1, $2, $3, $4, $5, CAST($6 AS BIGINT) \
-             WHERE NOT EXISTS (SELECT 1 FROM account WHERE login IN ($1, $4) OR mailbox IN ($1, $4))",
-            [
-                mailbox.into(),
-                account.application.as_str().into(),
-                account.grant.as_str().into(),
-                login.as_str().into(),
-                account.smtp_user.as_deref().into(),
-                account.created.into(),
-            ],
-        );
-        let tokens = Statement::new(
-            "INSERT INTO token (mailbox, version) SELECT $1, CAST($2 AS BIGINT) \
-             WHERE EXISTS (SELECT 1 FROM account WHERE mailbox = $1) ON CONFLICT (mailbox) DO NOTHING",
-            [mailbox.into(), tokens::first_version()?.into()],
-        );
-        if changed(self.run(vec![insert, tokens]).await?.first()) {
-            return Ok(());
-        }
-        match self.account(&account.mailbox).await? {
-            Some(_) => Err(StoreError::AccountExists(account.mailbox.clone())),
-            None => Err(StoreError::LoginTaken(login)),
-        }
-    }
-
-    /// All accounts, by mailbox.
-    pub async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
-        let all = "SELECT mailbox, application, grant_kind, login, smtp_user, created FROM account ORDER BY mailbox";
-        Ok(self.rows(Statement::new(all, [])).await?.into_iter().filter_map(read_account).collect())
-    }
-
-    /// The mailboxes of accounts whose rows cannot be read, so that [`Store::accounts`] leaves them out.
-    pub async fn unreadable_accounts(&self) -> Result<Vec<String>, StoreError> {
-        let all = "SELECT mailbox, application, grant_kind, login, smtp_user, created FROM account ORDER BY mailbox";
-        let rows = self.rows(Statement::new(all, [])).await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|mut row| {
-                let mailbox = row.text(0)?;
-                account_of(&mailbox, &mut row).is_none().then_some(mailbox)
-            })
-            .collect())
-    }
-
-    /// The account of a mailbox.
-    pub async fn account(&self, mailbox: &Mailbox) -> Result<Option<Account>, StoreError> {
-        let one = "SELECT mailbox, application, grant_kind, login, smtp_user, created FROM account WHERE mailbox = $1";
-        Ok(self.rows(Statement::new(one, [mailbox.as_str().into()])).await?.into_iter().find_map(read_account))
-    }
-
-    /// The account that has this login name or this mailbox, in any case of letters.
-    pub async fn account_by_login(&self, login: &str) -> Result<Option<Account>, StoreError> {
-        Ok(self.account_and_passwords(login).await?.map(|(account, _)| account))
-    }
-
-    /// Removes an account with its local passwords and its tokens. `false` if there was none.
-    pub async fn remove_account(&self, mailbox: &Mailbox) -> Result<bool, StoreError> {
-        let mailbox = || [mailbox.as_str().into()];
-        let outcomes = self
-            .run(vec![
-                Statement::new("DELETE FROM token WHERE mailbox = $1", mailbox()),
-                Statement::new("DELETE FROM local_password WHERE mailbox = $1", mailbox()),
-                Statement::new("DELETE FROM judged_password WHERE mailbox = $1", mailbox()),
-                Statement::new("DELETE FROM delegate WHERE mailbox = $1", mailbox()),
-                Statement::new("DELETE FROM account WHERE mailbox = $1", mailbox()),
-            ])
-            .await?;
-        Ok(changed(outcomes.last()))
-    }
-
     async fn run(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, StoreError> {
         Ok(self.database.transaction(statements).await?)
     }
@@ -260,23 +194,6 @@ fn first(outcome: Outcome) -> Option<Row> {
     outcome.rows.into_iter().next()
 }
 
-/// A row that cannot be read costs its own account only.
-fn read_account(mut row: Row) -> Option<Account> {
-    let mailbox = row.text(0)?;
-    let account = account_of(&mailbox, &mut row);
-    if account.is_none() {
-        tracing::error!(mailbox, "the stored account cannot be read; remove it and add it again");
-    }
-    account
-}
-
-fn account_of(mailbox: &str, row: &mut Row) -> Option<Account> {
-    Some(Account {
-        mailbox: Mailbox::parse(mailbox).ok()?,
-        application: row.text(1)?,
-        grant: row.text(2)?.parse().ok()?,
-        login: row.text(3)?,
-        smtp_user: row.text(4),
-        created: row.time(5)?,
-    })
+fn list(mailboxes: &[Mailbox]) -> String {
+    mailboxes.iter().map(Mailbox::as_str).collect::<Vec<_>>().join(", ")
 }

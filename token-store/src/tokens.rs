@@ -149,6 +149,7 @@ impl Tokens {
     /// the stored token lives.
     pub(crate) async fn ask_now(&self, account: &Account) -> Outcome {
         let shared = &self.0;
+        let account = &account.holder();
         let stored = shared.store.tokens(&account.mailbox).await?;
         let (why, slot) = (Why::Due(stored.version), shared.slot(&account.mailbox));
         match slot.enter(stored.version, &why, shared.clock.now(), shared.limits.forced_every) {
@@ -164,6 +165,8 @@ impl Tokens {
 
     async fn obtain(&self, account: &Account, why: Why) -> Outcome {
         let shared = &self.0;
+        // All that go through one account wait for its one request.
+        let account = &account.holder();
         let stored = shared.store.tokens(&account.mailbox).await?;
         let now = shared.clock.now();
         if let Some(token) = settled(&stored, &why, now) {

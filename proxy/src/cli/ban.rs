@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use oxpost_token_store::Ban;
 
 use super::Failed;
-use super::status::distance;
 use super::table::table;
+use super::times::distance;
 use crate::config::Config;
 use crate::gateway::open_store;
 use crate::guard::counted;

@@ -14,6 +14,7 @@ mod sign_in;
 mod status;
 mod store;
 mod table;
+mod times;
 
 use std::fmt::Display;
 use std::path::PathBuf;

@@ -1,11 +1,12 @@
 //! `oxpost status`: from the store, whether the proxy runs or not.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use oxpost_token_store::{Account, ErrorKind, Grant, Store, StoreError, TokenState};
 use serde_json::json;
 
 use super::table::table;
+use super::times::distance;
 use super::{Failed, ban, credential};
 use crate::config::Config;
 use crate::gateway::open_store;
@@ -16,7 +17,7 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
     let mut accounts = Vec::new();
     for account in store.accounts().await? {
         // One account that was damaged, or removed at this very moment, must not hide the others.
-        let state = match store.token_state(&account.mailbox).await {
+        let state = match store.token_state(account.token_of()).await {
             Err(StoreError::NoSuchAccount(_)) => TokenState::default(),
             state => state?,
         };
@@ -42,6 +43,7 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
                 account.mailbox.to_string(),
                 condition(account, state, now).to_owned(),
                 account.grant.to_string(),
+                account.through.as_ref().map_or_else(|| "-".into(), ToString::to_string),
                 state.signed_in_as.clone().unwrap_or_else(|| "-".into()),
                 distance(state.access_token_expires, now),
                 distance(state.next_refresh, now),
@@ -49,12 +51,14 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
             ]
         })
         .collect();
-    let header = ["MAILBOX", "STATE", "GRANT", "SIGNED IN AS", "TOKEN EXPIRES", "NEXT REFRESH", "LAST LOGIN"];
+    let header =
+        ["MAILBOX", "STATE", "GRANT", "THROUGH", "SIGNED IN AS", "TOKEN EXPIRES", "NEXT REFRESH", "LAST LOGIN"];
     print!("{}", table(&header, &rows));
     for end in credential::ends(&config.applications, now) {
         println!("\n{end}.");
     }
-    for (account, state, _) in &accounts {
+    // Accounts that go through another one have no troubles of their own.
+    for (account, state, _) in accounts.iter().filter(|(account, ..)| account.through.is_none()) {
         if let Some(error) = &state.last_error {
             println!("\n{} ({}): {}", account.mailbox, distance(Some(error.at), now), error.text);
         } else if condition(account, state, now) == NOT_SIGNED_IN {
@@ -96,7 +100,7 @@ fn condition(account: &Account, state: &TokenState, now: SystemTime) -> &'static
 
 async fn last_login(store: &Store, account: &Account) -> Result<Option<SystemTime>, Failed> {
     let with_ours = store.passwords(&account.mailbox).await?.iter().filter_map(|password| password.last_used).max();
-    Ok(with_ours.max(store.last_judged_login(&account.mailbox).await?))
+    Ok(with_ours.max(store.last_judged_login(account.token_of()).await?))
 }
 
 fn as_json_object(
@@ -115,6 +119,7 @@ fn as_json_object(
     json!({
         "mailbox": account.mailbox.to_string(),
         "login": account.login,
+        "through": account.through.as_ref().map(ToString::to_string),
         "application": account.application,
         "credential": credential::as_json(config.applications.get(&account.application).map(|one| &**one), SystemTime::now()),
         "grant": account.grant.to_string(),
@@ -130,35 +135,4 @@ fn as_json_object(
             "at": time(Some(error.at)),
         })),
     })
-}
-
-/// A time as people say it: `in 12m`, `3m ago`.
-pub(super) fn distance(time: Option<SystemTime>, now: SystemTime) -> String {
-    let Some(time) = time else { return "-".into() };
-    let short = |distance: Duration| {
-        let whole = match distance.as_secs() {
-            seconds @ 0..60 => Duration::from_secs(seconds),
-            seconds @ 60..86_400 => Duration::from_secs(seconds / 60 * 60),
-            seconds => Duration::from_secs(seconds / 3600 * 3600),
-        };
-        humantime::format_duration(whole).to_string()
-    };
-    match time.duration_since(now) {
-        Ok(ahead) => format!("in {}", short(ahead)),
-        Err(past) => format!("{} ago", short(past.duration())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_told_as_people_do() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        assert_eq!(distance(None, now), "-");
-        assert_eq!(distance(Some(now + Duration::from_secs(750)), now), "in 12m");
-        assert_eq!(distance(Some(now - Duration::from_secs(42)), now), "42s ago");
-        assert_eq!(distance(Some(now + Duration::from_secs(90_000)), now), "in 1day 1h");
-    }
 }

@@ -107,7 +107,7 @@ pub struct Person {
     /// Who signed in, as the store knows it.
     pub signed_in_as: Option<String>,
     /// Who logs in by SMTP.
-    pub smtp_user: String,
+    pub smtp_user: Mailbox,
     /// The protocols that have a listener.
     pub protocols: Vec<Protocol>,
     /// The mail servers of the application.

@@ -37,7 +37,7 @@ fn mask_for(facts: &Facts, config: Option<&Config>) -> Mask {
     };
     for person in &facts.accounts {
         hide_address(person.mailbox.as_ref());
-        hide_address(&person.smtp_user);
+        hide_address(person.smtp_user.as_ref());
         hide_address(person.signed_in_as.as_deref().unwrap_or_default());
         if let Some(Ok(shape)) = &person.token {
             hide_address(shape.claims.as_ref().and_then(|claims| claims.person.as_deref()).unwrap_or_default());

@@ -170,7 +170,8 @@ mod tests {
     use super::*;
 
     fn row(hash: &str) -> PasswordRow {
-        PasswordRow { name: "scanner".into(), hash: PasswordHash::from_stored(hash.into()), last_used: None }
+        let mailbox = Mailbox::parse("ann@x").unwrap();
+        PasswordRow { mailbox, name: "scanner".into(), hash: PasswordHash::from_stored(hash.into()), last_used: None }
     }
 
     fn mailbox(name: &str) -> Mailbox {

@@ -11,7 +11,7 @@ use oxpost_protocol::Secret;
 use tokio::sync::Semaphore;
 
 use super::Denied;
-use crate::store::PasswordRow;
+use crate::password::PasswordHash;
 
 /// Hashes at once for those who are known, beside the others: they come one by one, each once in ten minutes.
 const FOR_THE_KNOWN: usize = 2;
@@ -44,16 +44,16 @@ impl Pool {
         }
     }
 
-    /// The first of the rows whose password this is.
+    /// Which of the hashes is that of this password, counted from 0.
     ///
     /// # Errors
     /// The queue is full.
     pub(super) async fn find(
         &self,
         door: Door,
-        rows: Vec<PasswordRow>,
+        hashes: Vec<PasswordHash>,
         password: &Secret,
-    ) -> Result<Option<PasswordRow>, Denied> {
+    ) -> Result<Option<usize>, Denied> {
         let permit = match door {
             Door::Known => self.known.clone().acquire_owned().await,
             Door::Stranger => {
@@ -64,12 +64,12 @@ impl Pool {
             }
         };
         let permit = permit.map_err(|_| Denied::Busy)?;
-        self.hashes.fetch_add(rows.len(), Ordering::Relaxed);
+        self.hashes.fetch_add(hashes.len(), Ordering::Relaxed);
         let password = password.clone();
         let checked = tokio::task::spawn_blocking(move || {
             // The permit goes with the work: a client that hangs up must not let more hashes run than allowed.
             let _permit = permit;
-            rows.into_iter().find(|row| row.hash.verify(&password))
+            hashes.iter().position(|hash| hash.verify(&password))
         });
         checked.await.map_err(|_| Denied::Busy)
     }

@@ -6,20 +6,14 @@ CREATE TABLE meta (
     value BLOB NOT NULL
 ) STRICT;
 
+-- An account has an application and a grant of its own, or goes through another one that has.
 CREATE TABLE account (
     mailbox     TEXT PRIMARY KEY,
-    application TEXT NOT NULL,
-    grant_kind  TEXT NOT NULL,
+    through     TEXT REFERENCES account (mailbox),
+    application TEXT,
+    grant_kind  TEXT,
     login       TEXT NOT NULL UNIQUE,
-    smtp_user   TEXT,
     created     INTEGER NOT NULL
-) STRICT;
-
--- Who may sign in for a mailbox beside itself.
-CREATE TABLE delegate (
-    mailbox TEXT NOT NULL REFERENCES account (mailbox) ON DELETE CASCADE,
-    address TEXT NOT NULL,
-    PRIMARY KEY (mailbox, address)
 ) STRICT;
 
 CREATE TABLE local_password (
@@ -44,7 +38,7 @@ CREATE TABLE client_secret (
     sealed      BLOB NOT NULL
 ) STRICT;
 
--- One row for each account, from the moment the account is added. Whoever writes tokens raises the version, and writes
+-- One row for each account that goes through no other, from the moment the account is added. Whoever writes tokens raises the version, and writes
 -- only over the version it has read.
 CREATE TABLE token (
     mailbox       TEXT PRIMARY KEY REFERENCES account (mailbox) ON DELETE CASCADE,

@@ -1,42 +1,39 @@
-//! Who may sign in for an account: the mailbox itself, or somebody declared for it.
+//! Who may sign in for an account: the mailbox itself, or the one it goes through.
 
 use super::SignInError;
 use crate::{
     account::{Account, Mailbox},
     application::Application,
-    store::{Store, StoreError},
 };
 
-/// The people whose sign-in an account takes. Tokens of anybody else are thrown away unseen: single sign-on likes to
-/// choose the person who happens to be logged in at the computer.
+/// The person whose sign-in an account takes. Tokens of anybody else are thrown away unseen: single sign-on likes to choose
+/// the person who happens to be logged in at the computer.
 #[derive(Clone, Debug)]
 pub(super) struct Expected {
     mailbox: Mailbox,
-    delegates: Vec<String>,
+    person: Mailbox,
     /// Whether the authority can say who signed in (OpenID Connect).
     asks: bool,
 }
 
 impl Expected {
-    pub(super) async fn of(store: &Store, account: &Account, application: &Application) -> Result<Self, StoreError> {
-        let declared = store.delegates(&account.mailbox).await?.into_iter().map(|delegate| delegate.to_string());
-        let delegates = account.smtp_user.iter().map(|user| user.to_lowercase()).chain(declared).collect();
-        Ok(Self { mailbox: account.mailbox.clone(), delegates, asks: application.openid })
+    pub(super) fn of(account: &Account, application: &Application) -> Self {
+        Self { mailbox: account.mailbox.clone(), person: account.token_of().clone(), asks: application.openid }
     }
 
-    /// Whom the sign-in page should propose: nobody can sign in as a shared mailbox.
+    /// Whom the sign-in page should propose.
     pub(super) fn hint(&self) -> &str {
-        self.delegates.first().map_or(self.mailbox.as_str(), String::as_str)
+        self.person.as_str()
     }
 
-    /// Whether the person who signed in is one of them.
+    /// Whether the person who signed in is that one.
     pub(super) fn check(&self, signed_in_as: Option<&str>) -> Result<(), SignInError> {
-        let mailbox = self.mailbox.to_string();
+        let (mailbox, expected) = (self.mailbox.clone(), self.person.clone());
         match signed_in_as {
             _ if !self.asks => Ok(()),
-            None => Err(SignInError::NobodyNamed { mailbox }),
-            Some(who) if who == mailbox || self.delegates.iter().any(|delegate| delegate == who) => Ok(()),
-            Some(who) => Err(SignInError::WrongPerson { mailbox, signed_in_as: who.to_owned() }),
+            None => Err(SignInError::NobodyNamed { mailbox: mailbox.to_string() }),
+            Some(who) if who == expected.as_str() => Ok(()),
+            Some(who) => Err(SignInError::WrongPerson { mailbox, expected, signed_in_as: who.to_owned() }),
         }
     }
 }
@@ -46,24 +43,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mailbox_and_its_delegates_may_and_nobody_else() {
-        let mut expected = Expected {
-            mailbox: Mailbox::parse("Info@contoso.com").unwrap(),
-            delegates: vec!["alice@contoso.com".into()],
-            asks: true,
-        };
-        assert_eq!(expected.hint(), "alice@contoso.com");
+    fn the_mailbox_or_the_one_it_goes_through_may_and_nobody_else() {
+        let mailbox = |address| Mailbox::parse(address).unwrap();
+        let info = mailbox("Info@contoso.com");
+        let mut expected = Expected { mailbox: info.clone(), person: info, asks: true };
         expected.check(Some("info@contoso.com")).unwrap();
-        expected.check(Some("alice@contoso.com")).unwrap();
         let said = expected.check(Some("bob@contoso.com")).unwrap_err().to_string();
         for part in [
-            "bob@contoso.com",
-            "info@contoso.com",
+            "made as bob@contoso.com, but this account is info@contoso.com",
             "nothing was stored",
-            "`oxpost account delegate info@contoso.com bob@contoso.com`",
+            "`oxpost account through info@contoso.com bob@contoso.com`",
         ] {
             assert!(said.contains(part), "{said}");
         }
+        expected.person = mailbox("alice@contoso.com");
+        assert_eq!(expected.hint(), "alice@contoso.com");
+        expected.check(Some("alice@contoso.com")).unwrap();
+        let said = expected.check(Some("info@contoso.com")).unwrap_err().to_string();
+        assert!(said.contains("info@contoso.com is opened through alice@contoso.com"), "{said}");
+        assert!(said.contains("choose alice@contoso.com"), "{said}");
         let said = expected.check(None).unwrap_err().to_string();
         assert!(said.contains("openid = false"), "{said}");
         expected.asks = false;

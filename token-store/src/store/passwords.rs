@@ -4,7 +4,10 @@ use std::time::SystemTime;
 
 use oxpost_protocol::Secret;
 
-use super::{Store, StoreError, read_account};
+use super::{
+    Store, StoreError,
+    accounts::{COLUMNS, read_account, select_accounts},
+};
 use crate::{
     account::{Account, LocalPasswordInfo, Mailbox},
     database::{DatabaseError, Statement},
@@ -17,6 +20,8 @@ pub(super) const PASSWORDS_LIMIT: i64 = 8;
 /// One local password, as admission reads it.
 #[derive(Clone, Debug)]
 pub(crate) struct PasswordRow {
+    /// Whose it is.
+    pub(crate) mailbox: Mailbox,
     pub(crate) name: String,
     pub(crate) hash: PasswordHash,
     pub(crate) last_used: Option<SystemTime>,
@@ -69,12 +74,13 @@ impl Store {
         login: &str,
     ) -> Result<Option<(Account, Vec<PasswordRow>)>, StoreError> {
         let login = login.trim().to_lowercase();
-        let select = "SELECT a.mailbox, a.application, a.grant_kind, a.login, a.smtp_user, a.created, p.name, p.hash, p.last_used \
-                      FROM account a LEFT JOIN local_password p ON p.mailbox = a.mailbox \
-                      WHERE a.login = $1 OR a.mailbox = $1 ORDER BY p.last_used DESC";
+        let select = select_accounts!(
+            ", p.name, p.hash, p.last_used",
+            "LEFT JOIN local_password p ON p.mailbox = a.mailbox WHERE a.login = $1 OR a.mailbox = $1 ORDER BY p.last_used DESC"
+        );
         let mut found = None;
         for mut row in self.rows(Statement::new(select, [login.as_str().into()])).await? {
-            let password = (row.text(6), row.text(7), row.time(8));
+            let password = (row.text(COLUMNS), row.text(COLUMNS + 1), row.time(COLUMNS + 2));
             if found.is_none() {
                 // An account that cannot be read is no wrong password: the client must not be told so.
                 let account = read_account(row).ok_or_else(|| StoreError::Unreadable {
@@ -83,16 +89,18 @@ impl Store {
                 })?;
                 found = Some((account, Vec::new()));
             }
-            if let (Some((_, passwords)), (Some(name), Some(hash), last_used)) = (&mut found, password) {
-                passwords.push(PasswordRow { name, hash: PasswordHash::from_stored(hash), last_used });
+            if let (Some((account, passwords)), (Some(name), Some(hash), last_used)) = (&mut found, password) {
+                let (mailbox, hash) = (account.mailbox.clone(), PasswordHash::from_stored(hash));
+                passwords.push(PasswordRow { mailbox, name, hash, last_used });
             }
         }
         Ok(found)
     }
 
-    pub(crate) async fn password_used(&self, mailbox: &Mailbox, name: &str, now: SystemTime) -> Result<(), StoreError> {
+    pub(crate) async fn password_used(&self, row: &PasswordRow, now: SystemTime) -> Result<(), StoreError> {
         let update = "UPDATE local_password SET last_used = $3 WHERE mailbox = $1 AND name = $2";
-        self.change(Statement::new(update, [mailbox.as_str().into(), name.into(), now.into()])).await.map(drop)
+        let values = [row.mailbox.as_str().into(), row.name.as_str().into(), now.into()];
+        self.change(Statement::new(update, values)).await.map(drop)
     }
 
     /// Seals the client secret of an application into the store. Accounts that wait because the old one was wrong are

@@ -5,7 +5,10 @@ use std::time::SystemTime;
 use aws_lc_rs::rand;
 use oxpost_protocol::Secret;
 
-use super::{LastError, Store, StoreError, TokenSet, TokenState, changed, read_account};
+use super::{
+    LastError, Store, StoreError, TokenSet, TokenState,
+    accounts::{COLUMNS, read_account, select_accounts},
+};
 use crate::{
     account::{Account, Mailbox},
     database::{Row, Statement, Value},
@@ -66,8 +69,8 @@ pub(super) fn first_version() -> Result<i64, StoreError> {
 }
 
 impl Store {
-    /// A person signed in: their tokens replace whatever is there, and the last error is forgotten. From now on the mailbox
-    /// sends as them, because Exchange takes a token by SMTP from its own user alone.
+    /// Somebody signed in: their tokens replace whatever is there, and the last error is forgotten. An account that goes
+    /// through another one has none of its own.
     pub async fn save_signed_in(
         &self,
         mailbox: &Mailbox,
@@ -89,12 +92,7 @@ impl Store {
                 signed_in_as.into(),
             ],
         );
-        let sends_as = Statement::new(
-            "UPDATE account SET smtp_user = NULLIF($2, mailbox) WHERE mailbox = $1 AND $2 IS NOT NULL",
-            [mailbox.as_str().into(), signed_in_as.into()],
-        );
-        let outcomes = self.run(vec![update, sends_as]).await?;
-        if changed(outcomes.first()) { Ok(()) } else { Err(StoreError::NoSuchAccount(mailbox.clone())) }
+        if self.change(update).await? { Ok(()) } else { Err(StoreError::NoSuchAccount(mailbox.clone())) }
     }
 
     /// Takes over a refresh token that another program has kept, for an account that has none. It is used at the next look.
@@ -209,15 +207,17 @@ impl Store {
         })
     }
 
-    /// Every account with its plan; read at each look, so that accounts come and go without a restart.
+    /// Every account that has tokens of its own, with its plan; read at each look, so that accounts come and go without a restart.
     pub(crate) async fn plan(&self) -> Result<Vec<Planned>, StoreError> {
-        let select = "SELECT a.mailbox, a.application, a.grant_kind, a.login, a.smtp_user, a.created, \
-                      CASE WHEN t.refresh_token IS NULL THEN 0 ELSE 1 END, t.issued_at, t.next_refresh, t.error_at, t.version \
-                      FROM account a JOIN token t ON t.mailbox = a.mailbox ORDER BY t.next_refresh";
+        let select = select_accounts!(
+            ", CASE WHEN t.refresh_token IS NULL THEN 0 ELSE 1 END, t.issued_at, t.next_refresh, t.error_at, t.version",
+            "JOIN token t ON t.mailbox = a.mailbox ORDER BY t.next_refresh"
+        );
         let read = |mut row: Row| {
-            let (has_refresh_token, issued_at, next_refresh, error_at) =
-                (row.integer(6) == Some(1), row.time(7), row.time(8), row.time(9));
-            let version = row.integer(10)?;
+            let has_refresh_token = row.integer(COLUMNS) == Some(1);
+            let (issued_at, next_refresh, error_at) =
+                (row.time(COLUMNS + 1), row.time(COLUMNS + 2), row.time(COLUMNS + 3));
+            let version = row.integer(COLUMNS + 4)?;
             Some(Planned { account: read_account(row)?, version, has_refresh_token, issued_at, next_refresh, error_at })
         };
         Ok(self.rows(Statement::new(select, [])).await?.into_iter().filter_map(read).collect())

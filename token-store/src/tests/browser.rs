@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{endpoint::Reply, *};
-use crate::{BrowserSignIn, RedirectError, SignInError, StoreError, begin_browser_sign_in, connect_client_credentials};
+use crate::{BrowserSignIn, RedirectError, SignInError, begin_browser_sign_in, connect_client_credentials};
 
 const REDIRECT: &str = "http://localhost:50123";
 
@@ -131,9 +131,8 @@ async fn what_the_page_and_the_token_endpoint_refuse_is_told_with_its_remedy() {
 }
 
 #[tokio::test]
-async fn somebody_else_is_refused_until_declared_and_then_sends_mail_as_themselves() {
+async fn somebody_else_is_refused_until_the_account_goes_through_them() {
     let bench = Bench::signed_in().await;
-    let (store, mailbox) = (&bench.store, bench.mailbox());
     bench.endpoint.always(tokens_of(BOB));
     let sign_in = begin(&bench).await;
     let redirect = answer(&sign_in, "code=1.AbC");
@@ -141,42 +140,18 @@ async fn somebody_else_is_refused_until_declared_and_then_sends_mail_as_themselv
     assert!(matches!(&error, SignInError::WrongPerson { .. }), "{error}");
     assert!(error.to_string().contains("ann@contoso.com") && error.to_string().contains("bob@contoso.com"), "{error}");
 
-    store.add_delegate(mailbox, &super::mailbox("Bob@contoso.com")).await.unwrap();
-    store.add_delegate(mailbox, &super::mailbox("bob@contoso.com")).await.unwrap();
-    assert_eq!(store.delegates(mailbox).await.unwrap(), [super::mailbox("bob@contoso.com")]);
-    let sign_in = begin(&bench).await;
-    assert_eq!(query(&sign_in)["login_hint"], "bob@contoso.com", "nobody can sign in as a shared mailbox");
-    let redirect = answer(&sign_in, "code=1.AbC");
-    let signed_in = sign_in.finish(redirect).await.unwrap();
-    store.save_signed_in(mailbox, &signed_in.tokens, signed_in.signed_in_as.as_deref(), start()).await.unwrap();
-    let smtp_user = async || store.account(mailbox).await.unwrap().unwrap().smtp_user;
-    assert_eq!(smtp_user().await.as_deref(), Some("bob@contoso.com"));
-    // The owner signs in themselves.
-    store.save_signed_in(mailbox, &signed_in.tokens, Some("ann@contoso.com"), start()).await.unwrap();
-    assert_eq!(smtp_user().await, None);
-
-    assert!(store.remove_delegate(mailbox, &super::mailbox("bob@contoso.com")).await.unwrap());
-    assert!(!store.remove_delegate(mailbox, &super::mailbox("bob@contoso.com")).await.unwrap());
-    let sign_in = begin(&bench).await;
-    let redirect = answer(&sign_in, "code=1.AbC");
-    sign_in.finish(redirect).await.unwrap_err();
-}
-
-#[tokio::test]
-async fn delegates_are_bounded_and_go_with_the_account() {
-    let bench = Bench::signed_in().await;
-    let (store, mailbox) = (&bench.store, bench.mailbox());
-    let person = |number: usize| super::mailbox(&format!("person-{number}@contoso.com"));
-    for number in 0..20 {
-        store.add_delegate(mailbox, &person(number)).await.unwrap();
-    }
-    store.add_delegate(mailbox, &person(7)).await.unwrap();
-    let error = store.add_delegate(mailbox, &person(20)).await.unwrap_err();
-    assert!(matches!(error, StoreError::TooManyDelegates(..)) && error.to_string().contains("--remove"), "{error}");
-    store.remove_account(mailbox).await.unwrap();
-    assert_eq!(store.delegates(mailbox).await.unwrap(), []);
-    let error = store.add_delegate(mailbox, &person(1)).await.unwrap_err();
-    assert!(matches!(error, StoreError::NoSuchAccount(_)));
+    let bob = mailbox("Bob@contoso.com");
+    bench.store.add_account(&account("bob@contoso.com", Grant::SignIn)).await.unwrap();
+    bench.store.set_through(bench.mailbox(), &bob).await.unwrap();
+    let account = bench.store.account(bench.mailbox()).await.unwrap().unwrap();
+    let (application, clock) = (application(&bench.endpoint), bench.shared_clock());
+    let begin =
+        begin_browser_sign_in(&http_client(), &bench.store, &application, &account, &clock, REDIRECT).await.unwrap();
+    assert_eq!(query(&begin)["login_hint"], "bob@contoso.com", "nobody can sign in as a shared mailbox");
+    let redirect = answer(&begin, "code=1.AbC");
+    let signed_in = begin.finish(redirect).await.unwrap();
+    assert_eq!(signed_in.signed_in_as.as_deref(), Some("bob@contoso.com"));
+    assert_eq!(account.sender(), &bob);
 }
 
 #[tokio::test]

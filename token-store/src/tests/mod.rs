@@ -14,6 +14,7 @@ mod refused;
 mod sign_in;
 mod single_flight;
 mod store;
+mod through;
 
 use std::{
     sync::Arc,

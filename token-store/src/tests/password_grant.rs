@@ -174,7 +174,7 @@ async fn every_other_refusal_has_its_kind_and_its_remedy_and_is_not_asked_for_at
         ("invalid_grant", 50_076, ErrorKind::SignInRequired, "second factor"),
         ("invalid_grant", 50_079, ErrorKind::SignInRequired, "enrol a second factor"),
         ("invalid_grant", 65_001, ErrorKind::SignInRequired, "Grant admin consent"),
-        ("invalid_grant", 50_034, ErrorKind::SignInRequired, "`oxpost account delegate ann@contoso.com USER-NAME`"),
+        ("invalid_grant", 50_034, ErrorKind::SignInRequired, "`oxpost account through ann@contoso.com USER-NAME`"),
         ("invalid_grant", 50_053, ErrorKind::Transient, "Wait"),
         ("invalid_grant", 50_055, ErrorKind::SignInRequired, "expired"),
         ("invalid_client", 7_000_218, ErrorKind::Misconfigured, "Allow public client flows"),
@@ -240,7 +240,7 @@ async fn when_microsoft_does_not_answer_the_right_password_opens_and_no_other() 
 async fn an_account_that_was_removed_has_no_right_password_when_it_is_added_again() {
     let gate = Gate::opened().await;
     let (store, mailbox) = (&gate.bench.store, gate.bench.mailbox());
-    assert!(store.remove_account(mailbox).await.unwrap());
+    assert!(store.remove_account(mailbox).await.unwrap().is_some());
     assert_eq!(gate.login("right").await.unwrap_err(), Denied::BadCredentials);
     store.add_account(gate.bench.admitted.account()).await.unwrap();
     store.save_signed_in(mailbox, &token_set("at-5", Some("rt-5")), Some(USER), start()).await.unwrap();
@@ -249,25 +249,35 @@ async fn an_account_that_was_removed_has_no_right_password_when_it_is_added_agai
 }
 
 #[tokio::test]
-async fn a_shared_mailbox_is_opened_by_the_password_of_whoever_is_declared_for_it() {
+async fn a_shared_mailbox_is_opened_by_the_password_of_whom_it_goes_through() {
     let gate = gate().await;
-    let (store, mailbox) = (&gate.bench.store, gate.bench.mailbox());
+    let (store, ann) = (&gate.bench.store, gate.bench.mailbox());
     gate.bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
-    store.add_delegate(mailbox, &super::mailbox("bob@contoso.com")).await.unwrap();
-    gate.login("bob's").await.unwrap();
-    assert_eq!(gate.bench.endpoint.sent(0, "username").unwrap(), "bob@contoso.com");
-    assert_eq!(store.account(mailbox).await.unwrap().unwrap().smtp_user.as_deref(), Some("bob@contoso.com"));
-    // Somebody who comes earlier in the alphabet changes nothing; whoever is taken back is out.
-    store.add_delegate(mailbox, &super::mailbox("abe@contoso.com")).await.unwrap();
-    gate.login("bob's new one").await.unwrap();
-    assert_eq!(gate.bench.endpoint.sent(1, "username").unwrap(), "bob@contoso.com");
-    store.remove_delegate(mailbox, &super::mailbox("bob@contoso.com")).await.unwrap();
-    gate.login("abe's").await.unwrap();
-    assert_eq!(gate.bench.endpoint.sent(2, "username").unwrap(), "abe@contoso.com");
-    store.remove_delegate(mailbox, &super::mailbox("abe@contoso.com")).await.unwrap();
-    gate.login("her own").await.unwrap();
-    assert_eq!(gate.bench.endpoint.sent(3, "username").unwrap(), USER);
-    assert_eq!(store.account(mailbox).await.unwrap().unwrap().smtp_user, None);
+    for shared in ["info@contoso.com", "sales@contoso.com"] {
+        store.add_account(&Account { through: Some(ann.clone()), ..account(shared, Grant::Password) }).await.unwrap();
+    }
+    for user in ["info@contoso.com", "sales@contoso.com", "ann@contoso.com\\info@contoso.com", USER] {
+        let admitted = gate.accounts.admit_from(here(), user, &Secret::from("hers")).await.unwrap();
+        assert!(user.ends_with(admitted.account().mailbox.as_str()), "{user}");
+        assert_eq!(admitted.account().sender(), ann);
+    }
+    assert_eq!(gate.asked(), 1, "Microsoft has heard of one password of one person");
+    assert_eq!(gate.bench.endpoint.sent(0, "username").unwrap(), USER);
+    gate.bench.endpoint.then(refused());
+    for user in ["sales@contoso.com", "info@contoso.com", USER] {
+        let denied = gate.accounts.admit_from(here(), user, &Secret::from("wrong")).await.unwrap_err();
+        assert_eq!(denied, Denied::WrongAtMicrosoft);
+    }
+    assert_eq!(gate.asked(), 2, "and of one wrong one");
+
+    // Somebody else's password opens it from now on, and hers no longer.
+    store.add_account(&account("bob@contoso.com", Grant::Password)).await.unwrap();
+    store.set_through(&mailbox("info@contoso.com"), &mailbox("bob@contoso.com")).await.unwrap();
+    gate.accounts.admit_from(here(), "info@contoso.com", &Secret::from("his")).await.unwrap();
+    assert_eq!(gate.bench.endpoint.sent(2, "username").unwrap(), "bob@contoso.com");
+    gate.bench.endpoint.then(refused());
+    let denied = gate.accounts.admit_from(here(), "info@contoso.com", &Secret::from("hers")).await.unwrap_err();
+    assert_eq!(denied, Denied::WrongAtMicrosoft);
 }
 
 #[tokio::test]

@@ -3,13 +3,13 @@
 use std::time::SystemTime;
 
 use oxpost_protocol::Secret;
-use oxpost_token_store::password::PASSWORD_LIMIT;
+use oxpost_protocol::sasl::PASSWORD_LIMIT;
 use oxpost_token_store::{Account, Grant, PasswordHash, Store};
 
 use super::passwords::Opened;
 use super::{Step, Work};
 use crate::cli::Failed;
-use crate::cli::account::{DEFAULT_PASSWORD, new_password};
+use crate::cli::account::{DEFAULT_NAME, new_password};
 use crate::import;
 
 /// A kept password with fewer bytes is told to be short.
@@ -68,10 +68,10 @@ async fn add(work: &Work, account: &import::Account, opened: &Opened, store: &St
     let Some(kept) =
         opened.password.as_ref().filter(|password| work.keep_passwords && password.len() <= PASSWORD_LIMIT)
     else {
-        return Ok(format!("password {}", new_password(store, mailbox, DEFAULT_PASSWORD).await?));
+        return Ok(format!("password {}", new_password(store, mailbox, DEFAULT_NAME).await?));
     };
     let hash = hash(kept.clone()).await?;
-    store.set_password(mailbox, DEFAULT_PASSWORD, &hash, SystemTime::now()).await?;
+    store.set_password(mailbox, DEFAULT_NAME, &hash, SystemTime::now()).await?;
     let short = if kept.len() < SHORT { ", which is short: others may guess it" } else { "" };
     Ok(format!("password kept{short}"))
 }

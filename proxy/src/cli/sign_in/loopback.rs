@@ -30,7 +30,7 @@ const PORT_TRIES: usize = 20;
 
 pub(super) async fn sign_in(sign_in: &SignIn<'_>, no_open: bool) -> Result<(), Failed> {
     let SignIn { http, store, application, account, clock } = sign_in;
-    let mailbox = &account.mailbox;
+    let (mailbox, person) = (&account.mailbox, account.token_of());
     let mut listener = Loopback::bind(application.redirect_uri.as_deref()).await.map_err(|error| {
         Failed::new(format!(
             "cannot listen for the browser on this machine: {error}. Use another way: `oxpost sign-in {mailbox} --paste`"
@@ -38,13 +38,10 @@ pub(super) async fn sign_in(sign_in: &SignIn<'_>, no_open: bool) -> Result<(), F
     })?;
     let begun = begin_browser_sign_in(http, store, application, account, clock, &listener.redirect_uri).await?;
     if !no_open && platform::open_browser(begun.url.as_str()) {
-        println!("To connect {mailbox}, sign in as {mailbox} (or as a delegate of it) in the browser that opens now.");
+        println!("To connect {mailbox}, sign in as {person} in the browser that opens now.");
         println!("If none opens, open this address in a browser on this computer:\n");
     } else {
-        println!(
-            "To connect {mailbox}, open this address in a browser on this computer, and sign in as {mailbox} (or as a"
-        );
-        println!("delegate of it):\n");
+        println!("To connect {mailbox}, open this address in a browser on this computer, and sign in as {person}:\n");
     }
     println!("  {}\n", begun.url);
     println!(

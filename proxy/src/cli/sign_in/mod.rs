@@ -119,14 +119,12 @@ fn is_here(uri: &str) -> bool {
 impl SignIn<'_> {
     /// Keeps what a sign-in brought, and says so.
     async fn keep(&self, signed_in: &SignedIn) -> Result<(), Failed> {
-        let mailbox = &self.account.mailbox;
+        let (mailbox, holder) = (&self.account.mailbox, self.account.token_of());
         let who = signed_in.signed_in_as.as_deref();
-        self.store.save_signed_in(mailbox, &signed_in.tokens, who, SystemTime::now()).await?;
+        self.store.save_signed_in(holder, &signed_in.tokens, who, SystemTime::now()).await?;
         println!("\n{mailbox} is connected. Oxpost keeps it so by itself; a running one uses it at once.");
-        if let Some(who) = who.filter(|who| !who.eq_ignore_ascii_case(mailbox.as_ref())) {
-            println!(
-                "The sign-in was made as {who}, who needs Full Access to {mailbox}, and Send As to send as {mailbox} by SMTP."
-            );
+        for other in self.store.through(holder).await?.iter().filter(|other| *other != mailbox) {
+            println!("So is {other}, which goes through {holder} too.");
         }
         Ok(())
     }
@@ -136,7 +134,8 @@ impl SignIn<'_> {
         connect_client_credentials(http, store, application, account, clock).await?;
         println!(
             "The application {} has got a token for {}. Oxpost keeps it fresh.",
-            application.name, account.mailbox
+            application.name,
+            account.token_of()
         );
         Ok(())
     }

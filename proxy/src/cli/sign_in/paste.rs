@@ -20,8 +20,10 @@ pub(super) async fn sign_in(sign_in: &SignIn<'_>) -> Result<(), Failed> {
     let mailbox = &account.mailbox;
     let redirect_uri = application.redirect_uri.as_deref().unwrap_or(NOBODY_LISTENS);
     let begun = begin_browser_sign_in(http, store, application, account, clock, redirect_uri).await?;
-    println!("To connect {mailbox}, open this address in a browser on any computer, and sign in as {mailbox} (or as a");
-    println!("delegate of it):\n");
+    println!(
+        "To connect {mailbox}, open this address in a browser on any computer, and sign in as {}:\n",
+        account.token_of()
+    );
     println!("  {}\n", begun.url);
     if super::is_here(redirect_uri) {
         println!(

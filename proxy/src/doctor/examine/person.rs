@@ -19,7 +19,7 @@ use crate::upstream::Connected;
 impl Round<'_> {
     pub(super) async fn person(&self, open: &Open, account: &Account, facts: &Facts) -> Person {
         let application = self.config.applications.get(&account.application).map(|application| &**application);
-        let state = open.gateway.store.token_state(&account.mailbox).await.ok();
+        let state = open.gateway.store.token_state(account.token_of()).await.ok();
         let app_only = account.grant == Grant::ClientCredentials;
         let scopes = application.map(|it| if app_only { &it.app_scopes } else { &it.delegated_scopes });
         let mut person = Person {
@@ -31,7 +31,7 @@ impl Round<'_> {
             sign_in_tried: false,
             signed_in: state.as_ref().is_some_and(|state| state.has_refresh_token),
             signed_in_as: state.and_then(|state| state.signed_in_as),
-            smtp_user: sasl_user(account, Protocol::Smtp).to_owned(),
+            smtp_user: sasl_user(account, Protocol::Smtp).clone(),
             protocols: self.protocols(),
             servers: self.config.servers.get(&account.application).cloned(),
             token: None,

@@ -249,9 +249,10 @@ fn identity(shape: &Shape, person: &Person) -> Verdict {
     if !refused(&|_| true) {
         return Verdict::Pass(format!("{who}, for {mailbox}"));
     }
-    let by_smtp = refused(&|login| login.protocol == Protocol::Smtp) && !person.smtp_user.eq_ignore_ascii_case(who);
+    let by_smtp =
+        refused(&|login| login.protocol == Protocol::Smtp) && !who.eq_ignore_ascii_case(person.smtp_user.as_ref());
     let smtp = match by_smtp {
-        true => format!(" Exchange takes SMTP from {who} alone: add the account again with `--delegate {who}`."),
+        true => format!(" Exchange takes SMTP from {who} alone: `oxpost account through {mailbox} {who}`."),
         false => String::new(),
     };
     Verdict::Warning(format!(
@@ -335,10 +336,13 @@ fn login_verdict(login: &Login, person: &Person, facts: &Facts) -> Verdict {
             let took = login.heard.last().map_or(0, |heard| heard.after.as_millis());
             Verdict::Pass(format!("accepted within {took} ms"))
         }
-        Err(Refused::Server(failure)) => Verdict::Failed {
-            remedy: Failure::upstream(failure, host, &person.mailbox).refusal.text,
-            said: words(failure).to_owned(),
-        },
+        Err(Refused::Server(failure)) => {
+            let opened = if login.protocol == Protocol::Smtp { &person.smtp_user } else { &person.mailbox };
+            Verdict::Failed {
+                remedy: Failure::upstream(failure, host, opened).refusal.text,
+                said: words(failure).to_owned(),
+            }
+        }
         Err(Refused::Way(failure)) => {
             Verdict::Failed { remedy: failure.refusal.text.clone(), said: failure.log.clone() }
         }

@@ -1,0 +1,87 @@
+//! `oxpost account …`
+
+mod add;
+mod password;
+mod remove;
+mod through;
+
+use clap::Subcommand;
+use oxpost_token_store::{Account, Grant, Mailbox, Store};
+
+pub(super) use self::password::{DEFAULT_NAME, new_password};
+use super::Failed;
+use super::table::table;
+use crate::config::Config;
+use crate::gateway::open_store;
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum AccountCommand {
+    /// Add an account and print its password for mail programs (shown once; none with --grant password)
+    Add(add::AddOptions),
+    /// Say who signs in for an account, such as a member of a shared mailbox
+    ///
+    /// One sign-in of that person serves all mailboxes that go through them. They need Full Access to each, and Send As to
+    /// send in its name. The same account twice gives it a sign-in of its own again.
+    Through {
+        /// The mail address of the account
+        mailbox: Mailbox,
+        /// Who signs in for it
+        through: Mailbox,
+    },
+    /// List the accounts
+    List,
+    /// Remove an account with its passwords and its sign-in
+    Remove {
+        /// The mail address
+        mailbox: Mailbox,
+    },
+    /// Make, list and remove the passwords that mail programs use
+    #[command(subcommand)]
+    Password(password::PasswordCommand),
+}
+
+pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), Failed> {
+    let store = open_store(config).await?;
+    match command {
+        AccountCommand::Add(options) => add::add(options, &store, config).await,
+        AccountCommand::Through { mailbox, through } => through::set(&store, &mailbox, &through).await,
+        AccountCommand::List => list(&store).await,
+        AccountCommand::Remove { mailbox } => remove::remove(&store, &mailbox).await,
+        AccountCommand::Password(command) => password::run(command, &store).await,
+    }
+}
+
+/// The account, or the sentence for a person who mistyped it.
+pub(super) async fn known(store: &Store, mailbox: &Mailbox) -> Result<Account, Failed> {
+    store.account(mailbox).await?.ok_or_else(|| {
+        Failed::new(format!(
+            "there is no account {mailbox}. `oxpost account list` shows those there are; `oxpost account add {mailbox}` adds it."
+        ))
+    })
+}
+
+async fn list(store: &Store) -> Result<(), Failed> {
+    let accounts = store.accounts().await?;
+    if accounts.is_empty() {
+        println!("There is no account yet. Add one with: oxpost account add ADDRESS");
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    for account in accounts {
+        let passwords = store.passwords(&account.mailbox).await?;
+        let mut names: Vec<String> = passwords.into_iter().map(|password| password.name).collect();
+        if account.grant == Grant::Password {
+            names = vec!["Microsoft's".to_owned()];
+        }
+        rows.push(vec![
+            account.mailbox.to_string(),
+            account.login,
+            account.through.map_or_else(|| "-".to_owned(), |through| through.to_string()),
+            account.application,
+            account.grant.to_string(),
+            if names.is_empty() { "-".to_owned() } else { names.join(", ") },
+        ]);
+    }
+    print!("{}", table(&["MAILBOX", "USER NAME", "THROUGH", "APPLICATION", "GRANT", "PASSWORDS"], &rows));
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Many mailboxes through one sign-in: one refresh token, one request, and whose password opens what.
+
+use super::{endpoint::Reply, *};
+use crate::{Accounts, AdmissionLimits, Denied, LocalPassword, StoreError, store::Removed};
+
+const INFO: &str = "info@contoso.com";
+const SALES: &str = "sales@contoso.com";
+
+/// Ann has signed in, and two shared mailboxes go through her.
+async fn shared_mailboxes() -> Bench {
+    let bench = Bench::signed_in().await;
+    for address in [INFO, SALES] {
+        bench.store.add_account(&through_ann(address)).await.unwrap();
+    }
+    bench
+}
+
+fn through_ann(address: &str) -> Account {
+    Account { through: Some(mailbox("ann@contoso.com")), ..account(address, Grant::SignIn) }
+}
+
+async fn password(store: &Store, address: &str) -> Secret {
+    let password = LocalPassword::generate().unwrap();
+    store.set_password(&mailbox(address), "device", &password.hash().await.unwrap(), start()).await.unwrap();
+    password.secret().clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn all_that_go_through_one_sign_in_share_one_request() {
+    let bench = shared_mailboxes().await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    bench.endpoint.hold().await;
+    let callers: Vec<_> = ["ann@contoso.com", INFO, SALES]
+        .into_iter()
+        .cycle()
+        .take(48)
+        .map(|address| {
+            let (store, tokens) = (bench.store.clone(), bench.tokens.clone());
+            tokio::spawn(async move {
+                let account = store.account(&mailbox(address)).await.unwrap().unwrap();
+                let token = tokens.access_token(&Admitted::for_tests(account)).await.unwrap();
+                text(token.secret())
+            })
+        })
+        .collect();
+    bench.endpoint.arrived(1).await;
+    bench.endpoint.release();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), "at-1");
+    }
+    assert_eq!(bench.endpoint.requests(), 1);
+    assert_eq!(bench.stored_refresh_token().await.as_deref(), Some("rt-1"));
+    assert_eq!(bench.store.plan().await.unwrap().len(), 1, "the refresher has one account to keep fresh");
+}
+
+#[tokio::test]
+async fn a_missing_sign_in_names_the_one_who_must_sign_in() {
+    let bench = Bench::cold().await;
+    bench.store.add_account(&account("bob@contoso.com", Grant::SignIn)).await.unwrap();
+    let info = Account { through: Some(mailbox("bob@contoso.com")), ..account(INFO, Grant::SignIn) };
+    bench.store.add_account(&info).await.unwrap();
+    let error = bench.tokens.access_token(&Admitted::for_tests(info)).await.unwrap_err().to_string();
+    assert!(error.contains("`oxpost sign-in bob@contoso.com`"), "{error}");
+}
+
+#[tokio::test]
+async fn who_goes_through_whom_is_kept_in_order() {
+    let store = shared_mailboxes().await.store;
+    let ann = mailbox("ann@contoso.com");
+    let info = store.account(&mailbox(INFO)).await.unwrap().unwrap();
+    assert_eq!((info.token_of(), info.sender(), info.application.as_str()), (&ann, &ann, "office"));
+    assert_eq!(store.through(&ann).await.unwrap(), [mailbox(INFO), mailbox(SALES)]);
+
+    // Through somebody who goes through a third, or is nobody.
+    let third = Account { through: Some(mailbox(INFO)), ..account("third@contoso.com", Grant::SignIn) };
+    let error = store.add_account(&third).await.unwrap_err();
+    assert!(matches!(&error, StoreError::NotItsOwn { .. }) && error.to_string().contains("ann@contoso.com"), "{error}");
+    let nobody = Account { through: Some(mailbox("nobody@contoso.com")), ..third };
+    assert_eq!(store.add_account(&nobody).await, Err(StoreError::NoSuchAccount(mailbox("nobody@contoso.com"))));
+
+    // Whoever others go through can neither go nor go through somebody else.
+    store.add_account(&account("bob@contoso.com", Grant::SignIn)).await.unwrap();
+    let bob = mailbox("bob@contoso.com");
+    let needed = StoreError::StillNeeded(ann.clone(), vec![mailbox(INFO), mailbox(SALES)]);
+    assert_eq!(store.set_through(&ann, &bob).await.unwrap_err(), needed);
+    assert_eq!(store.remove_account(&ann).await.unwrap_err(), needed);
+    assert!(store.token_state(&ann).await.unwrap().has_refresh_token, "and nothing was lost");
+
+    store.set_through(&mailbox(INFO), &bob).await.unwrap();
+    assert_eq!(store.account(&mailbox(INFO)).await.unwrap().unwrap().token_of(), &bob);
+    password(&store, SALES).await;
+    let removed = store.remove_account(&mailbox(SALES)).await.unwrap().unwrap();
+    let gone = Removed { passwords: vec!["device".into()], signed_in: false, through: Some(ann.clone()) };
+    assert_eq!(removed, gone);
+    assert!(store.token_state(&ann).await.unwrap().has_refresh_token);
+    let removed = store.remove_account(&ann).await.unwrap().unwrap();
+    assert_eq!(removed, Removed { signed_in: true, ..Removed::default() });
+    assert_eq!(store.remove_account(&ann).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_account_changes_between_its_own_sign_in_and_anothers() {
+    let bench = Bench::signed_in().await;
+    let (store, ann, bob) = (&bench.store, bench.mailbox(), mailbox("bob@contoso.com"));
+    store.add_account(&account("bob@contoso.com", Grant::SignIn)).await.unwrap();
+    store.set_through(ann, &bob).await.unwrap();
+    assert_eq!(store.token_state(ann).await, Err(StoreError::NoSuchAccount(ann.clone())), "its own tokens are gone");
+    let error = store.save_signed_in(ann, &token_set("at", Some("rt")), None, start()).await;
+    assert_eq!(error, Err(StoreError::NoSuchAccount(ann.clone())), "and none can be stored");
+    store.set_through(ann, ann).await.unwrap();
+    let again = store.account(ann).await.unwrap().unwrap();
+    assert_eq!((again.through, again.application.as_str(), again.grant), (None, "office", Grant::SignIn));
+    assert!(!store.token_state(ann).await.unwrap().has_refresh_token);
+    store.save_signed_in(ann, &token_set("at", Some("rt")), None, start()).await.unwrap();
+}
+
+/// The mailbox that opens is the last one; its own password counts, and the owner's.
+#[tokio::test]
+async fn whose_password_opens_a_shared_mailbox_under_which_name() {
+    let bench = shared_mailboxes().await;
+    bench.store.add_account(&account("bob@contoso.com", Grant::SignIn)).await.unwrap();
+    let accounts = Accounts::new(bench.store.clone(), bench.shared_clock(), AdmissionLimits::default());
+    let infos = password(&bench.store, INFO).await;
+    let anns = password(&bench.store, "ann@contoso.com").await;
+    let bobs = password(&bench.store, "bob@contoso.com").await;
+    for (user, password) in [
+        ("info@contoso.com", &infos),
+        ("ann@contoso.com\\info@contoso.com", &infos),
+        ("ann@contoso.com\\info@contoso.com", &anns),
+        ("ann@contoso.com/info@contoso.com", &anns),
+        ("CONTOSO\\Ann@contoso.com\\INFO@contoso.com", &anns),
+        ("bob@contoso.com\\info@contoso.com", &infos),
+    ] {
+        let admitted = accounts.admit(user, password).await.unwrap();
+        assert_eq!(admitted.account().mailbox, mailbox(INFO), "{user}");
+        assert_eq!(admitted.account().token_of(), &mailbox("ann@contoso.com"), "{user}");
+    }
+    for (user, password) in [
+        ("info@contoso.com", &anns),
+        ("bob@contoso.com\\info@contoso.com", &bobs),
+        ("bob@contoso.com\\info@contoso.com", &anns),
+        ("ann@contoso.com\\info@contoso.com", &bobs),
+        ("ann@contoso.com\\bob@contoso.com", &anns),
+        ("info@contoso.com\\ann@contoso.com", &infos),
+        ("sales@contoso.com\\info@contoso.com", &anns),
+        ("ann@contoso.com\\", &anns),
+    ] {
+        assert_eq!(accounts.admit(user, password).await.unwrap_err(), Denied::BadCredentials, "{user}");
+    }
+    // The use is noted with the password that was used.
+    let used = async |address| bench.store.passwords(&mailbox(address)).await.unwrap()[0].last_used;
+    assert_eq!((used("ann@contoso.com").await, used("bob@contoso.com").await), (Some(start()), None));
+}
+
+#[tokio::test]
+async fn a_log_names_the_mailbox_and_nothing_that_is_none() {
+    let bench = shared_mailboxes().await;
+    let accounts = Accounts::new(bench.store.clone(), bench.shared_clock(), AdmissionLimits::default());
+    let named = async |user: &str| accounts.attempt(user, &Secret::from("x")).await.unwrap().name_for_log();
+    for user in ["INFO@contoso.com", "ann@contoso.com\\info@contoso.com", "whoever/info@contoso.com"] {
+        assert_eq!(named(user).await, INFO, "{user}");
+    }
+    for user in ["hunter2", "ann@contoso.com\\hunter2", "hunter2\\hunter3", &"x".repeat(10_000)] {
+        assert_eq!(named(user).await, "[no such account]");
+    }
+}
