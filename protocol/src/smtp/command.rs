@@ -97,9 +97,14 @@ fn split(line: &[u8]) -> (&[u8], &[u8]) {
     (line.get(..end).unwrap_or_default(), rest.trim_ascii_start())
 }
 
+/// Padding before a verb that is looked past to see AUTH behind it. Far below the bound of a command: were it not, the
+/// bound of a line would depend on how much of it arrives at once.
+const PADDING_LIMIT: usize = 64;
+
 /// Whether the peer's bytes begin an AUTH line, which may be longer than others.
 pub(super) fn begins_auth(unread: &[u8]) -> bool {
-    unread.trim_ascii_start().get(..4).is_some_and(|verb| is(verb, "AUTH"))
+    let padding = unread.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | 0)).count();
+    padding <= PADDING_LIMIT && unread.get(padding..padding + 4).is_some_and(|verb| is(verb, "AUTH"))
 }
 
 fn is(word: &[u8], verb: &str) -> bool {

@@ -342,6 +342,30 @@ mod tests {
         assert!(local.into_unread().is_empty());
     }
 
+    /// The fuzzer's finding: seen at once, AUTH far behind blanks lengthened the bound; byte by byte, the blanks met it.
+    #[test]
+    fn the_bound_of_a_line_does_not_depend_on_how_it_arrives() {
+        let blanks = [&[b' '; COMMAND_LIMIT][..], b"AUTH PLAIN AGEAYg==\r\n"].concat();
+        let next_line = [b"\r\n", &[b' '; COMMAND_LIMIT][..], b"\r\nAUTH PLAIN AGEAYg==\r\n"].concat();
+        for input in [blanks, next_line] {
+            for cut in [1, 7, input.len()] {
+                let mut local = local(Offer::default());
+                let mut said = String::new();
+                for piece in input.chunks(cut) {
+                    local.receive(piece);
+                    loop {
+                        match local.poll() {
+                            Action::Read => break,
+                            Action::Write(bytes) => said += &String::from_utf8(bytes).unwrap(),
+                            Action::Event(event) => said += &format!("{event:?}"),
+                        }
+                    }
+                }
+                assert!(said.ends_with("500 5.5.6 Line is too long\r\nClosed(TooLong)"), "{cut}: {said}");
+            }
+        }
+    }
+
     #[test]
     fn ehlo_without_any_extension_is_one_line() {
         let mut local = local(Offer { start_tls: false, tls_before_login: true });
