@@ -3,6 +3,10 @@
 //! One failure has two texts: [`Failure::refusal`] is what the mail client shows in its dialog box, [`Failure::log`] what
 //! the operator reads. The codes of the authority are explained by the token store's own table.
 
+mod replies;
+
+pub use replies::{Row, rows};
+
 use oxpost_protocol::{Refusal, RefusalKind, UpstreamFailure};
 use oxpost_token_store::{Denied, Mailbox, StoreError, TokenError};
 
@@ -128,6 +132,11 @@ impl Failure {
             }
         };
         match explanation(text) {
+            // More than one thing can be the reason.
+            Some(row) if row.another_token => {
+                let sentence = format!("{} `oxpost doctor {mailbox}` looks at each step.", row.sentence(mailbox));
+                Self::new(row.kind, sentence, text)
+            }
             Some(row) => Self::new(row.kind, row.sentence(mailbox), text),
             None => Self::new(kind, sentence, text),
         }
@@ -178,9 +187,9 @@ impl Failure {
     }
 }
 
-/// Whether a refusal has a reason of its own in the table: a setting, which another token would not change.
-pub fn is_explained(text: &str) -> bool {
-    explanation(text).is_some()
+/// Whether a refusal has a reason that another token would not change: a setting, most often.
+pub fn is_final(text: &str) -> bool {
+    explanation(text).is_some_and(|row| !row.another_token)
 }
 
 /// What a refusal with a reason of its own means for a mailbox, and what to do about it.
@@ -189,189 +198,19 @@ pub fn explained(text: &str, mailbox: &Mailbox) -> Option<String> {
 }
 
 fn explanation(text: &str) -> Option<&'static Row> {
-    EXCHANGE_REPLIES.iter().find(|row| text.contains(row.said))
+    rows().iter().find(|row| text.contains(row.said))
 }
-
-/// Every refusal of Exchange Online that has a remedy of its own.
-pub fn rows() -> &'static [Row] {
-    EXCHANGE_REPLIES
-}
-
-/// One refusal of Exchange Online.
-#[derive(Debug)]
-pub struct Row {
-    /// Words of the server's reply that tell it from all others.
-    pub said: &'static str,
-    /// What happened.
-    pub what: &'static str,
-    /// What to do. `MAILBOX` stands for the mailbox.
-    pub remedy: &'static str,
-    /// What the client is told.
-    pub kind: RefusalKind,
-}
-
-impl Row {
-    fn sentence(&self, mailbox: &Mailbox) -> String {
-        format!("{} {}", self.what, self.remedy).replace("MAILBOX", mailbox.as_ref())
-    }
-}
-
-/// The first row whose words stand in the reply counts, so the more special comes first.
-///
-/// <https://learn.microsoft.com/exchange/clients-and-mobile-in-exchange-online/authenticated-client-smtp-submission>
-const EXCHANGE_REPLIES: &[Row] = &[
-    Row {
-        said: "SmtpClientAuthentication is disabled for the Mailbox",
-        what: "Authenticated SMTP is switched off for this mailbox.",
-        remedy: "Switch it on in the Microsoft 365 admin center (Active users, Mail, Manage email apps), or with \
-                 Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "SmtpClientAuthentication is disabled for the Tenant",
-        what: "Authenticated SMTP is switched off for the whole organization.",
-        remedy: "Switch it on for this mailbox with Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false, \
-                 or for all with Set-TransportConfig -SmtpClientAuthenticationDisabled $false.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "security defaults policy",
-        what: "The organization's security defaults block Authenticated SMTP.",
-        remedy: "Replace security defaults by Conditional Access policies in the Entra admin center (Properties, Manage security \
-                 defaults).",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "did not meet the criteria to be authenticated",
-        what: "A Conditional Access or authentication policy blocks this login.",
-        remedy: "Look up the sign-in under Entra admin center, Sign-in logs, and exclude this account from the policy named there.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "basic authentication is disabled",
-        what: "Microsoft took the login for one with a password, which it no longer allows.",
-        remedy: "See under Entra admin center, Sign-in logs, which policy refuses it; the mail program itself must log in to Oxpost, \
-                 not to Microsoft.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "user credentials were incorrect",
-        what: "Microsoft took the login for one with a wrong password.",
-        remedy: "See under Entra admin center, Sign-in logs, why it is refused; the mail program itself must log in to Oxpost, not to \
-                 Microsoft.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "5.7.30 Basic authentication is not supported",
-        what: "Microsoft has ended submission with a password for this organization, and took the login for one.",
-        remedy: "Check that the provider in proxy.toml names a server that takes XOAUTH2.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "5.5.124 Invalid XOAUTH2 auth data",
-        what: "High Volume Email did not take the access token.",
-        remedy: "It wants an app-only token with Mail.Send, and Add-HVEAppAccess in Exchange Online PowerShell.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "Request is throttled",
-        what: "Microsoft throttles this mailbox.",
-        remedy: "Wait a few minutes and let fewer programs read it at once.",
-        kind: RefusalKind::Unavailable,
-    },
-    Row {
-        said: "Protocol error. Connection is closed. 10",
-        what: "Exchange's POP3 service did not take the access token.",
-        remedy: "It refuses tokens longer than 4096 characters: take the account out of directory roles and large groups, or use IMAP.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "4.7.66 TLS 1.0 and 1.1",
-        what: "Exchange asks for a newer TLS than was used.",
-        remedy: "Check that nothing between Oxpost and Exchange takes TLS apart.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "4.3.2 Service not active",
-        what: "This server of Exchange is being taken out of service or started.",
-        remedy: "Try again in a few minutes.",
-        kind: RefusalKind::Unavailable,
-    },
-    Row {
-        said: "4.7.0 Temporary server error",
-        what: "Exchange has a passing trouble.",
-        remedy: "Try again in a few minutes; if it lasts, see https://status.cloud.microsoft.",
-        kind: RefusalKind::Unavailable,
-    },
-    Row {
-        said: "4.7.0 Temporary authentication failure",
-        what: "Exchange could not check the access token for the moment.",
-        remedy: "Try again in a few minutes; if it lasts, see https://status.cloud.microsoft.",
-        kind: RefusalKind::Unavailable,
-    },
-    // What a sender meets behind the login.
-    Row {
-        said: "5.1.8 Access denied, bad outbound sender",
-        what: "Microsoft has restricted this sender, because it seemed to send spam.",
-        remedy: "Secure the account, then unblock MAILBOX at Microsoft Defender portal, Review, Restricted entities.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "5.7.705",
-        what: "Microsoft has stopped all sending of this organization, because much of it seemed to be spam.",
-        remedy: "Secure the accounts that sent it, then ask Microsoft support to lift the block.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "5.7.708",
-        what: "Microsoft accepts no mail from the address this organization sends from.",
-        remedy: "It is so for new or trial tenants; ask Microsoft support to lift the block.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "5.7.750",
-        what: "Microsoft has stopped sending from domains that are not registered with this organization.",
-        remedy: "Add the domain of MAILBOX in the Microsoft 365 admin center, Settings, Domains; then ask Microsoft support.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "SendAsDenied",
-        what: "Whoever logged in may not send as this address.",
-        remedy: "Give them Send As: Add-RecipientPermission MAILBOX -Trustee WHO -AccessRights SendAs.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "5.7.60",
-        what: "Whoever logged in may not send as this address.",
-        remedy: "Give them Send As: Add-RecipientPermission MAILBOX -Trustee WHO -AccessRights SendAs.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "5.7.57",
-        what: "Exchange takes the sender for one that has not logged in.",
-        remedy: "Check that nothing between Oxpost and Exchange changes SMTP, such as a firewall that inspects mail.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-    Row {
-        said: "Concurrent connections limit exceeded",
-        what: "More than three messages were sent from this mailbox at once.",
-        remedy: "Try again, and let fewer programs send from it at the same time.",
-        kind: RefusalKind::Unavailable,
-    },
-    Row {
-        said: "SubmissionQuotaExceeded",
-        what: "This mailbox has sent to 10,000 recipients within a day, which is the limit.",
-        remedy: "Wait until tomorrow; for more, see High Volume Email or Azure Communication Services.",
-        kind: RefusalKind::AdministratorMustAct,
-    },
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn of(failure: &UpstreamFailure) -> Failure {
-        Failure::upstream(failure, "smtp.office365.com", &Mailbox::parse("scan@contoso.com").unwrap())
+        of_mailbox(failure, &Mailbox::parse("scan@contoso.com").unwrap())
+    }
+
+    fn of_mailbox(failure: &UpstreamFailure, mailbox: &Mailbox) -> Failure {
+        Failure::upstream(failure, "smtp.office365.com", mailbox)
     }
 
     #[test]
@@ -396,9 +235,12 @@ mod tests {
 
     #[test]
     fn every_sentence_fits_a_reply_line() {
-        for row in EXCHANGE_REPLIES {
-            let text = format!("{} {}", row.what, row.remedy)
-                .replace("MAILBOX", "somebody.with.a.long.name@subsidiary.contoso.com");
+        let long = Mailbox::parse("somebody.with.a.long.name@subsidiary.contoso.com").unwrap();
+        for row in rows() {
+            let text = of_mailbox(&UpstreamFailure::TokenRefused(row.said.into()), &long).refusal.text;
+            assert_eq!(rows().iter().filter(|other| other.said == row.said).count(), 1, "{} stands twice", row.said);
+            assert_eq!(explanation(row.said).unwrap().said, row.said, "an earlier row takes this one's place");
+            assert!(row.what.ends_with('.') && row.remedy.ends_with('.'), "{row:?}");
             assert_eq!(oxpost_protocol::line::reply_text(&text), text);
         }
     }

@@ -97,7 +97,7 @@ enum SecondTry {
 /// reason is known to be a setting stays one.
 fn second_try(failure: &UpstreamFailure) -> SecondTry {
     match failure {
-        UpstreamFailure::TokenRefused(text) if remedy::is_explained(text) => SecondTry::No,
+        UpstreamFailure::TokenRefused(text) if remedy::is_final(text) => SecondTry::No,
         UpstreamFailure::TokenRefused(_) => SecondTry::FreshToken,
         UpstreamFailure::NotConnected(_) | UpstreamFailure::ConnectionClosed => SecondTry::SameToken,
         UpstreamFailure::Unavailable(_) | UpstreamFailure::NotOffered(_) | UpstreamFailure::Protocol(_) => {

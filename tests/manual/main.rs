@@ -6,7 +6,6 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use oxpost_protocol::RefusalKind;
 use oxpost_token_store::{ErrorKind, entra_codes};
 
 /// The generated part of the page stands between these.
@@ -37,31 +36,44 @@ fn tables() -> String {
     let mut rows: Vec<_> = entra_codes::rows_of_the_password_grant().iter().collect();
     rows.sort_by_key(|row| row.code);
     print(&mut text, &rows, "no, somebody must act");
+    text.push_str(
+        "\nMicrosoft may add numbers at any time. For one that is not known here, the names that OAuth gives to errors decide, the \
+         first that fits:\n\n| error | suberror | what happened | does waiting help? | what to do |\n|---|---|---|---|---|\n",
+    );
+    for row in entra_codes::names() {
+        let any = |names: &[&str]| if names.is_empty() { "any".to_owned() } else { names.join(", ") };
+        let error = format!("{}{}", any(row.errors), if row.app_only { " (app-only)" } else { "" });
+        let (what, remedy) = (plain(row.what), plain(row.remedy));
+        let waiting = waiting(row.kind, "no, a person must sign in");
+        let _ = writeln!(text, "| {error} | {} | {what} | {waiting} | {remedy} |", any(row.suberrors));
+    }
     text.push_str("\n## Refusals of Exchange Online\n\n| the reply says | what happened | does waiting help? | what to do |\n|---|---|---|---|\n");
     for row in oxpost::remedy::rows() {
-        let waiting = if row.kind == RefusalKind::Unavailable { "yes" } else { "no" };
-        let remedy = row.remedy.replace("MAILBOX", "ADDRESS");
-        let _ = writeln!(text, "| {} | {} | {waiting} | {remedy} |", row.said, row.what);
+        let waiting = if row.waiting_helps { "yes" } else { "no" };
+        let (what, remedy) = (row.what.replace("MAILBOX", "ADDRESS"), row.remedy.replace("MAILBOX", "ADDRESS"));
+        let _ = writeln!(text, "| {} | {what} | {waiting} | {remedy} |", row.said);
     }
     text.push('\n');
     text
 }
 
-fn print(text: &mut String, rows: &[&entra_codes::Row], a_person: &str) {
+fn print(text: &mut String, rows: &[&entra_codes::Row], a_person: &'static str) {
     for row in rows {
-        let waiting = match row.kind {
-            ErrorKind::Transient => "yes; Oxpost tries again by itself",
-            ErrorKind::SignInRequired => a_person,
-            _ => "no",
-        };
-        let plain = |text: &str| {
-            text.replace("{application}", "NAME")
-                .replace("{mailbox}", "ADDRESS")
-                .replace('|', "\\|")
-                .replace('<', "&lt;")
-        };
-        let _ = writeln!(text, "| AADSTS{} | {} | {waiting} | {} |", row.code, plain(row.what), plain(row.remedy));
+        let (what, remedy) = (plain(row.what), plain(row.remedy));
+        let _ = writeln!(text, "| AADSTS{} | {what} | {} | {remedy} |", row.code, waiting(row.kind, a_person));
     }
+}
+
+fn waiting(kind: ErrorKind, a_person: &'static str) -> &'static str {
+    match kind {
+        ErrorKind::Transient => "yes; Oxpost tries again by itself",
+        ErrorKind::SignInRequired => a_person,
+        _ => "no",
+    }
+}
+
+fn plain(text: &str) -> String {
+    text.replace("{application}", "NAME").replace("{mailbox}", "ADDRESS").replace('|', "\\|").replace('<', "&lt;")
 }
 
 #[test]

@@ -5,10 +5,12 @@
 //! (<https://learn.microsoft.com/entra/identity-platform/reference-error-codes>), so an unknown number is no surprise:
 //! then `error` and `suberror` decide. Pure; the table is printed in the operator's manual.
 
+mod names;
 mod password;
 mod registration;
 mod sign_in;
 
+pub use names::{NameRow, names};
 use oxpost_protocol::Secret;
 
 use crate::{
@@ -81,7 +83,10 @@ pub fn classify(refusal: &Refusal<'_>, names: &Names<'_>) -> TokenError {
     let known = numbers().find_map(|code| lookup_for(code, names.grant));
     let (kind, what, remedy) = match known {
         Some(row) => (row.kind, row.what, row.remedy),
-        None => by_name(refusal, names.grant),
+        None => {
+            let row = names::by_name(refusal, names.grant);
+            (row.kind, row.what, row.remedy)
+        }
     };
     let fill = |text: &str| text.replace("{mailbox}", names.mailbox).replace("{application}", names.application);
     let problem = Problem {
@@ -112,71 +117,6 @@ fn detail(refusal: &Refusal<'_>) -> String {
 fn number_in(description: &str) -> Option<u32> {
     let (_, rest) = description.split_once("AADSTS")?;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
-const SIGN_IN: &str =
-    "Run `oxpost sign-in {mailbox}` and sign in again; until then it is tried again from time to time.";
-
-const REGISTRATION: &str = "Compare the client id, the tenant and the scopes of the application `{application}` in proxy.toml with \
-                            Microsoft Entra admin center > App registrations, and see the log for Microsoft's own words.";
-
-/// The meaning of a refusal whose number is not known.
-fn by_name(refusal: &Refusal<'_>, grant: Grant) -> (ErrorKind, &'static str, &'static str) {
-    let consent = (
-        ErrorKind::SignInRequired,
-        "The application `{application}` has not been allowed to use the mailbox {mailbox}.",
-        "Grant admin consent: Microsoft Entra admin center > App registrations > API permissions; then run `oxpost sign-in {mailbox}`.",
-    );
-    match (refusal.error, refusal.suberror.unwrap_or_default()) {
-        ("temporarily_unavailable" | "server_error" | "slow_down" | "authorization_pending", _) => (
-            ErrorKind::Transient,
-            "Microsoft's sign-in service is not available for the moment.",
-            "Nothing needs to be done: it is tried again. If it lasts, see https://status.cloud.microsoft.",
-        ),
-        ("consent_required", _) | (_, "consent_required") => consent,
-        (_, "client_mismatch") => (
-            ErrorKind::Misconfigured,
-            "The stored sign-in of {mailbox} was made for another application than `{application}`.",
-            "Check the client id in proxy.toml, then run `oxpost sign-in {mailbox}`.",
-        ),
-        ("invalid_client" | "unauthorized_client", _) => (
-            ErrorKind::Misconfigured,
-            "Microsoft does not accept the application `{application}`: its client id, its secret or its kind is wrong.",
-            REGISTRATION,
-        ),
-        ("invalid_scope" | "invalid_resource" | "invalid_request" | "unsupported_grant_type" | "invalid_tenant", _) => {
-            (
-                ErrorKind::Misconfigured,
-                "Microsoft does not accept the request that the application `{application}` makes.",
-                REGISTRATION,
-            )
-        }
-        // No person signs in for an application that acts in its own name.
-        ("invalid_grant" | "interaction_required" | "login_required" | "access_denied", _)
-            if grant == Grant::ClientCredentials =>
-        {
-            (ErrorKind::Misconfigured, "Microsoft refuses a token to the application `{application}`.", REGISTRATION)
-        }
-        ("expired_token", _) => (
-            ErrorKind::SignInRequired,
-            "The code for the sign-in of {mailbox} has expired.",
-            "Run `oxpost sign-in {mailbox}` again and enter the new code within 15 minutes.",
-        ),
-        ("access_denied" | "authorization_declined", _) => (
-            ErrorKind::SignInRequired,
-            "The sign-in of {mailbox} was declined.",
-            "Run `oxpost sign-in {mailbox}` again and accept.",
-        ),
-        ("invalid_grant" | "interaction_required" | "login_required", _) => {
-            (ErrorKind::SignInRequired, "Microsoft asks for a new sign-in of {mailbox}.", SIGN_IN)
-        }
-        // Nothing is known: keep everything, and try again.
-        _ => (
-            ErrorKind::Transient,
-            "Microsoft refused the request with an error that is not known here.",
-            "It is tried again. If it lasts, see the log for Microsoft's own words, and https://status.cloud.microsoft.",
-        ),
-    }
 }
 
 /// Nothing that was sent may come back in a text: the words of the authority are searched for our own secrets.
@@ -225,6 +165,20 @@ mod tests {
                 classify(&Refusal { codes: &[row.code], ..Refusal::default() }, &long).problem().cloned().unwrap();
             let sentence = format!("{} {}", problem.what, problem.remedy);
             assert_eq!(reply_text(&sentence), sentence, "it is shown in a mail client's dialog box, whole");
+        }
+    }
+
+    #[test]
+    fn every_name_is_explained_in_a_sentence_that_fits_too() {
+        let long = Names { mailbox: "somebody.with.a.long.name@subsidiary.contoso.com", ..DELEGATED };
+        for row in names() {
+            let (error, suberror) = (row.errors.first().copied().unwrap_or_default(), row.suberrors.first().copied());
+            let grant = if row.app_only { Grant::ClientCredentials } else { Grant::SignIn };
+            let error = classify(&Refusal { error, suberror, ..Refusal::default() }, &Names { grant, ..long });
+            let problem = error.problem().unwrap();
+            let sentence = format!("{} {}", problem.what, problem.remedy);
+            assert_eq!(error.kind(), row.kind, "another row stands before {row:?}");
+            assert!(!sentence.contains(['{', '}']) && reply_text(&sentence) == sentence, "{sentence}");
         }
     }
 

@@ -339,7 +339,8 @@ fn login_verdict(login: &Login, person: &Person, facts: &Facts) -> Verdict {
         Err(Refused::Server(failure)) => {
             let opened = if login.protocol == Protocol::Smtp { &person.smtp_user } else { &person.mailbox };
             Verdict::Failed {
-                remedy: Failure::upstream(failure, host, opened).refusal.text,
+                remedy: remedy::explained(words(failure), opened)
+                    .unwrap_or_else(|| Failure::upstream(failure, host, opened).refusal.text),
                 said: words(failure).to_owned(),
             }
         }
