@@ -27,6 +27,7 @@ pub mod config;
 pub mod doctor;
 pub mod gateway;
 pub mod import;
+pub mod notify;
 pub mod proxy;
 pub mod remedy;
 pub mod smtp_offer;

@@ -14,6 +14,9 @@ use crate::certificate::Certificates;
 use crate::config::{Config, Protocol};
 use crate::gateway::{Gateway, StartError};
 use crate::listener::Bound;
+use crate::notify::start::Own;
+use crate::notify::watch::Settings;
+use crate::notify::{Channels, Watch};
 
 /// How long a supervised task rests before it is started again after a panic.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -23,6 +26,7 @@ pub struct Proxy {
     gateway: Arc<Gateway>,
     listeners: Vec<Bound>,
     certificates: Certificates,
+    watch: Box<dyn Fn() -> Watch + Send + Sync>,
 }
 
 impl Proxy {
@@ -31,14 +35,15 @@ impl Proxy {
     /// # Errors
     /// Something cannot be used; the message says what to do.
     pub async fn bind(config: Config, clock: SharedClock) -> Result<Self, StartError> {
-        let gateway = Arc::new(Gateway::open(&config, clock).await?);
+        let gateway = Arc::new(Gateway::open(&config, Arc::clone(&clock)).await?);
         // They ended with the process that made them.
         gateway.store.forget_bans(&gateway.host_name).await.map_err(StartError::Store)?;
+        let watch = watch(&config, &gateway, clock)?;
         let (mut listeners, mut certificates) = (Vec::new(), Certificates::default());
         for listener in config.listeners {
             listeners.push(Bound::bind(listener, &mut certificates).await?);
         }
-        Ok(Self { gateway, listeners, certificates })
+        Ok(Self { gateway, listeners, certificates, watch })
     }
 
     /// Where it listens.
@@ -63,6 +68,7 @@ impl Proxy {
         tokio::spawn(self.certificates.look_after(stop.clone()));
         let (gateway, until) = (Arc::clone(&self.gateway), stop.clone());
         tokio::spawn(async move { gateway.guard.look_after_bans(until).await });
+        let watching = tokio::spawn(keep_watching(self.watch, stop.clone()));
         tokio::select! {
             () = stop.cancelled() => {}
             // Half a proxy is worse than none: a service manager can only start again what has ended.
@@ -85,6 +91,7 @@ impl Proxy {
         if refresher.await.is_err() {
             error!("the refresher did not end in order");
         }
+        let _ = watching.await;
         info!("stopped");
     }
 }
@@ -95,6 +102,31 @@ async fn keep_refreshing(gateway: Arc<Gateway>, stop: CancellationToken) {
         let refresher = tokio::spawn(gateway.tokens.clone().keep_fresh(stop.clone()));
         if refresher.await.is_err() {
             error!("the refresher has failed by a bug; it is started again");
+            tokio::time::sleep(RESTART_PAUSE).await;
+        }
+    }
+}
+
+/// What watches over the accounts, made anew should it ever panic.
+fn watch(
+    config: &Config,
+    gateway: &Gateway,
+    clock: SharedClock,
+) -> Result<Box<dyn Fn() -> Watch + Send + Sync>, StartError> {
+    let channels = Channels::new(&config.notify, gateway.tls.config()).map_err(StartError::Http)?;
+    let (store, applications, channels) = (gateway.store.clone(), config.applications.clone(), Arc::new(channels));
+    let (settings, place) = (Settings::of(&config.notify, &config.host_name), config.store.clone());
+    Ok(Box::new(move || {
+        let own = Own::beside(&place);
+        let (channels, clock) = (Arc::clone(&channels), Arc::clone(&clock));
+        Watch::new(store.clone(), applications.clone(), channels, clock, settings.clone(), own)
+    }))
+}
+
+async fn keep_watching(watch: Box<dyn Fn() -> Watch + Send + Sync>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        if tokio::spawn(watch().run(stop.clone())).await.is_err() {
+            error!("what tells people to act has failed by a bug; it is started again");
             tokio::time::sleep(RESTART_PAUSE).await;
         }
     }

@@ -19,6 +19,7 @@ mod import;
 mod large_messages;
 mod machines;
 mod many_at_once;
+mod notify;
 mod password_grant;
 mod proofs;
 mod secrets;

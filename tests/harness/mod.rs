@@ -10,6 +10,7 @@ mod log;
 mod person;
 mod program;
 mod settings;
+mod told;
 
 pub use binary::{Oxpost, Running};
 pub use door::Door;
@@ -17,6 +18,7 @@ pub use inside::{ALICE, CLIENT_ID, Inside, PASSWORD};
 pub use person::{Page, SigningIn, choose, open, say};
 pub use program::{Ran, find, run};
 pub use settings::Settings;
+pub use told::Told;
 
 /// Why a test cannot go on, in words for whoever runs it.
 pub struct Problem(String);

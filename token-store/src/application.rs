@@ -1,6 +1,6 @@
 //! Applications: what is registered at the authority (Entra ID), under whose client id tokens are asked for.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use oxpost_protocol::Secret;
 use url::Url;
@@ -34,6 +34,8 @@ pub struct Application {
     pub credential: Credential,
     /// The client secret, if the configuration has it; otherwise the sealed one of the store is used.
     pub client_secret: Option<Secret>,
+    /// When the client secret ends, if somebody wrote that down: it is known at Microsoft only.
+    pub client_secret_expires: Option<SystemTime>,
     /// What is asked for in a person's name, at the sign-in and with every refresh. It must hold `offline_access`, or
     /// there will be no refresh token. (`openid` and `profile` are added at the sign-in, to learn who signed in.)
     pub delegated_scopes: Vec<String>,

@@ -4,6 +4,7 @@ mod accounts;
 mod bans;
 pub mod care;
 mod judged;
+pub mod notices;
 mod passwords;
 mod tokens;
 
@@ -126,8 +127,16 @@ pub struct LastError {
     pub kind: ErrorKind,
     /// What happened and what to do, with the detail for the log.
     pub text: String,
-    /// When.
+    /// What happened.
+    pub what: String,
+    /// What to do about it; empty where `what` says both.
+    pub remedy: String,
+    /// The number of Microsoft's error code, as in `AADSTS700082`.
+    pub code: Option<u32>,
+    /// When it last happened.
     pub at: SystemTime,
+    /// Since when nothing else has happened.
+    pub since: SystemTime,
 }
 
 /// The sealed text that tells whether a key is the right one.

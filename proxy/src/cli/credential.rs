@@ -12,72 +12,108 @@ const WARN_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 const DAY: u64 = 24 * 3600;
 
-/// The end of one application's certificate.
+/// The end of one application's certificate or client secret.
 pub(crate) struct End<'a> {
     application: &'a str,
-    thumbprint: &'a str,
+    /// The certificate's thumbprint; a secret has none.
+    thumbprint: Option<&'a str>,
     expires: SystemTime,
     now: SystemTime,
 }
 
 /// Those of all applications that have one, by the application's name.
-pub(super) fn ends(applications: &Applications, now: SystemTime) -> Vec<End<'_>> {
+pub(crate) fn ends(applications: &Applications, now: SystemTime) -> Vec<End<'_>> {
     let all = applications.names().into_iter().filter_map(|name| applications.get(name));
     all.filter_map(|application| End::of(application, now)).collect()
 }
 
 impl<'a> End<'a> {
     pub(crate) fn of(application: &'a Application, now: SystemTime) -> Option<Self> {
-        match &application.credential {
-            Credential::Certificate(certificate) => Some(Self {
-                application: &application.name,
-                thumbprint: certificate.thumbprint(),
-                expires: certificate.expires(),
-                now,
-            }),
-            _ => None,
-        }
+        let (thumbprint, expires) = match &application.credential {
+            Credential::Certificate(certificate) => (Some(certificate.thumbprint()), certificate.expires()),
+            Credential::Secret => (None, application.client_secret_expires?),
+            Credential::Federated(_) | Credential::ManagedIdentity(_) => return None,
+        };
+        Some(Self { application: &application.name, thumbprint, expires, now })
     }
 
-    pub(super) fn has_passed(&self) -> bool {
+    /// Whose it is.
+    pub(crate) fn application(&self) -> &str {
+        self.application
+    }
+
+    pub(crate) fn expires(&self) -> SystemTime {
+        self.expires
+    }
+
+    pub(crate) fn has_passed(&self) -> bool {
         self.expires <= self.now
     }
 
     pub(crate) fn is_near(&self) -> bool {
         self.expires <= self.now + WARN_BEFORE
     }
+
+    /// What ends when, in a sentence.
+    pub(crate) fn what(&self) -> String {
+        format!("{}.", capital(&self.ending()))
+    }
+
+    /// What to do about it.
+    pub(crate) fn remedy(&self) -> String {
+        format!("{}.", self.advice())
+    }
+
+    fn ending(&self) -> String {
+        let date = humantime::format_rfc3339_seconds(self.expires).to_string();
+        let date = date.split('T').next().unwrap_or_default();
+        let whose = match self.thumbprint {
+            Some(thumbprint) => format!("its certificate (thumbprint {thumbprint})"),
+            None => "its client secret".to_owned(),
+        };
+        match days_left(self.expires, self.now) {
+            ..0 => format!("{whose} has expired on {date}"),
+            0 => format!("{whose} expires within a day, on {date}"),
+            1 => format!("{whose} expires on {date}, in 1 day"),
+            days => format!("{whose} expires on {date}, in {days} days"),
+        }
+    }
+
+    fn advice(&self) -> &'static str {
+        match self.thumbprint {
+            Some(_) => {
+                "Make a new one, upload it at Microsoft Entra admin center > App registrations > Certificates & secrets, name it in \
+                 proxy.toml and restart Oxpost"
+            }
+            None => {
+                "Make a new one at Microsoft Entra admin center > App registrations > Certificates & secrets, give its Value to \
+                 Oxpost in the place of the old one, write its end into proxy.toml (client-secret-expires) and restart Oxpost"
+            }
+        }
+    }
 }
 
 impl fmt::Display for End<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { application, thumbprint, expires, now } = self;
-        let date = humantime::format_rfc3339_seconds(*expires).to_string();
-        let date = date.split('T').next().unwrap_or_default();
-        let days = days_left(*expires, *now);
-        write!(f, "application {application}: its certificate (thumbprint {thumbprint}) ")?;
-        match days {
-            ..0 => write!(f, "has expired on {date}")?,
-            0 => write!(f, "expires within a day, on {date}")?,
-            1 => write!(f, "expires on {date}, in 1 day")?,
-            _ => write!(f, "expires on {date}, in {days} days")?,
-        }
-        if self.is_near() {
-            f.write_str(
-                ". Make a new one, upload it at Microsoft Entra admin center > App registrations > Certificates & secrets, name it in \
-                 proxy.toml and restart Oxpost",
-            )?;
-        }
-        Ok(())
+        write!(f, "application {}: {}", self.application, self.ending())?;
+        if self.is_near() { write!(f, ". {}", self.advice()) } else { Ok(()) }
     }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// For scripts that watch over many gateways.
 pub(super) fn as_json(application: Option<&Application>, now: SystemTime) -> serde_json::Value {
-    // What is known of a client secret, if there is one at all, is known at Microsoft.
-    let Some(application) = application.filter(|one| !matches!(one.credential, Credential::Secret)) else {
+    // What is known of a client secret, if there is one at all, is known at Microsoft, or was written down.
+    let is_known =
+        |one: &&Application| !matches!(one.credential, Credential::Secret) || one.client_secret_expires.is_some();
+    let Some(application) = application.filter(is_known) else {
         return serde_json::Value::Null;
     };
-    let expires = application.credential.expires();
+    let expires = application.credential.expires().or(application.client_secret_expires);
     json!({
         "kind": application.credential.name(),
         "expires": expires.map(|time| humantime::format_rfc3339_seconds(time).to_string()),
@@ -103,7 +139,7 @@ mod tests {
         let said = |seconds: i64| {
             let distance = Duration::from_secs(seconds.unsigned_abs());
             let expires = if seconds < 0 { now - distance } else { now + distance };
-            End { application: "a", thumbprint: "AB", expires, now }.to_string()
+            End { application: "a", thumbprint: Some("AB"), expires, now }.to_string()
         };
         let day = DAY as i64;
         assert_eq!(said(90 * day), "application a: its certificate (thumbprint AB) expires on 2024-02-12, in 90 days");
@@ -111,6 +147,9 @@ mod tests {
         assert!(!said(31 * day).contains("Make"));
         assert!(said(day / 2).contains("within a day"));
         assert!(said(-1).contains("has expired on 2023-11-14. Make"));
+        let secret = End { application: "a", thumbprint: None, expires: now + Duration::from_secs(86_400), now };
+        assert_eq!(secret.what(), "Its client secret expires on 2023-11-15, in 1 day.");
+        assert!(secret.remedy().contains("client-secret-expires"));
         assert_eq!((days_left(now, now + Duration::from_secs(1)), days_left(now, now)), (-1, 0));
     }
 }

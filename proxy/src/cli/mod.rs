@@ -9,6 +9,7 @@ mod check;
 pub(crate) mod credential;
 mod doctor;
 mod import;
+mod notify;
 mod run;
 mod sign_in;
 mod status;
@@ -89,6 +90,9 @@ enum Command {
     /// one line for each account in the order shown). It writes proxy.toml only where there is none, and otherwise prints
     /// what to add; accounts that are there stay as they are. So it can be run again at any time.
     Import(import::ImportOptions),
+    /// Try out whether people would be told when they must act
+    #[command(subcommand)]
+    Notify(notify::NotifyCommand),
     /// Show every account: how it is signed in, until when its token lives, what is wrong with it
     Status {
         /// As JSON, for scripts
@@ -148,6 +152,7 @@ async fn run(command: Command, path: &std::path::Path) -> Result<(), Failed> {
         Command::Ban(command) => ban::run(command, &config()?).await,
         // There may be no configuration yet.
         Command::Import(options) => import::import(&options, path).await,
+        Command::Notify(command) => notify::run(&command, &config()?).await,
         Command::Status { json } => status::status(json, &config()?).await,
     }
 }

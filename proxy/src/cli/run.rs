@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::{Failed, NO_LISTENER, credential};
 use crate::config::Config;
+use crate::notify;
 use crate::platform::{self, Signals};
 use crate::proxy::Proxy;
 
@@ -22,7 +23,13 @@ pub(super) async fn run(config: Config) -> Result<(), Failed> {
         warn!("{end}");
     }
     let mut signals = Signals::new()?;
-    let proxy = Proxy::bind(config, Arc::new(SystemClock)).await?;
+    let proxy = match Proxy::bind(config.clone(), Arc::new(SystemClock)).await {
+        Ok(proxy) => proxy,
+        Err(error) => {
+            notify::start::failed(&config, &error, SystemTime::now()).await;
+            return Err(error.into());
+        }
+    };
     say_what_is_missing(&proxy).await?;
     let (stop, at_once) = (CancellationToken::new(), CancellationToken::new());
     let serving = tokio::spawn(proxy.run(stop.clone(), at_once.clone()));

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use oxpost_token_store::store::notices::Notice;
 use oxpost_token_store::{Account, ErrorKind, Grant, Store, StoreError, TokenState};
 use serde_json::json;
 
@@ -10,6 +11,7 @@ use super::times::distance;
 use super::{Failed, ban, credential};
 use crate::config::Config;
 use crate::gateway::open_store;
+use crate::notify::trouble::Topic;
 
 pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed> {
     let store = open_store(config).await?;
@@ -24,9 +26,12 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
         let last_login = last_login(&store, &account).await?;
         accounts.push((account, state, last_login));
     }
+    let notices = store.notices().await?;
     if as_json {
-        let all: Vec<_> =
-            accounts.iter().map(|(account, state, login)| as_json_object(account, state, *login, config)).collect();
+        let all: Vec<_> = accounts
+            .iter()
+            .map(|(account, state, login)| as_json_object(account, state, *login, &notices, config))
+            .collect();
         println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
@@ -60,10 +65,17 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
     // Accounts that go through another one have no troubles of their own.
     for (account, state, _) in accounts.iter().filter(|(account, ..)| account.through.is_none()) {
         if let Some(error) = &state.last_error {
-            println!("\n{} ({}): {}", account.mailbox, distance(Some(error.at), now), error.text);
+            let told = told(&notices, account, now);
+            println!("\n{} ({}): {}{told}", account.mailbox, distance(Some(error.at), now), error.text);
         } else if condition(account, state, now) == NOT_SIGNED_IN {
             let or = if account.grant == Grant::Password { "log in with the mail program, or " } else { "" };
             println!("\n{}: {or}run `oxpost sign-in {}`.", account.mailbox, account.mailbox);
+        }
+    }
+    for notice in notices.iter().filter(|notice| notice.topic == Topic::End.as_str() && notice.solved.is_none()) {
+        // What an application must be warned of stands above.
+        if accounts.iter().any(|(account, ..)| account.mailbox.as_str() == notice.subject) {
+            println!("\n{} {}", notice.what, notice.remedy);
         }
     }
     for mailbox in unreadable {
@@ -98,6 +110,15 @@ fn condition(account: &Account, state: &TokenState, now: SystemTime) -> &'static
     }
 }
 
+/// When people were last told of what is wrong.
+fn told(notices: &[Notice], account: &Account, now: SystemTime) -> String {
+    let open = notices.iter().find(|notice| {
+        notice.subject == account.mailbox.as_str() && notice.topic == Topic::Tokens.as_str() && notice.solved.is_none()
+    });
+    let told = open.and_then(|notice| notice.told);
+    told.map(|at| format!(" (People were told {}.)", distance(Some(at), now))).unwrap_or_default()
+}
+
 async fn last_login(store: &Store, account: &Account) -> Result<Option<SystemTime>, Failed> {
     let with_ours = store.passwords(&account.mailbox).await?.iter().filter_map(|password| password.last_used).max();
     Ok(with_ours.max(store.last_judged_login(account.token_of()).await?))
@@ -107,6 +128,7 @@ fn as_json_object(
     account: &Account,
     state: &TokenState,
     last_login: Option<SystemTime>,
+    notices: &[Notice],
     config: &Config,
 ) -> serde_json::Value {
     // A damaged row must not end the report of all others: humantime knows the years 1970 to 9999 only.
@@ -132,7 +154,20 @@ fn as_json_object(
         "last_error": state.last_error.as_ref().map(|error| json!({
             "kind": error.kind.to_string(),
             "text": error.text,
+            "code": error.code,
+            "since": time(Some(error.since)),
             "at": time(Some(error.at)),
         })),
+        "notices": notices
+            .iter()
+            .filter(|notice| notice.subject == account.mailbox.as_str())
+            .map(|notice| json!({
+                "id": notice.id,
+                "event": notice.event,
+                "since": time(Some(notice.since)),
+                "told": time(notice.told),
+                "solved": time(notice.solved),
+            }))
+            .collect::<Vec<_>>(),
     })
 }

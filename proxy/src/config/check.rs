@@ -14,12 +14,16 @@ use url::Url;
 
 use super::file::{self, File, ListenerTls, ServerTls};
 use super::guarding;
+use super::notify::{self, Notify};
 use super::problem::{ConfigError, line_of, line_of_key};
 use super::provider::{self, Provider};
 use super::{Config, Limits, Listener, Log, Server, Servers};
 
 /// The longest timeout taken. Nobody means more, and the clock must be able to add it.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The longest period of another kind.
+pub(super) const LONGEST_PERIOD: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Longest client secret file read, in bytes. Entra's secrets have 40 characters.
 const SECRET_FILE_LIMIT: u64 = 4096;
@@ -40,6 +44,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
     checker.log(&file.log);
     checker.host_name(file.host_name.as_deref());
     let key = checker.key(&file.store.key.0.to_string_lossy());
+    let notify = checker.notify(&file.notify, key.as_ref());
     let Some(key) = key.filter(|_| checker.problems.is_empty()) else {
         return Err(ConfigError::of_file(path, checker.problems));
     };
@@ -52,6 +57,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
         ca_file: file.trust.ca_file.map(|ca_file| folder.join(ca_file.0)),
         system_roots: file.trust.system_roots,
         log: Log { level: file.log.level, format: file.log.format },
+        notify,
         limits: Limits {
             connections: file.limits.connections,
             login_timeout: file.limits.login_timeout.0,
@@ -272,6 +278,10 @@ impl Checker<'_> {
                 .map_err(|sentence| self.report("application", Some(index), Some("client-secret-file"), sentence))
                 .ok()
         });
+        let client_secret_expires = application.client_secret_expires.as_deref().and_then(|text| {
+            let wrong = |sentence| self.report("application", Some(index), Some("client-secret-expires"), sentence);
+            notify::date(text).map_err(wrong).ok()
+        });
         let credential = super::credential::credential(self.folder, application)
             .map_err(|(key, sentence)| self.report("application", Some(index), Some(key), sentence))
             .unwrap_or_default();
@@ -302,6 +312,7 @@ impl Checker<'_> {
             client_id: application.client_id.clone(),
             credential,
             client_secret,
+            client_secret_expires,
             delegated_scopes: provider.delegated_scopes.clone(),
             app_scopes: provider.app_scopes.clone(),
         })
@@ -355,6 +366,15 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    fn notify(&mut self, section: &notify::Section, key: Option<&KeySource>) -> Notify {
+        let mut wrong = Vec::new();
+        let notify = notify::check(self.folder, section, key, &mut wrong);
+        for (key, sentence) in wrong {
+            self.report("notify", None, Some(key), sentence);
+        }
+        notify
     }
 
     fn log(&mut self, log: &file::Log) {

@@ -31,6 +31,8 @@ pub struct File {
     pub trust: Trust,
     /// `[log]`
     pub log: Log,
+    /// `[notify]`
+    pub notify: super::notify::Section,
     /// `[limits]`
     pub limits: Limits,
     /// `[wrong-passwords]`
@@ -80,6 +82,8 @@ pub struct Application {
     pub redirect_uri: Option<String>,
     /// A file that holds the client secret and nothing else.
     pub client_secret_file: Option<FilePath>,
+    /// The day that secret ends, such as `2027-06-30`: it is known at Microsoft only.
+    pub client_secret_expires: Option<String>,
     /// A certificate that is registered with it, PEM.
     pub certificate: Option<FilePath>,
     /// The certificate's private key, PEM, if it is not in the same file.

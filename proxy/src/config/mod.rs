@@ -7,6 +7,7 @@ mod check;
 mod credential;
 pub mod file;
 mod guarding;
+pub mod notify;
 mod problem;
 mod provider;
 
@@ -18,6 +19,7 @@ use ipnet::IpNet;
 use oxpost_token_store::{AdmissionLimits, Applications, KeySource};
 
 pub use file::{ListenerTls, LogFormat, Protocol, ServerTls};
+pub use notify::{Notify, Webhook};
 pub use problem::ConfigError;
 
 use crate::guard::GuardLimits;
@@ -41,6 +43,8 @@ pub struct Config {
     pub system_roots: bool,
     /// What is logged.
     pub log: Log,
+    /// Who is told when a person must act.
+    pub notify: Notify,
     /// The bounds an administrator may move.
     pub limits: Limits,
     /// What strangers may do.

@@ -51,6 +51,10 @@ CREATE TABLE token (
     next_refresh  INTEGER,
     error_kind    TEXT,
     error_text    TEXT,
+    error_what    TEXT,
+    error_remedy  TEXT,
+    error_code    INTEGER,
+    error_since   INTEGER,
     error_at      INTEGER
 ) STRICT;
 
@@ -61,4 +65,21 @@ CREATE TABLE ban (
     since  INTEGER NOT NULL,
     ends   INTEGER NOT NULL,
     PRIMARY KEY (source, node)
+) STRICT;
+
+-- What a person must act on, and when they were told. The subject is a mailbox or an application; a notice stays until
+-- they were told that it is solved.
+CREATE TABLE notice (
+    subject TEXT NOT NULL,
+    topic   TEXT NOT NULL,
+    id      TEXT NOT NULL,
+    event   TEXT NOT NULL,
+    cause   TEXT NOT NULL,
+    what    TEXT NOT NULL,
+    remedy  TEXT NOT NULL,
+    since   INTEGER NOT NULL,
+    told    INTEGER,
+    due     INTEGER,
+    solved  INTEGER,
+    PRIMARY KEY (subject, topic)
 ) STRICT;

@@ -57,6 +57,9 @@ pub(crate) struct Planned {
 pub(crate) struct Failure {
     pub(crate) kind: ErrorKind,
     pub(crate) text: String,
+    pub(crate) what: String,
+    pub(crate) remedy: String,
+    pub(crate) code: Option<u32>,
     pub(crate) at: SystemTime,
     pub(crate) try_again: SystemTime,
 }
@@ -81,7 +84,8 @@ impl Store {
         let (access, refresh) = self.seal_tokens(mailbox, tokens)?;
         let update = Statement::new(
             "UPDATE token SET version = version + 1, access_token = $2, issued_at = $3, expires_at = $4, refresh_token = $5, \
-             next_refresh = $6, signed_in_as = $7, error_kind = NULL, error_text = NULL, error_at = NULL WHERE mailbox = $1",
+             next_refresh = $6, signed_in_as = $7, error_kind = NULL, error_text = NULL, error_what = NULL, error_remedy = NULL, \
+             error_code = NULL, error_since = NULL, error_at = NULL WHERE mailbox = $1",
             [
                 mailbox.as_str().into(),
                 access,
@@ -120,7 +124,8 @@ impl Store {
         let update = Statement::new(
             "UPDATE token SET version = version + 1, access_token = $3, issued_at = $4, expires_at = $5, \
              refresh_token = COALESCE($6, refresh_token), next_refresh = $7, error_kind = NULL, error_text = NULL, \
-             error_at = NULL WHERE mailbox = $1 AND version = $2",
+             error_what = NULL, error_remedy = NULL, error_code = NULL, error_since = NULL, error_at = NULL \
+             WHERE mailbox = $1 AND version = $2",
             [
                 mailbox.as_str().into(),
                 version.into(),
@@ -157,8 +162,8 @@ impl Store {
         failure: &Failure,
     ) -> Result<(), StoreError> {
         let update = Statement::new(
-            "UPDATE token SET error_kind = $3, error_text = $4, error_at = $5, next_refresh = $6 \
-             WHERE mailbox = $1 AND version = $2",
+            "UPDATE token SET error_kind = $3, error_text = $4, error_since = COALESCE(error_since, $5), error_at = $5, \
+             next_refresh = $6, error_what = $7, error_remedy = $8, error_code = $9 WHERE mailbox = $1 AND version = $2",
             [
                 mailbox.as_str().into(),
                 version.into(),
@@ -166,6 +171,9 @@ impl Store {
                 failure.text.as_str().into(),
                 failure.at.into(),
                 failure.try_again.into(),
+                failure.what.as_str().into(),
+                failure.remedy.as_str().into(),
+                failure.code.map(i64::from).into(),
             ],
         );
         self.change(update).await.map(drop)
@@ -191,20 +199,22 @@ impl Store {
     /// The state of an account's tokens, for people.
     pub async fn token_state(&self, mailbox: &Mailbox) -> Result<TokenState, StoreError> {
         let select = "SELECT signed_in_as, CASE WHEN refresh_token IS NULL THEN 0 ELSE 1 END, issued_at, expires_at, next_refresh, \
-                      error_kind, error_text, error_at FROM token WHERE mailbox = $1";
-        let mut row = self.row(select, mailbox).await?;
-        let error = (row.text(5).as_deref().and_then(ErrorKind::parse), row.text(6), row.time(7));
-        Ok(TokenState {
-            signed_in_as: row.text(0),
-            has_refresh_token: row.integer(1) == Some(1),
-            refreshed_at: row.time(2),
-            access_token_expires: row.time(3),
-            next_refresh: row.time(4),
-            last_error: match error {
-                (Some(kind), Some(text), Some(at)) => Some(LastError { kind, text, at }),
-                _ => None,
-            },
-        })
+                      error_kind, error_text, error_at, error_what, error_remedy, error_code, error_since FROM token \
+                      WHERE mailbox = $1";
+        Ok(read_state(&mut self.row(select, mailbox).await?, 0))
+    }
+
+    /// Every account with the state of its tokens.
+    pub async fn token_states(&self) -> Result<Vec<(Account, TokenState)>, StoreError> {
+        let select = "SELECT a.mailbox, a.application, a.grant_kind, a.login, a.smtp_user, a.created, t.signed_in_as, \
+                      CASE WHEN t.refresh_token IS NULL THEN 0 ELSE 1 END, t.issued_at, t.expires_at, t.next_refresh, t.error_kind, \
+                      t.error_text, t.error_at, t.error_what, t.error_remedy, t.error_code, t.error_since \
+                      FROM account a JOIN token t ON t.mailbox = a.mailbox ORDER BY a.mailbox";
+        let read = |mut row: Row| {
+            let state = read_state(&mut row, 6);
+            Some((read_account(row)?, state))
+        };
+        Ok(self.rows(Statement::new(select, [])).await?.into_iter().filter_map(read).collect())
     }
 
     /// Every account that has tokens of its own, with its plan; read at each look, so that accounts come and go without a restart.
@@ -235,6 +245,31 @@ impl Store {
             None => Value::Null,
         };
         Ok((access, refresh))
+    }
+}
+
+/// The state in the columns from this one on.
+fn read_state(row: &mut Row, first: usize) -> TokenState {
+    let kind = row.text(first + 5).as_deref().and_then(ErrorKind::parse);
+    let (text, at) = (row.text(first + 6), row.time(first + 7));
+    TokenState {
+        signed_in_as: row.text(first),
+        has_refresh_token: row.integer(first + 1) == Some(1),
+        refreshed_at: row.time(first + 2),
+        access_token_expires: row.time(first + 3),
+        next_refresh: row.time(first + 4),
+        last_error: match (kind, text, at) {
+            (Some(kind), Some(text), Some(at)) => Some(LastError {
+                kind,
+                what: row.text(first + 8).unwrap_or_else(|| text.clone()),
+                remedy: row.text(first + 9).unwrap_or_default(),
+                code: row.integer(first + 10).and_then(|code| u32::try_from(code).ok()),
+                since: row.time(first + 11).unwrap_or(at),
+                text,
+                at,
+            }),
+            _ => None,
+        },
     }
 }
 

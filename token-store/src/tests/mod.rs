@@ -8,6 +8,7 @@ mod durability;
 mod endpoint;
 mod failures;
 mod guesses;
+mod notices;
 mod password_grant;
 mod refresher;
 mod refused;
@@ -74,6 +75,7 @@ fn application(endpoint: &Endpoint) -> Application {
         client_id: "11111111-2222-3333-4444-555555555555".into(),
         credential: crate::Credential::Secret,
         client_secret: None,
+        client_secret_expires: None,
         delegated_scopes: vec!["https://outlook.office.com/IMAP.AccessAsUser.All".into(), "offline_access".into()],
         app_scopes: vec!["https://outlook.office365.com/.default".into()],
     }

@@ -164,7 +164,11 @@ impl Shared {
 
 pub(super) fn failure(error: &TokenError, detail: &str, at: SystemTime, try_again: SystemTime) -> Failure {
     let text = if detail.is_empty() { error.to_string() } else { format!("{error} [{}]", printable(detail)) };
-    Failure { kind: error.kind(), text, at, try_again }
+    let (what, remedy, code) = match error.problem() {
+        Some(problem) => (problem.what.clone(), problem.remedy.clone(), problem.code),
+        None => (error.to_string(), String::new(), None),
+    };
+    Failure { kind: error.kind(), text, what, remedy, code, at, try_again }
 }
 
 fn written_by_others() -> TokenError {

@@ -54,6 +54,7 @@ async fn begun(redirect_uri: &str) -> BrowserSignIn {
         client_id: "c".into(),
         credential: oxpost_token_store::Credential::Secret,
         client_secret: None,
+        client_secret_expires: None,
         delegated_scopes: vec!["mail".into()],
         app_scopes: Vec::new(),
     };

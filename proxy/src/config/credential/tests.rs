@@ -35,6 +35,7 @@ impl Files {
             files.write(name, "open sesame\r\n");
         }
         files.write("wrong", "guess");
+        files.write("webhook-header.txt", "Authorization: Bearer of-the-example");
         for (name, algorithm, mac) in [
             ("oxpost-app.pfx", EncryptionAlgorithm::PbeWithHmacSha256AndAes256, MacAlgorithm::HmacSha256),
             ("app.pfx", EncryptionAlgorithm::PbeWithHmacSha256AndAes256, MacAlgorithm::HmacSha256),

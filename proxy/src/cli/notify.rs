@@ -1,0 +1,65 @@
+//! `oxpost notify …`
+
+use std::time::SystemTime;
+
+use clap::Subcommand;
+use oxpost_token_store::store::notices::Notice;
+
+use super::Failed;
+use crate::config::Config;
+use crate::notify::trouble::Event;
+use crate::notify::{Channels, Kind, Message};
+use crate::tls;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum NotifyCommand {
+    /// Send one message to everybody that proxy.toml names under `[notify]`, and say whether it arrived
+    Test,
+}
+
+pub(super) async fn run(command: &NotifyCommand, config: &Config) -> Result<(), Failed> {
+    match command {
+        NotifyCommand::Test => test(config).await,
+    }
+}
+
+async fn test(config: &Config) -> Result<(), Failed> {
+    let tls = tls::client_config(config.ca_file.as_deref(), config.system_roots)?;
+    let channels = Channels::new(&config.notify, &tls).map_err(Failed::new)?.with_pauses(&[]).heard();
+    if channels.is_empty() {
+        return Err(Failed::new(
+            "[notify] in proxy.toml names neither a `webhook` nor a `command`; when a person must act, only the log and `oxpost \
+             status` say so.",
+        ));
+    }
+    let now = SystemTime::now();
+    let notice = Notice {
+        subject: String::new(),
+        topic: String::new(),
+        id: "test".to_owned(),
+        event: Event::Test.as_str().to_owned(),
+        cause: String::new(),
+        what: "This is a test: whoever reads it would be told when a person must act.".to_owned(),
+        remedy: "Nothing needs to be done.".to_owned(),
+        since: now,
+        told: None,
+        due: None,
+        solved: None,
+    };
+    let message = Message::of(&notice, Kind::Test, now, &config.host_name);
+    let mut all_arrived = true;
+    for (channel, outcome) in channels.deliver(&message).await {
+        match outcome {
+            Ok(()) => println!("{channel}: took the message."),
+            Err(undelivered) => {
+                all_arrived = false;
+                println!("{channel}: {undelivered}.");
+            }
+        }
+    }
+    if all_arrived {
+        Ok(())
+    } else {
+        Err(Failed::new("the message did not arrive everywhere; see [notify] in proxy.toml."))
+    }
+}

@@ -1,0 +1,141 @@
+//! What to tell of what is wrong: pure, from the findings, what was told before, and the time.
+//!
+//! Each trouble is told once, whatever happens at every retry; again if its cause changes; at the reminder interval for as
+//! long as it lasts; and once more when it is over. A later trouble of the same subject and topic is a new one.
+
+use std::time::{Duration, SystemTime};
+
+use oxpost_token_store::store::notices::Notice;
+
+use super::message::Kind;
+use super::trouble::{Event, Finding, Topic, Trouble};
+
+/// How long whoever is about to tell something keeps others from telling it. What was not told by then (a webhook that is
+/// down, a process that ended) is told again.
+pub const CLAIM: Duration = Duration::from_secs(3600);
+
+/// One change of what is remembered, and what to tell if it was ours to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The notice as it was read; none if there was none.
+    pub old: Option<Notice>,
+    /// The notice as it is to be.
+    pub new: Notice,
+    /// What it is told as.
+    pub tell: Option<Kind>,
+}
+
+/// What is to be done. `reminder` is the time between two tellings of one trouble; `new_id` names a new one.
+pub fn decide(
+    findings: &[Finding],
+    notices: &[Notice],
+    now: SystemTime,
+    reminder: Option<Duration>,
+    mut new_id: impl FnMut() -> String,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for finding in findings {
+        let (subject, topic) = match finding {
+            Finding::Trouble(trouble) => (&trouble.subject, trouble.topic),
+            Finding::Unsure(subject, topic) => (subject, *topic),
+        };
+        let notice = notices.iter().find(|notice| is_about(notice, subject, topic));
+        let step = match (finding, notice) {
+            (Finding::Trouble(trouble), None) => Some(begin(trouble, new_id(), now)),
+            (Finding::Trouble(trouble), Some(notice)) => go_on(trouble, notice, now, reminder),
+            (Finding::Unsure(..), Some(notice)) => tell_when_due(notice, now),
+            (Finding::Unsure(..), None) => None,
+        };
+        steps.extend(step);
+    }
+    for notice in notices {
+        let is_found = findings.iter().any(|finding| match finding {
+            Finding::Trouble(trouble) => is_about(notice, &trouble.subject, trouble.topic),
+            Finding::Unsure(subject, topic) => is_about(notice, subject, *topic),
+        });
+        if !is_found {
+            steps.extend(end(notice, now));
+        }
+    }
+    steps
+}
+
+/// What is remembered once people were told.
+pub fn told(notice: &Notice, now: SystemTime, reminder: Option<Duration>) -> Notice {
+    Notice { told: Some(now), due: reminder.and_then(|reminder| now.checked_add(reminder)), ..notice.clone() }
+}
+
+fn is_about(notice: &Notice, subject: &str, topic: Topic) -> bool {
+    notice.subject == subject && notice.topic == topic.as_str()
+}
+
+fn begin(trouble: &Trouble, id: String, now: SystemTime) -> Step {
+    Step { old: None, new: claimed(trouble, id, now), tell: Some(Kind::Problem) }
+}
+
+/// The trouble was there before: the same, another one, or one that had been thought over.
+fn go_on(trouble: &Trouble, notice: &Notice, now: SystemTime, reminder: Option<Duration>) -> Option<Step> {
+    if !is_the_same(trouble, notice) {
+        let new = claimed(trouble, notice.id.clone(), now);
+        return Some(Step { old: Some(notice.clone()), new, tell: Some(Kind::Problem) });
+    }
+    if notice.solved.is_none() {
+        let mut step = tell_when_due(notice, now)?;
+        if trouble.event.as_str() == notice.event {
+            // The days that are left are fewer than they were.
+            (step.new.what, step.new.remedy) = (trouble.what.clone(), trouble.remedy.clone());
+        }
+        return Some(step);
+    }
+    // It came back before anybody could be told that it was over, so there is nothing to tell yet.
+    let due = notice.told.map_or(Some(now), |told| reminder.and_then(|reminder| told.checked_add(reminder)));
+    Some(Step { old: Some(notice.clone()), new: Notice { solved: None, due, ..notice.clone() }, tell: None })
+}
+
+/// While a person must act, requests fail now one way and now another; that is no news.
+fn is_the_same(trouble: &Trouble, notice: &Notice) -> bool {
+    let waits_for_a_person = [Event::SignInNeeded, Event::Misconfigured].map(Event::as_str);
+    let is_less = trouble.event == Event::RefreshFailing && waits_for_a_person.contains(&notice.event.as_str());
+    is_less || (trouble.event.as_str() == notice.event && trouble.cause == notice.cause)
+}
+
+fn tell_when_due(notice: &Notice, now: SystemTime) -> Option<Step> {
+    if notice.due.is_none_or(|due| due > now) {
+        return None;
+    }
+    let kind = match (notice.solved, notice.told) {
+        (Some(_), _) => Kind::Solved,
+        (None, None) => Kind::Problem,
+        (None, Some(_)) => Kind::Reminder,
+    };
+    let new = Notice { due: Some(now + CLAIM), ..notice.clone() };
+    Some(Step { old: Some(notice.clone()), new, tell: Some(kind) })
+}
+
+/// It is over. Whoever was told of it, or may have been, is told that too.
+fn end(notice: &Notice, now: SystemTime) -> Option<Step> {
+    if notice.solved.is_some() {
+        return tell_when_due(notice, now);
+    }
+    let new = Notice { solved: Some(now), due: Some(now + CLAIM), ..notice.clone() };
+    Some(Step { old: Some(notice.clone()), new, tell: Some(Kind::Solved) })
+}
+
+fn claimed(trouble: &Trouble, id: String, now: SystemTime) -> Notice {
+    Notice {
+        subject: trouble.subject.clone(),
+        topic: trouble.topic.as_str().to_owned(),
+        id,
+        event: trouble.event.as_str().to_owned(),
+        cause: trouble.cause.clone(),
+        what: trouble.what.clone(),
+        remedy: trouble.remedy.clone(),
+        since: trouble.since,
+        told: None,
+        due: Some(now + CLAIM),
+        solved: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

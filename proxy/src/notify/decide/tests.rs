@@ -1,0 +1,181 @@
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The service that decides, the store that remembers, and the time, as one thing to play with.
+struct Play {
+    notices: Vec<Notice>,
+    now: SystemTime,
+    ids: u32,
+    /// Whether what is told arrives.
+    arrives: bool,
+}
+
+impl Play {
+    fn new() -> Self {
+        Self {
+            notices: Vec::new(),
+            now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+            ids: 0,
+            arrives: true,
+        }
+    }
+
+    /// A look at these findings: what is told.
+    fn look(&mut self, findings: &[Finding]) -> Vec<(Kind, String, String)> {
+        let mut said = Vec::new();
+        let ids = &mut self.ids;
+        let steps = decide(findings, &self.notices, self.now, Some(DAY), || {
+            *ids += 1;
+            ids.to_string()
+        });
+        for Step { old, mut new, tell } in steps {
+            self.notices.retain(|notice| Some(notice) != old.as_ref());
+            said.extend(tell.map(|kind| (kind, new.id.clone(), format!("{} {}", new.event, new.cause))));
+            if let (Some(kind), true) = (tell, self.arrives) {
+                if kind == Kind::Solved {
+                    continue;
+                }
+                new = told(&new, self.now, Some(DAY));
+            }
+            self.notices.push(new);
+        }
+        said
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+    }
+}
+
+fn trouble(event: Event, cause: &str) -> Finding {
+    Finding::Trouble(Trouble {
+        subject: "alice@contoso.com".into(),
+        topic: Topic::Tokens,
+        event,
+        cause: cause.into(),
+        what: "What.".into(),
+        remedy: "Remedy.".into(),
+        since: SystemTime::UNIX_EPOCH,
+    })
+}
+
+fn revoked() -> [Finding; 1] {
+    [trouble(Event::SignInNeeded, "AADSTS50173")]
+}
+
+fn told_as(kind: Kind, id: &str, words: &str) -> Vec<(Kind, String, String)> {
+    vec![(kind, id.to_owned(), words.to_owned())]
+}
+
+#[test]
+fn a_trouble_is_told_once_then_reminded_of_and_told_when_it_is_over() {
+    let mut play = Play::new();
+    assert_eq!(play.look(&revoked()), told_as(Kind::Problem, "1", "sign-in-needed AADSTS50173"));
+    for _ in 0..23 {
+        play.wait(HOUR);
+        assert_eq!(play.look(&revoked()), []);
+    }
+    play.wait(HOUR);
+    assert_eq!(play.look(&revoked()), told_as(Kind::Reminder, "1", "sign-in-needed AADSTS50173"));
+    play.wait(HOUR);
+    assert_eq!(play.look(&[]), told_as(Kind::Solved, "1", "sign-in-needed AADSTS50173"));
+    assert_eq!(play.look(&[]), []);
+    play.wait(HOUR);
+    assert_eq!(play.look(&revoked()), told_as(Kind::Problem, "2", "sign-in-needed AADSTS50173"), "it broke again");
+}
+
+#[test]
+fn another_cause_is_told_at_once_under_the_same_id() {
+    let mut play = Play::new();
+    play.look(&revoked());
+    play.wait(HOUR);
+    let blocked = [trouble(Event::SignInNeeded, "AADSTS53003")];
+    assert_eq!(play.look(&blocked), told_as(Kind::Problem, "1", "sign-in-needed AADSTS53003"));
+    assert_eq!(play.look(&blocked), []);
+}
+
+/// Refused now, unreachable then, refused again: the person is still the one who must act.
+#[test]
+fn a_refresh_that_fails_otherwise_meanwhile_is_no_news() {
+    let mut play = Play::new();
+    play.look(&revoked());
+    for finding in [
+        Finding::Unsure("alice@contoso.com".into(), Topic::Tokens),
+        trouble(Event::RefreshFailing, ""),
+        trouble(Event::SignInNeeded, "AADSTS50173"),
+    ] {
+        play.wait(HOUR);
+        assert_eq!(play.look(&[finding]), []);
+    }
+    play.wait(DAY);
+    let failing = [trouble(Event::RefreshFailing, "")];
+    assert_eq!(play.look(&failing), told_as(Kind::Reminder, "1", "sign-in-needed AADSTS50173"));
+    // The other way round it is news.
+    let mut play = Play::new();
+    assert_eq!(play.look(&failing), told_as(Kind::Problem, "1", "refresh-failing "));
+    assert_eq!(play.look(&revoked()), told_as(Kind::Problem, "1", "sign-in-needed AADSTS50173"));
+}
+
+#[test]
+fn what_did_not_arrive_is_told_again_within_the_hour() {
+    let mut play = Play::new();
+    play.arrives = false;
+    play.look(&revoked());
+    play.wait(HOUR - Duration::from_secs(1));
+    assert_eq!(play.look(&revoked()), []);
+    play.wait(Duration::from_secs(1));
+    assert_eq!(play.look(&revoked()), told_as(Kind::Problem, "1", "sign-in-needed AADSTS50173"));
+    assert_eq!(play.look(&[]), told_as(Kind::Solved, "1", "sign-in-needed AADSTS50173"));
+    assert_eq!(play.look(&[]), []);
+    play.wait(HOUR);
+    play.arrives = true;
+    assert_eq!(play.look(&[]), told_as(Kind::Solved, "1", "sign-in-needed AADSTS50173"));
+    play.wait(HOUR);
+    assert_eq!(play.look(&[]), []);
+    assert_eq!(play.notices, []);
+}
+
+#[test]
+fn what_comes_back_before_its_end_was_told_is_not_told_twice() {
+    let mut play = Play::new();
+    play.look(&revoked());
+    play.arrives = false;
+    play.look(&[]);
+    assert_eq!(play.look(&revoked()), []);
+    play.wait(DAY);
+    assert_eq!(play.look(&revoked()), told_as(Kind::Reminder, "1", "sign-in-needed AADSTS50173"));
+}
+
+#[test]
+fn a_clock_that_was_set_back_tells_nothing_twice() {
+    let mut play = Play::new();
+    play.look(&revoked());
+    play.now -= 10 * DAY;
+    assert_eq!(play.look(&revoked()), []);
+}
+
+#[test]
+fn without_reminders_it_is_told_at_the_beginning_and_at_the_end() {
+    let now = SystemTime::UNIX_EPOCH + DAY;
+    let [step] = <[Step; 1]>::try_from(decide(&revoked(), &[], now, None, || "1".into())).unwrap();
+    let notice = told(&step.new, now, None);
+    assert_eq!(notice.due, None);
+    assert_eq!(decide(&revoked(), std::slice::from_ref(&notice), now + 300 * DAY, None, || "2".into()), []);
+    assert_eq!(decide(&[], &[notice], now + 301 * DAY, None, || "2".into())[0].tell, Some(Kind::Solved));
+}
+
+/// What is left of a certificate's days is said as it is when it is said.
+#[test]
+fn a_reminder_has_the_words_of_its_own_day() {
+    let now = SystemTime::UNIX_EPOCH + DAY;
+    let [mut step] = <[Step; 1]>::try_from(decide(&revoked(), &[], now, Some(DAY), || "1".into())).unwrap();
+    step.new = told(&step.new, now, Some(DAY));
+    let mut findings = revoked();
+    if let Finding::Trouble(trouble) = &mut findings[0] {
+        trouble.what = "In 3 days.".into();
+    }
+    let steps = decide(&findings, &[step.new], now + DAY, Some(DAY), || "2".into());
+    assert_eq!((steps[0].tell, steps[0].new.what.as_str()), (Some(Kind::Reminder), "In 3 days."));
+}

@@ -1,0 +1,235 @@
+//! What is wrong now, and for whom: pure, from what the store says and the time.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use oxpost_token_store::{Account, Applications, ErrorKind, Grant, TokenState};
+
+use crate::cli::credential;
+
+/// How long an unused refresh token lives. Each refresh begins it anew.
+/// <https://learn.microsoft.com/entra/identity-platform/refresh-tokens#token-lifetime>
+const REFRESH_TOKEN_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// How long a refresh may fail where no token was ever had, so that its half life is not known: that of an hour's token.
+const PATIENCE_WITHOUT_TOKEN: Duration = Duration::from_secs(30 * 60);
+
+/// The least that a refresh may fail, however short its tokens live.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What happened, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A person must sign in.
+    SignInNeeded,
+    /// The app registration, or our configuration of it, is wrong.
+    Misconfigured,
+    /// No new access token for longer than half the life of one.
+    RefreshFailing,
+    /// A certificate, a client secret or a refresh token ends soon, or has ended.
+    RunningOut,
+    /// The store or its key cannot be used, as a whole or for one account.
+    Store,
+    /// Nothing happened: somebody tries out whether they would be told.
+    Test,
+}
+
+impl Event {
+    /// The name in messages, in the log and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SignInNeeded => "sign-in-needed",
+            Self::Misconfigured => "misconfigured",
+            Self::RefreshFailing => "refresh-failing",
+            Self::RunningOut => "running-out",
+            Self::Store => "store",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a trouble is about. Of each, a subject has one at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// Getting tokens.
+    Tokens,
+    /// Something that ends.
+    End,
+    /// The store.
+    Store,
+}
+
+impl Topic {
+    /// The name in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tokens => "tokens",
+            Self::End => "end",
+            Self::Store => "store",
+        }
+    }
+}
+
+/// Something that a person must act on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// A mailbox, or `application NAME`, or nothing for all of Oxpost.
+    pub subject: String,
+    /// What it is about.
+    pub topic: Topic,
+    /// What happened, in a word.
+    pub event: Event,
+    /// What it comes from; when that changes, it is told anew.
+    pub cause: String,
+    /// What happened, in a sentence.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// Since when.
+    pub since: SystemTime,
+}
+
+/// What was found about one subject and topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// It is in trouble.
+    Trouble(Trouble),
+    /// It may be in trouble or not; whatever was told of it still counts.
+    Unsure(String, Topic),
+}
+
+/// Everything that is looked at.
+pub struct Facts<'a> {
+    /// The accounts and the state of their tokens.
+    pub accounts: &'a [(Account, TokenState)],
+    /// The mailboxes of accounts that the store cannot read.
+    pub unreadable: &'a [String],
+    /// The applications of the configuration.
+    pub applications: &'a Applications,
+}
+
+/// What is found in them. `warn_before` is how long before its end something is told.
+pub fn find(facts: &Facts<'_>, now: SystemTime, warn_before: Duration) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (account, state) in facts.accounts {
+        findings.extend(of_tokens(account, state, now));
+        findings.extend(of_refresh_token(account, state, now, warn_before).map(Finding::Trouble));
+    }
+    findings.extend(facts.unreadable.iter().map(|mailbox| Finding::Trouble(unreadable(mailbox, now))));
+    for end in credential::ends(facts.applications, now) {
+        if end.expires() <= now + warn_before {
+            findings.push(Finding::Trouble(of_application(&end, warn_before)));
+        }
+    }
+    findings
+}
+
+fn of_tokens(account: &Account, state: &TokenState, now: SystemTime) -> Option<Finding> {
+    let error = state.last_error.as_ref()?;
+    let subject = account.mailbox.to_string();
+    let event = match error.kind {
+        ErrorKind::SignInRequired => Event::SignInNeeded,
+        ErrorKind::Misconfigured => Event::Misconfigured,
+        ErrorKind::Transient | ErrorKind::Store => {
+            let failing_for = now.duration_since(error.since).unwrap_or_default();
+            if failing_for < patience(state) {
+                return Some(Finding::Unsure(subject, Topic::Tokens));
+            }
+            Event::RefreshFailing
+        }
+    };
+    let cause = match (event, error.code) {
+        // A busy service changes its words from one try to the next.
+        (Event::RefreshFailing, _) => String::new(),
+        (_, Some(code)) => format!("AADSTS{code}"),
+        (_, None) => error.what.clone(),
+    };
+    Some(Finding::Trouble(Trouble {
+        subject,
+        topic: Topic::Tokens,
+        event,
+        cause,
+        what: error.what.clone(),
+        remedy: error.remedy.clone(),
+        since: error.since,
+    }))
+}
+
+/// Half the life of the account's last access token.
+fn patience(state: &TokenState) -> Duration {
+    let life = match (state.refreshed_at, state.access_token_expires) {
+        (Some(from), Some(to)) => to.duration_since(from).ok(),
+        _ => None,
+    };
+    life.map_or(PATIENCE_WITHOUT_TOKEN, |life| life / 2).max(SHORTEST_PATIENCE)
+}
+
+/// Every refresh replaces it or begins its time anew, so only one that nobody has been able to use for long runs out.
+fn of_refresh_token(account: &Account, state: &TokenState, now: SystemTime, warn_before: Duration) -> Option<Trouble> {
+    if account.grant != Grant::SignIn || !state.has_refresh_token {
+        return None;
+    }
+    let used = state.refreshed_at?;
+    let ends = used.checked_add(REFRESH_TOKEN_LIFE)?;
+    // A warning time of 90 days or more would warn of every healthy one.
+    let warn_before = warn_before.min(REFRESH_TOKEN_LIFE / 2);
+    if now + warn_before < ends {
+        return None;
+    }
+    let mailbox = &account.mailbox;
+    Some(Trouble {
+        subject: mailbox.to_string(),
+        topic: Topic::End,
+        event: Event::RunningOut,
+        cause: format!("refresh token {}", day(used)),
+        what: format!(
+            "The sign-in of {mailbox} has not been used since {}; Microsoft forgets it on {}.",
+            day(used),
+            day(ends)
+        ),
+        remedy: format!(
+            "See in `oxpost status` why it is not refreshed, and mend that; otherwise run `oxpost sign-in {mailbox}`."
+        ),
+        since: ends.checked_sub(warn_before).unwrap_or(now),
+    })
+}
+
+fn unreadable(mailbox: &str, now: SystemTime) -> Trouble {
+    Trouble {
+        subject: mailbox.to_owned(),
+        topic: Topic::Store,
+        event: Event::Store,
+        cause: "unreadable".to_owned(),
+        what: format!("The row of {mailbox} in the store is damaged."),
+        remedy: format!("Run `oxpost account remove {mailbox}`, then add it again."),
+        since: now,
+    }
+}
+
+fn of_application(end: &credential::End<'_>, warn_before: Duration) -> Trouble {
+    // The day it ends is told apart from the weeks before.
+    let ended = if end.has_passed() { "ended" } else { "ends" };
+    Trouble {
+        subject: format!("application {}", end.application()),
+        topic: Topic::End,
+        event: Event::RunningOut,
+        cause: format!("{ended} {}", day(end.expires())),
+        what: end.what(),
+        remedy: end.remedy(),
+        since: end.expires().checked_sub(warn_before).unwrap_or(end.expires()),
+    }
+}
+
+fn day(time: SystemTime) -> String {
+    let text = super::message::time(time);
+    text.split('T').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+use oxpost_token_store::store::LastError;
+use oxpost_token_store::{Application, Credential, Mailbox};
+use url::Url;
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+
+fn start() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn alice() -> Account {
+    Account::new(Mailbox::parse("alice@contoso.com").unwrap(), "default", Grant::SignIn, start())
+}
+
+/// A token of 80 minutes, got at the start, and this failure since.
+fn state(kind: ErrorKind, code: Option<u32>, since: SystemTime) -> TokenState {
+    TokenState {
+        signed_in_as: None,
+        has_refresh_token: true,
+        access_token_expires: Some(start() + 80 * MINUTE),
+        refreshed_at: Some(start()),
+        next_refresh: None,
+        last_error: Some(LastError {
+            kind,
+            text: "What happened. What to do. [detail]".into(),
+            what: "What happened.".into(),
+            remedy: "What to do.".into(),
+            code,
+            at: since,
+            since,
+        }),
+    }
+}
+
+fn found(state: &TokenState, now: SystemTime) -> Vec<Finding> {
+    let accounts = [(alice(), state.clone())];
+    find(&Facts { accounts: &accounts, unreadable: &[], applications: &Applications::default() }, now, MONTH)
+}
+
+fn only(findings: Vec<Finding>) -> Trouble {
+    match <[Finding; 1]>::try_from(findings).unwrap() {
+        [Finding::Trouble(trouble)] => trouble,
+        [other] => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn who_must_sign_in_is_told_at_once_and_by_the_cause() {
+    let since = start() + 56 * MINUTE;
+    let trouble = only(found(&state(ErrorKind::SignInRequired, Some(50_173), since), since));
+    assert_eq!((trouble.event, trouble.cause.as_str()), (Event::SignInNeeded, "AADSTS50173"));
+    assert_eq!((trouble.what.as_str(), trouble.remedy.as_str()), ("What happened.", "What to do."));
+    assert_eq!((trouble.subject.as_str(), trouble.since), ("alice@contoso.com", since));
+    let trouble = only(found(&state(ErrorKind::Misconfigured, None, since), since));
+    assert_eq!((trouble.event, trouble.cause.as_str()), (Event::Misconfigured, "What happened."));
+}
+
+#[test]
+fn a_refresh_may_fail_for_half_the_life_of_a_token() {
+    for kind in [ErrorKind::Transient, ErrorKind::Store] {
+        let since = start() + 56 * MINUTE;
+        let failing = state(kind, None, since);
+        let unsure = Finding::Unsure("alice@contoso.com".into(), Topic::Tokens);
+        assert_eq!(found(&failing, since + 39 * MINUTE), [unsure]);
+        let trouble = only(found(&failing, since + 40 * MINUTE));
+        assert_eq!((trouble.event, trouble.cause.as_str()), (Event::RefreshFailing, ""));
+        // Nobody has ever had a token of this account.
+        let cold = TokenState { refreshed_at: None, access_token_expires: None, ..failing };
+        assert!(matches!(found(&cold, since + 29 * MINUTE)[..], [Finding::Unsure(..)]));
+        assert_eq!(only(found(&cold, since + 30 * MINUTE)).event, Event::RefreshFailing);
+    }
+    let healthy = TokenState { last_error: None, ..state(ErrorKind::Transient, None, start()) };
+    assert_eq!(found(&healthy, start() + 24 * 60 * MINUTE), []);
+}
+
+/// Ninety days without a single refresh: a service that did not run, or an authority that nobody reaches.
+#[test]
+fn a_sign_in_that_nobody_uses_is_told_before_it_is_forgotten() {
+    let idle = TokenState { last_error: None, ..state(ErrorKind::Transient, None, start()) };
+    assert_eq!(found(&idle, start() + 59 * DAY), []);
+    let trouble = only(found(&idle, start() + 60 * DAY));
+    assert_eq!((trouble.event, trouble.topic), (Event::RunningOut, Topic::End));
+    assert!(trouble.what.contains("since 2027-01-15") && trouble.what.contains("on 2027-04-15"), "{}", trouble.what);
+    let never = TokenState { has_refresh_token: false, ..idle.clone() };
+    assert_eq!(found(&never, start() + 60 * DAY), []);
+    let app_only = Account { grant: Grant::ClientCredentials, ..alice() };
+    let accounts = [(app_only, idle)];
+    let facts = Facts { accounts: &accounts, unreadable: &[], applications: &Applications::default() };
+    assert_eq!(find(&facts, start() + 60 * DAY, MONTH), []);
+}
+
+#[test]
+fn a_secret_is_told_before_its_end_and_at_it() {
+    let url = |text| Url::parse(text).unwrap();
+    let application = Application {
+        name: "default".into(),
+        tenant: None,
+        authorize_url: url("https://login.example/a"),
+        authorize_parameters: Vec::new(),
+        redirect_uri: None,
+        token_url: url("https://login.example/t"),
+        device_code_url: None,
+        client_id: "c".into(),
+        credential: Credential::Secret,
+        client_secret: None,
+        client_secret_expires: Some(start() + 40 * DAY),
+        delegated_scopes: Vec::new(),
+        openid: false,
+        app_scopes: Vec::new(),
+    };
+    let applications = Applications::from_iter([application]);
+    let at = |now| find(&Facts { accounts: &[], unreadable: &[], applications: &applications }, now, MONTH);
+    assert_eq!(at(start() + 9 * DAY), []);
+    let before = only(at(start() + 10 * DAY));
+    assert_eq!((before.subject.as_str(), before.cause.as_str()), ("application default", "ends 2027-02-24"));
+    assert!(before.what.contains("in 30 days") && before.remedy.contains("Certificates & secrets"), "{before:?}");
+    assert_eq!(before.since, start() + 10 * DAY);
+    assert_eq!(only(at(start() + 40 * DAY)).cause, "ended 2027-02-24");
+}
+
+#[test]
+fn an_account_whose_row_is_damaged_is_told() {
+    let facts =
+        Facts { accounts: &[], unreadable: &["bob@contoso.com".into()], applications: &Applications::default() };
+    let trouble = only(find(&facts, start(), MONTH));
+    assert_eq!((trouble.event, trouble.subject.as_str()), (Event::Store, "bob@contoso.com"));
+    assert!(trouble.remedy.contains("oxpost account remove bob@contoso.com"));
+}

@@ -1,0 +1,167 @@
+//! A store, a clock that only the test moves, and a local receiver.
+
+use oxpost_token_store::{Account, Grant, Mailbox, ManualClock, TokenSet, Vault};
+
+use super::super::receiver::{Answer, Receiver};
+use super::super::webhook::tests::{channels, to};
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+struct Bench {
+    watch: Watch,
+    store: Store,
+    clock: ManualClock,
+    receiver: Receiver,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap();
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let receiver = Receiver::start().await;
+        let watch = watch(&store, &clock, &receiver.url, folder.path());
+        let bench = Self { watch, store, clock, receiver, _folder: folder };
+        for mailbox in ["alice@contoso.com", "bob@contoso.com"] {
+            let account = Account::new(Mailbox::parse(mailbox).unwrap(), "default", Grant::SignIn, bench.now());
+            bench.store.add_account(&account).await.unwrap();
+        }
+        bench
+    }
+
+    fn now(&self) -> SystemTime {
+        oxpost_token_store::Clock::now(&self.clock)
+    }
+
+    /// One look, and what of it was told.
+    async fn look(&mut self) -> Vec<(Kind, String)> {
+        let mut said = Vec::new();
+        for (notice, kind) in self.watch.look(ON_THE_WAY).await {
+            let message = Message::of(&notice, kind, self.now(), "gateway.example");
+            let arrived = self.watch.channels.deliver(&message).await.iter().all(|(_, outcome)| outcome.is_ok());
+            said.push((kind, notice.subject.clone()));
+            self.watch.told((notice, kind), arrived).await;
+        }
+        said
+    }
+}
+
+fn watch(store: &Store, clock: &ManualClock, url: &str, folder: &std::path::Path) -> Watch {
+    let notify = to(url);
+    let settings = Settings::of(&notify, "gateway.example");
+    let own = Own::beside(&folder.join("oxpost.db"));
+    let clock: SharedClock = Arc::new(clock.clone());
+    Watch::new(store.clone(), Applications::default(), Arc::new(channels(&notify)), clock, settings, own)
+}
+
+/// Alice's sign-in was last used 61 days ago: of all troubles the one that a test can make without an authority.
+async fn trouble(bench: &Bench) {
+    signed_in(bench, bench.now() - 61 * 24 * HOUR).await;
+}
+
+async fn mended(bench: &Bench) {
+    signed_in(bench, bench.now()).await;
+}
+
+async fn signed_in(bench: &Bench, at: SystemTime) {
+    let mailbox = Mailbox::parse("alice@contoso.com").unwrap();
+    let tokens = TokenSet { access_token: "a".into(), lifetime: HOUR, refresh_token: Some("r".into()) };
+    bench.store.save_signed_in(&mailbox, &tokens, None, at).await.unwrap();
+}
+
+fn alice(kind: Kind) -> Vec<(Kind, String)> {
+    vec![(kind, "alice@contoso.com".to_owned())]
+}
+
+#[tokio::test]
+async fn a_trouble_is_told_once_reminded_of_and_told_when_it_is_over() {
+    let mut bench = Bench::new().await;
+    assert_eq!(bench.look().await, []);
+    trouble(&bench).await;
+    assert_eq!(bench.look().await, alice(Kind::Problem));
+    assert_eq!(bench.look().await, []);
+    let (_, first) = bench.receiver.next().await;
+    assert_eq!((&first["event"], &first["account"]), (&"running-out".into(), &"alice@contoso.com".into()));
+    bench.clock.advance(24 * HOUR);
+    assert_eq!(bench.look().await, alice(Kind::Reminder));
+    mended(&bench).await;
+    assert_eq!(bench.look().await, alice(Kind::Solved));
+    assert_eq!(bench.look().await, []);
+    assert_eq!(bench.receiver.next().await.1["id"], first["id"]);
+    assert_eq!(bench.receiver.next().await.1["id"], first["id"]);
+    assert_eq!(bench.store.notices().await.unwrap(), []);
+    trouble(&bench).await;
+    assert_eq!(bench.look().await, alice(Kind::Problem));
+    assert_ne!(bench.receiver.next().await.1["id"], first["id"]);
+}
+
+/// A restart, and a second node on the same store.
+#[tokio::test]
+async fn what_one_process_has_told_no_other_tells() {
+    let mut bench = Bench::new().await;
+    trouble(&bench).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut other = watch(&bench.store, &bench.clock, &bench.receiver.url, folder.path());
+    let (here, there) = tokio::join!(bench.watch.look(ON_THE_WAY), other.look(ON_THE_WAY));
+    assert_eq!(here.len() + there.len(), 1);
+    let mut restarted = watch(&bench.store, &bench.clock, &bench.receiver.url, folder.path());
+    assert_eq!(restarted.look(ON_THE_WAY).await, []);
+    // Whoever had claimed it was ended before it was told.
+    bench.clock.advance(HOUR);
+    assert_eq!(restarted.look(ON_THE_WAY).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_down_is_told_later() {
+    let mut bench = Bench::new().await;
+    trouble(&bench).await;
+    bench.receiver.answer(&[Answer::Status(500); 3]);
+    assert_eq!(bench.look().await, alice(Kind::Problem));
+    assert_eq!(bench.receiver.waiting(), 3);
+    assert_eq!(bench.look().await, []);
+    bench.clock.advance(HOUR);
+    assert_eq!(bench.look().await, alice(Kind::Problem));
+    assert_eq!(bench.receiver.waiting(), 1);
+    bench.clock.advance(HOUR);
+    assert_eq!(bench.look().await, []);
+}
+
+#[tokio::test]
+async fn not_more_is_claimed_than_can_be_told() {
+    let mut bench = Bench::new().await;
+    trouble(&bench).await;
+    assert_eq!(bench.watch.look(0).await, []);
+    assert_eq!(bench.look().await, alice(Kind::Problem), "it is there for whoever has room");
+}
+
+/// From the first look to the receiver, as the service does it.
+#[tokio::test]
+async fn the_task_tells_and_stops() {
+    let mut bench = Bench::new().await;
+    trouble(&bench).await;
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(bench.watch.run(stop.clone()));
+    assert_eq!(bench.receiver.next().await.1["kind"], "problem");
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_fails_for_a_minute_is_told_and_so_is_its_end() {
+    let mut bench = Bench::new().await;
+    let error = StoreError::WrongKey;
+    assert!(matches!(bench.watch.of_the_store(Some(&error), bench.now())[..], [Finding::Unsure(..)]));
+    bench.clock.advance(Duration::from_secs(59));
+    assert!(matches!(bench.watch.of_the_store(Some(&error), bench.now())[..], [Finding::Unsure(..)]));
+    bench.clock.advance(Duration::from_secs(1));
+    let findings = bench.watch.of_the_store(Some(&error), bench.now());
+    let [Finding::Trouble(trouble)] = &findings[..] else { panic!("{findings:?}") };
+    assert_eq!(trouble.event, Event::Store);
+    let [step] = <[Step; 1]>::try_from(decide(&findings, &[], bench.now(), None, new_id)).unwrap();
+    bench.watch.own.set(&step.new);
+    // The next process that opens the store tells that it is over.
+    assert_eq!(bench.look().await, [(Kind::Solved, String::new())]);
+    assert_eq!(bench.look().await, []);
+}
