@@ -84,6 +84,10 @@ pub trait LocalDialogue: Dialogue<Event = LocalEvent> {
     /// Answers [`LocalEvent::Login`]: no, and why.
     fn refuse(&mut self, refusal: &Refusal);
 
+    /// Whether the client has said more than was used: while [`LocalEvent::Login`] waits for its answer, whatever was said
+    /// behind it.
+    fn has_unread(&self) -> bool;
+
     /// TLS is on: everything said before is forgotten (RFC 3207, 4.2; RFC 2595, 4; RFC 9051, 6.2.1).
     fn tls_started(&mut self);
 }
@@ -92,4 +96,7 @@ pub trait LocalDialogue: Dialogue<Event = LocalEvent> {
 pub trait UpstreamDialogue: Dialogue<Event = UpstreamEvent> {
     /// TLS is on: everything the server said before is forgotten.
     fn tls_started(&mut self);
+
+    /// What the server is to say next, for a log: "its greeting".
+    fn waits_for(&self) -> &'static str;
 }

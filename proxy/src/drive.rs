@@ -16,10 +16,23 @@ pub async fn drive<D: Dialogue>(
     dialogue: &mut D,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
 ) -> io::Result<D::Event> {
+    drive_and_note(dialogue, stream, |_| {}).await
+}
+
+/// The same; before each wait for the peer, `note` sees what the dialogue waits for.
+///
+/// # Errors
+/// The connection broke.
+pub async fn drive_and_note<D: Dialogue>(
+    dialogue: &mut D,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    note: impl Fn(&D),
+) -> io::Result<D::Event> {
     loop {
         if let Some(event) = say(dialogue, stream).await? {
             return Ok(event);
         }
+        note(dialogue);
         let mut buffer = [0; READ];
         let count = stream.read(&mut buffer).await?;
         match buffer.get(..count) {

@@ -16,12 +16,15 @@ pub mod local;
 pub mod relay;
 pub mod upstream;
 
+pub mod connect;
 pub mod drive;
+pub mod hang_up;
 pub mod metered;
 pub mod seldom;
 pub mod speak;
 pub mod stream;
 pub mod tls;
+pub mod trail;
 
 pub mod config;
 pub mod doctor;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use oxpost_protocol::line::REPLY_TEXT_LIMIT;
 use oxpost_protocol::{Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer};
+use oxpost_token_store::Admitted;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -15,6 +16,7 @@ use crate::config::ListenerTls;
 use crate::drive::{drive, say};
 use crate::gateway::Gateway;
 use crate::guard::Place;
+use crate::hang_up;
 use crate::listener::Entry;
 use crate::metered::Metered;
 use crate::remedy::Failure;
@@ -53,6 +55,8 @@ pub enum NoLogin {
     TimedOut,
     /// The connection broke, or TLS failed.
     Broke(io::Error),
+    /// The client went away while it was logged in at the mail server.
+    HungUp(io::Error),
 }
 
 /// Greets a client and waits for a login that succeeds.
@@ -83,7 +87,12 @@ pub async fn login<S: Speak>(
             }
             LocalEvent::Login(login) => {
                 let began = Instant::now();
-                let attempt = attempt::<S>(gateway, &mut visitor, &login).await;
+                let attempt = match admit(gateway, &mut visitor, &login).await {
+                    Ok(admitted) => hang_up::unless_gone(&mut client, &mut dialogue, log_in::<S>(gateway, &admitted))
+                        .await
+                        .map_err(NoLogin::HungUp)?,
+                    Err(failure) => Err(failure),
+                };
                 patience.deadline += began.elapsed();
                 match attempt {
                     Ok(connected) => {
@@ -106,14 +115,20 @@ pub async fn login<S: Speak>(
     }
 }
 
-/// One login: local password, account, token, upstream.
-async fn attempt<S: Speak>(gateway: &Gateway, visitor: &mut Visitor<'_>, login: &Login) -> Result<Connected, Failure> {
+/// The local half of a login: password, account. It goes to its end also when the client has gone, or somebody could guess
+/// and be away before the guess is counted.
+async fn admit(gateway: &Gateway, visitor: &mut Visitor<'_>, login: &Login) -> Result<Admitted, Failure> {
     let admitted = account::admit(gateway, visitor.peer, login).await?;
     // From now on it is nobody's to be let go: who it is was proved, and it is only waiting for the mail server.
     visitor.place.make_known();
+    debug!(mailbox = %admitted.account().mailbox, "local login accepted");
+    Ok(admitted)
+}
+
+/// The other half: token, mail server.
+async fn log_in<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<Connected, Failure> {
     let mailbox = &admitted.account().mailbox;
-    debug!(%mailbox, "local login accepted");
-    match upstream::login::<S>(gateway, &admitted).await {
+    match upstream::login::<S>(gateway, admitted).await {
         Ok(connected) => {
             info!(%mailbox, "logged in");
             Ok(connected)

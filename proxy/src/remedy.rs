@@ -10,6 +10,7 @@ pub use replies::{Row, rows};
 use oxpost_protocol::{Refusal, RefusalKind, UpstreamFailure};
 use oxpost_token_store::{Denied, Mailbox, StoreError, TokenError};
 
+use crate::connect::NoConnection;
 use crate::guard::Held;
 
 /// A login that failed, in both texts.
@@ -143,14 +144,16 @@ impl Failure {
     }
 
     /// The mail server cannot be reached.
-    pub fn unreachable(host: &str, port: u16, error: &std::io::Error) -> Self {
-        Self::new(
-            RefusalKind::Unavailable,
-            format!(
-                "{host}:{port} cannot be reached. Check the network, DNS and the firewall of the machine Oxpost runs on."
+    pub fn unreachable(host: &str, port: u16, error: &NoConnection) -> Self {
+        let sentence = match error {
+            NoConnection::NoAddress(_) => format!(
+                "The address of {host} cannot be found. Check DNS on the machine Oxpost runs on, and the host in proxy.toml."
             ),
-            &error.to_string(),
-        )
+            NoConnection::NoAnswer(_) => format!(
+                "{host}:{port} cannot be reached. Check the network and the firewall of the machine Oxpost runs on."
+            ),
+        };
+        Self::new(RefusalKind::Unavailable, sentence, &error.to_string())
     }
 
     /// TLS with the mail server failed.
@@ -177,11 +180,14 @@ impl Failure {
         }
     }
 
-    /// The upstream login took longer than its bound.
-    pub fn timed_out(host: &str, after: std::time::Duration) -> Self {
+    /// The upstream login took longer than its bound; it waited for this when it was ended.
+    pub fn timed_out(host: &str, after: std::time::Duration, waited_for: &str) -> Self {
         Self::new(
             RefusalKind::Unavailable,
-            format!("{host} did not finish the login within {} s. Try again in a few minutes.", after.as_secs()),
+            format!(
+                "The login at {host} did not end within {} s; Oxpost was waiting for {waited_for}. Try again in a few minutes.",
+                after.as_secs()
+            ),
             "",
         )
     }

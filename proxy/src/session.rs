@@ -51,6 +51,9 @@ async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
         Ok(logged_in) => logged_in,
         Err(NoLogin::Closed(why)) => return info!(?why, "ended without a login"),
         Err(NoLogin::TimedOut) => return info!("ended: no login within the login-timeout"),
+        Err(NoLogin::HungUp(why)) => {
+            return info!(%why, "ended: the client went away before the mail server had answered");
+        }
         Err(NoLogin::Broke(error)) => return info!(%error, "ended without a login: the connection broke"),
     };
     let began = Instant::now();

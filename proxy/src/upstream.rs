@@ -1,8 +1,6 @@
 //! The login at the mail server: connect, TLS, XOAUTH2, and once more where a second try is worth it.
 
 use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
 
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
 use oxpost_protocol::{RefusalKind, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
@@ -13,15 +11,14 @@ use tracing::{debug, info};
 
 use crate::account::sasl_user;
 use crate::config::{Protocol, Server, ServerTls};
-use crate::drive::drive;
+use crate::connect;
+use crate::drive::drive_and_note;
 use crate::gateway::Gateway;
 use crate::metered::Metered;
 use crate::remedy::{self, Failure};
 use crate::speak::Speak;
 use crate::stream::Stream;
-
-/// How long one address may take to accept a connection before the next one is tried.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::trail::Trail;
 
 /// A session at the mail server that is ready to be relayed.
 #[derive(Debug)]
@@ -52,9 +49,17 @@ pub async fn login<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<C
     };
     let server = servers.of(S::PROTOCOL);
     let bound = gateway.limits.upstream_timeout;
-    let connected = tokio::time::timeout(bound, with_second_try::<S>(gateway, admitted, server))
+    let trail = Trail::default();
+    // One budget for all of it: a client has its own patience, which none of the stages knows.
+    let connected = tokio::time::timeout(bound, with_second_try::<S>(gateway, admitted, server, &trail))
         .await
-        .unwrap_or_else(|_| Err(Failure::timed_out(&server.host, bound)))?;
+        .unwrap_or_else(|_| Err(Failure::timed_out(&server.host, bound, trail.now())));
+    trail.ends();
+    let connected = connected.map_err(|mut failure| {
+        failure.log = format!("{} [waited for: {trail}]", failure.log);
+        failure
+    })?;
+    debug!(waited_for = %trail, "logged in upstream");
     if S::PROTOCOL == Protocol::Smtp {
         gateway.smtp_offer.learn(server, &connected.capabilities);
     }
@@ -65,11 +70,15 @@ async fn with_second_try<S: Speak>(
     gateway: &Gateway,
     admitted: &Admitted,
     server: &Server,
+    trail: &Trail,
 ) -> Result<Connected, Failure> {
+    trail.waits_for(A_TOKEN);
     let token = gateway.tokens.access_token(admitted).await.map_err(|error| Failure::token(&error))?;
-    let failure = match once::<S>(gateway, admitted, server, &token).await? {
-        Ok(connected) => return Ok(connected),
-        Err(failure) => failure,
+    let failure = match once::<S>(gateway, admitted, server, &token, trail).await {
+        Ok(Ok(connected)) => return Ok(connected),
+        Ok(Err(failure)) => failure,
+        Err(Unreached { may_pass: true, .. }) => UpstreamFailure::ConnectionClosed,
+        Err(Unreached { failure, .. }) => return Err(failure),
     };
     let opened = sasl_user(admitted.account(), S::PROTOCOL);
     let explain = |failure: &UpstreamFailure| Failure::upstream(failure, &server.host, opened);
@@ -77,12 +86,19 @@ async fn with_second_try<S: Speak>(
         SecondTry::No => return Err(explain(&failure)),
         SecondTry::SameToken => token,
         SecondTry::FreshToken => {
+            trail.waits_for("another token of the sign-in service");
             gateway.tokens.refused(admitted, &token).await.map_err(|error| Failure::token(&error))?
         }
     };
     info!(reason = explain(&failure).log, "the first upstream login failed; trying once more");
-    once::<S>(gateway, admitted, server, &token).await?.map_err(|failure| explain(&failure))
+    match once::<S>(gateway, admitted, server, &token, trail).await {
+        Ok(outcome) => outcome.map_err(|failure| explain(&failure)),
+        Err(Unreached { failure, .. }) => Err(failure),
+    }
 }
+
+/// Said while the authority is asked, or whoever asks it.
+const A_TOKEN: &str = "a token of the sign-in service";
 
 /// What a second attempt needs.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,14 +122,16 @@ fn second_try(failure: &UpstreamFailure) -> SecondTry {
     }
 }
 
-/// One attempt on one connection. The outer error is one that no second attempt mends.
+/// One attempt on one connection.
 async fn once<S: Speak>(
     gateway: &Gateway,
     admitted: &Admitted,
     server: &Server,
     token: &AccessToken,
-) -> Result<Result<Connected, UpstreamFailure>, Failure> {
-    attempt(gateway, server, dialogue::<S>(gateway, admitted.account(), server, token)?).await
+    trail: &Trail,
+) -> Result<Result<Connected, UpstreamFailure>, Unreached> {
+    let dialogue = dialogue::<S>(gateway, admitted.account(), server, token).map_err(Unreached::for_good)?;
+    attempt(gateway, server, dialogue, trail).await
 }
 
 /// What is going to be said.
@@ -136,26 +154,42 @@ pub fn dialogue<S: Speak>(
     })
 }
 
+/// The server was not reached, or TLS with it failed.
+#[derive(Debug)]
+pub struct Unreached {
+    /// In words.
+    pub failure: Failure,
+    /// The connection was there and was cut: another one may not be.
+    pub may_pass: bool,
+}
+
+impl Unreached {
+    fn for_good(failure: Failure) -> Self {
+        Self { failure, may_pass: false }
+    }
+}
+
 /// Says it, on a connection of its own.
 ///
 /// # Errors
-/// The server was not reached, or TLS with it failed: no second attempt mends that.
+/// Nothing could be said.
 pub async fn attempt(
     gateway: &Gateway,
     server: &Server,
     mut dialogue: impl UpstreamDialogue,
-) -> Result<Result<Connected, UpstreamFailure>, Failure> {
-    let tcp = connect(server).await.map_err(|error| Failure::unreachable(&server.host, server.port, &error))?;
+    trail: &Trail,
+) -> Result<Result<Connected, UpstreamFailure>, Unreached> {
+    let tcp = reach(server, trail).await.map_err(Unreached::for_good)?;
     debug!(server = server.host, address = ?tcp.peer_addr().ok(), "connected upstream");
     let mut stream = match server.tls {
-        ServerTls::Implicit => secure(gateway, server, tcp).await?,
+        ServerTls::Implicit => secure(gateway, server, tcp, trail).await?,
         ServerTls::StartTls => Stream::Plain(tcp),
     };
     loop {
-        match drive(&mut dialogue, &mut stream).await {
+        match drive_and_note(&mut dialogue, &mut stream, |dialogue| trail.waits_for(dialogue.waits_for())).await {
             Ok(UpstreamEvent::StartTls) => match stream {
                 Stream::Plain(tcp) => {
-                    stream = secure(gateway, server, tcp).await?;
+                    stream = secure(gateway, server, tcp, trail).await?;
                     dialogue.tls_started();
                 }
                 Stream::Tls(_) => return Ok(Err(UpstreamFailure::Protocol("TLS was asked for within TLS".into()))),
@@ -170,34 +204,31 @@ pub async fn attempt(
     }
 }
 
-async fn secure(gateway: &Gateway, server: &Server, tcp: TcpStream) -> Result<Stream, Failure> {
+/// A connection to the first address of the server that answers.
+async fn reach(server: &Server, trail: &Trail) -> Result<TcpStream, Failure> {
+    let Server { host, port, .. } = server;
+    trail.waits_for("the address of its name");
+    let addresses = connect::addresses(host, *port).await.map_err(|error| Failure::unreachable(host, *port, &error))?;
+    trail.waits_for("a connection");
+    connect::first_of(addresses).await.map_err(|error| Failure::unreachable(host, *port, &error))
+}
+
+async fn secure(gateway: &Gateway, server: &Server, tcp: TcpStream, trail: &Trail) -> Result<Stream, Unreached> {
+    trail.waits_for("TLS");
     let name = ServerName::try_from(server.host.clone()).map_err(|_| {
-        Failure::tls(&server.host, &io::Error::new(io::ErrorKind::InvalidInput, "not a DNS name or address"))
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "not a DNS name or address");
+        Unreached::for_good(Failure::tls(&server.host, &error))
     })?;
     let tls = gateway.tls.connect(name, Metered::server(tcp)).await;
-    Ok(Stream::Tls(Box::new(tls.map_err(|error| Failure::tls(&server.host, &error))?.into())))
+    let tls =
+        tls.map_err(|error| Unreached { failure: Failure::tls(&server.host, &error), may_pass: was_cut(&error) })?;
+    Ok(Stream::Tls(Box::new(tls.into())))
 }
 
-/// Connects to the first address of the server that answers.
-async fn connect(server: &Server) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host((server.host.as_str(), server.port)).await? {
-        match connect_to(address).await {
-            Ok(tcp) => return Ok(tcp),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-/// Connects to one address.
-///
-/// # Errors
-/// It does not answer, or not in time.
-pub async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
-    let tcp = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
-    crate::listener::tune(&tcp)?;
-    Ok(tcp)
+/// Whether a connection ended, rather than something being wrong with what was said on it.
+fn was_cut(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 #[cfg(test)]
@@ -212,5 +243,11 @@ mod tests {
         assert_eq!(second_try(&UpstreamFailure::NotConnected(String::new())), SecondTry::SameToken);
         assert_eq!(second_try(&UpstreamFailure::ConnectionClosed), SecondTry::SameToken);
         assert_eq!(second_try(&UpstreamFailure::Unavailable(String::new())), SecondTry::No);
+        let error = |kind| io::Error::new(kind, "");
+        assert!(was_cut(&error(io::ErrorKind::ConnectionReset)) && was_cut(&error(io::ErrorKind::UnexpectedEof)));
+        assert!(
+            !was_cut(&error(io::ErrorKind::InvalidData)),
+            "a certificate that is not trusted is not in the next second"
+        );
     }
 }

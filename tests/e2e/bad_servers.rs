@@ -11,30 +11,39 @@ use crate::client::Client;
 use crate::story::{proxy, tenant};
 
 /// Logs in by a protocol; gives back the answer.
-async fn login(inside: &Inside, protocol: Protocol) -> String {
+pub(crate) async fn login(inside: &Inside, protocol: Protocol) -> String {
     let mut client = Client::connect(inside.address(protocol)).await;
     client.line().await.unwrap();
+    log_in(&mut client, protocol, PASSWORD).await
+}
+
+/// Logs in a client that was greeted.
+pub(crate) async fn log_in(client: &mut Client, protocol: Protocol, password: &str) -> String {
+    say_login(client, protocol, password).await;
     match protocol {
-        Protocol::Imap => {
-            client.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
-            client.until("a ").await
-        }
+        Protocol::Imap => client.until("a ").await,
+        Protocol::Pop3 | Protocol::Smtp => client.line().await.unwrap(),
+    }
+}
+
+/// The last line that a client says to log in, and those before it with their answers.
+pub(crate) async fn say_login(client: &mut Client, protocol: Protocol, password: &str) {
+    match protocol {
+        Protocol::Imap => client.say(&format!("a LOGIN {ALICE} {password}")).await,
         Protocol::Pop3 => {
             client.say(&format!("USER {ALICE}")).await;
             client.line().await.unwrap();
-            client.say(&format!("PASS {PASSWORD}")).await;
-            client.line().await.unwrap()
+            client.say(&format!("PASS {password}")).await;
         }
         Protocol::Smtp => {
             let plain =
-                base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("\0{ALICE}\0{PASSWORD}"));
+                base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("\0{ALICE}\0{password}"));
             client.say(&format!("AUTH PLAIN {plain}")).await;
-            client.line().await.unwrap()
         }
     }
 }
 
-fn is_ok(answer: &str) -> bool {
+pub(crate) fn is_ok(answer: &str) -> bool {
     ["a OK", "+OK", "235 "].iter().any(|ok| answer.starts_with(ok))
 }
 
@@ -44,7 +53,7 @@ fn is_temporary(answer: &str) -> bool {
         .any(|no| answer.starts_with(no))
 }
 
-const PROTOCOLS: [Protocol; 3] = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp];
+pub(crate) const PROTOCOLS: [Protocol; 3] = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp];
 
 #[tokio::test]
 async fn a_server_that_breaks_at_any_stage_is_no_wrong_password() {

@@ -22,6 +22,7 @@ mod many_at_once;
 mod notify;
 mod password_grant;
 mod proofs;
+mod retries;
 mod secrets;
 mod shared_mailboxes;
 mod sign_in;

@@ -271,6 +271,10 @@ impl Dialogue for Local {
 }
 
 impl LocalDialogue for Local {
+    fn has_unread(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
     fn accept(&mut self, capabilities: &[String]) {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Deciding { tag } => {

@@ -334,6 +334,17 @@ impl Dialogue for Upstream {
 }
 
 impl UpstreamDialogue for Upstream {
+    fn waits_for(&self) -> &'static str {
+        match self.state {
+            State::Greeting => "its greeting",
+            State::Capabilities => "its capabilities",
+            State::GoAhead => "its go-ahead for the token",
+            State::Verdict { .. } => "its answer to the token",
+            State::Probing { .. } => "the mailbox to open",
+            State::Over => "nothing more",
+        }
+    }
+
     /// IMAP is spoken over TLS from the first byte (port 993), so there is nothing that was said before.
     fn tls_started(&mut self) {
         self.buffer.clear();

@@ -166,6 +166,15 @@ impl Dialogue for Upstream {
 }
 
 impl UpstreamDialogue for Upstream {
+    fn waits_for(&self) -> &'static str {
+        match self.state {
+            State::Greeting => "its greeting",
+            State::Offering => "its go-ahead for the token",
+            State::TokenSent | State::ChallengeAnswered => "its answer to the token",
+            State::Over => "nothing more",
+        }
+    }
+
     /// Nothing to forget: this dialogue never starts TLS itself.
     fn tls_started(&mut self) {}
 }

@@ -256,6 +256,10 @@ impl Dialogue for Local {
 }
 
 impl LocalDialogue for Local {
+    fn has_unread(&self) -> bool {
+        !self.input.is_empty()
+    }
+
     fn accept(&mut self, _capabilities: &[String]) {
         if matches!(self.state, State::Verdict) {
             self.out.say("235 2.7.0 Authentication successful");

@@ -223,6 +223,17 @@ impl Dialogue for Upstream {
 }
 
 impl UpstreamDialogue for Upstream {
+    fn waits_for(&self) -> &'static str {
+        match self.state {
+            State::Greeting => "its greeting",
+            State::Ehlo => "its answer to EHLO",
+            State::StartTls | State::StartingTls => "its go-ahead for TLS",
+            State::Offering => "its go-ahead for the token",
+            State::TokenSent | State::ChallengeAnswered => "its answer to the token",
+            State::Over => "nothing more",
+        }
+    }
+
     fn tls_started(&mut self) {
         if self.state != State::StartingTls {
             return;

@@ -15,6 +15,7 @@ use crate::gateway::Gateway;
 use crate::remedy::Failure;
 use crate::speak::Speak;
 use crate::stream::Stream;
+use crate::trail::Trail;
 use crate::upstream::{self, Connected};
 
 /// The most lines that are kept of a login; Exchange needs about thirty.
@@ -38,13 +39,15 @@ pub(super) async fn log_in<S: Speak>(
 ) -> (Login, Option<Connected>) {
     let redactor = redactor(account, S::PROTOCOL, token);
     let mut ear = Ear { begun: Instant::now(), heard: Vec::new(), server: Buffer::default(), redactor };
-    let bound = gateway.limits.upstream_timeout;
+    let (bound, trail) = (gateway.limits.upstream_timeout, Trail::default());
     let trying = async {
         let inner = upstream::dialogue::<S>(gateway, account, server, token)?;
-        upstream::attempt(gateway, server, Overheard { inner, ear: &mut ear }).await
+        let attempt = upstream::attempt(gateway, server, Overheard { inner, ear: &mut ear }, &trail).await;
+        attempt.map_err(|unreached| unreached.failure)
     };
     let tried = tokio::time::timeout(bound, trying).await;
-    let (outcome, connected) = match tried.unwrap_or_else(|_| Err(Failure::timed_out(&server.host, bound))) {
+    let (outcome, connected) = match tried.unwrap_or_else(|_| Err(Failure::timed_out(&server.host, bound, trail.now())))
+    {
         Ok(Ok(connected)) => (Ok(()), Some(connected)),
         Ok(Err(failure)) => (Err(Refused::Server(failure)), None),
         Err(failure) => (Err(Refused::Way(failure)), None),
@@ -123,6 +126,10 @@ impl<D: Dialogue> Dialogue for Overheard<'_, D> {
 impl<D: Dialogue<Event = UpstreamEvent> + UpstreamDialogue> UpstreamDialogue for Overheard<'_, D> {
     fn tls_started(&mut self) {
         self.inner.tls_started();
+    }
+
+    fn waits_for(&self) -> &'static str {
+        self.inner.waits_for()
     }
 }
 

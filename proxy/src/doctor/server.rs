@@ -16,7 +16,7 @@ use super::facts::{NotSecured, Secured, Way};
 use crate::config::{Server, ServerTls};
 use crate::drive::drive;
 use crate::stream::Stream;
-use crate::{tls, upstream};
+use crate::{connect, tls};
 
 /// How long a server may take over TLS, and over what comes before it.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -31,10 +31,10 @@ pub(super) async fn explore(server: &Server, host_name: &str, verifier: &Arc<dyn
         Err(error) => return Way { addresses: Some(Err(error.to_string())), ..Way::default() },
     };
     let begun = Instant::now();
-    let connecting = tokio::time::timeout(CONNECT_PATIENCE, first_that_answers(&addresses)).await;
+    let connecting = tokio::time::timeout(CONNECT_PATIENCE, connect::first_of(addresses.iter().copied())).await;
     let (connection, connected) = match connecting {
         Ok(Ok(tcp)) => (Some(tcp), Ok(begun.elapsed())),
-        Ok(Err(error)) => (None, Err(error)),
+        Ok(Err(error)) => (None, Err(error.to_string())),
         Err(_) => (None, Err(format!("no address of it answers within {} s", CONNECT_PATIENCE.as_secs()))),
     };
     let secured = match connection {
@@ -46,17 +46,6 @@ pub(super) async fn explore(server: &Server, host_name: &str, verifier: &Arc<dyn
         None => None,
     };
     Way { addresses: Some(Ok(addresses.len())), connected: Some(connected), secured }
-}
-
-async fn first_that_answers(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
-    let mut last = "the name has no address".to_owned();
-    for &address in addresses {
-        match upstream::connect_to(address).await {
-            Ok(tcp) => return Ok(tcp),
-            Err(error) => last = error.to_string(),
-        }
-    }
-    Err(last)
 }
 
 async fn secure(
