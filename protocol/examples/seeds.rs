@@ -30,6 +30,36 @@ fn main() -> std::io::Result<()> {
             }
         }
     }
+    let corpus = corpora.join("smtp_submission");
+    std::fs::create_dir_all(&corpus)?;
+    for entry in std::fs::read_dir(transcripts.join("smtp/submission"))? {
+        let file = entry?.path();
+        let (client, server) = both_say(&std::fs::read_to_string(&file)?);
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        for (choice, server) in [(0u8, &[][..]), (3, &[]), (5, &server)] {
+            let seed = [&[choice], client.as_slice(), b"\xff\xfe\xff", server].concat();
+            std::fs::write(corpus.join(format!("{name}-{choice}")), seed)?;
+            count += 1;
+        }
+    }
     println!("{count} seeds from the transcripts");
     Ok(())
+}
+
+/// What the client, and what the (indented) server says in a transcript of a whole session.
+fn both_say(text: &str) -> (Vec<u8>, Vec<u8>) {
+    let (mut client, mut server) = (Vec::new(), Vec::new());
+    for line in text.lines() {
+        let (side, who, line) = match line.strip_prefix("        ") {
+            Some(indented) => (&mut server, 'S', indented),
+            None => (&mut client, 'C', line),
+        };
+        let mut chars = line.chars();
+        if let (Some(first), Some(kind @ (':' | '-' | '+'))) = (chars.next(), chars.next())
+            && first == who
+        {
+            side.extend(player::said(kind, line.get(2..).unwrap_or_default().strip_prefix(' ').unwrap_or_default()));
+        }
+    }
+    (client, server)
 }

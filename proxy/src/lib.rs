@@ -14,8 +14,10 @@ pub mod session;
 pub mod account;
 pub mod local;
 pub mod relay;
+pub mod submission;
 pub mod upstream;
 
+pub mod audit;
 pub mod connect;
 pub mod drive;
 pub mod hang_up;

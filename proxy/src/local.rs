@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use oxpost_protocol::line::REPLY_TEXT_LIMIT;
 use oxpost_protocol::{Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer};
-use oxpost_token_store::Admitted;
+use oxpost_token_store::{Admitted, Mailbox};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -38,6 +38,10 @@ pub struct Visitor<'a> {
 /// A client that has logged in, and its upstream session.
 #[derive(Debug)]
 pub struct LoggedIn {
+    /// Whose login it was.
+    pub mailbox: Mailbox,
+    /// Where the client is.
+    pub from: IpAddr,
     /// The client's connection.
     pub client: Stream,
     /// What the client has sent behind its login.
@@ -70,6 +74,7 @@ pub async fn login<S: Speak>(
     mut visitor: Visitor<'_>,
 ) -> Result<LoggedIn, NoLogin> {
     let mut patience = Patience { deadline: Instant::now() + gateway.limits.login_timeout };
+    let from = visitor.peer;
     let mut client = Stream::Plain(tcp);
     if entry.listener.tls == ListenerTls::Implicit {
         client = patience.until(start_tls(client, entry.acceptor.as_ref())).await?;
@@ -95,10 +100,16 @@ pub async fn login<S: Speak>(
                 };
                 patience.deadline += began.elapsed();
                 match attempt {
-                    Ok(connected) => {
+                    Ok((mailbox, connected)) => {
                         dialogue.accept(&connected.capabilities);
                         patience.until(say(&mut dialogue, &mut client)).await?;
-                        return Ok(LoggedIn { client, unread: dialogue.into_unread(), upstream: connected });
+                        return Ok(LoggedIn {
+                            mailbox,
+                            from,
+                            client,
+                            unread: dialogue.into_unread(),
+                            upstream: connected,
+                        });
                     }
                     Err(mut failure) => {
                         failure.refusal.text = with_session(&failure.refusal.text, visitor.id);
@@ -126,12 +137,12 @@ async fn admit(gateway: &Gateway, visitor: &mut Visitor<'_>, login: &Login) -> R
 }
 
 /// The other half: token, mail server.
-async fn log_in<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<Connected, Failure> {
+async fn log_in<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<(Mailbox, Connected), Failure> {
     let mailbox = &admitted.account().mailbox;
     match upstream::login::<S>(gateway, admitted).await {
         Ok(connected) => {
             info!(%mailbox, "logged in");
-            Ok(connected)
+            Ok((mailbox.clone(), connected))
         }
         Err(failure) => {
             warn!(%mailbox, "upstream login failed: {}", failure.log);

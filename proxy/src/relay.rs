@@ -16,7 +16,7 @@ use crate::stream::{Broken, Leftover, Stream, poll_discard, poll_move};
 
 /// How long one direction may go on without moving a byte once the other has ended. A client that was given everything
 /// has this long to close its side.
-const LINGER: Duration = Duration::from_secs(60);
+pub(crate) const LINGER: Duration = Duration::from_secs(60);
 
 /// What a session has moved, and how it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,18 +197,18 @@ impl Direction {
 }
 
 /// How long nothing has moved. Its timer is only touched when it fires, not for every byte.
-struct Quiet {
-    since: Instant,
+pub(crate) struct Quiet {
+    pub(crate) since: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Quiet {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let since = Instant::now();
         Self { since, timer: Box::pin(tokio::time::sleep_until(since)) }
     }
 
-    fn poll_longer_than(&mut self, bound: Duration, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_longer_than(&mut self, bound: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.since + bound;
         if deadline < self.timer.deadline() {
             self.timer.as_mut().reset(deadline);

@@ -6,16 +6,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use oxpost_protocol::smtp::Submission;
+use oxpost_protocol::smtp::submission::{self, Peer};
 use tokio::net::TcpStream;
 use tracing::{debug, info};
 
+use crate::audit::Audit;
 use crate::config::Protocol;
 use crate::gateway::Gateway;
 use crate::guard::Place;
 use crate::listener::Entry;
-use crate::local::{self, NoLogin};
+use crate::local::{self, LoggedIn, NoLogin};
 use crate::relay::relay;
+use crate::smtp_offer;
 use crate::speak::{Imap, Pop3, Smtp, Speak};
+use crate::submission::carry;
 
 /// One client's connection.
 pub struct Client {
@@ -56,20 +61,46 @@ async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
         }
         Err(NoLogin::Broke(error)) => return info!(%error, "ended without a login: the connection broke"),
     };
+    // Boxed again, so that an idle session of another protocol has no room for it.
+    match S::PROTOCOL {
+        Protocol::Smtp => Box::pin(submit(gateway, logged_in)).await,
+        Protocol::Imap | Protocol::Pop3 => relay_bytes(gateway, logged_in).await,
+    }
+}
+
+/// IMAP and POP3: bytes.
+async fn relay_bytes(gateway: &Gateway, logged_in: LoggedIn) {
     let began = Instant::now();
-    let relayed = relay(
-        logged_in.client,
-        logged_in.upstream.stream,
-        logged_in.unread,
-        logged_in.upstream.unread,
-        gateway.limits.idle_timeout,
-    )
-    .await;
+    let LoggedIn { client, unread, upstream, .. } = logged_in;
+    let relayed = relay(client, upstream.stream, unread, upstream.unread, gateway.limits.idle_timeout).await;
     info!(
         to_server = relayed.to_server,
         to_client = relayed.to_client,
         seconds = began.elapsed().as_secs(),
         end = ?relayed.end,
+        "session ended"
+    );
+}
+
+/// SMTP: messages.
+async fn submit(gateway: &Gateway, logged_in: LoggedIn) {
+    let began = Instant::now();
+    let LoggedIn { mailbox, from, client, unread, upstream } = logged_in;
+    let options = submission::Options {
+        host_name: gateway.host_name.clone(),
+        extensions: smtp_offer::usable(&upstream.capabilities),
+    };
+    let mut machine = Submission::new(options);
+    machine.receive(Peer::Client, &unread);
+    machine.receive(Peer::Server, &upstream.unread);
+    let audit = Audit { account: mailbox, client: from };
+    let carried =
+        carry(client, upstream.stream, machine, gateway.limits.idle_timeout, |event| audit.write(event)).await;
+    info!(
+        from_client = carried.from_client,
+        from_server = carried.from_server,
+        seconds = began.elapsed().as_secs(),
+        end = ?carried.end,
         "session ended"
     );
 }

@@ -46,6 +46,11 @@ impl SmtpOffer {
     }
 }
 
+/// The part of what a server has said after a login that a client may use.
+pub fn usable(extensions: &Vec<String>) -> Vec<String> {
+    POSSIBLE.iter().filter_map(|keyword| common(keyword, std::iter::once(extensions))).collect()
+}
+
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -47,6 +47,16 @@ impl Leftover {
         self.bytes.get(self.sent..).unwrap_or_default()
     }
 
+    /// Bytes that go behind those that are still to be sent.
+    pub fn push(&mut self, bytes: Vec<u8>) {
+        if self.as_slice().is_empty() {
+            *self = Self::new(bytes);
+        } else {
+            self.bytes.extend_from_slice(&bytes);
+        }
+    }
+
+    /// So many of them were sent.
     fn advance(&mut self, count: usize) {
         self.sent += count;
         if self.as_slice().is_empty() {
@@ -109,6 +119,49 @@ pub fn poll_move(
             Poll::Ready(Ok(count))
         }
     }
+}
+
+/// Reads what there is and lends it, without a buffer of its own. Ready with how much it was; with 0, and nothing lent, when
+/// the source has ended.
+pub fn poll_lend(source: &mut Stream, cx: &mut Context<'_>, lend: impl FnOnce(&[u8])) -> Poll<io::Result<usize>> {
+    match source {
+        Stream::Plain(tcp) => SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(tcp).poll_read(cx, &mut buffer))?;
+            let chunk = buffer.filled();
+            if !chunk.is_empty() {
+                lend(chunk);
+            }
+            Poll::Ready(Ok(chunk.len()))
+        }),
+        Stream::Tls(tls) => {
+            let count = match ready!(Pin::new(tls.as_mut()).poll_fill_buf(cx)) {
+                Ok(chunk) => {
+                    if !chunk.is_empty() {
+                        lend(chunk);
+                    }
+                    chunk.len()
+                }
+                // A peer that closes TCP without close_notify: the mail protocols mark their own ends.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            Pin::new(tls.as_mut()).consume(count);
+            tls.get_mut().0.content_came();
+            Poll::Ready(Ok(count))
+        }
+    }
+}
+
+/// Sends what is left over. Ready when there is nothing more.
+pub fn poll_send(sink: &mut Stream, leftover: &mut Leftover, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    while !leftover.as_slice().is_empty() {
+        match ready!(Pin::new(&mut *sink).poll_write(cx, leftover.as_slice()))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            count => leftover.advance(count),
+        }
+    }
+    Poll::Ready(Ok(()))
 }
 
 /// Reads and forgets. Ready with 0 when the source has ended.

@@ -8,6 +8,7 @@
 mod client;
 mod story;
 
+mod audit;
 mod bad_servers;
 mod certificates;
 mod command_line;
@@ -26,6 +27,7 @@ mod retries;
 mod secrets;
 mod shared_mailboxes;
 mod sign_in;
+mod smuggling;
 mod store;
 mod strangers;
 mod tls_listeners;

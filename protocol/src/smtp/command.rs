@@ -86,7 +86,7 @@ impl<'a> Command<'a> {
 
 /// The first word, and what follows the blanks behind it. `AUTH=LOGIN`, as old servers wrote it in their answer to EHLO
 /// and some clients repeat it, is `AUTH LOGIN`.
-fn split(line: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split(line: &[u8]) -> (&[u8], &[u8]) {
     let begins_with_auth = line.get(..4).is_some_and(|verb| is(verb, "AUTH"));
     let end = line
         .iter()
@@ -107,7 +107,7 @@ pub(super) fn begins_auth(unread: &[u8]) -> bool {
     padding <= PADDING_LIMIT && unread.get(padding..padding + 4).is_some_and(|verb| is(verb, "AUTH"))
 }
 
-fn is(word: &[u8], verb: &str) -> bool {
+pub(super) fn is(word: &[u8], verb: &str) -> bool {
     word.eq_ignore_ascii_case(verb.as_bytes())
 }
 

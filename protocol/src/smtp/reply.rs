@@ -9,6 +9,9 @@ const LINE_LIMIT: usize = 4096;
 /// Most lines of one reply.
 const LINES_LIMIT: usize = 128;
 
+/// Most bytes of one reply, so that lines and their number cannot both be stretched.
+const REPLY_LIMIT: usize = 64 * 1024;
+
 /// A reply, complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
@@ -21,6 +24,19 @@ impl Reply {
     /// Its class, the first digit of the code.
     pub(super) fn class(&self) -> u16 {
         self.code / 100
+    }
+
+    /// As it goes on to a client.
+    pub(super) fn wire(&self) -> Vec<u8> {
+        let mut wire = Vec::new();
+        for (at, text) in self.lines.iter().enumerate() {
+            let separator = if at + 1 == self.lines.len() { b' ' } else { b'-' };
+            wire.extend_from_slice(self.code.to_string().as_bytes());
+            wire.push(separator);
+            wire.extend_from_slice(text);
+            wire.extend_from_slice(b"\r\n");
+        }
+        wire
     }
 
     /// All of it on one line: the code once, the texts joined by ` / `.
@@ -50,6 +66,9 @@ impl Collector {
             }
             if self.lines.len() == LINES_LIMIT {
                 return Err(format!("a reply has more than {LINES_LIMIT} lines"));
+            }
+            if self.lines.iter().map(Vec::len).sum::<usize>() + text.len() > REPLY_LIMIT {
+                return Err(format!("a reply has more than {REPLY_LIMIT} bytes"));
             }
             self.code = code;
             self.lines.push(text.to_vec());
@@ -93,6 +112,7 @@ mod tests {
         let reply = collect(b"250-mail.example\r\n250-SIZE 1000\n250 DSN\r\n").unwrap().unwrap();
         assert_eq!(reply, Reply { code: 250, lines: ["mail.example", "SIZE 1000", "DSN"].map(Vec::from).into() });
         assert_eq!(reply.joined(), b"250 mail.example / SIZE 1000 / DSN");
+        assert_eq!(reply.wire(), b"250-mail.example\r\n250-SIZE 1000\r\n250 DSN\r\n");
         assert_eq!(collect(b"334\r\n").unwrap().unwrap().joined(), b"334");
         assert_eq!(collect(b"334 \r\n").unwrap().unwrap().lines, vec![b"".to_vec()]);
         assert_eq!(collect(b"250-mail.example\r\n250 D"), Ok(None));
@@ -112,5 +132,7 @@ mod tests {
         let within = [b"250-x\r\n".repeat(LINES_LIMIT - 1), b"250 x\r\n".to_vec()].concat();
         assert!(collect(&within).unwrap().is_some());
         assert!(collect(&b"250-x\r\n".repeat(LINES_LIMIT + 1)).is_err());
+        let long = [b"250-".to_vec(), vec![b'x'; 4000], b"\r\n".to_vec()].concat();
+        assert!(collect(&long.repeat(REPLY_LIMIT / 4000 + 1)).is_err());
     }
 }

@@ -97,7 +97,7 @@ fn script_name(file: &Path) -> String {
 }
 
 /// What one line of the transcript says on the wire.
-fn said(kind: char, rest: &str) -> Vec<u8> {
+pub(crate) fn said(kind: char, rest: &str) -> Vec<u8> {
     match kind {
         ':' => [unescape(rest), b"\r\n".to_vec()].concat(),
         '-' => unescape(rest),
@@ -114,7 +114,7 @@ fn said(kind: char, rest: &str) -> Vec<u8> {
     }
 }
 
-fn unescape(text: &str) -> Vec<u8> {
+pub(crate) fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -311,10 +311,10 @@ impl<D: Dialogue> Stage<D> {
     }
 }
 
-fn show(bytes: &[u8]) -> String {
+pub(crate) fn show(bytes: &[u8]) -> String {
     format!("\"{}\"", bytes.escape_ascii())
 }
 
-fn pieces(chunk: usize) -> String {
+pub(crate) fn pieces(chunk: usize) -> String {
     if chunk == usize::MAX { "any size".into() } else { chunk.to_string() }
 }

@@ -6,6 +6,10 @@
 //! - a local dialogue says nothing of a login before the driver has allowed it, and an upstream dialogue that must start
 //!   TLS says nothing of the token before TLS is on.
 
+/// A whole session of SMTP: what it asserts stands there.
+#[path = "../../../protocol/tests/player/session.rs"]
+pub mod session;
+
 use oxpost_protocol::sasl::Malformed;
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
 use oxpost_protocol::{

@@ -50,14 +50,14 @@ async fn of_two_who_would_tell_one_does() {
     };
     assert!(store.add_notice(&notice).await.unwrap());
     assert!(!store.add_notice(&Notice { id: "2".into(), ..notice.clone() }).await.unwrap());
-    assert_eq!(store.notices().await.unwrap(), [notice.clone()]);
+    assert_eq!(store.notices().await.unwrap(), std::slice::from_ref(&notice));
     let told = Notice { told: Some(start()), due: None, ..notice.clone() };
     assert!(store.change_notice(&notice, &told).await.unwrap());
     assert!(!store.change_notice(&notice, &told).await.unwrap(), "it is another one now");
     let solved = Notice { solved: Some(start() + MINUTE), due: Some(start() + HOUR), ..told.clone() };
     assert!(store.change_notice(&told, &solved).await.unwrap());
     assert!(!store.change_notice(&told, &solved).await.unwrap());
-    assert_eq!(store.notices().await.unwrap(), [solved.clone()]);
+    assert_eq!(store.notices().await.unwrap(), std::slice::from_ref(&solved));
     assert!(!store.remove_notice(&Notice { id: "2".into(), ..solved.clone() }).await.unwrap());
     assert!(store.remove_notice(&solved).await.unwrap());
     assert!(!store.remove_notice(&solved).await.unwrap());

@@ -1,0 +1,204 @@
+//! What the client says: its commands, and the messages behind them.
+
+use std::mem;
+
+use super::order::Order;
+use super::report::{Ended, NotSent, Outcome};
+use super::server::reply_line;
+use super::text::{Flaw, Progress};
+use super::{COMMAND_LIMIT, Fate, RECIPIENTS_ON_THE_WAY, Sent, State, Submission};
+
+impl Submission {
+    /// Goes one step further with what the client has sent. `false`: it cannot without more bytes, or a reply.
+    pub(super) fn hear_client(&mut self) -> bool {
+        match self.state {
+            State::Orders | State::Ending(_) => self.next_order(),
+            State::Text(..) => self.text(),
+            State::Chunk { .. } => self.chunk(),
+            State::Over(_) => false,
+        }
+    }
+
+    fn next_order(&mut self) -> bool {
+        if matches!(self.sent.back(), Some(Sent::Data)) {
+            // Whether commands follow or a message is for the server to say.
+            return false;
+        }
+        let order = match self.held.take() {
+            Some(order) => order,
+            None => match self.client.take_line(COMMAND_LIMIT) {
+                Ok(Some(line)) => Order::understand(&line),
+                // Where the rest of the line ends is not known, so that nothing behind it can be a command.
+                Err(_) => Order::Fatal { answer: "500 5.5.6 Line is too long", why: "a line without end" },
+                Ok(None) if self.client.is_ended() && self.sent.is_empty() => {
+                    self.forget_transaction();
+                    self.over(Ended::ByClient);
+                    return true;
+                }
+                Ok(None) => return false,
+            },
+        };
+        if matches!(self.state, State::Ending(_)) {
+            self.farewell(&order);
+        } else if self.may_go(&order) {
+            self.execute(order);
+        } else {
+            self.held = Some(order);
+            return false;
+        }
+        true
+    }
+
+    /// Every command waits until all before it are answered, but recipients may follow each other (RFC 2920, 3.1).
+    fn may_go(&self, order: &Order) -> bool {
+        let recipients = || self.sent.iter().all(|sent| matches!(sent, Sent::Rcpt(_)));
+        self.sent.is_empty()
+            || (order.is_recipient() && self.pipelining() && self.sent.len() < RECIPIENTS_ON_THE_WAY && recipients())
+    }
+
+    fn pipelining(&self) -> bool {
+        self.options.extensions.iter().any(|line| line.eq_ignore_ascii_case("PIPELINING"))
+    }
+
+    fn execute(&mut self, order: Order) {
+        let secret_may_follow = mem::replace(&mut self.auth_refused, matches!(order, Order::Auth));
+        match order {
+            Order::Mail { line, address } => self.send(&line, Sent::Mail(address)),
+            Order::Rcpt { line, address } => self.send(&line, Sent::Rcpt(address)),
+            Order::Data { line } => self.send(&line, Sent::Data),
+            Order::Bdat { count, last } => self.begin_chunk(count, last),
+            Order::Rset => self.send(b"RSET", Sent::Rset),
+            // It clears everything, as RSET does (RFC 5321, 4.1.4); the server hears our name once, and not the client's.
+            Order::Hello { extended } => self.send(b"RSET", Sent::Hello { extended }),
+            Order::Quit => self.send(b"QUIT", Sent::Quit),
+            Order::Auth => self.say("503 5.5.1 Already authenticated"),
+            Order::Other { .. } if secret_may_follow => self.say("500 5.5.2 Unknown command"),
+            Order::Other { line } => self.send(&line, Sent::Other),
+            Order::Refused(answer) => self.say(answer),
+            Order::Fatal { answer, why } => {
+                self.say(answer);
+                self.report(Outcome::NotSent(NotSent::GivenUp));
+                self.over(Ended::ClientBroke(why));
+            }
+        }
+    }
+
+    /// The server is gone, and the client may not know yet.
+    fn farewell(&mut self, order: &Order) {
+        let State::Ending(ended) = mem::replace(&mut self.state, State::Orders) else { return };
+        if *order == Order::Quit {
+            self.say("221 2.0.0 Oxpost signing off");
+            self.over(Ended::ByClient);
+        } else {
+            self.say("421 4.3.0 The connection to the mail server has ended, closing");
+            self.over(ended);
+        }
+    }
+
+    fn text(&mut self) -> bool {
+        let State::Text(text, fate) = &mut self.state else { return false };
+        let (used, progress) = text.pass(self.client.unread(), &mut self.to_server);
+        self.client.skip(used);
+        if matches!(fate, Fate::Pass) {
+            self.transaction.set_octets(text.octets());
+            if let Some(limit) = self.too_large() {
+                // As far as it came: to the first octet too many.
+                self.transaction.set_octets(limit + 1);
+                self.give_up(NotSent::TooLarge);
+            }
+        }
+        match progress {
+            Progress::Flawed(Flaw::BareCr) => self.give_up(NotSent::BareCr),
+            Progress::Flawed(Flaw::Nul) => self.give_up(NotSent::Nul),
+            Progress::End => self.end_of_message(),
+            Progress::More if used > 0 => {}
+            Progress::More if self.client.is_ended() => self.client_gone(),
+            Progress::More => return false,
+        }
+        true
+    }
+
+    /// A message goes no further, and must not be delivered as far as it came.
+    fn give_up(&mut self, why: NotSent) {
+        if matches!(self.state, State::Text(_, Fate::Discard { .. })) {
+            return;
+        }
+        let answer = match why {
+            NotSent::Nul => "550 5.6.0 The message has a NUL byte. Nothing of it was sent",
+            NotSent::TooLarge => "552 5.3.4 The message is larger than the mail server takes. Nothing of it was sent",
+            _ => "550 5.6.0 The message has a CR without LF. Nothing of it was sent: lines must end in CRLF",
+        };
+        self.discard(reply_line(answer), Outcome::NotSent(why), Ended::MessageGivenUp);
+    }
+
+    /// The rest of a message is forgotten. At its end the client hears this answer.
+    pub(super) fn discard(&mut self, answer: Vec<u8>, outcome: Outcome, ended: Ended) {
+        self.cut();
+        let discard = Fate::Discard { answer, outcome, ended };
+        match &mut self.state {
+            State::Text(text, fate) => {
+                text.discard();
+                *fate = discard;
+            }
+            State::Chunk { fate, .. } => *fate = discard,
+            State::Orders | State::Ending(_) | State::Over(_) => {}
+        }
+    }
+
+    fn end_of_message(&mut self) {
+        match mem::replace(&mut self.state, State::Orders) {
+            State::Text(_, Fate::Pass) => self.sent.push_back(Sent::Message),
+            State::Text(_, Fate::Discard { answer, outcome, ended })
+            | State::Chunk { fate: Fate::Discard { answer, outcome, ended }, .. } => {
+                self.to_client.extend_from_slice(&answer);
+                self.report(outcome);
+                self.state = State::Ending(ended);
+            }
+            State::Chunk { fate: Fate::Pass, .. } | State::Orders | State::Ending(_) | State::Over(_) => {}
+        }
+    }
+
+    fn client_gone(&mut self) {
+        let lone_dot = matches!(&self.state, State::Text(text, _) if text.had_a_lone_dot());
+        let why = if lone_dot { NotSent::ClientGoneBehindBareLf } else { NotSent::ClientGone };
+        self.cut();
+        self.report(Outcome::NotSent(why));
+        self.over(Ended::ByClient);
+    }
+
+    fn begin_chunk(&mut self, count: u64, last: bool) {
+        self.transaction.begin(count);
+        self.state = State::Chunk { left: count, fate: Fate::Pass };
+        if self.too_large().is_some() {
+            self.give_up(NotSent::TooLarge);
+        } else {
+            let line = format!("BDAT {count}{}", if last { " LAST" } else { "" });
+            self.send(line.as_bytes(), Sent::Chunk { last });
+        }
+    }
+
+    /// The server's limit, if the message is beyond it.
+    fn too_large(&self) -> Option<u64> {
+        self.options.size_limit().filter(|&limit| self.transaction.octets() > limit)
+    }
+
+    /// The octets of a chunk are counted and not looked at (RFC 3030, 2).
+    fn chunk(&mut self) -> bool {
+        let State::Chunk { left, fate } = &mut self.state else { return false };
+        let unread = self.client.unread();
+        let count = usize::try_from(*left).unwrap_or(usize::MAX).min(unread.len());
+        if matches!(fate, Fate::Pass) && self.server_open {
+            self.to_server.extend_from_slice(unread.get(..count).unwrap_or_default());
+        }
+        self.client.skip(count);
+        *left = left.saturating_sub(count as u64);
+        if *left == 0 {
+            self.end_of_message();
+        } else if count == 0 && self.client.is_ended() {
+            self.client_gone();
+        } else {
+            return count > 0;
+        }
+        true
+    }
+}

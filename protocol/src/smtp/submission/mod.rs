@@ -1,0 +1,290 @@
+//! SMTP after the login: between a client and a server, and no byte of it unseen (RFC 5321, 2920, 3030).
+//!
+//! ```text
+//!   receive(Client, bytes) ──▶ ┌────────────┐ ──▶ Write(Server, bytes)
+//!   receive(Server, bytes) ──▶ │ Submission │ ──▶ Write(Client, bytes)
+//!   receive_end(peer)      ──▶ └────────────┘ ──▶ Event, CutServer, Over
+//! ```
+//!
+//! - A client may pipeline as it likes. Towards the server one command is on its way at a time, and of RCPT several, so that
+//!   it is known of every reply what it answers. A line that need not change goes on as it came.
+//! - A message goes through as it comes and is never held. Its end is CRLF.CRLF and nothing else; what goes on has CRLF at
+//!   the end of every line, and a dot doubled wherever a line of the message begins with one. So no server, however it
+//!   reads line ends, can see an end of the message where the client has not written one.
+//! - A message that cannot go on is never finished: the server's connection is cut with the message incomplete, which a
+//!   server must not deliver (RFC 5321, 4.1.1.4), the rest of it is read and forgotten, and the client is told at its end.
+
+mod client;
+mod order;
+mod path;
+mod report;
+mod server;
+mod text;
+
+use std::collections::VecDeque;
+use std::{fmt, mem};
+
+use self::order::Order;
+use self::report::Transaction;
+pub use self::report::{Ended, Event, NotSent, Outcome, Report};
+use self::text::Text;
+use super::reply::Collector;
+use crate::line::Buffer;
+
+/// Longest command line taken, its line end included. RFC 5321, 4.5.3.1.4 asks for 512; the parameters of DSN (RFC 3461, 4)
+/// and SMTPUTF8 addresses add some hundreds each.
+const COMMAND_LIMIT: usize = 4096;
+
+/// Recipients that may be on their way to the server without a reply. RFC 5321, 4.5.3.1.8 lets a client send a hundred.
+const RECIPIENTS_ON_THE_WAY: usize = 100;
+
+/// One of the two ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// The mail client, logged in.
+    Client,
+    /// The mail server, logged in to.
+    Server,
+}
+
+/// What is known of both ends when the login is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Our own name, for the answer to another EHLO.
+    pub host_name: String,
+    /// What the client may be told that the server can do, a line each (`SIZE 157286400`).
+    pub extensions: Vec<String>,
+}
+
+impl Options {
+    /// The largest message the server takes, in octets, if it has said so (RFC 1870, 4).
+    fn size_limit(&self) -> Option<u64> {
+        let size = self.extensions.iter().find_map(|line| {
+            let (keyword, size) = line.split_once(' ')?;
+            keyword.eq_ignore_ascii_case("SIZE").then_some(size)
+        });
+        size.and_then(|size| size.trim().parse().ok()).filter(|&size| size > 0)
+    }
+}
+
+/// What the driver is to do next.
+pub enum Step {
+    /// Read from those that are true, and hand over what comes. If neither is: wait until what was written has gone.
+    Read {
+        /// The client may speak.
+        client: bool,
+        /// The server may speak.
+        server: bool,
+    },
+    /// Send these bytes, in order, before any that come later for the same peer.
+    Write(Peer, Vec<u8>),
+    /// Close the server's connection at once. What was to be written to it and has not gone yet must not go any more.
+    CutServer,
+    /// Something to be known.
+    Event(Event),
+    /// Everything is said; close both connections once it has gone.
+    Over(Ended),
+}
+
+/// What is written can be a message, so only its length is shown.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { client, server } => {
+                f.debug_struct("Read").field("client", client).field("server", server).finish()
+            }
+            Self::Write(peer, bytes) => write!(f, "Write({peer:?}, {} bytes)", bytes.len()),
+            Self::CutServer => f.write_str("CutServer"),
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+            Self::Over(ended) => f.debug_tuple("Over").field(ended).finish(),
+        }
+    }
+}
+
+/// A session between its login and its end.
+pub struct Submission {
+    options: Options,
+    client: Buffer,
+    server: Buffer,
+    replies: Collector,
+    to_client: Vec<u8>,
+    to_server: Vec<u8>,
+    events: VecDeque<Event>,
+    state: State,
+    /// A command that has to wait until what is on its way is answered.
+    held: Option<Order>,
+    /// What the server has been sent and has not answered, in order.
+    sent: VecDeque<Sent>,
+    transaction: Transaction,
+    /// Whether anything may still be written to the server.
+    server_open: bool,
+    cut_server: bool,
+    /// The last AUTH was refused here: what follows may be a password that nobody asked for.
+    auth_refused: bool,
+}
+
+/// What the client's bytes are.
+#[derive(Debug)]
+enum State {
+    Orders,
+    /// The text of a message, behind the server's 354.
+    Text(Text, Fate),
+    /// So many octets of a chunk are still to come.
+    Chunk {
+        left: u64,
+        fate: Fate,
+    },
+    /// The server is gone: the client may say QUIT.
+    Ending(Ended),
+    Over(Ended),
+}
+
+/// What becomes of a message.
+#[derive(Debug)]
+enum Fate {
+    Pass,
+    /// It is read and forgotten. At its end the client hears this answer.
+    Discard {
+        answer: Vec<u8>,
+        outcome: Outcome,
+        ended: Ended,
+    },
+}
+
+/// What a reply of the server will answer.
+#[derive(Debug)]
+enum Sent {
+    Mail(String),
+    Rcpt(String),
+    Data,
+    /// A whole message, by DATA.
+    Message,
+    Chunk {
+        last: bool,
+    },
+    Rset,
+    /// RSET, in place of the client's own EHLO or HELO.
+    Hello {
+        extended: bool,
+    },
+    Quit,
+    Other,
+}
+
+impl Submission {
+    /// Both ends have logged in.
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            client: Buffer::default(),
+            server: Buffer::default(),
+            replies: Collector::default(),
+            to_client: Vec::new(),
+            to_server: Vec::new(),
+            events: VecDeque::new(),
+            state: State::Orders,
+            held: None,
+            sent: VecDeque::new(),
+            transaction: Transaction::default(),
+            server_open: true,
+            cut_server: false,
+            auth_refused: false,
+        }
+    }
+
+    /// Takes bytes from a peer, cut anywhere.
+    pub fn receive(&mut self, from: Peer, bytes: &[u8]) {
+        self.input(from).receive(bytes);
+    }
+
+    /// A peer has closed its side; no more bytes will come from it.
+    pub fn receive_end(&mut self, from: Peer) {
+        self.input(from).receive_end();
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Step {
+        loop {
+            if mem::take(&mut self.cut_server) {
+                return Step::CutServer;
+            }
+            if !self.to_server.is_empty() {
+                return Step::Write(Peer::Server, mem::take(&mut self.to_server));
+            }
+            if !self.to_client.is_empty() {
+                return Step::Write(Peer::Client, mem::take(&mut self.to_client));
+            }
+            if let Some(event) = self.events.pop_front() {
+                return Step::Event(event);
+            }
+            if let State::Over(ended) = &self.state {
+                return Step::Over(ended.clone());
+            }
+            if !self.hear_server() && !self.hear_client() {
+                return self.read();
+            }
+        }
+    }
+
+    /// Nobody has said anything for too long, and nobody is waited for any more.
+    pub fn expire(&mut self) {
+        let outcome = match (&self.state, self.sent.front()) {
+            (State::Over(_), _) => return,
+            (State::Orders, Some(Sent::Message | Sent::Chunk { last: true })) => Outcome::InDoubt,
+            (State::Text(text, _), _) if text.had_a_lone_dot() => Outcome::NotSent(NotSent::ClientGoneBehindBareLf),
+            _ => Outcome::NotSent(NotSent::ClientGone),
+        };
+        self.cut();
+        self.say("421 4.4.2 Nothing was said for too long, closing");
+        self.report(outcome);
+        self.over(Ended::Idle);
+    }
+
+    /// A client is read from ahead of its turn, so that it is noticed when it goes away, but not further than a line.
+    fn read(&self) -> Step {
+        Step::Read {
+            client: !self.client.is_ended() && self.client.unread().len() < COMMAND_LIMIT,
+            server: !self.server.is_ended() && self.server.unread().len() < COMMAND_LIMIT,
+        }
+    }
+
+    fn input(&mut self, from: Peer) -> &mut Buffer {
+        match from {
+            Peer::Client => &mut self.client,
+            Peer::Server => &mut self.server,
+        }
+    }
+
+    /// A reply of our own.
+    fn say(&mut self, line: &str) {
+        self.to_client.extend_from_slice(line.as_bytes());
+        self.to_client.extend_from_slice(b"\r\n");
+    }
+
+    /// A line to the server, and what its reply will answer.
+    fn send(&mut self, line: &[u8], sent: Sent) {
+        self.to_server.extend_from_slice(line);
+        self.to_server.extend_from_slice(b"\r\n");
+        self.sent.push_back(sent);
+    }
+
+    /// Nothing more may reach the server, and a message that is on its way must not be finished.
+    fn cut(&mut self) {
+        if self.server_open {
+            self.server_open = false;
+            self.cut_server = true;
+            self.to_server = Vec::new();
+            self.server.receive_end();
+        }
+    }
+
+    fn over(&mut self, ended: Ended) {
+        self.state = State::Over(ended);
+    }
+}
+
+impl fmt::Debug for Submission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Submission").field("state", &self.state).field("sent", &self.sent.len()).finish_non_exhaustive()
+    }
+}

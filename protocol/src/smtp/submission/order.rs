@@ -1,0 +1,226 @@
+//! One command line of a client that has logged in.
+
+use smtp_proto::Request;
+
+use super::path::Path;
+use crate::sasl::exchange::trimmed;
+use crate::smtp::command::{is, split};
+
+/// Most digits of a chunk's size: as many as no reader of 64 bits can take for another number.
+const CHUNK_DIGITS: usize = 18;
+
+/// What a client wants. Lines are without their ends, as they are to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Order {
+    Mail {
+        line: Vec<u8>,
+        /// The sender; empty if it is nobody.
+        address: String,
+    },
+    Rcpt {
+        line: Vec<u8>,
+        address: String,
+    },
+    Data {
+        line: Vec<u8>,
+    },
+    Bdat {
+        count: u64,
+        last: bool,
+    },
+    Rset,
+    Hello {
+        extended: bool,
+    },
+    Quit,
+    Auth,
+    /// A command that begins nothing and that is answered once: known or not, it goes on.
+    Other {
+        line: Vec<u8>,
+    },
+    /// It is answered here, with this.
+    Refused(&'static str),
+    /// What follows cannot be told from commands: this is the answer, and the end.
+    Fatal {
+        answer: &'static str,
+        why: &'static str,
+    },
+}
+
+impl Order {
+    /// Understands a line, its line end still on or not.
+    pub(super) fn understand(line: &[u8]) -> Self {
+        let line = trimmed(line);
+        let (verb, rest) = split(line);
+        let upper = verb.to_ascii_uppercase();
+        if upper == b"BDAT" {
+            return Self::bdat(rest);
+        }
+        // A CR within a line would be a line end to some servers, and what follows it another command.
+        if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+            return Self::Refused("500 5.5.2 A command cannot have control characters");
+        }
+        match upper.as_slice() {
+            b"" => Self::Refused("500 5.5.2 This line has no command"),
+            b"MAIL" => match Path::parse(rest, "FROM") {
+                Some(path) => Self::Mail { line: rebuilt(line, "MAIL FROM", &path), address: text(path.address) },
+                None => Self::Refused("501 5.5.4 Not understood: write MAIL FROM:<address>"),
+            },
+            b"RCPT" => match Path::parse(rest, "TO") {
+                Some(path) => Self::Rcpt { line: rebuilt(line, "RCPT TO", &path), address: text(path.address) },
+                None => Self::Refused("501 5.5.4 Not understood: write RCPT TO:<address>"),
+            },
+            b"AUTH" => Self::Auth,
+            b"EHLO" => Self::Hello { extended: true },
+            b"HELO" => Self::Hello { extended: false },
+            b"STARTTLS" => Self::Refused("503 5.5.1 TLS can only start before the login"),
+            // They begin a message as MAIL does (RFC 821, 3.4), end one as DATA does (RFC 4468, 3), turn the connection
+            // round (RFC 821, 3.8; RFC 2645), or speak in the name of another client: each would go past what is checked here.
+            b"SEND" | b"SOML" | b"SAML" | b"BURL" | b"TURN" | b"ATRN" | b"XCLIENT" | b"XFORWARD" => {
+                Self::Refused("502 5.5.1 This command is not offered")
+            }
+            _ => Self::simple(line),
+        }
+    }
+
+    /// The verbs without a path.
+    fn simple(line: &[u8]) -> Self {
+        let whole = [line, b"\r\n"].concat();
+        match Request::parse(&mut whole.iter()) {
+            Ok(Request::Data) => Self::Data { line: line.to_vec() },
+            Ok(Request::Rset) => Self::Rset,
+            Ok(Request::Quit) => Self::Quit,
+            _ => Self::Other { line: line.to_vec() },
+        }
+    }
+
+    /// How many octets follow must be certain: they are no commands. So it is read more strictly than all else, and goes on
+    /// spelt out anew.
+    fn bdat(rest: &[u8]) -> Self {
+        let mut words = rest.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+        let count = words.next().filter(|word| word.len() <= CHUNK_DIGITS).and_then(number);
+        let last = words.next().map(|word| is(word, "LAST"));
+        match (count, last, words.next()) {
+            (Some(count), None | Some(true), None) => Self::Bdat { count, last: last.is_some() },
+            _ => Self::Fatal {
+                answer: "501 5.5.4 Not understood: write BDAT size, or BDAT size LAST",
+                why: "a chunk of unknown size",
+            },
+        }
+    }
+
+    /// Whether several of it may be on their way at once.
+    pub(super) fn is_recipient(&self) -> bool {
+        matches!(self, Self::Rcpt { .. })
+    }
+}
+
+/// The line as it came, or as it should have come.
+fn rebuilt(line: &[u8], verb: &str, path: &Path<'_>) -> Vec<u8> {
+    let one_blank = line.get(4).is_some_and(|byte| *byte == b' ') && line.get(5).is_some_and(|byte| *byte != b' ');
+    if path.strict && one_blank {
+        return line.to_vec();
+    }
+    let mut rebuilt = [verb.as_bytes(), b":<", path.address, b">"].concat();
+    if !path.parameters.is_empty() {
+        rebuilt.push(b' ');
+        rebuilt.extend_from_slice(path.parameters);
+    }
+    rebuilt
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    let plain = digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn other(line: &str) -> Order {
+        Order::Other { line: line.into() }
+    }
+
+    fn mail(line: &str, address: &str) -> Order {
+        Order::Mail { line: line.into(), address: address.into() }
+    }
+
+    #[test]
+    fn understands_commands_in_good_and_in_bad_shape() {
+        let table: &[(&[u8], Order)] = &[
+            (b"MAIL FROM:<a@b.c>\r\n", mail("MAIL FROM:<a@b.c>", "a@b.c")),
+            (b"mail from:<a@b.c> SIZE=1 X-NEW=\r\n", mail("mail from:<a@b.c> SIZE=1 X-NEW=", "a@b.c")),
+            (b"MAIL FROM:<a@b.c>\n", mail("MAIL FROM:<a@b.c>", "a@b.c")),
+            (b"MAIL FROM:<a@b.c> \0\0\r\n", mail("MAIL FROM:<a@b.c>", "a@b.c")),
+            (b"MAIL  FROM:<a@b.c>\r\n", mail("MAIL FROM:<a@b.c>", "a@b.c")),
+            (b"MAIL\tFROM:<a@b.c>\r\n", mail("MAIL FROM:<a@b.c>", "a@b.c")),
+            (b"mail from: a@b.c  SIZE=1\r\n", mail("MAIL FROM:<a@b.c> SIZE=1", "a@b.c")),
+            (b"rcpt to:a@b.c\r\n", Order::Rcpt { line: b"RCPT TO:<a@b.c>".into(), address: "a@b.c".into() }),
+            (b"DATA\r\n", Order::Data { line: b"DATA".into() }),
+            (b"data now\r\n", Order::Data { line: b"data now".into() }),
+            (b"BDAT 10\r\n", Order::Bdat { count: 10, last: false }),
+            (b"bdat 0 last\r\n", Order::Bdat { count: 0, last: true }),
+            (b"RSET\r\n", Order::Rset),
+            (b"QUIT\r\n", Order::Quit),
+            (b"EHLO x\r\n", Order::Hello { extended: true }),
+            (b"HELO\r\n", Order::Hello { extended: false }),
+            (b"AUTH PLAIN AGEAYg==\r\n", Order::Auth),
+            (b"AUTH=LOGIN\r\n", Order::Auth),
+            (b"NOOP\r\n", other("NOOP")),
+            (b"VRFY bob\r\n", other("VRFY bob")),
+            (b"X-NEW thing  with blanks\r\n", other("X-NEW thing  with blanks")),
+        ];
+        for (line, order) in table {
+            assert_eq!(Order::understand(line), *order, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_goes_past_the_checks_or_has_two_readings_is_answered_here() {
+        for line in [
+            &b"MAIL FROM:<a@b.c>\rRCPT TO:<x@y.z>\r\n"[..],
+            b"NOOP\0RSET\r\n",
+            b"RSET\x0bDATA\r\n",
+            b"\r\n",
+            b"MAIL a@b.c\r\n",
+            b"RCPT TO:<a@b.c\r\n",
+            b"STARTTLS\r\n",
+            b"SEND FROM:<a@b.c>\r\n",
+            b"soml from:<a@b.c>\r\n",
+            b"SAML FROM:<a@b.c>\r\n",
+            b"BURL imap://x LAST\r\n",
+            b"TURN\r\n",
+            b"ATRN b.c\r\n",
+            b"XCLIENT NAME=x\r\n",
+        ] {
+            assert!(matches!(Order::understand(line), Order::Refused(_)), "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_chunk_of_uncertain_size_ends_the_session() {
+        for line in [
+            "BDAT",
+            "BDAT x",
+            "BDAT -1",
+            "BDAT +1",
+            "BDAT 1e3",
+            "BDAT 0x10",
+            "BDAT 10 LAST x",
+            "BDAT 10 MORE",
+            "BDAT 10LAST",
+            "BDAT 99999999999999999999 LAST",
+            "BDAT 10\rLAST",
+            "BDAT 10\tLAST",
+            "BDAT 10\0LAST",
+            "BDAT LAST",
+        ] {
+            assert!(matches!(Order::understand(line.as_bytes()), Order::Fatal { .. }), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What is to be known of the messages that go through, and of how a session ends. Never a word of a message.
+
+use super::Submission;
+
+/// Most recipients of a message that are remembered by name; the others are counted.
+const RECIPIENTS_NAMED: usize = 100;
+
+/// Something to be known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A message that had begun has come to its end, one way or another.
+    Message(Report),
+    /// The server refused a command that belongs to a message, before the message began.
+    Refused {
+        /// `MAIL`, `RCPT` or `DATA`.
+        command: &'static str,
+        /// The sender or recipient; empty for DATA.
+        address: String,
+        /// The server's words, on one line.
+        reply: String,
+    },
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The sender of its envelope; empty if it is nobody.
+    pub sender: String,
+    /// The recipients of its envelope that the server took, the first of them at least.
+    pub recipients: Vec<String>,
+    /// How many recipients the server took.
+    pub recipient_count: usize,
+    /// Its size, as far as it came (RFC 1870, 3: what makes dots transparent does not count).
+    pub octets: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server took it, in these words.
+    Accepted(String),
+    /// The server refused it, in these words.
+    Refused(String),
+    /// The server never got it whole.
+    NotSent(NotSent),
+    /// The server got it whole and went away without an answer.
+    InDoubt,
+}
+
+/// Why a message was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotSent {
+    /// It has a CR that is not followed by LF.
+    BareCr,
+    /// It has a NUL.
+    Nul,
+    /// It is larger than the server takes.
+    TooLarge,
+    /// The client went away in the middle.
+    ClientGone,
+    /// The client went away in the middle, and had sent a line with nothing but a dot that did not end a message, because
+    /// it, or the line before it, ended in a bare LF.
+    ClientGoneBehindBareLf,
+    /// The client gave it up between two chunks.
+    GivenUp,
+    /// The server went away in the middle, or answered what cannot be.
+    ServerGone,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The client said QUIT, or closed.
+    ByClient,
+    /// The server closed, or announced that it would.
+    ByServer,
+    /// Neither side said anything for too long.
+    Idle,
+    /// A message could not go on, and the server's connection was cut for it.
+    MessageGivenUp,
+    /// The client sent what cannot be understood safely; what, in words.
+    ClientBroke(&'static str),
+    /// The server sent what cannot be understood safely; what, in words.
+    ServerBroke(String),
+}
+
+/// The envelope as far as the server has agreed to it, and the message behind it.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    phase: Phase,
+    sender: String,
+    recipients: Vec<String>,
+    recipient_count: usize,
+    octets: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    /// There is none, or it has failed and is waiting to be reset.
+    #[default]
+    None,
+    /// The server has taken the sender.
+    Open,
+    /// The message has begun.
+    Began,
+}
+
+impl Transaction {
+    pub(super) fn open(&mut self, sender: String) {
+        *self = Self { phase: Phase::Open, sender, ..Self::default() };
+    }
+
+    pub(super) fn add_recipient(&mut self, address: String) {
+        self.recipient_count += 1;
+        if self.recipients.len() < RECIPIENTS_NAMED {
+            self.recipients.push(address);
+        }
+    }
+
+    /// The message begins, or goes on with another chunk of this size.
+    pub(super) fn begin(&mut self, octets: u64) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Began;
+        }
+        self.octets = self.octets.saturating_add(octets);
+    }
+
+    pub(super) fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    pub(super) fn set_octets(&mut self, octets: u64) {
+        self.octets = octets;
+    }
+}
+
+impl Submission {
+    /// The message has come to its end, and the transaction with it. If none had begun there is nothing to report.
+    pub(super) fn report(&mut self, outcome: Outcome) {
+        let Transaction { phase, sender, recipients, recipient_count, octets } = std::mem::take(&mut self.transaction);
+        if phase == Phase::Began {
+            let report = Report { sender, recipients, recipient_count, octets, outcome };
+            self.events.push_back(Event::Message(report));
+        }
+    }
+
+    /// The client does not want it any more.
+    pub(super) fn forget_transaction(&mut self) {
+        self.report(Outcome::NotSent(NotSent::GivenUp));
+    }
+
+    pub(super) fn report_refused(&mut self, command: &'static str, address: String, reply: String) {
+        self.events.push_back(Event::Refused { command, address, reply });
+    }
+}

@@ -1,0 +1,248 @@
+//! The text of a message, behind DATA, as it goes by (RFC 5321, 2.3.8, 4.1.1.4, 4.5.2).
+//!
+//! What comes in has lines that end in CRLF or, from old software, in a bare LF. A dot at the beginning of a line is there to
+//! be taken away only where the line before ended in CRLF: software that ends its lines in LF does not know of such dots. What
+//! goes out has CRLF after every line, and a dot before every line of the message that begins with one.
+
+/// The text of one message.
+#[derive(Debug, Default)]
+pub(super) struct Text {
+    at: At,
+    octets: u64,
+    lone_dot: bool,
+    discarding: bool,
+}
+
+/// Where in a line the next byte stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum At {
+    /// At its beginning, the line before having ended in CRLF. The first line of a message stands there too.
+    #[default]
+    Begin,
+    /// Behind a dot there, which is held back.
+    Dot,
+    /// Behind a dot and a CR there, both held back.
+    DotCr,
+    /// At its beginning, the line before having ended in a bare LF.
+    BeginBehindLf,
+    /// Behind a dot there.
+    DotBehindLf,
+    /// Further on.
+    Within,
+    /// Behind a CR, which is held back.
+    Cr,
+}
+
+/// How far the text has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// All bytes were used, and more are to come.
+    More,
+    /// The end of the text was seen; bytes behind it were not used.
+    End,
+    /// It cannot go on because of the next byte.
+    Flawed(Flaw),
+}
+
+/// What must not stand in the text of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flaw {
+    BareCr,
+    Nul,
+}
+
+impl Text {
+    /// Takes bytes, adds to `out` what goes on for them (the final dot included), and says how many it has used.
+    pub(super) fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Progress) {
+        let mut used = 0;
+        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            match self.step(rest, out) {
+                Ok(count) => used += count,
+                Err(Progress::End) => return (used + 1, Progress::End),
+                Err(progress) => return (used, progress),
+            }
+        }
+        (used, Progress::More)
+    }
+
+    /// From now on it is only read to its end. It may have any flaw then.
+    pub(super) fn discard(&mut self) {
+        self.discarding = true;
+    }
+
+    /// Its size so far, without what makes dots transparent.
+    pub(super) fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// Whether it had a line with nothing but a dot that was not its end.
+    pub(super) fn had_a_lone_dot(&self) -> bool {
+        self.lone_dot
+    }
+
+    /// Uses one byte, several where they are all alike, or none where the place has changed.
+    fn step(&mut self, rest: &[u8], out: &mut Vec<u8>) -> Result<usize, Progress> {
+        let Some(&byte) = rest.first() else { return Ok(0) };
+        match (self.at, byte) {
+            (At::DotCr, b'\n') => {
+                self.put(b".\r\n", 0, out);
+                return Err(Progress::End);
+            }
+            (At::Cr, b'\n') => {
+                self.put(b"\r\n", 2, out);
+                self.at = At::Begin;
+            }
+            (At::DotCr | At::Cr, _) => {
+                self.flaw(Flaw::BareCr)?;
+                return Ok(0);
+            }
+            (_, 0) => {
+                self.flaw(Flaw::Nul)?;
+                return Ok(1);
+            }
+            (At::Begin, b'.') => self.at = At::Dot,
+            (At::Dot, b'\r') => self.at = At::DotCr,
+            (At::Dot, b'\n') => {
+                // The dot is one to be taken away, and the line behind it is empty. It must not go on as it is: with the
+                // LF made a CRLF it would be the end.
+                self.lone_dot = true;
+                self.put(b"\r\n", 2, out);
+                self.at = At::BeginBehindLf;
+            }
+            (At::Dot, _) => {
+                self.put(b".", 0, out);
+                self.at = At::Within;
+                return Ok(0);
+            }
+            (At::BeginBehindLf, b'.') => {
+                self.put(b"..", 1, out);
+                self.at = At::DotBehindLf;
+            }
+            (_, b'\r') => {
+                self.lone_dot |= self.at == At::DotBehindLf;
+                self.at = At::Cr;
+            }
+            (_, b'\n') => {
+                self.lone_dot |= self.at == At::DotBehindLf;
+                self.put(b"\r\n", 2, out);
+                self.at = At::BeginBehindLf;
+            }
+            (At::Begin | At::BeginBehindLf | At::DotBehindLf | At::Within, _) => {
+                let end = memchr::memchr3(b'\r', b'\n', 0, rest).unwrap_or(rest.len());
+                let plain = rest.get(..end).unwrap_or_default();
+                self.put(plain, plain.len(), out);
+                self.at = At::Within;
+                return Ok(plain.len());
+            }
+        }
+        Ok(1)
+    }
+
+    fn put(&mut self, bytes: &[u8], octets: usize, out: &mut Vec<u8>) {
+        if !self.discarding {
+            out.extend_from_slice(bytes);
+            self.octets = self.octets.saturating_add(octets as u64);
+        }
+    }
+
+    /// A text that is forgotten anyway may have it.
+    fn flaw(&mut self, flaw: Flaw) -> Result<(), Progress> {
+        if !self.discarding {
+            return Err(Progress::Flawed(flaw));
+        }
+        self.at = At::Within;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What goes on for a text that comes in pieces of this size, and how far it came.
+    fn passed(bytes: &[u8], piece: usize) -> (Vec<u8>, Progress, u64) {
+        let (mut text, mut out) = (Text::default(), Vec::new());
+        for piece in bytes.chunks(piece) {
+            match text.pass(piece, &mut out) {
+                (used, Progress::More) => assert_eq!(used, piece.len()),
+                (_, progress) => return (out, progress, text.octets()),
+            }
+        }
+        (out, Progress::More, text.octets())
+    }
+
+    #[test]
+    fn what_goes_on_has_crlf_and_doubled_dots() {
+        let table: &[(&str, &str, u64)] = &[
+            ("", "", 0),
+            ("a\r\nb\r\n", "a\r\nb\r\n", 6),
+            ("a\nb\n", "a\r\nb\r\n", 6),
+            ("\r\n\n\r\n", "\r\n\r\n\r\n", 6),
+            // Behind CRLF a dot makes the line transparent, doubled or not.
+            ("..a\r\n", "..a\r\n", 4),
+            (".a\r\n", ".a\r\n", 3),
+            ("...\r\n", "...\r\n", 4),
+            // Behind LF it is a dot of the message.
+            ("a\n.b\r\n", "a\r\n..b\r\n", 7),
+            ("a\n..b\n", "a\r\n...b\r\n", 8),
+            ("a\n.\nb\n", "a\r\n..\r\nb\r\n", 9),
+            ("a\n.\r\nb\n", "a\r\n..\r\nb\r\n", 9),
+            ("a\r\n.\nb\r\n", "a\r\n\r\nb\r\n", 8),
+            (".\n.\r\n", "\r\n..\r\n", 5),
+        ];
+        for (text, expected, octets) in table {
+            for piece in [1, 2, 3, usize::MAX] {
+                let (out, progress, counted) = passed(text.as_bytes(), piece);
+                assert_eq!(String::from_utf8(out).unwrap(), *expected, "{text:?}");
+                assert_eq!((progress, counted), (Progress::More, *octets), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_crlf_dot_crlf_ends_it() {
+        for (text, expected) in [(".\r\n", ".\r\n"), ("a\r\n.\r\n", "a\r\n.\r\n"), ("a\n\r\n.\r\n", "a\r\n\r\n.\r\n")] {
+            for behind in ["", "QUIT\r\n"] {
+                let mut out = Vec::new();
+                let (used, progress) = Text::default().pass(format!("{text}{behind}").as_bytes(), &mut out);
+                assert_eq!(
+                    (used, progress, out.as_slice()),
+                    (text.len(), Progress::End, expected.as_bytes()),
+                    "{text:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bare_cr_and_nul_end_it_before_they_go_on() {
+        use Flaw::{BareCr, Nul};
+        for (text, flaw) in [
+            ("a\rb", BareCr),
+            ("a\r\rb", BareCr),
+            ("a\r\r\n", BareCr),
+            ("\r.\r", BareCr),
+            (".\r.", BareCr),
+            (".\r\0", BareCr),
+            ("a\0b", Nul),
+            (".\0\r\n", Nul),
+            ("\n.\0", Nul),
+        ] {
+            for piece in [1, 2, usize::MAX] {
+                let (out, progress, _) = passed(text.as_bytes(), piece);
+                assert_eq!(progress, Progress::Flawed(flaw), "{text:?}");
+                assert!(!out.contains(&0) && !out.contains(&b'\r') || out == b"\r\n..", "{text:?}: {out:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_discarded_has_the_same_end() {
+        let (mut text, mut out) = (Text::default(), Vec::new());
+        assert_eq!(text.pass(b"a\rb", &mut out), (2, Progress::Flawed(Flaw::BareCr)));
+        text.discard();
+        out.clear();
+        assert_eq!(text.pass(b"b\0\r.\r\r\n.\n.\r\n\r\n.\r\nQUIT", &mut out), (17, Progress::End));
+        assert!(out.is_empty());
+    }
+}

@@ -1,0 +1,212 @@
+//! A whole session of SMTP after the login, with any bytes at all: what must hold of it, however the bytes are cut.
+//!
+//! - It neither panics nor goes on without end, and never holds or writes more than a command, a reply and one read.
+//! - What it says to either side and reports does not depend on how the bytes are cut.
+//! - What reaches the server is commands in whole lines, messages that every server reads alike, and chunks of the size that
+//!   was announced; the server has as many messages as were reported.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use oxpost_protocol::smtp::submission::{Event, Options, Outcome, Peer, Step, Submission};
+
+/// What the driver of the real proxy reads at once.
+const READ: usize = 2048;
+
+/// What one write may have: a read, all of its dots doubled and its LF made CRLF; or a reply.
+const WRITE_BOUND: usize = 70 * 1024;
+
+/// Between what the client says and what the server says, if the server is not an obedient one.
+const DIVISION: &[u8] = b"\xff\xfe\xff";
+
+/// Plays these bytes. The first one chooses what the server can do and whether it is obedient.
+pub fn check(data: &[u8]) {
+    let Some((&choice, bytes)) = data.split_first() else { return };
+    let whole = run(choice, bytes, READ);
+    for cut in [1, 7] {
+        let in_pieces = run(choice, bytes, cut);
+        let (one, other) = (whole.to_client.escape_ascii().to_string(), in_pieces.to_client.escape_ascii().to_string());
+        assert_eq!(one, other, "{choice} {}", bytes.escape_ascii());
+        assert_eq!(whole.happened, in_pieces.happened, "{}", bytes.escape_ascii());
+        let (one, other) = (&whole.to_server, &in_pieces.to_server);
+        // How far a message has gone that is cut depends on the pieces.
+        let alike = if whole.cut { one.starts_with(other) || other.starts_with(one) } else { one == other };
+        assert!(alike, "{}\n{}", one.escape_ascii(), other.escape_ascii());
+    }
+}
+
+#[derive(Default)]
+struct Run {
+    to_client: Vec<u8>,
+    to_server: Vec<u8>,
+    happened: Vec<String>,
+    cut: bool,
+}
+
+fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
+    let mut extensions = vec!["8BITMIME".to_owned()];
+    extensions.extend((choice & 1 != 0).then(|| "PIPELINING".to_owned()));
+    extensions.extend((choice & 2 != 0).then(|| "SIZE 100".to_owned()));
+    let mut machine = Submission::new(Options { host_name: "mail.example".into(), extensions });
+    let division = bytes.windows(DIVISION.len()).position(|window| window == DIVISION);
+    let (mut client, mut server, mut obedient) = match division {
+        Some(at) if choice & 4 != 0 => (&bytes[..at], &bytes[at + DIVISION.len()..], None),
+        _ => (bytes, &b""[..], Some(Obedient::default())),
+    };
+    let mut run = Run::default();
+    let (mut polls, mut client_ended, mut server_ended) = (0, false, false);
+    let mut reports = 0;
+    loop {
+        polls += 1;
+        assert!(polls < 20_000 + 20 * bytes.len(), "it goes on without end");
+        match machine.poll() {
+            Step::Write(peer, written) => {
+                assert!(written.len() <= WRITE_BOUND, "{} bytes at once", written.len());
+                if peer == Peer::Client {
+                    run.to_client.extend(written);
+                } else {
+                    assert!(!run.cut, "written to a server that was cut");
+                    if let Some(obedient) = &mut obedient {
+                        obedient.hear(&written);
+                    }
+                    run.to_server.extend(written);
+                }
+            }
+            Step::CutServer => run.cut = true,
+            Step::Event(event) => {
+                if let Event::Message(report) = &event {
+                    reports += usize::from(!matches!(report.outcome, Outcome::NotSent(_)));
+                }
+                run.happened.push(format!("{event:?}"));
+            }
+            Step::Over(ended) => {
+                run.happened.push(format!("{ended:?}"));
+                break;
+            }
+            Step::Read { client: true, .. } if !client.is_empty() => {
+                let (now, later) = client.split_at(cut.min(client.len()));
+                machine.receive(Peer::Client, now);
+                client = later;
+            }
+            Step::Read { server: true, .. } if obedient.as_ref().is_some_and(|server| !server.says.is_empty()) => {
+                let says = &mut obedient.as_mut().unwrap().says;
+                let now: Vec<u8> = says.drain(..cut.min(says.len())).collect();
+                machine.receive(Peer::Server, &now);
+            }
+            Step::Read { server: true, .. } if !server.is_empty() => {
+                // A line at a time: an answer that comes ahead of its question is one to nothing, and whether it does is a
+                // matter of time.
+                let line = server.iter().position(|byte| *byte == b'\n').map_or(server.len(), |end| end + 1);
+                let (now, later) = server.split_at(cut.min(line));
+                machine.receive(Peer::Server, now);
+                server = later;
+            }
+            Step::Read { client: true, .. } if !client_ended => {
+                client_ended = true;
+                machine.receive_end(Peer::Client);
+            }
+            Step::Read { server: true, .. } if !server_ended => {
+                server_ended = true;
+                machine.receive_end(Peer::Server);
+            }
+            Step::Read { .. } => machine.expire(),
+        }
+    }
+    if let Some(obedient) = obedient {
+        assert_eq!(obedient.messages, reports, "{}", run.to_server.escape_ascii());
+    }
+    run
+}
+
+/// A server that takes almost everything, and complains aloud about what no server may be sent.
+#[derive(Default)]
+struct Obedient {
+    input: Vec<u8>,
+    says: Vec<u8>,
+    state: Expects,
+    /// A sender was taken.
+    open: bool,
+    /// It has failed, or ended.
+    messages: usize,
+}
+
+#[derive(Default)]
+enum Expects {
+    #[default]
+    Commands,
+    Text,
+    Chunk(u64, bool),
+}
+
+impl Obedient {
+    fn hear(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+        while self.go_on() {}
+    }
+
+    fn go_on(&mut self) -> bool {
+        if let Expects::Chunk(left, last) = self.state {
+            let count = left.min(self.input.len() as u64);
+            self.input.drain(..count as usize);
+            let left = left - count;
+            self.state = Expects::Chunk(left, last);
+            if left == 0 {
+                self.state = Expects::Commands;
+                self.messages += usize::from(last && self.open);
+                self.open &= !last;
+                self.says.extend(b"250 OK\r\n");
+                return true;
+            }
+            return false;
+        }
+        let Some(end) = self.input.iter().position(|byte| *byte == b'\n') else { return false };
+        let line: Vec<u8> = self.input.drain(..=end).collect();
+        let inner = line.strip_suffix(b"\r\n").unwrap_or_else(|| panic!("no CRLF: {}", line.escape_ascii()));
+        assert!(!inner.iter().any(|byte| matches!(byte, b'\r' | 0)), "CR or NUL: {}", line.escape_ascii());
+        match self.state {
+            Expects::Text if inner == b"." => {
+                self.state = Expects::Commands;
+                self.messages += usize::from(self.open);
+                self.open = false;
+                self.says.extend(b"250 OK <id>\r\n");
+            }
+            Expects::Text => {}
+            _ => self.command(inner),
+        }
+        true
+    }
+
+    fn command(&mut self, line: &[u8]) {
+        let upper = line.to_ascii_uppercase();
+        let words: Vec<&[u8]> = upper.split(|byte| *byte == b' ').collect();
+        let answer: &[u8] = match words[0] {
+            b"MAIL" if upper.contains(&b'!') => b"550 no\r\n",
+            b"MAIL" => {
+                self.open = true;
+                b"250 OK\r\n"
+            }
+            b"RCPT" if upper.contains(&b'!') => b"550-no\r\n550 no\r\n",
+            b"RCPT" => b"250 OK\r\n",
+            b"DATA" if upper.contains(&b'!') => b"503 no\r\n",
+            b"DATA" => {
+                self.state = Expects::Text;
+                b"354 go\r\n"
+            }
+            b"BDAT" => {
+                let count = std::str::from_utf8(words[1]).unwrap().parse().unwrap();
+                self.state = Expects::Chunk(count, words.get(2) == Some(&&b"LAST"[..]));
+                b""
+            }
+            b"RSET" => {
+                self.open = false;
+                b"250 OK\r\n"
+            }
+            b"QUIT" => b"221 bye\r\n",
+            b"AUTH" | b"STARTTLS" | b"BURL" | b"TURN" | b"XCLIENT" => panic!("{}", line.escape_ascii()),
+            _ => b"500 what\r\n",
+        };
+        self.says.extend(answer);
+        if matches!(self.state, Expects::Chunk(0, _)) {
+            self.go_on();
+        }
+    }
+}
