@@ -206,12 +206,13 @@ impl Store {
 
     /// Every account with the state of its tokens.
     pub async fn token_states(&self) -> Result<Vec<(Account, TokenState)>, StoreError> {
-        let select = "SELECT a.mailbox, a.application, a.grant_kind, a.login, a.smtp_user, a.created, t.signed_in_as, \
-                      CASE WHEN t.refresh_token IS NULL THEN 0 ELSE 1 END, t.issued_at, t.expires_at, t.next_refresh, t.error_kind, \
-                      t.error_text, t.error_at, t.error_what, t.error_remedy, t.error_code, t.error_since \
-                      FROM account a JOIN token t ON t.mailbox = a.mailbox ORDER BY a.mailbox";
+        let select = select_accounts!(
+            ", t.signed_in_as, CASE WHEN t.refresh_token IS NULL THEN 0 ELSE 1 END, t.issued_at, t.expires_at, t.next_refresh, \
+             t.error_kind, t.error_text, t.error_at, t.error_what, t.error_remedy, t.error_code, t.error_since",
+            "JOIN token t ON t.mailbox = a.mailbox ORDER BY a.mailbox"
+        );
         let read = |mut row: Row| {
-            let state = read_state(&mut row, 6);
+            let state = read_state(&mut row, COLUMNS);
             Some((read_account(row)?, state))
         };
         Ok(self.rows(Statement::new(select, [])).await?.into_iter().filter_map(read).collect())
