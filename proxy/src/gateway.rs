@@ -1,15 +1,15 @@
 //! What every session shares.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use oxpost_token_store::{
-    Accounts, HttpPolicy, KeySource, RefreshLimits, SharedClock, Store, StoreError, Tokens, VaultError,
+    Accounts, HttpPolicy, KeySource, Postgres, PostgresSettings, RefreshLimits, SharedClock, Store, StoreError, Tokens,
+    VaultError, database::DatabaseError,
 };
 use tokio_rustls::TlsConnector;
 
-use crate::config::{Config, Limits, Servers};
+use crate::config::{Config, Limits, Servers, StorePlace};
 use crate::guard::Guard;
 use crate::platform;
 use crate::smtp_offer::SmtpOffer;
@@ -45,7 +45,7 @@ pub enum StartError {
         /// Where the key should be.
         key: KeySource,
         /// The store it belongs to.
-        store: PathBuf,
+        store: String,
     },
     /// The key file.
     Vault(VaultError),
@@ -64,9 +64,9 @@ impl fmt::Display for StartError {
         match self {
             Self::KeyMissing { key, store } => write!(
                 f,
-                "{key} is missing, and without it the store {} cannot be opened. Put it back from your backup; if it is \
-                 lost, move the store away too, then add the accounts and sign in again.",
-                store.display()
+                "{key} is missing, and without it the store {store} cannot be opened. Copy it from another node that uses this \
+                 store, or put it back from your backup; if it is lost, move the store away too, then add the accounts and sign \
+                 in again."
             ),
             Self::Vault(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
@@ -99,7 +99,18 @@ impl Gateway {
     /// # Errors
     /// Something of it cannot be used; the message says what to do.
     pub async fn open(config: &Config, clock: SharedClock) -> Result<Self, StartError> {
-        let store = open_store(config).await?;
+        Self::with(open_store(config).await?, config, clock)
+    }
+
+    /// The same with a store that is there already; nothing if there is none, and then nothing is made.
+    ///
+    /// # Errors
+    /// Something of it cannot be used; the message says what to do.
+    pub async fn open_existing(config: &Config, clock: SharedClock) -> Result<Option<Self>, StartError> {
+        open_existing_store(config).await?.map(|store| Self::with(store, config, clock)).transpose()
+    }
+
+    fn with(store: Store, config: &Config, clock: SharedClock) -> Result<Self, StartError> {
         let tls = tls::client_config(config.ca_file.as_deref(), config.system_roots).map_err(StartError::Tls)?;
         let http = oxpost_token_store::http::client(tls.clone(), HttpPolicy::HttpsOnly)
             .map_err(|error| StartError::Http(error.to_string()))?;
@@ -122,12 +133,58 @@ impl Gateway {
 /// Opens the store under its key, creating both at the first start.
 ///
 /// # Errors
-/// The key file or the store cannot be used; the message says what to do.
+/// The key or the store cannot be used; the message says what to do.
 pub async fn open_store(config: &Config) -> Result<Store, StartError> {
-    if config.store.exists() && matches!(config.key, KeySource::File(_)) && !config.key.exists() {
-        // A fresh key would only hide that the right one is somewhere else.
-        return Err(StartError::KeyMissing { key: config.key.clone(), store: config.store.clone() });
+    match &config.store {
+        StorePlace::File(path) => {
+            if path.exists() {
+                key_must_exist(config, &path.display())?;
+            }
+            let (vault, _) = config.key.open().map_err(StartError::Vault)?;
+            Store::open(path, vault).await.map_err(StartError::Store)
+        }
+        StorePlace::Postgres(settings) => {
+            let opened = Postgres::open(settings.as_ref().clone(), tls_of_the_database(config)?).await;
+            with_key(config, settings, opened.map_err(|error| StartError::Store(error.into()))?).await
+        }
+    }
+}
+
+/// Opens the store if there is one, and makes nothing.
+///
+/// # Errors
+/// The key or the store cannot be used; the message says what to do.
+pub async fn open_existing_store(config: &Config) -> Result<Option<Store>, StartError> {
+    match &config.store {
+        StorePlace::File(path) if !path.exists() => Ok(None),
+        StorePlace::File(_) => open_store(config).await.map(Some),
+        StorePlace::Postgres(settings) => {
+            match Postgres::open_existing(settings.as_ref().clone(), tls_of_the_database(config)?).await {
+                Ok(database) => with_key(config, settings, database).await.map(Some),
+                Err(DatabaseError::NoStore { .. }) => Ok(None),
+                Err(error) => Err(StartError::Store(error.into())),
+            }
+        }
+    }
+}
+
+async fn with_key(config: &Config, settings: &PostgresSettings, database: Postgres) -> Result<Store, StartError> {
+    let database = Arc::new(database);
+    if Store::is_sealed(database.as_ref()).await.map_err(StartError::Store)? {
+        key_must_exist(config, &settings.server())?;
     }
     let (vault, _) = config.key.open().map_err(StartError::Vault)?;
-    Store::open(&config.store, vault).await.map_err(StartError::Store)
+    Store::with(database, vault).await.map_err(StartError::Store)
+}
+
+fn tls_of_the_database(config: &Config) -> Result<rustls::ClientConfig, StartError> {
+    tls::client_config(config.ca_file.as_deref(), config.system_roots).map_err(StartError::Tls)
+}
+
+/// A fresh key would only hide that the right one is somewhere else.
+fn key_must_exist(config: &Config, store: &dyn fmt::Display) -> Result<(), StartError> {
+    if config.key.exists() || !matches!(config.key, KeySource::File(_)) {
+        return Ok(());
+    }
+    Err(StartError::KeyMissing { key: config.key.clone(), store: store.to_string() })
 }

@@ -115,7 +115,7 @@ fn watch(
 ) -> Result<Box<dyn Fn() -> Watch + Send + Sync>, StartError> {
     let channels = Channels::new(&config.notify, gateway.tls.config()).map_err(StartError::Http)?;
     let (store, applications, channels) = (gateway.store.clone(), config.applications.clone(), Arc::new(channels));
-    let (settings, place) = (Settings::of(&config.notify, &config.host_name), config.store.clone());
+    let (settings, place) = (Settings::of(&config.notify, &config.host_name), config.own_files.clone());
     Ok(Box::new(move || {
         let own = Own::beside(&place);
         let (channels, clock) = (Arc::clone(&channels), Arc::clone(&clock));

@@ -198,6 +198,14 @@ impl Running {
         self.child.id()
     }
 
+    /// Ends it at once, as `kill -9` or a power cut does.
+    ///
+    /// # Errors
+    /// It has ended before.
+    pub async fn kill(mut self) -> Result<(), Problem> {
+        Ok(self.child.kill().await?)
+    }
+
     /// Asks it to stop and waits for its end; gives back the whole log.
     ///
     /// # Errors

@@ -8,6 +8,8 @@ mod door;
 mod inside;
 mod log;
 mod person;
+#[cfg(unix)]
+pub mod postgres;
 mod program;
 mod settings;
 mod told;

@@ -12,5 +12,6 @@ mod clients;
 mod dovecot;
 mod message;
 mod pfx;
+mod postgres;
 mod tokens;
 mod world;

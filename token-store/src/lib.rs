@@ -40,6 +40,7 @@ pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use credential::{
     Algorithm, BadCertificate, Credential, FederatedToken, Machine, ManagedIdentity, NotThisMachine, SigningCertificate,
 };
+pub use database::postgres::{BadSettings, Postgres, PostgresSettings};
 pub use error::{ErrorKind, Problem, TokenError};
 pub use http::{HttpClient, HttpPolicy};
 pub use password::{LocalPassword, PasswordHash};

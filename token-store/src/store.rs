@@ -4,6 +4,7 @@ mod accounts;
 mod bans;
 pub mod care;
 mod judged;
+mod lease;
 pub mod notices;
 mod passwords;
 mod tokens;
@@ -15,15 +16,21 @@ use std::{
 };
 
 use oxpost_protocol::Secret;
+use tokio::sync::watch;
 
 pub use self::{accounts::Removed, bans::Ban};
 pub(crate) use self::{
+    lease::RENEW_EVERY,
     passwords::PasswordRow,
     tokens::{Failure, Living, Planned, RefreshToken, Stored},
 };
 use crate::{
     account::Mailbox,
-    database::{Database, DatabaseError, Outcome, Row, Statement, Value, sqlite::Sqlite},
+    database::{
+        Database, DatabaseError, Outcome, Row, Statement, Value,
+        postgres::{Postgres, PostgresSettings},
+        sqlite::Sqlite,
+    },
     error::ErrorKind,
     vault::{Vault, VaultError},
 };
@@ -53,8 +60,8 @@ pub enum StoreError {
     Vault(#[from] VaultError),
     /// The key file is not the one that the store was made with.
     #[error(
-        "the key is not the one this store was sealed with; check `key` in proxy.toml (a key file, most often), or restore store \
-         and key from the same backup"
+        "the key is not the one this store was sealed with; check `key` in proxy.toml (a key file, most often; nodes that share a \
+         database share one key: copy it from the first), or restore store and key from the same backup"
     )]
     WrongKey,
     /// The mailbox has an account already.
@@ -150,6 +157,22 @@ impl Store {
         Self::with(Arc::new(Sqlite::open(path.to_owned()).await?), vault).await
     }
 
+    /// Opens a store in PostgreSQL, which several nodes may share; or makes its tables. The vault must be the one it was
+    /// created with. `tls` says whom to trust.
+    pub async fn open_postgres(
+        settings: PostgresSettings,
+        tls: rustls::ClientConfig,
+        vault: Vault,
+    ) -> Result<Self, StoreError> {
+        Self::with(Arc::new(Postgres::open(settings, tls).await?), vault).await
+    }
+
+    /// Whether a database holds a store already, so that it takes the key it was sealed with, and no new one will do.
+    pub async fn is_sealed(database: &dyn Database) -> Result<bool, StoreError> {
+        let check = Statement::new("SELECT value FROM meta WHERE name = 'key-check'", []);
+        Ok(database.transaction(vec![check]).await?.pop().and_then(first).is_some())
+    }
+
     /// A store that is gone when the program ends, for tests and demonstrations.
     pub async fn open_in_memory(vault: Vault) -> Result<Self, StoreError> {
         Self::with(Arc::new(Sqlite::open_in_memory().await?), vault).await
@@ -169,7 +192,16 @@ impl Store {
             ])
             .await?;
         let check = outcomes.pop().and_then(first).and_then(|mut row| row.bytes(0)).unwrap_or_default();
-        if is_check(&store.vault, &check) { Ok(store) } else { Err(StoreError::WrongKey) }
+        if !is_check(&store.vault, &check) {
+            return Err(StoreError::WrongKey);
+        }
+        store.database.belongs_to(&check);
+        Ok(store)
+    }
+
+    /// Counts the hints that another node may have written tokens; see [`Database::hints`].
+    pub(crate) fn hints(&self) -> Option<watch::Receiver<u64>> {
+        self.database.hints()
     }
 
     async fn run(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, StoreError> {

@@ -1,16 +1,17 @@
-//! Tokens for admitted sessions: one request per account at a time, whoever asks and however many.
+//! Tokens for admitted sessions: one request per account at a time, whoever asks and however many, on however many nodes.
 //!
 //! Every decision starts from the stored row, so there is nothing remembered here that could be stale; a `Slot` holds
 //! only what is going on: the request in flight, the pause after a failure, and tokens that could not be written.
 
 mod flight;
 mod judge;
+mod lead;
 mod slot;
 
 use std::{
     collections::HashSet,
     fmt,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, SystemTime},
 };
 
@@ -83,6 +84,8 @@ impl Default for RefreshLimits {
 pub struct Tokens(Arc<Shared>);
 
 struct Shared {
+    /// Who we are among the nodes that share the store.
+    node: String,
     store: Store,
     applications: Applications,
     http: HttpClient,
@@ -90,6 +93,8 @@ struct Shared {
     limits: RefreshLimits,
     slots: DashMap<Mailbox, Arc<Slot>>,
     flights: TaskTracker,
+    /// How often a flight had to wait for another node.
+    waits: AtomicUsize,
 }
 
 /// What everybody who waited for one request gets.
@@ -121,8 +126,9 @@ impl Tokens {
         clock: SharedClock,
         limits: RefreshLimits,
     ) -> Self {
-        let (slots, flights) = (DashMap::new(), TaskTracker::new());
-        Self(Arc::new(Shared { store, applications, http, clock, limits, slots, flights }))
+        let (slots, flights, waits) = (DashMap::new(), TaskTracker::new(), AtomicUsize::new(0));
+        let node = lead::node_name();
+        Self(Arc::new(Shared { node, store, applications, http, clock, limits, slots, flights, waits }))
     }
 
     /// The access token of the admitted account. It is the stored one while that has life left; a caller waits for a new
@@ -219,6 +225,18 @@ impl Tokens {
     pub(crate) async fn flights_over(&self) {
         self.0.flights.close();
         self.0.flights.wait().await;
+    }
+}
+
+#[cfg(test)]
+impl Tokens {
+    pub(crate) fn has_unsaved(&self, mailbox: &Mailbox) -> bool {
+        self.0.slot(mailbox).has_unsaved()
+    }
+
+    /// How often a flight had to wait for another node.
+    pub(crate) fn waits(&self) -> usize {
+        self.0.waits.load(std::sync::atomic::Ordering::SeqCst)
     }
 }
 

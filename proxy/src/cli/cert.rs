@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
+use oxpost_token_store::KeySource;
 use rustls::pki_types::ServerName;
 
 use super::Failed;
 use crate::certificate::{Authority, Held, Pair};
-use crate::config::Config;
+use crate::config::{Config, StorePlace};
 use crate::platform;
 use crate::tls;
 
@@ -27,7 +28,12 @@ pub(super) fn cert(options: &Options, config: &Config, file: &Path) -> Result<()
     let beside = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = options.folder.clone().unwrap_or_else(|| beside.join("certs"));
     // The service must be able to read what an administrator makes.
-    let owner = if config.store.exists() { config.store.clone() } else { beside.to_owned() };
+    let owner = match (&config.store, &config.key) {
+        (StorePlace::File(store), _) if store.exists() => store,
+        (StorePlace::Postgres(_), KeySource::File(key)) if key.exists() => key,
+        _ => beside,
+    };
+    let owner = owner.to_owned();
     let files = Files { folder, owner };
     let now = SystemTime::now();
     let (authority, before) = files.authority(&config.host_name, now)?;

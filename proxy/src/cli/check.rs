@@ -8,7 +8,7 @@ use oxpost_token_store::Credential;
 use super::{Failed, NO_LISTENER, credential};
 use crate::certificate::Held;
 use crate::config::{Config, Listener, ListenerTls};
-use crate::gateway::{StartError, open_store};
+use crate::gateway::{StartError, open_existing_store};
 use crate::tls;
 
 pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
@@ -64,13 +64,13 @@ fn certificate(listener: &Listener) -> Option<Held> {
 
 /// What accounts ask of their application and it cannot give. A store that is not there yet has none, and is not made.
 async fn accounts(config: &Config) -> Result<(), Failed> {
-    if !config.store.exists() {
+    let Some(store) = open_existing_store(config).await? else {
         if config.key.exists() {
             config.key.read().map_err(StartError::Vault)?;
         }
         return Ok(());
-    }
-    for account in open_store(config).await?.accounts().await? {
+    };
+    for account in store.accounts().await? {
         let Some(application) = config.applications.get(&account.application) else { continue };
         application.suits(account.grant).map_err(|problem| Failed::new(format!("{}: {problem}", account.mailbox)))?;
     }

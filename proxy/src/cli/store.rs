@@ -1,14 +1,16 @@
 //! `oxpost store …`
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Subcommand;
 use oxpost_token_store::store::care::{self, Rotated};
-use oxpost_token_store::{KeySource, NewKey};
+use oxpost_token_store::{KeySource, NewKey, PostgresSettings};
 
 use super::Failed;
-use crate::config::Config;
+use crate::config::{Config, StorePlace};
+use crate::tls;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
@@ -20,12 +22,16 @@ pub(super) enum StoreCommand {
     ///
     /// A key that comes from systemd or from the environment is yours to change: put a new one (`oxpost store new-key`) in
     /// front of the old one with a blank between them, run this command, then take the old one out.
+    ///
+    /// A store in PostgreSQL that several nodes share: stop the service on all of them, run this on one, copy the new key to
+    /// the others, then start them.
     RotateKey,
     /// Print a new random key, for a systemd credential or an environment variable
     NewKey,
     /// Copy the store to a new file, also while the service runs
     ///
-    /// The copy is of use only together with the key, which is not in it. Keep the two apart.
+    /// The copy is of use only together with the key, which is not in it. Keep the two apart. A store in PostgreSQL is
+    /// copied with pg_dump; this command says how.
     Backup {
         /// The file to make; one that is there already is never overwritten
         file: PathBuf,
@@ -52,8 +58,16 @@ pub(super) async fn run(command: StoreCommand, config: &Config) -> Result<(), Fa
 }
 
 async fn rotate_key(config: &Config) -> Result<(), Failed> {
-    there_is(&config.store)?;
-    let Rotated { resumed, sealed, unreadable, old_key_removed } = care::rotate_key(&config.store, &config.key).await?;
+    let Rotated { resumed, sealed, unreadable, old_key_removed } = match &config.store {
+        StorePlace::File(path) => {
+            there_is(path)?;
+            care::rotate_key(path, &config.key).await?
+        }
+        StorePlace::Postgres(settings) => {
+            let tls = tls::client_config(config.ca_file.as_deref(), config.system_roots)?;
+            care::rotate_key_on_postgres(settings.as_ref().clone(), tls, &config.key).await?
+        }
+    };
     if resumed {
         println!("Finished the change of the key that had begun: {sealed} sealed values were left to do.");
     } else {
@@ -73,13 +87,22 @@ async fn rotate_key(config: &Config) -> Result<(), Failed> {
     } else {
         println!("\nNow take the old key out of {}: all but the first word.", config.key);
     }
-    println!("The service can be started.");
+    match config.store {
+        StorePlace::File(_) => println!("The service can be started."),
+        StorePlace::Postgres(_) => {
+            println!("Give the new key to every other node; then the service can be started there.")
+        }
+    }
     Ok(())
 }
 
 async fn back_up(config: &Config, file: &Path) -> Result<(), Failed> {
-    there_is(&config.store)?;
-    care::back_up(&config.store, &config.key.read()?, file).await?;
+    let store = match &config.store {
+        StorePlace::File(path) => path,
+        StorePlace::Postgres(settings) => return Err(Failed::new(dump_instead(settings, file))),
+    };
+    there_is(store)?;
+    care::back_up(store, &config.key.read()?, file).await?;
     println!("Copied the store to {}.", file.display());
     println!(
         "It can be opened only with the key, which is not in it: keep a copy of {} too, apart from this one.",
@@ -89,11 +112,15 @@ async fn back_up(config: &Config, file: &Path) -> Result<(), Failed> {
 }
 
 async fn restore(config: &Config, file: &Path) -> Result<(), Failed> {
+    let store = match &config.store {
+        StorePlace::File(path) => path,
+        StorePlace::Postgres(settings) => return Err(Failed::new(restore_dump_instead(settings, file))),
+    };
     there_is(file)?;
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     // Colons cannot stand in a file's name on Windows.
     let name = format!("before-{}", now.replace(':', ""));
-    let kept = care::restore(&config.store, &config.key.read()?, file, &name).await?;
+    let kept = care::restore(store, &config.key.read()?, file, &name).await?;
     println!("{} is the store now.", file.display());
     if let Some(kept) = kept {
         println!("What was there before is kept as {}; remove it when you no longer need it.", kept.display());
@@ -102,6 +129,32 @@ async fn restore(config: &Config, file: &Path) -> Result<(), Failed> {
         "The service can be started. Sign-ins made after the copy was taken are not in it: `oxpost status` shows who must sign in."
     );
     Ok(())
+}
+
+/// PostgreSQL has better programs for it than we could write.
+fn dump_instead(settings: &PostgresSettings, file: &Path) -> String {
+    format!(
+        "the store is in PostgreSQL, whose own program copies it, also while the service runs:\n  pg_dump --format=custom \
+         --schema=oxpost --file={} {}\nThe key is not in the copy: keep both, apart from each other.",
+        quoted(&file.display()),
+        quoted(&settings.server())
+    )
+}
+
+fn restore_dump_instead(settings: &PostgresSettings, file: &Path) -> String {
+    format!(
+        "the store is in PostgreSQL, whose own program puts a copy back. Stop the service on every node, then run:\n  pg_restore \
+         --clean --if-exists --no-owner --single-transaction --dbname={} {}",
+        quoted(&settings.server()),
+        quoted(&file.display())
+    )
+}
+
+/// For a shell.
+fn quoted(text: &dyn Display) -> String {
+    let text = text.to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/.-_+:@%,=".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 fn there_is(file: &Path) -> Result<(), Failed> {

@@ -17,7 +17,7 @@ use super::guarding;
 use super::notify::{self, Notify};
 use super::problem::{ConfigError, line_of, line_of_key};
 use super::provider::{self, Provider};
-use super::{Config, Limits, Listener, Log, Server, Servers};
+use super::{Config, Limits, Listener, Log, Server, Servers, StorePlace, store};
 
 /// The longest timeout taken. Nobody means more, and the clock must be able to add it.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -25,7 +25,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The longest period of another kind.
 pub(super) const LONGEST_PERIOD: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Longest client secret file read, in bytes. Entra's secrets have 40 characters.
+/// Longest secret file read, in bytes. Entra's secrets have 40 characters.
 const SECRET_FILE_LIMIT: u64 = 4096;
 
 pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, ConfigError> {
@@ -45,14 +45,20 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
     checker.host_name(file.host_name.as_deref());
     let key = checker.key(&file.store.key.0.to_string_lossy());
     let notify = checker.notify(&file.notify, key.as_ref());
-    let Some(key) = key.filter(|_| checker.problems.is_empty()) else {
+    let store =
+        store::place(&file.store, folder).map_err(|(key, sentence)| checker.report("store", None, Some(key), sentence));
+    let (Some(key), Ok(store), true) = (key, store, checker.problems.is_empty()) else {
         return Err(ConfigError::of_file(path, checker.problems));
     };
     Ok(Config {
         listeners,
         applications,
         servers,
-        store: folder.join(&file.store.path.0),
+        own_files: match &store {
+            StorePlace::File(path) => path.clone(),
+            StorePlace::Postgres(_) => folder.join("oxpost"),
+        },
+        store,
         key,
         ca_file: file.trust.ca_file.map(|ca_file| folder.join(ca_file.0)),
         system_roots: file.trust.system_roots,
@@ -274,7 +280,7 @@ impl Checker<'_> {
             }
         }
         let client_secret = application.client_secret_file.as_ref().and_then(|secret_file| {
-            read_secret(&self.folder.join(&secret_file.0))
+            read_secret(&self.folder.join(&secret_file.0), "the client secret's Value")
                 .map_err(|sentence| self.report("application", Some(index), Some("client-secret-file"), sentence))
                 .ok()
         });
@@ -394,17 +400,17 @@ fn can_be_redirect(text: &str) -> bool {
     page && url.query().is_none() && url.fragment().is_none()
 }
 
-/// A client secret from a file that holds nothing else; a line end behind it is not part of it.
-fn read_secret(path: &Path) -> Result<Secret, String> {
+/// A secret from a file that holds nothing else; a line end behind it is not part of it.
+pub(super) fn read_secret(path: &Path, what: &str) -> Result<Secret, String> {
     let cannot = |error: &dyn Display| format!("{} cannot be read: {error}.", path.display());
     let length = std::fs::metadata(path).map_err(|error| cannot(&error))?.len();
     if length > SECRET_FILE_LIMIT {
-        return Err(format!("{} is too large to be a client secret ({length} bytes).", path.display()));
+        return Err(format!("{} is too large to hold nothing but {what} ({length} bytes).", path.display()));
     }
     let secret = Secret::new(std::fs::read(path).map_err(|error| cannot(&error))?);
     let trimmed = secret.reveal().trim_ascii();
     if trimmed.is_empty() {
-        return Err(format!("{} is empty; put the client secret's Value into it.", path.display()));
+        return Err(format!("{} is empty; put {what} into it.", path.display()));
     }
     Ok(Secret::new(trimmed))
 }

@@ -179,15 +179,19 @@ pub struct Server {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Store {
-    /// The database file.
-    pub path: FilePath,
+    /// The SQLite file; by default `oxpost.db`.
+    pub path: Option<FilePath>,
+    /// The URL of a PostgreSQL database, instead of a file.
+    pub postgres: Option<String>,
+    /// A file that holds the password for it and nothing else.
+    pub postgres_password_file: Option<FilePath>,
     /// Where the key comes from that seals what is secret in it: `file:PATH`, `credential:NAME` or `environment:NAME`.
     pub key: FilePath,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { path: FilePath("oxpost.db".into()), key: FilePath("file:oxpost.key".into()) }
+        Self { path: None, postgres: None, postgres_password_file: None, key: FilePath("file:oxpost.key".into()) }
     }
 }
 
@@ -442,7 +446,7 @@ mod tests {
             assert_eq!(file.trust.ca_file, Some(FilePath(meant.into())));
         }
         let file = with("", &[("OXPOST__STORE__PATH", r"C:\temp\new.db")]).unwrap();
-        assert_eq!(file.store.path, FilePath(r"C:\temp\new.db".into()));
+        assert_eq!(file.store.path, Some(FilePath(r"C:\temp\new.db".into())));
     }
 
     #[test]

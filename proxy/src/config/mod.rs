@@ -10,13 +10,15 @@ mod guarding;
 pub mod notify;
 mod problem;
 mod provider;
+mod store;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use oxpost_token_store::{AdmissionLimits, Applications, KeySource};
+use oxpost_token_store::{AdmissionLimits, Applications, KeySource, PostgresSettings};
 
 pub use file::{ListenerTls, LogFormat, Protocol, ServerTls};
 pub use notify::{Notify, Webhook};
@@ -33,8 +35,10 @@ pub struct Config {
     pub applications: Applications,
     /// The mail servers of each application, under its name.
     pub servers: std::collections::HashMap<String, Servers>,
-    /// The store's database file.
-    pub store: PathBuf,
+    /// Where the store is.
+    pub store: StorePlace,
+    /// What the files of this node alone are named after: the store's file or, with PostgreSQL, `oxpost` beside proxy.toml.
+    pub own_files: PathBuf,
     /// Where the key comes from that seals tokens and secrets in the store.
     pub key: KeySource,
     /// A file of further certificate authorities to trust upstream, PEM.
@@ -53,6 +57,24 @@ pub struct Config {
     pub admission: AdmissionLimits,
     /// The name this machine gives itself in greetings and in EHLO.
     pub host_name: String,
+}
+
+/// Where accounts and tokens are kept.
+#[derive(Debug, Clone)]
+pub enum StorePlace {
+    /// In a SQLite file, for one node.
+    File(PathBuf),
+    /// In a PostgreSQL database, for several.
+    Postgres(Box<PostgresSettings>),
+}
+
+impl fmt::Display for StorePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Postgres(settings) => f.write_str(settings.server()),
+        }
+    }
 }
 
 /// One address clients connect to.

@@ -13,7 +13,9 @@ fn load(text: &str) -> Result<Config, String> {
 fn load_in(folder: &tempfile::TempDir, text: &str) -> Result<Config, String> {
     let path = folder.path().join("proxy.toml");
     std::fs::write(&path, text).unwrap();
-    std::fs::write(folder.path().join("client-secret.txt"), "s3cret\n").unwrap();
+    for name in ["client-secret.txt", "postgres-password.txt"] {
+        std::fs::write(folder.path().join(name), "s3cret\n").unwrap();
+    }
     Config::load(&path).map_err(|error| error.to_string().replace(&path.display().to_string(), "proxy.toml"))
 }
 
@@ -32,6 +34,8 @@ fn the_commented_alternatives_load() {
         .lines()
         .map(|line| match line.strip_prefix('#') {
             Some(setting) if !setting.is_empty() && !setting.starts_with([' ', '#']) => format!("{setting}\n"),
+            // The store is one or the other.
+            _ if line.starts_with("path = ") => String::new(),
             _ => format!("{line}\n"),
         })
         .collect();
@@ -51,6 +55,7 @@ fn the_commented_alternatives_load() {
         "https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token"
     );
     assert_eq!(config.servers["default"].smtp.host, "smtp.office365.com");
+    assert!(matches!(config.store, StorePlace::Postgres(_)));
 }
 
 /// Whoever may send a password in clear, and to whom it is refused until TLS is on.
@@ -83,9 +88,34 @@ fn the_defaults_are_those_the_shipped_file_shows() {
     assert_eq!(format!("{:?}", shipped.guard), format!("{:?}", empty.guard));
     assert_eq!(shipped.admission, empty.admission);
     assert_eq!(shipped.log.level, empty.log.level);
-    assert_eq!(shipped.store.file_name(), empty.store.file_name());
+    let file_name = |config: &Config| match &config.store {
+        StorePlace::File(path) => path.file_name().map(ToOwned::to_owned),
+        StorePlace::Postgres(_) => None,
+    };
+    assert_eq!(file_name(&shipped), file_name(&empty));
+    assert_eq!(file_name(&empty).unwrap(), "oxpost.db");
     let key = |config: &Config| config.key.to_string().rsplit(['/', '\\']).next().map(str::to_owned);
     assert_eq!(key(&shipped), key(&empty));
+}
+
+#[test]
+fn the_store_is_a_file_or_a_database() {
+    let store = |keys: &str| load(&format!("[store]\n{keys}\n"));
+    let url = "postgres = \"postgresql://oxpost@db.example.com/oxpost?sslmode=verify-full\"";
+    let config = store(&format!("{url}\npostgres-password-file = \"client-secret.txt\"")).unwrap();
+    let shown = format!("{:?}", config.store);
+    assert_eq!(shown, "Postgres(postgresql://oxpost@db.example.com/oxpost)", "and the password is never shown");
+    for (keys, line, words) in [
+        (format!("path = \"a.db\"\n{url}"), 3, "remove one of the two"),
+        ("postgres = \"postgresql://a@db.example.com/b?sslmode=disable\"".into(), 2, "in clear"),
+        ("postgres = \"postgresql://a:s3cret@db.example.com/b\"".into(), 2, "postgres-password-file"),
+        ("postgres-password-file = \"client-secret.txt\"".into(), 2, "set postgres too"),
+        (format!("{url}\npostgres-password-file = \"none.txt\""), 3, "cannot be read"),
+    ] {
+        let error = store(&keys).unwrap_err();
+        assert!(error.contains(&format!("{line}")) && error.contains(words), "{error}");
+        assert!(!error.contains("a:s3cret"), "{error}");
+    }
 }
 
 #[test]

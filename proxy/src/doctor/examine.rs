@@ -86,10 +86,8 @@ struct Open {
 impl Open {
     async fn of(config: &Config, http: HttpClient, clock: &SharedClock) -> Result<Self, String> {
         // One who only looks makes no store.
-        if !config.store.exists() {
-            return Err(NO_ACCOUNT.to_owned());
-        }
-        let gateway = Gateway::open(config, Arc::clone(clock)).await.map_err(|error| error.to_string())?;
+        let gateway = Gateway::open_existing(config, Arc::clone(clock)).await.map_err(|error| error.to_string())?;
+        let gateway = gateway.ok_or(NO_ACCOUNT)?;
         let examiner = Examiner::new(gateway.store.clone(), config.applications.clone(), http, Arc::clone(clock));
         Ok(Self { gateway, examiner })
     }
@@ -114,7 +112,7 @@ impl<'a> Round<'a> {
         };
         let accounts = match chosen {
             Ok(accounts) => {
-                facts.store = Some(Ok(format!("{} of {} opens", accounts.len(), self.config.store.display())));
+                facts.store = Some(Ok(format!("{} of {} opens", accounts.len(), self.config.store)));
                 accounts
             }
             Err(sentence) => {

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::gateway::StartError;
 use crate::tls;
 
-/// What the file beside the store is called: the store's name, and this behind it.
+/// What the file is called: the name of this node's own files, and this behind it.
 const SUFFIX: &str = ".notice";
 
 /// A start that has failed waits so long for those who are to be told; then its service manager is told.
@@ -76,7 +76,7 @@ pub async fn failed(config: &Config, error: &StartError, now: SystemTime) {
 }
 
 async fn tell(config: &Config, channels: &Channels, error: &StartError, now: SystemTime) {
-    let mut own = Own::beside(&config.store);
+    let mut own = Own::beside(&config.own_files);
     let finding = Finding::Trouble(store_trouble(&error.to_string(), now));
     for step in decide(&[finding], own.notices(), now, config.notify.reminder, new_id) {
         if let Err(why) = own.write(&step.new) {

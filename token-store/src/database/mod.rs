@@ -1,10 +1,12 @@
 //! The narrow waist between the store and an engine: statements in, rows out, one transaction at a time.
 //!
 //! The SQL texts live above it, in the store, and keep to what SQLite and PostgreSQL have in common (`$1` parameters,
-//! `ON CONFLICT … DO UPDATE`, no engine's own functions), so that a second engine is a second implementation of
-//! [`Database`] and nothing else. Only the `CREATE TABLE` texts belong to an engine.
+//! `ON CONFLICT … DO UPDATE`, no engine's own functions), so that an engine is an implementation of [`Database`] and
+//! nothing else. What they cannot have in common is said in [`dialect`].
 
+mod dialect;
 pub(crate) mod lock;
+pub mod postgres;
 pub mod sqlite;
 pub(crate) mod sqlite_file;
 
@@ -15,6 +17,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 /// The version of the tables this program writes; see `schema.sql`.
 pub const SCHEMA_VERSION: i64 = 1;
@@ -25,12 +28,22 @@ pub trait Database: Send + Sync + 'static {
     /// Runs the statements in one transaction and gives one outcome for each. When it returns, what was written survives
     /// a power cut; when it fails, nothing was written.
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError>;
+
+    /// Counts the hints that somebody else may have written tokens, if the engine gives any. They only save waiting: what
+    /// is true stands in the tables.
+    fn hints(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+
+    /// Tells the engine the check value of the key that opens this store. One that can lose its store for a while and find
+    /// it again compares it then.
+    fn belongs_to(&self, _key_check: &[u8]) {}
 }
 
 /// One SQL text with its values.
 #[derive(Clone, Debug)]
 pub struct Statement {
-    /// The text, with `$1`, `$2`, … for the values.
+    /// The text, with `$1`, `$2`, … for the values, and `DATABASE_NOW` for the time by the database's clock.
     pub sql: &'static str,
     /// The values, in the order of their numbers.
     pub values: Vec<Value>,
@@ -101,6 +114,35 @@ pub enum DatabaseError {
         /// Which store.
         path: PathBuf,
     },
+    /// Other processes have the database open, and what was asked for needs it alone; or the other way round.
+    #[error(
+        "the store {server} is in use by other oxpost processes (from: {by}); stop the service on every node, and any command that \
+         still waits, then try again"
+    )]
+    InUseByNodes {
+        /// Which server, without a password.
+        server: String,
+        /// Where they are.
+        by: String,
+    },
+    /// A new key was given to the store since this process has opened it.
+    #[error(
+        "the key of the store {server} was changed by another node, and this process has the old one; copy the key from there, and \
+         restart this service"
+    )]
+    KeyChanged {
+        /// Which server, without a password.
+        server: String,
+    },
+    /// There is a database, and our tables are not in it.
+    #[error(
+        "the database {server} holds no store of Oxpost; restore it from its backup, or check its name in [store] postgres. \
+         `oxpost run` makes an empty store"
+    )]
+    NoStore {
+        /// Which server, without a password.
+        server: String,
+    },
     /// A file that must not exist is there.
     #[error("{} is there already and is not overwritten; name another file", path.display())]
     Exists {
@@ -139,6 +181,33 @@ pub enum DatabaseError {
     /// Anything else, such as a full disk.
     #[error("the store failed: {0}; check the free space and the rights of its directory")]
     Failed(String),
+    /// The database server cannot be reached now.
+    #[error("the database {server} cannot be reached: {why}; it is tried again at the next need")]
+    Unavailable {
+        /// Which server, without a password.
+        server: String,
+        /// What the system or the server says.
+        why: String,
+    },
+    /// The database server does not let us in.
+    #[error(
+        "the database {server} refuses us: {why}; check user, database and sslmode in [store] postgres, the password in \
+         postgres-password-file, and pg_hba.conf on the server"
+    )]
+    Refused {
+        /// Which server, without a password.
+        server: String,
+        /// What the server says.
+        why: String,
+    },
+    /// The database server did not do it.
+    #[error("the database {server} failed: {why}; its log says more")]
+    Server {
+        /// Which server, without a password.
+        server: String,
+        /// What the server says.
+        why: String,
+    },
     /// The engine has ended.
     #[error("the store is closed; restart the program")]
     Closed,

@@ -1,4 +1,5 @@
--- The tables of version 1, for SQLite. Times are milliseconds since 1970, in UTC. What is sealed is a BLOB.
+-- The tables of version 1, as SQLite reads them; `dialect.rs` says them to PostgreSQL. Times are milliseconds since 1970, in
+-- UTC. What is sealed is a BLOB.
 
 -- Facts about the store itself: the check value that tells a wrong key from a right one.
 CREATE TABLE meta (
@@ -38,8 +39,9 @@ CREATE TABLE client_secret (
     sealed      BLOB NOT NULL
 ) STRICT;
 
--- One row for each account that goes through no other, from the moment the account is added. Whoever writes tokens raises the version, and writes
--- only over the version it has read.
+-- One row for each account that goes through no other, from the moment the account is added. Whoever writes tokens raises the
+-- version, and writes only over the version it has read. Who asks the authority for tokens holds the lease meanwhile, by the
+-- database's clock.
 CREATE TABLE token (
     mailbox       TEXT PRIMARY KEY REFERENCES account (mailbox) ON DELETE CASCADE,
     version       INTEGER NOT NULL,
@@ -55,7 +57,9 @@ CREATE TABLE token (
     error_remedy  TEXT,
     error_code    INTEGER,
     error_since   INTEGER,
-    error_at      INTEGER
+    error_at      INTEGER,
+    lease_owner   TEXT,
+    lease_until   INTEGER
 ) STRICT;
 
 -- Addresses from which no login is taken for a while, as each node has decided, for people to see and to lift.

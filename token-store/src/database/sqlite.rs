@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, types::ValueRef};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Database, DatabaseError, Outcome, Row, SCHEMA_VERSION, Statement, Value, lock::StoreLock};
+use super::{Database, DatabaseError, Outcome, Row, SCHEMA_VERSION, Statement, Value, dialect, lock::StoreLock};
 use crate::platform;
 
 /// Marks the file as ours, in SQLite's header (`PRAGMA application_id`): "OxPo".
@@ -114,8 +114,7 @@ fn run(connection: &mut Connection, statements: &[Statement]) -> Result<Vec<Outc
 }
 
 fn execute(transaction: &Transaction<'_>, statement: &Statement) -> rusqlite::Result<Outcome> {
-    // SQLite numbers `$1` by its first appearance; `?1` means the first value.
-    let mut prepared = transaction.prepare_cached(&statement.sql.replace('$', "?"))?;
+    let mut prepared = transaction.prepare_cached(&dialect::for_sqlite(statement.sql))?;
     let values = rusqlite::params_from_iter(statement.values.iter().map(|value| match value {
         Value::Null => rusqlite::types::Value::Null,
         Value::Integer(number) => rusqlite::types::Value::Integer(*number),

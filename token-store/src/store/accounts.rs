@@ -43,9 +43,9 @@ impl Store {
         let own = account.through.is_none();
         let insert = Statement::new(
             "INSERT INTO account (mailbox, through, application, grant_kind, login, created) \
-             SELECT $1, $2, $3, $4, $5, CAST($6 AS BIGINT) \
+             SELECT $1, CAST($2 AS TEXT), $3, $4, $5, CAST($6 AS BIGINT) \
              WHERE NOT EXISTS (SELECT 1 FROM account WHERE login IN ($1, $5) OR mailbox IN ($1, $5)) \
-             AND ($2 IS NULL OR EXISTS (SELECT 1 FROM account WHERE mailbox = $2 AND through IS NULL))",
+             AND (CAST($2 AS TEXT) IS NULL OR EXISTS (SELECT 1 FROM account WHERE mailbox = $2 AND through IS NULL))",
             [
                 mailbox.into(),
                 account.through.as_ref().map(Mailbox::as_str).into(),

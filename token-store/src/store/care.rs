@@ -7,7 +7,12 @@ use std::{
 
 use super::{Store, StoreError, is_check};
 use crate::{
-    database::{Statement, Value, sqlite::Sqlite, sqlite_file},
+    database::{
+        Database, Statement, Value,
+        postgres::{Postgres, PostgresSettings},
+        sqlite::Sqlite,
+        sqlite_file,
+    },
     vault::{KeySource, NewKey, Vault, VaultError},
 };
 
@@ -75,8 +80,35 @@ pub struct Rotated {
 ///
 /// A key that is not in a file is not ours to write: then the new one must stand in front of the old one already.
 pub async fn rotate_key(path: &Path, source: &KeySource) -> Result<Rotated, RotateError> {
-    let (vault, resumed) = (source.read()?, source.read()?.keys() > 1);
-    let database = Arc::new(Sqlite::open_alone(path.to_owned()).await?);
+    let (vault, resumed) = read(source)?;
+    rotate(Arc::new(Sqlite::open_alone(path.to_owned()).await?), vault, resumed, source).await
+}
+
+/// Does the same for a store in PostgreSQL. No other node may be connected to it meanwhile, and each needs the new key
+/// before it is started again.
+pub async fn rotate_key_on_postgres(
+    settings: PostgresSettings,
+    tls: rustls::ClientConfig,
+    source: &KeySource,
+) -> Result<Rotated, RotateError> {
+    let (vault, resumed) = read(source)?;
+    rotate(Arc::new(Postgres::open_alone(settings, tls).await?), vault, resumed, source).await
+}
+
+/// The key as it is now, and whether a change of it has begun.
+fn read(source: &KeySource) -> Result<(Vault, bool), VaultError> {
+    let vault = source.read()?;
+    let resumed = vault.keys() > 1;
+    Ok((vault, resumed))
+}
+
+/// The database is ours alone, and was opened before the key is written.
+async fn rotate(
+    database: Arc<dyn Database>,
+    vault: Vault,
+    resumed: bool,
+    source: &KeySource,
+) -> Result<Rotated, RotateError> {
     // Only a key that opens this very store may be changed.
     let mut store = Store::with(database.clone(), vault).await?;
     if !resumed {

@@ -8,6 +8,7 @@ use oxpost_protocol::Secret;
 use super::{
     LastError, Store, StoreError, TokenSet, TokenState,
     accounts::{COLUMNS, read_account, select_accounts},
+    lease,
 };
 use crate::{
     account::{Account, Mailbox},
@@ -23,6 +24,9 @@ pub(crate) struct Stored {
     pub(crate) version: i64,
     pub(crate) access: Option<Living>,
     pub(crate) refresh: RefreshToken,
+    pub(crate) failed_at: Option<SystemTime>,
+    /// What went wrong since the tokens were got, and when to try again.
+    pub(crate) failure: Option<Failure>,
 }
 
 /// An access token and its two ends.
@@ -53,7 +57,7 @@ pub(crate) struct Planned {
 }
 
 /// A failure, as it is kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) kind: ErrorKind,
     pub(crate) text: String,
@@ -85,7 +89,7 @@ impl Store {
         let update = Statement::new(
             "UPDATE token SET version = version + 1, access_token = $2, issued_at = $3, expires_at = $4, refresh_token = $5, \
              next_refresh = $6, signed_in_as = $7, error_kind = NULL, error_text = NULL, error_what = NULL, error_remedy = NULL, \
-             error_code = NULL, error_since = NULL, error_at = NULL WHERE mailbox = $1",
+             error_code = NULL, error_since = NULL, error_at = NULL, lease_owner = NULL, lease_until = NULL WHERE mailbox = $1",
             [
                 mailbox.as_str().into(),
                 access,
@@ -105,18 +109,20 @@ impl Store {
         let sealed = self.seal(&place("refresh_token", mailbox), refresh_token)?;
         let update = Statement::new(
             "UPDATE token SET version = version + 1, refresh_token = $2, next_refresh = NULL, error_kind = NULL, error_text = NULL, \
-             error_at = NULL WHERE mailbox = $1 AND refresh_token IS NULL",
+             error_what = NULL, error_remedy = NULL, error_code = NULL, error_since = NULL, error_at = NULL \
+             WHERE mailbox = $1 AND refresh_token IS NULL",
             [mailbox.as_str().into(), sealed],
         );
         self.change(update).await
     }
 
-    /// Writes what a refresh brought over the version it started from. `false` if somebody else wrote meanwhile. Without
-    /// a new refresh token the old one stays.
+    /// Writes what a refresh brought over the version it started from, and gives the lease back. `false` if somebody else
+    /// wrote meanwhile, or this node's lease was taken over. Without a new refresh token the old one stays.
     pub(crate) async fn save_refreshed(
         &self,
         mailbox: &Mailbox,
         version: i64,
+        node: &str,
         tokens: &TokenSet,
         now: SystemTime,
     ) -> Result<bool, StoreError> {
@@ -124,8 +130,8 @@ impl Store {
         let update = Statement::new(
             "UPDATE token SET version = version + 1, access_token = $3, issued_at = $4, expires_at = $5, \
              refresh_token = COALESCE($6, refresh_token), next_refresh = $7, error_kind = NULL, error_text = NULL, \
-             error_what = NULL, error_remedy = NULL, error_code = NULL, error_since = NULL, error_at = NULL \
-             WHERE mailbox = $1 AND version = $2",
+             error_what = NULL, error_remedy = NULL, error_code = NULL, error_since = NULL, error_at = NULL, \
+             lease_owner = NULL, lease_until = NULL WHERE mailbox = $1 AND version = $2 AND lease_owner = $8",
             [
                 mailbox.as_str().into(),
                 version.into(),
@@ -134,6 +140,7 @@ impl Store {
                 schedule::after(now, tokens.lifetime).into(),
                 refresh,
                 schedule::next_refresh(now, tokens.lifetime, schedule::jitter()).into(),
+                node.into(),
             ],
         );
         self.change(update).await
@@ -154,11 +161,13 @@ impl Store {
         self.change(update).await
     }
 
-    /// Notes a failure and when to try again. The tokens stay as they are, and so does the version.
+    /// Notes a failure and when to try again, and gives back the lease of the node that had asked under one. The tokens stay
+    /// as they are, and so does the version.
     pub(crate) async fn record_failure(
         &self,
         mailbox: &Mailbox,
         version: i64,
+        node: Option<&str>,
         failure: &Failure,
     ) -> Result<(), StoreError> {
         let update = Statement::new(
@@ -176,12 +185,14 @@ impl Store {
                 failure.code.map(i64::from).into(),
             ],
         );
-        self.change(update).await.map(drop)
+        let release = node.map(|node| lease::release(mailbox, node));
+        self.run(std::iter::once(update).chain(release).collect()).await.map(drop)
     }
 
     /// The tokens of an account, opened. An access token that does not open counts as none: a new one is got.
     pub(crate) async fn tokens(&self, mailbox: &Mailbox) -> Result<Stored, StoreError> {
-        let select = "SELECT version, access_token, issued_at, expires_at, refresh_token FROM token WHERE mailbox = $1";
+        let select = "SELECT version, access_token, issued_at, expires_at, refresh_token, error_kind, error_text, error_at, \
+                      next_refresh, error_what, error_remedy, error_code FROM token WHERE mailbox = $1";
         let mut row = self.row(select, mailbox).await?;
         let version = row.integer(0).unwrap_or_default();
         let open = |column: &str, sealed: Vec<u8>| self.vault.open(&place(column, mailbox), &sealed).ok();
@@ -193,7 +204,20 @@ impl Store {
             None => RefreshToken::None,
             Some(sealed) => open("refresh_token", sealed).map_or(RefreshToken::Unreadable, RefreshToken::Some),
         };
-        Ok(Stored { version, access, refresh })
+        let (kind, text, failed_at) = (row.text(5).as_deref().and_then(ErrorKind::parse), row.text(6), row.time(7));
+        let failure = match (kind, text, failed_at, row.time(8)) {
+            (Some(kind), Some(text), Some(at), Some(try_again)) => Some(Failure {
+                kind,
+                text,
+                what: row.text(9).unwrap_or_default(),
+                remedy: row.text(10).unwrap_or_default(),
+                code: row.integer(11).and_then(|code| u32::try_from(code).ok()),
+                at,
+                try_again,
+            }),
+            _ => None,
+        };
+        Ok(Stored { version, access, refresh, failed_at, failure })
     }
 
     /// The state of an account's tokens, for people.

@@ -1,11 +1,6 @@
-//! The care of a store: a new key at any moment, and copies that can be used.
+//! The care of a store: copies that can be used. A new key is in `new_key.rs`.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::path::Path;
 
 use rusqlite::Connection;
 
@@ -15,14 +10,9 @@ use crate::{
     database::{DatabaseError, lock::StoreLock},
     store::{
         RefreshToken,
-        care::{RotateError, back_up, restore, rotate_key},
+        care::{back_up, restore},
     },
 };
-
-/// Set for the child only.
-const FOLDER: &str = "OXPOST_TEST_FOLDER_OF_A_CHILD";
-
-const KILLS: u64 = 30;
 
 fn source(folder: &Path) -> KeySource {
     KeySource::File(folder.join("oxpost.key"))
@@ -33,7 +23,11 @@ async fn open(folder: &Path) -> Result<Store, StoreError> {
 }
 
 async fn filled(folder: &Path) -> Store {
-    let store = open(folder).await.unwrap();
+    fill(open(folder).await.unwrap()).await
+}
+
+/// Two accounts that have signed in, and the secret of an application.
+pub(super) async fn fill(store: Store) -> Store {
     for name in ["ann@contoso.com", "ben@contoso.com"] {
         store.add_account(&account(name, Grant::SignIn)).await.unwrap();
         let tokens = token_set(&format!("at-{name}"), Some(&format!("rt-{name}")));
@@ -43,100 +37,13 @@ async fn filled(folder: &Path) -> Store {
     store
 }
 
-async fn assert_whole(store: &Store) {
+pub(super) async fn assert_whole(store: &Store) {
     for name in ["ann@contoso.com", "ben@contoso.com"] {
         let stored = store.tokens(&mailbox(name)).await.unwrap();
         assert_eq!(stored.refresh, RefreshToken::Some(Secret::from(format!("rt-{name}"))));
         assert_eq!(text(&stored.access.unwrap().secret), format!("at-{name}"));
     }
     assert_eq!(store.client_secret("office").await.unwrap(), Some(Secret::from("client~secret")));
-}
-
-#[tokio::test]
-async fn a_new_key_opens_everything_and_the_old_one_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let (path, source) = (folder.path().join("store.db"), source(folder.path()));
-    let store = filled(folder.path()).await;
-    let old = source.read().unwrap();
-    let error = rotate_key(&path, &source).await.unwrap_err();
-    assert!(matches!(&error, RotateError::Store(StoreError::Database(DatabaseError::InUse { .. }))), "{error}");
-    assert!(error.to_string().contains("stop the service"), "{error}");
-    drop(store);
-    alone(&path).await;
-
-    let rotated = rotate_key(&path, &source).await.unwrap();
-    assert_eq!((rotated.resumed, rotated.sealed, rotated.unreadable, rotated.old_key_removed), (false, 6, 0, true));
-    assert_eq!(source.read().unwrap().keys(), 1);
-    alone(&path).await;
-    assert_eq!(Store::open(&path, old).await.unwrap_err(), StoreError::WrongKey);
-    assert_whole(&open(folder.path()).await.unwrap()).await;
-}
-
-#[tokio::test]
-async fn a_value_that_does_not_open_is_counted_and_costs_the_others_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.db");
-    drop(filled(folder.path()).await);
-    alone(&path).await;
-    let damage = "UPDATE token SET refresh_token = x'0102' WHERE mailbox = 'ben@contoso.com'";
-    Connection::open(&path).unwrap().execute(damage, []).unwrap();
-    let rotated = rotate_key(&path, &source(folder.path())).await.unwrap();
-    assert_eq!((rotated.sealed, rotated.unreadable), (5, 1));
-    alone(&path).await;
-    let store = open(folder.path()).await.unwrap();
-    let ann = store.tokens(&mailbox("ann@contoso.com")).await.unwrap();
-    assert_eq!(ann.refresh, RefreshToken::Some(Secret::from("rt-ann@contoso.com")));
-    assert_eq!(store.tokens(&mailbox("ben@contoso.com")).await.unwrap().refresh, RefreshToken::Unreadable);
-}
-
-#[tokio::test]
-async fn a_process_killed_while_it_changes_the_key_leaves_a_store_that_opens() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.db");
-    drop(filled(folder.path()).await);
-    let (mut rotations, mut interrupted) = (0, 0);
-    for round in 0..KILLS {
-        alone(&path).await;
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "tests::care::the_child_that_changes_keys", "--ignored", "--nocapture"])
-            .env(FOLDER, folder.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        assert!(lines.any(|line| line == "rotated"), "the child changes keys");
-        // Any moment will do; this only makes them different ones.
-        std::thread::sleep(Duration::from_micros(700 * round));
-        child.kill().unwrap();
-        rotations += 1 + lines.filter(|line| line == "rotated").count();
-        child.wait().unwrap();
-
-        let keys = source(folder.path()).read().unwrap().keys();
-        assert!((1..=2).contains(&keys), "round {round}: {keys} keys");
-        interrupted += usize::from(keys == 2);
-        let store = open(folder.path()).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
-        assert_whole(&store).await;
-        drop(store);
-    }
-    alone(&path).await;
-    let last = rotate_key(&path, &source(folder.path())).await.unwrap();
-    assert_eq!(last.unreadable, 0);
-    assert_eq!(source(folder.path()).read().unwrap().keys(), 1);
-    println!("{KILLS} kills in {rotations} changes of the key, {interrupted} between its two writes, nothing lost");
-}
-
-/// Not a test of its own: the process that the test above kills.
-#[tokio::test]
-#[ignore = "run by the test above, in a process of its own"]
-async fn the_child_that_changes_keys() {
-    let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let folder = Path::new(&folder);
-    loop {
-        alone(&folder.join("store.db")).await;
-        rotate_key(&folder.join("store.db"), &source(folder)).await.unwrap();
-        println!("\nrotated");
-        std::io::stdout().flush().unwrap();
-    }
 }
 
 /// Every column that can hold something sealed is one that a change of the key seals anew.
@@ -231,7 +138,7 @@ async fn a_damaged_store_is_kept_for_a_rescue() {
 }
 
 /// A store that was dropped is closed a moment later, by its thread.
-async fn alone(path: &Path) {
+pub(super) async fn alone(path: &Path) {
     loop {
         match StoreLock::alone(path) {
             Err(DatabaseError::InUse { .. }) => tokio::task::yield_now().await,

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::*;
+use super::{fixture::Place, *};
 use crate::store::RefreshToken;
 
 /// Set for the child only.
@@ -15,10 +15,10 @@ const KILLS: usize = 20;
 
 #[tokio::test]
 async fn a_process_killed_while_it_writes_loses_nothing_it_had_reported() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("store.db");
+    let place = Place::new();
+    let path = place.path();
     let ann = mailbox("ann@contoso.com");
-    let store = Store::open(&path, vault()).await.unwrap();
+    let store = place.open().await;
     store.add_account(&account("ann@contoso.com", Grant::SignIn)).await.unwrap();
     store.save_signed_in(&ann, &token_set("at-0", Some("0")), None, start()).await.unwrap();
     drop(store);
@@ -42,7 +42,7 @@ async fn a_process_killed_while_it_writes_loses_nothing_it_had_reported() {
         let last = reported(usize::MAX).unwrap_or_default().max(written);
         child.wait().unwrap();
 
-        let store = Store::open(&path, vault()).await.unwrap();
+        let store = place.open().await;
         let stored = store.tokens(&ann).await.unwrap();
         let RefreshToken::Some(token) = stored.refresh else { panic!("round {round}: the refresh token is gone") };
         written = text(&token).parse().unwrap();
@@ -57,14 +57,15 @@ async fn a_process_killed_while_it_writes_loses_nothing_it_had_reported() {
 #[ignore = "run by the test above, in a process of its own"]
 async fn the_child_that_writes() {
     let Some(path) = std::env::var_os(PATH) else { return };
-    let store = Store::open(path.as_ref(), vault()).await.unwrap();
+    let store = fixture::open(path.as_ref(), vault()).await.unwrap();
     let ann = mailbox("ann@contoso.com");
     loop {
         let stored = store.tokens(&ann).await.unwrap();
-        let RefreshToken::Some(last) = stored.refresh else { panic!("no refresh token") };
-        let next = text(&last).parse::<u64>().unwrap() + 1;
+        let RefreshToken::Some(last) = &stored.refresh else { panic!("no refresh token") };
+        let next = text(last).parse::<u64>().unwrap() + 1;
         let tokens = token_set(&format!("at-{next}"), Some(&next.to_string()));
-        assert!(store.save_refreshed(&ann, stored.version, &tokens, start()).await.unwrap());
+        assert!(store.lease(&ann, &stored, "child").await.unwrap());
+        assert!(store.save_refreshed(&ann, stored.version, "child", &tokens, start()).await.unwrap());
         println!("\nwrote {next}");
         std::io::stdout().flush().unwrap();
     }

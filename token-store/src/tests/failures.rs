@@ -73,7 +73,7 @@ async fn after_its_end_callers_get_the_failure_at_once_until_it_is_time_to_try_a
 
 #[tokio::test]
 async fn a_refused_connection_is_a_passing_failure_whose_text_holds_no_secret() {
-    let store = Store::open_in_memory(vault()).await.unwrap();
+    let store = fresh_store().await;
     let bench = Bench::signed_in_to(store).await;
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut nowhere = application(&bench.endpoint);
@@ -181,7 +181,7 @@ async fn a_new_client_secret_counts_at_once() {
 
 #[tokio::test]
 async fn nobody_signed_in_yet() {
-    let bench = Bench::new(Store::open_in_memory(vault()).await.unwrap(), Grant::SignIn).await;
+    let bench = Bench::new(fresh_store().await, Grant::SignIn).await;
     let error = bench.access_token().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SignInRequired);
     assert!(error.to_string().contains("oxpost sign-in ann@contoso.com"), "{error}");
@@ -202,14 +202,39 @@ impl Database for FullDisk {
     }
 }
 
+impl Bench {
+    /// Asks for a token, and fills the disk while the authority takes its time.
+    async fn access_token_while_the_disk_fills(&self, disk: &FullDisk) -> Result<String, TokenError> {
+        let requests = self.endpoint.requests();
+        self.endpoint.hold().await;
+        let (token, ()) = tokio::join!(self.access_token(), async {
+            self.endpoint.arrived(requests + 1).await;
+            disk.1.store(true, Ordering::SeqCst);
+            self.endpoint.release();
+        });
+        token
+    }
+}
+
+/// A refresh token that is rotated while nothing can be written lives in memory only.
+#[tokio::test]
+async fn nothing_is_asked_for_while_nothing_can_be_written() {
+    let disk = Arc::new(FullDisk(Sqlite::open_in_memory().await.unwrap(), AtomicBool::new(false)));
+    let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
+    bench.clock.advance(HOUR);
+    disk.1.store(true, Ordering::SeqCst);
+    assert_eq!(bench.access_token().await.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(bench.endpoint.requests(), 0);
+}
+
 #[tokio::test]
 async fn tokens_that_a_full_disk_did_not_take_are_written_before_any_other_is_asked_for() {
     let disk = Arc::new(FullDisk(Sqlite::open_in_memory().await.unwrap(), AtomicBool::new(false)));
     let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR - MINUTE);
-    disk.1.store(true, Ordering::SeqCst);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
-    assert_eq!(bench.access_token().await.unwrap(), "at-0", "the new one is not handed out: it is not on the disk");
+    let token = bench.access_token_while_the_disk_fills(&disk).await;
+    assert_eq!(token.unwrap(), "at-0", "the new one is not handed out: it is not on the disk");
     disk.1.store(false, Ordering::SeqCst);
     bench.clock.advance(30 * Duration::from_secs(1));
     assert_eq!(bench.access_token().await.unwrap(), "at-1");
@@ -222,9 +247,8 @@ async fn tokens_that_could_not_be_written_do_not_replace_a_later_sign_in() {
     let disk = Arc::new(FullDisk(Sqlite::open_in_memory().await.unwrap(), AtomicBool::new(false)));
     let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR);
-    disk.1.store(true, Ordering::SeqCst);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
-    assert_eq!(bench.access_token().await.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(bench.access_token_while_the_disk_fills(&disk).await.unwrap_err().kind(), ErrorKind::Store);
     disk.1.store(false, Ordering::SeqCst);
     let now = bench.clock.now();
     bench.store.save_signed_in(bench.mailbox(), &token_set("at-new", Some("rt-new")), None, now).await.unwrap();

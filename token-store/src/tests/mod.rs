@@ -7,8 +7,13 @@ mod credential;
 mod durability;
 mod endpoint;
 mod failures;
+mod fixture;
 mod guesses;
+mod lease;
+mod new_key;
 mod notices;
+#[cfg(unix)]
+mod on_postgres;
 mod password_grant;
 mod refresher;
 mod refused;
@@ -24,7 +29,7 @@ use std::{
 
 use oxpost_protocol::Secret;
 
-use self::endpoint::Endpoint;
+use self::{endpoint::Endpoint, fixture::fresh_store};
 use crate::{
     Account, Admitted, Application, Applications, Grant, HttpClient, HttpPolicy, Mailbox, ManualClock, RefreshLimits,
     SharedClock, Store, TokenSet, Tokens, Vault, http,
@@ -93,7 +98,7 @@ struct Bench {
 impl Bench {
     /// `ann@contoso.com` has signed in an hour's token ago, whose access token is `at-0` and whose refresh token `rt-0`.
     async fn signed_in() -> Self {
-        Self::signed_in_to(Store::open_in_memory(vault()).await.unwrap()).await
+        Self::signed_in_to(fresh_store().await).await
     }
 
     async fn signed_in_to(store: Store) -> Self {
@@ -104,7 +109,7 @@ impl Bench {
 
     /// An app-only account that has no token yet.
     async fn cold() -> Self {
-        Self::new(Store::open_in_memory(vault()).await.unwrap(), Grant::ClientCredentials).await
+        Self::new(fresh_store().await, Grant::ClientCredentials).await
     }
 
     async fn new(store: Store, grant: Grant) -> Self {

@@ -13,7 +13,7 @@ pub(super) struct Gate {
 }
 
 pub(super) async fn gate() -> Gate {
-    let bench = Bench::new(Store::open_in_memory(vault()).await.unwrap(), Grant::Password).await;
+    let bench = Bench::new(fresh_store().await, Grant::Password).await;
     let accounts = accounts(&bench);
     Gate { bench, accounts }
 }

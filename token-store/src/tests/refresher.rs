@@ -65,7 +65,7 @@ async fn accounts_come_and_go_through_the_store() {
 
 #[tokio::test]
 async fn one_account_that_fails_does_not_keep_the_others_waiting() {
-    let bench = Bench::new(Store::open_in_memory(vault()).await.unwrap(), Grant::SignIn).await;
+    let bench = Bench::new(fresh_store().await, Grant::SignIn).await;
     bench.endpoint.always(Reply::tokens("at-1", None));
     bench.endpoint.then(Reply::Silent);
     bench.store.add_account(&account("a@contoso.com", Grant::ClientCredentials)).await.unwrap();

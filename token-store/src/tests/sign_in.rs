@@ -116,7 +116,7 @@ async fn an_application_connects_or_says_what_is_wrong() {
     assert_eq!(bench.access_token().await.unwrap(), "at-1");
     assert_eq!(bench.endpoint.requests(), 2);
 
-    let empty = Store::open_in_memory(vault()).await.unwrap();
+    let empty = fresh_store().await;
     empty.add_account(account).await.unwrap();
     let error = connect_client_credentials(&http, &empty, &application, account, &clock).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured, "no secret at all: {error}");

@@ -1,6 +1,6 @@
 //! One request per account, whoever asks and however many, and nothing that it brought is lost.
 
-use super::{endpoint::Reply, *};
+use super::{endpoint::Reply, fixture::Place, *};
 use crate::Clock;
 use crate::{ErrorKind, TokenError};
 
@@ -46,9 +46,8 @@ async fn sixty_four_cold_callers_share_one_failure() {
 
 #[tokio::test]
 async fn a_rotated_refresh_token_is_stored_and_sent_next() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("store.db");
-    let bench = Bench::signed_in_to(Store::open(&path, vault()).await.unwrap()).await;
+    let place = Place::new();
+    let bench = Bench::signed_in_to(place.open().await).await;
     assert_eq!(bench.access_token().await.unwrap(), "at-0", "no request while it lives");
     bench.clock.advance(HOUR);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
@@ -65,7 +64,7 @@ async fn a_rotated_refresh_token_is_stored_and_sent_next() {
     assert_eq!(bench.access_token().await.unwrap(), "at-2");
     assert_eq!(bench.endpoint.sent(1, "refresh_token").unwrap(), "rt-1");
 
-    let again = Store::open(&path, vault()).await.unwrap();
+    let again = place.open().await;
     let stored = again.tokens(bench.mailbox()).await.unwrap();
     assert_eq!(text(&stored.access.unwrap().secret), "at-2");
     assert_eq!(stored.refresh, crate::store::RefreshToken::Some(Secret::from("rt-1")));
@@ -93,10 +92,9 @@ async fn a_caller_who_hangs_up_does_not_lose_the_rotated_refresh_token() {
 
 #[tokio::test]
 async fn whoever_signed_in_during_a_refresh_wins() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("store.db");
-    let bench = Bench::signed_in_to(Store::open(&path, vault()).await.unwrap()).await;
-    let other_process = Store::open(&path, vault()).await.unwrap();
+    let place = Place::new();
+    let bench = Bench::signed_in_to(place.open().await).await;
+    let other_process = place.open().await;
     bench.clock.advance(HOUR);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
     bench.endpoint.hold().await;

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::*;
+use super::{fixture::Place, *};
 use crate::{
     Ban, LocalPassword, PasswordHash, StoreError, TokenError,
     database::{DatabaseError, SCHEMA_VERSION},
@@ -10,7 +10,10 @@ use crate::{
 };
 
 async fn file_with_two_accounts(path: &std::path::Path) -> Store {
-    let store = Store::open(path, vault()).await.unwrap();
+    with_two_accounts(Store::open(path, vault()).await.unwrap()).await
+}
+
+async fn with_two_accounts(store: Store) -> Store {
     for name in ["ann@contoso.com", "ben@contoso.com"] {
         store.add_account(&account(name, Grant::SignIn)).await.unwrap();
         let tokens = token_set(&format!("at-{name}"), Some(&format!("rt-{name}")));
@@ -21,7 +24,7 @@ async fn file_with_two_accounts(path: &std::path::Path) -> Store {
 
 #[tokio::test]
 async fn accounts_are_found_by_login_and_mailbox_and_names_are_unique() {
-    let store = Store::open_in_memory(vault()).await.unwrap();
+    let store = fresh_store().await;
     let mut ann = account("ann@contoso.com", Grant::SignIn);
     ann.login = "Scanner-3".into();
     store.add_account(&ann).await.unwrap();
@@ -47,7 +50,7 @@ async fn accounts_are_found_by_login_and_mailbox_and_names_are_unique() {
 
 #[tokio::test]
 async fn bans_are_shown_while_they_last_lifted_for_all_nodes_and_forgotten_by_their_own() {
-    let store = Store::open_in_memory(vault()).await.unwrap();
+    let store = fresh_store().await;
     let ban = |source: &str, node: &str, minutes: u64| Ban {
         source: source.into(),
         node: node.into(),
@@ -72,7 +75,7 @@ async fn bans_are_shown_while_they_last_lifted_for_all_nodes_and_forgotten_by_th
 
 #[tokio::test]
 async fn passwords_are_listed_replaced_bounded_and_go_with_the_account() {
-    let store = Store::open_in_memory(vault()).await.unwrap();
+    let store = fresh_store().await;
     let ann = account("ann@contoso.com", Grant::SignIn);
     let hash = LocalPassword::generate().unwrap().hash().await.unwrap();
     assert_eq!(
@@ -117,22 +120,21 @@ async fn a_refresh_token_is_adopted_only_where_there_is_none() {
 
 #[tokio::test]
 async fn another_key_is_noticed_when_the_store_is_opened() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("store.db");
-    drop(file_with_two_accounts(&path).await);
-    let error = Store::open(&path, Vault::from_key(&[8; 32]).unwrap()).await.unwrap_err();
+    let place = Place::new();
+    drop(with_two_accounts(place.open().await).await);
+    let error = place.try_open(Vault::from_key(&[8; 32]).unwrap()).await.unwrap_err();
     assert_eq!(error, StoreError::WrongKey);
     assert!(error.to_string().contains("`key` in proxy.toml"), "{error}");
-    Store::open(&path, vault()).await.unwrap();
+    place.open().await;
 }
 
 #[tokio::test]
 async fn a_newer_store_is_refused_naming_both_versions_and_left_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("store.db");
-    drop(file_with_two_accounts(&path).await);
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
-    let error = Store::open(&path, vault()).await.unwrap_err();
+    let place = Place::new();
+    drop(with_two_accounts(place.open().await).await);
+    assert_eq!(SCHEMA_VERSION, 1);
+    place.meddle("PRAGMA user_version = 2", "UPDATE store_version SET version = 2");
+    let error = place.try_open(vault()).await.unwrap_err();
     assert!(matches!(error, StoreError::Database(DatabaseError::Newer { found: 2, known: 1, .. })), "{error}");
     let text = error.to_string();
     assert!(text.contains("version 2") && text.contains("up to 1") && text.contains("backup"), "{text}");
@@ -209,13 +211,12 @@ async fn an_account_that_cannot_be_read_is_no_wrong_password_and_costs_that_acco
 
 #[tokio::test]
 async fn a_sealed_value_moved_to_another_account_does_not_open_and_costs_that_account_only() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("store.db");
-    let store = file_with_two_accounts(&path).await;
+    let place = Place::new();
+    let store = with_two_accounts(place.open().await).await;
     let (ann, ben) = (mailbox("ann@contoso.com"), mailbox("ben@contoso.com"));
     let moved = "UPDATE token SET refresh_token = (SELECT refresh_token FROM token WHERE mailbox = 'ann@contoso.com'), \
                  access_token = (SELECT access_token FROM token WHERE mailbox = 'ann@contoso.com') WHERE mailbox = 'ben@contoso.com'";
-    Connection::open(&path).unwrap().execute(moved, []).unwrap();
+    place.meddle(moved, moved);
     let stored = store.tokens(&ben).await.unwrap();
     assert!(stored.access.is_none());
     assert_eq!(stored.refresh, RefreshToken::Unreadable);

@@ -8,7 +8,9 @@ use std::{sync::Arc, time::SystemTime};
 use tokio::sync::watch;
 
 use super::{
-    AccessToken, Outcome, Shared, Why, settled,
+    AccessToken, Outcome, Shared, Why,
+    lead::Lead,
+    settled,
     slot::{Slot, Unsaved, pause_after},
 };
 use crate::{
@@ -32,34 +34,58 @@ pub(super) async fn run(
     slot: Arc<Slot>,
     answer: watch::Sender<Option<Outcome>>,
 ) {
-    let mut version = None;
-    let outcome = shared.replace(&account, &why, &slot, &mut version).await;
+    let mut start = Start::default();
+    let outcome = shared.replace(&account, &why, &slot, &mut start).await;
     match &outcome {
         Ok(token) => {
             tracing::debug!(mailbox = %account.mailbox, expires_at = ?token.expires_at(), "access token refreshed");
             slot.succeeded(&why, shared.clock.now());
         }
-        Err(error) => shared.note(&account, &slot, version.unwrap_or_default(), error).await,
+        Err(error) => shared.note(&account, &slot, &start, error).await,
     }
     answer.send_replace(Some(outcome));
 }
 
+/// Where a flight began, for its end to know.
+#[derive(Default)]
+struct Start {
+    /// The version of the row.
+    version: i64,
+    /// Another node has failed, and has noted it.
+    noted: bool,
+}
+
 impl Shared {
-    /// Gets new tokens and writes them. `version` becomes that of the row it starts from.
-    async fn replace(&self, account: &Account, why: &Why, slot: &Slot, version: &mut Option<i64>) -> Outcome {
-        let mut stored = self.store.tokens(&account.mailbox).await?;
-        *version = Some(stored.version);
+    /// Gets new tokens and writes them, or waits for the node that does.
+    async fn replace(&self, account: &Account, why: &Why, slot: &Slot, start: &mut Start) -> Outcome {
+        let mailbox = &account.mailbox;
+        let mut stored = match self.lead(mailbox, why, slot).await? {
+            Lead::Ours(stored) => stored,
+            // Whoever came before us has done it while we were on our way here.
+            Lead::Settled(token) => return Ok(token),
+            Lead::Theirs(failure) => {
+                *start = Start { version: self.store.tokens(mailbox).await?.version, noted: true };
+                return Err(self.failure_elsewhere(failure));
+            }
+        };
+        start.version = stored.version;
         if let Some(unsaved) = slot.take_unsaved() {
-            self.save(account, unsaved, slot).await?;
-            stored = self.store.tokens(&account.mailbox).await?;
-            *version = Some(stored.version);
-        }
-        // Whoever came before us may have done it while we were on our way here.
-        if let Some(token) = settled(&stored, why, self.clock.now()) {
-            return Ok(token);
+            let saved = self.save(account, unsaved, slot).await?;
+            stored = self.store.tokens(mailbox).await?;
+            start.version = stored.version;
+            if settled(&stored, why, self.clock.now()).is_some() {
+                return Ok(saved);
+            }
+            if !self.store.lease(mailbox, &stored, &self.node).await? {
+                return Err(written_by_others());
+            }
         }
         let issued_at = self.clock.now();
-        let tokens = self.ask(account, &stored).await?;
+        tracing::debug!(%mailbox, node = self.node, "asking for a new access token");
+        let tokens = tokio::select! {
+            tokens = self.ask(account, &stored) => tokens?,
+            never = self.keep_lease(mailbox) => match never {},
+        };
         self.save(account, Unsaved { tokens, issued_at, base: stored }, slot).await
     }
 
@@ -103,7 +129,11 @@ impl Shared {
     async fn save(&self, account: &Account, mut new: Unsaved, slot: &Slot) -> Outcome {
         let mailbox = &account.mailbox;
         for _ in 0..WRITES {
-            let there = match self.store.save_refreshed(mailbox, new.base.version, &new.tokens, new.issued_at).await {
+            let there = match self
+                .store
+                .save_refreshed(mailbox, new.base.version, &self.node, &new.tokens, new.issued_at)
+                .await
+            {
                 Ok(true) => {
                     let expires_at = schedule::after(new.issued_at, new.tokens.lifetime);
                     return Ok(AccessToken(Arc::new((new.tokens.access_token, expires_at))));
@@ -112,8 +142,20 @@ impl Shared {
                 Err(error) => Err(error),
             };
             match there {
-                Ok(theirs) if theirs.refresh != new.base.refresh => return self.use_theirs(&theirs),
-                Ok(same) => new.base = same,
+                Ok(theirs) if theirs.refresh != new.base.refresh => {
+                    self.store.release_lease(mailbox, &self.node).await?;
+                    return self.use_theirs(&theirs);
+                }
+                // Its version was raised for another reason, or our lease was taken over while this process slept. A node
+                // that is asking now writes first.
+                Ok(same) => match self.store.lease(mailbox, &same, &self.node).await {
+                    Ok(true) => new.base = same,
+                    Ok(false) => break,
+                    Err(error) => {
+                        slot.keep_unsaved(new);
+                        return Err(error.into());
+                    }
+                },
                 Err(error) => {
                     if !matches!(error, StoreError::NoSuchAccount(_)) {
                         slot.keep_unsaved(new);
@@ -134,18 +176,29 @@ impl Shared {
     }
 
     /// Notes a failure: in the slot, for those who ask next; in the store, for people and for the refresher; in the log.
-    async fn note(&self, account: &Account, slot: &Slot, version: i64, error: &TokenError) {
+    async fn note(&self, account: &Account, slot: &Slot, start: &Start, error: &TokenError) {
         let now = self.clock.now();
-        let pause = pause_after(error, slot.failures(version).saturating_add(1));
+        let pause = pause_after(error, slot.failures(start.version).saturating_add(1));
         let detail = error.problem().map(|problem| problem.detail.clone()).unwrap_or_default();
         tracing::warn!(mailbox = %account.mailbox, kind = %error.kind(), detail, next_try = ?pause, "no new access token: {error}");
-        if !matches!(error, TokenError::Store(StoreError::NoSuchAccount(_))) {
+        if !start.noted && !matches!(error, TokenError::Store(StoreError::NoSuchAccount(_))) {
             let failure = failure(error, &detail, now, schedule::after(now, pause));
-            if let Err(store) = self.store.record_failure(&account.mailbox, version, &failure).await {
+            let noting = self.store.record_failure(&account.mailbox, start.version, Some(&self.node), &failure);
+            if let Err(store) = noting.await {
                 tracing::warn!(mailbox = %account.mailbox, "the failure could not be noted in the store: {store}");
             }
         }
-        slot.failed(version, error, pause, now);
+        slot.failed(start.version, error, pause, now);
+    }
+
+    /// Another node's failure, for those who have waited for it here.
+    fn failure_elsewhere(&self, failure: Failure) -> TokenError {
+        let retry_after = failure.try_again.duration_since(self.clock.now()).ok();
+        let problem = Problem::new(failure.text, "(Another node of this installation was told so.)");
+        match TokenError::new(failure.kind, problem) {
+            TokenError::Transient { problem, .. } => TokenError::Transient { retry_after, problem },
+            other => other,
+        }
     }
 
     pub(super) fn unknown_application(&self, account: &Account) -> TokenError {

@@ -101,7 +101,7 @@ impl Tokens {
             return;
         }
         let failure = failure(error, &detail, now, schedule::after(now, pause_after(error, 1)));
-        if let Err(store) = self.0.store.record_failure(&account.mailbox, version, &failure).await {
+        if let Err(store) = self.0.store.record_failure(&account.mailbox, version, None, &failure).await {
             tracing::warn!(mailbox = %account.mailbox, "the failure could not be noted in the store: {store}");
         }
     }

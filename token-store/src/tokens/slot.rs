@@ -110,6 +110,10 @@ impl Slot {
         self.lock().unsaved.take()
     }
 
+    pub(super) fn has_unsaved(&self) -> bool {
+        self.lock().unsaved.is_some()
+    }
+
     /// Whether nothing is going on.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.lock();

@@ -17,7 +17,7 @@ use oxpost_token_store::{Credential, Grant, Store, StoreError};
 
 use super::Failed;
 use crate::config::Config;
-use crate::gateway::open_store;
+use crate::gateway::{open_existing_store, open_store};
 use crate::import::{self, FILE_LIMIT, Missing, Plan, Present};
 
 #[derive(Debug, Args)]
@@ -72,8 +72,9 @@ pub(super) async fn import(options: &ImportOptions, path: &Path) -> Result<(), F
     let acts = !options.dry_run && options.output.is_none();
     let store = match &present {
         // Whoever only asks makes no store.
-        Some((config, _)) if acts || config.store.exists() => Some(open_store(config).await?),
-        _ => None,
+        Some((config, _)) if acts => Some(open_store(config).await?),
+        Some((config, _)) => open_existing_store(config).await?,
+        None => None,
     };
     let steps = steps(&plan, &missing, store.as_ref()).await?;
     let config = present.as_ref().map(|(config, _)| config);

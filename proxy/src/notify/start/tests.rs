@@ -38,7 +38,7 @@ async fn a_service_that_is_started_again_and_again_tells_once() {
     tell(&config, &channels, &too_open(), now() + 24 * HOUR).await;
     assert_eq!(receiver.next().await.1["kind"], "reminder");
     // Another cause.
-    let gone = StartError::KeyMissing { key: config.key.clone(), store: config.store.clone() };
+    let gone = StartError::KeyMissing { key: config.key.clone(), store: config.store.to_string() };
     tell(&config, &channels, &gone, now() + 25 * HOUR).await;
     assert_eq!(receiver.next().await.1["kind"], "problem");
 }
@@ -49,7 +49,7 @@ async fn who_cannot_remember_tells_nobody() {
     let mut receiver = Receiver::start().await;
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(folder.path(), &receiver.url);
-    config.store = folder.path().join("no-such-folder/oxpost.db");
+    config.own_files = folder.path().join("no-such-folder/oxpost.db");
     tell(&config, &channels(&config.notify), &too_open(), now()).await;
     assert_eq!(receiver.waiting(), 0);
 }

@@ -1,0 +1,177 @@
+//! PostgreSQL, for several nodes on one store: one connection, on which statements of many callers travel one behind the
+//! other, and which is made again when it is lost.
+//!
+//! A statement by itself is a transaction by itself and waits for nobody. Several in one transaction have the connection
+//! to themselves meanwhile, and are serializable: they see what they would see in SQLite, where only one writes at a time.
+//! Nothing waits longer than [`CONNECT_TIME`] and [`STATEMENT_TIME`] together.
+
+mod hold;
+mod session;
+mod settings;
+mod value;
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rustls::ClientConfig;
+use tokio::{
+    sync::{Mutex, watch},
+    time::{Instant, timeout},
+};
+
+pub use self::settings::{BadSettings, PostgresSettings};
+use self::{
+    hold::Hold,
+    session::{Entry, Session, Tables},
+};
+use super::{Database, DatabaseError, Outcome, Statement};
+
+/// How long a connection may take to be made, to any of the hosts, with its greeting and our tables looked up.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// How long a transaction may take. Most of ours read or write a few rows.
+const STATEMENT_TIME: Duration = Duration::from_secs(10);
+
+/// What each statement of a transaction may take beside that: a new key is given to every row in one.
+const EACH_STATEMENT_TIME: Duration = Duration::from_millis(50);
+
+/// After a failure, how long everybody gets that answer before a connection is tried again: a thousand logins must not
+/// become a thousand attempts.
+const RETRY_EVERY: Duration = Duration::from_millis(500);
+
+/// A PostgreSQL database.
+pub struct Postgres {
+    settings: PostgresSettings,
+    tls: ClientConfig,
+    hold: Hold,
+    /// The check value of the key that opened the store. A node that has lost its connection must not go on sealing with a
+    /// key that was replaced meanwhile.
+    key_check: std::sync::Mutex<Option<Vec<u8>>>,
+    line: Mutex<Line>,
+    hints: watch::Sender<u64>,
+}
+
+/// The connection, or why there is none.
+#[derive(Default)]
+struct Line {
+    session: Option<Arc<Session>>,
+    failed: Option<(Instant, DatabaseError)>,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Postgres({})", self.settings.server())
+    }
+}
+
+impl Postgres {
+    /// Connects, and makes our tables if there are none. `tls` says whom to trust; the server's certificate is always
+    /// verified with it.
+    pub async fn open(settings: PostgresSettings, tls: ClientConfig) -> Result<Self, DatabaseError> {
+        Self::start(settings, tls, Hold::Shared, Tables::Make).await
+    }
+
+    /// Connects to a store that is there already, and makes none ([`DatabaseError::NoStore`]).
+    pub async fn open_existing(settings: PostgresSettings, tls: ClientConfig) -> Result<Self, DatabaseError> {
+        Self::start(settings, tls, Hold::Shared, Tables::Expect).await
+    }
+
+    /// Connects to a store that is there already while no other process is connected, and keeps others out.
+    pub async fn open_alone(settings: PostgresSettings, tls: ClientConfig) -> Result<Self, DatabaseError> {
+        Self::start(settings, tls, Hold::Alone, Tables::Expect).await
+    }
+
+    async fn start(
+        settings: PostgresSettings,
+        mut tls: ClientConfig,
+        hold: Hold,
+        tables: Tables,
+    ) -> Result<Self, DatabaseError> {
+        // PostgreSQL 17 asks for it when TLS begins at once; older ones do not look at it.
+        tls.alpn_protocols = vec![b"postgresql".to_vec()];
+        let (key_check, line) = (std::sync::Mutex::default(), Mutex::default());
+        let database = Self { settings, tls, hold, key_check, line, hints: watch::channel(0).0 };
+        let session = database.connect(tables).await?;
+        database.line.lock().await.session = Some(Arc::new(session));
+        Ok(database)
+    }
+
+    /// The living connection, or a new one.
+    async fn session(&self) -> Result<Arc<Session>, DatabaseError> {
+        let mut line = self.line.lock().await;
+        if let Some(session) = line.session.as_ref().filter(|session| session.lives()) {
+            return Ok(Arc::clone(session));
+        }
+        if self.hold == Hold::Alone {
+            let why = "the connection was lost, and with it the right to be alone".into();
+            return Err(DatabaseError::Unavailable { server: self.settings.server().to_owned(), why });
+        }
+        if let Some((at, error)) = &line.failed
+            && at.elapsed() < RETRY_EVERY
+        {
+            return Err(error.clone());
+        }
+        line.session = None;
+        match self.connect(Tables::Expect).await {
+            Ok(session) => {
+                tracing::info!(server = self.settings.server(), "connected to the database again");
+                line.failed = None;
+                // Hints that were given meanwhile went by.
+                self.hints.send_modify(|count| *count = count.wrapping_add(1));
+                Ok(Arc::clone(line.session.insert(Arc::new(session))))
+            }
+            Err(error) => {
+                line.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    async fn connect(&self, tables: Tables) -> Result<Session, DatabaseError> {
+        let key_check = self.key_check.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let entry = Entry { hold: self.hold, tables, key_check };
+        let connecting = Box::pin(Session::open(&self.settings, &self.tls, entry, self.hints.clone()));
+        timeout(CONNECT_TIME, connecting).await.unwrap_or_else(|_| {
+            let why = format!("no connection within {} s", CONNECT_TIME.as_secs());
+            Err(DatabaseError::Unavailable { server: self.settings.server().to_owned(), why })
+        })
+    }
+
+    async fn attempt(&self, statements: &[Statement]) -> Result<Vec<Outcome>, DatabaseError> {
+        let session = self.session().await?;
+        let running = Box::pin(session.run(statements));
+        let bound = EACH_STATEMENT_TIME.saturating_mul(u32::try_from(statements.len()).unwrap_or(u32::MAX));
+        let bound = STATEMENT_TIME.saturating_add(bound);
+        timeout(bound, running).await.unwrap_or_else(|_| {
+            // Whatever stands behind this one on the connection would wait as long.
+            session.give_up();
+            let why = format!("no answer within {} s", bound.as_secs());
+            Err(DatabaseError::Unavailable { server: self.settings.server().to_owned(), why })
+        })
+    }
+}
+
+#[async_trait]
+impl Database for Postgres {
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
+        let outcome = self.attempt(&statements).await;
+        // A connection that broke under a question can be asked again on a new one. Whether a write that got no answer was
+        // done is for its owner to find out, by the version of the row.
+        let only_reads = statements.iter().all(|statement| statement.sql.trim_start().starts_with("SELECT"));
+        match outcome {
+            Err(DatabaseError::Unavailable { .. }) if only_reads => self.attempt(&statements).await,
+            outcome => outcome,
+        }
+    }
+
+    fn hints(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.hints.subscribe())
+    }
+
+    fn belongs_to(&self, key_check: &[u8]) {
+        *self.key_check.lock().unwrap_or_else(PoisonError::into_inner) = Some(key_check.to_vec());
+    }
+}

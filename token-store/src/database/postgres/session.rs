@@ -1,0 +1,275 @@
+//! One connection to PostgreSQL, from its first word to its last.
+
+use std::{
+    collections::HashMap,
+    error::Error as _,
+    future::poll_fn,
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use rustls::ClientConfig;
+use tokio::{
+    sync::{RwLock, watch},
+    task::JoinHandle,
+};
+use tokio_postgres::{
+    AsyncMessage, Client, GenericClient, IsolationLevel, NoTls,
+    error::SqlState,
+    types::{ToSql, Type},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{PostgresSettings, hold::Hold, value};
+use crate::database::{DatabaseError, Outcome, SCHEMA_VERSION, Statement, dialect};
+
+/// How often a transaction is done again because another one got in its way (SQLSTATE 40001, 40P01).
+const TRIES: usize = 8;
+
+/// Our own schema, so that a database may be shared; and bounds on the server's side, for when we can no longer ask it to
+/// stop. A session that dies in a transaction, or a node that loses its power, must not keep its locks.
+const MANNERS: &str = "SET search_path = oxpost; SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
+                       SET idle_in_transaction_session_timeout = '10s'; SET tcp_keepalives_idle = 15; \
+                       SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; LISTEN oxpost_token";
+
+/// Says to all nodes, within a round trip, that an account is new, that tokens were written, or that a lease was taken or
+/// given back.
+const HINTS: &str = "CREATE FUNCTION token_written() RETURNS trigger LANGUAGE plpgsql AS \
+                     'BEGIN PERFORM pg_notify(''oxpost_token'', ''''); RETURN NULL; END'; \
+                     CREATE TRIGGER token_written AFTER INSERT OR UPDATE OF version, lease_owner ON token \
+                     FOR EACH STATEMENT EXECUTE FUNCTION token_written()";
+
+/// Two nodes that start on an empty database make the tables one after the other: "OxPo", as in SQLite's header.
+const MAKING: i64 = 0x4f78_506f;
+
+/// What to do about tables that are not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tables {
+    /// Make them: this is the start.
+    Make,
+    /// Complain: they were there before, or are what is asked for.
+    Expect,
+}
+
+/// How a session begins.
+pub(super) struct Entry {
+    pub(super) hold: Hold,
+    pub(super) tables: Tables,
+    /// The check value of the key that we have, once that is known.
+    pub(super) key_check: Option<Vec<u8>>,
+}
+
+pub(super) struct Session {
+    /// Read by those who send one statement, written by those who need the connection to themselves.
+    client: RwLock<Client>,
+    prepared: Mutex<HashMap<(&'static str, Vec<Type>), tokio_postgres::Statement>>,
+    /// Moves the bytes; over when the connection is.
+    driver: JoinHandle<()>,
+    given_up: AtomicBool,
+    server: String,
+}
+
+impl Session {
+    pub(super) async fn open(
+        settings: &PostgresSettings,
+        tls: &ClientConfig,
+        entry: Entry,
+        hints: watch::Sender<u64>,
+    ) -> Result<Self, DatabaseError> {
+        let server = settings.server().to_owned();
+        let (client, driver) = if settings.uses_tls() {
+            let connected = settings.config().connect(MakeRustlsConnect::new(tls.clone())).await;
+            let (client, connection) = connected.map_err(|error| failed(&server, &error))?;
+            (client, tokio::spawn(drive(connection, hints)))
+        } else {
+            let (client, connection) =
+                settings.config().connect(NoTls).await.map_err(|error| failed(&server, &error))?;
+            (client, tokio::spawn(drive(connection, hints)))
+        };
+        let mut session = Self {
+            client: RwLock::new(client),
+            prepared: Mutex::default(),
+            driver,
+            given_up: AtomicBool::new(false),
+            server,
+        };
+        session.prepare(entry).await?;
+        Ok(session)
+    }
+
+    pub(super) fn lives(&self) -> bool {
+        !self.given_up.load(Ordering::Relaxed) && !self.driver.is_finished()
+    }
+
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        self.driver.abort();
+    }
+
+    async fn prepare(&mut self, entry: Entry) -> Result<(), DatabaseError> {
+        let server = self.server.clone();
+        let failed = |error: tokio_postgres::Error| failed(&server, &error);
+        let client = self.client.get_mut();
+        client.batch_execute(MANNERS).await.map_err(failed)?;
+        entry
+            .hold
+            .take(client)
+            .await
+            .map_err(failed)?
+            .map_err(|by| DatabaseError::InUseByNodes { server: server.clone(), by })?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&MAKING]).await.map_err(failed)?;
+        let there = |name: &'static str| format!("SELECT to_regclass('oxpost.{name}') IS NOT NULL");
+        let ours: bool =
+            transaction.query_one(&there("store_version"), &[]).await.and_then(|row| row.try_get(0)).map_err(failed)?;
+        if ours {
+            let read = transaction.query_one("SELECT max(version) FROM store_version", &[]).await;
+            let found: i64 = read.and_then(|row| row.try_get(0)).map_err(failed)?;
+            if found > SCHEMA_VERSION {
+                return Err(DatabaseError::Newer { path: PathBuf::from(&server), found, known: SCHEMA_VERSION });
+            }
+            let check = "SELECT value FROM meta WHERE name = 'key-check'";
+            let check = transaction.query_opt(check, &[]).await.map_err(failed)?;
+            let check: Option<Vec<u8>> = check.map(|row| row.try_get(0)).transpose().map_err(failed)?;
+            if entry.key_check.is_some_and(|known| check.as_ref() != Some(&known)) {
+                return Err(DatabaseError::KeyChanged { server });
+            }
+        } else if entry.tables == Tables::Expect {
+            return Err(DatabaseError::NoStore { server });
+        } else {
+            let schema = transaction.query_one("SELECT to_regnamespace('oxpost') IS NOT NULL", &[]).await;
+            if !schema.and_then(|row| row.try_get::<_, bool>(0)).map_err(failed)? {
+                transaction.batch_execute("CREATE SCHEMA oxpost").await.map_err(failed)?;
+            }
+            let tables = dialect::schema_for_postgres(include_str!("../schema.sql"));
+            transaction.batch_execute(&tables).await.map_err(failed)?;
+            transaction.batch_execute(HINTS).await.map_err(failed)?;
+            transaction.batch_execute("CREATE TABLE store_version (version BIGINT NOT NULL)").await.map_err(failed)?;
+            transaction.execute("INSERT INTO store_version VALUES ($1)", &[&SCHEMA_VERSION]).await.map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)
+    }
+
+    pub(super) async fn run(&self, statements: &[Statement]) -> Result<Vec<Outcome>, DatabaseError> {
+        let ran = match statements {
+            [one] => self.execute(&*self.client.read().await, one).await.map(|outcome| vec![outcome]),
+            several => self.together(several).await,
+        };
+        ran.map_err(|error| failed(&self.server, &error))
+    }
+
+    async fn together(&self, statements: &[Statement]) -> Result<Vec<Outcome>, tokio_postgres::Error> {
+        let mut client = self.client.write().await;
+        let mut tries = 1;
+        loop {
+            match self.once(&mut client, statements).await {
+                Err(error) if tries < TRIES && in_the_way(&error) => tries += 1,
+                ran => return ran,
+            }
+        }
+    }
+
+    async fn once(&self, client: &mut Client, statements: &[Statement]) -> Result<Vec<Outcome>, tokio_postgres::Error> {
+        // Dropped before its end, by an error or a caller who went away, it is rolled back.
+        let transaction = client.build_transaction().isolation_level(IsolationLevel::Serializable).start().await?;
+        let mut outcomes = Vec::with_capacity(statements.len());
+        for statement in statements {
+            outcomes.push(self.execute(&transaction, statement).await?);
+        }
+        transaction.commit().await?;
+        Ok(outcomes)
+    }
+
+    async fn execute(
+        &self,
+        client: &(impl GenericClient + Sync),
+        statement: &Statement,
+    ) -> Result<Outcome, tokio_postgres::Error> {
+        let types: Vec<Type> = statement.values.iter().map(value::type_of).collect();
+        let key = (statement.sql, types);
+        let known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let prepared = match known {
+            Some(prepared) => prepared,
+            None => {
+                let prepared = client.prepare_typed(&dialect::for_postgres(statement.sql), &key.1).await?;
+                self.prepared.lock().unwrap_or_else(PoisonError::into_inner).insert(key, prepared.clone());
+                prepared
+            }
+        };
+        let values: Vec<&(dyn ToSql + Sync)> = statement.values.iter().map(|value| value as _).collect();
+        if prepared.columns().is_empty() {
+            let changed = client.execute(&prepared, &values).await?;
+            return Ok(Outcome { changed: usize::try_from(changed).unwrap_or(usize::MAX), rows: Vec::new() });
+        }
+        let found = client.query(&prepared, &values).await?;
+        let rows = found.iter().map(value::read_row).collect::<Result<_, _>>()?;
+        Ok(Outcome { changed: 0, rows })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The client says goodbye when it is dropped; a connection that hangs would never hear it.
+        if self.client.get_mut().is_closed() {
+            self.driver.abort();
+        }
+    }
+}
+
+async fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>, hints: watch::Sender<u64>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    loop {
+        match poll_fn(|context| connection.poll_message(context)).await {
+            Some(Ok(AsyncMessage::Notification(_))) => hints.send_modify(|count| *count = count.wrapping_add(1)),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                tracing::warn!("the connection to the database was lost: {}", described(&error));
+                break;
+            }
+            None => break,
+        }
+    }
+}
+
+fn in_the_way(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED))
+}
+
+fn failed(server: &str, error: &tokio_postgres::Error) -> DatabaseError {
+    let (server, why) = (server.to_owned(), described(error));
+    let Some(code) = error.code() else { return DatabaseError::Unavailable { server, why } };
+    if *code == SqlState::DUPLICATE_TABLE {
+        let why = "its schema `oxpost` holds tables of another program".into();
+        return DatabaseError::Garbled { path: PathBuf::from(server), why };
+    }
+    if *code == SqlState::UNDEFINED_DATABASE || *code == SqlState::INSUFFICIENT_PRIVILEGE {
+        return DatabaseError::Refused { server, why };
+    }
+    match code.code().get(..2).unwrap_or_default() {
+        // Integrity constraint violation.
+        "23" => DatabaseError::Conflict,
+        // Invalid authorization.
+        "28" => DatabaseError::Refused { server, why },
+        // Connection exception; invalid transaction state (a stand-by is read-only); too many connections and the like;
+        // a lock that was not given in time; shutting down, starting up, cancelled because it took too long.
+        "08" | "25" | "53" | "55" | "57" => DatabaseError::Unavailable { server, why },
+        _ => DatabaseError::Server { server, why },
+    }
+}
+
+/// What the server or the system says. The server's details and hints are left out: they quote values.
+fn described(error: &tokio_postgres::Error) -> String {
+    if let Some(server) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", server.message(), server.code().code());
+    }
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,131 @@
+//! Two nodes on one store: one of them asks, the other one reads.
+
+use super::{endpoint::Reply, fixture::Place, *};
+use crate::{Clock, ErrorKind};
+
+/// Another node, on the same store, clock and authority.
+async fn other_node(bench: &Bench, place: &Place) -> Tokens {
+    let applications = Applications::from_iter([application(&bench.endpoint)]);
+    Tokens::new(place.open().await, applications, http_client(), bench.shared_clock(), RefreshLimits::default())
+}
+
+async fn token(tokens: &Tokens, bench: &Bench) -> Result<String, crate::TokenError> {
+    tokens.access_token(&bench.admitted).await.map(|token| text(token.secret()))
+}
+
+/// Until a node has found that another one has the lease.
+async fn has_waited(tokens: &Tokens) {
+    while tokens.waits() == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn twenty_nodes_make_one_request_for_each_token_that_ran_out() {
+    let place = Place::new();
+    let bench = Bench::signed_in_to(place.open().await).await;
+    let mut nodes = vec![bench.tokens.clone()];
+    for _ in 1..20 {
+        nodes.push(other_node(&bench, &place).await);
+    }
+    for round in 1..=5 {
+        bench.clock.advance(HOUR);
+        bench.endpoint.then(Reply::tokens(&format!("at-{round}"), Some(&format!("rt-{round}"))));
+        bench.endpoint.hold().await;
+        let mut callers = tokio::task::JoinSet::new();
+        for node in &nodes {
+            let (node, admitted) = (node.clone(), bench.admitted.clone());
+            callers.spawn(async move { node.access_token(&admitted).await.map(|token| text(token.secret())) });
+        }
+        bench.endpoint.arrived(round).await;
+        bench.endpoint.release();
+        while let Some(token) = callers.join_next().await {
+            assert_eq!(token.unwrap().unwrap(), format!("at-{round}"));
+        }
+        assert_eq!(bench.endpoint.requests(), round);
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_waited_share_the_failure() {
+    let place = Place::new();
+    let bench = Bench::signed_in_to(place.open().await).await;
+    let other = other_node(&bench, &place).await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::Http(429, "Retry-After: 120\r\n", String::new()));
+    bench.endpoint.hold().await;
+    let (first, second) = tokio::join!(bench.access_token(), async {
+        bench.endpoint.arrived(1).await;
+        let (second, ()) = tokio::join!(token(&other, &bench), async {
+            has_waited(&other).await;
+            bench.endpoint.release();
+        });
+        second
+    });
+    for error in [first.unwrap_err(), second.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Transient);
+    }
+    // And the pause that the authority had asked for.
+    assert!(token(&other, &bench).await.is_err());
+    assert_eq!(bench.endpoint.requests(), 1);
+}
+
+#[tokio::test]
+async fn the_lease_of_a_node_that_died_is_taken_over_when_it_ends_and_not_before() {
+    let place = Place::new();
+    let bench = Bench::signed_in_to(place.open().await).await;
+    let mut row = bench.store.tokens(bench.mailbox()).await.unwrap();
+    assert!(bench.store.lease(bench.mailbox(), &row, "the dead one").await.unwrap());
+    assert!(!bench.store.lease(bench.mailbox(), &row, "another").await.unwrap());
+    assert!(bench.store.lease(bench.mailbox(), &row, "the dead one").await.unwrap(), "its own it may prolong");
+    row.version += 1;
+    assert!(!bench.store.lease(bench.mailbox(), &row, "the dead one").await.unwrap(), "not over another version");
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    let (token, ()) = tokio::join!(bench.access_token(), async {
+        has_waited(&bench.tokens).await;
+        assert_eq!(bench.endpoint.requests(), 0);
+        let past = "UPDATE token SET lease_until = 1";
+        place.meddle(past, past);
+    });
+    assert_eq!(token.unwrap(), "at-1");
+    assert_eq!(bench.endpoint.requests(), 1);
+}
+
+/// A process that slept (a laptop, a virtual machine that was moved) wakes up with tokens that it may no longer write.
+#[tokio::test]
+async fn a_node_whose_lease_was_taken_over_does_not_write_over_the_one_that_has_it() {
+    let place = Place::new();
+    let bench = Bench::signed_in_to(place.open().await).await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::tokens("at-late", Some("rt-late")));
+    bench.endpoint.hold().await;
+    let (late, ()) = tokio::join!(bench.access_token(), async {
+        bench.endpoint.arrived(1).await;
+        place.meddle("UPDATE token SET lease_until = 1", "UPDATE token SET lease_until = 1");
+        let row = bench.store.tokens(bench.mailbox()).await.unwrap();
+        assert!(bench.store.lease(bench.mailbox(), &row, "the new one").await.unwrap());
+        bench.endpoint.release();
+        // The late one tries to write now; it must neither succeed nor take the lease back.
+        while !bench.tokens.has_unsaved(bench.mailbox()) {
+            tokio::task::yield_now().await;
+        }
+        let tokens = token_set("at-new", Some("rt-new"));
+        let now = bench.clock.now();
+        assert!(bench.store.save_refreshed(bench.mailbox(), row.version, "the new one", &tokens, now).await.unwrap());
+    });
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Transient);
+    bench.clock.advance(Duration::from_secs(10));
+    assert_eq!(bench.access_token().await.unwrap(), "at-new");
+    assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-new");
+    assert_eq!(bench.endpoint.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_sign_in_on_another_node_is_used_at_once() {
+    let place = Place::new();
+    let bench = Bench::signed_in_to(place.open().await).await;
+    let other = place.open().await;
+    other.save_signed_in(bench.mailbox(), &token_set("at-theirs", Some("rt-theirs")), None, start()).await.unwrap();
+    assert_eq!(bench.access_token().await.unwrap(), "at-theirs");
+}

@@ -1,0 +1,287 @@
+//! The suite once more, on a real PostgreSQL; and what only PostgreSQL has.
+
+use std::{process::Command, sync::OnceLock};
+
+use self::server::Postgres as Server;
+use super::*;
+use crate::{
+    KeySource, PostgresSettings, StoreError,
+    database::{Database, DatabaseError, Statement, Value, postgres::Postgres},
+    store::care::rotate_key_on_postgres,
+};
+
+#[path = "../../../tests/harness/postgres.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a file of the harness, of which only a part is used here")]
+mod server;
+
+/// Set for the second run only: the server it plays with, as the folder of its socket and its port.
+const SERVER: &str = "OXPOST_TEST_POSTGRES";
+
+/// The tests of these files are run on both engines.
+const BOTH: [&str; 11] = [
+    "store",
+    "single_flight",
+    "durability",
+    "refresher",
+    "admission",
+    "lease",
+    "new_key",
+    "browser",
+    "password_grant",
+    "guesses",
+    "failures::tokens_that_could_not",
+];
+
+/// The server that the parent has started, for a test of the second run; none in the first.
+pub(super) fn fresh_database() -> Option<String> {
+    let url = std::env::var(SERVER).ok()?;
+    static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let name = format!("test_{}_{count}", std::process::id());
+    sql(&url, &format!("CREATE DATABASE {name} OWNER {}", server::USER));
+    let (server, _) = url.rsplit_once('/').unwrap();
+    Some(format!("{server}/{name}"))
+}
+
+/// Runs SQL as the server's superuser, in a psql of its own.
+pub(super) fn sql(url: &str, sql: &str) {
+    let url = url.replacen(server::USER, "postgres", 1);
+    let done =
+        Command::new("psql").args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &url, "-c", sql]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+pub(super) fn settings(url: &str) -> PostgresSettings {
+    PostgresSettings::parse(url, None).unwrap()
+}
+
+/// Trusts nobody: these servers are on this machine.
+pub(super) fn tls() -> rustls::ClientConfig {
+    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
+}
+
+/// Until nobody has the store open.
+pub(super) async fn alone(url: &str) {
+    loop {
+        match Postgres::open_alone(settings(url), tls()).await {
+            Err(DatabaseError::InUseByNodes { .. }) => {}
+            other => return drop(other.unwrap()),
+        }
+    }
+}
+
+/// One server for all tests of this process.
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| Server::start("fsync = off", &[]).unwrap())
+}
+
+async fn open(url: &str) -> Postgres {
+    Postgres::open(settings(url), tls()).await.unwrap()
+}
+
+fn rows(sql: &'static str) -> Vec<Statement> {
+    vec![Statement::new(sql, [])]
+}
+
+#[test]
+fn the_suite_of_the_store_passes_on_postgres_too() {
+    if std::env::var_os(SERVER).is_some() {
+        return;
+    }
+    let filters = BOTH.map(|name| format!("tests::{name}"));
+    let url = server().socket_url("postgres");
+    let run = Command::new(std::env::current_exe().unwrap()).args(filters).env(SERVER, url).output().unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{said}\n{}", String::from_utf8_lossy(&run.stderr));
+    let result = said.lines().find(|line| line.starts_with("test result: ")).unwrap();
+    let passed: usize = result.split_whitespace().nth(3).unwrap().parse().unwrap();
+    assert!(passed >= 30, "{result}");
+    println!("on PostgreSQL: {result}");
+}
+
+#[tokio::test]
+async fn two_nodes_that_start_on_an_empty_database_make_one_store() {
+    for _ in 0..5 {
+        let url = server().socket_url(&server().database().unwrap());
+        for store in at_once(8, || Store::open_postgres(settings(&url), tls(), vault())).await {
+            store.unwrap().accounts().await.unwrap();
+        }
+    }
+}
+
+/// Runs so many at once.
+async fn at_once<F>(count: usize, make: impl Fn() -> F) -> Vec<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let running: tokio::task::JoinSet<_> = (0..count).map(|_| make()).collect();
+    running.join_all().await
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_made_again() {
+    let database = open(&server().socket_url(&server().database().unwrap())).await;
+    let kill = "SELECT pg_terminate_backend(pg_backend_pid())";
+    let error = database.transaction(vec![Statement::new(kill, []), Statement::new("DELETE FROM meta", [])]).await;
+    assert!(matches!(error, Err(DatabaseError::Unavailable { .. })), "{error:?}");
+    let counted = database.transaction(rows("SELECT count(*) FROM account")).await.unwrap();
+    assert_eq!(counted[0].rows[0].0, [Value::Integer(0)]);
+}
+
+/// The key is changed while a node has lost its connection: it must not go on sealing with the old one.
+#[tokio::test]
+async fn a_node_that_comes_back_after_a_change_of_the_key_writes_nothing() {
+    let (name, folder) = (server().database().unwrap(), tempfile::tempdir().unwrap());
+    let url = server().socket_url(&name);
+    let source = KeySource::File(folder.path().join("oxpost.key"));
+    let node = Store::open_postgres(settings(&url), tls(), source.open().unwrap().0).await.unwrap();
+    node.add_account(&account("ann@contoso.com", Grant::SignIn)).await.unwrap();
+    let rotate = || rotate_key_on_postgres(settings(&url), tls(), &source);
+    let error = rotate().await.unwrap_err().to_string();
+    assert!(error.contains("the machine of the database") && error.contains("on every node"), "{error}");
+
+    cut_off(&name).await;
+    rotate().await.unwrap();
+    let changed = |error: StoreError| matches!(error, StoreError::Database(DatabaseError::KeyChanged { .. }));
+    let tokens = token_set("at", Some("rt"));
+    // Its first words after that may still get the news that the connection is gone.
+    let (mut error, mut tries) = (None, 0);
+    while !error.is_some_and(changed) && tries < 10 {
+        error = node.save_signed_in(&mailbox("ann@contoso.com"), &tokens, None, start()).await.err();
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(tries < 10);
+    assert!(changed(node.accounts().await.unwrap_err()));
+    let text = node.accounts().await.unwrap_err().to_string();
+    assert!(text.contains("copy the key") && text.contains("restart"), "{text}");
+    let again = Store::open_postgres(settings(&url), tls(), source.read().unwrap()).await.unwrap();
+    let state = again.token_state(&mailbox("ann@contoso.com")).await.unwrap();
+    assert!(!state.has_refresh_token, "nothing was written with the old key");
+}
+
+#[tokio::test]
+async fn whoever_is_alone_with_the_store_keeps_others_out_and_is_not_connected_again() {
+    let name = server().database().unwrap();
+    let url = server().socket_url(&name);
+    let node = Store::open_postgres(settings(&url), tls(), vault()).await.unwrap();
+    cut_off(&name).await;
+    let alone = Postgres::open_alone(settings(&url), tls()).await.unwrap();
+    let newcomer = Postgres::open(settings(&url), tls()).await.unwrap_err();
+    assert!(matches!(newcomer, DatabaseError::InUseByNodes { .. }), "{newcomer}");
+    assert!(node.accounts().await.is_err());
+    cut_off(&name).await;
+    for _ in 0..3 {
+        let error = alone.transaction(rows("SELECT 1")).await.unwrap_err();
+        assert!(matches!(error, DatabaseError::Unavailable { .. }), "{error}");
+    }
+    while node.accounts().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Ends every connection to a database, and waits until the server has forgotten them.
+async fn cut_off(database: &str) {
+    let select = format!("FROM pg_stat_activity WHERE datname = '{database}'");
+    server().sql("postgres", &format!("SELECT pg_terminate_backend(pid) {select}")).unwrap();
+    while server().sql("postgres", &format!("SELECT count(*) {select}")).unwrap().trim() != "0" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_database_without_a_store_is_left_as_it_is_by_those_who_only_look() {
+    let name = server().database().unwrap();
+    let error = Postgres::open_existing(settings(&server().socket_url(&name)), tls()).await.unwrap_err();
+    assert!(matches!(error, DatabaseError::NoStore { .. }), "{error}");
+    assert_eq!(server().sql(&name, "SELECT count(*) FROM pg_namespace WHERE nspname = 'oxpost'").unwrap().trim(), "0");
+}
+
+#[tokio::test]
+async fn a_transaction_that_fails_leaves_nothing_and_the_next_one_works() {
+    let database = open(&server().socket_url(&server().database().unwrap())).await;
+    let insert = || Statement::new("INSERT INTO meta (name, value) VALUES ('a', $1)", [Value::Bytes(vec![1])]);
+    assert_eq!(database.transaction(vec![insert(), insert()]).await, Err(DatabaseError::Conflict));
+    let counted = database.transaction(rows("SELECT count(*) FROM meta")).await.unwrap();
+    assert_eq!(counted[0].rows[0].0, [Value::Integer(0)]);
+}
+
+#[tokio::test]
+async fn many_at_once_share_the_connection_and_transactions_do_not_mix() {
+    let database = Arc::new(open(&server().socket_url(&server().database().unwrap())).await);
+    database
+        .transaction(vec![Statement::new("INSERT INTO meta (name, value) VALUES ('n', $1)", [vec![].into()])])
+        .await
+        .unwrap();
+    let add = || {
+        let database = database.clone();
+        async move {
+            let read = Statement::new("SELECT octet_length(value) FROM meta WHERE name = 'n'", []);
+            let write = Statement::new("UPDATE meta SET value = value || $1 WHERE name = 'n'", [vec![1_u8].into()]);
+            let outcomes = database.transaction(vec![read, write]).await.unwrap();
+            database.transaction(rows("SELECT 1")).await.unwrap();
+            outcomes[0].rows[0].clone().integer(0).unwrap()
+        }
+    };
+    let mut seen = at_once(50, add).await;
+    seen.sort_unstable();
+    assert_eq!(seen, (0..50).collect::<Vec<_>>(), "each saw what the one before it had written");
+}
+
+#[tokio::test]
+async fn a_name_with_a_nul_is_nobodys() {
+    let url = server().socket_url(&server().database().unwrap());
+    let store = Store::open_postgres(settings(&url), tls(), vault()).await.unwrap();
+    assert_eq!(store.account_by_login("ann\0@contoso.com").await, Ok(None));
+}
+
+#[tokio::test]
+async fn the_password_is_asked_for_and_a_wrong_one_is_named_with_its_remedy() {
+    let url = server().tcp_url(&server().database().unwrap());
+    let with = |password: &str| PostgresSettings::parse(&url, Some(&Secret::from(password))).unwrap();
+    Postgres::open(with(server::PASSWORD), tls()).await.unwrap();
+    let error = Postgres::open(with("another"), tls()).await.unwrap_err();
+    assert!(matches!(error, DatabaseError::Refused { .. }), "{error}");
+    let text = format!("{error} {error:?}");
+    assert!(text.contains("postgres-password-file") && !text.contains("another"), "{text}");
+    let none = Postgres::open(settings(&server().tcp_url("no_such")), tls()).await.unwrap_err();
+    assert!(none.to_string().contains("password"), "{none}");
+}
+
+#[tokio::test]
+async fn tables_of_somebody_else_are_left_alone() {
+    let name = server().database().unwrap();
+    server()
+        .sql(
+            &name,
+            &format!("CREATE SCHEMA oxpost AUTHORIZATION {}; CREATE TABLE oxpost.account (x int)", server::USER),
+        )
+        .unwrap();
+    let error = Postgres::open(settings(&server().socket_url(&name)), tls()).await.unwrap_err();
+    assert!(matches!(error, DatabaseError::Garbled { .. }), "{error}");
+    assert_eq!(server().sql(&name, "SELECT count(*) FROM pg_tables WHERE schemaname = 'oxpost'").unwrap().trim(), "1");
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_said_at_once_and_used_again_when_it_is_back() {
+    let server = Server::start("fsync = off", &[]).unwrap();
+    let url = server.socket_url(&server.database().unwrap());
+    let database = open(&url).await;
+    for how in ["fast", "immediate"] {
+        server.down(how).unwrap();
+        for _ in 0..3 {
+            let error = database.transaction(rows("SELECT 1")).await.unwrap_err();
+            assert!(matches!(error, DatabaseError::Unavailable { .. }), "{error}");
+            assert!(error.to_string().contains("cannot be reached"), "{error}");
+        }
+        server.up().unwrap();
+        while database.transaction(rows("SELECT 1")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}

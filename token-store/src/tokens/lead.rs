@@ -1,0 +1,113 @@
+//! Who asks: of all the nodes that share a store, the one that holds the account's lease.
+
+use std::{convert::Infallible, sync::atomic::Ordering, time::Duration};
+
+use aws_lc_rs::rand;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{AccessToken, Shared, Why, settled, slot::Slot};
+use crate::{
+    account::Mailbox,
+    error::{Problem, TokenError},
+    http::REQUEST_TIME,
+    store::{Failure, RENEW_EVERY, Stored},
+};
+
+/// How often a node that waits for another one looks at the row, when no hint comes: hints are a kindness, not a promise.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long it waits in all: another node's whole request, and a dead one's lease.
+const WAIT_LIMIT: Duration = REQUEST_TIME.saturating_mul(2);
+
+/// What a node that wants to ask is to do.
+pub(super) enum Lead {
+    /// Ask, from this row: the lease is ours.
+    Ours(Stored),
+    /// Nothing: this is the token, whoever has got it.
+    Settled(AccessToken),
+    /// Nothing: another node has just asked in vain.
+    Theirs(Failure),
+}
+
+/// A name that no other process has.
+pub(super) fn node_name() -> String {
+    let mut bytes = [0; 8];
+    // Without random numbers nothing could be sealed either; the process id is better than one name for all.
+    match rand::fill(&mut bytes) {
+        Ok(()) => format!("{:016x}", u64::from_be_bytes(bytes)),
+        Err(_) => format!("process {}", std::process::id()),
+    }
+}
+
+impl Shared {
+    /// Takes the lease of the account's row, or waits until the node that has it has finished.
+    pub(super) async fn lead(&self, mailbox: &Mailbox, why: &Why, slot: &Slot) -> Result<Lead, TokenError> {
+        let mut hints = self.store.hints();
+        let until = Instant::now() + WAIT_LIMIT;
+        let mut first: Option<Stored> = None;
+        loop {
+            // Before the row is read, so that no hint is missed that comes after it.
+            if let Some(hints) = &mut hints {
+                hints.borrow_and_update();
+            }
+            let stored = self.store.tokens(mailbox).await?;
+            // Tokens that could not be written go first, as they may be newer than what is there.
+            if !slot.has_unsaved()
+                && let Some(token) = settled(&stored, why, self.clock.now())
+            {
+                return Ok(Lead::Settled(token));
+            }
+            if let (Some(first), Some(failure)) = (&first, &stored.failure)
+                && first.failure.as_ref() != Some(failure)
+                && first.version == stored.version
+            {
+                return Ok(Lead::Theirs(failure.clone()));
+            }
+            if self.store.lease(mailbox, &stored, &self.node).await? {
+                return Ok(Lead::Ours(stored));
+            }
+            if first.is_none() {
+                first = Some(stored);
+                self.waits.fetch_add(1, Ordering::SeqCst);
+                tracing::debug!(%mailbox, node = self.node, "another node asks for a new token; waiting for it");
+            }
+            if Instant::now() >= until {
+                return Err(others_are_at_it());
+            }
+            look_again(&mut hints).await;
+        }
+    }
+
+    /// Renews the lease for as long as it is polled.
+    pub(super) async fn keep_lease(&self, mailbox: &Mailbox) -> Infallible {
+        loop {
+            sleep(RENEW_EVERY).await;
+            match self.store.renew_lease(mailbox, &self.node).await {
+                Ok(true) => {}
+                Ok(false) => tracing::debug!(%mailbox, "the lease of this refresh was taken over"),
+                Err(error) => tracing::debug!(%mailbox, "the lease of a refresh could not be renewed: {error}"),
+            }
+        }
+    }
+}
+
+/// Until the next hint, or for a while.
+async fn look_again(hints: &mut Option<watch::Receiver<u64>>) {
+    match hints {
+        Some(hints) => {
+            if let Ok(Err(_)) = timeout(LOOK_EVERY, hints.changed()).await {
+                // Nobody is left to give hints.
+                sleep(LOOK_EVERY).await;
+            }
+        }
+        None => sleep(LOOK_EVERY).await,
+    }
+}
+
+fn others_are_at_it() -> TokenError {
+    let what = "Another node has been asking for a new token of this account for a long time.";
+    TokenError::Transient { retry_after: None, problem: Problem::new(what, "It is tried again by itself.") }
+}
