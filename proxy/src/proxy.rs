@@ -29,6 +29,9 @@ pub struct Proxy {
     watch: Box<dyn Fn() -> Watch + Send + Sync>,
 }
 
+/// How long the end waits for what is still to be noted about logins.
+const LAST_NOTES: Duration = Duration::from_secs(2);
+
 impl Proxy {
     /// Opens the store and binds every listener.
     ///
@@ -92,6 +95,8 @@ impl Proxy {
             error!("the refresher did not end in order");
         }
         let _ = watching.await;
+        // A store that hangs does not hold up the end.
+        let _ = tokio::time::timeout(LAST_NOTES, self.gateway.accounts.uses_noted()).await;
         info!("stopped");
     }
 }

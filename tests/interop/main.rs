@@ -11,7 +11,7 @@ mod certificate;
 mod clients;
 mod dovecot;
 mod message;
+mod nodes;
 mod pfx;
-mod postgres;
 mod tokens;
 mod world;

@@ -6,12 +6,13 @@ mod memory;
 mod pool;
 mod strangers;
 mod user;
+mod uses;
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use oxpost_protocol::{
@@ -23,6 +24,7 @@ use self::{
     judge::Judge,
     memory::{Memory, Recalled},
     pool::{Door, Pool},
+    uses::{Used, Uses},
 };
 use crate::{
     account::{Account, Grant},
@@ -32,9 +34,6 @@ use crate::{
     store::{PasswordRow, Store, StoreError},
     tokens::Tokens,
 };
-
-/// How often `last_used` is written at most: a write costs a flush to the disk.
-const USED_EVERY: Duration = Duration::from_secs(60);
 
 /// The bounds of admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +60,9 @@ pub struct Accounts(Arc<Gate>);
 
 struct Gate {
     store: Store,
-    clock: SharedClock,
     pool: Pool,
     memory: Memory,
+    uses: Uses,
     judge: Option<Judge>,
     dummy: PasswordHash,
 }
@@ -153,8 +152,8 @@ impl Accounts {
 
     fn with_judge(store: Store, clock: SharedClock, limits: AdmissionLimits, judge: Option<Judge>) -> Self {
         Self(Arc::new(Gate {
+            uses: Uses::new(store.clone(), clock),
             store,
-            clock,
             pool: Pool::new(limits.hashes_at_once, limits.hashes_waiting),
             memory: Memory::new(limits.remembered, limits.remember_for),
             judge,
@@ -178,6 +177,11 @@ impl Accounts {
     /// cost a request, and the address matters: strangers' guesses must not cost the user's own tries.
     pub async fn admit_from(&self, from: IpAddr, user: &str, password: &Secret) -> Result<Admitted, Denied> {
         self.attempt(user, password).await?.verify(from).await
+    }
+
+    /// Until it is noted of every login so far that its password was used; nobody who logs in waits for that.
+    pub async fn uses_noted(&self) {
+        self.0.uses.written().await;
     }
 
     /// The first half of [`Accounts::admit_from`], which costs little: whoever bounds guesses decides between the two.
@@ -245,7 +249,7 @@ impl Attempt {
             return Err(Denied::BadCredentials);
         };
         gate.memory.remember_right(&account.mailbox, &password, &row);
-        gate.note_use(&row).await;
+        gate.uses.note(Used::Local(row.mailbox, row.name), row.last_used);
         Ok(Admitted { account: Arc::new(account) })
     }
 }
@@ -278,13 +282,7 @@ impl Gate {
             judge.remember(mailbox, password, stored.judged);
         }
         judge.admit(&holder, password, from).await?;
-        let last_used = stored.and_then(|stored| stored.last_used);
-        let now = self.clock.now();
-        if !last_used.is_some_and(|used| recent(used, now))
-            && let Err(error) = self.store.judged_login(mailbox, now).await
-        {
-            tracing::warn!(%mailbox, "the login could not be noted: {error}");
-        }
+        self.uses.note(Used::Judged(mailbox.clone()), stored.and_then(|stored| stored.last_used));
         // Read again: the judge may have taken a while.
         let account = self.store.account(&account.mailbox).await?.filter(|now| now.token_of() == mailbox);
         Ok(Admitted { account: Arc::new(account.ok_or(Denied::BadCredentials)?) })
@@ -305,21 +303,6 @@ impl Gate {
         let found = self.pool.find(door, hashes, password).await?;
         Ok(found.and_then(|index| passwords.get(index)).cloned())
     }
-
-    /// Notes the use, at most once a minute. A full disk must not keep anybody from their mail.
-    async fn note_use(&self, row: &PasswordRow) {
-        let now = self.clock.now();
-        if row.last_used.is_some_and(|used| recent(used, now)) {
-            return;
-        }
-        if let Err(error) = self.store.password_used(row, now).await {
-            tracing::warn!(mailbox = %row.mailbox, "the use of a local password could not be noted: {error}");
-        }
-    }
-}
-
-fn recent(used: SystemTime, now: SystemTime) -> bool {
-    now.duration_since(used).is_ok_and(|passed| passed < USED_EVERY)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! which an unused refresh token dies never pass on a running service.
 //!
 //! It sleeps in short naps and decides from the wall clock and the stored plan after each, so that a laptop that slept, a
-//! clock that jumped, or another process that added an account needs no message.
+//! clock that jumped, or another process that added an account needs no message. Hints of the database cut a nap short.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -26,6 +26,9 @@ use crate::{
 /// The shortest nap, however close the next refresh is.
 const SHORTEST_NAP: Duration = Duration::from_secs(1);
 
+/// The longest nap while the store cannot be read.
+const NAP_WITHOUT_STORE: Duration = Duration::from_secs(5);
+
 /// How long the end waits for requests in flight: as long as one may take, and the write behind it.
 const LAST_WAIT: Duration = REQUEST_TIME.saturating_add(Duration::from_secs(5));
 
@@ -34,8 +37,11 @@ impl Tokens {
     /// no new refresh token is lost.
     pub async fn keep_fresh(self, stop: CancellationToken) {
         let mut running = Running::default();
+        let mut hints = self.hints();
         while !stop.is_cancelled() {
-            let (mut due, nap) = self.look(&running).await;
+            // Before the plan is read, so that no hint is missed that comes after it.
+            hints.catch_up();
+            let (mut due, nap) = self.look(&mut running).await;
             tracing::trace!(due = due.len(), ?nap, "the refresher has looked");
             let nap_over = sleep(nap);
             tokio::pin!(nap_over);
@@ -48,6 +54,12 @@ impl Tokens {
                 tokio::select! {
                     () = stop.cancelled() => break,
                     () = &mut nap_over => break,
+                    () = hints.any() => {
+                        let soon = Instant::now() + SHORTEST_NAP;
+                        if soon < nap_over.deadline() {
+                            nap_over.as_mut().reset(soon);
+                        }
+                    }
                     Some(ended) = running.tasks.join_next_with_id() => {
                         running.ended(ended);
                         // What was just got has a plan that this nap does not know of yet.
@@ -67,15 +79,20 @@ impl Tokens {
     }
 
     /// What is due now, and how long until the next look.
-    async fn look(&self, running: &Running) -> (VecDeque<Planned>, Duration) {
+    async fn look(&self, running: &mut Running) -> (VecDeque<Planned>, Duration) {
         let look_every = self.limits().look_every;
         let plan = match self.plan().await {
             Ok(plan) => plan,
             Err(error) => {
-                tracing::error!("the refresher cannot read the store, and tries again: {error}");
-                return (VecDeque::new(), look_every);
+                if !std::mem::replace(&mut running.without_store, true) {
+                    tracing::error!("the refresher cannot read the store, and tries again: {error}");
+                }
+                return (VecDeque::new(), look_every.min(NAP_WITHOUT_STORE));
             }
         };
+        if std::mem::take(&mut running.without_store) {
+            tracing::info!("the refresher can read the store again");
+        }
         let known: HashSet<&Mailbox> = plan.iter().map(|planned| &planned.account.mailbox).collect();
         self.forget_all_but(&known);
         let now = self.now();
@@ -101,6 +118,8 @@ fn wants_refresh(planned: &Planned, now: SystemTime) -> bool {
 struct Running {
     tasks: JoinSet<()>,
     accounts: HashMap<Id, Mailbox>,
+    /// The last look failed.
+    without_store: bool,
 }
 
 impl Running {

@@ -16,7 +16,6 @@ use std::{
 };
 
 use oxpost_protocol::Secret;
-use tokio::sync::watch;
 
 pub use self::{accounts::Removed, bans::Ban};
 pub(crate) use self::{
@@ -27,7 +26,7 @@ pub(crate) use self::{
 use crate::{
     account::Mailbox,
     database::{
-        Database, DatabaseError, Outcome, Row, Statement, Value,
+        Database, DatabaseError, Hints, Outcome, Row, Statement, Value,
         postgres::{Postgres, PostgresSettings},
         sqlite::Sqlite,
     },
@@ -199,8 +198,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Counts the hints that another node may have written tokens; see [`Database::hints`].
-    pub(crate) fn hints(&self) -> Option<watch::Receiver<u64>> {
+    /// Hints that another node may have written tokens; see [`Database::hints`].
+    pub(crate) fn hints(&self) -> Hints {
         self.database.hints()
     }
 

@@ -27,6 +27,7 @@ use crate::{
     admission::Admitted,
     application::Applications,
     clock::SharedClock,
+    database::Hints,
     error::{Problem, TokenError},
     http::HttpClient,
     schedule::{Usable, usable},
@@ -205,6 +206,10 @@ impl Tokens {
 
     pub(crate) fn now(&self) -> SystemTime {
         self.0.clock.now()
+    }
+
+    pub(crate) fn hints(&self) -> Hints {
+        self.0.store.hints()
     }
 
     pub(crate) async fn plan(&self) -> Result<Vec<Planned>, StoreError> {

@@ -5,6 +5,7 @@
 //! nothing else. What they cannot have in common is said in [`dialect`].
 
 mod dialect;
+mod hint;
 pub(crate) mod lock;
 pub mod postgres;
 pub mod sqlite;
@@ -17,7 +18,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+
+pub use self::hint::Hints;
 
 /// The version of the tables this program writes; see `schema.sql`.
 pub const SCHEMA_VERSION: i64 = 1;
@@ -29,10 +31,9 @@ pub trait Database: Send + Sync + 'static {
     /// a power cut; when it fails, nothing was written.
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError>;
 
-    /// Counts the hints that somebody else may have written tokens, if the engine gives any. They only save waiting: what
-    /// is true stands in the tables.
-    fn hints(&self) -> Option<watch::Receiver<u64>> {
-        None
+    /// Hints that somebody else may have written, from now on, if the engine gives any.
+    fn hints(&self) -> Hints {
+        Hints::none()
     }
 
     /// Tells the engine the check value of the key that opens this store. One that can lose its store for a while and find

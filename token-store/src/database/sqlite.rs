@@ -1,4 +1,6 @@
-//! SQLite: one connection on a thread of its own, because its calls block.
+//! SQLite: two connections, one that writes and one that only reads, each on a thread of its own, because its calls block.
+//! In the write-ahead log nobody who reads waits for somebody who writes: a login does not wait until another process has
+//! finished its transaction.
 //!
 //! Write-ahead log and `synchronous = FULL`: a transaction that returned is on the disk, and a process killed at any
 //! moment leaves a store that opens. Other processes (`oxpost account …`, a backup) may use the file at the same time.
@@ -6,6 +8,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -23,12 +26,16 @@ const APPLICATION_ID: i64 = 0x4f78_506f;
 /// How long to wait for another process to finish its transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Transactions waiting for the thread; whoever comes after waits to get in line.
+/// Transactions waiting for a thread; whoever comes after waits to get in line.
 const QUEUE: usize = 256;
 
 /// A SQLite file, or a store in memory.
 #[derive(Clone, Debug)]
-pub struct Sqlite(mpsc::Sender<Job>);
+pub struct Sqlite {
+    writer: mpsc::Sender<Job>,
+    /// For transactions that only read. A store in memory has one connection for all.
+    reader: mpsc::Sender<Job>,
+}
 
 /// A transaction, and who waits for it. A waiter that has gone away does not undo it.
 #[derive(Debug)]
@@ -40,45 +47,37 @@ struct Job {
 impl Sqlite {
     /// Opens the file, or creates it, readable by its owner alone.
     pub async fn open(path: PathBuf) -> Result<Self, DatabaseError> {
-        Self::start(move || Ok((StoreLock::shared(&path)?, connect(&path)?))).await
+        Self::open_under(path, StoreLock::shared).await
     }
 
     /// Opens the file while no other process has it open, and keeps others out.
     pub async fn open_alone(path: PathBuf) -> Result<Self, DatabaseError> {
-        Self::start(move || Ok((StoreLock::alone(&path)?, connect(&path)?))).await
+        Self::open_under(path, StoreLock::alone).await
+    }
+
+    async fn open_under(
+        path: PathBuf,
+        lock: fn(&Path) -> Result<StoreLock, DatabaseError>,
+    ) -> Result<Self, DatabaseError> {
+        let file = path.clone();
+        let (writer, lock) = start("store", move || {
+            let lock = Arc::new(lock(&file)?);
+            Ok((connect(&file)?, lock))
+        })
+        .await?;
+        let (reader, _) = start("store-reader", move || Ok((connect_to_read(&path)?, lock))).await?;
+        Ok(Self { writer, reader })
     }
 
     /// A store that lives as long as the program.
     pub async fn open_in_memory() -> Result<Self, DatabaseError> {
-        Self::start(|| {
+        let (writer, _) = start("store", || {
             let mut connection = Connection::open_in_memory().map_err(failed)?;
             prepare(&mut connection, Path::new(":memory:"))?;
-            Ok((StoreLock::none(), connection))
+            Ok((connection, Arc::new(StoreLock::none())))
         })
-        .await
-    }
-
-    async fn start(
-        connect: impl FnOnce() -> Result<(StoreLock, Connection), DatabaseError> + Send + 'static,
-    ) -> Result<Self, DatabaseError> {
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        let (opened, open) = oneshot::channel();
-        thread::Builder::new()
-            .name("store".into())
-            .spawn(move || match connect() {
-                Ok((lock, connection)) => {
-                    let _ = opened.send(Ok(()));
-                    serve(connection, queue);
-                    // Only now that SQLite has closed its files may others have the store to themselves.
-                    drop(lock);
-                }
-                Err(error) => {
-                    let _ = opened.send(Err(error));
-                }
-            })
-            .map_err(|error| DatabaseError::Failed(error.to_string()))?;
-        open.await.map_err(|_| DatabaseError::Closed)??;
-        Ok(Self(jobs))
+        .await?;
+        Ok(Self { reader: writer.clone(), writer })
     }
 }
 
@@ -86,9 +85,35 @@ impl Sqlite {
 impl Database for Sqlite {
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Job { statements, answer }).await.map_err(|_| DatabaseError::Closed)?;
+        let thread = if only_reads(&statements) { &self.reader } else { &self.writer };
+        thread.send(Job { statements, answer }).await.map_err(|_| DatabaseError::Closed)?;
         answered.await.map_err(|_| DatabaseError::Closed)?
     }
+}
+
+/// Starts a thread for a connection. The lock is let go of when the last thread has ended that holds it.
+async fn start(
+    name: &str,
+    connect: impl FnOnce() -> Result<(Connection, Arc<StoreLock>), DatabaseError> + Send + 'static,
+) -> Result<(mpsc::Sender<Job>, Arc<StoreLock>), DatabaseError> {
+    let (jobs, queue) = mpsc::channel(QUEUE);
+    let (opened, open) = oneshot::channel();
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(move || match connect() {
+            Ok((connection, lock)) => {
+                let _ = opened.send(Ok(lock.clone()));
+                serve(connection, queue);
+                // Only now that SQLite has closed its files may others have the store to themselves.
+                drop(lock);
+            }
+            Err(error) => {
+                let _ = opened.send(Err(error));
+            }
+        })
+        .map_err(|error| DatabaseError::Failed(error.to_string()))?;
+    let lock = open.await.map_err(|_| DatabaseError::Closed)??;
+    Ok((jobs, lock))
 }
 
 /// The thread: ends when the last handle is dropped.
@@ -98,11 +123,15 @@ fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
     }
 }
 
+fn only_reads(statements: &[Statement]) -> bool {
+    statements.iter().all(|statement| statement.sql.trim_start().starts_with("SELECT"))
+}
+
 fn run(connection: &mut Connection, statements: &[Statement]) -> Result<Vec<Outcome>, DatabaseError> {
     // A transaction that starts by reading and then writes could find that another process wrote in between; one that
     // only reads need not keep writers out.
-    let writes = statements.iter().any(|statement| !statement.sql.trim_start().starts_with("SELECT"));
-    let behavior = if writes { TransactionBehavior::Immediate } else { TransactionBehavior::Deferred };
+    let reads = only_reads(statements);
+    let behavior = if reads { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };
     let transaction = connection.transaction_with_behavior(behavior).map_err(failed)?;
     let outcomes = statements
         .iter()
@@ -157,6 +186,16 @@ pub(super) fn connect(path: &Path) -> Result<Connection, DatabaseError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| open(error.to_string()))?;
     prepare(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// A second connection to a file that [`connect`] has prepared.
+fn connect_to_read(path: &Path) -> Result<Connection, DatabaseError> {
+    // It must be able to write to the log's index, as every reader does; tables it refuses to change.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    connection.pragma_update(None, "query_only", true).map_err(failed)?;
     Ok(connection)
 }
 
@@ -241,6 +280,31 @@ mod tests {
                 "{round}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_reads_does_not_wait_for_whoever_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        let database = Sqlite::open(path.clone()).await.unwrap();
+        let read = || vec![Statement::new("SELECT count(*) FROM meta", [])];
+        let write = || vec![Statement::new("INSERT INTO meta (name, value) VALUES ('a', $1)", [vec![1].into()])];
+        // Another process, in the middle of a transaction that it does not end.
+        let other = connect(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE; DELETE FROM meta").unwrap();
+        let mut writing = Box::pin(database.transaction(write()));
+        for _ in 0..3 {
+            let found = tokio::select! {
+                biased;
+                written = &mut writing => panic!("{written:?} while another process writes"),
+                found = database.transaction(read()) => found.unwrap(),
+            };
+            assert_eq!(found[0].rows, [Row(vec![Value::Integer(0)])]);
+        }
+        other.execute_batch("ROLLBACK").unwrap();
+        writing.await.unwrap();
+        let found = database.transaction(read()).await.unwrap();
+        assert_eq!(found[0].rows, [Row(vec![Value::Integer(1)])], "what was just written is read");
     }
 
     #[tokio::test]

@@ -97,9 +97,9 @@ impl Store {
         Ok(found)
     }
 
-    pub(crate) async fn password_used(&self, row: &PasswordRow, now: SystemTime) -> Result<(), StoreError> {
+    pub(crate) async fn password_used(&self, mailbox: &Mailbox, name: &str, now: SystemTime) -> Result<(), StoreError> {
         let update = "UPDATE local_password SET last_used = $3 WHERE mailbox = $1 AND name = $2";
-        let values = [row.mailbox.as_str().into(), row.name.as_str().into(), now.into()];
+        let values = [mailbox.as_str().into(), name.into(), now.into()];
         self.change(Statement::new(update, values)).await.map(drop)
     }
 

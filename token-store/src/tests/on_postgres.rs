@@ -3,7 +3,7 @@
 use std::{process::Command, sync::OnceLock};
 
 use self::server::Postgres as Server;
-use super::*;
+use super::{endpoint::Reply, *};
 use crate::{
     KeySource, PostgresSettings, StoreError,
     database::{Database, DatabaseError, Statement, Value, postgres::Postgres},
@@ -200,6 +200,46 @@ async fn a_database_without_a_store_is_left_as_it_is_by_those_who_only_look() {
     let error = Postgres::open_existing(settings(&server().socket_url(&name)), tls()).await.unwrap_err();
     assert!(matches!(error, DatabaseError::NoStore { .. }), "{error}");
     assert_eq!(server().sql(&name, "SELECT count(*) FROM pg_namespace WHERE nspname = 'oxpost'").unwrap().trim(), "0");
+}
+
+/// Another node adds an account that is due at once. Without a word from the database it would be seen in an hour.
+#[tokio::test]
+async fn the_refresher_is_told_of_what_other_nodes_do_also_after_a_lost_connection() {
+    let name = server().database().unwrap();
+    let url = server().socket_url(&name);
+    let node = || Store::open_postgres(settings(&url), tls(), vault());
+    let bench = Bench::new(node().await.unwrap(), Grant::SignIn).await;
+    let other = node().await.unwrap();
+    let limits = RefreshLimits { look_every: HOUR, ..RefreshLimits::default() };
+    let applications = Applications::from_iter([application(&bench.endpoint)]);
+    let tokens = Tokens::new(bench.store.clone(), applications, http_client(), bench.shared_clock(), limits);
+    bench.endpoint.always(Reply::tokens("at", None));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let refresher = tokio::spawn(tokens.keep_fresh(stop.clone()));
+    for (requests, address) in (1..).zip(["ben@contoso.com", "cas@contoso.com", "dan@contoso.com"]) {
+        other.add_account(&account(address, Grant::ClientCredentials)).await.unwrap();
+        bench.endpoint.arrived(requests).await;
+        while other.token_state(&mailbox(address)).await.unwrap().access_token_expires.is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server()
+            .sql(
+                "postgres",
+                &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"),
+            )
+            .unwrap();
+        // Until both are connected again: the refresher by itself, the other one because it is asked.
+        while other.accounts().await.is_err() || connections(&name) < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    stop.cancel();
+    refresher.await.unwrap();
+}
+
+fn connections(database: &str) -> usize {
+    let count = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}'");
+    server().sql("postgres", &count).unwrap().trim().parse().unwrap()
 }
 
 #[tokio::test]

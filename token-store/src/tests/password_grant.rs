@@ -80,6 +80,7 @@ async fn the_first_login_fetches_the_tokens_and_the_next_ones_ask_nobody() {
     assert_eq!(sent("scope"), "https://outlook.office.com/IMAP.AccessAsUser.All offline_access");
     let state = gate.bench.store.token_state(gate.bench.mailbox()).await.unwrap();
     assert_eq!((state.signed_in_as.as_deref(), state.has_refresh_token), (Some(USER), true));
+    gate.accounts.uses_noted().await;
     assert_eq!(gate.bench.store.last_judged_login(gate.bench.mailbox()).await.unwrap(), Some(start()));
 
     // Refreshed like any other: without the password.

@@ -177,10 +177,7 @@ async fn the_files_of_the_store_are_private_and_must_stay_so() {
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
     }
     drop(store);
-    // Its thread takes SQLite's files away on its way out.
-    while crate::database::lock::StoreLock::alone(&path).is_err() {
-        tokio::task::yield_now().await;
-    }
+    super::care::alone(&path).await;
     for (name, mode) in [("store.db", 0o644), ("store.db-wal", 0o604), ("store.db-shm", 0o660)] {
         let file = dir.path().join(name);
         if !file.exists() {

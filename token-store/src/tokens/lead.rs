@@ -3,10 +3,7 @@
 use std::{convert::Infallible, sync::atomic::Ordering, time::Duration};
 
 use aws_lc_rs::rand;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{AccessToken, Shared, Why, settled, slot::Slot};
 use crate::{
@@ -47,17 +44,18 @@ impl Shared {
     pub(super) async fn lead(&self, mailbox: &Mailbox, why: &Why, slot: &Slot) -> Result<Lead, TokenError> {
         let mut hints = self.store.hints();
         let until = Instant::now() + WAIT_LIMIT;
-        let mut first: Option<Stored> = None;
+        let (mut first, mut told): (Option<Stored>, bool) = (None, false);
         loop {
             // Before the row is read, so that no hint is missed that comes after it.
-            if let Some(hints) = &mut hints {
-                hints.borrow_and_update();
-            }
+            hints.catch_up();
             let stored = self.store.tokens(mailbox).await?;
             // Tokens that could not be written go first, as they may be newer than what is there.
             if !slot.has_unsaved()
                 && let Some(token) = settled(&stored, why, self.clock.now())
             {
+                if told {
+                    tracing::debug!(%mailbox, "told of the new token");
+                }
                 return Ok(Lead::Settled(token));
             }
             if let (Some(first), Some(failure)) = (&first, &stored.failure)
@@ -77,7 +75,7 @@ impl Shared {
             if Instant::now() >= until {
                 return Err(others_are_at_it());
             }
-            look_again(&mut hints).await;
+            told = timeout(LOOK_EVERY, hints.about(mailbox.as_str())).await.is_ok();
         }
     }
 
@@ -91,19 +89,6 @@ impl Shared {
                 Err(error) => tracing::debug!(%mailbox, "the lease of a refresh could not be renewed: {error}"),
             }
         }
-    }
-}
-
-/// Until the next hint, or for a while.
-async fn look_again(hints: &mut Option<watch::Receiver<u64>>) {
-    match hints {
-        Some(hints) => {
-            if let Ok(Err(_)) = timeout(LOOK_EVERY, hints.changed()).await {
-                // Nobody is left to give hints.
-                sleep(LOOK_EVERY).await;
-            }
-        }
-        None => sleep(LOOK_EVERY).await,
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
 use async_trait::async_trait;
 use rustls::ClientConfig;
 use tokio::{
-    sync::{Mutex, watch},
+    sync::{Mutex, broadcast},
     time::{Instant, timeout},
 };
 
@@ -27,7 +27,10 @@ use self::{
     hold::Hold,
     session::{Entry, Session, Tables},
 };
-use super::{Database, DatabaseError, Outcome, Statement};
+use super::{
+    Database, DatabaseError, Outcome, Statement,
+    hint::{Hint, Hints, KEPT},
+};
 
 /// How long a connection may take to be made, to any of the hosts, with its greeting and our tables looked up.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -51,7 +54,7 @@ pub struct Postgres {
     /// key that was replaced meanwhile.
     key_check: std::sync::Mutex<Option<Vec<u8>>>,
     line: Mutex<Line>,
-    hints: watch::Sender<u64>,
+    hints: broadcast::Sender<Hint>,
 }
 
 /// The connection, or why there is none.
@@ -93,7 +96,7 @@ impl Postgres {
         // PostgreSQL 17 asks for it when TLS begins at once; older ones do not look at it.
         tls.alpn_protocols = vec![b"postgresql".to_vec()];
         let (key_check, line) = (std::sync::Mutex::default(), Mutex::default());
-        let database = Self { settings, tls, hold, key_check, line, hints: watch::channel(0).0 };
+        let database = Self { settings, tls, hold, key_check, line, hints: broadcast::channel(KEPT).0 };
         let session = database.connect(tables).await?;
         database.line.lock().await.session = Some(Arc::new(session));
         Ok(database)
@@ -120,7 +123,7 @@ impl Postgres {
                 tracing::info!(server = self.settings.server(), "connected to the database again");
                 line.failed = None;
                 // Hints that were given meanwhile went by.
-                self.hints.send_modify(|count| *count = count.wrapping_add(1));
+                let _ = self.hints.send(Hint::Anything);
                 Ok(Arc::clone(line.session.insert(Arc::new(session))))
             }
             Err(error) => {
@@ -167,8 +170,8 @@ impl Database for Postgres {
         }
     }
 
-    fn hints(&self) -> Option<watch::Receiver<u64>> {
-        Some(self.hints.subscribe())
+    fn hints(&self) -> Hints {
+        Hints::of(&self.hints)
     }
 
     fn belongs_to(&self, key_check: &[u8]) {

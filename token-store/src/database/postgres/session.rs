@@ -13,7 +13,7 @@ use std::{
 
 use rustls::ClientConfig;
 use tokio::{
-    sync::{RwLock, watch},
+    sync::{RwLock, broadcast},
     task::JoinHandle,
 };
 use tokio_postgres::{
@@ -24,7 +24,7 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{PostgresSettings, hold::Hold, value};
-use crate::database::{DatabaseError, Outcome, SCHEMA_VERSION, Statement, dialect};
+use crate::database::{DatabaseError, Outcome, SCHEMA_VERSION, Statement, dialect, hint::Hint};
 
 /// How often a transaction is done again because another one got in its way (SQLSTATE 40001, 40P01).
 const TRIES: usize = 8;
@@ -36,11 +36,12 @@ const MANNERS: &str = "SET search_path = oxpost; SET statement_timeout = '10s'; 
                        SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; LISTEN oxpost_token";
 
 /// Says to all nodes, within a round trip, that an account is new, that tokens were written, or that a lease was taken or
-/// given back.
+/// given back; and whose, as `hint.rs` calls them.
 const HINTS: &str = "CREATE FUNCTION token_written() RETURNS trigger LANGUAGE plpgsql AS \
-                     'BEGIN PERFORM pg_notify(''oxpost_token'', ''''); RETURN NULL; END'; \
+                     'BEGIN PERFORM pg_notify(''oxpost_token'', encode(sha256(convert_to(NEW.mailbox, ''UTF8'')), ''hex'')); \
+                     RETURN NULL; END'; \
                      CREATE TRIGGER token_written AFTER INSERT OR UPDATE OF version, lease_owner ON token \
-                     FOR EACH STATEMENT EXECUTE FUNCTION token_written()";
+                     FOR EACH ROW EXECUTE FUNCTION token_written()";
 
 /// Two nodes that start on an empty database make the tables one after the other: "OxPo", as in SQLite's header.
 const MAKING: i64 = 0x4f78_506f;
@@ -77,7 +78,7 @@ impl Session {
         settings: &PostgresSettings,
         tls: &ClientConfig,
         entry: Entry,
-        hints: watch::Sender<u64>,
+        hints: broadcast::Sender<Hint>,
     ) -> Result<Self, DatabaseError> {
         let server = settings.server().to_owned();
         let (client, driver) = if settings.uses_tls() {
@@ -219,14 +220,16 @@ impl Drop for Session {
     }
 }
 
-async fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>, hints: watch::Sender<u64>)
+async fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>, hints: broadcast::Sender<Hint>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     loop {
         match poll_fn(|context| connection.poll_message(context)).await {
-            Some(Ok(AsyncMessage::Notification(_))) => hints.send_modify(|count| *count = count.wrapping_add(1)),
+            Some(Ok(AsyncMessage::Notification(said))) => {
+                let _ = hints.send(Hint::Tokens(said.payload().to_owned()));
+            }
             Some(Ok(_)) => {}
             Some(Err(error)) => {
                 tracing::warn!("the connection to the database was lost: {}", described(&error));
@@ -235,6 +238,8 @@ where
             None => break,
         }
     }
+    // Whoever waits for a hint looks for himself now, which makes the connection anew.
+    let _ = hints.send(Hint::Anything);
 }
 
 fn in_the_way(error: &tokio_postgres::Error) -> bool {

@@ -1,0 +1,84 @@
+//! The care of a store that several nodes share.
+
+use std::path::Path;
+
+use oxpost_tests::harness::{Oxpost, Settings};
+
+use super::{ALICE, CLIENT_ID, Cluster, refused, said};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_is_made_while_no_node_is_connected_and_carried_to_the_others() {
+    let mut cluster = Cluster::start().await;
+    cluster.one.sign_in(ALICE, &cluster.tenant, ALICE).await.unwrap();
+    let key = cluster.one.folder().join("oxpost.key");
+    let before = std::fs::read_to_string(&key).unwrap();
+    let two = cluster.two.run().await.unwrap();
+    let words = refused(&cluster.one, &["store", "rotate-key"]).await;
+    assert!(words.contains("on every node") && words.contains("the machine of the database"), "{words}");
+    assert_eq!(std::fs::read_to_string(&key).unwrap(), before);
+    two.stop().await.unwrap();
+
+    let words = said(&cluster.one, &["store", "rotate-key"]).await;
+    assert!(words.contains("Give the new key to every other node"), "{words}");
+    let after = std::fs::read_to_string(&key).unwrap();
+    assert_ne!(after, before);
+    let words = refused(&cluster.two, &["status"]).await;
+    assert!(words.contains("copy it from the first"), "{words}");
+    // This node gets its key from the environment.
+    cluster.two.set_variable("OXPOST__STORE__KEY", "environment:MAIL_KEY");
+    cluster.two.set_variable("MAIL_KEY", after.trim());
+    let (one, two) = (cluster.one.run().await.unwrap(), cluster.two.run().await.unwrap());
+    for node in [&one, &two] {
+        let answer = cluster.login(node).await;
+        assert!(answer.starts_with("OK"), "{answer}");
+    }
+    assert_eq!(cluster.refreshes(), 0, "the tokens that were there were sealed anew");
+    for node in [one, two] {
+        node.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_taken_and_put_back_by_the_commands_that_oxpost_prints() {
+    let cluster = Cluster::start().await;
+    cluster.one.sign_in(ALICE, &cluster.tenant, ALICE).await.unwrap();
+    let one = cluster.one.run().await.unwrap();
+    let words = refused(&cluster.one, &["store", "backup", "a copy.dump"]).await;
+    let dump = words.lines().find(|line| line.trim().starts_with("pg_dump ")).unwrap_or_else(|| panic!("{words}"));
+    shell(cluster.one.folder(), dump).await;
+    said(&cluster.one, &["account", "remove", ALICE]).await;
+    let answer = cluster.login(&one).await;
+    assert!(answer.starts_with("NO [AUTHENTICATIONFAILED]"), "{answer}");
+    one.stop().await.unwrap();
+
+    let words = refused(&cluster.one, &["store", "restore", "a copy.dump"]).await;
+    assert!(words.contains("on every node"), "{words}");
+    let restore =
+        words.lines().find(|line| line.trim().starts_with("pg_restore ")).unwrap_or_else(|| panic!("{words}"));
+    shell(cluster.one.folder(), restore).await;
+    let two = cluster.two.run().await.unwrap();
+    let answer = cluster.login(&two).await;
+    assert!(answer.starts_with("OK"), "{answer}");
+    two.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_makes_no_store_and_asks_for_the_key_of_one_that_is_there() {
+    let cluster = Cluster::start().await;
+    let empty = cluster.server.database().unwrap();
+    let mut fresh = Oxpost::new(&Settings { more: String::new(), ..Settings::of(&cluster.tenant, CLIENT_ID) }).unwrap();
+    fresh.set_variable("OXPOST__STORE__POSTGRES", &cluster.server.socket_url(&empty));
+    let words = said(&fresh, &["check"]).await;
+    assert!(words.contains("can be used"), "{words}");
+    let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'oxpost'";
+    assert_eq!(cluster.server.sql(&empty, schemas).unwrap().trim(), "0");
+    assert!(!fresh.folder().join("oxpost.key").exists());
+    fresh.set_variable("OXPOST__STORE__POSTGRES", &cluster.server.socket_url(&cluster.database));
+    let words = refused(&fresh, &["check"]).await;
+    assert!(words.contains("Copy it from another node"), "{words}");
+}
+
+async fn shell(folder: &Path, line: &str) {
+    let ran = tokio::process::Command::new("/bin/sh").args(["-c", line]).current_dir(folder).output().await.unwrap();
+    assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
+}
