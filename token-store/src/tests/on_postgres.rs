@@ -18,7 +18,7 @@ mod server;
 const SERVER: &str = "OXPOST_TEST_POSTGRES";
 
 /// The tests of these files are run on both engines.
-const BOTH: [&str; 11] = [
+const BOTH: [&str; 13] = [
     "store",
     "single_flight",
     "durability",
@@ -29,6 +29,8 @@ const BOTH: [&str; 11] = [
     "browser",
     "password_grant",
     "guesses",
+    "notices",
+    "through",
     "failures::tokens_that_could_not",
 ];
 
