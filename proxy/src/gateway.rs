@@ -25,6 +25,8 @@ pub struct Gateway {
     pub accounts: Accounts,
     /// The tokens of the accounts.
     pub tokens: Tokens,
+    /// What time it is.
+    pub clock: SharedClock,
     /// The mail servers of each application.
     pub servers: std::collections::HashMap<String, Servers>,
     /// TLS towards mail servers.
@@ -118,9 +120,10 @@ impl Gateway {
             Tokens::new(store.clone(), config.applications.clone(), http, Arc::clone(&clock), RefreshLimits::default());
         Ok(Self {
             guard: Guard::new(config.guard.clone(), store.clone(), Arc::clone(&clock), config.host_name.clone()),
-            accounts: Accounts::judged_by(store.clone(), clock, config.admission, tokens.clone()),
+            accounts: Accounts::judged_by(store.clone(), Arc::clone(&clock), config.admission, tokens.clone()),
             store,
             tokens,
+            clock,
             servers: config.servers.clone(),
             tls: TlsConnector::from(Arc::new(tls)),
             smtp_offer: SmtpOffer::new(config.servers.values().map(|servers| &servers.smtp)),

@@ -20,6 +20,8 @@ pub struct Failure {
     pub refusal: Refusal,
     /// For the operator. May quote the server, on one line.
     pub log: String,
+    /// What the mail server itself said, if it was the mail server that refused.
+    pub said: Option<String>,
 }
 
 /// The same sentence for every account and for none: nobody learns by it which there are.
@@ -31,7 +33,7 @@ impl Failure {
     pub fn new(kind: RefusalKind, sentence: impl Into<String>, detail: &str) -> Self {
         let sentence = sentence.into();
         let log = if detail.is_empty() { sentence.clone() } else { format!("{sentence} ({detail})") };
-        Self { refusal: Refusal::new(kind, sentence), log }
+        Self { refusal: Refusal::new(kind, sentence), log, said: None }
     }
 
     /// The local login failed.
@@ -132,7 +134,7 @@ impl Failure {
                 (text, format!("{host} answered something unexpected. The log quotes it."), RefusalKind::Unavailable)
             }
         };
-        match explanation(text) {
+        let failure = match explanation(text) {
             // More than one thing can be the reason.
             Some(row) if row.another_token => {
                 let sentence = format!("{} `oxpost doctor {mailbox}` looks at each step.", row.sentence(mailbox));
@@ -140,7 +142,8 @@ impl Failure {
             }
             Some(row) => Self::new(row.kind, row.sentence(mailbox), text),
             None => Self::new(kind, sentence, text),
-        }
+        };
+        Self { said: Some(text.to_owned()), ..failure }
     }
 
     /// The mail server cannot be reached.

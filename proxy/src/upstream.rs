@@ -4,10 +4,11 @@ use std::io;
 
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
 use oxpost_protocol::{RefusalKind, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+use oxpost_token_store::store::Refused;
 use oxpost_token_store::{AccessToken, Account, Admitted};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::account::sasl_user;
 use crate::config::{Protocol, Server, ServerTls};
@@ -51,11 +52,12 @@ pub async fn login<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<C
     let bound = gateway.limits.upstream_timeout;
     let trail = Trail::default();
     // One budget for all of it: a client has its own patience, which none of the stages knows.
-    let connected = tokio::time::timeout(bound, with_second_try::<S>(gateway, admitted, server, &trail))
+    let outcome = tokio::time::timeout(bound, with_second_try::<S>(gateway, admitted, server, &trail))
         .await
         .unwrap_or_else(|_| Err(Failure::timed_out(&server.host, bound, trail.now())));
     trail.ends();
-    let connected = connected.map_err(|mut failure| {
+    remember(gateway, account, S::PROTOCOL, outcome.as_ref().err()).await;
+    let connected = outcome.map_err(|mut failure| {
         failure.log = format!("{} [waited for: {trail}]", failure.log);
         failure
     })?;
@@ -64,6 +66,23 @@ pub async fn login<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<C
         gateway.smtp_offer.learn(server, &connected.capabilities);
     }
     Ok(connected)
+}
+
+/// For `oxpost status`: what the server refused and somebody must mend, until it has been mended. What passes by itself, and
+/// what is wrong with the token, is not of this kind.
+async fn remember(gateway: &Gateway, account: &Account, protocol: Protocol, failure: Option<&Failure>) {
+    let (mailbox, protocol) = (&account.mailbox, protocol.to_string());
+    let written = match failure {
+        None => gateway.store.forget_refused(mailbox, &protocol).await,
+        Some(Failure { refusal, said: Some(said), .. }) if refusal.kind == RefusalKind::AdministratorMustAct => {
+            let (text, at) = (refusal.text.clone(), gateway.clock.now());
+            gateway.store.note_refused(mailbox, &Refused { protocol, text, said: said.clone(), at }).await
+        }
+        Some(_) => Ok(()),
+    };
+    if let Err(error) = written {
+        warn!(%mailbox, "what the mail server says could not be noted in the store: {error}");
+    }
 }
 
 async fn with_second_try<S: Speak>(

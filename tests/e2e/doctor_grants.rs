@@ -35,25 +35,25 @@ async fn with_certificate(registered: &Pair, ours: &Pair) -> (Tenant, Oxpost) {
 async fn a_certificate_is_examined_with_its_end() {
     let (good, other) = (pair(YEAR), pair(YEAR));
     let (_tenant, oxpost) = with_certificate(&good, &good).await;
-    let list = Checklist::of(&oxpost, &[]).await;
+    let list = Checklist::of(&oxpost, &[ALICE]).await;
     list.fails(&[]);
     assert!(list.lines().contains("its certificate is accepted") && list.lines().contains("in 363 days"));
 
     let (_tenant, oxpost) = with_certificate(&good, &other).await;
-    let list = Checklist::of(&oxpost, &[]).await;
+    let list = Checklist::of(&oxpost, &[ALICE]).await;
     list.fails(&[("kind of client", "Upload the certificate")]);
     assert!(list.lines().contains("AADSTS700027"), "{}", list.lines());
 
     let near = pair(20 * DAY);
     let (_tenant, oxpost) = with_certificate(&near, &near).await;
-    let list = Checklist::of(&oxpost, &[]).await;
+    let list = Checklist::of(&oxpost, &[ALICE]).await;
     list.fails(&[]);
     assert_eq!(list.with("warning"), ["credential"]);
     assert!(list.lines().contains("Make a new one, upload it"), "{}", list.lines());
 
     let over = pair(Duration::ZERO);
     let (tenant, oxpost) = with_certificate(&over, &over).await;
-    let list = Checklist::of(&oxpost, &[]).await;
+    let list = Checklist::of(&oxpost, &[ALICE]).await;
     list.fails(&[("credential", "has expired on")]);
     list.not_checked(&behind_the_credential());
     assert_eq!(tenant.token_requests().len(), 0);
@@ -65,7 +65,9 @@ async fn a_wrong_clock_shows_beside_what_it_breaks() {
     let pair = pair(YEAR);
     let (tenant, oxpost) = with_certificate(&pair, &pair).await;
     tenant.clock().advance(Duration::from_secs(3600));
-    Checklist::of(&oxpost, &[]).await.fails(&[("clock", "1h behind"), ("kind of client", "Set this machine's clock")]);
+    Checklist::of(&oxpost, &[ALICE])
+        .await
+        .fails(&[("clock", "1h behind"), ("kind of client", "Set this machine's clock")]);
 }
 
 #[tokio::test]
@@ -73,13 +75,13 @@ async fn a_federated_token_is_examined() {
     let tenant = tenant(Application::confidential(CLIENT_ID, "unused").federated(ISSUER, SUBJECT)).await;
     let oxpost = oxpost(&tenant, "federated-token-file = \"token\"", &[]);
     app_only(&oxpost).await;
-    let list = Checklist::of(&oxpost, &[]).await;
+    let list = Checklist::of(&oxpost, &[ALICE]).await;
     list.fails(&[("credential", "check federated-token-file in proxy.toml")]);
     list.not_checked(&behind_the_credential());
     write_private(&oxpost, "token", &statement(&tenant, "somebody:else"));
-    Checklist::of(&oxpost, &[]).await.fails(&[("kind of client", "compare the subject")]);
+    Checklist::of(&oxpost, &[ALICE]).await.fails(&[("kind of client", "compare the subject")]);
     write_private(&oxpost, "token", &statement(&tenant, SUBJECT));
-    let list = Checklist::of(&oxpost, &[]).await;
+    let list = Checklist::of(&oxpost, &[ALICE]).await;
     list.fails(&[]);
     assert!(list.lines().contains("its federated token is accepted"), "{}", list.lines());
 }
@@ -98,7 +100,7 @@ async fn the_identity_of_a_virtual_machine_is_examined() {
         );
         let oxpost = Oxpost::new(&Settings { more: section, ..Settings::of(&tenant, CLIENT_ID) }).unwrap();
         app_only(&oxpost).await;
-        let list = Checklist::of(&oxpost, &[]).await;
+        let list = Checklist::of(&oxpost, &[ALICE]).await;
         list.fails(fails.as_slice());
         assert!(list.lines().contains("application proven at this machine"), "{}", list.lines());
         assert!(!list.lines().contains("\"authority\""), "the authority is not asked: {}", list.lines());
@@ -111,7 +113,7 @@ async fn an_application_that_cannot_do_what_the_account_asks_is_named() {
     let tenant = tenant(confidential()).await;
     let oxpost = with_ids(&tenant, tenant.id(), CLIENT_ID, "client-secret-file = \"secret\"", &[("secret", secret)]);
     app_only(&oxpost).await;
-    Checklist::of(&oxpost, &[]).await.fails(&[]);
+    Checklist::of(&oxpost, &[ALICE]).await.fails(&[]);
     let file = oxpost.folder().join("proxy.toml");
     let right = std::fs::read_to_string(&file).unwrap();
     let (before, proven) = right.rsplit_once("[[application]]").unwrap();
@@ -120,14 +122,14 @@ async fn an_application_that_cannot_do_what_the_account_asks_is_named() {
         std::fs::write(&file, format!("{before}[[application]]{}", proven.replace(from, to))).unwrap();
     };
     change(tenant.id(), "organizations");
-    Checklist::of(&oxpost, &[]).await.fails(&[("application", "which is no tenant. Set the tenant")]);
+    Checklist::of(&oxpost, &[ALICE]).await.fails(&[("application", "which is no tenant. Set the tenant")]);
     change("client-secret-file = \"secret\"", "");
-    Checklist::of(&oxpost, &[]).await.fails(&[("kind of client", "`oxpost application secret proven`")]);
+    Checklist::of(&oxpost, &[ALICE]).await.fails(&[("kind of client", "`oxpost application secret proven`")]);
     oxpost.call(&["account", "remove", ALICE]).await.unwrap().output().unwrap();
     oxpost.add_account(ALICE, &["--application", "proven"]).await.unwrap();
     let identity = "managed-identity = \"azure-vm\"";
     change("client-secret-file = \"secret\"", identity);
-    Checklist::of(&oxpost, &[]).await.fails(&[("application", "no person can sign in to that")]);
+    Checklist::of(&oxpost, &[ALICE]).await.fails(&[("application", "no person can sign in to that")]);
     oxpost.call(&["account", "remove", ALICE]).await.unwrap().output().unwrap();
     let said = oxpost.call(&["account", "add", ALICE, "--application", "proven"]).await.unwrap();
     assert!(said.status == Some(1) && said.text().contains("no person can sign in to that"), "{said}");
@@ -138,13 +140,13 @@ async fn an_account_whose_passwords_microsoft_judges_is_examined() {
     let tenant = story::tenant().await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     oxpost.call(&["account", "add", ALICE, "--grant", "password"]).await.unwrap().output().unwrap();
-    Checklist::of(&oxpost, &[]).await.fails(&[("token", "Log in with the mail program, or run `oxpost sign-in")]);
+    Checklist::of(&oxpost, &[ALICE]).await.fails(&[("token", "Log in with the mail program, or run `oxpost sign-in")]);
     oxpost.call_with(&["sign-in", ALICE], "Passw0rd!\n").await.unwrap().output().unwrap();
-    Checklist::of(&oxpost, &[]).await.fails(&[]);
+    Checklist::of(&oxpost, &[ALICE]).await.fails(&[]);
     let file = oxpost.folder().join("proxy.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace(tenant.id(), "common")).unwrap();
-    Checklist::of(&oxpost, &[]).await.fails(&[("application", "or to organizations")]);
+    Checklist::of(&oxpost, &[ALICE]).await.fails(&[("application", "or to organizations")]);
 }
 
 /// Google, for one: no tenants, no device codes, one permission for everything.
@@ -164,7 +166,7 @@ async fn a_service_that_is_not_microsofts_is_examined_as_far_as_it_goes() {
     );
     let oxpost = Oxpost::new(&Settings { more, ..Settings::of(&tenant, CLIENT_ID) }).unwrap();
     oxpost.add_account(ALICE, &["--application", "other"]).await.unwrap();
-    let list = Checklist::of(&oxpost, &[]).await;
+    let list = Checklist::of(&oxpost, &[ALICE]).await;
     list.fails(&[("token", "oxpost sign-in alice@contoso.com")]);
     list.not_checked(&[&["client id", "kind of client", "permission"], &behind_the_token()[..]].concat());
     assert!(!list.lines().contains("\"tenant\""), "{}", list.lines());
@@ -186,4 +188,17 @@ async fn before_the_first_account_everything_else_is_examined_and_no_store_is_ma
     let without: String = text.split_inclusive("\n\n").filter(|table| !table.contains("[[listener]]")).collect();
     std::fs::write(&file, without).unwrap();
     Checklist::of(&oxpost, &[]).await.fails(&[("configuration", "no [[listener]]")]);
+}
+
+/// Without an address the whole gateway is examined, and with one only what that account uses.
+#[tokio::test]
+async fn an_application_that_no_account_uses_yet_belongs_to_the_whole_gateway() {
+    let tenant = story::tenant().await;
+    let more =
+        "[[application]]\nname = \"next\"\nprovider = \"test\"\ntenant = \"fabrikam.example\"\nclient-id = \"x\"\n";
+    let oxpost = Oxpost::new(&Settings { more: more.into(), ..Settings::of(&tenant, CLIENT_ID) }).unwrap();
+    oxpost.add_account(ALICE, &["--application", "default"]).await.unwrap();
+    oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
+    Checklist::of(&oxpost, &[ALICE]).await.fails(&[]);
+    Checklist::of(&oxpost, &[]).await.fails(&[("tenant", "AADSTS90002")]);
 }

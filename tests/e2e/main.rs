@@ -23,6 +23,7 @@ mod many_at_once;
 mod notify;
 mod password_grant;
 mod proofs;
+mod refused_logins;
 mod retries;
 mod secrets;
 mod shared_mailboxes;

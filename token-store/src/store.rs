@@ -7,6 +7,7 @@ mod judged;
 mod lease;
 pub mod notices;
 mod passwords;
+mod refusals;
 mod tokens;
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
 
 use oxpost_protocol::Secret;
 
-pub use self::{accounts::Removed, bans::Ban};
+pub use self::{accounts::Removed, bans::Ban, refusals::Refused};
 pub(crate) use self::{
     lease::RENEW_EVERY,
     passwords::PasswordRow,

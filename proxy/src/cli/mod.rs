@@ -10,6 +10,7 @@ pub(crate) mod credential;
 mod doctor;
 mod import;
 mod notify;
+mod refused;
 mod run;
 mod sign_in;
 mod status;

@@ -6,6 +6,7 @@ use oxpost_token_store::store::notices::Notice;
 use oxpost_token_store::{Account, ErrorKind, Grant, Store, StoreError, TokenState};
 use serde_json::json;
 
+use super::refused::AllRefused;
 use super::table::table;
 use super::times::distance;
 use super::{Failed, ban, credential};
@@ -27,10 +28,11 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
         accounts.push((account, state, last_login));
     }
     let notices = store.notices().await?;
+    let refused = AllRefused::of(&store, accounts.iter().map(|(account, ..)| account)).await?;
     if as_json {
         let all: Vec<_> = accounts
             .iter()
-            .map(|(account, state, login)| as_json_object(account, state, *login, &notices, config))
+            .map(|(account, state, login)| as_json_object(account, state, *login, &notices, &refused, config))
             .collect();
         println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
@@ -46,7 +48,7 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
         .map(|(account, state, last_login)| {
             vec![
                 account.mailbox.to_string(),
-                condition(account, state, now).to_owned(),
+                refused.state(account, condition(account, state, now)).to_owned(),
                 account.grant.to_string(),
                 account.through.as_ref().map_or_else(|| "-".into(), ToString::to_string),
                 state.signed_in_as.clone().unwrap_or_else(|| "-".into()),
@@ -70,6 +72,9 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
         } else if condition(account, state, now) == NOT_SIGNED_IN {
             let or = if account.grant == Grant::Password { "log in with the mail program, or " } else { "" };
             println!("\n{}: {or}run `oxpost sign-in {}`.", account.mailbox, account.mailbox);
+        }
+        for line in refused.lines(account, |one| distance(Some(one.at), now)) {
+            println!("\n{line}");
         }
     }
     for notice in notices.iter().filter(|notice| notice.topic == Topic::End.as_str() && notice.solved.is_none()) {
@@ -129,6 +134,7 @@ fn as_json_object(
     state: &TokenState,
     last_login: Option<SystemTime>,
     notices: &[Notice],
+    refused: &AllRefused,
     config: &Config,
 ) -> serde_json::Value {
     // A damaged row must not end the report of all others: humantime knows the years 1970 to 9999 only.
@@ -145,12 +151,13 @@ fn as_json_object(
         "application": account.application,
         "credential": credential::as_json(config.applications.get(&account.application).map(|one| &**one), SystemTime::now()),
         "grant": account.grant.to_string(),
-        "state": condition(account, state, SystemTime::now()),
+        "state": refused.state(account, condition(account, state, SystemTime::now())),
         "signed_in_as": state.signed_in_as,
         "token_expires": time(state.access_token_expires),
         "refreshed_at": time(state.refreshed_at),
         "next_refresh": time(state.next_refresh),
         "last_login": time(last_login),
+        "refused": refused.json(account, |one| time(Some(one.at))),
         "last_error": state.last_error.as_ref().map(|error| json!({
             "kind": error.kind.to_string(),
             "text": error.text,

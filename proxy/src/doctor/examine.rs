@@ -121,9 +121,9 @@ impl<'a> Round<'a> {
             }
         };
         let mut names: Vec<&str> = accounts.iter().map(|account| account.application.as_str()).collect();
-        if accounts.is_empty() {
-            // Whoever sets it up has no account yet, and wants to know whether the rest is right.
-            names = self.config.applications.names();
+        if mailbox.is_none() || accounts.is_empty() {
+            // The whole gateway: also what no account uses yet.
+            names.extend(self.config.applications.names());
         }
         names.sort_unstable();
         names.dedup();

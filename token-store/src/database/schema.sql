@@ -62,6 +62,16 @@ CREATE TABLE token (
     lease_until   INTEGER
 ) STRICT;
 
+-- What the mail server of a protocol last refused although the token was good, until a login succeeds.
+CREATE TABLE refusal (
+    mailbox  TEXT NOT NULL REFERENCES account (mailbox) ON DELETE CASCADE,
+    protocol TEXT NOT NULL,
+    what     TEXT NOT NULL,
+    said     TEXT NOT NULL,
+    noted    INTEGER NOT NULL,
+    PRIMARY KEY (mailbox, protocol)
+) STRICT;
+
 -- Addresses from which no login is taken for a while, as each node has decided, for people to see and to lift.
 CREATE TABLE ban (
     source TEXT NOT NULL,

@@ -6,7 +6,7 @@ use super::{fixture::Place, *};
 use crate::{
     Ban, LocalPassword, PasswordHash, StoreError, TokenError,
     database::{DatabaseError, SCHEMA_VERSION},
-    store::RefreshToken,
+    store::{RefreshToken, Refused},
 };
 
 async fn file_with_two_accounts(path: &std::path::Path) -> Store {
@@ -46,6 +46,34 @@ async fn accounts_are_found_by_login_and_mailbox_and_names_are_unique() {
     assert!(store.remove_account(&ann.mailbox).await.unwrap().is_some());
     assert!(store.remove_account(&ann.mailbox).await.unwrap().is_none());
     assert_eq!(store.tokens(&ann.mailbox).await.unwrap_err(), StoreError::NoSuchAccount(ann.mailbox.clone()));
+}
+
+#[tokio::test]
+async fn a_refusal_stands_until_a_login_succeeds_and_is_written_once_a_minute() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = file_with_two_accounts(&folder.path().join("oxpost.db")).await;
+    let ann = mailbox("ann@contoso.com");
+    let refused = |protocol: &str, text: &str, seconds: u64| Refused {
+        protocol: protocol.into(),
+        text: text.into(),
+        said: format!("535 at {seconds}"),
+        at: start() + Duration::from_secs(seconds),
+    };
+    let (first, again) = (refused("SMTP", "Switched off.", 0), refused("SMTP", "Switched off.", 59));
+    for one in [&first, &again, &refused("IMAP", "Does not open.", 0)] {
+        store.note_refused(&ann, one).await.unwrap();
+    }
+    assert_eq!(store.refused(&ann).await.unwrap(), [refused("IMAP", "Does not open.", 0), first]);
+    store.forget_refused(&ann, "IMAP").await.unwrap();
+    store.forget_refused(&ann, "POP3").await.unwrap();
+    for next in [refused("SMTP", "Switched off.", 61), refused("SMTP", "Another reason.", 62)] {
+        store.note_refused(&ann, &next).await.unwrap();
+        assert_eq!(store.refused(&ann).await.unwrap(), [next]);
+    }
+    assert_eq!(store.refused(&mailbox("ben@contoso.com")).await.unwrap(), []);
+    store.note_refused(&mailbox("nobody@contoso.com"), &again).await.unwrap();
+    store.remove_account(&ann).await.unwrap();
+    assert_eq!(store.refused(&ann).await.unwrap(), [], "what belongs to an account goes with it");
 }
 
 #[tokio::test]

@@ -107,6 +107,10 @@ async fn logins(gateway: &Gateway, person: &mut Person, account: &Account, token
         let server = person.servers.as_ref().map(|servers| servers.of(protocol).clone());
         let Some(server) = server.filter(|_| judge::may_log_in(person, protocol, facts)) else { continue };
         let (login, connected) = log_in_patiently(gateway, protocol, account, &server, token).await;
+        if connected.is_some() {
+            // A refusal that `oxpost status` still tells of has been mended. If it cannot be written, a login will do it.
+            let _ = gateway.store.forget_refused(&account.mailbox, &protocol.to_string()).await;
+        }
         person.logins.push(login);
         match connected {
             Some(connected) if protocol == Protocol::Smtp => {

@@ -1,0 +1,56 @@
+//! What Exchange refuses to accounts whose tokens are good, for `oxpost status`.
+
+use std::collections::HashMap;
+
+use oxpost_token_store::store::Refused;
+use oxpost_token_store::{Account, Mailbox, Store, StoreError};
+use serde_json::{Value, json};
+
+/// The state of an account that has nothing else to complain of.
+pub(super) const LOGIN_REFUSED: &str = "login refused";
+
+/// By mailbox.
+pub(super) struct AllRefused(HashMap<Mailbox, Vec<Refused>>);
+
+impl AllRefused {
+    pub(super) async fn of<'a>(store: &Store, accounts: impl Iterator<Item = &'a Account>) -> Result<Self, StoreError> {
+        let mut all = HashMap::new();
+        for account in accounts {
+            all.insert(account.mailbox.clone(), store.refused(&account.mailbox).await?);
+        }
+        Ok(Self(all))
+    }
+
+    pub(super) fn to(&self, account: &Account) -> &[Refused] {
+        self.0.get(&account.mailbox).map_or(&[], Vec::as_slice)
+    }
+
+    /// The state in two words, where the tokens are in this one.
+    pub(super) fn state(&self, account: &Account, of_the_tokens: &'static str) -> &'static str {
+        // What is wrong with the tokens must be mended first.
+        let good = ["ok", "ok, retrying", "idle"].contains(&of_the_tokens);
+        if good && !self.to(account).is_empty() { LOGIN_REFUSED } else { of_the_tokens }
+    }
+
+    /// A line for each protocol; `distance` says how long ago.
+    pub(super) fn lines(&self, account: &Account, distance: impl Fn(&Refused) -> String) -> Vec<String> {
+        let line = |refused: &Refused| {
+            let Refused { protocol, text, said, .. } = refused;
+            let said = if said.is_empty() { String::new() } else { format!(" [{said}]") };
+            format!("{} by {protocol} ({}): {text}{said}", account.mailbox, distance(refused))
+        };
+        self.to(account).iter().map(line).collect()
+    }
+
+    pub(super) fn json(&self, account: &Account, time: impl Fn(&Refused) -> Option<String>) -> Value {
+        let object = |refused: &Refused| {
+            json!({
+                "protocol": refused.protocol,
+                "text": refused.text,
+                "said": refused.said,
+                "at": time(refused),
+            })
+        };
+        self.to(account).iter().map(object).collect()
+    }
+}

@@ -1,0 +1,72 @@
+//! What Exchange refuses although the token is good: `oxpost status` tells it until it is mended.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Running, Settings};
+use oxpost_tests::office365::behaviour::{Act, Fault, Stage};
+use oxpost_tests::office365::{Behaviour, Protocol, Tenant};
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::story::tenant;
+
+async fn started() -> (Tenant, Oxpost, String, Running) {
+    let tenant = tenant().await;
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let password = oxpost.add_account(ALICE, &[]).await.unwrap();
+    oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
+    let running = oxpost.run().await.unwrap();
+    (tenant, oxpost, password, running)
+}
+
+/// A login by SMTP; gives back the reply.
+async fn login(running: &Running, password: &str) -> String {
+    let mut client = Client::connect(running.address(Protocol::Smtp)).await;
+    client.until("220 ").await;
+    client.say(&format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{ALICE}\0{password}")))).await;
+    client.line().await.unwrap()
+}
+
+async fn status(oxpost: &Oxpost) -> Value {
+    let json = oxpost.call(&["status", "--json"]).await.unwrap().output().unwrap();
+    let accounts: Value = serde_json::from_slice(&json).unwrap();
+    accounts[0].clone()
+}
+
+#[tokio::test]
+async fn a_switch_that_is_off_shows_in_the_status_until_a_login_succeeds() {
+    let (tenant, oxpost, password, running) = started().await;
+    tenant.behave(|it| it.smtp.disabled_for_tenant = true);
+    assert!(login(&running, &password).await.starts_with("454 4.7.0"));
+    let account = status(&oxpost).await;
+    assert_eq!(account["state"], "login refused", "{account}");
+    let refused = &account["refused"][0];
+    assert_eq!(refused["protocol"], "SMTP", "{account}");
+    assert!(refused["text"].as_str().unwrap().contains("Set-TransportConfig"), "{account}");
+    assert!(refused["said"].as_str().unwrap().starts_with("535 5.7.139"), "{account}");
+    let text = oxpost.call(&["status"]).await.unwrap().text();
+    assert!(text.contains("login refused") && text.contains("alice@contoso.com by SMTP ("), "{text}");
+    tenant.behave(|it| it.smtp.disabled_for_tenant = false);
+    assert!(login(&running, &password).await.starts_with("235"));
+    let account = status(&oxpost).await;
+    assert_eq!((&account["state"], account["refused"].as_array().map(Vec::len)), (&"ok".into(), Some(0)), "{account}");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_doctor_takes_back_what_it_finds_mended_and_what_passes_by_itself_is_not_noted() {
+    let (tenant, oxpost, password, running) = started().await;
+    tenant.behave(|it| it.smtp.disabled_for_tenant = true);
+    login(&running, &password).await;
+    assert_eq!(status(&oxpost).await["state"], "login refused");
+    tenant.behave(|it| it.smtp.disabled_for_tenant = false);
+    oxpost.call(&["doctor", ALICE]).await.unwrap().output().unwrap();
+    assert_eq!(status(&oxpost).await["state"], "ok");
+    for act in [Act::Close, Act::Say("421 4.3.2 Service not active".into())] {
+        tenant.behave(|it| it.smtp.faults = vec![Fault::always(Stage::Greeting, act)]);
+        assert!(login(&running, &password).await.starts_with("454 4.7.0"));
+        assert_eq!(status(&oxpost).await["state"], "ok");
+    }
+    tenant.behave(|it| *it = Behaviour::default());
+    running.stop().await.unwrap();
+}

@@ -1,0 +1,66 @@
+//! What the mail servers refuse, for people to see: the token is good, and the mailbox is closed to a protocol all the same.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Store, StoreError};
+use crate::{account::Mailbox, database::Statement};
+
+/// A client that tries again every second costs one write in this time.
+const WRITTEN_EVERY: Duration = Duration::from_secs(60);
+
+/// A login that a mail server refused, and that somebody must act upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// By which protocol.
+    pub protocol: String,
+    /// What happened and what to do.
+    pub text: String,
+    /// The server's own words.
+    pub said: String,
+    /// When it was last so.
+    pub at: SystemTime,
+}
+
+impl Store {
+    /// Notes a refusal in place of an earlier one of the same protocol.
+    pub async fn note_refused(&self, mailbox: &Mailbox, refused: &Refused) -> Result<(), StoreError> {
+        let upsert = "INSERT INTO refusal (mailbox, protocol, what, said, noted) \
+                      SELECT mailbox, $2, $3, $4, CAST($5 AS BIGINT) FROM account WHERE mailbox = $1 \
+                      ON CONFLICT (mailbox, protocol) DO UPDATE \
+                      SET what = excluded.what, said = excluded.said, noted = excluded.noted \
+                      WHERE refusal.what <> excluded.what OR refusal.noted < CAST($6 AS BIGINT)";
+        let written_before = refused.at.checked_sub(WRITTEN_EVERY).unwrap_or(SystemTime::UNIX_EPOCH);
+        let (protocol, text, said) = (refused.protocol.as_str(), refused.text.as_str(), refused.said.as_str());
+        let values = [
+            mailbox.as_str().into(),
+            protocol.into(),
+            text.into(),
+            said.into(),
+            refused.at.into(),
+            written_before.into(),
+        ];
+        self.change(Statement::new(upsert, values)).await.map(drop)
+    }
+
+    /// The protocol works. Nothing is written if nothing was noted, as after every login but the first good one.
+    pub async fn forget_refused(&self, mailbox: &Mailbox, protocol: &str) -> Result<(), StoreError> {
+        let noted = "SELECT protocol FROM refusal WHERE mailbox = $1 AND protocol = $2";
+        if self.rows(Statement::new(noted, [mailbox.as_str().into(), protocol.into()])).await?.is_empty() {
+            return Ok(());
+        }
+        let delete = "DELETE FROM refusal WHERE mailbox = $1 AND protocol = $2";
+        self.change(Statement::new(delete, [mailbox.as_str().into(), protocol.into()])).await.map(drop)
+    }
+
+    /// What is refused to an account now, by protocol.
+    pub async fn refused(&self, mailbox: &Mailbox) -> Result<Vec<Refused>, StoreError> {
+        let select = "SELECT protocol, what, said, noted FROM refusal WHERE mailbox = $1 ORDER BY protocol";
+        let rows = self.rows(Statement::new(select, [mailbox.as_str().into()])).await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|mut row| {
+                Some(Refused { protocol: row.text(0)?, text: row.text(1)?, said: row.text(2)?, at: row.time(3)? })
+            })
+            .collect())
+    }
+}
