@@ -34,8 +34,8 @@ async fn a_changed_or_revoked_password_counts_at_once_on_the_other_node() {
         let answer = cluster.login(&two).await;
         assert!(answer.starts_with("OK"), "{answer}");
     }
-    let shown = said(&cluster.one, &["account", "password", ALICE]).await;
-    let new = shown.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap().to_owned();
+    let shown = said(&cluster.one, &["account", "password", "add", ALICE, "--replace"]).await;
+    let new = shown.lines().find_map(|line| line.strip_prefix("  ")).unwrap().to_owned();
     for node in [&two, &one] {
         let answer = cluster.login(node).await;
         assert!(answer.starts_with("NO [AUTHENTICATIONFAILED]"), "{answer}");
@@ -45,7 +45,7 @@ async fn a_changed_or_revoked_password_counts_at_once_on_the_other_node() {
         let answer = cluster.login(node).await;
         assert!(answer.starts_with("OK"), "{answer}");
     }
-    said(&cluster.one, &["account", "password", ALICE, "--revoke"]).await;
+    said(&cluster.one, &["account", "password", "remove", ALICE]).await;
     for node in [&two, &one] {
         let answer = cluster.login(node).await;
         assert!(answer.starts_with("NO [AUTHENTICATIONFAILED]"), "{answer}");
