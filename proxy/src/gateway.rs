@@ -9,7 +9,7 @@ use oxpost_token_store::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::config::{Config, Limits, Servers, StorePlace};
+use crate::config::{Config, ConfigError, Limits, Servers, StorePlace};
 use crate::guard::Guard;
 use crate::platform;
 use crate::smtp_offer::SmtpOffer;
@@ -53,6 +53,8 @@ pub enum StartError {
     Vault(VaultError),
     /// The store.
     Store(StoreError),
+    /// The accounts that the configuration declares do not go together with those of the store.
+    Declared(ConfigError),
     /// Certificates and trust.
     Tls(TlsError),
     /// The HTTP client.
@@ -73,6 +75,7 @@ impl fmt::Display for StartError {
             Self::Vault(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
+            Self::Declared(error) => error.fmt(f),
             Self::Http(error) => f.write_str(error),
             Self::Bind(address, error) => {
                 write!(f, "cannot listen on {address}: {error}. ")?;

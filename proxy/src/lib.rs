@@ -29,6 +29,7 @@ pub mod tls;
 pub mod trail;
 
 pub mod config;
+pub mod declared;
 pub mod doctor;
 pub mod gateway;
 pub mod import;

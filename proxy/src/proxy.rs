@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use crate::certificate::Certificates;
 use crate::config::{Config, Protocol};
+use crate::declared;
 use crate::gateway::{Gateway, StartError};
 use crate::listener::Bound;
 use crate::notify::start::Own;
@@ -38,7 +39,9 @@ impl Proxy {
     /// # Errors
     /// Something cannot be used; the message says what to do.
     pub async fn bind(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        let now = clock.now();
         let gateway = Arc::new(Gateway::open(&config, Arc::clone(&clock)).await?);
+        declared::bring_in_line(&config, &gateway.store, None, now).await?;
         // They ended with the process that made them.
         gateway.store.forget_bans(&gateway.host_name).await.map_err(StartError::Store)?;
         let watch = watch(&config, &gateway, clock)?;

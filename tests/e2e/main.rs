@@ -12,6 +12,7 @@ mod audit;
 mod bad_servers;
 mod certificates;
 mod command_line;
+mod declared;
 mod doctor;
 mod doctor_grants;
 mod faults_of_the_authority;

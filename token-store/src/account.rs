@@ -111,6 +111,32 @@ impl FromStr for Grant {
 )]
 pub struct BadGrant;
 
+/// Who says that an account is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A command: `oxpost account add`.
+    Command,
+    /// The configuration, where it is changed too.
+    Declared,
+    /// The configuration has said so once, and says so no more: nobody can log in, and nothing is lost.
+    Withdrawn,
+}
+
+impl Origin {
+    /// The name used in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Declared => "declared",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::Command, Self::Declared, Self::Withdrawn].into_iter().find(|origin| origin.as_str() == text)
+    }
+}
+
 /// One mailbox that mail clients may use through us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -125,6 +151,8 @@ pub struct Account {
     pub grant: Grant,
     /// The name mail clients log in with, in lower case; most often the mailbox itself.
     pub login: String,
+    /// Who says that it is there.
+    pub origin: Origin,
     /// When the account was added.
     pub created: SystemTime,
 }
@@ -133,7 +161,8 @@ impl Account {
     /// An account that logs in with the address of its mailbox.
     pub fn new(mailbox: Mailbox, application: impl Into<String>, grant: Grant, created: SystemTime) -> Self {
         let login = mailbox.as_str().to_owned();
-        Self { mailbox, through: None, application: application.into(), grant, login, created }
+        let origin = Origin::Command;
+        Self { mailbox, through: None, application: application.into(), grant, login, origin, created }
     }
 
     /// The mailbox under which the tokens are kept that open this one.
@@ -161,6 +190,8 @@ impl Account {
 pub struct LocalPasswordInfo {
     /// The name it was given, such as the device that uses it.
     pub name: String,
+    /// Whether the configuration declares it.
+    pub declared: bool,
     /// When it was made.
     pub created: SystemTime,
     /// When it last opened a session, to the minute.
@@ -187,6 +218,14 @@ mod tests {
         ] {
             assert!(Mailbox::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn origins_read_back_what_they_print() {
+        for origin in [Origin::Command, Origin::Declared, Origin::Withdrawn] {
+            assert_eq!(Origin::parse(origin.as_str()), Some(origin));
+        }
+        assert_eq!(Origin::parse("magic"), None);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub mod store;
 pub mod tokens;
 pub mod vault;
 
-pub use account::{Account, Grant, LocalPasswordInfo, Mailbox};
+pub use account::{Account, Grant, LocalPasswordInfo, Mailbox, Origin};
 pub use admission::{Accounts, AdmissionLimits, Admitted, Attempt, Denied, Standing};
 pub use application::{Application, Applications};
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
@@ -43,13 +43,16 @@ pub use credential::{
 pub use database::postgres::{BadSettings, Postgres, PostgresSettings};
 pub use error::{ErrorKind, Problem, TokenError};
 pub use http::{HttpClient, HttpPolicy};
-pub use password::{LocalPassword, PasswordHash};
+pub use password::{LocalPassword, NotAHash, PasswordHash};
 pub use password_grant::connect_with_password;
 pub use sign_in::{
     BrowserSignIn, DeviceSignIn, REDIRECT_LIMIT, Redirect, RedirectError, SignInError, SignedIn, begin_browser_sign_in,
     begin_device_sign_in, connect_client_credentials,
 };
-pub use store::{Ban, Store, StoreError, TokenSet, TokenState};
+pub use store::{
+    Ban, Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Store, StoreError, TokenSet,
+    TokenState, Way,
+};
 pub use tokens::{AccessToken, RefreshLimits, Tokens};
 pub use vault::{Created, KeySource, NewKey, Vault, VaultError};
 

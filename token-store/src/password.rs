@@ -23,6 +23,9 @@ fn argon2() -> Option<Argon2<'static>> {
     Some(Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(19 * 1024, 2, 1, None).ok()?))
 }
 
+/// How every hash begins that was made so.
+const AGREED: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
+
 /// A password that was just made. It is shown to a person once, and only its hash is kept.
 #[derive(Clone, Debug)]
 pub struct LocalPassword(Secret);
@@ -66,6 +69,11 @@ impl LocalPassword {
 #[error("the system gave no memory or no random numbers for a password; try again")]
 pub struct HashingFailed;
 
+/// The text is no hash of a local password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no hash that `oxpost account password hash` has printed; run it, and copy the whole of its line")]
+pub struct NotAHash;
+
 /// The argon2id hash of a local password, as a PHC string. It is not printed: a hash can be attacked at leisure.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
@@ -90,7 +98,24 @@ impl PasswordHash {
     pub(crate) fn dummy() -> Self {
         // Salt and hash are 16 and 32 bytes of zeros; to find a password for them is to break argon2.
         let (salt, hash) = ("A".repeat(22), "A".repeat(43));
-        Self(format!("$argon2id$v=19$m=19456,t=2,p=1${salt}${hash}"))
+        Self(format!("{AGREED}{salt}${hash}"))
+    }
+
+    /// Reads a hash that [`PasswordHash::text`] gave. Only hashes of the agreed cost are taken: a dearer one would be a way to
+    /// use this machine up, and the time of a refusal would tell accounts apart.
+    ///
+    /// # Errors
+    /// It is something else; what, is not said, because it may be a password.
+    pub fn parse(text: &str) -> Result<Self, NotAHash> {
+        let hash = phc::PasswordHash::new(text).map_err(|_| NotAHash)?;
+        let prefix = text.get(..AGREED.len()).is_some_and(|prefix| prefix == AGREED);
+        let whole = hash.salt.is_some() && hash.hash.is_some();
+        if prefix && whole { Ok(Self(text.to_owned())) } else { Err(NotAHash) }
+    }
+
+    /// The hash as text, for a configuration file.
+    pub fn text(&self) -> &str {
+        &self.0
     }
 
     pub(crate) fn from_stored(phc: String) -> Self {
@@ -131,7 +156,8 @@ mod tests {
         assert!(!format!("{password:?}").contains(&shown));
 
         let hash = PasswordHash::of(password.secret()).unwrap();
-        assert!(hash.as_stored().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "the agreed cost");
+        assert!(hash.as_stored().starts_with(AGREED), "the agreed cost");
+        assert_eq!(PasswordHash::parse(hash.text()), Ok(hash.clone()));
         for typed in [shown.clone(), shown.replace('-', ""), shown.to_uppercase(), shown.replace('-', " ")] {
             assert!(hash.verify(&Secret::from(typed)));
         }
@@ -143,6 +169,15 @@ mod tests {
             "the dummy is computed, not rejected"
         );
         assert!(!PasswordHash::from_stored("no hash".into()).verify(&Secret::from(shown)));
+    }
+
+    #[test]
+    fn no_other_hash_is_taken_from_a_file() {
+        let dear = PasswordHash::dummy().text().replace("m=19456", "m=4194304");
+        let half = AGREED.trim_end_matches('$').to_owned();
+        for text in ["", "hunter2", "$argon2id$", &dear, &half, AGREED, "$argon2id$v=19$m=19456,t=2,p=1$AAAA"] {
+            assert_eq!(PasswordHash::parse(text), Err(NotAHash), "{text}");
+        }
     }
 
     #[test]

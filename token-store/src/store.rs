@@ -3,6 +3,7 @@
 mod accounts;
 mod bans;
 pub mod care;
+mod declared;
 mod judged;
 mod lease;
 pub mod notices;
@@ -18,7 +19,12 @@ use std::{
 
 use oxpost_protocol::Secret;
 
-pub use self::{accounts::Removed, bans::Ban, refusals::Refused};
+pub use self::{
+    accounts::Removed,
+    bans::Ban,
+    declared::{Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Way},
+    refusals::Refused,
+};
 pub(crate) use self::{
     lease::RENEW_EVERY,
     passwords::PasswordRow,

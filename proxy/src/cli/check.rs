@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use oxpost_token_store::Credential;
+use oxpost_token_store::{Credential, Origin};
 
 use super::{Failed, NO_LISTENER, credential};
 use crate::certificate::Held;
 use crate::config::{Config, Listener, ListenerTls};
+use crate::declared;
 use crate::gateway::{StartError, open_existing_store};
 use crate::tls;
 
@@ -50,6 +51,9 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     for end in &ends {
         println!("  {end}");
     }
+    for account in &config.accounts {
+        println!("  account {}", account.declared.mailbox);
+    }
     if names.is_empty() {
         println!("  no [[application]] yet: add the tenant and client id of your app registration");
     }
@@ -70,7 +74,9 @@ async fn accounts(config: &Config) -> Result<(), Failed> {
         }
         return Ok(());
     };
-    for account in store.accounts().await? {
+    declared::check(config, &store).await?;
+    let kept = store.accounts().await?.into_iter().filter(|account| account.origin == Origin::Command);
+    for account in kept {
         let Some(application) = config.applications.get(&account.application) else { continue };
         application.suits(account.grant).map_err(|problem| Failed::new(format!("{}: {problem}", account.mailbox)))?;
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use oxpost_token_store::SystemClock;
+use oxpost_token_store::{Origin, SystemClock};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -82,7 +82,7 @@ async fn say_what_is_missing(proxy: &Proxy) -> Result<(), Failed> {
     } else if accounts.is_empty() {
         warn!("there is no account yet; add one with: oxpost account add ADDRESS");
     }
-    for account in accounts {
+    for account in accounts.into_iter().filter(|account| account.origin != Origin::Withdrawn) {
         if !proxy.gateway().servers.contains_key(&account.application) {
             warn!(
                 mailbox = %account.mailbox,

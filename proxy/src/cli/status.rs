@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use oxpost_token_store::store::notices::Notice;
-use oxpost_token_store::{Account, ErrorKind, Grant, Store, StoreError, TokenState};
+use oxpost_token_store::{Account, ErrorKind, Grant, Origin, Store, StoreError, TokenState};
 use serde_json::json;
 
 use super::refused::AllRefused;
@@ -65,8 +65,16 @@ pub(super) async fn status(as_json: bool, config: &Config) -> Result<(), Failed>
         println!("\n{end}.");
     }
     // Accounts that go through another one have no troubles of their own.
-    for (account, state, _) in accounts.iter().filter(|(account, ..)| account.through.is_none()) {
-        if let Some(error) = &state.last_error {
+    for (account, state, _) in
+        accounts.iter().filter(|(account, ..)| account.through.is_none() || account.origin == Origin::Withdrawn)
+    {
+        if account.origin == Origin::Withdrawn {
+            println!(
+                "\n{0}: proxy.toml declares it no more, so nobody can log in; its sign-in is kept. Declare it again, or remove it for \
+                 good: oxpost account remove {0}",
+                account.mailbox
+            );
+        } else if let Some(error) = &state.last_error {
             let told = told(&notices, account, now);
             println!("\n{} ({}): {}{told}", account.mailbox, distance(Some(error.at), now), error.text);
         } else if condition(account, state, now) == NOT_SIGNED_IN {
@@ -99,8 +107,14 @@ const END_OF_9999: u64 = 253_402_300_800;
 
 const NOT_SIGNED_IN: &str = "not signed in";
 
+/// Declared in proxy.toml once, and not any more.
+const DISABLED: &str = "disabled";
+
 /// The state in two words.
 fn condition(account: &Account, state: &TokenState, now: SystemTime) -> &'static str {
+    if account.origin == Origin::Withdrawn {
+        return DISABLED;
+    }
     let alive = state.access_token_expires.is_some_and(|expires| expires > now);
     match &state.last_error {
         Some(error) if error.kind == ErrorKind::SignInRequired => "sign in again",
@@ -151,6 +165,7 @@ fn as_json_object(
         "application": account.application,
         "credential": credential::as_json(config.applications.get(&account.application).map(|one| &**one), SystemTime::now()),
         "grant": account.grant.to_string(),
+        "declared": account.origin == Origin::Declared,
         "state": refused.state(account, condition(account, state, SystemTime::now())),
         "signed_in_as": state.signed_in_as,
         "token_expires": time(state.access_token_expires),

@@ -12,6 +12,7 @@ use oxpost_token_store::{Application, Applications, KeySource};
 use rustls::pki_types::ServerName;
 use url::Url;
 
+use super::account::{self, DeclaredAccount};
 use super::file::{self, File, ListenerTls, ServerTls};
 use super::guarding;
 use super::notify::{self, Notify};
@@ -35,6 +36,10 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
         file.listener.iter().enumerate().filter_map(|(index, listener)| checker.listener(index, listener)).collect();
     checker.no_address_twice(&listeners);
     let (applications, servers) = checker.applications(&file);
+    let (accounts, problems) = account::check(folder, &file, &applications);
+    for (index, key, sentence) in problems {
+        checker.report("account", Some(index), Some(key), sentence);
+    }
     checker.limits(&file.limits);
     let (guard, admission, problems) = guarding::check(&file.limits, &file.wrong_passwords);
     for (section, key, sentence) in problems {
@@ -50,8 +55,15 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
     let (Some(key), Ok(store), true) = (key, store, checker.problems.is_empty()) else {
         return Err(ConfigError::of_file(path, checker.problems));
     };
+    // Whatever was left out has a problem, and there is none.
+    let accounts = accounts.into_iter().enumerate();
+    let accounts = accounts
+        .map(|(index, declared)| DeclaredAccount { declared, line: line_of(text, "account", Some(index), None) })
+        .collect();
     Ok(Config {
+        file: path.to_owned(),
         listeners,
+        accounts,
         applications,
         servers,
         own_files: match &store {
@@ -284,6 +296,14 @@ impl Checker<'_> {
                 .map_err(|sentence| self.report("application", Some(index), Some("client-secret-file"), sentence))
                 .ok()
         });
+        let client_secret = client_secret.or_else(|| {
+            let variable = application.client_secret_environment.as_deref()?;
+            secret_in_environment(variable)
+                .map_err(|sentence| {
+                    self.report("application", Some(index), Some("client-secret-environment"), sentence)
+                })
+                .ok()
+        });
         let client_secret_expires = application.client_secret_expires.as_deref().and_then(|text| {
             let wrong = |sentence| self.report("application", Some(index), Some("client-secret-expires"), sentence);
             notify::date(text).map_err(wrong).ok()
@@ -413,6 +433,16 @@ pub(super) fn read_secret(path: &Path, what: &str) -> Result<Secret, String> {
         return Err(format!("{} is empty; put {what} into it.", path.display()));
     }
     Ok(Secret::new(trimmed))
+}
+
+/// A client secret that whoever starts us has put into a variable.
+fn secret_in_environment(variable: &str) -> Result<Secret, String> {
+    let value =
+        Some(variable).filter(|name| !name.is_empty() && !name.contains(['=', '\0'])).and_then(std::env::var_os);
+    let secret = value.as_deref().and_then(std::ffi::OsStr::to_str).map(|text| Secret::from(text.trim()));
+    secret.filter(|secret| !secret.is_empty()).ok_or_else(|| {
+        format!("the environment has no variable `{variable}` with the client secret's Value in it; set it where Oxpost is started.")
+    })
 }
 
 /// The host's own name, as far as it can stand in an EHLO.

@@ -26,6 +26,7 @@ pub(super) fn credential(folder: &Path, application: &file::Application) -> Resu
     let signed = application.certificate.is_some() || application.pfx_file.is_some();
     let named = [
         ("client-secret-file", application.client_secret_file.is_some()),
+        ("client-secret-environment", application.client_secret_environment.is_some()),
         ("certificate", application.certificate.is_some()),
         ("pfx-file", application.pfx_file.is_some()),
         ("federated-token-file", application.federated_token_file.is_some()),
@@ -187,7 +188,7 @@ fn from_pfx(pfx: &Path, passphrase: Option<&Path>, algorithm: Algorithm) -> Resu
 }
 
 /// Reads a small file. One that holds a secret must be kept from others.
-fn read(path: &Path, is_secret: bool) -> Result<Secret, String> {
+pub(super) fn read(path: &Path, is_secret: bool) -> Result<Secret, String> {
     let cannot = |error: std::io::Error| format!("{} cannot be read: {error}.", path.display());
     let file = File::open(path).map_err(cannot)?;
     let metadata = file.metadata().map_err(cannot)?;

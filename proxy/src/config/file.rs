@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::account::Account;
 use super::guarding::WrongPasswords;
 use super::problem::{BACKSLASHES, ConfigError};
 
 /// The environment variables that override keys begin with this; `__` separates the levels.
 const ENVIRONMENT_PREFIX: &str = "OXPOST";
+
+/// Longest name of a password for mail programs, in characters.
+pub(crate) const PASSWORD_NAME_LIMIT: usize = 64;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -23,6 +27,8 @@ pub struct File {
     pub listener: Vec<Listener>,
     /// `[[application]]`
     pub application: Vec<Application>,
+    /// `[[account]]`
+    pub account: Vec<Account>,
     /// `[[provider]]`
     pub provider: Vec<Provider>,
     /// `[store]`
@@ -82,6 +88,8 @@ pub struct Application {
     pub redirect_uri: Option<String>,
     /// A file that holds the client secret and nothing else.
     pub client_secret_file: Option<FilePath>,
+    /// An environment variable that holds the client secret.
+    pub client_secret_environment: Option<String>,
     /// The day that secret ends, such as `2027-06-30`: it is known at Microsoft only.
     pub client_secret_expires: Option<String>,
     /// A certificate that is registered with it, PEM.

@@ -3,6 +3,7 @@
 //! [`mod@file`] is its shape on disk, [`Config`] what the rest of the program works with; a `Config` exists only if everything
 //! in it can be used.
 
+mod account;
 mod check;
 mod credential;
 pub mod file;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use oxpost_token_store::{AdmissionLimits, Applications, KeySource, PostgresSettings};
 
+pub use account::DeclaredAccount;
 pub use file::{ListenerTls, LogFormat, Protocol, ServerTls};
 pub use notify::{Notify, Webhook};
 pub use problem::ConfigError;
@@ -29,10 +31,14 @@ use crate::guard::GuardLimits;
 /// A configuration that was checked. Paths are absolute or relative to the working directory of the process.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The file it was read from.
+    pub file: PathBuf,
     /// Where clients are awaited.
     pub listeners: Vec<Listener>,
     /// The app registrations accounts can use, with what they need of their provider.
     pub applications: Applications,
+    /// The accounts that the file declares.
+    pub accounts: Vec<DeclaredAccount>,
     /// The mail servers of each application, under its name.
     pub servers: std::collections::HashMap<String, Servers>,
     /// Where the store is.

@@ -35,7 +35,7 @@ impl ConfigError {
     }
 
     /// Everything that is wrong with a file that could be parsed, each with its line where one can be named.
-    pub(super) fn of_file(path: &Path, problems: Vec<(Option<usize>, String)>) -> Self {
+    pub(crate) fn of_file(path: &Path, problems: Vec<(Option<usize>, String)>) -> Self {
         Self { place: Place::File(path.to_owned()), problems }
     }
 
@@ -54,9 +54,12 @@ impl ConfigError {
             }
             None if message.starts_with("unknown variant") => message.replace("unknown variant", "there is no choice"),
             None => match line.and_then(|line| text.lines().nth(line.saturating_sub(1))) {
-                Some(there) if toml::from_str::<toml::Table>(text).is_ok() => {
-                    format!("{message}, in `{}`", there.trim())
-                }
+                Some(there) if toml::from_str::<toml::Table>(text).is_ok() => match quotable(there) {
+                    true => format!("{message}, in `{}`", there.trim()),
+                    // It may be a password that somebody wrote there.
+                    false => "this value is of the wrong kind; proxy.toml as it is shipped shows how it is written"
+                        .to_owned(),
+                },
                 there => {
                     let advice = there.filter(|there| there.contains('\\')).map(|_| format!("; {BACKSLASHES}"));
                     let message = message.lines().collect::<Vec<_>>().join(", ");
@@ -106,6 +109,11 @@ fn describe_unknown(key: &str, known: &[String]) -> String {
         Some((_, nearest)) => format!("there is no key `{key}`; did you mean `{nearest}`?"),
         None => format!("there is no key `{key}` here; the keys are {}.", known.join(", ")),
     }
+}
+
+/// Whether a line can be shown to people: not where a secret is expected, or written by mistake.
+fn quotable(line: &str) -> bool {
+    !["password", "secret", "hash"].iter().any(|word| line.contains(word))
 }
 
 /// Takes serde's sentence "unknown field `x`, expected one of `a`, `b`" apart.

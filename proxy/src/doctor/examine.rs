@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use oxpost_token_store::diagnosis::{self, Examiner};
 use oxpost_token_store::{
-    Account, Application, Credential, HttpClient, HttpPolicy, Mailbox, SharedClock, Store, SystemClock,
+    Account, Application, Credential, HttpClient, HttpPolicy, Mailbox, Origin, SharedClock, Store, SystemClock,
 };
 use rustls::client::danger::ServerCertVerifier;
 
@@ -203,7 +203,15 @@ impl<'a> Round<'a> {
 
 /// The accounts to look at.
 async fn chosen(store: &Store, mailbox: Option<&Mailbox>) -> Result<Vec<Account>, String> {
-    let all = store.accounts().await.map_err(|error| error.to_string())?;
+    let mut all = store.accounts().await.map_err(|error| error.to_string())?;
+    let withdrawn = |account: &Account| account.origin == Origin::Withdrawn;
+    if let Some(mailbox) = mailbox.filter(|mailbox| all.iter().any(|one| one.mailbox == **mailbox && withdrawn(one))) {
+        return Err(format!(
+            "{mailbox} is disabled: proxy.toml declares it no more. Declare it again, or remove it for good: oxpost account remove \
+             {mailbox}"
+        ));
+    }
+    all.retain(|account| !withdrawn(account));
     match mailbox {
         Some(mailbox) => {
             let chosen: Vec<_> = all.into_iter().filter(|account| account.mailbox == *mailbox).collect();

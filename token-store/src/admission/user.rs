@@ -5,7 +5,7 @@
 //! of the owner where it goes through them; an owner's password opens nothing else in this way.
 
 use crate::{
-    account::Account,
+    account::{Account, Origin},
     store::{PasswordRow, Store, StoreError},
 };
 
@@ -13,17 +13,24 @@ use crate::{
 pub(super) async fn find(store: &Store, user: &str) -> Result<Option<(Account, Vec<PasswordRow>)>, StoreError> {
     // A login name may have a backslash in it.
     if let Some(found) = store.account_and_passwords(user).await? {
-        return Ok(Some(found));
+        return Ok(in_use(found));
     }
     let Some((owner, shared)) = owner_and_shared(user) else { return Ok(None) };
-    let Some((account, mut passwords)) = store.account_and_passwords(shared).await? else { return Ok(None) };
+    let Some((account, mut passwords)) = store.account_and_passwords(shared).await?.and_then(in_use) else {
+        return Ok(None);
+    };
     if account.through.is_some()
-        && let Some((owner, theirs)) = store.account_and_passwords(owner).await?
+        && let Some((owner, theirs)) = store.account_and_passwords(owner).await?.and_then(in_use)
         && account.through.as_ref() == Some(&owner.mailbox)
     {
         passwords.extend(theirs);
     }
     Ok(Some((account, passwords)))
+}
+
+/// An account that proxy.toml declares no more is nobody's.
+fn in_use(found: (Account, Vec<PasswordRow>)) -> Option<(Account, Vec<PasswordRow>)> {
+    (found.0.origin != Origin::Withdrawn).then_some(found)
 }
 
 /// Takes the last two names apart. What stands before them is the name of a Windows domain.

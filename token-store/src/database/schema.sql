@@ -7,13 +7,15 @@ CREATE TABLE meta (
     value BLOB NOT NULL
 ) STRICT;
 
--- An account has an application and a grant of its own, or goes through another one that has.
+-- An account has an application and a grant of its own, or goes through another one that has. Its origin is `command`, `declared`
+-- (in proxy.toml), or `withdrawn` (declared there once, and not any more: kept with its tokens, and used by nobody).
 CREATE TABLE account (
     mailbox     TEXT PRIMARY KEY,
     through     TEXT REFERENCES account (mailbox),
     application TEXT,
     grant_kind  TEXT,
     login       TEXT NOT NULL UNIQUE,
+    origin      TEXT NOT NULL,
     created     INTEGER NOT NULL
 ) STRICT;
 
@@ -21,6 +23,7 @@ CREATE TABLE local_password (
     mailbox   TEXT NOT NULL REFERENCES account (mailbox) ON DELETE CASCADE,
     name      TEXT NOT NULL,
     hash      TEXT NOT NULL,
+    declared  INTEGER NOT NULL,
     created   INTEGER NOT NULL,
     last_used INTEGER,
     PRIMARY KEY (mailbox, name)

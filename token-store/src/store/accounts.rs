@@ -2,26 +2,26 @@
 
 use super::{Store, StoreError, changed, tokens};
 use crate::{
-    account::{Account, Mailbox},
+    account::{Account, Mailbox, Origin},
     database::{DatabaseError, Row, Statement},
 };
 
 /// Selects accounts as [`read_account`] reads them, with further columns behind those. Application and grant are those of
 /// the account `h` that the tokens belong to.
 macro_rules! select_accounts {
-    ($columns:literal, $rest:literal) => {
+    ($columns:literal, $($rest:expr),+ $(,)?) => {
         concat!(
-            "SELECT a.mailbox, a.through, h.application, h.grant_kind, a.login, a.created",
+            "SELECT a.mailbox, a.through, h.application, h.grant_kind, a.login, a.origin, a.created",
             $columns,
             " FROM account a LEFT JOIN account h ON h.mailbox = COALESCE(a.through, a.mailbox) ",
-            $rest
+            $($rest),+
         )
     };
 }
 pub(super) use select_accounts;
 
 /// How many columns of [`select_accounts`] are the account's.
-pub(super) const COLUMNS: usize = 6;
+pub(super) const COLUMNS: usize = 7;
 
 /// What went with an account that was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,8 +42,8 @@ impl Store {
         let login = account.login.trim().to_lowercase();
         let own = account.through.is_none();
         let insert = Statement::new(
-            "INSERT INTO account (mailbox, through, application, grant_kind, login, created) \
-             SELECT $1, CAST($2 AS TEXT), $3, $4, $5, CAST($6 AS BIGINT) \
+            "INSERT INTO account (mailbox, through, application, grant_kind, login, origin, created) \
+             SELECT $1, CAST($2 AS TEXT), $3, $4, $5, $7, CAST($6 AS BIGINT) \
              WHERE NOT EXISTS (SELECT 1 FROM account WHERE login IN ($1, $5) OR mailbox IN ($1, $5)) \
              AND (CAST($2 AS TEXT) IS NULL OR EXISTS (SELECT 1 FROM account WHERE mailbox = $2 AND through IS NULL))",
             [
@@ -53,6 +53,7 @@ impl Store {
                 own.then_some(account.grant.as_str()).into(),
                 login.as_str().into(),
                 account.created.into(),
+                account.origin.as_str().into(),
             ],
         );
         if changed(self.run(vec![insert, make_token_row(&account.mailbox)?]).await?.first()) {
@@ -192,7 +193,7 @@ impl Store {
 }
 
 /// The row for the tokens of an account that goes through no other.
-fn make_token_row(mailbox: &Mailbox) -> Result<Statement, StoreError> {
+pub(super) fn make_token_row(mailbox: &Mailbox) -> Result<Statement, StoreError> {
     Ok(Statement::new(
         "INSERT INTO token (mailbox, version) SELECT $1, CAST($2 AS BIGINT) \
          WHERE EXISTS (SELECT 1 FROM account WHERE mailbox = $1 AND through IS NULL) ON CONFLICT (mailbox) DO NOTHING",
@@ -218,6 +219,7 @@ fn account_of(mailbox: &str, row: &mut Row) -> Option<Account> {
         application: row.text(2)?,
         grant: row.text(3)?.parse().ok()?,
         login: row.text(4)?,
-        created: row.time(5)?,
+        origin: Origin::parse(&row.text(5)?)?,
+        created: row.time(6)?,
     })
 }

@@ -37,9 +37,9 @@ impl Store {
         now: SystemTime,
     ) -> Result<(), StoreError> {
         let upsert = Statement::new(
-            "INSERT INTO local_password (mailbox, name, hash, created) SELECT $1, $2, $3, CAST($4 AS BIGINT) \
+            "INSERT INTO local_password (mailbox, name, hash, declared, created) SELECT $1, $2, $3, 0, CAST($4 AS BIGINT) \
              WHERE (SELECT count(*) FROM local_password WHERE mailbox = $1 AND name <> $2) < CAST($5 AS BIGINT) \
-             ON CONFLICT (mailbox, name) DO UPDATE SET hash = excluded.hash, created = excluded.created, last_used = NULL",
+             ON CONFLICT (mailbox, name) DO UPDATE SET hash = excluded.hash, declared = 0, created = excluded.created, last_used = NULL",
             [mailbox.as_str().into(), name.into(), hash.as_stored().into(), now.into(), PASSWORDS_LIMIT.into()],
         );
         match self.change(upsert).await {
@@ -58,12 +58,14 @@ impl Store {
 
     /// The local passwords of an account, oldest first.
     pub async fn passwords(&self, mailbox: &Mailbox) -> Result<Vec<LocalPasswordInfo>, StoreError> {
-        let select = "SELECT name, created, last_used FROM local_password WHERE mailbox = $1 ORDER BY created, name";
+        let select =
+            "SELECT name, created, last_used, declared FROM local_password WHERE mailbox = $1 ORDER BY created, name";
         let rows = self.rows(Statement::new(select, [mailbox.as_str().into()])).await?;
         Ok(rows
             .into_iter()
             .filter_map(|mut row| {
-                Some(LocalPasswordInfo { name: row.text(0)?, created: row.time(1)?, last_used: row.time(2) })
+                let (name, created, last_used) = (row.text(0)?, row.time(1)?, row.time(2));
+                Some(LocalPasswordInfo { name, declared: row.integer(3) != Some(0), created, last_used })
             })
             .collect())
     }

@@ -68,6 +68,14 @@ pub(crate) struct Failure {
     pub(crate) try_again: SystemTime,
 }
 
+/// The accounts whose tokens somebody uses: their own, unless they are disabled, or another one that goes through them.
+macro_rules! wanted {
+    () => {
+        "a.through IS NULL AND (a.origin <> 'withdrawn' OR EXISTS \
+         (SELECT 1 FROM account o WHERE o.through = a.mailbox AND o.origin <> 'withdrawn'))"
+    };
+}
+
 /// Versions start at a random number, so that an account that was removed and added again never matches an old version.
 pub(super) fn first_version() -> Result<i64, StoreError> {
     let mut bytes = [0; 4];
@@ -228,12 +236,14 @@ impl Store {
         Ok(read_state(&mut self.row(select, mailbox).await?, 0))
     }
 
-    /// Every account with the state of its tokens.
+    /// Every account that has tokens of its own, and somebody who uses them, with their state.
     pub async fn token_states(&self) -> Result<Vec<(Account, TokenState)>, StoreError> {
         let select = select_accounts!(
             ", t.signed_in_as, CASE WHEN t.refresh_token IS NULL THEN 0 ELSE 1 END, t.issued_at, t.expires_at, t.next_refresh, \
              t.error_kind, t.error_text, t.error_at, t.error_what, t.error_remedy, t.error_code, t.error_since",
-            "JOIN token t ON t.mailbox = a.mailbox ORDER BY a.mailbox"
+            "JOIN token t ON t.mailbox = a.mailbox WHERE ",
+            wanted!(),
+            " ORDER BY a.mailbox"
         );
         let read = |mut row: Row| {
             let state = read_state(&mut row, COLUMNS);
@@ -242,11 +252,14 @@ impl Store {
         Ok(self.rows(Statement::new(select, [])).await?.into_iter().filter_map(read).collect())
     }
 
-    /// Every account that has tokens of its own, with its plan; read at each look, so that accounts come and go without a restart.
+    /// Every account that has tokens of its own, and somebody who uses them, with its plan; read at each look, so that
+    /// accounts come and go without a restart.
     pub(crate) async fn plan(&self) -> Result<Vec<Planned>, StoreError> {
         let select = select_accounts!(
             ", CASE WHEN t.refresh_token IS NULL THEN 0 ELSE 1 END, t.issued_at, t.next_refresh, t.error_at, t.version",
-            "JOIN token t ON t.mailbox = a.mailbox ORDER BY t.next_refresh"
+            "JOIN token t ON t.mailbox = a.mailbox WHERE ",
+            wanted!(),
+            " ORDER BY t.next_refresh"
         );
         let read = |mut row: Row| {
             let has_refresh_token = row.integer(COLUMNS) == Some(1);

@@ -4,6 +4,7 @@ mod admission;
 mod browser;
 mod care;
 mod credential;
+mod declared;
 mod durability;
 mod endpoint;
 mod failures;

@@ -18,7 +18,7 @@ mod server;
 const SERVER: &str = "OXPOST_TEST_POSTGRES";
 
 /// The tests of these files are run on both engines.
-const BOTH: [&str; 13] = [
+const BOTH: [&str; 15] = [
     "store",
     "single_flight",
     "durability",
@@ -31,6 +31,8 @@ const BOTH: [&str; 13] = [
     "guesses",
     "notices",
     "through",
+    "declared",
+    "patterns",
     "failures::tokens_that_could_not",
 ];
 

@@ -3,10 +3,10 @@
 use std::time::SystemTime;
 
 use clap::Args;
-use oxpost_token_store::{Account, Grant, Mailbox, Store, StoreError};
+use oxpost_token_store::{Account, Grant, Mailbox, Origin, Store, StoreError};
 
 use super::password::{DEFAULT_NAME, new_password};
-use super::through;
+use super::{declared, through};
 use crate::cli::Failed;
 use crate::config::Config;
 
@@ -37,6 +37,7 @@ pub(super) async fn add(options: AddOptions, store: &Store, config: &Config) -> 
     let AddOptions { mailbox, application, grant, login, through, no_password } = options;
     let through = through.filter(|through| *through != mailbox);
     let login = login.unwrap_or_else(|| mailbox.to_string()).to_lowercase();
+    declared::not_declared(config, &mailbox)?;
     nobody_has(store, &mailbox, &login).await?;
     let person = match &through {
         Some(through) => Some(person(store, config, through, application.as_deref(), grant).await?),
@@ -46,14 +47,20 @@ pub(super) async fn add(options: AddOptions, store: &Store, config: &Config) -> 
         Some(person) => (person.account.application.clone(), person.account.grant),
         None => own(config, application, grant)?,
     };
-    let account = Account { mailbox, through, application, grant, login, created: SystemTime::now() };
+    let account = Account { through, login, ..Account::new(mailbox, application, grant, SystemTime::now()) };
     store.add_account(&account).await?;
     say(store, &account, person, no_password).await
 }
 
 /// Before the person it goes through is added for nothing.
 async fn nobody_has(store: &Store, mailbox: &Mailbox, login: &str) -> Result<(), Failed> {
-    if store.account(mailbox).await?.is_some() {
+    if let Some(account) = store.account(mailbox).await? {
+        if account.origin == Origin::Withdrawn {
+            return Err(Failed::new(format!(
+                "{mailbox} was declared in proxy.toml and is disabled, and its sign-in is kept. Declare it again, or remove it for good \
+                 before you add it: oxpost account remove {mailbox}"
+            )));
+        }
         return Err(StoreError::AccountExists(mailbox.clone()).into());
     }
     match store.account_by_login(login).await? {

@@ -1,13 +1,15 @@
 //! `oxpost account …`
 
 mod add;
+mod declared;
 mod password;
 mod remove;
 mod through;
 
 use clap::Subcommand;
-use oxpost_token_store::{Account, Grant, Mailbox, Store};
+use oxpost_token_store::{Account, Grant, Mailbox, Origin, Store};
 
+pub(super) use self::declared::apply_if_new;
 pub(super) use self::password::{DEFAULT_NAME, new_password};
 use super::Failed;
 use super::table::table;
@@ -30,6 +32,13 @@ pub(in crate::cli) enum AccountCommand {
     },
     /// List the accounts
     List,
+    /// Make the accounts what proxy.toml declares, as every start does; a running service uses them at once
+    Apply,
+    /// Give an account that was added by command to its section in proxy.toml; its sign-in and its passwords stay
+    Declare {
+        /// The mail address
+        mailbox: Mailbox,
+    },
     /// Remove an account with its passwords and its sign-in
     Remove {
         /// The mail address
@@ -41,13 +50,25 @@ pub(in crate::cli) enum AccountCommand {
 }
 
 pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), Failed> {
+    // It has nothing to do with a store, and makes none.
+    if let AccountCommand::Password(password::PasswordCommand::Hash { ask }) = command {
+        return password::hash(ask).await;
+    }
     let store = open_store(config).await?;
     match command {
         AccountCommand::Add(options) => add::add(options, &store, config).await,
-        AccountCommand::Through { mailbox, through } => through::set(&store, &mailbox, &through).await,
+        AccountCommand::Through { mailbox, through } => {
+            declared::not_declared(config, &mailbox)?;
+            through::set(&store, &mailbox, &through).await
+        }
         AccountCommand::List => list(&store).await,
-        AccountCommand::Remove { mailbox } => remove::remove(&store, &mailbox).await,
-        AccountCommand::Password(command) => password::run(command, &store).await,
+        AccountCommand::Apply => declared::apply(&store, config, None).await,
+        AccountCommand::Declare { mailbox } => declared::declare(&store, config, &mailbox).await,
+        AccountCommand::Remove { mailbox } => {
+            declared::not_declared(config, &mailbox)?;
+            remove::remove(&store, &mailbox).await
+        }
+        AccountCommand::Password(command) => password::run(command, &store, config).await,
     }
 }
 
@@ -66,6 +87,7 @@ async fn list(store: &Store) -> Result<(), Failed> {
         println!("There is no account yet. Add one with: oxpost account add ADDRESS");
         return Ok(());
     }
+    let declared = accounts.iter().any(|account| account.origin != Origin::Command);
     let mut rows = Vec::new();
     for account in accounts {
         let passwords = store.passwords(&account.mailbox).await?;
@@ -73,15 +95,27 @@ async fn list(store: &Store) -> Result<(), Failed> {
         if account.grant == Grant::Password {
             names = vec!["Microsoft's".to_owned()];
         }
-        rows.push(vec![
+        let mut row = vec![
             account.mailbox.to_string(),
             account.login,
             account.through.map_or_else(|| "-".to_owned(), |through| through.to_string()),
             account.application,
             account.grant.to_string(),
             if names.is_empty() { "-".to_owned() } else { names.join(", ") },
-        ]);
+        ];
+        row.extend(declared.then(|| kept_in(account.origin).to_owned()));
+        rows.push(row);
     }
-    print!("{}", table(&["MAILBOX", "USER NAME", "THROUGH", "APPLICATION", "GRANT", "PASSWORDS"], &rows));
+    let mut header = vec!["MAILBOX", "USER NAME", "THROUGH", "APPLICATION", "GRANT", "PASSWORDS"];
+    header.extend(declared.then_some("DECLARED IN"));
+    print!("{}", table(&header, &rows));
     Ok(())
+}
+
+fn kept_in(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Command => "the store",
+        Origin::Declared => "proxy.toml",
+        Origin::Withdrawn => "proxy.toml no more: disabled",
+    }
 }

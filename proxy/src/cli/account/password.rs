@@ -3,18 +3,20 @@
 use std::time::SystemTime;
 
 use clap::Subcommand;
-use oxpost_token_store::{Grant, LocalPassword, Mailbox, Store};
+use oxpost_protocol::sasl::PASSWORD_LIMIT;
+use oxpost_token_store::{Grant, LocalPassword, Mailbox, PasswordHash, Store};
 
 use super::known;
 use crate::cli::Failed;
+use crate::cli::ask::ask;
 use crate::cli::table::table;
 use crate::cli::times::distance;
+use crate::config::Config;
+use crate::config::file::PASSWORD_NAME_LIMIT as NAME_LIMIT;
+use crate::declared::place;
 
 /// The name of a password when none is given.
 pub(in crate::cli) const DEFAULT_NAME: &str = "default";
-
-/// Longest name of a password, in characters.
-const NAME_LIMIT: usize = 64;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum PasswordCommand {
@@ -42,14 +44,68 @@ pub(in crate::cli) enum PasswordCommand {
         #[arg(default_value = DEFAULT_NAME, value_parser = name)]
         name: String,
     },
+    /// Make a password and print it with its hash, for an account that proxy.toml declares; nothing is stored
+    Hash {
+        /// Ask for the password instead of making one (from standard input, if that is no terminal)
+        #[arg(long)]
+        ask: bool,
+    },
 }
 
-pub(super) async fn run(command: PasswordCommand, store: &Store) -> Result<(), Failed> {
+pub(super) async fn run(command: PasswordCommand, store: &Store, config: &Config) -> Result<(), Failed> {
     match command {
-        PasswordCommand::Add { mailbox, name, replace } => add(store, &mailbox, &name, replace).await,
+        PasswordCommand::Add { mailbox, name, replace } => {
+            if replace {
+                not_a_declared_one(store, config, &mailbox, &name).await?;
+            }
+            add(store, &mailbox, &name, replace).await
+        }
         PasswordCommand::List { mailbox } => list(store, &mailbox).await,
-        PasswordCommand::Remove { mailbox, name } => remove(store, &mailbox, &name).await,
+        PasswordCommand::Remove { mailbox, name } => {
+            not_a_declared_one(store, config, &mailbox, &name).await?;
+            remove(store, &mailbox, &name).await
+        }
+        PasswordCommand::Hash { ask } => hash(ask).await,
     }
+}
+
+/// A password that the configuration declares would be back at the next start.
+async fn not_a_declared_one(store: &Store, config: &Config, mailbox: &Mailbox, name: &str) -> Result<(), Failed> {
+    let declared = store.passwords(mailbox).await?.iter().any(|password| password.name == name && password.declared);
+    match place(config, mailbox).filter(|_| declared) {
+        Some(place) => Err(Failed::new(format!(
+            "the password `{name}` of {mailbox} is declared in {place}. Change it there (`oxpost account password hash` makes a new one), \
+             then run `oxpost account apply`, or restart Oxpost."
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Shortest password that a person may choose, in bytes: its hash may be seen by many, and can be attacked at leisure.
+const CHOSEN_LEAST: usize = 12;
+
+pub(super) async fn hash(chosen: bool) -> Result<(), Failed> {
+    let (password, hash) = if chosen {
+        let password = ask("Password for mail programs: ")?;
+        if !(CHOSEN_LEAST..=PASSWORD_LIMIT).contains(&password.len()) {
+            return Err(Failed::new(format!(
+                "a password has {CHOSEN_LEAST} to {PASSWORD_LIMIT} bytes; nothing was made."
+            )));
+        }
+        let hashing = tokio::task::spawn_blocking(move || PasswordHash::of(&password));
+        (None, hashing.await.map_err(Failed::new)??)
+    } else {
+        let password = LocalPassword::generate()?;
+        let hash = password.hash().await?;
+        (Some(password), hash)
+    };
+    if let Some(password) = password {
+        println!("In the mail program, use the password (shown once)\n");
+        println!("  {}\n", password.secret().reveal_str().unwrap_or_default());
+    }
+    println!("In the [[account]] section of proxy.toml, write\n");
+    println!("password-hash = '{}'", hash.text());
+    Ok(())
 }
 
 /// A name that can be typed again to remove the password.
@@ -101,14 +157,20 @@ async fn list(store: &Store, mailbox: &Mailbox) -> Result<(), Failed> {
         return Ok(());
     }
     let now = SystemTime::now();
+    let declared = passwords.iter().any(|password| password.declared);
     let rows: Vec<Vec<String>> = passwords
         .into_iter()
         .map(|password| {
             let used = password.last_used.map_or_else(|| "never".to_owned(), |used| distance(Some(used), now));
-            vec![password.name, distance(Some(password.created), now), used]
+            let mut row = vec![password.name, distance(Some(password.created), now), used];
+            let kept_in = if password.declared { "proxy.toml" } else { "the store" };
+            row.extend(declared.then(|| kept_in.to_owned()));
+            row
         })
         .collect();
-    print!("{}", table(&["NAME", "MADE", "LAST USED"], &rows));
+    let mut header = vec!["NAME", "MADE", "LAST USED"];
+    header.extend(declared.then_some("DECLARED IN"));
+    print!("{}", table(&header, &rows));
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use oxpost_token_store::{
 use url::Url;
 
 use super::Failed;
-use super::account::known;
+use super::account::{apply_if_new, known};
 use crate::config::Config;
 use crate::gateway::open_store;
 use crate::{platform, tls};
@@ -74,6 +74,7 @@ struct SignIn<'a> {
 pub(super) async fn sign_in(options: &SignInOptions, config: &Config) -> Result<(), Failed> {
     let mailbox = &options.mailbox;
     let store = open_store(config).await?;
+    apply_if_new(&store, config, mailbox).await?;
     let account = known(&store, mailbox).await?;
     let application = config.applications.get(&account.application).ok_or_else(|| {
         Failed::new(format!(

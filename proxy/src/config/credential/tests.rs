@@ -31,7 +31,7 @@ impl Files {
         }
         files.write("both.pem", format!("{}{}", key.serialize_pem(), certificate.pem()));
         files.write("other.key", other.serialize_pem());
-        for name in ["passphrase", "oxpost-app.passphrase"] {
+        for name in ["passphrase", "oxpost-app.passphrase", "erp.password"] {
             files.write(name, "open sesame\r\n");
         }
         files.write("wrong", "guess");

@@ -1,0 +1,65 @@
+//! The `[[account]]` sections of `proxy.toml` and these commands: who may change what.
+
+use std::time::SystemTime;
+
+use oxpost_token_store::{Grant, Mailbox, Origin, Store};
+
+use super::known;
+use crate::cli::Failed;
+use crate::config::Config;
+use crate::declared::{bring_in_line, place};
+
+/// What is declared is changed where it is declared: here it would be undone by the next start.
+pub(super) fn not_declared(config: &Config, mailbox: &Mailbox) -> Result<(), Failed> {
+    match place(config, mailbox) {
+        Some(place) => Err(Failed::new(format!(
+            "{mailbox} is declared in {place}. Change it there, then run `oxpost account apply`, or restart Oxpost."
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// `oxpost account apply`, and what it changed.
+pub(super) async fn apply(store: &Store, config: &Config, hand_over: Option<&Mailbox>) -> Result<(), Failed> {
+    let changes = bring_in_line(config, store, hand_over, SystemTime::now()).await?;
+    for (mailboxes, what) in [
+        (&changes.added, "Added, as declared:"),
+        (&changes.changed, "Changed, as declared:"),
+        (&changes.withdrawn, "Disabled, because proxy.toml declares it no more (its sign-in is kept):"),
+    ] {
+        for mailbox in mailboxes {
+            println!("{what} {mailbox}");
+        }
+    }
+    if changes.is_empty() {
+        println!("The accounts are as proxy.toml declares them: nothing was changed.");
+    }
+    for mailbox in &changes.added {
+        let account = known(store, mailbox).await?;
+        let holder = account.token_of();
+        if account.grant == Grant::SignIn && !store.token_state(holder).await?.has_refresh_token {
+            println!("\nNext: oxpost sign-in {holder}");
+        }
+    }
+    Ok(())
+}
+
+/// `oxpost account declare`
+pub(super) async fn declare(store: &Store, config: &Config, mailbox: &Mailbox) -> Result<(), Failed> {
+    if place(config, mailbox).is_none() {
+        return Err(Failed::new(format!(
+            "{} has no [[account]] section for {mailbox}; write it first, with the same grant and application.",
+            config.file.display()
+        )));
+    }
+    if store.account(mailbox).await?.is_some_and(|account| account.origin == Origin::Command) {
+        return apply(store, config, Some(mailbox)).await;
+    }
+    apply(store, config, None).await
+}
+
+/// For who signs in for an account before the first start with it.
+pub(in crate::cli) async fn apply_if_new(store: &Store, config: &Config, mailbox: &Mailbox) -> Result<(), Failed> {
+    let there = store.account(mailbox).await?.is_some_and(|account| account.origin != Origin::Withdrawn);
+    if there || place(config, mailbox).is_none() { Ok(()) } else { apply(store, config, None).await }
+}

@@ -1,0 +1,252 @@
+//! `[[account]]`: accounts in the file, for people who keep it in version control. What belongs to nobody's version control,
+//! the tokens, stays in the store.
+
+use std::path::Path;
+
+use oxpost_protocol::Secret;
+use oxpost_protocol::sasl::PASSWORD_LIMIT;
+use oxpost_token_store::{Applications, Declared, DeclaredPassword, Grant, Mailbox, PasswordHash, PasswordText, Way};
+use serde::Deserialize;
+
+use super::credential;
+use super::file::{self, FilePath};
+
+/// The name of the password that `password-hash` and `password-file` give.
+const DEFAULT_NAME: &str = "default";
+
+/// Longest login name, in characters. An address has at most 320.
+const LOGIN_LIMIT: usize = 320;
+
+/// `[[account]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Account {
+    /// The mail address.
+    pub mailbox: String,
+    /// The name of the `[[application]]`; by default the only one.
+    pub application: Option<String>,
+    /// How its tokens are got; by default a person signs in.
+    pub grant: Option<Grant>,
+    /// The user name that mail programs send, besides the address.
+    pub login: Option<String>,
+    /// Whose tokens open it.
+    pub through: Option<String>,
+    /// The hash of its password for mail programs.
+    pub password_hash: Option<HashText>,
+    /// A file that holds the password itself and nothing else.
+    pub password_file: Option<FilePath>,
+    /// Further passwords: `[{ name = "hall-scanner", hash = "$argon2id$…" }]`.
+    #[serde(default)]
+    pub passwords: Vec<Password>,
+}
+
+/// One of several passwords.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Password {
+    /// What it is called, such as the device that has it.
+    pub name: String,
+    /// Its hash.
+    pub hash: Option<HashText>,
+    /// A file that holds it.
+    pub file: Option<FilePath>,
+}
+
+/// What should be a hash, and may be a password that somebody wrote in its place: no message may quote it.
+#[derive(Clone, Deserialize)]
+#[serde(from = "toml::Value")]
+pub struct HashText(Option<String>);
+
+impl std::fmt::Debug for HashText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HashText")
+    }
+}
+
+impl From<toml::Value> for HashText {
+    fn from(value: toml::Value) -> Self {
+        Self(value.as_str().map(str::to_owned))
+    }
+}
+
+/// An account of the file that can be used, as far as the file can tell.
+#[derive(Clone, Debug)]
+pub struct DeclaredAccount {
+    /// The account.
+    pub declared: Declared,
+    /// The line where its section begins.
+    pub line: Option<usize>,
+}
+
+/// A section by its number, the key in it, and what is wrong.
+pub(super) type Wrong = (usize, &'static str, String);
+
+/// All sections.
+pub(super) fn check(folder: &Path, file: &file::File, applications: &Applications) -> (Vec<Declared>, Vec<Wrong>) {
+    let mut problems = Vec::new();
+    let mut declared: Vec<(usize, Declared)> = Vec::new();
+    for (index, account) in file.account.iter().enumerate() {
+        let mut wrong = |key, sentence| problems.push((index, key, sentence));
+        if let Some(one) = one(folder, account, file, applications, &mut wrong) {
+            declared.push((index, one));
+        }
+    }
+    for (place, (index, account)) in declared.iter().enumerate() {
+        let before = declared.iter().take(place).map(|(_, earlier)| earlier);
+        problems.extend(beside_others(account, before).map(|(key, sentence)| (*index, key, sentence)));
+        let all = declared.iter().map(|(_, other)| other);
+        problems.extend(through(account, all).map(|sentence| (*index, "through", sentence)));
+    }
+    (declared.into_iter().map(|(_, account)| account).collect(), problems)
+}
+
+fn one(
+    folder: &Path,
+    account: &Account,
+    file: &file::File,
+    applications: &Applications,
+    wrong: &mut impl FnMut(&'static str, String),
+) -> Option<Declared> {
+    let mailbox = Mailbox::parse(&account.mailbox).map_err(|error| wrong("mailbox", format!("{error}."))).ok();
+    let way = way(account, file, applications).map_err(|(key, sentence)| wrong(key, sentence)).ok();
+    let passwords = passwords(folder, account, wrong);
+    let (mailbox, way) = (mailbox?, way?);
+    let login = account.login.as_deref().unwrap_or(mailbox.as_str()).trim().to_lowercase();
+    if login.is_empty() || login.chars().count() > LOGIN_LIMIT || login.chars().any(char::is_control) {
+        wrong("login", format!("a login name has 1 to {LOGIN_LIMIT} characters."));
+        return None;
+    }
+    if matches!(way, Way::Own { grant: Grant::Password, .. }) && !passwords.is_empty() {
+        wrong(
+            "grant",
+            "with the grant password Microsoft judges the passwords of mail programs; take those of this section out."
+                .into(),
+        );
+    }
+    let way = match way {
+        // Somebody who goes through themselves signs in themselves.
+        Way::Through(through) if through == mailbox => {
+            wrong("through", format!("{mailbox} cannot go through itself; leave `through` out."));
+            return None;
+        }
+        way => way,
+    };
+    Some(Declared { mailbox, way, login, passwords })
+}
+
+/// Where its tokens come from; or the key that is wrong.
+fn way(account: &Account, file: &file::File, applications: &Applications) -> Result<Way, (&'static str, String)> {
+    if let Some(through) = &account.through {
+        let through = Mailbox::parse(through).map_err(|error| ("through", format!("{error}.")))?;
+        for (key, written) in [("application", account.application.is_some()), ("grant", account.grant.is_some())] {
+            if written {
+                return Err((
+                    key,
+                    format!("an account that goes through {through} has no `{key}` of its own; leave it out."),
+                ));
+            }
+        }
+        return Ok(Way::Through(through));
+    }
+    let names: Vec<&str> = file.application.iter().map(|application| application.name.as_str()).collect();
+    let application = match (account.application.as_deref(), names.as_slice()) {
+        (Some(name), names) if names.contains(&name) => name,
+        (Some(name), []) => {
+            return Err(("application", format!("there is no [[application]] named `{name}`; add it.")));
+        }
+        (Some(name), names) => {
+            return Err((
+                "application",
+                format!("there is no [[application]] named `{name}`; there is {}.", names.join(", ")),
+            ));
+        }
+        (None, [only]) => only,
+        (None, []) => {
+            return Err(("mailbox", "there is no [[application]] yet that could get tokens for it; add one.".into()));
+        }
+        (None, names) => {
+            return Err((
+                "mailbox",
+                format!("name its application, one of {}: application = \"…\".", names.join(", ")),
+            ));
+        }
+    };
+    let grant = account.grant.unwrap_or(Grant::SignIn);
+    // One that cannot be used was told about already.
+    if let Some(found) = applications.get(application) {
+        found
+            .suits(grant)
+            .map_err(|problem| (if account.grant.is_some() { "grant" } else { "mailbox" }, problem.to_string()))?;
+    }
+    Ok(Way::Own { application: application.to_owned(), grant })
+}
+
+fn passwords(folder: &Path, account: &Account, wrong: &mut impl FnMut(&'static str, String)) -> Vec<DeclaredPassword> {
+    let mut found: Vec<DeclaredPassword> = Vec::new();
+    let default = (DEFAULT_NAME, &account.password_hash, &account.password_file, ["password-hash", "password-file"]);
+    let others = account.passwords.iter();
+    let others = others.map(|one| (one.name.trim(), &one.hash, &one.file, ["passwords", "passwords"]));
+    let has_default = account.password_hash.is_some() || account.password_file.is_some();
+    for (name, hash, file, [hash_key, file_key]) in has_default.then_some(default).into_iter().chain(others) {
+        if name.is_empty() || name.chars().count() > file::PASSWORD_NAME_LIMIT || name.chars().any(char::is_control) {
+            let limit = file::PASSWORD_NAME_LIMIT;
+            wrong(hash_key, format!("the name of a password has 1 to {limit} characters."));
+            continue;
+        }
+        if found.iter().any(|earlier| earlier.name == name) {
+            wrong(hash_key, format!("there are two passwords named `{name}`; give each its own name."));
+            continue;
+        }
+        let text = match (hash, file) {
+            (Some(hash), None) => from_hash(hash).map_err(|sentence| (hash_key, sentence)),
+            (None, Some(file)) => from_file(&folder.join(&file.0)).map_err(|sentence| (file_key, sentence)),
+            _ => Err((hash_key, format!("the password `{name}` is given by its hash or by a file, one of the two."))),
+        };
+        match text {
+            Ok(text) => found.push(DeclaredPassword { name: name.to_owned(), text }),
+            Err((key, sentence)) => wrong(key, sentence),
+        }
+    }
+    found
+}
+
+fn from_hash(hash: &HashText) -> Result<PasswordText, String> {
+    let hash = hash.0.as_deref().unwrap_or_default();
+    PasswordHash::parse(hash).map(PasswordText::Hash).map_err(|error| format!("{error}."))
+}
+
+fn from_file(path: &Path) -> Result<PasswordText, String> {
+    let bytes = credential::read(path, true)?;
+    let line = bytes.reveal();
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() || line.len() > PASSWORD_LIMIT || line.contains(&b'\n') {
+        let limit = PASSWORD_LIMIT;
+        return Err(format!("{} should hold one password, of 1 to {limit} bytes, and nothing else.", path.display()));
+    }
+    Ok(PasswordText::Plain(Secret::new(line)))
+}
+
+/// What an account has in common with one before it and must not.
+fn beside_others<'a>(
+    account: &Declared,
+    mut before: impl Iterator<Item = &'a Declared>,
+) -> Option<(&'static str, String)> {
+    let names = |one: &Declared| [one.mailbox.to_string(), one.login.clone()];
+    let other = before.find(|earlier| names(earlier).iter().any(|name| names(account).contains(name)))?;
+    Some(match other.mailbox == account.mailbox {
+        true => ("mailbox", format!("there are two accounts for {}.", account.mailbox)),
+        false => ("login", format!("the login name `{}` is that of {} already.", account.login, other.mailbox)),
+    })
+}
+
+/// What is wrong with whom it goes through, if that is in the file.
+fn through<'a>(account: &Declared, mut all: impl Iterator<Item = &'a Declared>) -> Option<String> {
+    let Way::Through(through) = &account.way else { return None };
+    let other = all.find(|other| other.mailbox == *through)?;
+    let Way::Through(third) = &other.way else { return None };
+    Some(format!("{through} has no sign-in of its own, but goes through {third}; let this one go through {third} too."))
+}
+
+#[cfg(test)]
+mod tests;

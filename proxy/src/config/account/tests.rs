@@ -1,0 +1,128 @@
+//! What a section can say, and what each wrong one is told.
+
+use super::*;
+use crate::config::Config;
+
+/// Of the password `correct-horse-battery`.
+fn hash() -> String {
+    PasswordHash::of(&Secret::from("correct-horse-battery")).unwrap().text().to_owned()
+}
+
+fn load(text: &str) -> Result<Config, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proxy.toml");
+    for (name, text, mode) in [
+        ("erp.password", "open sesame\r\n", 0o600),
+        ("open.password", "open sesame\n", 0o644),
+        ("two.password", "one\ntwo\n", 0o600),
+    ] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        #[cfg(unix)]
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let _ = mode;
+    }
+    std::fs::write(&path, text).unwrap();
+    Config::load(&path).map_err(|error| error.to_string().replace(&path.display().to_string(), "proxy.toml"))
+}
+
+/// Four lines, so that an account begins on the fifth.
+const APPLICATION: &str = "[[application]]\nname = \"default\"\ntenant = \"contoso.com\"\nclient-id = \"c\"\n";
+
+fn account(more: &str) -> String {
+    format!("{APPLICATION}[[account]]\nmailbox = \"Scan@Contoso.com\"\n{more}\n")
+}
+
+#[test]
+fn an_account_says_no_more_than_it_must() {
+    let config = load(&account("")).unwrap();
+    let [account] = config.accounts.as_slice() else { panic!("{:?}", config.accounts) };
+    assert_eq!(
+        (account.declared.mailbox.as_str(), account.declared.login.as_str()),
+        ("scan@contoso.com", "scan@contoso.com")
+    );
+    assert_eq!(account.declared.way, Way::Own { application: "default".into(), grant: Grant::SignIn });
+    assert_eq!((account.declared.passwords.len(), account.line), (0, Some(5)));
+}
+
+#[test]
+fn passwords_come_as_hashes_and_from_files() {
+    let hash = hash();
+    let text = format!(
+        "password-hash = '{hash}'\npasswords = [{{ name = \"erp\", file = \"erp.password\" }}, {{ name = \"hall\", hash = '{hash}' }}]"
+    );
+    let config = load(&account(&text)).unwrap();
+    let passwords = &config.accounts[0].declared.passwords;
+    let names: Vec<&str> = passwords.iter().map(|password| password.name.as_str()).collect();
+    assert_eq!(names, ["default", "erp", "hall"]);
+    let PasswordText::Plain(plain) = &passwords[1].text else { panic!("{passwords:?}") };
+    assert_eq!(plain.reveal(), b"open sesame");
+    let PasswordText::Hash(kept) = &passwords[0].text else { panic!("{passwords:?}") };
+    assert_eq!(kept.text(), hash);
+    assert!(!format!("{config:?}").contains(&hash), "a hash can be attacked at leisure");
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_its_line_and_a_remedy() {
+    let second = |more: &str| format!("login = \"hall\"\n[[account]]\n{more}\n");
+    let hash = hash();
+    for (text, line, words) in [
+        (account("application = \"other\""), 7, "there is default"),
+        (account("grant = \"magic\""), 7, "there is no choice"),
+        (
+            account("grant = \"client-credentials\"").replace("contoso.com\"\nclient", "common\"\nclient"),
+            7,
+            "no tenant",
+        ),
+        (account("login = \" \""), 7, "1 to 320"),
+        (account("through = \"nobody\""), 7, "not a mail address"),
+        (account("through = \"scan@contoso.com\""), 7, "through itself"),
+        (account("through = \"a@contoso.com\"\ngrant = \"sign-in\""), 8, "no `grant` of its own"),
+        (account("password-hash = \"hunter2hunter2\""), 7, "oxpost account password hash"),
+        (account("password-hash = 12345678"), 7, "oxpost account password hash"),
+        (account("passwords = \"hunter2\""), 7, "wrong kind"),
+        (account("password = \"hunter2\""), 7, "did you mean `passwords`"),
+        (account("password-file = \"none.password\""), 7, "cannot be read"),
+        #[cfg(unix)]
+        (account("password-file = \"open.password\""), 7, "chmod"),
+        (account("password-file = \"two.password\""), 7, "one password"),
+        (account(&format!("password-file = \"erp.password\"\npassword-hash = '{hash}'")), 8, "one of the two"),
+        (account("passwords = [{ name = \"erp\" }]"), 7, "one of the two"),
+        (
+            account(&format!("password-hash = '{hash}'\npasswords = [{{ name = \"default\", hash = '{hash}' }}]")),
+            8,
+            "two passwords",
+        ),
+        (account(&format!("grant = \"password\"\npassword-hash = '{hash}'")), 7, "Microsoft judges"),
+        (account(&second("mailbox = \"scan@contoso.com\"")), 9, "two accounts"),
+        (account(&second("mailbox = \"b@contoso.com\"\nlogin = \"Hall\"")), 10, "that of scan@contoso.com"),
+        (
+            account(&second(
+                "mailbox = \"b@contoso.com\"\nthrough = \"c@contoso.com\"\n[[account]]\nmailbox = \"c@contoso.com\"\nthrough = \"scan@contoso.com\"",
+            )),
+            10,
+            "let this one go through scan@contoso.com",
+        ),
+        ("[[account]]\nmailbox = \"scan\"\napplication = \"x\"".to_owned(), 2, "not a mail address"),
+        ("[[account]]\nmailbox = \"scan@x.com\"".to_owned(), 2, "no [[application]] yet"),
+    ] {
+        let error = load(&text).unwrap_err();
+        assert!(error.contains(&format!("proxy.toml, line {line}:")) && error.contains(words), "{text}\n→ {error}");
+        assert!(!error.contains("hunter2") && !error.contains("12345678"), "{error}");
+    }
+}
+
+#[test]
+fn a_client_secret_comes_from_the_environment() {
+    let with = |variable: &str| load(&format!("{APPLICATION}client-secret-environment = \"{variable}\"\n"));
+    // Every process has this one.
+    let secret = with("PATH").unwrap().applications.get("default").unwrap().client_secret.clone().unwrap();
+    assert_eq!(secret.reveal_str(), std::env::var("PATH").ok().as_deref().map(str::trim));
+    for variable in ["", "OXPOST_HAS_NO_SUCH", "A=B"] {
+        let error = with(variable).unwrap_err();
+        assert!(error.contains("line 5") && error.contains("where Oxpost is started"), "{error}");
+    }
+    let error =
+        load(&format!("{APPLICATION}client-secret-environment = \"PATH\"\nclient-secret-file = \"x\"\n")).unwrap_err();
+    assert!(error.contains("in one way"), "{error}");
+}

@@ -1,0 +1,292 @@
+//! Accounts that the configuration declares: what must change in the store so that it is as the configuration says.
+//!
+//! What is planned is decided by [`plan`] alone, and done in one transaction. Tokens are never touched but for one case:
+//! an access token that another application, or another grant, has got is forgotten. An account that is declared no more is
+//! withdrawn: it stays with its tokens and passwords, and nobody can log in.
+
+mod plan;
+
+use std::time::SystemTime;
+
+use oxpost_protocol::Secret;
+
+use self::plan::{Hashed, Step};
+use super::{Store, StoreError, accounts::make_token_row};
+use crate::{
+    account::{Account, Grant, Mailbox, Origin},
+    database::{DatabaseError, Statement, Value},
+    password::{HashingFailed, PasswordHash},
+};
+
+/// How often it is tried while others change the same accounts.
+const TRIES: usize = 4;
+
+/// An account as the configuration declares it.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// Its mailbox.
+    pub mailbox: Mailbox,
+    /// Where its tokens come from.
+    pub way: Way,
+    /// The name mail clients log in with, in lower case.
+    pub login: String,
+    /// Its local passwords. Others may be added by command.
+    pub passwords: Vec<DeclaredPassword>,
+}
+
+/// Where the tokens of a declared account come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It gets them itself.
+    Own {
+        /// The name of the application.
+        application: String,
+        /// How.
+        grant: Grant,
+    },
+    /// They are those of another account, declared or in the store.
+    Through(Mailbox),
+}
+
+/// A local password in the configuration.
+#[derive(Clone, Debug)]
+pub struct DeclaredPassword {
+    /// Its name.
+    pub name: String,
+    /// The password, as far as it is known.
+    pub text: PasswordText,
+}
+
+/// A local password, as the configuration has it.
+#[derive(Clone, Debug)]
+pub enum PasswordText {
+    /// Its hash.
+    Hash(PasswordHash),
+    /// The password itself, out of a file of its own.
+    Plain(Secret),
+}
+
+/// What does not go together with the rest of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// Which of the declared accounts, counted from 0.
+    pub index: usize,
+    /// What is wrong, and what to do.
+    pub why: String,
+}
+
+/// Why nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeclareError {
+    /// The declared accounts do not go together with those in the store.
+    #[error("{}", .0.iter().map(|conflict| conflict.why.as_str()).collect::<Vec<_>>().join("\n"))]
+    Conflicts(Vec<Conflict>),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A password could not be hashed.
+    #[error(transparent)]
+    Hashing(#[from] HashingFailed),
+}
+
+/// What was changed, by mailbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Accounts that were added, or are back again.
+    pub added: Vec<Mailbox>,
+    /// Accounts that were changed.
+    pub changed: Vec<Mailbox>,
+    /// Accounts that are declared no more.
+    pub withdrawn: Vec<Mailbox>,
+}
+
+impl Changes {
+    /// Whether everything was as declared already.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Store {
+    /// What [`Store::bring_in_line`] would change.
+    ///
+    /// # Errors
+    /// It cannot be done.
+    pub async fn compare(&self, declared: &[Declared]) -> Result<Changes, DeclareError> {
+        Ok(plan::changes(&self.steps(declared, None).await?))
+    }
+
+    /// Makes the accounts in the store those that are declared, and those that were added by command. `hand_over` names one
+    /// of the latter that is the configuration's from now on.
+    ///
+    /// # Errors
+    /// It cannot be done; nothing was changed.
+    pub async fn bring_in_line(
+        &self,
+        declared: &[Declared],
+        hand_over: Option<&Mailbox>,
+        now: SystemTime,
+    ) -> Result<Changes, DeclareError> {
+        let mut outcome = self.try_to_bring_in_line(declared, hand_over, now).await;
+        for _ in 1..TRIES {
+            if !matches!(outcome, Err(DeclareError::Store(StoreError::Database(DatabaseError::Conflict)))) {
+                break;
+            }
+            // Another node, or a command, was there first: what is left to do is less now, or a conflict that can be named.
+            outcome = self.try_to_bring_in_line(declared, hand_over, now).await;
+        }
+        outcome
+    }
+
+    async fn try_to_bring_in_line(
+        &self,
+        declared: &[Declared],
+        hand_over: Option<&Mailbox>,
+        now: SystemTime,
+    ) -> Result<Changes, DeclareError> {
+        let steps = self.steps(declared, hand_over).await?;
+        let mut statements = Vec::new();
+        for step in &steps {
+            statements.extend(of_step(step, now)?);
+        }
+        if !statements.is_empty() {
+            self.run(statements).await?;
+        }
+        Ok(plan::changes(&steps))
+    }
+
+    async fn steps(&self, declared: &[Declared], hand_over: Option<&Mailbox>) -> Result<Vec<Step>, DeclareError> {
+        let there = self.accounts().await?;
+        let passwords = self.all_passwords().await?;
+        let mut hashed = Vec::new();
+        for account in declared {
+            for password in &account.passwords {
+                let stored = passwords
+                    .iter()
+                    .find(|stored| stored.mailbox == account.mailbox && stored.name == password.name)
+                    .map(|stored| stored.hash.clone());
+                let hash = hash_of(&password.text, stored).await?;
+                hashed.push(Hashed {
+                    mailbox: account.mailbox.clone(),
+                    name: password.name.clone(),
+                    hash,
+                    declared: true,
+                });
+            }
+        }
+        plan::plan(declared, &hashed, &there, &passwords, hand_over).map_err(DeclareError::Conflicts)
+    }
+
+    /// The local passwords of all accounts.
+    async fn all_passwords(&self) -> Result<Vec<Hashed>, StoreError> {
+        let rows = self.rows(Statement::new("SELECT mailbox, name, hash, declared FROM local_password", [])).await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|mut row| {
+                Some(Hashed {
+                    mailbox: Mailbox::parse(&row.text(0)?).ok()?,
+                    name: row.text(1)?,
+                    hash: PasswordHash::from_stored(row.text(2)?),
+                    declared: row.integer(3) != Some(0),
+                })
+            })
+            .collect())
+    }
+}
+
+/// The hash to be stored: the one that is, if it is that of the password.
+async fn hash_of(text: &PasswordText, stored: Option<PasswordHash>) -> Result<PasswordHash, HashingFailed> {
+    let password = match text {
+        PasswordText::Hash(hash) => return Ok(hash.clone()),
+        PasswordText::Plain(password) => password.clone(),
+    };
+    let hashing = move || match stored.filter(|stored| stored.verify(&password)) {
+        Some(stored) => Ok(stored),
+        None => PasswordHash::of(&password),
+    };
+    tokio::task::spawn_blocking(hashing).await.map_err(|_| HashingFailed)?
+}
+
+fn of_step(step: &Step, now: SystemTime) -> Result<Vec<Statement>, StoreError> {
+    Ok(match step {
+        // The login name is free for others then.
+        Step::Withdraw(mailbox) => vec![Statement::new(
+            "UPDATE account SET origin = 'withdrawn', login = mailbox WHERE mailbox = $1",
+            [mailbox.as_str().into()],
+        )],
+        // Two accounts may have exchanged their names.
+        Step::FreeLogin(mailbox) => {
+            vec![Statement::new("UPDATE account SET login = mailbox WHERE mailbox = $1", [mailbox.as_str().into()])]
+        }
+        Step::Add(account) => {
+            let mut values: Vec<Value> = values_of(account).into();
+            values.push(now.into());
+            vec![
+                Statement::new(
+                    "INSERT INTO account (mailbox, through, application, grant_kind, login, origin, created) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                    values,
+                ),
+                make_token_row(&account.mailbox)?,
+            ]
+        }
+        Step::Change { account, .. } => vec![
+            Statement::new(
+                "UPDATE account SET through = $2, application = $3, grant_kind = $4, login = $5, origin = $6 WHERE mailbox = $1",
+                values_of(account),
+            ),
+            make_token_row(&account.mailbox)?,
+        ],
+        Step::ForgetAccessToken(mailbox) => vec![
+            Statement::new(
+                "UPDATE token SET version = version + 1, access_token = NULL, issued_at = NULL, expires_at = NULL, \
+                 next_refresh = NULL, error_kind = NULL, error_text = NULL, error_what = NULL, error_remedy = NULL, \
+                 error_code = NULL, error_since = NULL, error_at = NULL WHERE mailbox = $1",
+                [mailbox.as_str().into()],
+            ),
+            Statement::new("DELETE FROM judged_password WHERE mailbox = $1", [mailbox.as_str().into()]),
+        ],
+        Step::SetPassword(password) => vec![Statement::new(
+            "INSERT INTO local_password (mailbox, name, hash, declared, created) VALUES ($1, $2, $3, 1, $4) \
+             ON CONFLICT (mailbox, name) DO UPDATE SET hash = excluded.hash, declared = 1, created = excluded.created, last_used = NULL",
+            [
+                password.mailbox.as_str().into(),
+                password.name.as_str().into(),
+                password.hash.as_stored().into(),
+                now.into(),
+            ],
+        )],
+        Step::RemovePassword { mailbox, name } => vec![Statement::new(
+            "DELETE FROM local_password WHERE mailbox = $1 AND name = $2",
+            [mailbox.as_str().into(), name.as_str().into()],
+        )],
+    })
+}
+
+fn values_of(declared: &Declared) -> [Value; 6] {
+    let (through, application, grant) = match &declared.way {
+        Way::Own { application, grant } => (None, Some(application.as_str()), Some(grant.as_str())),
+        Way::Through(through) => (Some(through.as_str()), None, None),
+    };
+    [
+        declared.mailbox.as_str().into(),
+        through.into(),
+        application.into(),
+        grant.into(),
+        declared.login.as_str().into(),
+        Origin::Declared.as_str().into(),
+    ]
+}
+
+impl Declared {
+    /// Whether the account in the store is this one already, but for its passwords.
+    fn is(&self, account: &Account) -> bool {
+        let same_way = match &self.way {
+            Way::Own { application, grant } => {
+                account.through.is_none() && account.application == *application && account.grant == *grant
+            }
+            Way::Through(through) => account.through.as_ref() == Some(through),
+        };
+        same_way && account.login == self.login && account.origin == Origin::Declared
+    }
+}

@@ -1,0 +1,191 @@
+//! Accounts that the configuration declares: what the store becomes, what it keeps, and what is refused.
+
+use super::*;
+use crate::{
+    Accounts, AdmissionLimits, Changes, DeclareError, Declared, DeclaredPassword, Denied, Origin, PasswordHash,
+    PasswordText, Way, store::RefreshToken,
+};
+
+const ANN: &str = "ann@contoso.com";
+const INFO: &str = "info@contoso.com";
+
+fn own(address: &str, application: &str, grant: Grant) -> Declared {
+    let way = Way::Own { application: application.into(), grant };
+    Declared { mailbox: mailbox(address), way, login: address.into(), passwords: Vec::new() }
+}
+
+fn ann() -> Declared {
+    own(ANN, "office", Grant::SignIn)
+}
+
+fn info() -> Declared {
+    Declared { way: Way::Through(mailbox(ANN)), ..own(INFO, "", Grant::SignIn) }
+}
+
+fn with_password(account: Declared, name: &str, text: PasswordText) -> Declared {
+    Declared { passwords: vec![DeclaredPassword { name: name.into(), text }], ..account }
+}
+
+fn plain(password: &str) -> PasswordText {
+    PasswordText::Plain(Secret::from(password))
+}
+
+async fn apply(store: &Store, declared: &[Declared]) -> Changes {
+    store.bring_in_line(declared, None, start()).await.unwrap()
+}
+
+async fn conflicts(store: &Store, declared: &[Declared]) -> String {
+    let before = format!("{:?}", store.accounts().await.unwrap());
+    let error = store.bring_in_line(declared, None, start()).await.unwrap_err();
+    assert!(matches!(&error, DeclareError::Conflicts(conflicts) if !conflicts.is_empty()), "{error}");
+    assert_eq!(store.compare(declared).await.unwrap_err(), error);
+    assert_eq!(format!("{:?}", store.accounts().await.unwrap()), before, "nothing was changed");
+    error.to_string()
+}
+
+async fn refresh_token(store: &Store, address: &str) -> Option<String> {
+    match store.tokens(&mailbox(address)).await.unwrap().refresh {
+        RefreshToken::Some(token) => Some(text(&token)),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_is_declared_no_more_is_disabled_and_loses_nothing() {
+    let store = fresh_store().await;
+    let gate = Accounts::new(store.clone(), Arc::new(ManualClock::new(start())), AdmissionLimits::default());
+    let password = Secret::from("correct-horse-battery");
+    let hash = PasswordHash::of(&password).unwrap();
+    let declared = [with_password(ann(), "scanner", PasswordText::Hash(hash)), info()];
+    let changes = apply(&store, &declared).await;
+    assert_eq!((changes.added, changes.changed.len()), (vec![mailbox(ANN), mailbox(INFO)], 0));
+    store.save_signed_in(&mailbox(ANN), &token_set("at", Some("rt")), None, start()).await.unwrap();
+    assert!(gate.admit(ANN, &password).await.is_ok());
+    gate.uses_noted().await;
+    assert!(apply(&store, &declared).await.is_empty(), "a second start changes nothing");
+    assert!(store.passwords(&mailbox(ANN)).await.unwrap()[0].last_used.is_some(), "and forgets nothing");
+
+    let changes = apply(&store, &[]).await;
+    assert_eq!(changes.withdrawn, [mailbox(ANN), mailbox(INFO)]);
+    assert_eq!(gate.admit(ANN, &password).await.unwrap_err(), Denied::BadCredentials);
+    assert_eq!(gate.admit("ann@contoso.com\\info@contoso.com", &password).await.unwrap_err(), Denied::BadCredentials);
+    assert!(store.plan().await.unwrap().is_empty(), "nobody keeps it fresh");
+    assert!(store.token_states().await.unwrap().is_empty(), "and nobody is told of it");
+    assert!(apply(&store, &[]).await.is_empty());
+
+    let changes = apply(&store, &declared).await;
+    assert_eq!(changes.added, [mailbox(ANN), mailbox(INFO)]);
+    assert_eq!(refresh_token(&store, ANN).await.as_deref(), Some("rt"), "the sign-in was kept");
+    assert!(gate.admit(ANN, &password).await.is_ok());
+    assert_eq!(store.plan().await.unwrap().len(), 1);
+}
+
+/// One of them still uses it.
+#[tokio::test]
+async fn a_sign_in_that_others_need_is_kept_fresh_though_its_own_account_is_disabled() {
+    let store = fresh_store().await;
+    apply(&store, &[ann()]).await;
+    let through = Account { through: Some(mailbox(ANN)), ..account(INFO, Grant::SignIn) };
+    store.add_account(&through).await.unwrap();
+    apply(&store, &[]).await;
+    assert_eq!(store.account(&mailbox(ANN)).await.unwrap().unwrap().origin, Origin::Withdrawn);
+    assert_eq!(store.plan().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_declared_otherwise_is_changed_and_keeps_its_sign_in() {
+    let store = fresh_store().await;
+    apply(&store, &[ann(), info()]).await;
+    store.save_signed_in(&mailbox(ANN), &token_set("at", Some("rt")), None, start()).await.unwrap();
+    // Names are exchanged, and who goes through whom too.
+    let names = |ann: &str, info: &str| {
+        [Declared { login: ann.into(), ..self::ann() }, Declared { login: info.into(), ..self::info() }]
+    };
+    apply(&store, &names("hall", "desk")).await;
+    let changes = apply(&store, &names("desk", "hall")).await;
+    assert_eq!(changes.changed, [mailbox(ANN), mailbox(INFO)]);
+    assert_eq!(store.account_by_login("desk").await.unwrap().unwrap().mailbox, mailbox(ANN));
+
+    let swapped = [Declared { way: Way::Through(mailbox(INFO)), ..ann() }, own(INFO, "office", Grant::SignIn)];
+    apply(&store, &swapped).await;
+    let ann_now = store.account(&mailbox(ANN)).await.unwrap().unwrap();
+    assert_eq!((ann_now.token_of(), ann_now.application.as_str()), (&mailbox(INFO), "office"));
+    assert_eq!(store.plan().await.unwrap().len(), 1, "what is left of her own sign-in is not refreshed");
+    apply(&store, &[ann(), info()]).await;
+    assert_eq!(refresh_token(&store, ANN).await.as_deref(), Some("rt"), "and is there again");
+
+    apply(&store, &[own(ANN, "other", Grant::SignIn), info()]).await;
+    let state = store.token_state(&mailbox(ANN)).await.unwrap();
+    assert_eq!((state.access_token_expires, state.next_refresh), (None, None), "another application has other tokens");
+    assert_eq!(refresh_token(&store, ANN).await.as_deref(), Some("rt"), "but nothing is lost by a slip");
+}
+
+#[tokio::test]
+async fn passwords_are_those_that_are_declared_and_those_made_by_command() {
+    let store = fresh_store().await;
+    let declared = |password: &str| [with_password(ann(), "erp", plain(password))];
+    apply(&store, &declared("first password")).await;
+    store.set_password(&mailbox(ANN), "hand-made", &PasswordHash::dummy(), start()).await.unwrap();
+    assert!(apply(&store, &declared("first password")).await.is_empty(), "it is known by its hash");
+    assert_eq!(apply(&store, &declared("second password")).await.changed, [mailbox(ANN)]);
+    let stored = store.account_and_passwords(ANN).await.unwrap().unwrap().1;
+    let erp = stored.iter().find(|password| password.name == "erp").unwrap();
+    assert!(erp.hash.verify(&Secret::from("second password")) && !erp.hash.verify(&Secret::from("first password")));
+
+    apply(&store, &[ann()]).await;
+    let left: Vec<_> = store.passwords(&mailbox(ANN)).await.unwrap();
+    assert_eq!(left.iter().map(|one| (one.name.as_str(), one.declared)).collect::<Vec<_>>(), [("hand-made", false)]);
+    let said = conflicts(&store, &[with_password(ann(), "hand-made", plain("x"))]).await;
+    assert!(said.contains("oxpost account password remove ann@contoso.com 'hand-made'"), "{said}");
+    let many = Declared {
+        passwords: (0..8)
+            .map(|n| DeclaredPassword { name: n.to_string(), text: PasswordText::Hash(PasswordHash::dummy()) })
+            .collect(),
+        ..ann()
+    };
+    let said = conflicts(&store, &[many]).await;
+    assert!(said.contains("9 passwords"), "{said}");
+}
+
+#[tokio::test]
+async fn what_the_store_has_otherwise_is_not_overwritten() {
+    let store = fresh_store().await;
+    store.add_account(&account(ANN, Grant::SignIn)).await.unwrap();
+    store.add_account(&Account { login: "hall".into(), ..account("bob@contoso.com", Grant::Password) }).await.unwrap();
+    store.add_account(&Account { through: Some(mailbox(ANN)), ..account(INFO, Grant::SignIn) }).await.unwrap();
+    store.save_signed_in(&mailbox(ANN), &token_set("at", Some("rt")), None, start()).await.unwrap();
+    let sales = |way: Way| Declared { way, ..own("sales@contoso.com", "office", Grant::SignIn) };
+    for (declared, words) in [
+        (ann(), "oxpost account declare ann@contoso.com"),
+        (Declared { login: "hall".into(), ..sales(ann().way) }, "`hall` belongs to the account bob@contoso.com"),
+        (sales(Way::Through(mailbox("carol@contoso.com"))), "oxpost account add carol@contoso.com --no-password"),
+        (sales(Way::Through(mailbox(INFO))), "but goes through ann@contoso.com"),
+        (with_password(sales(Way::Through(mailbox("bob@contoso.com"))), "a", plain("x")), "Microsoft judges"),
+    ] {
+        let said = conflicts(&store, &[declared]).await;
+        assert!(said.contains(words), "{said}");
+    }
+    let both = [Declared { way: Way::Through(mailbox("sales@contoso.com")), ..ann() }, sales(ann().way)];
+    let said = store.bring_in_line(&both, Some(&mailbox(ANN)), start()).await.unwrap_err().to_string();
+    assert!(said.contains("it signs in for info@contoso.com"), "{said}");
+
+    let changes = store.bring_in_line(&[ann()], Some(&mailbox(ANN)), start()).await.unwrap();
+    assert_eq!(changes.changed, [mailbox(ANN)]);
+    assert_eq!(refresh_token(&store, ANN).await.as_deref(), Some("rt"), "handed over with its sign-in");
+    apply(&store, &[ann(), sales(Way::Through(mailbox(ANN)))]).await;
+}
+
+/// All of them start at the same moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_nodes_declare_the_same_accounts_at_once() {
+    let store = fresh_store().await;
+    let nodes: tokio::task::JoinSet<_> = (0..8)
+        .map(|_| {
+            let store = store.clone();
+            async move { store.bring_in_line(&[ann(), info()], None, start()).await }
+        })
+        .collect();
+    let changes: Vec<Changes> = nodes.join_all().await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(changes.iter().map(|changes| changes.added.len()).sum::<usize>(), 2, "each was added once");
+    assert_eq!(store.accounts().await.unwrap().len(), 2);
+}
