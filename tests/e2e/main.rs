@@ -23,6 +23,7 @@ mod machines;
 mod many_at_once;
 mod notify;
 mod password_grant;
+mod patterns;
 mod proofs;
 mod refused_logins;
 mod retries;

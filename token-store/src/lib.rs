@@ -25,6 +25,7 @@ pub mod error;
 pub mod http;
 pub mod password;
 mod password_grant;
+pub mod pattern;
 mod platform;
 mod refresher;
 pub mod schedule;
@@ -45,6 +46,7 @@ pub use error::{ErrorKind, Problem, TokenError};
 pub use http::{HttpClient, HttpPolicy};
 pub use password::{LocalPassword, NotAHash, PasswordHash};
 pub use password_grant::connect_with_password;
+pub use pattern::BadPattern;
 pub use sign_in::{
     BrowserSignIn, DeviceSignIn, REDIRECT_LIMIT, Redirect, RedirectError, SignInError, SignedIn, begin_browser_sign_in,
     begin_device_sign_in, connect_client_credentials,

@@ -8,6 +8,7 @@ mod judged;
 mod lease;
 pub mod notices;
 mod passwords;
+mod patterns;
 mod refusals;
 mod tokens;
 
@@ -79,6 +80,9 @@ pub enum StoreError {
     /// The mailbox has no account, or it was removed meanwhile.
     #[error("there is no account for {0}; `oxpost account add {0}` adds it")]
     NoSuchAccount(Mailbox),
+    /// The account stands for a whole domain and cannot.
+    #[error(transparent)]
+    Pattern(#[from] crate::pattern::BadPattern),
     /// An account has as many local passwords as it may.
     #[error("{0} has {limit} local passwords already, and every login tries all of them; revoke one first", limit = passwords::PASSWORDS_LIMIT)]
     TooManyPasswords(Mailbox),

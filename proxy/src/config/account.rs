@@ -5,7 +5,9 @@ use std::path::Path;
 
 use oxpost_protocol::Secret;
 use oxpost_protocol::sasl::PASSWORD_LIMIT;
-use oxpost_token_store::{Applications, Declared, DeclaredPassword, Grant, Mailbox, PasswordHash, PasswordText, Way};
+use oxpost_token_store::{
+    Applications, BadPattern, Declared, DeclaredPassword, Grant, Mailbox, PasswordHash, PasswordText, Way, pattern,
+};
 use serde::Deserialize;
 
 use super::credential;
@@ -131,6 +133,20 @@ fn one(
         }
         way => way,
     };
+    let (through, grant) = match &way {
+        Way::Own { grant, .. } => (None, *grant),
+        Way::Through(through) => (Some(through), Grant::SignIn),
+    };
+    if let Err(error) = pattern::check(&mailbox, through, grant, &login) {
+        let key = match error {
+            BadPattern::Person(..) if account.grant.is_some() => "grant",
+            BadPattern::Through(..) => "through",
+            BadPattern::Login(..) => "login",
+            BadPattern::Person(..) | BadPattern::Domain(..) => "mailbox",
+        };
+        wrong(key, format!("{error}."));
+        return None;
+    }
     Some(Declared { mailbox, way, login, passwords })
 }
 

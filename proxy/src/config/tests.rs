@@ -48,7 +48,7 @@ fn the_commented_alternatives_load() {
         ["app-only", "default", "google", "in-kubernetes", "this-machine", "with-certificate", "with-pfx"]
     );
     let accounts: Vec<&str> = config.accounts.iter().map(|account| account.declared.mailbox.as_str()).collect();
-    assert_eq!(accounts, ["scanner@contoso.com", "info@contoso.com"]);
+    assert_eq!(accounts, ["scanner@contoso.com", "info@contoso.com", "*@contoso.com"]);
     let secret = config.applications.get("app-only").unwrap().client_secret.clone().unwrap();
     assert_eq!(secret.reveal(), b"s3cret", "the line end is not part of it");
     let application = config.applications.get("default").unwrap();

@@ -214,11 +214,12 @@ async fn chosen(store: &Store, mailbox: Option<&Mailbox>) -> Result<Vec<Account>
     all.retain(|account| !withdrawn(account));
     match mailbox {
         Some(mailbox) => {
-            let chosen: Vec<_> = all.into_iter().filter(|account| account.mailbox == *mailbox).collect();
-            if chosen.is_empty() {
-                return Err(format!("There is no account {mailbox}. Add it with: oxpost account add {mailbox}"));
-            }
-            Ok(chosen)
+            let opened = store.opened_by(mailbox).await.map_err(|error| error.to_string())?;
+            // The pattern may be disabled, too.
+            let opened = opened
+                .filter(|account| all.iter().any(|one| [&account.mailbox, account.token_of()].contains(&&one.mailbox)));
+            let add = || format!("There is no account {mailbox}. Add it with: oxpost account add {mailbox}");
+            opened.map(|account| vec![account]).ok_or_else(add)
         }
         None if all.is_empty() => Err(NO_ACCOUNT.into()),
         None => Ok(all),

@@ -1,7 +1,8 @@
 //! From the user name of a login to the account that it opens, and to the passwords that open it.
 //!
 //! A mail program sends a login name, a mailbox, or Exchange's old way of naming a shared mailbox: `owner\shared`,
-//! `owner/shared`, `DOMAIN/owner/shared`. The mailbox that opens is always the last one. Its own passwords open it, and those
+//! `owner/shared`, `DOMAIN/owner/shared`. A mailbox without an account may be opened by the pattern of its domain. The mailbox
+//! that opens is always the last one. Its own passwords open it, and those
 //! of the owner where it goes through them; an owner's password opens nothing else in this way.
 
 use crate::{
@@ -12,15 +13,15 @@ use crate::{
 /// Finds the account of a user name, with every password that opens it under this name.
 pub(super) async fn find(store: &Store, user: &str) -> Result<Option<(Account, Vec<PasswordRow>)>, StoreError> {
     // A login name may have a backslash in it.
-    if let Some(found) = store.account_and_passwords(user).await? {
+    if let Some(found) = store.account_that_opens(user).await? {
         return Ok(in_use(found));
     }
     let Some((owner, shared)) = owner_and_shared(user) else { return Ok(None) };
-    let Some((account, mut passwords)) = store.account_and_passwords(shared).await?.and_then(in_use) else {
+    let Some((account, mut passwords)) = store.account_that_opens(shared).await?.and_then(in_use) else {
         return Ok(None);
     };
     if account.through.is_some()
-        && let Some((owner, theirs)) = store.account_and_passwords(owner).await?.and_then(in_use)
+        && let Some((owner, theirs)) = store.account_that_opens(owner).await?.and_then(in_use)
         && account.through.as_ref() == Some(&owner.mailbox)
     {
         passwords.extend(theirs);

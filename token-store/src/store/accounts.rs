@@ -4,6 +4,7 @@ use super::{Store, StoreError, changed, tokens};
 use crate::{
     account::{Account, Mailbox, Origin},
     database::{DatabaseError, Row, Statement},
+    pattern,
 };
 
 /// Selects accounts as [`read_account`] reads them, with further columns behind those. Application and grant are those of
@@ -40,6 +41,7 @@ impl Store {
     pub async fn add_account(&self, account: &Account) -> Result<(), StoreError> {
         let mailbox = account.mailbox.as_str();
         let login = account.login.trim().to_lowercase();
+        pattern::check(&account.mailbox, account.through.as_ref(), account.grant, &login)?;
         let own = account.through.is_none();
         let insert = Statement::new(
             "INSERT INTO account (mailbox, through, application, grant_kind, login, origin, created) \
@@ -78,6 +80,7 @@ impl Store {
             let update = "UPDATE account SET through = NULL, application = $2, grant_kind = $3 WHERE mailbox = $1";
             vec![Statement::new(update, own), make_token_row(mailbox)?]
         } else {
+            pattern::check(mailbox, Some(through), account.grant, &account.login)?;
             self.can_be_gone_through(mailbox, through).await?;
             let needed = self.through(mailbox).await?;
             if !needed.is_empty() {

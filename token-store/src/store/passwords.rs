@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     account::{Account, LocalPasswordInfo, Mailbox},
-    database::{DatabaseError, Statement},
+    database::{DatabaseError, Row, Statement},
     password::PasswordHash,
 };
 
@@ -80,23 +80,7 @@ impl Store {
             ", p.name, p.hash, p.last_used",
             "LEFT JOIN local_password p ON p.mailbox = a.mailbox WHERE a.login = $1 OR a.mailbox = $1 ORDER BY p.last_used DESC"
         );
-        let mut found = None;
-        for mut row in self.rows(Statement::new(select, [login.as_str().into()])).await? {
-            let password = (row.text(COLUMNS), row.text(COLUMNS + 1), row.time(COLUMNS + 2));
-            if found.is_none() {
-                // An account that cannot be read is no wrong password: the client must not be told so.
-                let account = read_account(row).ok_or_else(|| StoreError::Unreadable {
-                    what: format!("account of {login}"),
-                    remedy: format!("remove it with `oxpost account remove {login}` and add it again"),
-                })?;
-                found = Some((account, Vec::new()));
-            }
-            if let (Some((account, passwords)), (Some(name), Some(hash), last_used)) = (&mut found, password) {
-                let (mailbox, hash) = (account.mailbox.clone(), PasswordHash::from_stored(hash));
-                passwords.push(PasswordRow { mailbox, name, hash, last_used });
-            }
-        }
-        Ok(found)
+        first_account(self.rows(Statement::new(select, [login.as_str().into()])).await?, &login)
     }
 
     pub(crate) async fn password_used(&self, mailbox: &Mailbox, name: &str, now: SystemTime) -> Result<(), StoreError> {
@@ -139,6 +123,32 @@ impl Store {
             }),
         }
     }
+}
+
+/// The account of the first row, and the passwords behind it: the columns are those of an account with name, hash and last use
+/// of a password behind them.
+pub(super) fn first_account(rows: Vec<Row>, login: &str) -> Result<Option<(Account, Vec<PasswordRow>)>, StoreError> {
+    let mut found: Option<(Account, Vec<PasswordRow>)> = None;
+    for mut row in rows {
+        let password = (row.text(COLUMNS), row.text(COLUMNS + 1), row.time(COLUMNS + 2));
+        if let Some((account, _)) = &found {
+            if row.text(0).as_deref() != Some(account.mailbox.as_str()) {
+                break;
+            }
+        } else {
+            // An account that cannot be read is no wrong password: the client must not be told so.
+            let account = read_account(row).ok_or_else(|| StoreError::Unreadable {
+                what: format!("account of {login}"),
+                remedy: format!("remove it with `oxpost account remove {login}` and add it again"),
+            })?;
+            found = Some((account, Vec::new()));
+        }
+        if let (Some((account, passwords)), (Some(name), Some(hash), last_used)) = (&mut found, password) {
+            let (mailbox, hash) = (account.mailbox.clone(), PasswordHash::from_stored(hash));
+            passwords.push(PasswordRow { mailbox, name, hash, last_used });
+        }
+    }
+    Ok(found)
 }
 
 fn client_secret_place(application: &str) -> String {

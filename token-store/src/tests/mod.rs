@@ -16,6 +16,7 @@ mod notices;
 #[cfg(unix)]
 mod on_postgres;
 mod password_grant;
+mod patterns;
 mod refresher;
 mod refused;
 mod sign_in;

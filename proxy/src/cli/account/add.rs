@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use clap::Args;
-use oxpost_token_store::{Account, Grant, Mailbox, Origin, Store, StoreError};
+use oxpost_token_store::{Account, Grant, Mailbox, Origin, Store, StoreError, pattern};
 
 use super::password::{DEFAULT_NAME, new_password};
 use super::{declared, through};
@@ -12,7 +12,8 @@ use crate::config::Config;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct AddOptions {
-    /// The mail address, such as scanner@contoso.com
+    /// The mail address, such as scanner@contoso.com, or '*@contoso.com' for every mailbox of the domain that an app-only
+    /// application may open
     mailbox: Mailbox,
     /// The application in proxy.toml it signs in with [default: the only one]
     #[arg(long)]
@@ -38,6 +39,7 @@ pub(super) async fn add(options: AddOptions, store: &Store, config: &Config) -> 
     let through = through.filter(|through| *through != mailbox);
     let login = login.unwrap_or_else(|| mailbox.to_string()).to_lowercase();
     declared::not_declared(config, &mailbox)?;
+    pattern::check(&mailbox, through.as_ref(), grant.unwrap_or(Grant::SignIn), &login)?;
     nobody_has(store, &mailbox, &login).await?;
     let person = match &through {
         Some(through) => Some(person(store, config, through, application.as_deref(), grant).await?),
@@ -146,6 +148,9 @@ async fn say(store: &Store, account: &Account, person: Option<Person>, no_passwo
     }
     println!();
     let holder = account.token_of();
+    if mailbox.is_pattern() {
+        return say_of_pattern(store, account, no_password).await;
+    }
     if *grant == Grant::Password {
         println!("In the mail program, use\n");
         println!("  user name  {}", account.login);
@@ -170,7 +175,34 @@ async fn say(store: &Store, account: &Account, person: Option<Person>, no_passwo
         _ if store.token_state(holder).await?.has_refresh_token => {
             println!("{holder} has signed in already: {mailbox} can be used at once.");
         }
-        _ => println!("Next: oxpost sign-in {holder}"),
+        _ => println!("Next: oxpost sign-in {}", typed(holder)),
     }
     Ok(())
+}
+
+/// One password, and then, for all of a domain: that is a danger to be told.
+async fn say_of_pattern(store: &Store, account: &Account, no_password: bool) -> Result<(), Failed> {
+    let (pattern, domain) = (typed(&account.mailbox), account.mailbox.domain());
+    if no_password {
+        println!("It has no password: only mailboxes of {domain} that get an account of their own can be opened.\n");
+    } else {
+        let password = new_password(store, &account.mailbox, DEFAULT_NAME).await?;
+        println!("In the mail program, use\n");
+        println!("  user name  the address of the mailbox, NAME@{domain}");
+        println!("  password   {password}   (shown once)\n");
+        println!(
+            "Danger: whoever knows this password opens every mailbox of {domain} that the application may open at Exchange. Let it open \
+             few (Add-MailboxPermission for single ones, or RBAC for Applications), or do without such a password: \
+             oxpost account password remove {pattern}\n"
+        );
+    }
+    println!("A mailbox with an account of its own is opened by that one's password, and not by this one:");
+    println!("  oxpost account add NAME@{domain} --through {pattern}\n");
+    println!("Next: oxpost sign-in {pattern}");
+    Ok(())
+}
+
+/// As it is typed in a shell, to which a star means something else.
+fn typed(mailbox: &Mailbox) -> String {
+    if mailbox.is_pattern() { format!("'{mailbox}'") } else { mailbox.to_string() }
 }

@@ -74,11 +74,19 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
 
 /// The account, or the sentence for a person who mistyped it.
 pub(super) async fn known(store: &Store, mailbox: &Mailbox) -> Result<Account, Failed> {
-    store.account(mailbox).await?.ok_or_else(|| {
-        Failed::new(format!(
-            "there is no account {mailbox}. `oxpost account list` shows those there are; `oxpost account add {mailbox}` adds it."
-        ))
-    })
+    if let Some(account) = store.account(mailbox).await? {
+        return Ok(account);
+    }
+    if let Some(Account { through: Some(pattern), .. }) = store.opened_by(mailbox).await? {
+        return Err(Failed::new(format!(
+            "{mailbox} has no account of its own: {pattern} opens it. `oxpost doctor {mailbox}` says whether it really does; \
+             `oxpost account add {mailbox} --through '{pattern}'` gives it an account with passwords of its own, and \
+             `oxpost sign-in '{pattern}'` gets a token for all of them."
+        )));
+    }
+    Err(Failed::new(format!(
+        "there is no account {mailbox}. `oxpost account list` shows those there are; `oxpost account add {mailbox}` adds it."
+    )))
 }
 
 async fn list(store: &Store) -> Result<(), Failed> {

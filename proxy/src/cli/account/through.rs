@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use oxpost_token_store::{Account, Grant, Mailbox, Store, StoreError};
+use oxpost_token_store::{Account, Grant, Mailbox, Store, StoreError, pattern};
 
 use super::known;
 use crate::cli::Failed;
@@ -14,6 +14,7 @@ pub(super) async fn set(store: &Store, mailbox: &Mailbox, through: &Mailbox) -> 
         return Ok(());
     }
     // Before the person it is to go through is added for nothing.
+    pattern::check(mailbox, Some(through), before.grant, &before.login)?;
     let needed = store.through(mailbox).await?;
     if through != mailbox && !needed.is_empty() {
         return Err(StoreError::StillNeeded(mailbox.clone(), needed).into());

@@ -103,6 +103,10 @@ fn what_cannot_be_is_refused_with_its_line_and_a_remedy() {
             10,
             "let this one go through scan@contoso.com",
         ),
+        (account("").replace("Scan@", "*@"), 6, "needs the grant client-credentials"),
+        (account("grant = \"password\"").replace("Scan@", "*@"), 7, "(grant password)"),
+        (account("grant = \"client-credentials\"\nlogin = \"x\"").replace("Scan@", "*@"), 8, "leave `login` out"),
+        (account("through = \"a@contoso.com\"").replace("Scan@", "*@"), 7, "goes through nobody"),
         ("[[account]]\nmailbox = \"scan\"\napplication = \"x\"".to_owned(), 2, "not a mail address"),
         ("[[account]]\nmailbox = \"scan@x.com\"".to_owned(), 2, "no [[application]] yet"),
     ] {

@@ -282,6 +282,9 @@ fn login_name(protocol: Protocol) -> String {
 /// Why a login cannot be tried: the check that must pass first.
 fn obstacle(person: &Person, protocol: Protocol, facts: &Facts) -> Option<String> {
     let Some(Ok(shape)) = &person.token else { return Some("token".into()) };
+    if person.mailbox.is_pattern() {
+        return Some(format!("a mailbox: oxpost doctor NAME@{}", person.mailbox.domain()));
+    }
     if !audience(shape, person).is_good() {
         return Some("audience".into());
     }

@@ -1,0 +1,162 @@
+//! One account for all mailboxes of a domain, with one token of the application.
+
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Ran, Running, Settings};
+use oxpost_tests::office365::{Application, Login, LoginOutcome, Mailbox, Outcome, Protocol, Tenant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::client::Client;
+use crate::doctor::Checklist;
+
+const BOB: &str = "bob@contoso.com";
+/// She has a mailbox that the application may not open.
+const CAROL: &str = "carol@contoso.com";
+const ALL: &str = "*@contoso.com";
+const SECRET: &str = "Aa1~app-only-client-secret-value-0123456";
+
+async fn tenant() -> Tenant {
+    Tenant::builder()
+        .mailbox(Mailbox::user(ALICE).full_access(CLIENT_ID))
+        .mailbox(Mailbox::user(BOB).full_access(CLIENT_ID))
+        .mailbox(CAROL)
+        .application(Application::confidential(CLIENT_ID, SECRET))
+        .start()
+        .await
+        .unwrap()
+}
+
+fn oxpost(tenant: &Tenant, more: &str) -> Oxpost {
+    let settings = Settings::of(tenant, CLIENT_ID);
+    Oxpost::new(&Settings { client_secret: Some(SECRET.to_owned()), more: more.to_owned(), ..settings }).unwrap()
+}
+
+fn said(ran: Ran) -> String {
+    String::from_utf8(ran.output().unwrap()).unwrap()
+}
+
+async fn refused(oxpost: &Oxpost, arguments: &[&str]) -> String {
+    let ran = oxpost.call(arguments).await.unwrap();
+    assert_eq!(ran.status, Some(1), "{ran}");
+    ran.text()
+}
+
+async fn imap(running: &Running, user: &str, password: &str) -> String {
+    let mut client = Client::connect(running.imap).await;
+    client.say(&format!("a LOGIN \"{}\" {password}", user.replace('\\', "\\\\"))).await;
+    client.until("a ").await
+}
+
+async fn pop3(running: &Running, user: &str, password: &str) -> String {
+    let mut client = Client::connect(running.pop3).await;
+    client.until("+OK").await;
+    client.say(&format!("USER {user}")).await;
+    client.until("+OK").await;
+    client.say(&format!("PASS {password}")).await;
+    client.line().await.unwrap()
+}
+
+async fn smtp(running: &Running, user: &str, password: &str) -> String {
+    let mut client = Client::connect(running.smtp).await;
+    client.say("EHLO scanner").await;
+    client.until("250 ").await;
+    client.say(&format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{user}\0{password}")))).await;
+    client.line().await.unwrap()
+}
+
+fn issued(tenant: &Tenant) -> usize {
+    tenant.token_requests().iter().filter(|request| request.outcome == Outcome::Issued).count()
+}
+
+#[tokio::test]
+async fn one_token_of_the_application_opens_every_mailbox_of_the_domain() {
+    let tenant = tenant().await;
+    let oxpost = oxpost(&tenant, "");
+    let added = said(oxpost.call(&["account", "add", ALL, "--grant", "client-credentials"]).await.unwrap());
+    assert!(added.contains("Danger: whoever knows this password opens every mailbox of contoso.com"), "{added}");
+    let all = added.lines().find_map(|line| line.trim().strip_prefix("password ")?.split_whitespace().next()).unwrap();
+    said(oxpost.call(&["sign-in", ALL]).await.unwrap());
+    // Bob has a password of his own.
+    let bobs = oxpost.add_account(BOB, &["--through", ALL]).await.unwrap();
+
+    let running = oxpost.run().await.unwrap();
+    for (user, password) in
+        [(ALICE, all), ("Alice@Contoso.COM", all), ("CONTOSO\\alice@contoso.com", all), (BOB, &bobs)]
+    {
+        assert!(imap(&running, user, password).await.starts_with("a OK"), "{user}");
+        assert!(pop3(&running, user, password).await.starts_with("+OK"), "{user}");
+        assert!(smtp(&running, user, password).await.starts_with("235"), "{user}");
+    }
+    let accepted = |login: &Login| login.outcome == LoginOutcome::Accepted;
+    let users: Vec<String> = tenant.logins().into_iter().filter(accepted).map(|login| login.user).collect();
+    assert_eq!((users.len(), users.iter().filter(|user| *user == ALICE).count()), (12, 9), "{users:?}");
+    assert_eq!(issued(&tenant), 1, "one token for all of them");
+
+    tenant.forget();
+    for (user, password) in [
+        (BOB, all),
+        ("*@contoso.com\\bob@contoso.com", all),
+        ("alice@contoso.com\\bob@contoso.com", all),
+        (ALICE, bobs.as_str()),
+        (ALL, all),
+        ("alice@fabrikam.example", all),
+        ("alice@sub.contoso.com", all),
+        ("alice", all),
+    ] {
+        assert!(imap(&running, user, password).await.contains("AUTHENTICATIONFAILED"), "{user}");
+    }
+    assert!(tenant.logins().is_empty(), "a wrong login never reaches Exchange");
+    let answer = imap(&running, CAROL, all).await;
+    assert!(answer.contains("[CONTACTADMIN]") && answer.contains("carol@contoso.com"), "{answer}");
+    assert_eq!(tenant.logins().first().map(|login| login.protocol), Some(Protocol::Imap));
+
+    // A password that is revoked opens nothing any more, and Bob's still does.
+    said(oxpost.call(&["account", "password", "remove", ALL]).await.unwrap());
+    assert!(imap(&running, ALICE, all).await.contains("AUTHENTICATIONFAILED"));
+    assert!(imap(&running, BOB, &bobs).await.starts_with("a OK"));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pattern_that_cannot_be_is_refused_with_the_reason() {
+    let tenant = tenant().await;
+    let oxpost = oxpost(&tenant, "");
+    for (arguments, words) in [
+        (vec!["add", ALL], "opens the mailboxes of that person only"),
+        (vec!["add", ALL, "--grant", "password"], "(grant password)"),
+        (vec!["add", ALL, "--through", ALICE], "goes through nobody"),
+        (vec!["add", ALL, "--grant", "client-credentials", "--login", "all"], "the user name is the address"),
+        (vec!["add", "*@*", "--grant", "client-credentials"], "not a pattern of a domain"),
+    ] {
+        let words_said = refused(&oxpost, &[&["account"], arguments.as_slice()].concat()).await;
+        assert!(words_said.contains(words), "{arguments:?}: {words_said}");
+    }
+    said(oxpost.call(&["account", "add", ALL, "--grant", "client-credentials", "--no-password"]).await.unwrap());
+    let words = refused(&oxpost, &["account", "through", ALL, ALICE]).await;
+    assert!(words.contains("goes through nobody"), "{words}");
+    let words = refused(&oxpost, &["sign-in", ALICE]).await;
+    assert!(words.contains("--through '*@contoso.com'") && words.contains("oxpost doctor"), "{words}");
+    oxpost.add_account(BOB, &["--through", ALL]).await.unwrap();
+    let words = refused(&oxpost, &["account", "remove", ALL]).await;
+    assert!(words.contains(BOB), "{words}");
+}
+
+#[tokio::test]
+async fn the_doctor_examines_a_mailbox_through_the_declared_pattern() {
+    let tenant = tenant().await;
+    let pattern = format!("[[account]]\nmailbox = \"{ALL}\"\ngrant = \"client-credentials\"\n");
+    let oxpost = oxpost(&tenant, &pattern);
+    said(oxpost.call(&["account", "apply"]).await.unwrap());
+    let list = Checklist::of(&oxpost, &[ALICE]).await;
+    list.fails(&[]);
+    assert!(list.lines().contains("opens") && list.lines().contains("account alice@contoso.com"), "{}", list.lines());
+    let list = Checklist::of(&oxpost, &[CAROL]).await;
+    assert!(list.lines().contains("Full Access") && list.lines().contains(CAROL), "{}", list.lines());
+    // Without a mailbox there is nothing to log in to.
+    let list = Checklist::of(&oxpost, &[]).await;
+    list.fails(&[]);
+    assert!(list.lines().contains("a mailbox: oxpost doctor NAME@contoso.com"), "{}", list.lines());
+    let status = said(oxpost.call(&["status"]).await.unwrap());
+    let row = status.lines().find(|line| line.starts_with(ALL)).unwrap();
+    assert!(row.contains(" ok ") && row.contains("client-credentials"), "{status}");
+}
