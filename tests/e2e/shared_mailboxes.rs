@@ -172,6 +172,7 @@ async fn the_old_names_of_shared_mailboxes_are_understood() {
         ("alice@contoso.com\\info@contoso.com", &alice),
         ("alice@contoso.com/info@contoso.com", &alice),
         ("CONTOSO/alice@contoso.com/info@contoso.com", &info),
+        ("alice\\info", &alice),
     ] {
         assert!(imap(running.imap, user, password).await.starts_with("a OK"), "{user}");
         assert!(pop3(&running, user, password).await.starts_with("+OK"), "{user}");
@@ -179,11 +180,16 @@ async fn the_old_names_of_shared_mailboxes_are_understood() {
     }
     let users = accepted(&tenant);
     assert!(users.iter().all(|(protocol, user)| user == if *protocol == Protocol::Smtp { ALICE } else { INFO }));
-    assert_eq!(users.len(), 9);
+    assert_eq!(users.len(), 12);
     tenant.forget();
-    for (user, password) in
-        [("bob@contoso.com\\info@contoso.com", &bob), (INFO, &alice), ("alice@contoso.com\\bob@contoso.com", &alice)]
-    {
+    for (user, password) in [
+        ("bob@contoso.com\\info@contoso.com", &bob),
+        (INFO, &alice),
+        ("alice@contoso.com\\bob@contoso.com", &alice),
+        ("alice\\bob", &alice),
+        ("bob\\info", &bob),
+        ("info", &info),
+    ] {
         assert!(imap(running.imap, user, password).await.starts_with("a NO [AUTHENTICATIONFAILED]"), "{user}");
     }
     assert_eq!(imap(running.imap, "alice@contoso.com\\hunter2", "x").await.split(' ').nth(1), Some("NO"));
@@ -191,6 +197,24 @@ async fn the_old_names_of_shared_mailboxes_are_understood() {
     let log = running.stop().await.unwrap();
     assert!(log.contains("[no such account]") && !log.contains("hunter2"), "{log}");
     assert!(log.contains("\"user\":\"info@contoso.com\""), "{log}");
+}
+
+/// Software whose user name cannot be a mail address; the address works too, in any case of letters.
+#[tokio::test]
+async fn a_login_name_unlike_the_mailbox_opens_it_by_every_protocol() {
+    let tenant = tenant().await;
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let password = oxpost.add_account(ALICE, &["--login", "PLANT2\\Scanner 7"]).await.unwrap();
+    oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
+    let running = oxpost.run().await.unwrap();
+    for user in ["PLANT2\\Scanner 7", "plant2\\scanner 7", "Alice@CONTOSO.com"] {
+        assert!(imap(running.imap, user, &password).await.starts_with("a OK"), "{user}");
+        assert!(pop3(&running, user, &password).await.starts_with("+OK"), "{user}");
+        assert!(send(&running, user, &password, ALICE).await.starts_with("250 2.0.0"), "{user}");
+    }
+    assert!(accepted(&tenant).iter().all(|(_, user)| user == ALICE));
+    assert!(imap(running.imap, "scanner 7", &password).await.contains("AUTHENTICATIONFAILED"));
+    running.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -36,6 +36,11 @@ impl Mailbox {
         &self.0
     }
 
+    /// What stands before its `@`.
+    pub fn name(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(name, _)| name)
+    }
+
     /// Its domain.
     pub fn domain(&self) -> &str {
         self.0.rsplit_once('@').map_or("", |(_, domain)| domain)

@@ -10,6 +10,7 @@ pub mod notices;
 mod passwords;
 mod patterns;
 mod refusals;
+mod short_names;
 mod tokens;
 
 use std::{

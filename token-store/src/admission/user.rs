@@ -1,36 +1,66 @@
 //! From the user name of a login to the account that it opens, and to the passwords that open it.
 //!
 //! A mail program sends a login name, a mailbox, or Exchange's old way of naming a shared mailbox: `owner\shared`,
-//! `owner/shared`, `DOMAIN/owner/shared`. A mailbox without an account may be opened by the pattern of its domain. The mailbox
-//! that opens is always the last one. Its own passwords open it, and those
-//! of the owner where it goes through them; an owner's password opens nothing else in this way.
+//! `owner/shared`, `DOMAIN/owner/shared`, each name in full or up to its `@`. A mailbox without an account may be opened by the
+//! pattern of its domain. The mailbox that opens is always the last one. Its own passwords open it, and those of the owner
+//! where it goes through them; an owner's password opens nothing else in this way.
 
 use crate::{
-    account::{Account, Origin},
+    account::{Account, Mailbox, Origin},
     store::{PasswordRow, Store, StoreError},
 };
 
+type Found = (Account, Vec<PasswordRow>);
+
 /// Finds the account of a user name, with every password that opens it under this name.
-pub(super) async fn find(store: &Store, user: &str) -> Result<Option<(Account, Vec<PasswordRow>)>, StoreError> {
+pub(super) async fn find(store: &Store, user: &str) -> Result<Option<Found>, StoreError> {
     // A login name may have a backslash in it.
     if let Some(found) = store.account_that_opens(user).await? {
         return Ok(in_use(found));
     }
     let Some((owner, shared)) = owner_and_shared(user) else { return Ok(None) };
-    let Some((account, mut passwords)) = store.account_that_opens(shared).await?.and_then(in_use) else {
-        return Ok(None);
+    let owner = Owner { name: owner, account: store.account_that_opens(owner).await? };
+    let found = match store.account_that_opens(shared).await? {
+        Some(found) => Some(found),
+        None => by_short_name(store, &owner, shared).await?,
     };
-    if account.through.is_some()
-        && let Some((owner, theirs)) = store.account_that_opens(owner).await?.and_then(in_use)
-        && account.through.as_ref() == Some(&owner.mailbox)
+    let Some((account, mut passwords)) = found.and_then(in_use) else { return Ok(None) };
+    if let Some(through) = account.through.as_ref().filter(|through| owner.is(through))
+        && let Some((_, theirs)) = store.account_that_opens(through.as_str()).await?.and_then(in_use)
     {
         passwords.extend(theirs);
     }
     Ok(Some((account, passwords)))
 }
 
+/// `alice\info`: of all mailboxes of this name, the one that goes through this owner. Where there are two, neither is meant.
+async fn by_short_name(store: &Store, owner: &Owner<'_>, shared: &str) -> Result<Option<Found>, StoreError> {
+    let named = store.shared_by_short_name(shared).await?;
+    let mut named = named.into_iter().filter(|(_, through)| owner.is(through));
+    match (named.next(), named.next()) {
+        (Some((mailbox, _)), None) => store.account_that_opens(mailbox.as_str()).await,
+        _ => Ok(None),
+    }
+}
+
+/// Whoever is named before the shared mailbox, and whose account that is, if it is one's name in full.
+struct Owner<'a> {
+    name: &'a str,
+    account: Option<Found>,
+}
+
+impl Owner<'_> {
+    /// Whether this is them. A name in full counts before a short one.
+    fn is(&self, mailbox: &Mailbox) -> bool {
+        match &self.account {
+            Some((account, _)) => account.mailbox == *mailbox,
+            None => mailbox.name().eq_ignore_ascii_case(self.name.trim()),
+        }
+    }
+}
+
 /// An account that proxy.toml declares no more is nobody's.
-fn in_use(found: (Account, Vec<PasswordRow>)) -> Option<(Account, Vec<PasswordRow>)> {
+fn in_use(found: Found) -> Option<Found> {
     (found.0.origin != Origin::Withdrawn).then_some(found)
 }
 

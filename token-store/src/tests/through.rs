@@ -131,6 +131,11 @@ async fn whose_password_opens_a_shared_mailbox_under_which_name() {
         ("ann@contoso.com/info@contoso.com", &anns),
         ("CONTOSO\\Ann@contoso.com\\INFO@contoso.com", &anns),
         ("bob@contoso.com\\info@contoso.com", &infos),
+        ("ann\\info", &anns),
+        ("ann/info", &infos),
+        ("CONTOSO\\Ann\\INFO", &anns),
+        ("ann\\info@contoso.com", &anns),
+        ("ann@contoso.com\\info", &anns),
     ] {
         let admitted = accounts.admit(user, password).await.unwrap();
         assert_eq!(admitted.account().mailbox, mailbox(INFO), "{user}");
@@ -145,12 +150,38 @@ async fn whose_password_opens_a_shared_mailbox_under_which_name() {
         ("info@contoso.com\\ann@contoso.com", &infos),
         ("sales@contoso.com\\info@contoso.com", &anns),
         ("ann@contoso.com\\", &anns),
+        ("ann", &anns),
+        ("bob\\info", &infos),
+        ("bob\\info", &bobs),
+        ("info", &infos),
+        ("CONTOSO\\info", &infos),
+        ("ann\\bob", &anns),
+        ("ann\\inf", &anns),
+        ("ann\\info@", &anns),
+        ("\\info", &infos),
+        ("%\\info", &anns),
     ] {
         assert_eq!(accounts.admit(user, password).await.unwrap_err(), Denied::BadCredentials, "{user}");
     }
     // The use is noted with the password that was used.
     let used = async |address| bench.store.passwords(&mailbox(address)).await.unwrap()[0].last_used;
     assert_eq!((used("ann@contoso.com").await, used("bob@contoso.com").await), (Some(start()), None));
+}
+
+/// Two mailboxes of one name, and a login name that is somebody else's short name.
+#[tokio::test]
+async fn a_short_name_that_may_mean_two_opens_neither() {
+    let bench = shared_mailboxes().await;
+    let store = &bench.store;
+    let accounts = Accounts::new(store.clone(), bench.shared_clock(), AdmissionLimits::default());
+    let anns = password(store, "ann@contoso.com").await;
+    store.add_account(&through_ann("info@fabrikam.example")).await.unwrap();
+    assert_eq!(accounts.admit("ann\\info", &anns).await.unwrap_err(), Denied::BadCredentials);
+    assert!(accounts.admit("ann\\info@fabrikam.example", &anns).await.is_ok());
+    assert!(accounts.admit("ann\\sales", &anns).await.is_ok());
+    store.add_account(&Account { login: "ann".into(), ..account("bob@contoso.com", Grant::SignIn) }).await.unwrap();
+    assert_eq!(accounts.admit("ann\\sales", &anns).await.unwrap_err(), Denied::BadCredentials, "that is Bob now");
+    assert!(accounts.admit("ann@contoso.com\\sales", &anns).await.is_ok());
 }
 
 #[tokio::test]

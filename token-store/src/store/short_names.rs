@@ -1,0 +1,22 @@
+//! Shared mailboxes by the name before their `@`, as Exchange's users have typed them.
+
+use super::{Store, StoreError};
+use crate::{account::Mailbox, database::Statement};
+
+/// How many mailboxes of one name are looked at: one for each domain of a company.
+const SAME_NAME: i64 = 64;
+
+impl Store {
+    /// The mailboxes of this name that go through somebody, and through whom.
+    pub(crate) async fn shared_by_short_name(&self, name: &str) -> Result<Vec<(Mailbox, Mailbox)>, StoreError> {
+        let name = name.trim().to_lowercase();
+        if name.is_empty() || name.contains('@') {
+            return Ok(Vec::new());
+        }
+        let select = "SELECT mailbox, through FROM account WHERE through IS NOT NULL AND origin <> 'withdrawn' \
+                      AND substr(mailbox, 1, length(CAST($1 AS TEXT))) = $1 ORDER BY mailbox LIMIT $2";
+        let rows = self.rows(Statement::new(select, [format!("{name}@").as_str().into(), SAME_NAME.into()])).await?;
+        let read = |text: Option<String>| Mailbox::parse(&text?).ok();
+        Ok(rows.into_iter().filter_map(|mut row| Some((read(row.text(0))?, read(row.text(1))?))).collect())
+    }
+}
