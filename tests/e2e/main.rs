@@ -31,6 +31,7 @@ mod secrets;
 mod shared_mailboxes;
 mod sign_in;
 mod smuggling;
+mod status;
 mod store;
 mod strangers;
 mod tls_listeners;

@@ -14,6 +14,7 @@ use super::log::{Line, Log};
 use super::person::SigningIn;
 use super::program::{self, Ran};
 use super::settings::{PROTOCOLS, Settings};
+use super::watching::Watching;
 use crate::office365::{Protocol, Tenant};
 
 /// How long the program may take to listen, to show a code, to stop. It decides no test: a healthy one needs a second.
@@ -132,6 +133,14 @@ impl Oxpost {
     /// It ends before.
     pub async fn begin_sign_in(&self, mailbox: &str, flags: &[&str]) -> Result<SigningIn, Problem> {
         SigningIn::begin(self.command(&[&["sign-in", mailbox], flags].concat())).await
+    }
+
+    /// A command that goes on until Ctrl-C, such as `oxpost status --watch`.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn watch(&self, arguments: &[&str]) -> Result<Watching, Problem> {
+        Watching::begin(self.command(arguments))
     }
 
     /// `oxpost run`, up to the moment when it listens.

@@ -13,6 +13,7 @@ pub mod postgres;
 mod program;
 mod settings;
 mod told;
+mod watching;
 
 pub use binary::{Oxpost, Running};
 pub use door::Door;
@@ -21,6 +22,7 @@ pub use person::{Page, SigningIn, choose, open, say};
 pub use program::{Ran, find, run};
 pub use settings::Settings;
 pub use told::Told;
+pub use watching::Watching;
 
 /// Why a test cannot go on, in words for whoever runs it.
 pub struct Problem(String);

@@ -137,6 +137,25 @@ impl Applications {
         self.0.get(name)
     }
 
+    /// The same, with the ends of client secrets that the configuration does not say.
+    #[must_use]
+    pub fn with_secret_ends(&self, ends: &[(String, SystemTime)]) -> Self {
+        let of = |one: &Application| ends.iter().find(|(name, _)| *name == one.name).map(|(_, end)| *end);
+        let lacks = |one: &Application| {
+            matches!(one.credential, Credential::Secret) && one.client_secret_expires.is_none() && of(one).is_some()
+        };
+        if !self.0.values().any(|one| lacks(one)) {
+            return self.clone();
+        }
+        self.0
+            .values()
+            .map(|one| match lacks(one) {
+                true => Application { client_secret_expires: of(one), ..(**one).clone() },
+                false => (**one).clone(),
+            })
+            .collect()
+    }
+
     /// The names of all applications, sorted.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.0.keys().map(String::as_str).collect();

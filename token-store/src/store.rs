@@ -10,6 +10,7 @@ pub mod notices;
 mod passwords;
 mod patterns;
 mod refusals;
+mod secret_ends;
 mod short_names;
 mod tokens;
 

@@ -1,11 +1,14 @@
 //! `oxpost application …`
 
+use std::time::SystemTime;
+
 use clap::Subcommand;
 use oxpost_protocol::Secret;
+use oxpost_token_store::Credential;
 
 use super::Failed;
 use super::ask::ask;
-use crate::config::Config;
+use crate::config::{Config, date};
 use crate::gateway::open_store;
 
 #[derive(Debug, Subcommand)]
@@ -14,20 +17,63 @@ pub(super) enum ApplicationCommand {
     Secret {
         /// The name of the application in proxy.toml
         application: String,
+        /// The day it ends, as Microsoft shows it beside the secret: `oxpost status` and the log warn from 30 days before
+        #[arg(long, value_name = "YYYY-MM-DD", value_parser = secret_end)]
+        expires: Option<SystemTime>,
     },
 }
 
 pub(super) async fn run(command: ApplicationCommand, config: &Config) -> Result<(), Failed> {
-    let ApplicationCommand::Secret { application } = command;
+    let ApplicationCommand::Secret { application, expires } = command;
     if config.applications.get(&application).is_none() {
         return Err(Failed::new(format!("proxy.toml has no application `{application}`.")));
+    }
+    if expires.is_some() {
+        may_have_end(config, &application)?;
     }
     let secret = ask("Client secret (the Value, not the Secret ID): ")?;
     let secret = Secret::new(secret.reveal().trim_ascii());
     if secret.is_empty() {
         return Err(Failed::new("the secret is empty; nothing was stored."));
     }
-    open_store(config).await?.set_client_secret(&application, &secret).await?;
+    let store = open_store(config).await?;
+    store.set_client_secret(&application, &secret).await?;
     println!("Stored the client secret of `{application}`, sealed.");
+    match expires {
+        Some(expires) => store.set_secret_end(&application, expires).await?,
+        None if store.forget_secret_end(&application).await? => {
+            println!(
+                "The end that was known was that of the old one, and is forgotten; say that of the new one with --expires."
+            );
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// A day that has not passed, at its beginning: a secret that ends too late is worse than one that ends too early.
+pub(super) fn secret_end(text: &str) -> Result<SystemTime, String> {
+    let end = date(text)?;
+    if end <= SystemTime::now() {
+        return Err(format!("{text} has passed; make a new secret first"));
+    }
+    Ok(end)
+}
+
+/// Whether the end of its client secret is for the store to know.
+pub(super) fn may_have_end(config: &Config, application: &str) -> Result<(), Failed> {
+    let Some(found) = config.applications.get(application) else { return Ok(()) };
+    if !matches!(found.credential, Credential::Secret) {
+        return Err(Failed::new(format!(
+            "the application {application} proves itself with a {}, not with a client secret; its end is known.",
+            found.credential.name()
+        )));
+    }
+    if found.client_secret_expires.is_some() {
+        return Err(Failed::new(format!(
+            "{} says when the client secret of {application} ends (client-secret-expires); change it there.",
+            config.file.display()
+        )));
+    }
     Ok(())
 }

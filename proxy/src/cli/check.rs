@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use oxpost_token_store::{Credential, Origin};
+use oxpost_token_store::{Applications, Credential, Origin};
 
 use super::{Failed, NO_LISTENER, credential};
 use crate::certificate::Held;
@@ -22,8 +22,8 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
             tls::server_config(certificate, key)?;
         }
     }
-    accounts(config).await?;
-    let ends = credential::ends(&config.applications, SystemTime::now());
+    let applications = accounts(config).await?;
+    let ends = credential::ends(&applications, SystemTime::now());
     if let Some(end) = ends.iter().find(|end| end.has_passed()) {
         return Err(Failed::new(format!("{end}.")));
     }
@@ -66,13 +66,14 @@ fn certificate(listener: &Listener) -> Option<Held> {
     Held::of_pem(&std::fs::read(certificate).ok()?)
 }
 
-/// What accounts ask of their application and it cannot give. A store that is not there yet has none, and is not made.
-async fn accounts(config: &Config) -> Result<(), Failed> {
+/// What accounts ask of their application and it cannot give; gives back what is known of the applications then. A store that
+/// is not there yet has none, and is not made.
+async fn accounts(config: &Config) -> Result<Applications, Failed> {
     let Some(store) = open_existing_store(config).await? else {
         if config.key.exists() {
             config.key.read().map_err(StartError::Vault)?;
         }
-        return Ok(());
+        return Ok(config.applications.clone());
     };
     declared::check(config, &store).await?;
     let kept = store.accounts().await?.into_iter().filter(|account| account.origin == Origin::Command);
@@ -80,5 +81,5 @@ async fn accounts(config: &Config) -> Result<(), Failed> {
         let Some(application) = config.applications.get(&account.application) else { continue };
         application.suits(account.grant).map_err(|problem| Failed::new(format!("{}: {problem}", account.mailbox)))?;
     }
-    Ok(())
+    Ok(config.applications.with_secret_ends(&store.secret_ends().await?))
 }

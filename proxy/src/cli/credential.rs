@@ -54,6 +54,16 @@ impl<'a> End<'a> {
         self.expires <= self.now + WARN_BEFORE
     }
 
+    /// How many days are left, for a table.
+    pub(super) fn days(&self) -> String {
+        match days_left(self.expires, self.now) {
+            ..0 => "over".to_owned(),
+            0 => "within a day".to_owned(),
+            1 => "in 1 day".to_owned(),
+            days => format!("in {days} days"),
+        }
+    }
+
     /// What ends when, in a sentence.
     pub(crate) fn what(&self) -> String {
         format!("{}.", capital(&self.ending()))
@@ -87,7 +97,8 @@ impl<'a> End<'a> {
             }
             None => {
                 "Make a new one at Microsoft Entra admin center > App registrations > Certificates & secrets, give its Value to \
-                 Oxpost in the place of the old one, write its end into proxy.toml (client-secret-expires) and restart Oxpost"
+                 Oxpost in the place of the old one (oxpost application secret NAME --expires YYYY-MM-DD, or its file and \
+                 client-secret-expires in proxy.toml, and restart Oxpost)"
             }
         }
     }

@@ -95,11 +95,7 @@ enum Command {
     #[command(subcommand)]
     Notify(notify::NotifyCommand),
     /// Show every account: how it is signed in, until when its token lives, what is wrong with it
-    Status {
-        /// As JSON, for scripts
-        #[arg(long)]
-        json: bool,
-    },
+    Status(status::Options),
 }
 
 /// What a shell reports of a program that a closed pipe has ended.
@@ -154,7 +150,7 @@ async fn run(command: Command, path: &std::path::Path) -> Result<(), Failed> {
         // There may be no configuration yet.
         Command::Import(options) => import::import(&options, path).await,
         Command::Notify(command) => notify::run(&command, &config()?).await,
-        Command::Status { json } => status::status(json, &config()?).await,
+        Command::Status(options) => status::status(&options, &config()?).await,
     }
 }
 

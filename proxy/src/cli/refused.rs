@@ -28,7 +28,7 @@ impl AllRefused {
     /// The state in two words, where the tokens are in this one.
     pub(super) fn state(&self, account: &Account, of_the_tokens: &'static str) -> &'static str {
         // What is wrong with the tokens must be mended first.
-        let good = ["ok", "ok, retrying", "idle"].contains(&of_the_tokens);
+        let good = ["ok", "ok, retrying", "idle", "renew soon", "renew now"].contains(&of_the_tokens);
         if good && !self.to(account).is_empty() { LOGIN_REFUSED } else { of_the_tokens }
     }
 

@@ -23,6 +23,7 @@ use oxpost_token_store::{AdmissionLimits, Applications, KeySource, PostgresSetti
 
 pub use account::DeclaredAccount;
 pub use file::{ListenerTls, LogFormat, Protocol, ServerTls};
+pub(crate) use notify::date;
 pub use notify::{Notify, Webhook};
 pub use problem::ConfigError;
 

@@ -196,7 +196,7 @@ fn command(folder: &Path, words: &[String], key: Option<&KeySource>) -> Result<C
 ///
 /// # Errors
 /// It is no date.
-pub(super) fn date(text: &str) -> Result<SystemTime, String> {
+pub(crate) fn date(text: &str) -> Result<SystemTime, String> {
     humantime::parse_rfc3339(&format!("{text}T00:00:00Z"))
         .map_err(|_| format!("`{text}` is not a date; write it like \"2027-06-30\"."))
 }

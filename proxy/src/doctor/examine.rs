@@ -195,7 +195,12 @@ impl<'a> Round<'a> {
             Ok(open) => Some(open.examiner.proof(application).await),
             Err(_) => None,
         };
-        let end = credential::End::of(application, SystemTime::now());
+        let told = match &self.open {
+            Ok(open) => open.gateway.store.secret_ends().await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        let applications = self.config.applications.with_secret_ends(&told);
+        let end = applications.get(&application.name).and_then(|one| credential::End::of(one, SystemTime::now()));
         let ends = end.map(|end| (format!("{end}."), end.is_near()));
         Authority { application: application.name.clone(), host, metadata, way, proof, ends }
     }

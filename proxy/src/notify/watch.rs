@@ -126,7 +126,9 @@ impl Watch {
     ) -> Result<(), StoreError> {
         let accounts = self.store.token_states().await?;
         let unreadable = self.store.unreadable_accounts().await?;
-        let facts = Facts { accounts: &accounts, unreadable: &unreadable, applications: &self.applications };
+        // Somebody may have told the end of a client secret just now.
+        let applications = self.applications.with_secret_ends(&self.store.secret_ends().await?);
+        let facts = Facts { accounts: &accounts, unreadable: &unreadable, applications: &applications };
         let findings = find(&facts, now, self.settings.warn_before);
         let notices = self.store.notices().await?;
         for step in decide(&findings, &notices, now, self.settings.reminder, new_id) {

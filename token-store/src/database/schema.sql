@@ -42,6 +42,12 @@ CREATE TABLE client_secret (
     sealed      BLOB NOT NULL
 ) STRICT;
 
+-- The day a client secret ends, where proxy.toml does not say it: Microsoft alone knows, and tells nobody.
+CREATE TABLE secret_end (
+    application TEXT PRIMARY KEY,
+    expires     INTEGER NOT NULL
+) STRICT;
+
 -- One row for each account that goes through no other, from the moment the account is added. Whoever writes tokens raises the
 -- version, and writes only over the version it has read. Who asks the authority for tokens holds the lease meanwhile, by the
 -- database's clock.

@@ -292,3 +292,25 @@ async fn nothing_secret_is_printed_or_stored_in_clear() {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
 }
+
+#[tokio::test]
+async fn the_end_of_a_client_secret_is_what_somebody_has_said_of_it() {
+    let store = fresh_store().await;
+    assert!(!store.forget_secret_end("office").await.unwrap());
+    for end in [start(), start() + HOUR] {
+        store.set_secret_end("office", end).await.unwrap();
+        assert_eq!(store.secret_ends().await.unwrap(), [("office".to_owned(), end)]);
+    }
+    let endpoint = Endpoint::start().await;
+    let of = |application: Application, ends: &[(String, SystemTime)]| {
+        Applications::from_iter([application]).with_secret_ends(ends).get("office").unwrap().client_secret_expires
+    };
+    let ends = store.secret_ends().await.unwrap();
+    assert_eq!(of(application(&endpoint), &ends), Some(start() + HOUR));
+    let written = Application { client_secret_expires: Some(start()), ..application(&endpoint) };
+    assert_eq!(of(written, &ends), Some(start()), "the configuration wins");
+    let other = Application { name: "office".into(), ..application(&endpoint) };
+    assert_eq!(of(other, &[("another".to_owned(), start())]), None);
+    assert!(store.forget_secret_end("office").await.unwrap());
+    assert!(store.secret_ends().await.unwrap().is_empty());
+}

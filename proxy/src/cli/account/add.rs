@@ -8,6 +8,7 @@ use oxpost_token_store::{Account, Grant, Mailbox, Origin, Store, StoreError, pat
 use super::password::{DEFAULT_NAME, new_password};
 use super::{declared, through};
 use crate::cli::Failed;
+use crate::cli::application::{may_have_end, secret_end};
 use crate::config::Config;
 
 #[derive(Debug, Args)]
@@ -29,13 +30,16 @@ pub(in crate::cli) struct AddOptions {
     /// Who signs in for it, such as a member of a shared mailbox; one sign-in serves all mailboxes that go through them
     #[arg(long, value_name = "ADDRESS")]
     through: Option<Mailbox>,
+    /// The day the client secret of its application ends, as Microsoft shows it beside the secret
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = secret_end, conflicts_with = "through")]
+    secret_expires: Option<SystemTime>,
     /// Make no password yet
     #[arg(long)]
     no_password: bool,
 }
 
 pub(super) async fn add(options: AddOptions, store: &Store, config: &Config) -> Result<(), Failed> {
-    let AddOptions { mailbox, application, grant, login, through, no_password } = options;
+    let AddOptions { mailbox, application, grant, login, through, secret_expires, no_password } = options;
     let through = through.filter(|through| *through != mailbox);
     let login = login.unwrap_or_else(|| mailbox.to_string()).to_lowercase();
     declared::not_declared(config, &mailbox)?;
@@ -50,7 +54,13 @@ pub(super) async fn add(options: AddOptions, store: &Store, config: &Config) -> 
         None => own(config, application, grant)?,
     };
     let account = Account { through, login, ..Account::new(mailbox, application, grant, SystemTime::now()) };
+    if secret_expires.is_some() {
+        may_have_end(config, &account.application)?;
+    }
     store.add_account(&account).await?;
+    if let Some(expires) = secret_expires {
+        store.set_secret_end(&account.application, expires).await?;
+    }
     say(store, &account, person, no_password).await
 }
 

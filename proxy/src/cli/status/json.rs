@@ -1,0 +1,73 @@
+//! The report for scripts. Its members are only ever added to.
+
+use std::time::SystemTime;
+
+use oxpost_token_store::Origin;
+use serde_json::{Value, json};
+
+use super::report::{Report, Shown};
+use crate::cli::credential;
+
+/// Seconds from 1970 to the end of the year 9999.
+const END_OF_9999: u64 = 253_402_300_800;
+
+/// One object for each account.
+pub(super) fn accounts(report: &Report) -> Value {
+    report.accounts.iter().map(|shown| account(report, shown)).collect()
+}
+
+/// Everything but what changes by itself from one moment to the next.
+pub(super) fn everything(report: &Report) -> Value {
+    let bans: Vec<_> = report.bans.iter().map(|ban| (&ban.source, &ban.node)).collect();
+    json!({ "accounts": accounts(report), "unreadable": report.unreadable, "bans": bans })
+}
+
+/// A damaged row must not end the report of all others: humantime knows the years 1970 to 9999 only.
+pub(super) fn time(time: Option<SystemTime>) -> Option<String> {
+    let printable = |time: &SystemTime| {
+        time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.as_secs() < END_OF_9999)
+    };
+    time.filter(printable).map(|time| humantime::format_rfc3339_seconds(time).to_string())
+}
+
+fn account(report: &Report, shown: &Shown) -> Value {
+    let Shown { account, state, last_login } = shown;
+    let application = report.applications.get(&account.application).map(|one| &**one);
+    json!({
+        "mailbox": account.mailbox.to_string(),
+        "login": account.login,
+        "through": account.through.as_ref().map(ToString::to_string),
+        "application": account.application,
+        "credential": credential::as_json(application, report.now),
+        "grant": account.grant.to_string(),
+        "declared": account.origin == Origin::Declared,
+        "state": report.condition(shown),
+        "signed_in_as": state.signed_in_as,
+        "token_expires": time(state.access_token_expires),
+        "refreshed_at": time(state.refreshed_at),
+        "next_refresh": time(state.next_refresh),
+        "last_login": time(*last_login),
+        "refused": report.refused.json(account, |one| time(Some(one.at))),
+        "last_error": state.last_error.as_ref().map(|error| json!({
+            "kind": error.kind.to_string(),
+            "text": error.text,
+            "what": error.what,
+            "remedy": error.remedy,
+            "code": error.code,
+            "since": time(Some(error.since)),
+            "at": time(Some(error.at)),
+        })),
+        "notices": report
+            .notices
+            .iter()
+            .filter(|notice| notice.subject == account.mailbox.as_str())
+            .map(|notice| json!({
+                "id": notice.id,
+                "event": notice.event,
+                "since": time(Some(notice.since)),
+                "told": time(notice.told),
+                "solved": time(notice.solved),
+            }))
+            .collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,180 @@
+//! What is known of all accounts at one moment, and how it is told at a terminal.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use oxpost_token_store::store::notices::Notice;
+use oxpost_token_store::{Account, Applications, Ban, Grant, Origin, Store, StoreError, TokenState};
+
+use super::condition::{NOT_SIGNED_IN, condition};
+use crate::cli::credential::{self, End};
+use crate::cli::refused::AllRefused;
+use crate::cli::table::table;
+use crate::cli::times::distance;
+use crate::cli::{Failed, ban};
+use crate::config::Config;
+use crate::notify::trouble::Topic;
+
+/// Everything that is shown.
+pub(super) struct Report {
+    pub(super) now: SystemTime,
+    pub(super) accounts: Vec<Shown>,
+    pub(super) notices: Vec<Notice>,
+    pub(super) refused: AllRefused,
+    pub(super) unreadable: Vec<String>,
+    pub(super) bans: Vec<Ban>,
+    /// Those of the configuration, with the ends of client secrets that the store knows.
+    pub(super) applications: Applications,
+}
+
+/// One account.
+pub(super) struct Shown {
+    pub(super) account: Account,
+    pub(super) state: TokenState,
+    pub(super) last_login: Option<SystemTime>,
+}
+
+impl Report {
+    pub(super) async fn read(store: &Store, config: &Config, now: SystemTime) -> Result<Self, Failed> {
+        let mut accounts = Vec::new();
+        for account in store.accounts().await? {
+            // One account that was damaged, or removed at this very moment, must not hide the others.
+            let state = match store.token_state(account.token_of()).await {
+                Err(StoreError::NoSuchAccount(_)) => TokenState::default(),
+                state => state?,
+            };
+            let last_login = last_login(store, &account).await?;
+            accounts.push(Shown { account, state, last_login });
+        }
+        let refused = AllRefused::of(store, accounts.iter().map(|shown| &shown.account)).await?;
+        Ok(Self {
+            now,
+            accounts,
+            refused,
+            notices: store.notices().await?,
+            unreadable: store.unreadable_accounts().await?,
+            bans: store.bans(now).await?,
+            applications: config.applications.with_secret_ends(&store.secret_ends().await?),
+        })
+    }
+
+    /// The end of what an account's application proves itself with.
+    pub(super) fn end(&self, account: &Account) -> Option<End<'_>> {
+        End::of(self.applications.get(&account.application)?, self.now)
+    }
+
+    pub(super) fn condition(&self, shown: &Shown) -> &'static str {
+        let of_the_tokens = condition(&shown.account, &shown.state, self.end(&shown.account).as_ref(), self.now);
+        self.refused.state(&shown.account, of_the_tokens)
+    }
+
+    fn row(&self, shown: &Shown) -> Vec<String> {
+        let Shown { account, state, last_login } = shown;
+        vec![
+            account.mailbox.to_string(),
+            self.condition(shown).to_owned(),
+            account.grant.to_string(),
+            account.through.as_ref().map_or_else(|| "-".into(), ToString::to_string),
+            state.signed_in_as.clone().unwrap_or_else(|| "-".into()),
+            distance(state.access_token_expires, self.now),
+            distance(state.next_refresh, self.now),
+            self.end(account).map_or_else(|| "-".into(), |end| end.days()),
+            distance(*last_login, self.now),
+        ]
+    }
+
+    /// What is to be said of one account below the table.
+    fn trouble(&self, shown: &Shown) -> Option<String> {
+        let Shown { account, state, .. } = shown;
+        let mailbox = &account.mailbox;
+        if account.origin == Origin::Withdrawn {
+            return Some(format!(
+                "{mailbox}: proxy.toml declares it no more, so nobody can log in; its sign-in is kept. Declare it again, or remove it \
+                 for good: oxpost account remove {mailbox}"
+            ));
+        }
+        // Accounts that go through another one have no troubles of their own.
+        if account.through.is_some() {
+            return None;
+        }
+        if let Some(error) = &state.last_error {
+            let told = self.told(account);
+            return Some(format!("{mailbox} ({}): {}{told}", distance(Some(error.at), self.now), error.text));
+        }
+        (self.condition(shown) == NOT_SIGNED_IN).then(|| {
+            let or = if account.grant == Grant::Password { "log in with the mail program, or " } else { "" };
+            format!("{mailbox}: {or}run `oxpost sign-in {mailbox}`.")
+        })
+    }
+
+    /// When people were last told of what is wrong.
+    fn told(&self, account: &Account) -> String {
+        let open = self.notices.iter().find(|notice| {
+            notice.subject == account.mailbox.as_str()
+                && notice.topic == Topic::Tokens.as_str()
+                && notice.solved.is_none()
+        });
+        let told = open.and_then(|notice| notice.told);
+        told.map(|at| format!(" (People were told {}.)", distance(Some(at), self.now))).unwrap_or_default()
+    }
+
+    /// What an account must be warned of; what an application must be is told otherwise.
+    fn warnings(&self) -> impl Iterator<Item = &Notice> {
+        let of_an_account =
+            |notice: &&Notice| self.accounts.iter().any(|shown| shown.account.mailbox.as_str() == notice.subject);
+        let open = |notice: &&Notice| notice.topic == Topic::End.as_str() && notice.solved.is_none();
+        self.notices.iter().filter(open).filter(of_an_account)
+    }
+}
+
+async fn last_login(store: &Store, account: &Account) -> Result<Option<SystemTime>, Failed> {
+    let with_ours = store.passwords(&account.mailbox).await?.iter().filter_map(|password| password.last_used).max();
+    Ok(with_ours.max(store.last_judged_login(account.token_of()).await?))
+}
+
+const HEADER: [&str; 9] = [
+    "MAILBOX",
+    "STATE",
+    "GRANT",
+    "THROUGH",
+    "SIGNED IN AS",
+    "TOKEN EXPIRES",
+    "NEXT REFRESH",
+    "SECRET ENDS",
+    "LAST LOGIN",
+];
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.accounts.is_empty() && self.unreadable.is_empty() {
+            return writeln!(f, "There is no account yet. Add one with: oxpost account add ADDRESS");
+        }
+        let rows: Vec<Vec<String>> = self.accounts.iter().map(|shown| self.row(shown)).collect();
+        f.write_str(&table(&HEADER, &rows))?;
+        for end in credential::ends(&self.applications, self.now) {
+            writeln!(f, "\n{end}.")?;
+        }
+        for trouble in self.accounts.iter().filter_map(|shown| self.trouble(shown)) {
+            writeln!(f, "\n{trouble}")?;
+        }
+        for shown in self.accounts.iter().filter(|shown| shown.account.origin != Origin::Withdrawn) {
+            for line in self.refused.lines(&shown.account, |one| distance(Some(one.at), self.now)) {
+                writeln!(f, "\n{line}")?;
+            }
+        }
+        for notice in self.warnings() {
+            writeln!(f, "\n{} {}", notice.what, notice.remedy)?;
+        }
+        for mailbox in &self.unreadable {
+            writeln!(
+                f,
+                "\n{mailbox}: its row in the store is damaged. Run `oxpost account remove {mailbox}`, then add it again."
+            )?;
+        }
+        if !self.bans.is_empty() {
+            let bans = ban::shown(&self.bans, self.now);
+            write!(f, "\nToo many wrong passwords; `oxpost ban lift ADDRESS` lifts one:\n{bans}")?;
+        }
+        Ok(())
+    }
+}

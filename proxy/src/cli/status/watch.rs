@@ -1,0 +1,55 @@
+//! `oxpost status --watch`: again and again, until Ctrl-C.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, SystemTime};
+
+use oxpost_token_store::Store;
+use serde_json::Value;
+
+use super::json;
+use super::report::Report;
+use crate::cli::Failed;
+use crate::config::Config;
+
+/// The shortest pause between two looks.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// To the first column of the first line, and everything behind it is gone (ECMA-48: CUP, ED).
+const DRAW_ANEW: &str = "\x1b[H\x1b[J";
+
+pub(super) async fn watch(store: &Store, config: &Config, as_json: bool, every: Duration) -> Result<(), Failed> {
+    tokio::select! {
+        ended = look(store, config, as_json, every.max(SHORTEST_PAUSE)) => ended,
+        // Whoever watches has seen what they wanted.
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}
+
+async fn look(store: &Store, config: &Config, as_json: bool, every: Duration) -> Result<(), Failed> {
+    let drawn = std::io::stdout().is_terminal() && !as_json;
+    let mut before = None;
+    loop {
+        let report = Report::read(store, config, SystemTime::now()).await?;
+        if drawn {
+            let at = json::time(Some(report.now)).unwrap_or_default();
+            print!("{DRAW_ANEW}{report}\n{at}, every {}; Ctrl-C ends.\n", humantime::format_duration(every));
+        } else if let Some(text) = news(&report, as_json, &mut before)? {
+            println!("{text}");
+        }
+        std::io::stdout().flush()?;
+        tokio::time::sleep(every).await;
+    }
+}
+
+/// The report, if it says anything that was not said before. How long ago something was is no news.
+fn news(report: &Report, as_json: bool, before: &mut Option<Value>) -> Result<Option<String>, Failed> {
+    let now = json::everything(report);
+    if before.as_ref() == Some(&now) {
+        return Ok(None);
+    }
+    *before = Some(now);
+    if as_json {
+        return Ok(Some(serde_json::to_string(&json::accounts(report))?));
+    }
+    Ok(Some(format!("{}\n{report}", json::time(Some(report.now)).unwrap_or_default())))
+}

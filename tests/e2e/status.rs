@@ -1,0 +1,184 @@
+//! `oxpost status`: what an administrator knows of every account, once, for scripts, and as it changes.
+
+use std::time::{Duration, SystemTime};
+
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Ran, Settings};
+use oxpost_tests::office365::{Application, Mailbox, Protocol, Tenant};
+use serde_json::Value;
+
+use crate::client::Client;
+
+const BOB: &str = "bob@contoso.com";
+const SECRET: &str = "Aa1~app-only-client-secret-value-0123456";
+
+fn said(ran: Ran) -> String {
+    String::from_utf8(ran.output().unwrap()).unwrap()
+}
+
+async fn refused(oxpost: &Oxpost, arguments: &[&str]) -> String {
+    let ran = oxpost.call(arguments).await.unwrap();
+    assert!(ran.status != Some(0), "{ran}");
+    ran.text()
+}
+
+async fn json(oxpost: &Oxpost) -> Value {
+    serde_json::from_str(&said(oxpost.call(&["status", "--json"]).await.unwrap())).unwrap()
+}
+
+/// The day so many days from now, in UTC.
+fn day(days: u64) -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let mut left = since / 86_400 + days;
+    let divides = |by: u64, year: u64| year.is_multiple_of(by);
+    let is_leap = |year: u64| divides(4, year) && !divides(100, year) || divides(400, year);
+    let mut year = 1970;
+    while left >= 365 + u64::from(is_leap(year)) {
+        left -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(is_leap(year));
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if left < length {
+            break;
+        }
+        left -= length;
+        month += 1;
+    }
+    format!("{year}-{month:02}-{:02}", left + 1)
+}
+
+#[tokio::test]
+async fn the_status_says_who_works_for_how_long_and_what_to_do_otherwise() {
+    let tenant = Tenant::builder().mailbox(ALICE).mailbox(BOB).application(Application::public(CLIENT_ID));
+    let tenant = tenant.start().await.unwrap();
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let password = oxpost.add_account(ALICE, &[]).await.unwrap();
+    oxpost.add_account(BOB, &[]).await.unwrap();
+    for who in [ALICE, BOB] {
+        oxpost.sign_in(who, &tenant, who).await.unwrap();
+    }
+    let running = oxpost.run().await.unwrap();
+    let mut client = Client::connect(running.address(Protocol::Imap)).await;
+    client.say(&format!("a LOGIN {ALICE} {password}")).await;
+    client.until("a OK").await;
+    drop(client);
+    // Its use is noted beside the login.
+    let mut watching = oxpost.watch(&["status", "--watch", "--json", "--every", "100ms"]).unwrap();
+    watching.until("\"last_login\":\"2").await.unwrap();
+    drop(watching);
+    // Bob's sign-in is revoked; Microsoft is asked because somebody looks.
+    tenant.revoke(BOB);
+    refused(&oxpost, &["doctor", BOB]).await;
+
+    let table = said(oxpost.call(&["status"]).await.unwrap());
+    let columns = ["STATE", "GRANT", "SIGNED IN AS", "TOKEN EXPIRES", "NEXT REFRESH", "SECRET ENDS", "LAST LOGIN"];
+    assert!(columns.iter().all(|column| table.lines().next().unwrap().contains(column)), "{table}");
+    let row = |mailbox: &str| table.lines().find(|line| line.starts_with(mailbox)).unwrap();
+    assert!(row(ALICE).contains("  ok  ") && row(ALICE).matches(ALICE).count() == 2, "{table}");
+    assert!(row(BOB).contains("  sign in again  ") && row(BOB).trim_end().ends_with('-'), "{table}");
+    assert!(table.contains("oxpost sign-in bob@contoso.com"), "{table}");
+
+    let status = json(&oxpost).await;
+    let (alice, bob) = (&status[0], &status[1]);
+    for member in ["token_expires", "next_refresh", "last_login"] {
+        assert!(alice[member].as_str().is_some_and(|time| time.ends_with('Z')), "{member}: {alice}");
+    }
+    assert_eq!((&alice["grant"], &alice["signed_in_as"]), (&"sign-in".into(), &ALICE.into()));
+    assert_eq!(
+        (&alice["last_error"], &alice["credential"], &bob["last_login"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
+    let error = &bob["last_error"];
+    assert!(error["remedy"].as_str().unwrap().contains("oxpost sign-in bob@contoso.com"), "{error}");
+    assert!(error["code"].is_u64() && error["what"].is_string(), "{error}");
+    running.stop().await.unwrap();
+}
+
+async fn app_only() -> (Tenant, Oxpost) {
+    let tenant = Tenant::builder()
+        .mailbox(Mailbox::user(ALICE).full_access(CLIENT_ID))
+        .application(Application::confidential(CLIENT_ID, SECRET))
+        .start()
+        .await
+        .unwrap();
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    (tenant, oxpost)
+}
+
+#[tokio::test]
+async fn the_end_of_a_client_secret_is_told_by_a_person_and_warned_of_in_its_last_month() {
+    let (_tenant, oxpost) = app_only().await;
+    let seal = async |options: &[&str]| {
+        let arguments = [&["application", "secret", "default"], options].concat();
+        oxpost.call_with(&arguments, SECRET).await.unwrap()
+    };
+    said(seal(&[]).await);
+    for (day, words) in [("soon", "not a date"), ("2020-01-31", "has passed")] {
+        let words_said =
+            refused(&oxpost, &["account", "add", ALICE, "--grant", "client-credentials", "--secret-expires", day])
+                .await;
+        assert!(words_said.contains(words), "{words_said}");
+    }
+    oxpost.add_account(ALICE, &["--grant", "client-credentials", "--secret-expires", &day(400)]).await.unwrap();
+    said(oxpost.call(&["sign-in", ALICE]).await.unwrap());
+    let status = json(&oxpost).await;
+    assert_eq!((&status[0]["state"], &status[0]["credential"]["days_left"]), (&"ok".into(), &399.into()), "{status}");
+
+    // Another secret has another end, and says so.
+    let running = oxpost.run().await.unwrap();
+    let words = said(seal(&[]).await);
+    assert!(words.contains("is forgotten") && json(&oxpost).await[0]["credential"].is_null(), "{words}");
+    let soon = day(20);
+    said(seal(&["--expires", &soon]).await);
+    let table = said(oxpost.call(&["status"]).await.unwrap());
+    let row = table.lines().find(|line| line.starts_with(ALICE)).unwrap();
+    assert!(row.contains("renew soon") && row.contains("in 19 days"), "{table}");
+    assert!(table.contains(&format!("its client secret expires on {soon}, in 19 days. Make a new one")), "{table}");
+    let checked = said(oxpost.call(&["check"]).await.unwrap());
+    assert!(checked.contains("in 19 days"), "{checked}");
+    running.wait_for_log("client secret expires on").await.unwrap();
+    let log = running.stop().await.unwrap();
+    assert!(!log.contains(SECRET), "{log}");
+
+    let text = std::fs::read_to_string(oxpost.folder().join("proxy.toml")).unwrap();
+    let written = text.replace("[trust]", &format!("client-secret-expires = \"{}\"\n\n[trust]", day(90)));
+    std::fs::write(oxpost.folder().join("proxy.toml"), written).unwrap();
+    assert_eq!(json(&oxpost).await[0]["credential"]["days_left"], 89, "what the file says counts");
+    let words = seal(&["--expires", &soon]).await;
+    assert!(words.status == Some(1) && words.text().contains("change it there"), "{words}");
+}
+
+/// In a pipe a report is printed when something has changed, and only then.
+#[cfg(unix)]
+#[tokio::test]
+async fn the_status_is_watched_until_ctrl_c() {
+    let (_tenant, oxpost) = app_only().await;
+    said(oxpost.call_with(&["application", "secret", "default"], SECRET).await.unwrap());
+    let watch = |options: &[&str]| {
+        let arguments = [&["status", "--watch", "--every", "100ms"], options].concat();
+        oxpost.watch(&arguments).unwrap()
+    };
+    let (mut table, mut lines) = (watch(&[]), watch(&["--json"]));
+    table.until("There is no account yet").await.unwrap();
+    assert_eq!(lines.until("").await.unwrap().trim(), "[]");
+
+    oxpost.add_account(ALICE, &["--grant", "client-credentials", "--no-password"]).await.unwrap_err();
+    let heard = table.until(ALICE).await.unwrap();
+    assert_eq!(heard.matches("MAILBOX").count(), 1, "one report for one change: {heard}");
+    let line: Value = serde_json::from_str(lines.until("").await.unwrap().trim()).unwrap();
+    assert_eq!((&line[0]["mailbox"], &line[0]["state"]), (&ALICE.into(), &"idle".into()));
+
+    said(oxpost.call(&["sign-in", ALICE]).await.unwrap());
+    let heard = table.until("  ok  ").await.unwrap();
+    assert_eq!(heard.matches("MAILBOX").count(), 1, "{heard}");
+    let line: Value = serde_json::from_str(lines.until("").await.unwrap().trim()).unwrap();
+    assert_eq!(line[0]["state"], "ok");
+    // Twenty looks, and nothing is new but that time goes by.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for watching in [table, lines] {
+        let (status, rest) = watching.interrupt().await.unwrap();
+        assert_eq!(status, Some(0));
+        assert!(!rest.contains(ALICE), "said twice: {rest}");
+    }
+}
