@@ -17,7 +17,7 @@ use std::{
 
 use dashmap::DashMap;
 use oxpost_protocol::Secret;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::flight::client_secret;
@@ -61,6 +61,10 @@ impl From<&Living> for AccessToken {
         Self(Arc::new((living.secret.clone(), living.expires_at)))
     }
 }
+
+/// How long a caller waits for a new token whose old one still lives: an authority that hangs must not cost more than
+/// mail programs have patience for. The request goes on without them.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The bounds of refreshing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,8 +137,8 @@ impl Tokens {
     }
 
     /// The access token of the admitted account. It is the stored one while that has life left; a caller waits for a new
-    /// one only near its end, and gets the old one if there is no new one yet. Dropping the future does not stop the
-    /// request: what it brings is stored.
+    /// one only near its end, for a few seconds, and gets the old one if there is no new one yet. Dropping the future does
+    /// not stop the request: what it brings is stored.
     pub async fn access_token(&self, admitted: &Admitted) -> Result<AccessToken, TokenError> {
         self.obtain(admitted.account(), Why::Serve).await
     }
@@ -180,21 +184,30 @@ impl Tokens {
             return Ok(token);
         }
         let slot = shared.slot(&account.mailbox);
-        let outcome = match slot.enter(stored.version, &why, now, shared.limits.forced_every) {
+        let lives = || living(&stored, &why, shared.clock.now());
+        let answer = match slot.enter(stored.version, &why, now, shared.limits.forced_every) {
             Entry::Blocked(error) => {
                 // Between our look at the row and the slot, somebody may have got a new token: then that is the answer.
                 let stored = shared.store.tokens(&account.mailbox).await?;
-                settled(&stored, &why, now).ok_or(*error)
+                return settled(&stored, &why, now).or_else(lives).ok_or(*error);
             }
-            Entry::Join(answer) => wait(answer).await,
+            Entry::Join(answer) => answer,
             Entry::Start(sender) => {
                 let answer = sender.subscribe();
                 // A task of its own: a mail client that hangs up must not cost us a refresh token that was just rotated.
                 shared.flights.spawn(flight::run(shared.clone(), account.clone(), why.clone(), slot, sender));
-                wait(answer).await
+                answer
             }
         };
-        outcome.or_else(|error| living(&stored, &why, shared.clock.now()).ok_or(error))
+        // The refresher waits to the end, because it counts how many are on their way.
+        if matches!(why, Why::Serve)
+            && lives().is_some()
+            && timeout(PATIENCE, wait(answer.clone())).await.is_err()
+            && let Some(token) = lives()
+        {
+            return Ok(token);
+        }
+        wait(answer).await.or_else(|error| lives().ok_or(error))
     }
 }
 

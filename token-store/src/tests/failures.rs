@@ -12,7 +12,7 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn passing_failures() -> Vec<Reply> {
+pub(super) fn passing_failures() -> Vec<Reply> {
     vec![
         Reply::Http(429, "Retry-After: 17\r\nContent-Type: application/json\r\n", r#"{"error":"throttled"}"#.into()),
         Reply::json(500, "{}"),
@@ -110,12 +110,7 @@ async fn plain_http_to_another_machine_is_never_asked() {
 
 #[tokio::test(start_paused = true)]
 async fn an_authority_that_does_not_answer_is_given_up_after_thirty_seconds() {
-    // A task that is always ready keeps the paused clock from running ahead while a socket is waited for.
-    let spinning = tokio::spawn(async {
-        loop {
-            tokio::task::yield_now().await;
-        }
-    });
+    stand_still();
     let bench = Bench::signed_in().await;
     bench.clock.advance(HOUR);
     bench.endpoint.always(Reply::Silent);
@@ -133,7 +128,6 @@ async fn an_authority_that_does_not_answer_is_given_up_after_thirty_seconds() {
     let error = (&mut caller).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("did not answer in time"), "{error}");
     assert_eq!(error.kind(), ErrorKind::Transient);
-    spinning.abort();
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ mod admission;
 mod browser;
 mod care;
 mod credential;
+mod crowd;
+mod cut_short;
 mod declared;
 mod durability;
 mod endpoint;
@@ -15,6 +17,7 @@ mod new_key;
 mod notices;
 #[cfg(unix)]
 mod on_postgres;
+mod outages;
 mod password_grant;
 mod patterns;
 mod refresher;
@@ -146,6 +149,16 @@ impl Bench {
             _ => None,
         }
     }
+}
+
+/// The paused clock of the runtime stands still from here on, also while nothing happens but on a socket: a task that is
+/// always ready keeps it from running ahead.
+fn stand_still() {
+    tokio::spawn(async {
+        loop {
+            tokio::task::yield_now().await;
+        }
+    });
 }
 
 fn text(secret: &Secret) -> String {

@@ -5,13 +5,13 @@ use tokio_util::sync::CancellationToken;
 use super::{endpoint::Reply, *};
 
 impl Bench {
-    fn keep_fresh(&self) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+    pub(super) fn keep_fresh(&self) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         let stop = CancellationToken::new();
         (stop.clone(), tokio::spawn(self.tokens.clone().keep_fresh(stop)))
     }
 
     /// Waits until the stored access token is this one.
-    async fn stored(&self, address: &str, access: &str) {
+    pub(super) async fn stored(&self, address: &str, access: &str) {
         while self
             .store
             .tokens(&mailbox(address))

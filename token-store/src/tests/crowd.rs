@@ -1,0 +1,119 @@
+//! A thousand accounts that were all signed in within the same minute.
+
+use super::{endpoint::Reply, *};
+use crate::Clock;
+
+const ACCOUNTS: usize = 1000;
+const STEP: Duration = Duration::from_secs(10);
+
+async fn crowd() -> Bench {
+    let mut bench = Bench::new(fresh_store().await, Grant::SignIn).await;
+    assert!(bench.store.remove_account(bench.mailbox()).await.unwrap().is_some());
+    for number in 0..ACCOUNTS {
+        let account = account(&format!("m{number}@contoso.com"), Grant::SignIn);
+        bench.store.add_account(&account).await.unwrap();
+        bench.store.save_signed_in(&account.mailbox, &token_set("at-0", Some("rt-0")), None, start()).await.unwrap();
+    }
+    bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+    // A look reads a thousand rows; looking all the time would be most of the work here.
+    let limits = RefreshLimits { look_every: Duration::from_millis(30), ..RefreshLimits::default() };
+    let applications = Applications::from_iter([application(&bench.endpoint)]);
+    bench.tokens = Tokens::new(bench.store.clone(), applications, http_client(), bench.shared_clock(), limits);
+    bench
+}
+
+impl Bench {
+    /// How many of the accounts are due, and how long from now the first and the last of the others are.
+    async fn due(&self) -> (usize, Duration, Duration) {
+        let now = self.clock.now();
+        let plan = self.store.plan().await.unwrap();
+        assert_eq!(plan.len(), ACCOUNTS);
+        let ahead: Vec<_> = plan
+            .iter()
+            .filter_map(|planned| planned.next_refresh.unwrap().duration_since(now).ok())
+            .filter(|it| !it.is_zero())
+            .collect();
+        let (first, last) = (ahead.iter().min().copied(), ahead.iter().max().copied());
+        (ACCOUNTS - ahead.len(), first.unwrap_or_default(), last.unwrap_or_default())
+    }
+
+    /// Waits until nobody is due.
+    async fn all_refreshed(&self) {
+        while self.due().await.0 > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_accounts_that_expire_in_the_same_minute_are_refreshed_without_a_stampede() {
+    let bench = crowd().await;
+    let (due, first, last) = bench.due().await;
+    assert_eq!(due, 0);
+    assert!(first >= HOUR.mul_f64(0.65) && last <= HOUR.mul_f64(0.75), "{first:?} to {last:?}");
+    assert!(last - first > Duration::from_secs(300), "they drift apart over six minutes: {first:?} to {last:?}");
+
+    let (stop, refresher) = bench.keep_fresh();
+    bench.clock.advance(HOUR.mul_f64(0.65));
+    let (mut most, mut before) = (0, 0);
+    for _ in 0..36 {
+        bench.clock.advance(STEP);
+        bench.all_refreshed().await;
+        let now = bench.endpoint.requests();
+        most = most.max(now - before);
+        before = now;
+    }
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!(bench.endpoint.requests(), ACCOUNTS, "each once");
+    // On the average 28 in ten seconds; a stampede would be a thousand.
+    assert!(most < 70, "{most} within ten seconds");
+    let (most_at_once, seconds) = (bench.endpoint.most_in_flight(), (last - first).as_secs());
+    assert!(most_at_once <= 8, "{most_at_once} at once");
+    println!(
+        "{ACCOUNTS} accounts: {} requests over {seconds} s, at most {most} within ten seconds and {most_at_once} at once",
+        bench.endpoint.requests()
+    );
+}
+
+/// A week of sleep, or an outage: now they are due at the same moment.
+#[tokio::test]
+async fn a_thousand_accounts_that_are_overdue_are_refreshed_eight_at_once_and_drift_apart_again() {
+    let bench = crowd().await;
+    bench.clock.advance(7 * 24 * HOUR);
+    assert_eq!(bench.due().await.0, ACCOUNTS);
+    bench.endpoint.hold().await;
+    let (stop, refresher) = bench.keep_fresh();
+    bench.endpoint.arrived(8).await;
+    // Time for several looks, in which a ninth would come.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(bench.endpoint.requests(), 8);
+    bench.endpoint.release();
+    bench.all_refreshed().await;
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!((bench.endpoint.requests(), bench.endpoint.most_in_flight()), (ACCOUNTS, 8));
+    let (_, first, last) = bench.due().await;
+    assert!(last - first > Duration::from_secs(300), "{first:?} to {last:?}");
+}
+
+/// While the authority throttles, each of them asks once, and then waits for as long as it was told.
+#[tokio::test]
+async fn a_thousand_accounts_that_are_throttled_come_back_when_they_were_told() {
+    let bench = crowd().await;
+    bench.endpoint.always(Reply::Http(429, "Retry-After: 300\r\n", String::new()));
+    bench.clock.advance(HOUR.mul_f64(0.75));
+    let (stop, refresher) = bench.keep_fresh();
+    bench.all_refreshed().await;
+    assert_eq!(bench.endpoint.requests(), ACCOUNTS);
+    bench.clock.advance(Duration::from_secs(299));
+    let (due, first, _) = bench.due().await;
+    assert_eq!((due, bench.endpoint.requests()), (0, ACCOUNTS), "nobody before {first:?}");
+    bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+    bench.clock.advance(Duration::from_secs(60));
+    bench.all_refreshed().await;
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!(bench.endpoint.requests(), 2 * ACCOUNTS);
+    assert!(bench.endpoint.most_in_flight() <= 8);
+}

@@ -1,0 +1,227 @@
+//! What goes wrong and passes, with nobody there: the account works while its access token lives, and is well again by
+//! itself. What does not pass asks for a person, and costs nothing else.
+
+use tokio::net::TcpSocket;
+
+use super::{
+    endpoint::{Endpoint, Reply},
+    failures::passing_failures,
+    *,
+};
+use crate::{Clock, ErrorKind, TokenError};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Bench {
+    /// Waits until the store has an error of the account, or none.
+    async fn noted(&self, error: Option<ErrorKind>) {
+        while self.store.token_state(self.mailbox()).await.unwrap().last_error.map(|error| error.kind) != error {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Failures that pass, under the names that Entra gives them; and some under the name of one that does not.
+fn failures() -> Vec<(Reply, ErrorKind)> {
+    let passing = passing_failures().into_iter().map(|failure| (failure, ErrorKind::Transient));
+    let dressed =
+        [70_000, 70_008, 700_082, 999_999].map(|code| (Reply::error("invalid_grant", code), ErrorKind::SignInRequired));
+    passing
+        .chain(dressed)
+        .chain([(Reply::json(400, r#"{"error":"invalid_grant"}"#), ErrorKind::SignInRequired)])
+        .collect()
+}
+
+#[tokio::test]
+async fn every_failure_that_passes_heals_while_nobody_logs_in() {
+    for (failure, kind) in failures() {
+        let bench = Bench::signed_in().await;
+        let (stop, refresher) = bench.keep_fresh();
+        bench.endpoint.then(failure.clone());
+        bench.clock.advance(46 * MINUTE);
+        bench.noted(Some(kind)).await;
+        // Whoever comes meanwhile does not notice, and causes no further request.
+        for _ in 0..3 {
+            assert_eq!(bench.access_token().await.unwrap(), "at-0", "{failure:?}");
+        }
+        assert_eq!((bench.endpoint.requests(), bench.stored_refresh_token().await.as_deref()), (1, Some("rt-0")));
+        bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+        bench.clock.advance(6 * MINUTE);
+        bench.stored("ann@contoso.com", "at-1").await;
+        bench.noted(None).await;
+        assert_eq!(bench.endpoint.sent(1, "refresh_token").unwrap(), "rt-0", "{failure:?}");
+        stop.cancel();
+        refresher.await.unwrap();
+        assert_eq!(bench.endpoint.requests(), 2, "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_refused_costs_nothing_and_heals() {
+    let mut bench = Bench::signed_in().await;
+    // A port that is ours, and where nobody listens yet.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut elsewhere = application(&bench.endpoint);
+    elsewhere.token_url = format!("http://{}/token", socket.local_addr().unwrap()).parse().unwrap();
+    let limits = RefreshLimits { look_every: Duration::from_millis(5), ..RefreshLimits::default() };
+    let applications = Applications::from_iter([elsewhere]);
+    bench.tokens = Tokens::new(bench.store.clone(), applications, http_client(), bench.shared_clock(), limits);
+    let (stop, refresher) = bench.keep_fresh();
+    bench.clock.advance(46 * MINUTE);
+    bench.noted(Some(ErrorKind::Transient)).await;
+    assert_eq!(bench.access_token().await.unwrap(), "at-0");
+    bench.clock.advance(15 * MINUTE);
+    let error = bench.access_token().await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Transient && error.to_string().contains("could not be reached"), "{error}");
+    let endpoint = Endpoint::start_on(socket.listen(16).unwrap());
+    endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+    bench.clock.advance(6 * MINUTE);
+    bench.stored("ann@contoso.com", "at-1").await;
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!(endpoint.requests(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authority_that_hangs_costs_nothing_while_the_token_lives() {
+    stand_still();
+    let bench = Bench::signed_in().await;
+    bench.clock.advance(HOUR - MINUTE);
+    bench.endpoint.then(Reply::Silent);
+    // Whoever logs in waits five seconds; the request goes on for thirty.
+    let (token, ()) = tokio::join!(bench.access_token(), async {
+        bench.endpoint.arrived(1).await;
+        tokio::time::advance(Duration::from_secs(5)).await;
+    });
+    assert_eq!(token.unwrap(), "at-0");
+    assert_eq!(bench.store.token_state(bench.mailbox()).await.unwrap().last_error, None);
+    tokio::time::advance(Duration::from_secs(25)).await;
+    bench.noted(Some(ErrorKind::Transient)).await;
+    let state = bench.store.token_state(bench.mailbox()).await.unwrap();
+    assert!(state.last_error.unwrap().text.contains("did not answer in time"));
+    assert_eq!(bench.access_token().await.unwrap(), "at-0", "and at once from now on");
+    assert_eq!(bench.endpoint.requests(), 1);
+    bench.clock.advance(6 * MINUTE);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    assert_eq!(bench.access_token().await.unwrap(), "at-1");
+    bench.noted(None).await;
+}
+
+/// An answer that comes when nobody waits for it any more.
+#[tokio::test(start_paused = true)]
+async fn an_authority_that_is_slow_costs_five_seconds_and_no_token() {
+    stand_still();
+    let bench = Bench::signed_in().await;
+    bench.clock.advance(HOUR - MINUTE);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    bench.endpoint.hold().await;
+    let (token, ()) = tokio::join!(bench.access_token(), async {
+        bench.endpoint.arrived(1).await;
+        tokio::time::advance(Duration::from_secs(5)).await;
+    });
+    assert_eq!(token.unwrap(), "at-0");
+    bench.endpoint.release();
+    bench.stored("ann@contoso.com", "at-1").await;
+    assert_eq!(bench.access_token().await.unwrap(), "at-1");
+    assert_eq!((bench.endpoint.requests(), bench.stored_refresh_token().await.as_deref()), (1, Some("rt-1")));
+
+    // Without a living token there is nothing else to give: the caller waits.
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
+    bench.endpoint.hold().await;
+    let (token, ()) = tokio::join!(bench.access_token(), async {
+        bench.endpoint.arrived(2).await;
+        tokio::time::advance(Duration::from_secs(20)).await;
+        bench.endpoint.release();
+    });
+    assert_eq!(token.unwrap(), "at-2");
+}
+
+#[tokio::test]
+async fn a_revocation_asks_for_a_sign_in_and_costs_nothing_else() {
+    let bench = Bench::signed_in().await;
+    let ben = account("ben@contoso.com", Grant::SignIn);
+    bench.store.add_account(&ben).await.unwrap();
+    bench.store.save_signed_in(&ben.mailbox, &token_set("at-ben", Some("rt-ben")), None, start()).await.unwrap();
+    bench.clock.advance(56 * MINUTE);
+    bench.endpoint.then(Reply::error("invalid_grant", 50_173));
+    // The token that there is goes on to its end.
+    for _ in 0..3 {
+        assert_eq!(bench.access_token().await.unwrap(), "at-0");
+    }
+    let state = bench.store.token_state(bench.mailbox()).await.unwrap();
+    let error = state.last_error.unwrap();
+    assert_eq!((error.kind, state.has_refresh_token), (ErrorKind::SignInRequired, true));
+    assert!(error.text.contains("Run `oxpost sign-in ann@contoso.com`"), "{}", error.text);
+    bench.endpoint.then(Reply::tokens("at-ben-2", None));
+    let ben = Admitted::for_tests(ben);
+    assert_eq!(text(bench.tokens.access_token(&ben).await.unwrap().secret()), "at-ben-2", "nobody else notices");
+
+    // A day of logins, one a minute, against an authority that says no.
+    bench.endpoint.always(Reply::error("invalid_grant", 50_173));
+    for _ in 0..24 * 60 {
+        bench.clock.advance(MINUTE);
+        match bench.access_token().await {
+            Ok(token) => assert_eq!(token, "at-0"),
+            Err(TokenError::SignInRequired(problem)) => assert_eq!(problem.code, Some(50_173)),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let requests = bench.endpoint.requests();
+    assert!((20..=40).contains(&requests), "{requests} requests in a day");
+    assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-0", "kept until there is another");
+    let now = bench.clock.now();
+    bench.store.save_signed_in(bench.mailbox(), &token_set("at-new", Some("rt-new")), None, now).await.unwrap();
+    assert_eq!(bench.access_token().await.unwrap(), "at-new");
+    assert_eq!(bench.endpoint.requests(), requests);
+}
+
+#[tokio::test]
+async fn a_laptop_that_slept_a_week_recovers_though_its_network_comes_late() {
+    let bench = Bench::signed_in().await;
+    let (stop, refresher) = bench.keep_fresh();
+    for _ in 0..3 {
+        bench.endpoint.then(Reply::Close);
+    }
+    bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+    bench.clock.advance(7 * 24 * HOUR);
+    for tries in 1..=3 {
+        bench.endpoint.arrived(tries).await;
+        bench.noted(Some(ErrorKind::Transient)).await;
+        assert_eq!(bench.access_token().await.unwrap_err().kind(), ErrorKind::Transient, "its token is long over");
+        // The pauses are one second, two, four.
+        bench.clock.advance(Duration::from_secs(4));
+    }
+    bench.stored("ann@contoso.com", "at-1").await;
+    bench.noted(None).await;
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!((bench.endpoint.requests(), bench.stored_refresh_token().await.as_deref()), (4, Some("rt-1")));
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_back_ends_pauses_and_dates_nothing() {
+    let bench = Bench::signed_in().await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::Http(429, "Retry-After: 3600\r\n", String::new()));
+    bench.access_token().await.unwrap_err();
+    // The clock was a day ahead.
+    bench.clock.set(start() - 24 * HOUR);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    assert_eq!(bench.access_token().await.unwrap(), "at-1", "nobody waits for a day");
+    // A token that was got in a year to come is not believed to live until then.
+    bench.clock.advance(365 * 24 * HOUR);
+    bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
+    assert_eq!(bench.access_token().await.unwrap(), "at-2");
+    bench.clock.set(start());
+    bench.endpoint.then(Reply::json(503, "{}"));
+    assert_eq!(bench.access_token().await.unwrap(), "at-2", "while nothing better is to be had");
+    bench.clock.advance(2 * MINUTE);
+    bench.endpoint.then(Reply::tokens("at-3", Some("rt-3")));
+    assert_eq!(bench.access_token().await.unwrap(), "at-3");
+    for _ in 0..10 {
+        assert_eq!(bench.access_token().await.unwrap(), "at-3");
+    }
+    assert_eq!(bench.endpoint.requests(), 5);
+}
