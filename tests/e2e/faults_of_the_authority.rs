@@ -2,26 +2,33 @@
 
 use std::time::Duration;
 
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Door, Inside, Settings};
 use oxpost_tests::office365::behaviour::TokenFault;
+use oxpost_token_store::ErrorKind;
 
-use crate::story::proxy;
+use crate::story::{proxy, tenant};
 use crate::token_life::{login, state};
 
-fn faults() -> Vec<(&'static str, TokenFault)> {
+/// Each with what a client is told when there is no living token.
+fn faults() -> Vec<(&'static str, TokenFault, &'static str)> {
+    let dressed = |code| TokenFault::Disguised { error: "invalid_grant".into(), code, suberror: None };
     vec![
-        ("429 with Retry-After", TokenFault::TooManyRequests(Some(30))),
-        ("429 without", TokenFault::TooManyRequests(None)),
-        ("500", TokenFault::Status(500, None)),
-        ("503 with Retry-After", TokenFault::Status(503, Some(60))),
-        ("401 without a body", TokenFault::Status(401, None)),
-        ("400 without a body", TokenFault::Status(400, None)),
-        ("HTML with 200", TokenFault::Html(200)),
-        ("HTML with 503", TokenFault::Html(503)),
-        ("nothing", TokenFault::Empty),
-        ("50 MB", TokenFault::Huge(50_000_000)),
-        ("garbage", TokenFault::Garbage),
-        ("connection closed", TokenFault::Close),
-        ("server_error", TokenFault::Aadsts(90_033)),
+        ("429 with Retry-After", TokenFault::TooManyRequests(Some(30)), "UNAVAILABLE"),
+        ("429 without", TokenFault::TooManyRequests(None), "UNAVAILABLE"),
+        ("500", TokenFault::Status(500, None), "UNAVAILABLE"),
+        ("503 with Retry-After", TokenFault::Status(503, Some(60)), "UNAVAILABLE"),
+        ("401 without a body", TokenFault::Status(401, None), "UNAVAILABLE"),
+        ("400 without a body", TokenFault::Status(400, None), "UNAVAILABLE"),
+        ("HTML with 200", TokenFault::Html(200), "UNAVAILABLE"),
+        ("HTML with 503", TokenFault::Html(503), "UNAVAILABLE"),
+        ("nothing", TokenFault::Empty, "UNAVAILABLE"),
+        ("50 MB", TokenFault::Huge(50_000_000), "UNAVAILABLE"),
+        ("garbage", TokenFault::Garbage, "UNAVAILABLE"),
+        ("connection closed", TokenFault::Close, "UNAVAILABLE"),
+        ("server_error", TokenFault::Aadsts(90_033), "UNAVAILABLE"),
+        ("a passing fault dressed as invalid_grant", dressed(90_033), "UNAVAILABLE"),
+        ("the same under a number that asks for a person", dressed(70_000), "CONTACTADMIN"),
+        ("the same under a number that nobody knows", dressed(999_999), "CONTACTADMIN"),
     ]
 }
 
@@ -29,7 +36,7 @@ fn faults() -> Vec<(&'static str, TokenFault)> {
 /// authority is well again, so is the account, without a person.
 #[tokio::test]
 async fn no_fault_of_the_authority_costs_more_than_its_time() {
-    for (name, fault) in faults() {
+    for (name, fault, code) in faults() {
         let inside = proxy("").await;
         assert!(login(&inside).await.starts_with("a OK"), "{name}");
         // Tokens live 75 minutes: after 72 a new one is due, and the old one still good.
@@ -39,14 +46,65 @@ async fn no_fault_of_the_authority_costs_more_than_its_time() {
         assert!(answer.starts_with("a OK"), "{name}, token alive: {answer}");
         inside.tenant.clock().advance(Duration::from_secs(3600));
         let answer = login(&inside).await;
-        assert!(answer.starts_with("a NO [UNAVAILABLE]"), "{name}, token dead: {answer}");
+        assert!(answer.starts_with(&format!("a NO [{code}]")), "{name}, token dead: {answer}");
         assert!(state(&inside).await.has_refresh_token, "{name}");
         inside.tenant.behave(|tenant| tenant.entra.fault = None);
         inside.tenant.clock().advance(Duration::from_secs(3600));
         let answer = login(&inside).await;
         assert!(answer.starts_with("a OK"), "{name}, well again: {answer}");
+        assert_eq!(state(&inside).await.last_error, None, "{name}");
         inside.stop().await;
     }
+}
+
+/// The firewall, the router, the line: nobody is there.
+#[tokio::test]
+async fn a_connection_that_is_refused_costs_no_more_than_its_time() {
+    let tenant = tenant().await;
+    let authority = url::Url::parse(&tenant.authority()).unwrap();
+    let mut door = Door::open(([127, 0, 0, 1], authority.port().unwrap()).into()).await.unwrap();
+    let authority = format!("https://localhost:{}", door.address().port());
+    let settings = Settings { authority, ..Settings::of(&tenant, CLIENT_ID) };
+    let inside = Inside::start_with(tenant, &settings).await.unwrap();
+    inside.add_account(ALICE).await.unwrap();
+    inside.sign_in(ALICE, ALICE).await.unwrap();
+    assert!(login(&inside).await.starts_with("a OK"));
+    assert!(door.count() > 0, "it goes through the door");
+
+    door.shut().await.unwrap();
+    inside.tenant.clock().advance(Duration::from_secs(72 * 60));
+    let answer = login(&inside).await;
+    assert!(answer.starts_with("a OK"), "token alive: {answer}");
+    let noted = state(&inside).await.last_error.unwrap();
+    assert!(noted.kind == ErrorKind::Transient && noted.text.contains("could not be reached"), "{}", noted.text);
+    inside.tenant.clock().advance(Duration::from_secs(3600));
+    let answer = login(&inside).await;
+    assert!(answer.starts_with("a NO [UNAVAILABLE]"), "token dead: {answer}");
+
+    door.open_again().await.unwrap();
+    inside.tenant.clock().advance(Duration::from_secs(3600));
+    assert!(login(&inside).await.starts_with("a OK"));
+    assert_eq!(state(&inside).await.last_error, None);
+    inside.stop().await;
+}
+
+/// An authority that takes the request and is silent: whoever has a living token is let in with it after a few seconds.
+#[tokio::test]
+async fn an_authority_that_is_silent_keeps_nobody_out_whose_token_lives() {
+    let inside = proxy("").await;
+    assert!(login(&inside).await.starts_with("a OK"));
+    inside.tenant.clock().advance(Duration::from_secs(72 * 60));
+    inside.tenant.behave(|tenant| tenant.entra.next_faults = vec![TokenFault::Hang].into());
+    let before = inside.tenant.token_requests().len();
+    let answer = login(&inside).await;
+    assert!(answer.starts_with("a OK"), "{answer}");
+    inside.tenant.wait_until_held(1).await;
+    // The request went on without the client, and what it brings is kept.
+    inside.tenant.release();
+    inside.tenant.clock().advance(Duration::from_secs(10 * 60));
+    assert!(login(&inside).await.starts_with("a OK"));
+    assert_eq!((inside.tenant.token_requests().len(), state(&inside).await.last_error), (before + 1, None));
+    inside.stop().await;
 }
 
 /// What is wrong with the registration is said, with the portal page, and is not called a wrong password.

@@ -119,8 +119,9 @@ async fn a_second_redirect_is_told_that_it_is_over() {
     assert_eq!(second.status, 410);
     assert!(second.text.contains("has had its answer already"), "{}", second.text);
     tenant.release();
-    first.await.unwrap();
-    signing_in.end().await.unwrap();
+    assert!(first.await.unwrap().text.contains("Connected"));
+    let (well, said) = signing_in.end().await.unwrap();
+    assert!(well && said.contains("is connected"), "{said}");
     let redeemed = tenant.token_requests().iter().filter(|request| request.grant_type == "authorization_code").count();
     assert_eq!(redeemed, 1, "a code is redeemed once");
 }

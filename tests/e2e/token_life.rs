@@ -80,3 +80,48 @@ async fn a_revoked_sign_in_keeps_its_refresh_token_until_there_is_another() {
     assert!(login(&inside).await.starts_with("a OK"));
     inside.stop().await;
 }
+
+/// Access tokens live on when the refresh token is revoked, and other accounts have nothing to do with it.
+#[tokio::test]
+async fn a_revocation_takes_nothing_but_the_next_token_of_that_account() {
+    const BOB: &str = "bob@contoso.com";
+    let inside = proxy("").await;
+    inside.tenant.add_mailbox(BOB);
+    inside.add_account(BOB).await.unwrap();
+    inside.sign_in(BOB, BOB).await.unwrap();
+    let bob = async || {
+        let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+        client.say(&format!("a LOGIN {BOB} {PASSWORD}")).await;
+        client.until("a ").await
+    };
+    assert!(login(&inside).await.starts_with("a OK") && bob().await.starts_with("a OK"));
+    inside.tenant.revoke(ALICE);
+    inside.tenant.clock().advance(Duration::from_secs(72 * 60));
+    assert!(login(&inside).await.starts_with("a OK"), "the token still lives");
+    assert_eq!(state(&inside).await.last_error.unwrap().kind, ErrorKind::SignInRequired, "and `oxpost status` warns");
+    inside.tenant.clock().advance(Duration::from_secs(10 * 60));
+    let answer = login(&inside).await;
+    assert!(answer.starts_with("a NO [CONTACTADMIN]") && answer.contains("oxpost sign-in"), "{answer}");
+    assert!(bob().await.starts_with("a OK"));
+    inside.stop().await;
+}
+
+#[tokio::test]
+async fn a_laptop_that_slept_a_week_and_a_clock_that_was_set_back_need_nobody() {
+    let inside = proxy("").await;
+    inside.tenant.behave(|tenant| tenant.entra.refresh_tokens_used_once = true);
+    assert!(login(&inside).await.starts_with("a OK"));
+    inside.tenant.clock().advance(Duration::from_secs(7 * 24 * 3600));
+    inside.tenant.behave(|tenant| tenant.entra.next_faults = vec![TokenFault::Close].into());
+    let answer = login(&inside).await;
+    assert!(answer.starts_with("a NO [UNAVAILABLE]"), "the network is not up yet: {answer}");
+    inside.tenant.clock().advance(Duration::from_secs(5));
+    assert!(login(&inside).await.starts_with("a OK"));
+    inside.tenant.clock().set_back(Duration::from_secs(24 * 3600));
+    for _ in 0..5 {
+        assert!(login(&inside).await.starts_with("a OK"));
+    }
+    let requests = inside.tenant.token_requests().len();
+    assert_eq!(requests, 4, "one for each of the two tokens, one that failed, and one because its age was unknown");
+    inside.stop().await;
+}

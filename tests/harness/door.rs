@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Problem;
@@ -14,8 +15,10 @@ use super::Problem;
 /// A door. It closes, with all connections through it, when this is dropped.
 pub struct Door {
     address: SocketAddr,
+    server: SocketAddr,
     count: Arc<AtomicUsize>,
     stop: CancellationToken,
+    serving: JoinHandle<Option<()>>,
 }
 
 impl Door {
@@ -26,10 +29,29 @@ impl Door {
     pub async fn open(server: SocketAddr) -> Result<Self, Problem> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let count = Arc::new(AtomicUsize::new(0));
-        let stop = CancellationToken::new();
-        tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, server, Arc::clone(&count), stop.clone())));
-        Ok(Self { address, count, stop })
+        let (count, stop) = (Arc::default(), CancellationToken::new());
+        let serving = begin(listener, server, &count, &stop);
+        Ok(Self { address, server, count, stop, serving })
+    }
+
+    /// Shuts it: connections through it are cut, and whoever comes now is refused.
+    ///
+    /// # Errors
+    /// It has died.
+    pub async fn shut(&mut self) -> Result<(), Problem> {
+        self.stop.cancel();
+        (&mut self.serving).await.map(drop).map_err(|error| Problem::new(error.to_string()))
+    }
+
+    /// Opens it again, where it was.
+    ///
+    /// # Errors
+    /// Somebody else has taken the port.
+    pub async fn open_again(&mut self) -> Result<(), Problem> {
+        let listener = TcpListener::bind(self.address).await?;
+        self.stop = CancellationToken::new();
+        self.serving = begin(listener, self.server, &self.count, &self.stop);
+        Ok(())
     }
 
     /// Where it is.
@@ -47,6 +69,16 @@ impl Drop for Door {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+fn begin(
+    listener: TcpListener,
+    server: SocketAddr,
+    count: &Arc<AtomicUsize>,
+    stop: &CancellationToken,
+) -> JoinHandle<Option<()>> {
+    let serving = serve(listener, server, Arc::clone(count), stop.clone());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(serving))
 }
 
 async fn serve(listener: TcpListener, server: SocketAddr, count: Arc<AtomicUsize>, stop: CancellationToken) {
@@ -83,5 +115,22 @@ mod tests {
         assert_eq!(&bytes, b"hello");
         drop(served);
         assert_eq!(client.read(&mut bytes).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_door_that_is_shut_refuses_until_it_is_opened_again() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut door = Door::open(server.local_addr().unwrap()).await.unwrap();
+        let mut client = TcpStream::connect(door.address()).await.unwrap();
+        let (served, _) = server.accept().await.unwrap();
+        door.shut().await.unwrap();
+        assert!(!matches!(client.read(&mut [0]).await, Ok(1..)), "who was within is cut off");
+        TcpStream::connect(door.address()).await.unwrap_err();
+        assert_eq!(door.count(), 1);
+        door.open_again().await.unwrap();
+        TcpStream::connect(door.address()).await.unwrap();
+        server.accept().await.unwrap();
+        assert_eq!(door.count(), 2);
+        drop(served);
     }
 }
