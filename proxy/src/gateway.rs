@@ -189,7 +189,7 @@ fn tls_of_the_database(config: &Config) -> Result<rustls::ClientConfig, StartErr
 
 /// A fresh key would only hide that the right one is somewhere else.
 fn key_must_exist(config: &Config, store: &dyn fmt::Display) -> Result<(), StartError> {
-    if config.key.exists() || !matches!(config.key, KeySource::File(_)) {
+    if config.key.exists() || config.key.file().is_none() {
         return Ok(());
     }
     Err(StartError::KeyMissing { key: config.key.clone(), store: store.to_string() })

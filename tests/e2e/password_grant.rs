@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, Oxpost, Running, Settings};
 use oxpost_tests::office365::behaviour::TokenFault;
-use oxpost_tests::office365::{Application, Outcome, Protocol, Tenant};
+use oxpost_tests::office365::{Application, Protocol, Tenant};
 use oxpost_token_store::{Account, ErrorKind, Grant, Mailbox};
 
 use crate::client::Client;
@@ -187,6 +187,7 @@ async fn a_password_that_is_changed_at_microsoft() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_stranger_cannot_lock_the_user_out() {
+    use oxpost_tests::office365::{Outcome, TokenRequest};
     let inside = inside(tenant().await).await;
     assert!(login(&inside, PASSWORD).await.starts_with("a OK"));
     let address = inside.address(Protocol::Imap);
@@ -199,7 +200,7 @@ async fn a_stranger_cannot_lock_the_user_out() {
         assert!(login(&inside, PASSWORD).await.starts_with("a OK"), "minute {minute}");
         inside.tenant.clock().advance(MINUTE);
     }
-    let refused = |request: &&oxpost_tests::office365::TokenRequest| matches!(request.outcome, Outcome::Refused { .. });
+    let refused = |request: &&TokenRequest| matches!(request.outcome, Outcome::Refused { .. });
     let heard = inside.tenant.token_requests().iter().filter(refused).count();
     assert!(
         !inside.tenant.is_locked_out(ALICE) && (1..=5).contains(&heard),

@@ -119,6 +119,56 @@ async fn the_key_may_come_from_the_environment_or_from_systemd() {
     assert!(words.contains("file:oxpost.key"), "{words}");
 }
 
+#[tokio::test]
+async fn the_key_is_copied_and_the_copy_opens_the_store() {
+    let tenant = tenant().await;
+    let mut oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let password = signed_in(&oxpost, &tenant, ALICE).await;
+    let words = said(&oxpost, &["store", "copy-key", "file:safe.key"]).await;
+    assert!(words.contains("oxpost.key to the key file safe.key"), "{words}");
+    let words = refused(&oxpost, &["store", "copy-key", "file:safe.key"]).await;
+    assert!(words.contains("not overwritten"), "{words}");
+    let words = refused(&oxpost, &["store", "copy-key", "environment:X"]).await;
+    assert!(words.contains("file:PATH"), "{words}");
+    std::fs::remove_file(oxpost.folder().join("oxpost.key")).unwrap();
+    let words = refused(&oxpost, &["store", "copy-key", "file:other.key"]).await;
+    assert!(words.contains("oxpost.key") && !oxpost.folder().join("other.key").exists(), "{words}");
+    oxpost.set_variable("OXPOST__STORE__KEY", "file:safe.key");
+    let running = oxpost.run().await.unwrap();
+    assert!(login(&running, ALICE, &password).await.starts_with("a OK"));
+    running.stop().await.unwrap();
+}
+
+#[cfg(not(windows))]
+#[tokio::test]
+async fn a_key_of_windows_is_refused_elsewhere_with_what_there_is_instead() {
+    let tenant = tenant().await;
+    let mut oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    oxpost.set_variable("OXPOST__STORE__KEY", "dpapi:oxpost.key");
+    let words = refused(&oxpost, &["check"]).await;
+    assert!(words.contains("for Windows") && words.contains("file:oxpost.key"), "{words}");
+    assert!(!oxpost.folder().join("oxpost.key").exists());
+}
+
+#[cfg(windows)]
+#[tokio::test]
+async fn windows_seals_the_key_and_everything_goes_on_as_with_any_other() {
+    let tenant = tenant().await;
+    let mut oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    oxpost.set_variable("OXPOST__STORE__KEY", "dpapi:oxpost.key");
+    let password = signed_in(&oxpost, &tenant, ALICE).await;
+    let words = said(&oxpost, &["store", "rotate-key"]).await;
+    assert!(words.contains("new key"), "{words}");
+    let words = said(&oxpost, &["store", "backup", "copy.db"]).await;
+    assert!(words.contains("this machine only"), "{words}");
+    said(&oxpost, &["store", "restore", "copy.db"]).await;
+    let running = oxpost.run().await.unwrap();
+    assert!(login(&running, ALICE, &password).await.starts_with("a OK"));
+    running.stop().await.unwrap();
+    oxpost.set_variable("OXPOST__STORE__KEY", "file:oxpost.key");
+    refused(&oxpost, &["status"]).await;
+}
+
 fn write_private(file: &Path, text: &str) {
     std::fs::write(file, text).unwrap();
     #[cfg(unix)]

@@ -246,7 +246,7 @@ async fn ask_to_stop(child: &mut Child) -> Result<bool, Problem> {
 }
 
 /// Ends the program at once. Windows asks a program by Ctrl-Break, which goes to all who share a console, the tests
-/// included, unless a call of the system is made for which Rust has no safe form; `tests/windows` makes it.
+/// included, unless a call of the system is made for which Rust has no safe form.
 #[cfg(not(unix))]
 async fn ask_to_stop(child: &mut Child) -> Result<bool, Problem> {
     child.start_kill()?;

@@ -3,6 +3,7 @@
 //! AES-256-GCM with a random nonce. What is sealed is bound to its place (`table/column/row`) as associated data, so a
 //! sealed value that somebody moved to another account's row does not open there.
 
+mod dpapi;
 mod key;
 mod source;
 
@@ -55,6 +56,58 @@ pub enum VaultError {
         /// Which file.
         path: PathBuf,
     },
+    /// A key file of `dpapi:` holds nothing that Windows has sealed.
+    #[error(
+        "the key file {} does not hold a key that Windows has sealed: it is damaged, or another file; restore it from your \
+         backup",
+        path.display()
+    )]
+    NotSealed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A key file of `dpapi:` holds the key itself.
+    #[error(
+        "the key file {path} holds a key that Windows has not sealed. Write `key = \"file:{path}\"` in proxy.toml; `oxpost \
+         store copy-key dpapi:FILE` then makes a sealed copy of it",
+        path = path.display()
+    )]
+    NeverSealed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Windows does not open the key file.
+    #[error(
+        "Windows does not open the key file {}: {why}. Another machine has sealed it, or this one before Windows was \
+         installed anew, or it is damaged. Put back a copy that this machine has sealed, or one made with `oxpost store \
+         copy-key file:FILE`; if there is none, the key is lost (see docs/operations.md)",
+        path.display()
+    )]
+    NotOpened {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// A key file of `file:` was sealed by Windows.
+    #[error(
+        "the key file {path} was sealed by Windows and opens on the machine where that was done only: there, write `key = \
+         \"dpapi:{path}\"` in proxy.toml",
+        path = path.display()
+    )]
+    SealedByWindows {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A copy of the key would overwrite a file.
+    #[error("{} is there already and is not overwritten; name a new file", path.display())]
+    Exists {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A copy of the key can be written into a file only.
+    #[error("a copy of the key is written into a file; write \"file:PATH\" or, on Windows, \"dpapi:PATH\"")]
+    NoFile,
     /// The service manager handed over no credentials.
     #[error(
         "there is no credential `{name}`, because this process was not started by systemd with one. The unit needs \

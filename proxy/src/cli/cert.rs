@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
-use oxpost_token_store::KeySource;
 use rustls::pki_types::ServerName;
 
 use super::Failed;
@@ -28,9 +27,9 @@ pub(super) fn cert(options: &Options, config: &Config, file: &Path) -> Result<()
     let beside = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = options.folder.clone().unwrap_or_else(|| beside.join("certs"));
     // The service must be able to read what an administrator makes.
-    let owner = match (&config.store, &config.key) {
+    let owner = match (&config.store, config.key.file()) {
         (StorePlace::File(store), _) if store.exists() => store,
-        (StorePlace::Postgres(_), KeySource::File(key)) if key.exists() => key,
+        (StorePlace::Postgres(_), Some(key)) if key.exists() => key,
         _ => beside,
     };
     let owner = owner.to_owned();

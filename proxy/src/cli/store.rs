@@ -28,6 +28,16 @@ pub(super) enum StoreCommand {
     RotateKey,
     /// Print a new random key, for a systemd credential or an environment variable
     NewKey,
+    /// Copy the key to a new file
+    ///
+    /// `file:FILE` holds the key itself and opens the store on any machine: lock it away. `dpapi:FILE` (Windows) is sealed by
+    /// the system and opens on this machine only. To change from one form to the other, copy the key, name the new file in
+    /// proxy.toml (`[store] key`), and remove the old one.
+    CopyKey {
+        /// The file to make; one that is there already is never overwritten
+        #[arg(value_name = "file:FILE|dpapi:FILE")]
+        to: KeySource,
+    },
     /// Copy the store to a new file, also while the service runs
     ///
     /// The copy is of use only together with the key, which is not in it. Keep the two apart. A store in PostgreSQL is
@@ -52,6 +62,7 @@ pub(super) async fn run(command: StoreCommand, config: &Config) -> Result<(), Fa
             println!("{}", NewKey::generate()?.text().reveal_str().unwrap_or_default());
             Ok(())
         }
+        StoreCommand::CopyKey { to } => copy_key(&config.key, &to),
         StoreCommand::Backup { file } => back_up(config, &file).await,
         StoreCommand::Restore { file } => restore(config, &file).await,
     }
@@ -90,8 +101,21 @@ async fn rotate_key(config: &Config) -> Result<(), Failed> {
     match config.store {
         StorePlace::File(_) => println!("The service can be started."),
         StorePlace::Postgres(_) => {
-            println!("Give the new key to every other node; then the service can be started there.")
+            println!("Give the new key to every other node; then the service can be started there.");
+            if let KeySource::Dpapi(_) = config.key {
+                println!("`oxpost store copy-key file:FILE` makes a copy that opens there.");
+            }
         }
+    }
+    Ok(())
+}
+
+fn copy_key(key: &KeySource, to: &KeySource) -> Result<(), Failed> {
+    key.copy_to(to)?;
+    println!("Copied {key} to {to}.");
+    match to {
+        KeySource::Dpapi(_) => println!("Only this machine can open it."),
+        _ => println!("It opens the store on any machine, for whoever can read it: keep it apart from the store."),
     }
     Ok(())
 }
@@ -108,6 +132,11 @@ async fn back_up(config: &Config, file: &Path) -> Result<(), Failed> {
         "It can be opened only with the key, which is not in it: keep a copy of {} too, apart from this one.",
         config.key
     );
+    if let KeySource::Dpapi(_) = config.key {
+        println!(
+            "That file opens on this machine only. `oxpost store copy-key file:FILE` makes one that opens elsewhere."
+        );
+    }
     Ok(())
 }
 

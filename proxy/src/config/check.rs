@@ -384,9 +384,8 @@ impl Checker<'_> {
     }
 
     fn key(&mut self, key: &str) -> Option<KeySource> {
-        match key.parse() {
-            Ok(KeySource::File(path)) => Some(KeySource::File(self.folder.join(path))),
-            Ok(source) => Some(source),
+        match key.parse::<KeySource>() {
+            Ok(source) => Some(source.within(self.folder)),
             Err(error) => {
                 self.report("store", None, Some("key"), format!("{error}."));
                 None

@@ -193,7 +193,8 @@ pub struct Store {
     pub postgres: Option<String>,
     /// A file that holds the password for it and nothing else.
     pub postgres_password_file: Option<FilePath>,
-    /// Where the key comes from that seals what is secret in it: `file:PATH`, `credential:NAME` or `environment:NAME`.
+    /// Where the key comes from that seals what is secret in it: `file:PATH`, `dpapi:PATH`, `credential:NAME` or
+    /// `environment:NAME`.
     pub key: FilePath,
 }
 

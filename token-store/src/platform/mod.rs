@@ -1,11 +1,16 @@
-//! What differs between operating systems: who else may read a file, and how a file is made that nobody else may read.
+//! What differs between operating systems: who else may read a file, how a file is made that nobody else may read, and what
+//! the system can seal for this machine alone.
 
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
-pub(crate) use unix::{create_private, give_to_owner_of, is_private, make_private_advice, sync_directory};
+pub(crate) use unix::{
+    SEALS, create_private, give_to_owner_of, is_private, make_private_advice, open_here, seal_here, sync_directory,
+};
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 mod windows;
-#[cfg(not(unix))]
-pub(crate) use windows::{create_private, give_to_owner_of, is_private, make_private_advice, sync_directory};
+#[cfg(windows)]
+pub(crate) use windows::{
+    SEALS, create_private, give_to_owner_of, is_private, make_private_advice, open_here, seal_here, sync_directory,
+};

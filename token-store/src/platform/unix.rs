@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use zeroize::Zeroizing;
+
 /// Bits of group and others.
 const NOT_OWNER: u32 = 0o077;
 
@@ -46,4 +48,17 @@ pub(crate) fn give_to_owner_of(other: &Path, new: &Path) -> io::Result<()> {
         return Ok(());
     }
     chown(new, Some(other.uid()), Some(other.gid()))
+}
+
+/// Whether the system seals something for this machine.
+pub(crate) const SEALS: bool = false;
+
+/// Nothing is sealed here: systemd has its encrypted credentials instead.
+pub(crate) fn seal_here(_plain: &[u8]) -> io::Result<Vec<u8>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// See [`seal_here`].
+pub(crate) fn open_here(_sealed: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
+    Err(io::ErrorKind::Unsupported.into())
 }

@@ -120,6 +120,34 @@ async fn what_cannot_be_used_is_not_put_in_place() {
     assert_whole(&open(folder.path()).await.unwrap()).await;
 }
 
+#[cfg(windows)]
+#[tokio::test]
+async fn a_key_that_windows_has_sealed_is_changed_and_its_store_copied_and_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("store.db"), folder.path().join("copy.db"));
+    drop(filled(folder.path()).await);
+    alone(&path).await;
+    let plain = source(folder.path());
+    let sealed = KeySource::Dpapi(folder.path().join("sealed.key"));
+    plain.copy_to(&sealed).unwrap();
+
+    let rotated = crate::store::care::rotate_key(&path, &sealed).await.unwrap();
+    assert_eq!((rotated.sealed, rotated.unreadable, rotated.old_key_removed), (6, 0, true));
+    alone(&path).await;
+    assert_eq!(Store::open(&path, plain.read().unwrap()).await.unwrap_err(), StoreError::WrongKey);
+    back_up(&path, &sealed.read().unwrap(), &copy).await.unwrap();
+    alone(&path).await;
+    std::fs::write(&path, "damaged").unwrap();
+    restore(&path, &sealed.read().unwrap(), &copy, "damaged").await.unwrap();
+    assert_whole(&Store::open(&path, sealed.read().unwrap()).await.unwrap()).await;
+
+    // Kept in a safe, it opens the store where Windows does not.
+    let safe = KeySource::File(folder.path().join("safe.key"));
+    sealed.copy_to(&safe).unwrap();
+    alone(&path).await;
+    assert_whole(&Store::open(&path, safe.read().unwrap()).await.unwrap()).await;
+}
+
 #[tokio::test]
 async fn a_damaged_store_is_kept_for_a_rescue() {
     let folder = tempfile::tempdir().unwrap();

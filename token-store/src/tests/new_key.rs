@@ -152,7 +152,7 @@ async fn a_store_that_is_not_there_gets_no_key() {
     let keyed = Keyed::new();
     keyed.source().open().unwrap();
     let before = std::fs::read(keyed.folder.path().join("oxpost.key")).unwrap();
-    if let Place::File(_) = &keyed.place {
+    if matches!(keyed.place, Place::File(_)) {
         // The command line looks for the file first.
         return;
     }

@@ -1,4 +1,4 @@
-//! Where the key comes from: a file, a credential of systemd, or the environment.
+//! Where the key comes from: a file, a file that Windows has sealed, a credential of systemd, or the environment.
 
 use std::{
     env, fmt, fs,
@@ -10,7 +10,7 @@ use std::{
 use oxpost_protocol::Secret;
 use zeroize::Zeroizing;
 
-use super::{NewKey, Vault, VaultError};
+use super::{NewKey, Vault, VaultError, dpapi};
 use crate::platform;
 
 /// A key file is a line or two of base64; anything much longer is another file.
@@ -27,6 +27,8 @@ const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 pub enum KeySource {
     /// A file that only its owner may read. It is made at the first start.
     File(PathBuf),
+    /// A file that Windows has sealed for this machine (DPAPI). It is made at the first start.
+    Dpapi(PathBuf),
     /// A credential that systemd hands to the service, by name.
     Credential(String),
     /// An environment variable, by name.
@@ -48,17 +50,23 @@ pub enum Created {
 impl KeySource {
     /// Reads the key. A key file that is missing is made, with a new random key; other sources are never written.
     pub fn open(&self) -> Result<(Vault, Created), VaultError> {
-        match self {
-            Self::File(path) => open_or_create(path),
-            _ => Ok((self.read()?, Created::No)),
-        }
+        let created = match self.file() {
+            Some(path) if !path.exists() => {
+                let key = NewKey::generate()?;
+                self.create(&Zeroizing::new(format!("{}\n", key.text().reveal_str().unwrap_or_default())))?
+            }
+            _ => false,
+        };
+        Ok((self.read()?, if created { Created::Yes } else { Created::No }))
     }
 
     /// Reads the key, which must be there.
     pub fn read(&self) -> Result<Vault, VaultError> {
-        Vault::from_key_text(&self.text()?).ok_or_else(|| match self {
+        let text = self.text()?;
+        Vault::from_key_text(&text).ok_or_else(|| match self {
             Self::Environment(name) => VaultError::BadVariable { name: name.clone() },
-            Self::File(path) => VaultError::NotAKey { path: path.clone() },
+            Self::File(path) if dpapi::looks_sealed(&text) => VaultError::SealedByWindows { path: path.clone() },
+            Self::File(path) | Self::Dpapi(path) => VaultError::NotAKey { path: path.clone() },
             Self::Credential(name) => VaultError::NotAKey { path: name.into() },
         })
     }
@@ -66,32 +74,85 @@ impl KeySource {
     /// Whether there is something to read.
     pub fn exists(&self) -> bool {
         match self {
-            Self::File(path) => path.exists(),
+            Self::File(path) | Self::Dpapi(path) => path.exists(),
             Self::Credential(name) => credentials_directory().is_some_and(|directory| directory.join(name).exists()),
             Self::Environment(name) => env::var_os(name).is_some(),
+        }
+    }
+
+    /// The file that is ours to make and to write, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) | Self::Dpapi(path) => Some(path),
+            Self::Credential(_) | Self::Environment(_) => None,
+        }
+    }
+
+    /// The same source, a relative path taken from this folder.
+    #[must_use]
+    pub fn within(self, folder: &Path) -> Self {
+        match self {
+            Self::File(path) => Self::File(folder.join(path)),
+            Self::Dpapi(path) => Self::Dpapi(folder.join(path)),
+            other => other,
         }
     }
 
     /// Puts a new key in front of those in the key file, which then opens what was sealed before and seals with the new
     /// one. Gives back nothing if this source is not ours to write.
     pub(crate) fn put_in_front(&self, key: &NewKey) -> Result<Option<()>, VaultError> {
-        let Self::File(path) = self else { return Ok(None) };
-        let text = self.text()?;
+        let text = if self.file().is_some() { self.text()? } else { return Ok(None) };
         let new = key.text().reveal_str().unwrap_or_default();
-        replace(path, &Zeroizing::new(format!("{new}\n{}\n", text.trim()))).map(Some)
+        self.replace(&Zeroizing::new(format!("{new}\n{}\n", text.trim()))).map(Some)
     }
 
     /// Takes every key but the first out of the key file. Gives back nothing if this source is not ours to write.
     pub(crate) fn keep_first(&self) -> Result<Option<()>, VaultError> {
-        let Self::File(path) = self else { return Ok(None) };
-        let text = self.text()?;
+        let text = if self.file().is_some() { self.text()? } else { return Ok(None) };
         let first = text.split_ascii_whitespace().next().unwrap_or_default();
-        replace(path, &Zeroizing::new(format!("{first}\n"))).map(Some)
+        self.replace(&Zeroizing::new(format!("{first}\n"))).map(Some)
+    }
+
+    /// Writes these keys into another file, which must not exist yet.
+    ///
+    /// # Errors
+    /// These keys cannot be read, or the file cannot be made.
+    pub fn copy_to(&self, other: &Self) -> Result<(), VaultError> {
+        let path = other.file().ok_or(VaultError::NoFile)?;
+        // Nothing but keys goes there.
+        self.read()?;
+        let text = self.text()?;
+        if other.create(&text)? { Ok(()) } else { Err(VaultError::Exists { path: path.to_owned() }) }
+    }
+
+    /// Makes the file. `false` if it is there already.
+    fn create(&self, text: &str) -> Result<bool, VaultError> {
+        let Some(path) = self.file() else { return Ok(false) };
+        match write_new(path, &self.as_written(text)?) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(unusable(path, &error)),
+        }
+    }
+
+    /// Replaces the file in one step: at every moment there is the old one or the new one, whole.
+    fn replace(&self, text: &str) -> Result<(), VaultError> {
+        let Some(path) = self.file() else { return Ok(()) };
+        replace(path, &self.as_written(text)?).map_err(|error| unusable(path, &error))
+    }
+
+    /// The text of the keys as it stands in the file.
+    fn as_written(&self, text: &str) -> Result<Secret, VaultError> {
+        match self {
+            Self::Dpapi(path) => dpapi::seal(text).map(Secret::from).map_err(|error| unusable(path, &error)),
+            _ => Ok(Secret::from(text)),
+        }
     }
 
     fn text(&self) -> Result<Zeroizing<String>, VaultError> {
         match self {
             Self::File(path) => read_file(path),
+            Self::Dpapi(path) => dpapi::open(path, &read_file(path)?),
             Self::Credential(name) => {
                 let directory =
                     credentials_directory().ok_or_else(|| VaultError::NoCredential { name: name.clone() })?;
@@ -110,7 +171,7 @@ impl KeySource {
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => write!(f, "the key file {}", path.display()),
+            Self::File(path) | Self::Dpapi(path) => write!(f, "the key file {}", path.display()),
             Self::Credential(name) => write!(f, "the credential {name}"),
             Self::Environment(name) => write!(f, "the environment variable {name}"),
         }
@@ -119,17 +180,26 @@ impl fmt::Display for KeySource {
 
 /// The text names no source of a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` names no source of a key; write \"file:oxpost.key\" (a file), \"credential:NAME\" (handed over by systemd) or \
-     \"environment:NAME\" (a variable)"
-)]
-pub struct BadKeySource(String);
+pub enum BadKeySource {
+    /// Of any kind.
+    #[error(
+        "`{0}` names no source of a key; write \"file:oxpost.key\" (a file), \"credential:NAME\" (handed over by systemd), \
+         \"environment:NAME\" (a variable) or, on Windows, \"dpapi:oxpost.key\" (a file that only this machine can open)"
+    )]
+    Unknown(String),
+    /// Of a kind that another system has.
+    #[error(
+        "`dpapi:` is for Windows; write \"file:oxpost.key\" (a file) or \"credential:NAME\" (handed over by systemd, which can keep \
+         it encrypted)"
+    )]
+    NotHere,
+}
 
 impl FromStr for KeySource {
     type Err = BadKeySource;
 
     fn from_str(text: &str) -> Result<Self, BadKeySource> {
-        let bad = || BadKeySource(text.chars().filter(|c| !c.is_control()).take(80).collect());
+        let bad = || BadKeySource::Unknown(text.chars().filter(|c| !c.is_control()).take(80).collect());
         let (kind, rest) = text.split_once(':').ok_or_else(bad)?;
         let rest = rest.trim();
         // A credential is a file in one directory, and must not lead out of it.
@@ -141,6 +211,8 @@ impl FromStr for KeySource {
         match kind.trim() {
             _ if rest.is_empty() => Err(bad()),
             "file" => Ok(Self::File(rest.into())),
+            "dpapi" if platform::SEALS => Ok(Self::Dpapi(rest.into())),
+            "dpapi" => Err(BadKeySource::NotHere),
             "credential" => name().map(Self::Credential),
             "environment" => name().map(Self::Environment),
             _ => Err(bad()),
@@ -154,7 +226,7 @@ fn credentials_directory() -> Option<PathBuf> {
 
 /// Reads a file that must exist and that only its owner may read.
 fn read_file(path: &Path) -> Result<Zeroizing<String>, VaultError> {
-    let failed = |error: io::Error| VaultError::KeyFile { path: path.to_owned(), why: error.to_string() };
+    let failed = |error: io::Error| unusable(path, &error);
     let file = fs::File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !platform::is_private(path, &metadata, credentials_directory().as_deref()) {
@@ -168,22 +240,11 @@ fn read_file(path: &Path) -> Result<Zeroizing<String>, VaultError> {
     }
 }
 
-fn open_or_create(path: &Path) -> Result<(Vault, Created), VaultError> {
-    let source = KeySource::File(path.to_owned());
-    let key = NewKey::generate()?;
-    match write_new(path, key.text(), "\n") {
-        Ok(()) => Ok((source.read()?, Created::Yes)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok((source.read()?, Created::No)),
-        Err(error) => Err(VaultError::KeyFile { path: path.to_owned(), why: error.to_string() }),
-    }
-}
-
 /// The new file is complete on disk before it is used: a sealed value whose key was lost in a power cut is lost too.
-fn write_new(path: &Path, text: &Secret, end: &str) -> io::Result<()> {
+fn write_new(path: &Path, text: &Secret) -> io::Result<()> {
     let mut file = platform::create_private(path)?;
     let written = file
         .write_all(text.reveal())
-        .and_then(|()| file.write_all(end.as_bytes()))
         .and_then(|()| file.sync_all())
         .and_then(|()| platform::sync_directory(directory_of(path)));
     if written.is_err() {
@@ -193,18 +254,20 @@ fn write_new(path: &Path, text: &Secret, end: &str) -> io::Result<()> {
     written
 }
 
-/// Replaces a key file in one step: at every moment there is the old one or the new one, whole.
-fn replace(path: &Path, text: &str) -> Result<(), VaultError> {
+fn replace(path: &Path, text: &Secret) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
     // Left by a process that was killed in here; it was never the key file.
     let _ = fs::remove_file(&beside);
-    write_new(&beside, &Secret::from(text), "")
+    write_new(&beside, text)
         .and_then(|()| platform::give_to_owner_of(path, &beside))
         .and_then(|()| fs::rename(&beside, path))
         .and_then(|()| platform::sync_directory(directory_of(path)))
-        .map_err(|error| VaultError::KeyFile { path: path.to_owned(), why: error.to_string() })
+}
+
+fn unusable(path: &Path, error: &io::Error) -> VaultError {
+    VaultError::KeyFile { path: path.to_owned(), why: error.to_string() }
 }
 
 fn directory_of(path: &Path) -> &Path {
@@ -225,6 +288,10 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(source));
         }
+        let dpapi = "dpapi:oxpost.key".parse();
+        let expected =
+            if cfg!(windows) { Ok(KeySource::Dpapi("oxpost.key".into())) } else { Err(BadKeySource::NotHere) };
+        assert_eq!(dpapi, expected);
         for bad in
             ["oxpost.key", "", "file:", "credential:../etc/passwd", "credential:..", "environment:A=B", "vault:x"]
         {
@@ -294,5 +361,25 @@ mod tests {
         assert!(unset.to_string().contains("oxpost store new-key"), "{unset}");
         let none = KeySource::Credential("oxpost-key".into()).open().unwrap_err();
         assert!(none.to_string().contains("LoadCredential=oxpost-key:"), "{none}");
+    }
+
+    #[test]
+    fn a_copy_of_the_keys_opens_the_same_and_overwrites_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = KeySource::File(dir.path().join("oxpost.key"));
+        let copy = KeySource::File(dir.path().join("copy.key"));
+        assert!(matches!(source.copy_to(&copy), Err(VaultError::KeyFile { .. })), "there is no key yet");
+        assert!(!copy.exists());
+        let sealed = source.open().unwrap().0.seal("c", &Secret::from("s")).unwrap();
+        source.put_in_front(&NewKey::generate().unwrap()).unwrap().unwrap();
+        source.copy_to(&copy).unwrap();
+        assert_eq!(copy.read().unwrap().keys(), 2);
+        assert_eq!(copy.read().unwrap().open("c", &sealed).unwrap().reveal(), b"s");
+        let path = dir.path().join("copy.key");
+        let before = fs::read(&path).unwrap();
+        source.keep_first().unwrap().unwrap();
+        assert_eq!(source.copy_to(&copy), Err(VaultError::Exists { path: path.clone() }));
+        assert_eq!(fs::read(&path).unwrap(), before);
+        assert_eq!(source.copy_to(&KeySource::Environment("X".into())), Err(VaultError::NoFile));
     }
 }

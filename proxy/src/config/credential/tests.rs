@@ -1,7 +1,6 @@
 //! Certificates and keys in every wrapping, and what each wrong one is told.
 
 use std::fs;
-use std::path::PathBuf;
 
 use p12_keystore::{
     Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, PrivateKey, PrivateKeyChain,
@@ -146,8 +145,7 @@ fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
     use std::os::unix::fs::PermissionsExt;
     let files = Files::new();
     let set = |name: &str, mode| {
-        let path: PathBuf = files.0.path().join(name);
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(files.0.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
     };
     let pem = "certificate = \"app.crt\"\nprivate-key = \"app.key\"";
     let pfx = "pfx-file = \"app.pfx\"\npfx-passphrase-file = \"passphrase\"";
