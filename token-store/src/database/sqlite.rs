@@ -14,7 +14,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, types::ValueRef};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, config::DbConfig, types::ValueRef};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Database, DatabaseError, Outcome, Row, SCHEMA_VERSION, Statement, Value, dialect, lock::StoreLock};
@@ -185,8 +185,17 @@ pub(super) fn connect(path: &Path) -> Result<Connection, DatabaseError> {
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| open(error.to_string()))?;
+    // A file that proves to be damaged stays as it is, its log included, which SQLite would remove otherwise.
+    leave_log(&connection, true).map_err(failed)?;
     prepare(&mut connection, path)?;
+    leave_log(&connection, false).map_err(failed)?;
     Ok(connection)
+}
+
+/// Whether the log stays as it is when this connection is closed as the last one. Otherwise it is written into the file and
+/// removed.
+pub(super) fn leave_log(connection: &Connection, leave: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave).map(drop)
 }
 
 /// A second connection to a file that [`connect`] has prepared.

@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use super::{
     DatabaseError,
     lock::StoreLock,
-    sqlite::{beside, connect, failed},
+    sqlite::{beside, connect, failed, leave_log},
 };
 use crate::platform;
 
@@ -104,8 +104,9 @@ fn keep_old(store: &Path, kept: &Path) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-/// Writes everything into the one file, and takes the log away.
+/// Writes everything into the one file, and takes the log away. If that fails, both stay as they are.
 fn at_rest(connection: Connection) -> rusqlite::Result<()> {
+    leave_log(&connection, true)?;
     connection.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))?;
     connection.close().map_err(|(_, error)| error)
 }

@@ -158,7 +158,9 @@ async fn a_damaged_store_is_kept_for_a_rescue() {
     drop(store);
     alone(&path).await;
     std::fs::write(&path, vec![b'x'; 8192]).unwrap();
-    std::fs::write(folder.path().join("store.db-wal"), "its log").unwrap();
+    let mut log = crate::platform::create_private(&folder.path().join("store.db-wal")).unwrap();
+    std::io::Write::write_all(&mut log, b"its log").unwrap();
+    drop(log);
     let kept = restore(&path, &vault, &copy, "damaged").await.unwrap().unwrap();
     assert_eq!(std::fs::read(&kept).unwrap(), vec![b'x'; 8192]);
     assert_eq!(std::fs::read(folder.path().join("store.db.damaged-wal")).unwrap(), b"its log");
