@@ -217,7 +217,7 @@ fn a_message_is_never_held() {
         (&b"MAIL FROM:<a@b.c>\r\nDATA\r\n"[..], vec![b"250 OK\r\n".to_vec(), b"354 Go\r\n".to_vec()], true),
         (b"MAIL FROM:<a@b.c>\r\nBDAT 16777216 LAST\r\n", vec![b"250 OK\r\n".to_vec()], false),
     ] {
-        let mut machine = Submission::new(Options { host_name: "x".into(), extensions: Vec::new() });
+        let mut machine = Submission::new(Options { host_name: "x".into(), extensions: vec!["CHUNKING".into()] });
         machine.receive(Peer::Client, begin);
         let mut answers = said.into_iter();
         let mut pieces = message.chunks(PIECE).peekable();

@@ -46,6 +46,7 @@ fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
     let mut extensions = vec!["8BITMIME".to_owned()];
     extensions.extend((choice & 1 != 0).then(|| "PIPELINING".to_owned()));
     extensions.extend((choice & 2 != 0).then(|| "SIZE 100".to_owned()));
+    extensions.extend((choice & 8 != 0).then(|| "CHUNKING".to_owned()));
     let mut machine = Submission::new(Options { host_name: "mail.example".into(), extensions });
     let division = bytes.windows(DIVISION.len()).position(|window| window == DIVISION);
     let (mut client, mut server, mut obedient) = match division {

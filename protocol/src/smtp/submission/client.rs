@@ -8,6 +8,9 @@ use super::server::reply_line;
 use super::text::{Flaw, Progress};
 use super::{COMMAND_LIMIT, Fate, RECIPIENTS_ON_THE_WAY, Sent, State, Submission};
 
+/// Lines that a client may send behind a refused AUTH before it notices: those of AUTH LOGIN, a user and a password.
+const LINES_OF_A_LOGIN: u8 = 2;
+
 impl Submission {
     /// Goes one step further with what the client has sent. `false`: it cannot without more bytes, or a reply.
     pub(super) fn hear_client(&mut self) -> bool {
@@ -57,11 +60,20 @@ impl Submission {
     }
 
     fn pipelining(&self) -> bool {
-        self.options.extensions.iter().any(|line| line.eq_ignore_ascii_case("PIPELINING"))
+        self.offers("PIPELINING")
+    }
+
+    fn offers(&self, extension: &str) -> bool {
+        self.options.extensions.iter().any(|line| line.eq_ignore_ascii_case(extension))
     }
 
     fn execute(&mut self, order: Order) {
-        let secret_may_follow = mem::replace(&mut self.auth_refused, matches!(order, Order::Auth));
+        let secret_may_follow = self.secrets_to_come > 0;
+        self.secrets_to_come = match order {
+            Order::Auth => LINES_OF_A_LOGIN,
+            Order::Other { .. } => self.secrets_to_come.saturating_sub(1),
+            _ => 0,
+        };
         match order {
             Order::Mail { line, address } => self.send(&line, Sent::Mail(address)),
             Order::Rcpt { line, address } => self.send(&line, Sent::Rcpt(address)),
@@ -154,7 +166,9 @@ impl Submission {
                 self.report(outcome);
                 self.state = State::Ending(ended);
             }
-            State::Chunk { fate: Fate::Pass, .. } | State::Orders | State::Ending(_) | State::Over(_) => {}
+            State::Chunk { fate: Fate::Pass, .. } => self.end_of_chunk(),
+            State::Chunk { fate: Fate::Skip(answer), .. } => self.say(answer),
+            State::Text(_, Fate::Skip(_)) | State::Orders | State::Ending(_) | State::Over(_) => {}
         }
     }
 
@@ -167,6 +181,11 @@ impl Submission {
     }
 
     fn begin_chunk(&mut self, count: u64, last: bool) {
+        if !self.offers("CHUNKING") {
+            // A server that does not know it would take the octets for commands.
+            self.state = State::Chunk { left: count, fate: Fate::Skip("502 5.5.1 The mail server does not take BDAT") };
+            return;
+        }
         self.transaction.begin(count);
         self.state = State::Chunk { left: count, fate: Fate::Pass };
         if self.too_large().is_some() {

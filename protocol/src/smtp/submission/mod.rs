@@ -28,7 +28,7 @@ use self::order::Order;
 use self::report::Transaction;
 pub use self::report::{Ended, Event, NotSent, Outcome, Report};
 use self::text::Text;
-use super::reply::Collector;
+use super::reply::{Collector, Reply};
 use crate::line::Buffer;
 
 /// Longest command line taken, its line end included. RFC 5321, 4.5.3.1.4 asks for 512; the parameters of DSN (RFC 3461, 4)
@@ -116,11 +116,13 @@ pub struct Submission {
     /// What the server has been sent and has not answered, in order.
     sent: VecDeque<Sent>,
     transaction: Transaction,
+    /// What the server has said to a chunk that is not over.
+    refusal: Option<Reply>,
     /// Whether anything may still be written to the server.
     server_open: bool,
     cut_server: bool,
-    /// The last AUTH was refused here: what follows may be a password that nobody asked for.
-    auth_refused: bool,
+    /// The last AUTH was refused here: so many lines that follow may be a password that nobody asked for.
+    secrets_to_come: u8,
 }
 
 /// What the client's bytes are.
@@ -149,6 +151,8 @@ enum Fate {
         outcome: Outcome,
         ended: Ended,
     },
+    /// It never begins: it is read and forgotten, the client hears this answer, and the session goes on.
+    Skip(&'static str),
 }
 
 /// What a reply of the server will answer.
@@ -186,9 +190,10 @@ impl Submission {
             held: None,
             sent: VecDeque::new(),
             transaction: Transaction::default(),
+            refusal: None,
             server_open: true,
             cut_server: false,
-            auth_refused: false,
+            secrets_to_come: 0,
         }
     }
 

@@ -12,16 +12,9 @@ impl Submission {
     /// Takes the next reply of the server. `false`: there is none yet.
     pub(super) fn hear_server(&mut self) -> bool {
         match self.state {
-            State::Over(_) | State::Ending(_) | State::Text(_, Fate::Discard { .. }) => return false,
-            State::Chunk { .. } => {
-                // A chunk is answered when it is over, not before. That the server has gone is noticed at once, so that
-                // nothing more is written to it.
-                let newly_gone = self.server.is_ended() && self.server_open;
-                if newly_gone {
-                    self.cut();
-                }
-                return newly_gone;
-            }
+            State::Over(_) | State::Ending(_) | State::Text(_, Fate::Discard { .. } | Fate::Skip(_)) => return false,
+            State::Chunk { fate: Fate::Pass, .. } if self.refusal.is_none() => return self.hear_ahead(),
+            State::Chunk { .. } => return self.notice_the_end(),
             State::Orders | State::Text(_, Fate::Pass) => {}
         }
         match self.replies.take(&mut self.server) {
@@ -48,6 +41,42 @@ impl Submission {
                     self.server_closes();
                 }
             }
+        }
+    }
+
+    /// A chunk is answered when it is over. What the server says before that can be a refusal, and no success.
+    fn hear_ahead(&mut self) -> bool {
+        let broken = match self.replies.take(&mut self.server) {
+            Ok(None) => return self.notice_the_end(),
+            Ok(Some(reply)) if matches!(reply.class(), 4 | 5) => {
+                self.refusal = Some(reply);
+                return true;
+            }
+            Ok(Some(reply)) => format!("an answer ahead of the chunk: {}", words(&reply)),
+            Err(what) => what,
+        };
+        self.sent.clear();
+        self.discard(reply_line(NOT_SENT), Outcome::NotSent(NotSent::ServerGone), Ended::ServerBroke(broken));
+        true
+    }
+
+    /// That the server has gone is noticed at once, so that nothing more is written to it.
+    fn notice_the_end(&mut self) -> bool {
+        let newly_gone = self.server.is_ended() && self.server_open;
+        if newly_gone {
+            self.cut();
+        }
+        newly_gone
+    }
+
+    pub(super) fn end_of_chunk(&mut self) {
+        if let Some(reply) = self.refusal.take() {
+            self.reply(&reply);
+        } else if !self.server_open {
+            self.sent.clear();
+            self.say(NOT_SENT);
+            self.report(Outcome::NotSent(NotSent::ServerGone));
+            self.state = State::Ending(Ended::ByServer);
         }
     }
 
