@@ -105,6 +105,8 @@ struct Side {
     stream: Option<Stream>,
     leftover: Leftover,
     unflushed: bool,
+    /// A write has failed: nothing more goes there, or there would be a hole in what did.
+    broken: bool,
     received: u64,
     sent: u64,
 }
@@ -169,12 +171,19 @@ impl<F: FnMut(&Event)> Carrier<F> {
 
 impl Side {
     fn new(stream: Stream) -> Self {
-        Self { stream: Some(stream), leftover: Leftover::default(), unflushed: false, received: 0, sent: 0 }
+        Self {
+            stream: Some(stream),
+            leftover: Leftover::default(),
+            unflushed: false,
+            broken: false,
+            received: 0,
+            sent: 0,
+        }
     }
 
     /// To be sent, if there is still somebody to send it to.
     fn push(&mut self, bytes: Vec<u8>) {
-        if self.stream.is_some() {
+        if self.stream.is_some() && !self.broken {
             self.sent += bytes.len() as u64;
             self.leftover.push(bytes);
             self.unflushed = true;
@@ -198,6 +207,7 @@ impl Side {
         };
         if ready!(sent).is_err() {
             self.leftover = Leftover::default();
+            self.broken = true;
         }
         self.unflushed = false;
         Poll::Ready(())

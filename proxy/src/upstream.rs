@@ -8,7 +8,7 @@ use oxpost_token_store::store::Refused;
 use oxpost_token_store::{AccessToken, Account, Admitted};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use crate::account::sasl_user;
 use crate::config::{Protocol, Server, ServerTls};
@@ -56,7 +56,7 @@ pub async fn login<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<C
         .await
         .unwrap_or_else(|_| Err(Failure::timed_out(&server.host, bound, trail.now())));
     trail.ends();
-    remember(gateway, account, S::PROTOCOL, outcome.as_ref().err()).await;
+    remember(gateway, account, S::PROTOCOL, outcome.as_ref().err());
     let connected = outcome.map_err(|mut failure| {
         failure.log = format!("{} [waited for: {trail}]", failure.log);
         failure
@@ -69,20 +69,22 @@ pub async fn login<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<C
 }
 
 /// For `oxpost status`: what the server refused and somebody must mend, until it has been mended. What passes by itself, and
-/// what is wrong with the token, is not of this kind.
-async fn remember(gateway: &Gateway, account: &Account, protocol: Protocol, failure: Option<&Failure>) {
-    let (mailbox, protocol) = (&account.mailbox, protocol.to_string());
-    let written = match failure {
-        None => gateway.store.forget_refused(mailbox, &protocol).await,
+/// what is wrong with the token, is not of this kind. It is written beside the login, which waits for no store.
+fn remember(gateway: &Gateway, account: &Account, protocol: Protocol, failure: Option<&Failure>) {
+    let (mailbox, protocol) = (account.mailbox.clone(), protocol.to_string());
+    let refused = match failure {
+        None => None,
         Some(Failure { refusal, said: Some(said), .. }) if refusal.kind == RefusalKind::AdministratorMustAct => {
-            let (text, at) = (refusal.text.clone(), gateway.clock.now());
-            gateway.store.note_refused(mailbox, &Refused { protocol, text, said: said.clone(), at }).await
+            Some(Refused {
+                protocol: protocol.clone(),
+                text: refusal.text.clone(),
+                said: said.clone(),
+                at: gateway.clock.now(),
+            })
         }
-        Some(_) => Ok(()),
+        Some(_) => return,
     };
-    if let Err(error) = written {
-        warn!(%mailbox, "what the mail server says could not be noted in the store: {error}");
-    }
+    gateway.accounts.note_answer(mailbox, protocol, refused);
 }
 
 async fn with_second_try<S: Speak>(

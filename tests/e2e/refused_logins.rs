@@ -27,10 +27,19 @@ async fn login(running: &Running, password: &str) -> String {
     client.line().await.unwrap()
 }
 
-async fn status(oxpost: &Oxpost) -> Value {
-    let json = oxpost.call(&["status", "--json"]).await.unwrap().output().unwrap();
-    let accounts: Value = serde_json::from_slice(&json).unwrap();
-    accounts[0].clone()
+/// What `oxpost status` says once the account is in this state. It is written beside the login, so it may take a moment.
+async fn status(oxpost: &Oxpost, state: &str) -> Value {
+    let mut last = Value::Null;
+    for _ in 0..200 {
+        let json = oxpost.call(&["status", "--json"]).await.unwrap().output().unwrap();
+        let accounts: Value = serde_json::from_slice(&json).unwrap();
+        last = accounts[0].clone();
+        if last["state"] == state {
+            return last;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("not {state}: {last}");
 }
 
 #[tokio::test]
@@ -38,8 +47,7 @@ async fn a_switch_that_is_off_shows_in_the_status_until_a_login_succeeds() {
     let (tenant, oxpost, password, running) = started().await;
     tenant.behave(|it| it.smtp.disabled_for_tenant = true);
     assert!(login(&running, &password).await.starts_with("454 4.7.0"));
-    let account = status(&oxpost).await;
-    assert_eq!(account["state"], "login refused", "{account}");
+    let account = status(&oxpost, "login refused").await;
     let refused = &account["refused"][0];
     assert_eq!(refused["protocol"], "SMTP", "{account}");
     assert!(refused["text"].as_str().unwrap().contains("Set-TransportConfig"), "{account}");
@@ -48,8 +56,8 @@ async fn a_switch_that_is_off_shows_in_the_status_until_a_login_succeeds() {
     assert!(text.contains("login refused") && text.contains("alice@contoso.com by SMTP ("), "{text}");
     tenant.behave(|it| it.smtp.disabled_for_tenant = false);
     assert!(login(&running, &password).await.starts_with("235"));
-    let account = status(&oxpost).await;
-    assert_eq!((&account["state"], account["refused"].as_array().map(Vec::len)), (&"ok".into(), Some(0)), "{account}");
+    let account = status(&oxpost, "ok").await;
+    assert_eq!(account["refused"].as_array().map(Vec::len), Some(0), "{account}");
     running.stop().await.unwrap();
 }
 
@@ -58,14 +66,14 @@ async fn the_doctor_takes_back_what_it_finds_mended_and_what_passes_by_itself_is
     let (tenant, oxpost, password, running) = started().await;
     tenant.behave(|it| it.smtp.disabled_for_tenant = true);
     login(&running, &password).await;
-    assert_eq!(status(&oxpost).await["state"], "login refused");
+    status(&oxpost, "login refused").await;
     tenant.behave(|it| it.smtp.disabled_for_tenant = false);
     oxpost.call(&["doctor", ALICE]).await.unwrap().output().unwrap();
-    assert_eq!(status(&oxpost).await["state"], "ok");
+    status(&oxpost, "ok").await;
     for act in [Act::Close, Act::Say("421 4.3.2 Service not active".into())] {
         tenant.behave(|it| it.smtp.faults = vec![Fault::always(Stage::Greeting, act)]);
         assert!(login(&running, &password).await.starts_with("454 4.7.0"));
-        assert_eq!(status(&oxpost).await["state"], "ok");
+        status(&oxpost, "ok").await;
     }
     tenant.behave(|it| *it = Behaviour::default());
     running.stop().await.unwrap();

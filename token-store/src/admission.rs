@@ -27,11 +27,11 @@ use self::{
     uses::{Used, Uses},
 };
 use crate::{
-    account::{Account, Grant},
+    account::{Account, Grant, Mailbox},
     clock::SharedClock,
     error::TokenError,
     password::PasswordHash,
-    store::{PasswordRow, Store, StoreError},
+    store::{PasswordRow, Refused, Store, StoreError},
     tokens::Tokens,
 };
 
@@ -177,6 +177,11 @@ impl Accounts {
     /// cost a request, and the address matters: strangers' guesses must not cost the user's own tries.
     pub async fn admit_from(&self, from: IpAddr, user: &str, password: &Secret) -> Result<Admitted, Denied> {
         self.attempt(user, password).await?.verify(from).await
+    }
+
+    /// Notes that a mail server has refused a login in a way that somebody must mend, or (`None`) that it takes them.
+    pub fn note_answer(&self, mailbox: Mailbox, protocol: String, refused: Option<Refused>) {
+        self.0.uses.note_answer(mailbox, protocol, refused);
     }
 
     /// Until it is noted of every login so far that its password was used; nobody who logs in waits for that.

@@ -14,14 +14,13 @@ pub use self::shape::{Claims, Shape};
 use crate::{
     account::{Account, Grant},
     application::{Application, Applications},
-    authority::Authority,
     clock::SharedClock,
     credential::{Credential, prove},
     entra_codes::{Names, Refusal, classify},
     error::TokenError,
     http::HttpClient,
     sign_in::begin_device_sign_in,
-    store::{RefreshToken, Store},
+    store::Store,
     tokens::{AccessToken, RefreshLimits, Tokens, client_secret},
 };
 
@@ -68,9 +67,13 @@ impl Examiner {
     /// # Errors
     /// Why there is none, also if the stored one still lives.
     pub async fn fresh_token(&self, account: &Account) -> Result<AccessToken, TokenError> {
-        // Tokens of their own, so that neither a pause nor a request of an earlier round is in the way.
+        self.tokens_of_its_own().ask_now(account).await
+    }
+
+    /// So that neither a pause nor a request of an earlier round is in the way.
+    fn tokens_of_its_own(&self) -> Tokens {
         let (store, http, clock) = (self.store.clone(), self.http.clone(), self.clock.clone());
-        Tokens::new(store, self.applications.clone(), http, clock, RefreshLimits::default()).ask_now(account).await
+        Tokens::new(store, self.applications.clone(), http, clock, RefreshLimits::default())
     }
 
     /// Whether one scope alone is granted to a person's account. The access token is dropped; a refresh token that comes
@@ -85,27 +88,11 @@ impl Examiner {
         scope: &str,
     ) -> Result<(), TokenError> {
         let account = &account.holder();
-        let stored = self.store.tokens(&account.mailbox).await?;
-        let RefreshToken::Some(refresh_token) = &stored.refresh else { return Ok(()) };
         let alone = Application {
             delegated_scopes: vec![scope.to_owned(), "offline_access".to_owned()],
             ..application.clone()
         };
-        let client_secret = client_secret(&self.store, application).await?;
-        let authority = Authority {
-            http: &self.http,
-            clock: &self.clock,
-            application: &alone,
-            client_secret: client_secret.as_ref(),
-            mailbox: account.mailbox.as_str(),
-            grant: account.grant,
-        };
-        let tokens = authority.refresh(refresh_token).await?;
-        if let Some(rotated) = &tokens.refresh_token {
-            // Another process that wrote meanwhile has a newer one.
-            let _ = self.store.save_rotated(&account.mailbox, stored.version, rotated).await?;
-        }
-        Ok(())
+        self.tokens_of_its_own().try_with(account, &alone).await
     }
 
     /// By what the application can prove itself now; none for a public client, which proves nothing.

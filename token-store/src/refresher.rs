@@ -71,7 +71,11 @@ impl Tokens {
                 }
             }
         }
-        if timeout(LAST_WAIT, self.flights_over()).await.is_err() {
+        let over = async {
+            self.flights_over().await;
+            self.write_unsaved().await;
+        };
+        if timeout(LAST_WAIT, over).await.is_err() {
             tracing::warn!(
                 "token requests are still running at the end; their accounts are refreshed at the next start"
             );

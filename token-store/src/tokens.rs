@@ -3,6 +3,7 @@
 //! Every decision starts from the stored row, so there is nothing remembered here that could be stale; a `Slot` holds
 //! only what is going on: the request in flight, the pause after a failure, and tokens that could not be written.
 
+mod beside;
 mod flight;
 mod judge;
 mod lead;
@@ -237,6 +238,27 @@ impl Tokens {
     /// Drops what is kept for accounts that are gone.
     pub(crate) fn forget_all_but(&self, known: &HashSet<&Mailbox>) {
         self.0.slots.retain(|mailbox, slot| known.contains(mailbox) || !slot.is_idle());
+    }
+
+    /// The last try, before the process ends, to write tokens that the store did not take when they came.
+    pub(crate) async fn write_unsaved(&self) {
+        // Collected first: the map's guards must not be held over an await.
+        let unsaved: Vec<(Mailbox, Arc<Slot>)> = self
+            .0
+            .slots
+            .iter()
+            .filter(|entry| entry.value().has_unsaved())
+            .map(|entry| (entry.key().clone(), entry.value().clone()))
+            .collect();
+        for (mailbox, slot) in unsaved {
+            if let Err(error) = self.0.write_unsaved(&mailbox, &slot).await {
+                tracing::error!(
+                    %mailbox,
+                    "new tokens could not be written before the end; if Microsoft does not take the older ones any more, \
+                     `oxpost sign-in {mailbox}` is needed: {error}"
+                );
+            }
+        }
     }
 
     /// Until no request is in flight.

@@ -14,7 +14,7 @@ use super::decide::{decide, told};
 use super::deliver::Channels;
 use super::message::Message;
 use super::trouble::Finding;
-use super::watch::{new_id, say, store_trouble};
+use super::watch::{cause, new_id, say, store_trouble};
 use crate::config::Config;
 use crate::gateway::StartError;
 use crate::tls;
@@ -77,7 +77,12 @@ pub async fn failed(config: &Config, error: &StartError, now: SystemTime) {
 
 async fn tell(config: &Config, channels: &Channels, error: &StartError, now: SystemTime) {
     let mut own = Own::beside(&config.own_files);
-    let finding = Finding::Trouble(store_trouble(&error.to_string(), now));
+    let cause = match error {
+        StartError::KeyMissing { .. } => "no key",
+        StartError::Store(error) => cause(error),
+        _ => "key",
+    };
+    let finding = Finding::Trouble(store_trouble(&error.to_string(), cause, now));
     for step in decide(&[finding], own.notices(), now, config.notify.reminder, new_id) {
         if let Err(why) = own.write(&step.new) {
             let file = own.file.display();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use oxpost_token_store::database::DatabaseError;
 use oxpost_token_store::store::notices::Notice;
 use oxpost_token_store::{Applications, SharedClock, Store, StoreError};
 use tokio::sync::mpsc;
@@ -159,7 +160,7 @@ impl Watch {
         if now.duration_since(since).unwrap_or_default() < STORE_PATIENCE {
             return vec![Finding::Unsure(String::new(), Topic::Store)];
         }
-        vec![Finding::Trouble(store_trouble(&error.to_string(), since))]
+        vec![Finding::Trouble(store_trouble(&error.to_string(), cause(error), since))]
     }
 
     /// Everybody was told, or not everybody: then the claim runs out, and it is told again.
@@ -174,7 +175,10 @@ impl Watch {
                 Ok(true)
             }
             (true, _) => {
-                self.own.set(&told(&notice, now, self.settings.reminder));
+                // Another trouble may have taken its place while it was told.
+                if self.own.notices().contains(&notice) {
+                    self.own.set(&told(&notice, now, self.settings.reminder));
+                }
                 Ok(true)
             }
             (false, Kind::Solved) => self.store.remove_notice(&notice).await,
@@ -187,9 +191,23 @@ impl Watch {
 }
 
 /// The store as a whole, or its key, cannot be used. `what` has the remedy in it.
-pub(super) fn store_trouble(what: &str, since: SystemTime) -> Trouble {
+pub(super) fn store_trouble(what: &str, cause: &str, since: SystemTime) -> Trouble {
     let (event, topic, remedy) = (Event::Store, Topic::Store, String::new());
-    Trouble { subject: String::new(), topic, event, cause: what.to_owned(), what: capital(what), remedy, since }
+    Trouble { subject: String::new(), topic, event, cause: cause.to_owned(), what: capital(what), remedy, since }
+}
+
+/// What is wrong with a store, in a word. A database that is away says so in ever other words, which is no news.
+pub(super) fn cause(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::WrongKey => "wrong key",
+        StoreError::Vault(_) => "key",
+        StoreError::Database(DatabaseError::TooOpen { .. }) => "too open",
+        StoreError::Database(DatabaseError::Garbled { .. }) => "garbled",
+        StoreError::Database(DatabaseError::Newer { .. }) => "newer",
+        StoreError::Database(DatabaseError::Refused { .. }) => "refused",
+        StoreError::Database(_) => "away",
+        _ => "other",
+    }
 }
 
 fn capital(text: &str) -> String {

@@ -2,7 +2,7 @@
 //! a slow disk, must not keep anybody from their mail.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     account::Mailbox,
     clock::SharedClock,
-    store::{Store, StoreError},
+    store::{Refused, Store, StoreError},
 };
 
 /// How often a use is written at most: a write costs a flush to the disk.
@@ -27,18 +27,23 @@ pub(super) enum Used {
     Judged(Mailbox),
 }
 
+/// What a mail server has said to an account.
+type Answer = (Mailbox, String);
+
 #[derive(Clone)]
 pub(super) struct Uses {
     store: Store,
     clock: SharedClock,
     /// What is being written: one write at a time for each password, so that a store that hangs costs no more than these.
     writing: Arc<Mutex<HashSet<Used>>>,
+    /// The same of what mail servers said, and what they have said since.
+    answers: Arc<Mutex<HashMap<Answer, Option<Option<Refused>>>>>,
     tasks: TaskTracker,
 }
 
 impl Uses {
     pub(super) fn new(store: Store, clock: SharedClock) -> Self {
-        Self { store, clock, writing: Arc::default(), tasks: TaskTracker::new() }
+        Self { store, clock, writing: Arc::default(), answers: Arc::default(), tasks: TaskTracker::new() }
     }
 
     /// Notes the use of a password that was last used then, unless that was a short while ago.
@@ -57,6 +62,42 @@ impl Uses {
         });
     }
 
+    /// Notes that a mail server has refused a login that somebody must mend, or that it takes them.
+    pub(super) fn note_answer(&self, mailbox: Mailbox, protocol: String, refused: Option<Refused>) {
+        let answer = (mailbox, protocol);
+        let mut answers = held(&self.answers);
+        if let Some(newer) = answers.get_mut(&answer) {
+            *newer = Some(refused);
+            return;
+        }
+        answers.insert(answer.clone(), None);
+        drop(answers);
+        let uses = self.clone();
+        self.tasks.spawn(async move { uses.write_answers(answer, refused).await });
+    }
+
+    /// Until the last of what was said meanwhile is written.
+    async fn write_answers(&self, answer: Answer, mut refused: Option<Refused>) {
+        let (mailbox, protocol) = &answer;
+        loop {
+            let written = match &refused {
+                Some(refused) => self.store.note_refused(mailbox, refused).await,
+                None => self.store.forget_refused(mailbox, protocol).await,
+            };
+            if let Err(error) = written {
+                tracing::warn!(%mailbox, "what the mail server says could not be noted: {error}");
+            }
+            let mut answers = held(&self.answers);
+            match answers.get_mut(&answer).and_then(Option::take) {
+                Some(newer) => refused = newer,
+                None => {
+                    answers.remove(&answer);
+                    return;
+                }
+            }
+        }
+    }
+
     async fn write(&self, used: &Used, now: SystemTime) -> Result<(), StoreError> {
         match used {
             Used::Local(mailbox, name) => self.store.password_used(mailbox, name, now).await,
@@ -65,7 +106,7 @@ impl Uses {
     }
 
     fn writing(&self) -> MutexGuard<'_, HashSet<Used>> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+        held(&self.writing)
     }
 
     /// Until everything is written.
@@ -73,6 +114,10 @@ impl Uses {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Used {

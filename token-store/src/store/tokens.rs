@@ -154,17 +154,20 @@ impl Store {
         self.change(update).await
     }
 
-    /// Writes a refresh token that came with an access token nobody wants, over the version it was asked with.
+    /// Writes a refresh token that came with an access token nobody wants, over the version it was asked with and under the
+    /// lease it was asked under.
     pub(crate) async fn save_rotated(
         &self,
         mailbox: &Mailbox,
         version: i64,
+        node: &str,
         refresh_token: &Secret,
     ) -> Result<bool, StoreError> {
         let sealed = self.seal(&place("refresh_token", mailbox), refresh_token)?;
         let update = Statement::new(
-            "UPDATE token SET version = version + 1, refresh_token = $3 WHERE mailbox = $1 AND version = $2",
-            [mailbox.as_str().into(), version.into(), sealed],
+            "UPDATE token SET version = version + 1, refresh_token = $3 \
+             WHERE mailbox = $1 AND version = $2 AND lease_owner = $4",
+            [mailbox.as_str().into(), version.into(), sealed, node.into()],
         );
         self.change(update).await
     }

@@ -254,3 +254,19 @@ async fn tokens_that_could_not_be_written_do_not_replace_a_later_sign_in() {
     assert_eq!(bench.access_token().await.unwrap(), "at-2");
     assert_eq!(bench.endpoint.sent(1, "refresh_token").unwrap(), "rt-new");
 }
+
+/// The database was away when they came, and the service is stopped to help it.
+#[tokio::test]
+async fn tokens_that_could_not_be_written_are_written_before_the_end() {
+    let disk = Arc::new(FullDisk(Sqlite::open_in_memory().await.unwrap(), AtomicBool::new(false)));
+    let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
+    bench.clock.advance(HOUR - MINUTE);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    assert_eq!(bench.access_token_while_the_disk_fills(&disk).await.unwrap(), "at-0");
+    disk.1.store(false, Ordering::SeqCst);
+    let stop = tokio_util::sync::CancellationToken::new();
+    stop.cancel();
+    bench.tokens.clone().keep_fresh(stop).await;
+    assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-1");
+    assert_eq!(bench.endpoint.requests(), 1);
+}

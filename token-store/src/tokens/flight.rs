@@ -14,7 +14,7 @@ use super::{
     slot::{Slot, Unsaved, pause_after},
 };
 use crate::{
-    account::{Account, Grant},
+    account::{Account, Grant, Mailbox},
     application::Application,
     authority::Authority,
     credential::Credential,
@@ -70,7 +70,7 @@ impl Shared {
         };
         start.version = stored.version;
         if let Some(unsaved) = slot.take_unsaved() {
-            let saved = self.save(account, unsaved, slot).await?;
+            let saved = self.save(mailbox, unsaved, slot).await?;
             stored = self.store.tokens(mailbox).await?;
             start.version = stored.version;
             if settled(&stored, why, self.clock.now()).is_some() {
@@ -86,7 +86,19 @@ impl Shared {
             tokens = self.ask(account, &stored) => tokens?,
             never = self.keep_lease(mailbox) => match never {},
         };
-        self.save(account, Unsaved { tokens, issued_at, base: stored }, slot).await
+        self.save(mailbox, Unsaved { tokens, issued_at, base: stored }, slot).await
+    }
+
+    /// Writes what the store did not take when it came, without asking for anything.
+    pub(super) async fn write_unsaved(&self, mailbox: &Mailbox, slot: &Slot) -> Result<(), TokenError> {
+        let stored = self.store.tokens(mailbox).await?;
+        if !self.store.lease(mailbox, &stored, &self.node).await? {
+            return Err(written_by_others());
+        }
+        match slot.take_unsaved() {
+            Some(unsaved) => self.save(mailbox, unsaved, slot).await.map(drop),
+            None => Ok(self.store.release_lease(mailbox, &self.node).await?),
+        }
     }
 
     async fn ask(&self, account: &Account, stored: &Stored) -> Result<TokenSet, TokenError> {
@@ -126,8 +138,7 @@ impl Shared {
 
     /// Writes new tokens over the row they came from. If another process has written other tokens meanwhile, a person has
     /// signed in there, and theirs stay.
-    async fn save(&self, account: &Account, mut new: Unsaved, slot: &Slot) -> Outcome {
-        let mailbox = &account.mailbox;
+    async fn save(&self, mailbox: &Mailbox, mut new: Unsaved, slot: &Slot) -> Outcome {
         for _ in 0..WRITES {
             let there = match self
                 .store

@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// How often a node that waits for another one looks at the row, when no hint comes: hints are a kindness, not a promise.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How long it waits in all: another node's whole request, and a dead one's lease.
-const WAIT_LIMIT: Duration = REQUEST_TIME.saturating_mul(2);
+pub(super) const WAIT_LIMIT: Duration = REQUEST_TIME.saturating_mul(2);
 
 /// What a node that wants to ask is to do.
 pub(super) enum Lead {
@@ -92,7 +92,7 @@ impl Shared {
     }
 }
 
-fn others_are_at_it() -> TokenError {
+pub(super) fn others_are_at_it() -> TokenError {
     let what = "Another node has been asking for a new token of this account for a long time.";
     TokenError::Transient { retry_after: None, problem: Problem::new(what, "It is tried again by itself.") }
 }

@@ -47,17 +47,22 @@ impl PostgresSettings {
         let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
         let named = |option: &&str, name: &str| option.split('=').next() == Some(name);
         let options: Vec<&str> = query.split('&').filter(|option| !option.is_empty()).collect();
+        let in_the_url = || {
+            bad("the password must not stand in the URL; put it into a file of its own and name that with \
+                 postgres-password-file.")
+        };
         if user.contains(':') || options.iter().any(|option| named(option, "password")) {
-            return Err(bad(
-                "the password must not stand in the URL; put it into a file of its own and name that with \
-                 postgres-password-file.",
-            ));
+            return Err(in_the_url());
         }
         let asked = options.iter().rev().find_map(|option| option.strip_prefix("sslmode="));
         let others: Vec<&str> = options.iter().copied().filter(|option| !named(option, "sslmode")).collect();
         let mut config: Config = format!("postgresql://{place}?{}", others.join("&"))
             .parse()
             .map_err(|error| BadSettings(format!("it is not a URL of a PostgreSQL database ({}).", in_full(&error))))?;
+        // One with a slash or a question mark in it is not where it was looked for above.
+        if config.get_password().is_some() {
+            return Err(in_the_url());
+        }
         if config.get_hosts().is_empty() {
             return Err(bad("it names no host; write it like \"postgresql://oxpost@db.example.com/oxpost\"."));
         }
@@ -171,6 +176,9 @@ mod tests {
         for (url, words) in [
             ("mysql://a@b/c", "postgresql://oxpost@"),
             ("postgresql://a:s3cret@db.example.com/b", "postgres-password-file"),
+            ("postgresql://a:s3cret/x@db.example.com/b", "postgres-password-file"),
+            ("postgresql://a:x/s3cret@db.example.com/b", "postgres-password-file"),
+            ("postgresql://a:s3cret?x@db.example.com/b", "postgres-password-file"),
             ("postgresql://a@db.example.com/b?password=s3cret", "postgres-password-file"),
             ("postgresql://a@db.example.com/b?sslmode=yes", "verify-full"),
             ("postgresql://a@db.example.com:port/b", "PostgreSQL"),

@@ -1,0 +1,86 @@
+//! A question to the authority beside the refreshes: whether an account is granted something. It is asked with the stored
+//! refresh token, which the answer may replace, so it takes the account's lease like a refresh.
+
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Shared, Tokens,
+    flight::client_secret,
+    lead::{LOOK_EVERY, WAIT_LIMIT, others_are_at_it},
+};
+use crate::{
+    account::{Account, Mailbox},
+    application::Application,
+    authority::Authority,
+    error::TokenError,
+    store::{RefreshToken, Stored},
+};
+
+/// How often the write of a new refresh token is tried.
+const WRITES: usize = 3;
+
+impl Tokens {
+    /// Asks with `application`, which may want other scopes than the account's own. The access token is dropped; a refresh
+    /// token that comes with it is kept. Nothing is asked for an account that nobody has signed in to.
+    pub(crate) async fn try_with(&self, account: &Account, application: &Application) -> Result<(), TokenError> {
+        let shared = &self.0;
+        let mailbox = &account.mailbox;
+        let stored = shared.take_lease(mailbox).await?;
+        let asked = tokio::select! {
+            asked = shared.ask_beside(account, application, &stored) => asked,
+            never = shared.keep_lease(mailbox) => match never {},
+        };
+        let released = shared.store.release_lease(mailbox, &shared.node).await;
+        asked.and(released.map_err(TokenError::from))
+    }
+}
+
+impl Shared {
+    async fn take_lease(&self, mailbox: &Mailbox) -> Result<Stored, TokenError> {
+        let until = Instant::now() + WAIT_LIMIT;
+        loop {
+            let stored = self.store.tokens(mailbox).await?;
+            if self.store.lease(mailbox, &stored, &self.node).await? {
+                return Ok(stored);
+            }
+            if Instant::now() >= until {
+                return Err(others_are_at_it());
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn ask_beside(
+        &self,
+        account: &Account,
+        application: &Application,
+        stored: &Stored,
+    ) -> Result<(), TokenError> {
+        let RefreshToken::Some(refresh_token) = &stored.refresh else { return Ok(()) };
+        let client_secret = client_secret(&self.store, application).await?;
+        let authority = Authority {
+            http: &self.http,
+            clock: &self.clock,
+            application,
+            client_secret: client_secret.as_ref(),
+            mailbox: account.mailbox.as_str(),
+            grant: account.grant,
+        };
+        let tokens = authority.refresh(refresh_token).await?;
+        let Some(rotated) = &tokens.refresh_token else { return Ok(()) };
+        let mut tries = 1;
+        loop {
+            match self.store.save_rotated(&account.mailbox, stored.version, &self.node, rotated).await {
+                // If the row has changed, somebody has signed in meanwhile, and theirs stays.
+                Ok(_) => return Ok(()),
+                Err(_) if tries < WRITES => tries += 1,
+                Err(error) => {
+                    let mailbox = &account.mailbox;
+                    tracing::error!(%mailbox, "a new refresh token could not be written: {error}");
+                    return Err(error.into());
+                }
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+}
