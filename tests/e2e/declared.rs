@@ -105,6 +105,9 @@ async fn accounts_come_and_go_with_the_file_and_keep_their_sign_ins() {
     let words = refused(&oxpost, &["account", "add", ALICE]).await;
     assert!(words.contains("its sign-in is kept") && words.contains("oxpost account remove"), "{words}");
 
+    let words = refused(&oxpost, &["sign-in", ALICE]).await;
+    assert!(words.contains("is disabled"), "{words}");
+
     // Back again, without Info, and nobody signs in anew.
     declare(&oxpost, &text, &alice);
     let words = said(oxpost.call(&["account", "apply"]).await.unwrap());

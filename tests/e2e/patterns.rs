@@ -110,6 +110,11 @@ async fn one_token_of_the_application_opens_every_mailbox_of_the_domain() {
     assert!(answer.contains("[CONTACTADMIN]") && answer.contains("carol@contoso.com"), "{answer}");
     assert_eq!(tenant.logins().first().map(|login| login.protocol), Some(Protocol::Imap));
 
+    let words = said(oxpost.call(&["account", "through", BOB, BOB]).await.unwrap());
+    assert!(words.contains("a sign-in of its own") && !words.contains("Next"), "{words}");
+    let words = said(oxpost.call(&["account", "through", BOB, ALL]).await.unwrap());
+    assert!(words.contains("The application must be allowed to open bob@contoso.com"), "{words}");
+
     // A password that is revoked opens nothing any more, and Bob's still does.
     said(oxpost.call(&["account", "password", "remove", ALL]).await.unwrap());
     assert!(imap(&running, ALICE, all).await.contains("AUTHENTICATIONFAILED"));

@@ -35,7 +35,11 @@ pub(super) async fn set(store: &Store, mailbox: &Mailbox, through: &Mailbox) -> 
         if before.through.is_none() && had_signed_in {
             println!("Its own sign-in was removed.");
         }
-        println!("{through} needs Full Access to {mailbox}, and Send As to send as {mailbox} by SMTP.");
+        if through.is_pattern() {
+            println!("The application must be allowed to open {mailbox} at Exchange.");
+        } else {
+            println!("{through} needs Full Access to {mailbox}, and Send As to send as {mailbox} by SMTP.");
+        }
     }
     let after = known(store, mailbox).await?;
     if after.grant == Grant::Password {
@@ -43,7 +47,7 @@ pub(super) async fn set(store: &Store, mailbox: &Mailbox, through: &Mailbox) -> 
     } else if store.passwords(mailbox).await?.is_empty() {
         println!("It has no password for mail programs; `oxpost account password add {mailbox}` makes one.");
     }
-    if !store.token_state(through).await?.has_refresh_token {
+    if after.grant != Grant::ClientCredentials && !store.token_state(through).await?.has_refresh_token {
         println!("\nNext: oxpost sign-in {through}");
     }
     Ok(())

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 use oxpost_token_store::{
-    Account, Application, Grant, HttpClient, HttpPolicy, Mailbox, SharedClock, SignedIn, Store, SystemClock,
+    Account, Application, Grant, HttpClient, HttpPolicy, Mailbox, Origin, SharedClock, SignedIn, Store, SystemClock,
     connect_client_credentials,
 };
 use url::Url;
@@ -76,6 +76,11 @@ pub(super) async fn sign_in(options: &SignInOptions, config: &Config) -> Result<
     let store = open_store(config).await?;
     apply_if_new(&store, config, mailbox).await?;
     let account = known(&store, mailbox).await?;
+    if account.origin == Origin::Withdrawn {
+        return Err(Failed::new(format!(
+            "{mailbox} is disabled, because proxy.toml declares it no more, and its sign-in is kept. Declare it again first."
+        )));
+    }
     let application = config.applications.get(&account.application).ok_or_else(|| {
         Failed::new(format!(
             "{mailbox} uses the application {}, which proxy.toml does not have. Add an [[application]] of that name.",
