@@ -60,9 +60,11 @@ async fn a_certificate_is_made_once_and_again_when_it_lacks_a_name() {
     assert_eq!(read(&oxpost, "oxpost-ca.crt"), authority, "nobody has to be told to trust another one");
     let ran = oxpost.call(&["cert", "--name", "two words"]).await.unwrap();
     assert!(ran.status == Some(1) && ran.text().contains("neither a DNS name nor an address"), "{ran}");
-    // A key that does not fit any more is made anew with its certificate.
-    std::fs::write(oxpost.folder().join("certs/oxpost.key"), "garbage").unwrap();
+    // A key that does not fit any more is made anew with its certificate; what is no such key is somebody else's.
+    std::fs::copy(oxpost.folder().join("certs/oxpost-ca.key"), oxpost.folder().join("certs/oxpost.key")).unwrap();
     assert!(cert(&oxpost, &[]).await.contains("Renewed"));
+    std::fs::write(oxpost.folder().join("certs/oxpost.key"), "the key of a store").unwrap();
+    refused(&oxpost, "not the key of a certificate").await;
 }
 
 #[tokio::test]
@@ -88,6 +90,21 @@ async fn what_others_made_is_left_alone() {
     refused(&oxpost, "do not belong together").await;
     std::fs::write(certs.join("oxpost-ca.key"), key).unwrap();
     cert(&oxpost, &[]).await;
+}
+
+/// An end in the middle of a change of authorities is mended by the next run.
+#[tokio::test]
+async fn what_the_authority_before_has_issued_is_ours_too() {
+    let oxpost = installed().await;
+    cert(&oxpost, &[]).await;
+    let certs = oxpost.folder().join("certs");
+    for ending in ["crt", "key"] {
+        std::fs::rename(certs.join(format!("oxpost-ca.{ending}")), certs.join(format!("oxpost-ca-before.{ending}")))
+            .unwrap();
+    }
+    let said = cert(&oxpost, &[]).await;
+    assert!(said.contains("the authority, good until") && said.contains("Renewed"), "{said}");
+    assert!(cert(&oxpost, &[]).await.contains("nothing to do"));
 }
 
 #[tokio::test]

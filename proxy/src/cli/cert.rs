@@ -36,9 +36,13 @@ pub(super) fn cert(options: &Options, config: &Config, file: &Path) -> Result<()
     let files = Files { folder, owner };
     let now = SystemTime::now();
     let (authority, before) = files.authority(&config.host_name, now)?;
+    let old = files.old_authority()?;
     let there = files.read("oxpost.crt")?;
     let held = match &there {
-        Some(text) => Some(ours(text, &[Some(&authority), before.as_ref()], &files.path("oxpost.crt"))?),
+        Some(text) => {
+            let authorities = [Some(&authority), before.as_ref(), old.as_ref()];
+            Some(ours(text, &authorities, &files.path("oxpost.crt"))?)
+        }
         None if files.path("oxpost.key").exists() => {
             return Err(files.left_alone("oxpost.key", "there is no oxpost.crt beside it"));
         }
@@ -48,7 +52,7 @@ pub(super) fn cert(options: &Options, config: &Config, file: &Path) -> Result<()
     let good = held.as_ref().filter(|held| {
         !held.ends_soon(now)
             && held.is_for(&names)
-            && before.is_none()
+            && there.as_deref().is_some_and(|text| authority.has_issued(text.as_bytes()))
             && tls::certified_key(&files.path("oxpost.crt"), &files.path("oxpost.key")).is_ok()
     });
     match good {
@@ -59,8 +63,13 @@ pub(super) fn cert(options: &Options, config: &Config, file: &Path) -> Result<()
             held.names.join(", ")
         ),
         None => {
+            // What cannot be issued leaves everything as it is.
             let pair = authority.issue(&names, now)?;
-            files.write(&pair, "oxpost")?;
+            files.may_replace("oxpost.key", config.key.file())?;
+            if before.is_some() || files.read("oxpost-ca.crt")?.is_none() {
+                files.begin_authority(&authority, before.as_ref())?;
+            }
+            files.write(&pair, "oxpost", Some(&files.owner))?;
             let made = Held::of_pem(pair.certificate.as_bytes()).map(|held| held.last_day()).unwrap_or_default();
             println!(
                 "{} {}, for {}, good until {made}.",
@@ -125,6 +134,9 @@ fn own_addresses() -> impl Iterator<Item = IpAddr> {
     v4.into_iter().chain(v6).filter(|address| !address.is_loopback())
 }
 
+/// What the files of the authority before the present one are called.
+const OLD: &str = "oxpost-ca-before";
+
 /// The files, and whose they are to be.
 struct Files {
     folder: PathBuf,
@@ -145,7 +157,52 @@ impl Files {
         }
     }
 
-    /// The authority: the one that is there, or a new one. If that one ends soon, also the one before it.
+    /// The authority that the last change of authorities left behind, so that what it has issued is known as ours.
+    fn old_authority(&self) -> Result<Option<Authority>, Failed> {
+        let (Some(certificate), Some(key)) = (self.read(&format!("{OLD}.crt"))?, self.read(&format!("{OLD}.key"))?)
+        else {
+            return Ok(None);
+        };
+        Ok(Authority::of(Pair { certificate, key }).ok())
+    }
+
+    /// Whether a file may be replaced by a key of ours: it is one already, or there is none.
+    fn may_replace(&self, name: &str, key_of_the_store: Option<&Path>) -> Result<(), Failed> {
+        let path = self.path(name);
+        let same = |other: &Path| match (path.canonicalize(), other.canonicalize()) {
+            (Ok(path), Ok(other)) => path == other,
+            _ => path == other,
+        };
+        if key_of_the_store.is_some_and(same) {
+            return Err(Failed::new(format!(
+                "{} is the key of the store and is left alone. Name another --folder for the certificate.",
+                path.display()
+            )));
+        }
+        match self.read(name)? {
+            Some(text) if !text.contains("PRIVATE KEY-----") => {
+                Err(self.left_alone(name, "it is not the key of a certificate"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a new authority; the one before stays beside it. They stay with whoever runs this: the service needs neither,
+    /// and whoever has a key of theirs can pretend to be any server.
+    fn begin_authority(&self, new: &Authority, before: Option<&Authority>) -> Result<(), Failed> {
+        if let Some(before) = before {
+            self.write(before.pair(), OLD, None)?;
+        }
+        self.write(new.pair(), "oxpost-ca", None)?;
+        let path = self.path("oxpost-ca.crt");
+        println!("Made {}, the authority, good until {}.", path.display(), new.held().last_day());
+        if before.is_some() {
+            println!("The one before ends: every machine must be told to trust the new one.");
+        }
+        Ok(())
+    }
+
+    /// The authority: the one that is there, or a new one, not written yet. If that one ends soon, also the one before it.
     fn authority(&self, site: &str, now: SystemTime) -> Result<(Authority, Option<Authority>), Failed> {
         let before = match (self.read("oxpost-ca.crt")?, self.read("oxpost-ca.key")?) {
             (None, None) => None,
@@ -165,12 +222,6 @@ impl Files {
             }
             before => {
                 let new = Authority::make(site, now)?;
-                self.write(new.pair(), "oxpost-ca")?;
-                let path = self.path("oxpost-ca.crt");
-                println!("Made {}, the authority, good until {}.", path.display(), new.held().last_day());
-                if before.is_some() {
-                    println!("The one before ends: every machine must be told to trust the new one.");
-                }
                 Ok((new, before))
             }
         }
@@ -184,18 +235,18 @@ impl Files {
     }
 
     /// Writes key and certificate, each at once, the key first: who reads between the two sees that they do not fit.
-    fn write(&self, pair: &Pair, name: &str) -> Result<(), Failed> {
+    fn write(&self, pair: &Pair, name: &str, owner: Option<&Path>) -> Result<(), Failed> {
         let failed = |path: &Path, error: std::io::Error| {
             Failed::new(format!("{} cannot be written: {error}. Check who may write there.", path.display()))
         };
         if !self.folder.exists() {
             std::fs::create_dir_all(&self.folder).map_err(|error| failed(&self.folder, error))?;
-            platform::give_to_owner_of(&self.owner, &self.folder).map_err(|error| failed(&self.folder, error))?;
+            platform::give_folder_to_owner_of(&self.owner, &self.folder)
+                .map_err(|error| failed(&self.folder, error))?;
         }
         for (ending, text, private) in [("key", &pair.key, true), ("crt", &pair.certificate, false)] {
             let path = self.path(&format!("{name}.{ending}"));
-            platform::write_at_once(&path, text.as_bytes(), private, &self.owner)
-                .map_err(|error| failed(&path, error))?;
+            platform::write_at_once(&path, text.as_bytes(), private, owner).map_err(|error| failed(&path, error))?;
         }
         Ok(())
     }

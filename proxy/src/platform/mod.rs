@@ -7,24 +7,26 @@ use std::path::Path;
 mod unix;
 #[cfg(unix)]
 pub use unix::{
-    PORT_REFUSED_ADVICE, Signals, azure_arc_keys, creating, default_config_file, forbid_core_dumps, give_to_owner_of,
-    has_browser, keep_from_others, open_browser, others_may_read, raise_descriptor_limit,
+    PORT_REFUSED_ADVICE, Signals, azure_arc_keys, creating, default_config_file, forbid_core_dumps,
+    give_folder_to_owner_of, give_to_owner_of, has_browser, keep_from_others, open_browser, others_may_read,
+    raise_descriptor_limit,
 };
 
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
 pub use windows::{
-    PORT_REFUSED_ADVICE, Signals, azure_arc_keys, creating, default_config_file, forbid_core_dumps, give_to_owner_of,
-    has_browser, keep_from_others, open_browser, others_may_read, raise_descriptor_limit,
+    PORT_REFUSED_ADVICE, Signals, azure_arc_keys, creating, default_config_file, forbid_core_dumps,
+    give_folder_to_owner_of, give_to_owner_of, has_browser, keep_from_others, open_browser, others_may_read,
+    raise_descriptor_limit,
 };
 
 /// Writes a file in one stroke: whoever opens it finds what was there before, or all of this. Where `private`, its owner
-/// alone may read it; it is given to the owner of `like`.
+/// alone may read it; it is given to the owner of `like`, or stays with whoever runs this.
 ///
 /// # Errors
 /// The system does not allow it.
-pub fn write_at_once(path: &Path, bytes: &[u8], private: bool, like: &Path) -> io::Result<()> {
+pub fn write_at_once(path: &Path, bytes: &[u8], private: bool, like: Option<&Path>) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = Path::new(&beside);
@@ -34,8 +36,11 @@ pub fn write_at_once(path: &Path, bytes: &[u8], private: bool, like: &Path) -> i
     }
     let mut file = creating(private).open(beside)?;
     file.write_all(bytes)?;
+    // The open file, and not its name, which could be another file's by now if the folder is somebody else's.
+    if let Some(like) = like {
+        give_to_owner_of(like, &file)?;
+    }
     file.sync_all()?;
     drop(file);
-    give_to_owner_of(like, beside)?;
     std::fs::rename(beside, path)
 }

@@ -1,6 +1,6 @@
 //! Unix.
 
-use std::fs::{Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -103,17 +103,29 @@ pub fn azure_arc_keys() -> PathBuf {
     "/var/opt/azcmagent/tokens".into()
 }
 
-/// Gives a new file or folder to the owner of another one, so that a command run by root leaves nothing that the service's
-/// own user cannot open.
+/// Gives a new file to the owner of another one, so that a command run by root leaves nothing that the service's own user
+/// cannot open.
 ///
 /// # Errors
 /// The system does not allow it.
-pub fn give_to_owner_of(other: &Path, new: &Path) -> io::Result<()> {
-    let (other, now) = (std::fs::metadata(other)?, std::fs::metadata(new)?);
+pub fn give_to_owner_of(other: &Path, new: &File) -> io::Result<()> {
+    let (other, now) = (std::fs::metadata(other)?, new.metadata()?);
     if (other.uid(), other.gid()) == (now.uid(), now.gid()) {
         return Ok(());
     }
-    std::os::unix::fs::chown(new, Some(other.uid()), Some(other.gid()))
+    std::os::unix::fs::fchown(new, Some(other.uid()), Some(other.gid()))
+}
+
+/// The same for a new folder. A link in its place is not followed.
+///
+/// # Errors
+/// The system does not allow it.
+pub fn give_folder_to_owner_of(other: &Path, new: &Path) -> io::Result<()> {
+    let (other, now) = (std::fs::metadata(other)?, std::fs::symlink_metadata(new)?);
+    if (other.uid(), other.gid()) == (now.uid(), now.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::lchown(new, Some(other.uid()), Some(other.gid()))
 }
 
 /// Options to create a file that its owner alone may read, from the first moment on, or everybody.

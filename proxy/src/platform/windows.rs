@@ -1,6 +1,6 @@
 //! Windows.
 
-use std::fs::{Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -95,7 +95,15 @@ pub fn azure_arc_keys() -> PathBuf {
 ///
 /// # Errors
 /// None.
-pub fn give_to_owner_of(_: &Path, _: &Path) -> io::Result<()> {
+pub fn give_to_owner_of(_: &Path, _: &File) -> io::Result<()> {
+    Ok(())
+}
+
+/// The same of a new folder.
+///
+/// # Errors
+/// None.
+pub fn give_folder_to_owner_of(_: &Path, _: &Path) -> io::Result<()> {
     Ok(())
 }
 
