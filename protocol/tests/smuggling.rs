@@ -95,6 +95,7 @@ fn sent(said: &[u8], piece: usize) -> Sent {
         match machine.poll() {
             Step::Write(Peer::Server, bytes) => wire.extend(bytes),
             Step::Write(Peer::Client, _) => {}
+            Step::Begin { .. } => machine.begin(),
             Step::CutServer => cut = true,
             Step::Event(Event::Message(report)) => {
                 assert_eq!(cut, !matches!(report.outcome, Outcome::Accepted(_)));

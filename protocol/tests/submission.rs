@@ -10,6 +10,10 @@
 //! S: 250 2.1.0 OK             the client hears this line
 //! CLOSE                       the client closes its side
 //!         CLOSE               the server closes its side
+//! paced                       messages begin when the transcript says so, not at once (before the first step)
+//! BEGIN                       one asks whether it may begin; `BEGIN again` after the server refused it for now
+//! GO                          it may
+//! LATER 451 4.3.2 Later       it may not, and the client is told this if the server has said nothing
 //! CUT                         the server's connection is cut
 //! E: accepted a@b.c …         an event, as `event_text` prints it
 //! OVER ByClient               the session is over
@@ -53,6 +57,7 @@ struct Play {
     told: [Vec<u8>; 2],
     happened: VecDeque<String>,
     over: bool,
+    paced: bool,
 }
 
 impl Play {
@@ -67,6 +72,7 @@ impl Play {
             told: Default::default(),
             happened: VecDeque::new(),
             over: false,
+            paced: text.lines().any(|line| line == "paced"),
         }
     }
 
@@ -79,7 +85,7 @@ impl Play {
             };
             let (verb, rest) = step.split_once(' ').unwrap_or((step, ""));
             match (peer, verb) {
-                (_, "" | "#" | "option") => {}
+                (_, "" | "#" | "option" | "paced") => {}
                 (Peer::Client, "C:" | "C-" | "C+") | (Peer::Server, "S:" | "S-" | "S+") => {
                     let bytes = said(verb.chars().nth(1).unwrap(), rest);
                     self.says[peer as usize].0.extend(bytes);
@@ -89,7 +95,9 @@ impl Play {
                 }
                 (_, "CLOSE") => self.says[peer as usize].1 = true,
                 (Peer::Client, "E:") => self.expect(&here, rest),
-                (Peer::Client, "CUT" | "OVER") => self.expect(&here, step),
+                (Peer::Client, "CUT" | "OVER" | "BEGIN") => self.expect(&here, step),
+                (Peer::Client, "GO") => self.machine.begin(),
+                (Peer::Client, "LATER") => self.machine.put_off(rest),
                 (Peer::Client, "READ") => {
                     let read = loop {
                         match self.go_on() {
@@ -145,6 +153,8 @@ impl Play {
         loop {
             match self.machine.poll() {
                 Step::Write(peer, bytes) => self.told[peer as usize].extend(bytes),
+                Step::Begin { .. } if !self.paced => self.machine.begin(),
+                Step::Begin { again } => self.happened.push_back(format!("BEGIN{}", if again { " again" } else { "" })),
                 Step::CutServer => self.happened.push_back("CUT".into()),
                 Step::Event(event) => self.happened.push_back(event_text(&event)),
                 Step::Over(ended) => {
@@ -203,6 +213,7 @@ fn event_text(event: &Event) -> String {
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             format!("message of <{sender}> to {}{more}, {octets} octets, {outcome}", recipients.join(" "))
         }
+        Event::PutOff { sender, answer } => format!("{sender} put off: {answer}"),
         Event::Refused { command, address, reply } => format!("{command} {address} refused: {reply}"),
     }
 }
@@ -224,6 +235,7 @@ fn a_message_is_never_held() {
         while pieces.peek().is_some() {
             match machine.poll() {
                 Step::Write(..) => {}
+                Step::Begin { .. } => machine.begin(),
                 Step::Read { .. } => match answers.next() {
                     Some(answer) => machine.receive(Peer::Server, &answer),
                     None => {
@@ -243,7 +255,7 @@ fn a_message_is_never_held() {
 /// Sessions put together from what matters, in any order, from fixed seeds.
 #[test]
 fn sessions_made_of_anything() {
-    const WORDS: [&[u8]; 34] = [
+    const WORDS: [&[u8]; 35] = [
         b"MAIL FROM:<a@b.c>\r\n",
         b"MAIL FROM:<a@b.c>\r\nRCPT TO:<x@y.z>\r\nDATA\r\n",
         b"mail from: a@b.c\n",
@@ -278,6 +290,7 @@ fn sessions_made_of_anything() {
         b"\xff\xfe\xff",
         b"250 OK\r\n354 go\r\n250 OK\r\n",
         b"421 bye\r\n",
+        b"432 4.3.2 Concurrent connections limit exceeded\r\n",
     ];
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut next = |bound: usize| {
@@ -287,7 +300,7 @@ fn sessions_made_of_anything() {
         usize::try_from(state % bound as u64).unwrap()
     };
     for _ in 0..20_000 {
-        let mut data = vec![u8::try_from(next(8)).unwrap()];
+        let mut data = vec![u8::try_from(next(16)).unwrap()];
         for _ in 0..=next(14) {
             data.extend(WORDS[next(WORDS.len())]);
         }

@@ -24,6 +24,10 @@ impl Audit {
         let Self { account, client } = self;
         match event {
             Event::Message(report) => self.message(report),
+            Event::PutOff { sender, answer } => {
+                let sender = printable(sender.as_bytes());
+                warn!(%account, %client, sender, answer, "put off: it would have been too much for the mail server");
+            }
             Event::Refused { command, address, reply } => {
                 let address = printable(address.as_bytes());
                 warn!(%account, %client, command, address, reply, "refused by the mail server");

@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::{Config, ConfigError, Limits, Servers, StorePlace};
 use crate::guard::Guard;
+use crate::pacing::Pacing;
 use crate::platform;
 use crate::smtp_offer::SmtpOffer;
 use crate::tls::{self, TlsError};
@@ -33,6 +34,8 @@ pub struct Gateway {
     pub tls: TlsConnector,
     /// What SMTP clients are offered before they log in.
     pub smtp_offer: SmtpOffer,
+    /// Who may send when.
+    pub pacing: Pacing,
     /// Our own name.
     pub host_name: String,
     /// The bounds.
@@ -130,6 +133,7 @@ impl Gateway {
             servers: config.servers.clone(),
             tls: TlsConnector::from(Arc::new(tls)),
             smtp_offer: SmtpOffer::new(config.servers.values().map(|servers| &servers.smtp)),
+            pacing: Pacing::new(config.limits.sending_wait),
             host_name: config.host_name.clone(),
             limits: config.limits.clone(),
         })

@@ -13,6 +13,7 @@ pub mod session;
 
 pub mod account;
 pub mod local;
+pub mod pacing;
 pub mod relay;
 pub mod submission;
 pub mod upstream;

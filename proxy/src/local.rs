@@ -19,10 +19,11 @@ use crate::guard::Place;
 use crate::hang_up;
 use crate::listener::Entry;
 use crate::metered::Metered;
+use crate::pacing::{self, Sending};
 use crate::remedy::Failure;
 use crate::speak::Speak;
 use crate::stream::Stream;
-use crate::upstream::{self, Connected};
+use crate::upstream::Connected;
 
 /// Who a client is as long as it has not said so.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub struct LoggedIn {
     pub unread: Vec<u8>,
     /// The session at the mail server.
     pub upstream: Connected,
+    /// Its place among the sessions that send, if it is one of those.
+    pub sending: Option<Sending>,
 }
 
 /// Why a connection ended without a login.
@@ -100,7 +103,7 @@ pub async fn login<S: Speak>(
                 };
                 patience.deadline += began.elapsed();
                 match attempt {
-                    Ok((mailbox, connected)) => {
+                    Ok((mailbox, connected, sending)) => {
                         dialogue.accept(&connected.capabilities);
                         patience.until(say(&mut dialogue, &mut client)).await?;
                         return Ok(LoggedIn {
@@ -109,6 +112,7 @@ pub async fn login<S: Speak>(
                             client,
                             unread: dialogue.into_unread(),
                             upstream: connected,
+                            sending,
                         });
                     }
                     Err(mut failure) => {
@@ -137,12 +141,15 @@ async fn admit(gateway: &Gateway, visitor: &mut Visitor<'_>, login: &Login) -> R
 }
 
 /// The other half: token, mail server.
-async fn log_in<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<(Mailbox, Connected), Failure> {
+async fn log_in<S: Speak>(
+    gateway: &Gateway,
+    admitted: &Admitted,
+) -> Result<(Mailbox, Connected, Option<Sending>), Failure> {
     let mailbox = &admitted.account().mailbox;
-    match upstream::login::<S>(gateway, admitted).await {
-        Ok(connected) => {
+    match pacing::log_in::<S>(gateway, admitted).await {
+        Ok((connected, sending)) => {
             info!(%mailbox, "logged in");
-            Ok((mailbox.clone(), connected))
+            Ok((mailbox.clone(), connected, sending))
         }
         Err(failure) => {
             warn!(%mailbox, "upstream login failed: {}", failure.log);

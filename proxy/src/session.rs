@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use oxpost_protocol::smtp::Submission;
-use oxpost_protocol::smtp::submission::{self, Peer};
+use oxpost_protocol::smtp::submission::{self, Event, Peer};
 use tokio::net::TcpStream;
 use tracing::{debug, info};
 
@@ -17,6 +17,7 @@ use crate::gateway::Gateway;
 use crate::guard::Place;
 use crate::listener::Entry;
 use crate::local::{self, LoggedIn, NoLogin};
+use crate::pacing::Sending;
 use crate::relay::relay;
 use crate::smtp_offer;
 use crate::speak::{Imap, Pop3, Smtp, Speak};
@@ -85,7 +86,7 @@ async fn relay_bytes(gateway: &Gateway, logged_in: LoggedIn) {
 /// SMTP: messages.
 async fn submit(gateway: &Gateway, logged_in: LoggedIn) {
     let began = Instant::now();
-    let LoggedIn { mailbox, from, client, unread, upstream } = logged_in;
+    let LoggedIn { mailbox, from, client, unread, upstream, sending } = logged_in;
     let options = submission::Options {
         host_name: gateway.host_name.clone(),
         extensions: smtp_offer::usable(&upstream.capabilities),
@@ -94,8 +95,14 @@ async fn submit(gateway: &Gateway, logged_in: LoggedIn) {
     machine.receive(Peer::Client, &unread);
     machine.receive(Peer::Server, &upstream.unread);
     let audit = Audit { account: mailbox, client: from };
-    let carried =
-        carry(client, upstream.stream, machine, gateway.limits.idle_timeout, |event| audit.write(event)).await;
+    let tally = sending.as_ref().map(Sending::tally);
+    let happened = |event: &Event| {
+        audit.write(event);
+        if let Some(tally) = &tally {
+            tally.note(event);
+        }
+    };
+    let carried = carry(client, upstream.stream, machine, gateway.limits.idle_timeout, sending, happened).await;
     info!(
         from_client = carried.from_client,
         from_server = carried.from_server,

@@ -15,6 +15,7 @@ use oxpost_protocol::smtp::submission::{Ended, Event, Peer, Step};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
+use crate::pacing::{REST_WHILE_OTHERS_WAIT, Sending, Turn, Waiting};
 use crate::relay::{LINGER, Quiet};
 use crate::stream::{Leftover, Stream, poll_discard, poll_lend, poll_send};
 
@@ -35,26 +36,43 @@ pub struct Carried {
 
 /// Carries mail between a client and a server that have both logged in, until one of them ends it.
 ///
-/// `happened` hears of each message and of each refusal.
+/// `place` is given back when the connection to the server is closed; without one, nothing waits for its turn. `happened`
+/// hears of each message and of each refusal.
 pub async fn carry(
     client: Stream,
     server: Stream,
     machine: Submission,
     idle_timeout: Duration,
+    place: Option<Sending>,
     happened: impl FnMut(&Event),
 ) -> Carried {
-    let mut carrier =
-        Carrier { machine, happened, client: Side::new(client), server: Side::new(server), client_ended: false };
+    let mut crowd = place.as_ref().map(Sending::crowd);
+    let mut carrier = Carrier {
+        machine,
+        happened,
+        client: Side::new(client),
+        server: Side::new(server),
+        client_ended: false,
+        place,
+        turn: None,
+        waiting: None,
+    };
     let mut quiet = Quiet::new();
     let end = poll_fn(|cx| {
         let moved = carrier.moved();
         if let Poll::Ready(end) = carrier.poll(cx) {
             return Poll::Ready(end);
         }
-        if carrier.moved() != moved {
+        // A message that waits for its turn has a bound of its own.
+        if carrier.moved() != moved || carrier.waiting.is_some() {
             quiet.since = Instant::now();
         }
-        let bound = if carrier.client_ended { PATIENCE_WITHOUT_CLIENT.min(idle_timeout) } else { idle_timeout };
+        let crowded = carrier.machine.is_at_rest() && crowd.as_mut().is_some_and(|crowd| crowd.poll(cx));
+        let bound = match (carrier.client_ended, crowded) {
+            (true, _) => PATIENCE_WITHOUT_CLIENT.min(idle_timeout),
+            (false, true) => REST_WHILE_OTHERS_WAIT.min(idle_timeout),
+            (false, false) => idle_timeout,
+        };
         if quiet.poll_longer_than(bound, cx).is_ready() {
             carrier.machine.expire();
             // The last words of a session go out if they can; nobody waits for them.
@@ -67,18 +85,20 @@ pub async fn carry(
     })
     .await;
     let carried = Carried { from_client: carrier.client.received, from_server: carrier.server.received, end };
-    let Carrier { client, server, client_ended, .. } = carrier;
-    farewell(client, server, client_ended).await;
+    let Carrier { client, server, client_ended, place, waiting, .. } = carrier;
+    drop(waiting);
+    farewell(client, server, client_ended, place).await;
     carried
 }
 
 /// Closes both connections in order. What a client still says must be read: closing a socket with unread bytes in it
 /// resets the connection, and the reset would overtake the last words on their way to it.
-async fn farewell(client: Side, server: Side, client_ended: bool) {
+async fn farewell(client: Side, server: Side, client_ended: bool, place: Option<Sending>) {
     let server = async {
         if let Some(mut server) = server.stream {
             let _ = server.shutdown().await;
         }
+        drop(place);
     };
     let client = async {
         if let Some(mut client) = client.stream
@@ -97,6 +117,11 @@ struct Carrier<F> {
     client: Side,
     server: Side,
     client_ended: bool,
+    place: Option<Sending>,
+    /// That of the message that is about to begin, or was the last to.
+    turn: Option<Turn>,
+    /// It is waited for.
+    waiting: Option<Waiting>,
 }
 
 /// One of the two connections.
@@ -118,8 +143,13 @@ impl<F: FnMut(&Event)> Carrier<F> {
             match self.machine.poll() {
                 Step::Write(Peer::Client, bytes) => self.client.push(bytes),
                 Step::Write(Peer::Server, bytes) => self.server.push(bytes),
-                Step::CutServer => self.server.cut(),
+                Step::CutServer => {
+                    self.server.cut();
+                    // The rest of a message that is forgotten keeps nobody from sending.
+                    self.place = None;
+                }
                 Step::Event(event) => (self.happened)(&event),
+                Step::Begin { again } => self.wait_for_turn(again),
                 Step::Over(end) => {
                     let server = self.server.poll_send(cx);
                     ready!(self.client.poll_send(cx));
@@ -127,12 +157,37 @@ impl<F: FnMut(&Event)> Carrier<F> {
                     return Poll::Ready(end);
                 }
                 Step::Read { client, server } => {
+                    if self.poll_turn(cx).is_ready() {
+                        continue;
+                    }
                     if self.poll_read(client, server, cx).is_pending() {
                         return Poll::Pending;
                     }
                 }
             }
         }
+    }
+
+    fn wait_for_turn(&mut self, again: bool) {
+        self.waiting = match (self.turn.take().filter(|_| again), &self.place) {
+            (Some(turn), _) => Some(turn.come_again()),
+            (None, Some(place)) => Some(place.turn().come()),
+            (None, None) if again => return self.machine.put_off("451 4.3.2 Try again later"),
+            (None, None) => return self.machine.begin(),
+        };
+    }
+
+    /// Ready when a message that waited may begin, or has waited long enough.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(waiting) = &mut self.waiting else { return Poll::Pending };
+        let (turn, come) = ready!(waiting.as_mut().poll(cx));
+        self.waiting = None;
+        self.turn = Some(turn);
+        match come {
+            Ok(()) => self.machine.begin(),
+            Err(answer) => self.machine.put_off(&answer),
+        }
+        Poll::Ready(())
     }
 
     /// Sends what there is to send, and reads from whoever may speak. Ready when the machine has something to do for it.

@@ -23,6 +23,7 @@ mod large_messages;
 mod machines;
 mod many_at_once;
 mod notify;
+mod pacing;
 mod password_grant;
 mod patterns;
 mod proofs;

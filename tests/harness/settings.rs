@@ -18,6 +18,8 @@ pub struct Settings {
     pub pop3: (String, u16),
     /// Submission with STARTTLS.
     pub smtp: (String, u16),
+    /// What the submission server takes of one mailbox: `{ at-once = 3 }`; without it, Oxpost knows of no limit.
+    pub sending: Option<String>,
     /// The authority, without the tenant.
     pub authority: String,
     /// The tenant's id.
@@ -46,6 +48,7 @@ impl Settings {
             imap: local(tenant.imap()),
             pop3: local(tenant.pop3()),
             smtp: local(tenant.smtp()),
+            sending: None,
             authority: tenant.authority(),
             tenant: tenant.id().to_owned(),
             client_id: client_id.to_owned(),
@@ -84,15 +87,18 @@ impl Settings {
              authority = {:?}\n\
              delegated-scopes = [\"https://outlook.office.com/IMAP.AccessAsUser.All\", \
              \"https://outlook.office.com/POP.AccessAsUser.All\", \"https://outlook.office.com/SMTP.Send\", \"offline_access\"]\n\
-             app-scopes = [\"https://outlook.office365.com/.default\"]\n",
+             app-scopes = [\"https://outlook.office365.com/.default\"]",
             server(&self.imap),
             server(&self.pop3),
             server(&self.smtp),
             self.authority,
         );
+        if let Some(sending) = &self.sending {
+            let _ = writeln!(text, "sending = {sending}");
+        }
         let _ = writeln!(
             text,
-            "[[application]]\nname = \"default\"\nprovider = \"test\"\ntenant = {:?}\nclient-id = {:?}",
+            "\n[[application]]\nname = \"default\"\nprovider = \"test\"\ntenant = {:?}\nclient-id = {:?}",
             self.tenant, self.client_id
         );
         if let Some(uri) = &self.redirect_uri {
@@ -119,6 +125,7 @@ mod tests {
             imap: ("localhost".into(), 1),
             pop3: ("localhost".into(), 2),
             smtp: ("127.0.0.1".into(), 3),
+            sending: Some("{ at-once = 7, messages-per-minute = 0 }".into()),
             authority: "https://localhost:4".into(),
             tenant: "contoso.com".into(),
             client_id: "a-b".into(),
@@ -133,6 +140,7 @@ mod tests {
         std::fs::write(&file, settings.toml()).unwrap();
         let config = oxpost::Config::load(&file).unwrap();
         assert_eq!(config.servers.get("default").unwrap().smtp.port, 3);
+        assert_eq!(config.servers.get("default").unwrap().sending.at_once, 7);
         assert_eq!(config.limits.login_timeout, Duration::from_secs(5));
     }
 }

@@ -300,6 +300,9 @@ pub struct SmtpBehaviour {
     pub refusal: Option<SmtpRefusal>,
     /// More messages than this sent at once from one mailbox are refused; none: no limit.
     pub concurrent_messages: Option<usize>,
+    /// More messages than this within a minute from one mailbox are refused; none: no limit. Exchange's is 30, of which Microsoft
+    /// says in one place that what is beyond is delayed and in another that it is refused.
+    pub messages_per_minute: Option<usize>,
     /// How long an unknown command is left waiting (about five seconds in the field).
     pub tarpit: Duration,
     /// The greeting ends in an id, as since late 2024.
@@ -316,6 +319,7 @@ impl Default for SmtpBehaviour {
             disabled_for_tenant: false,
             refusal: None,
             concurrent_messages: Some(3),
+            messages_per_minute: None,
             tarpit: Duration::ZERO,
             greeting_id: true,
         }

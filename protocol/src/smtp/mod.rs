@@ -4,8 +4,10 @@ mod command;
 pub mod local;
 mod reply;
 pub mod submission;
+mod throttled;
 pub mod upstream;
 
 pub use local::{Greeting, Local};
 pub use submission::Submission;
+pub use throttled::is_throttled;
 pub use upstream::{Options, Upstream};

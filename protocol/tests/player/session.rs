@@ -55,7 +55,7 @@ fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
     };
     let mut run = Run::default();
     let (mut polls, mut client_ended, mut server_ended) = (0, false, false);
-    let mut reports = 0;
+    let (mut reports, mut begun) = (0, 0);
     loop {
         polls += 1;
         assert!(polls < 20_000 + 20 * bytes.len(), "it goes on without end");
@@ -71,6 +71,16 @@ fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
                     }
                     run.to_server.extend(written);
                 }
+            }
+            Step::Begin { again } => {
+                begun += 1;
+                // Every third is put off, if it is a session in which some are.
+                if choice & 8 != 0 && begun % 3 == 0 {
+                    machine.put_off("451 4.3.2 Later");
+                } else {
+                    machine.begin();
+                }
+                run.happened.push(format!("begin {again}"));
             }
             Step::CutServer => run.cut = true,
             Step::Event(event) => {

@@ -23,6 +23,12 @@ use super::{Config, Limits, Listener, Log, Server, Servers, StorePlace, store};
 /// The longest timeout taken. Nobody means more, and the clock must be able to add it.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// The longest a client is let wait for its turn to send: it gives the answer to MAIL five minutes (RFC 5321, 4.5.3.2.2).
+const LONGEST_WAIT: Duration = Duration::from_secs(4 * 60);
+
+/// The most messages a minute that are counted one by one, and sessions at once.
+const MOST_SENDING: usize = 10_000;
+
 /// The longest period of another kind.
 pub(super) const LONGEST_PERIOD: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -82,6 +88,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
             upstream_timeout: file.limits.upstream_timeout.0,
             idle_timeout: file.limits.idle_timeout.0,
             drain_timeout: file.limits.drain_timeout.0,
+            sending_wait: file.limits.sending_wait.0,
         },
         guard,
         admission,
@@ -226,7 +233,12 @@ impl Checker<'_> {
             let of = |server: &file::Server| Server { host: server.host.clone(), port: server.port, tls: server.tls };
             servers.insert(
                 application.name.clone(),
-                Servers { imap: of(&provider.imap), pop3: of(&provider.pop3), smtp: of(&provider.smtp) },
+                Servers {
+                    imap: of(&provider.imap),
+                    pop3: of(&provider.pop3),
+                    smtp: of(&provider.smtp),
+                    sending: provider.sending,
+                },
             );
         }
         (applications.into_iter().collect(), servers)
@@ -247,6 +259,9 @@ impl Checker<'_> {
                 );
                 self.report("provider", Some(index), Some(key), sentence);
             }
+        }
+        if let Some(sending) = &provider.sending {
+            self.sending(index, sending);
         }
         for (key, sentence) in Provider::spelt_out(provider).err().unwrap_or_default() {
             self.report("provider", Some(index), Some(key), sentence);
@@ -353,6 +368,10 @@ impl Checker<'_> {
                 "with 0 connections nobody can connect; the default is 10000.",
             );
         }
+        if limits.sending_wait.0 > LONGEST_WAIT {
+            let sentence = "at most 4 minutes: few mail programs wait longer for an answer.";
+            self.report("limits", None, Some("sending-wait"), sentence);
+        }
         for (key, period) in [
             ("login-timeout", limits.login_timeout),
             ("upstream-timeout", limits.upstream_timeout),
@@ -364,6 +383,16 @@ impl Checker<'_> {
             }
             if period.0 > LONGEST_TIMEOUT {
                 self.report("limits", None, Some(key), "a timeout is at most 30 days.");
+            }
+        }
+    }
+
+    /// Numbers of messages and sessions that are meant as no limit are written 0.
+    fn sending(&mut self, index: usize, sending: &file::Sending) {
+        for (key, count) in [("at-once", sending.at_once), ("messages-per-minute", sending.messages_per_minute)] {
+            if count.is_some_and(|count| count > MOST_SENDING) {
+                let sentence = format!("{key} is at most {MOST_SENDING}; 0 is no limit.");
+                self.report("provider", Some(index), Some("sending"), sentence);
             }
         }
     }

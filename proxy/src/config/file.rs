@@ -151,6 +151,8 @@ pub struct Provider {
     pub pop3: Option<Server>,
     /// Its SMTP submission server.
     pub smtp: Option<Server>,
+    /// What its SMTP server takes of one mailbox.
+    pub sending: Option<Sending>,
     /// Its authority, without the tenant: `https://login.microsoftonline.com`.
     pub authority: Option<String>,
     /// The page where a person signs in, where it is not `{authority}/{tenant}/oauth2/v2.0/authorize`.
@@ -181,6 +183,18 @@ pub struct Server {
     /// When TLS begins.
     #[serde(default)]
     pub tls: ServerTls,
+}
+
+/// What an SMTP server takes of one mailbox; 0 is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Sending {
+    /// See [`super::SendingLimits::at_once`].
+    pub at_once: Option<usize>,
+    /// See [`super::SendingLimits::messages_per_minute`].
+    pub messages_per_minute: Option<usize>,
+    /// See [`super::SendingLimits::recipients_per_day`].
+    pub recipients_per_day: Option<u64>,
 }
 
 /// `[store]`: where accounts and tokens are kept.
@@ -258,6 +272,8 @@ pub struct Limits {
     pub idle_timeout: Period,
     /// See [`super::Limits::drain_timeout`].
     pub drain_timeout: Period,
+    /// See [`super::Limits::sending_wait`].
+    pub sending_wait: Period,
 }
 
 impl Default for Limits {
@@ -279,6 +295,8 @@ impl Default for Limits {
             idle_timeout: Period(Duration::from_secs(35 * 60)),
             // Exchange's answer to a message can take 40 s; systemd's own patience is 90 s.
             drain_timeout: Period(Duration::from_secs(60)),
+            // Outlook waits a minute for an answer unless it is told otherwise, .NET a hundred seconds for all of a message.
+            sending_wait: Period(Duration::from_secs(45)),
         }
     }
 }

@@ -110,6 +110,8 @@ pub struct Servers {
     pub pop3: Server,
     /// SMTP submission.
     pub smtp: Server,
+    /// What the SMTP server takes of one mailbox.
+    pub sending: SendingLimits,
 }
 
 impl Servers {
@@ -121,6 +123,17 @@ impl Servers {
             Protocol::Smtp => &self.smtp,
         }
     }
+}
+
+/// What an SMTP server takes of one mailbox. What is beyond waits; 0 is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SendingLimits {
+    /// Sessions at the same time.
+    pub at_once: usize,
+    /// Messages within any minute.
+    pub messages_per_minute: usize,
+    /// Recipients within any day. They are counted and warned about, not held back.
+    pub recipients_per_day: u64,
 }
 
 /// One mail server.
@@ -156,6 +169,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long sessions may go on after a stop was asked for.
     pub drain_timeout: Duration,
+    /// How long a client waits for its turn to send.
+    pub sending_wait: Duration,
 }
 
 impl Config {

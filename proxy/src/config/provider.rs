@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
-use super::file::{self, Server, ServerTls};
+use super::SendingLimits;
+use super::file::{self, Sending, Server, ServerTls};
 
 /// The presets, for messages.
 pub(super) const PRESETS: [&str; 6] = ["office365", "outlook.com", "us-gov-high", "us-gov-dod", "china", "gmail"];
@@ -20,6 +21,7 @@ pub(super) struct Provider {
     pub(super) imap: Server,
     pub(super) pop3: Server,
     pub(super) smtp: Server,
+    pub(super) sending: SendingLimits,
     addresses: Addresses,
     pub(super) authorize_parameters: BTreeMap<String, String>,
     pub(super) delegated_scopes: Vec<String>,
@@ -68,6 +70,8 @@ pub(super) fn preset(name: &str) -> Option<Provider> {
         ),
         "outlook.com" => Provider {
             tenant: Some("consumers".into()),
+            // "Sending limits in Outlook.com", <https://support.microsoft.com>; of new accounts it takes less.
+            sending: SendingLimits { recipients_per_day: 5_000, ..EXCHANGE },
             // Nobody but its owner may open a personal mailbox.
             app_scopes: Vec::new(),
             ..microsoft(
@@ -99,6 +103,7 @@ fn microsoft(name: &str, [mail, smtp]: [&str; 2], authority: &str, [delegated, a
         imap: server(mail, 993, ServerTls::Implicit),
         pop3: server(mail, 995, ServerTls::Implicit),
         smtp: server(smtp, 587, ServerTls::StartTls),
+        sending: EXCHANGE,
         addresses: Addresses { authority: Some(authority.to_owned()), ..Addresses::default() },
         authorize_parameters: BTreeMap::new(),
         delegated_scopes: permissions
@@ -123,6 +128,8 @@ fn gmail() -> Provider {
         imap: server("imap.gmail.com", 993, ServerTls::Implicit),
         pop3: server("pop.gmail.com", 995, ServerTls::Implicit),
         smtp: server("smtp.gmail.com", 587, ServerTls::StartTls),
+        // Google names none at once or in a minute, and for a day others for each kind of mailbox.
+        sending: SendingLimits::default(),
         addresses: Addresses {
             authorize: Some("https://accounts.google.com/o/oauth2/v2/auth".into()),
             token: Some("https://oauth2.googleapis.com/token".into()),
@@ -134,6 +141,20 @@ fn gmail() -> Provider {
         app_scopes: Vec::new(),
         openid: true,
         tenant: None,
+    }
+}
+
+/// What Exchange Online takes of one mailbox:
+/// <https://learn.microsoft.com/office365/servicedescriptions/exchange-online-service-description/exchange-online-limits#sending-limits>.
+const EXCHANGE: SendingLimits = SendingLimits { at_once: 3, messages_per_minute: 30, recipients_per_day: 10_000 };
+
+/// What is written, over what is known.
+fn sending(written: Option<&Sending>, base: SendingLimits) -> SendingLimits {
+    let Some(Sending { at_once, messages_per_minute, recipients_per_day }) = written else { return base };
+    SendingLimits {
+        at_once: at_once.unwrap_or(base.at_once),
+        messages_per_minute: messages_per_minute.unwrap_or(base.messages_per_minute),
+        recipients_per_day: recipients_per_day.unwrap_or(base.recipients_per_day),
     }
 }
 
@@ -196,6 +217,7 @@ impl Provider {
                 imap,
                 pop3,
                 smtp,
+                sending: sending(written.sending.as_ref(), base.as_ref().map(|base| base.sending).unwrap_or_default()),
                 addresses,
                 authorize_parameters: parameters,
                 delegated_scopes,

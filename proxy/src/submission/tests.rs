@@ -1,11 +1,15 @@
 //! Stories of what carries mail, over real sockets on loopback. What the machine in it decides has its own transcripts.
 
+use std::sync::Arc;
+
 use oxpost_protocol::smtp::submission::{Options, Outcome, Report};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::config::SendingLimits;
+use crate::pacing::Pacing;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -17,6 +21,10 @@ struct Play {
 }
 
 async fn play(idle: Duration) -> Play {
+    play_in(None, idle).await
+}
+
+async fn play_in(place: Option<Sending>, idle: Duration) -> Play {
     let (client, facing_client) = pair().await;
     let (server, facing_server) = pair().await;
     let session = tokio::spawn(async move {
@@ -24,7 +32,7 @@ async fn play(idle: Duration) -> Play {
         let machine = Submission::new(options);
         let mut events = Vec::new();
         let (client, server) = (Stream::Plain(facing_client), Stream::Plain(facing_server));
-        let carried = carry(client, server, machine, idle, |event| events.push(event.clone())).await;
+        let carried = carry(client, server, machine, idle, place, |event| events.push(event.clone())).await;
         (carried, events)
     });
     Play { client, server, session }
@@ -205,4 +213,67 @@ async fn nobody_waits_for_ever() {
     assert_eq!(carried.end, Ended::Idle);
     let Outcome::NotSent(why) = outcome(&events) else { panic!("{events:?}") };
     assert_eq!(format!("{why:?}"), "ClientGoneBehindBareLf");
+}
+
+/// One session may send at a time, and one message goes in a minute.
+const ONE: SendingLimits = SendingLimits { at_once: 1, messages_per_minute: 1, recipients_per_day: 0 };
+
+#[tokio::test]
+async fn a_client_that_goes_while_its_message_waits_frees_its_place() {
+    let pacing = Pacing::new(HOUR);
+    let mut play = play_in(pacing.place(ONE).await, HOUR).await;
+    play.ask("MAIL FROM:<a@b.c>\r\n", "250 OK\r\n").await;
+    play.ask("RSET\r\n", "250 OK\r\n").await;
+    play.client.write_all(b"MAIL FROM:<a@b.c>\r\n").await.unwrap();
+    until(|| pacing.waiting() == 1).await;
+    drop(play.client);
+    hears_the_end(&mut play.server).await;
+    assert_eq!(play.session.await.unwrap().0.end, Ended::ByClient);
+    assert!(pacing.place(ONE).await.is_some());
+    assert_eq!(pacing.waiting(), 0);
+}
+
+/// The message comes to its turn with all that was sent ahead of it, also when that is longer than the idle timeout.
+#[tokio::test]
+async fn a_message_waits_for_its_turn_and_nothing_is_lost() {
+    let pacing = Pacing::new(HOUR);
+    let mut play = play_in(pacing.place(ONE).await, Duration::from_secs(5)).await;
+    play.ask("MAIL FROM:<a@b.c>\r\n", "250 OK\r\n").await;
+    play.ask("RSET\r\n", "250 OK\r\n").await;
+    play.client.write_all(b"MAIL FROM:<a@b.c>\r\nRCPT TO:<x@y.z>\r\nDATA\r\n").await.unwrap();
+    until(|| pacing.waiting() == 1).await;
+    tokio::time::pause();
+    hears(&mut play.server, "MAIL FROM:<a@b.c>\r\n").await;
+    tokio::time::resume();
+    play.server.write_all(b"250 OK\r\n").await.unwrap();
+    hears(&mut play.server, "RCPT TO:<x@y.z>\r\n").await;
+    play.server.write_all(b"250 OK\r\n").await.unwrap();
+    hears(&mut play.server, "DATA\r\n").await;
+    play.server.write_all(b"354 Go\r\n").await.unwrap();
+    hears(&mut play.client, "250 OK\r\n250 OK\r\n354 Go\r\n").await;
+    play.ask("one\r\n.\r\n", "250 OK\r\n").await;
+}
+
+/// A pool of connections that keeps one open, just in case.
+#[tokio::test]
+async fn a_session_at_rest_gives_its_place_to_those_who_wait() {
+    let pacing = Arc::new(Pacing::new(HOUR));
+    let mut play = play_in(pacing.place(ONE).await, HOUR).await;
+    play.ask("NOOP\r\n", "250 OK\r\n").await;
+    let next = tokio::spawn({
+        let pacing = Arc::clone(&pacing);
+        async move { pacing.place(ONE).await }
+    });
+    until(|| pacing.waiting() == 1).await;
+    tokio::time::pause();
+    hears(&mut play.client, "421 4.4.2 Nothing was said for too long, closing\r\n").await;
+    hears_the_end(&mut play.server).await;
+    assert!(next.await.unwrap().is_some());
+}
+
+/// What nobody needs to be waited for with a clock.
+async fn until(done: impl Fn() -> bool) {
+    while !done() {
+        tokio::task::yield_now().await;
+    }
 }

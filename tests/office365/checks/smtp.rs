@@ -189,6 +189,19 @@ async fn the_fourth_message_at_once_is_one_too_many() {
 }
 
 #[tokio::test]
+async fn more_than_a_minutes_messages_are_refused_if_that_is_switched_on() {
+    let tenant = tenant().await;
+    tenant.behave(|behaviour| behaviour.smtp.messages_per_minute = Some(1));
+    let token = token(&tenant, "alice@contoso.com").await;
+    let (mut client, _) = login(&tenant, "alice@contoso.com", &token).await;
+    for answer in ["250 2.0.0 OK ", "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded"] {
+        let line = submit(&mut client, "alice@contoso.com", "x@fabrikam.example", "a: b\r\n\r\nx\r\n").await;
+        assert!(line.starts_with(answer), "{line}");
+    }
+    assert_eq!((tenant.outgoing().len(), tenant.most_at_once("alice@contoso.com")), (1, 1));
+}
+
+#[tokio::test]
 async fn switches_of_starttls_and_faults_of_stages() {
     let tenant = tenant().await;
     tenant.behave(|behaviour| {

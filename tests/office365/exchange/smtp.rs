@@ -302,6 +302,12 @@ impl Session {
             connection.say(&format!("{text} [Hostname={MAILBOX_HOST}]")).await?;
             return Ok(Flow::Serve);
         }
+        let limit = connection.shared.behaviour(|behaviour| behaviour.smtp.messages_per_minute);
+        if limit.is_some_and(|limit| slot.as_ref().is_some_and(|slot| !slot.is_within(limit))) {
+            let text = "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded";
+            connection.say(&format!("{text} [Hostname={MAILBOX_HOST}]")).await?;
+            return Ok(Flow::Serve);
+        }
         let header_from = header(&message, "From").map(|value| address_in(&value));
         let senders = [Some(from.clone()), header_from];
         let denied =

@@ -1,16 +1,26 @@
 //! A submitted message: who may send it as whom, how many at once, and where it goes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::login::Opened;
 use crate::office365::records::Outgoing;
-use crate::office365::{Shared, lock};
+use crate::office365::{Shared, Tenant, lock};
 
-/// How many messages a mailbox is sending at this moment.
+/// What a mailbox is sending, and has sent.
 #[derive(Debug, Default)]
-pub(in crate::office365) struct Sending(usize);
+pub(in crate::office365) struct Sending {
+    /// Messages at this moment.
+    now: usize,
+    /// The most there ever were at once.
+    most: usize,
+    /// When those of the last minute were sent, by the clock of the runtime, which a test can stop.
+    minute: VecDeque<Instant>,
+}
 
 /// A place among the messages that a mailbox sends at once; it is free again when this is dropped.
 pub(super) struct Slot {
@@ -24,15 +34,36 @@ impl Slot {
     pub(super) fn take(shared: &Arc<Shared>, user: &str) -> Self {
         let mut sending = lock(&shared.sending);
         let count = sending.entry(user.to_owned()).or_default();
-        count.0 += 1;
-        Self { number: count.0, shared: Arc::clone(shared), user: user.to_owned() }
+        count.now += 1;
+        count.most = count.most.max(count.now);
+        Self { number: count.now, shared: Arc::clone(shared), user: user.to_owned() }
+    }
+
+    /// Whether the mailbox may send another one within this minute.
+    pub(super) fn is_within(&self, messages_per_minute: usize) -> bool {
+        let now = Instant::now();
+        let mut sending = lock(&self.shared.sending);
+        let minute = &mut sending.entry(self.user.clone()).or_default().minute;
+        minute.retain(|sent| now.saturating_duration_since(*sent) < Duration::from_secs(60));
+        let within = minute.len() < messages_per_minute;
+        if within {
+            minute.push_back(now);
+        }
+        within
+    }
+}
+
+impl Tenant {
+    /// The most messages that a mailbox has ever sent at once.
+    pub fn most_at_once(&self, address: &str) -> usize {
+        lock(&self.shared.sending).get(address).map_or(0, |sending| sending.most)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(count) = lock(&self.shared.sending).get_mut(&self.user) {
-            count.0 = count.0.saturating_sub(1);
+            count.now = count.now.saturating_sub(1);
         }
     }
 }

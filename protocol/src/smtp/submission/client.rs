@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use super::begin::Mail;
 use super::order::Order;
 use super::report::{Ended, NotSent, Outcome};
 use super::server::reply_line;
@@ -14,6 +15,9 @@ const LINES_OF_A_LOGIN: u8 = 2;
 impl Submission {
     /// Goes one step further with what the client has sent. `false`: it cannot without more bytes, or a reply.
     pub(super) fn hear_client(&mut self) -> bool {
+        if self.waiting.is_some() {
+            return self.hear_waiting_client();
+        }
         match self.state {
             State::Orders | State::Ending(_) => self.next_order(),
             State::Text(..) => self.text(),
@@ -75,7 +79,7 @@ impl Submission {
             _ => 0,
         };
         match order {
-            Order::Mail { line, address } => self.send(&line, Sent::Mail(address)),
+            Order::Mail { line, address } => self.mail(Mail { line, address }),
             Order::Rcpt { line, address } => self.send(&line, Sent::Rcpt(address)),
             Order::Data { line } => self.send(&line, Sent::Data),
             Order::Bdat { count, last } => self.begin_chunk(count, last),

@@ -3,7 +3,8 @@
 //! ```text
 //!   receive(Client, bytes) ──▶ ┌────────────┐ ──▶ Write(Server, bytes)
 //!   receive(Server, bytes) ──▶ │ Submission │ ──▶ Write(Client, bytes)
-//!   receive_end(peer)      ──▶ └────────────┘ ──▶ Event, CutServer, Over
+//!   receive_end(peer)      ──▶ │            │ ──▶ Event, CutServer, Over
+//!   begin, put_off         ──▶ └────────────┘ ──▶ Begin
 //! ```
 //!
 //! - A client may pipeline as it likes. Towards the server one command is on its way at a time, and of RCPT several, so that
@@ -11,9 +12,11 @@
 //! - A message goes through as it comes and is never held. Its end is CRLF.CRLF and nothing else; what goes on has CRLF at
 //!   the end of every line, and a dot doubled wherever a line of the message begins with one. So no server, however it
 //!   reads line ends, can see an end of the message where the client has not written one.
+//! - A message begins when the driver says so: MAIL is held until then, and what is behind it with it.
 //! - A message that cannot go on is never finished: the server's connection is cut with the message incomplete, which a
 //!   server must not deliver (RFC 5321, 4.1.1.4), the rest of it is read and forgotten, and the client is told at its end.
 
+mod begin;
 mod client;
 mod order;
 mod path;
@@ -24,6 +27,7 @@ mod text;
 use std::collections::VecDeque;
 use std::{fmt, mem};
 
+use self::begin::{Mail, Waiting};
 use self::order::Order;
 use self::report::Transaction;
 pub use self::report::{Ended, Event, NotSent, Outcome, Report};
@@ -78,6 +82,11 @@ pub enum Step {
     },
     /// Send these bytes, in order, before any that come later for the same peer.
     Write(Peer, Vec<u8>),
+    /// A message is about to begin. Say `begin` or `put_off` when it is its turn; until then go on as ever.
+    Begin {
+        /// The server has refused it before, because it takes no more now.
+        again: bool,
+    },
     /// Close the server's connection at once. What was to be written to it and has not gone yet must not go any more.
     CutServer,
     /// Something to be known.
@@ -94,6 +103,7 @@ impl fmt::Debug for Step {
                 f.debug_struct("Read").field("client", client).field("server", server).finish()
             }
             Self::Write(peer, bytes) => write!(f, "Write({peer:?}, {} bytes)", bytes.len()),
+            Self::Begin { again } => f.debug_struct("Begin").field("again", again).finish(),
             Self::CutServer => f.write_str("CutServer"),
             Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
             Self::Over(ended) => f.debug_tuple("Over").field(ended).finish(),
@@ -113,6 +123,8 @@ pub struct Submission {
     state: State,
     /// A command that has to wait until what is on its way is answered.
     held: Option<Order>,
+    /// A message that may not begin yet.
+    waiting: Option<Waiting>,
     /// What the server has been sent and has not answered, in order.
     sent: VecDeque<Sent>,
     transaction: Transaction,
@@ -158,7 +170,7 @@ enum Fate {
 /// What a reply of the server will answer.
 #[derive(Debug)]
 enum Sent {
-    Mail(String),
+    Mail(Mail),
     Rcpt(String),
     Data,
     /// A whole message, by DATA.
@@ -188,6 +200,7 @@ impl Submission {
             events: VecDeque::new(),
             state: State::Orders,
             held: None,
+            waiting: None,
             sent: VecDeque::new(),
             transaction: Transaction::default(),
             refusal: None,
@@ -224,6 +237,11 @@ impl Submission {
             }
             if let State::Over(ended) = &self.state {
                 return Step::Over(ended.clone());
+            }
+            if let Some(waiting) = &mut self.waiting
+                && !mem::replace(&mut waiting.asked, true)
+            {
+                return Step::Begin { again: waiting.refused.is_some() };
             }
             if !self.hear_server() && !self.hear_client() {
                 return self.read();
@@ -284,6 +302,7 @@ impl Submission {
     }
 
     fn over(&mut self, ended: Ended) {
+        self.waiting = None;
         self.state = State::Over(ended);
     }
 }

@@ -10,6 +10,13 @@ const RECIPIENTS_NAMED: usize = 100;
 pub enum Event {
     /// A message that had begun has come to its end, one way or another.
     Message(Report),
+    /// A message that might not begin was put off.
+    PutOff {
+        /// Its sender.
+        sender: String,
+        /// What the client was told.
+        answer: String,
+    },
     /// The server refused a command that belongs to a message, before the message began.
     Refused {
         /// `MAIL`, `RCPT` or `DATA`.
@@ -125,6 +132,11 @@ impl Transaction {
             self.phase = Phase::Began;
         }
         self.octets = self.octets.saturating_add(octets);
+    }
+
+    /// Whether the server has taken a sender, and the message behind it is not over.
+    pub(super) fn is_open(&self) -> bool {
+        self.phase != Phase::None
     }
 
     pub(super) fn octets(&self) -> u64 {

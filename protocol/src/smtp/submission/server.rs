@@ -7,6 +7,7 @@ use super::text::Text;
 use super::{Fate, Sent, State, Submission};
 use crate::line;
 use crate::smtp::reply::Reply;
+use crate::smtp::throttled::is_throttled;
 
 impl Submission {
     /// Takes the next reply of the server. `false`: there is none yet.
@@ -90,14 +91,18 @@ impl Submission {
                 return self.hello(extended);
             }
             Sent::Rset if done => self.forget_transaction(),
-            Sent::Mail(sender) if done => {
+            Sent::Mail(mail) if done => {
                 self.forget_transaction();
-                self.transaction.open(sender);
+                self.transaction.open(mail.address);
+            }
+            // Not where it closes behind that: the client must come again anyway.
+            Sent::Mail(mail) if reply.code != 421 && is_throttled(&words(reply)) => {
+                return self.wait_again(mail, reply);
             }
             Sent::Rcpt(recipient) if done => self.transaction.add_recipient(recipient),
             Sent::Message | Sent::Chunk { last: true } if done => self.report(Outcome::Accepted(words(reply))),
             Sent::Message | Sent::Chunk { .. } if !done => self.report(Outcome::Refused(words(reply))),
-            Sent::Mail(sender) => self.report_refused("MAIL", sender, words(reply)),
+            Sent::Mail(mail) => self.report_refused("MAIL", mail.address, words(reply)),
             Sent::Rcpt(recipient) => self.report_refused("RCPT", recipient, words(reply)),
             Sent::Data => self.report_refused("DATA", String::new(), words(reply)),
             Sent::Quit => self.over(Ended::ByClient),
@@ -189,7 +194,7 @@ impl Submission {
         }
     }
 
-    fn pass_on(&mut self, reply: &Reply) {
+    pub(super) fn pass_on(&mut self, reply: &Reply) {
         self.to_client.extend_from_slice(&reply.wire());
     }
 }
@@ -200,6 +205,6 @@ pub(super) fn reply_line(text: &str) -> Vec<u8> {
     [text.as_bytes(), b"\r\n"].concat()
 }
 
-fn words(reply: &Reply) -> String {
+pub(super) fn words(reply: &Reply) -> String {
     line::printable(&reply.joined())
 }

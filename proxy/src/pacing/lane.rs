@@ -1,0 +1,243 @@
+//! The lane of one mailbox: its places, and the turns of its messages.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use oxpost_protocol::line::reply_text;
+use oxpost_protocol::smtp::submission::{Event, Outcome};
+use oxpost_token_store::Mailbox;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{debug, warn};
+
+use super::day::Day;
+use super::minute::Minute;
+use crate::config::SendingLimits;
+
+/// How long to leave the server alone when it says for the first time that it is too much; each further time twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// One mailbox at one server.
+#[derive(Debug)]
+pub(super) struct Lane {
+    mailbox: Mailbox,
+    limits: SendingLimits,
+    wait: Duration,
+    /// None: without a limit.
+    places: Option<Arc<Semaphore>>,
+    /// Whoever holds it is the next; the others queue for it, in order.
+    minute: tokio::sync::Mutex<Minute>,
+    day: Mutex<Day>,
+    /// How many wait for a place; whoever has one and is idle is told by it.
+    wanted: watch::Sender<usize>,
+    messages_waiting: AtomicUsize,
+}
+
+/// A place among the sessions that a mailbox may have at once. It is free again when this is dropped.
+#[derive(Debug)]
+pub struct Sending {
+    lane: Arc<Lane>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Lane {
+    pub(super) fn new(mailbox: Mailbox, limits: SendingLimits, wait: Duration) -> Self {
+        Self {
+            mailbox,
+            limits,
+            wait,
+            places: (limits.at_once > 0).then(|| Arc::new(Semaphore::new(limits.at_once))),
+            minute: tokio::sync::Mutex::new(Minute::of(limits.messages_per_minute)),
+            day: Mutex::new(Day::of(limits.recipients_per_day)),
+            wanted: watch::Sender::new(0),
+            messages_waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Waits for a place, behind those who came before. `None`: there was none in time.
+    pub(super) async fn place(self: &Arc<Self>, patience: &Patience) -> Option<Sending> {
+        let permit = match &self.places {
+            None => None,
+            Some(places) => {
+                self.wanted.send_modify(|count| *count += 1);
+                let _waits = Leaving(|| self.wanted.send_modify(|count| *count -= 1));
+                Some(timeout_at(patience.until, Arc::clone(places).acquire_owned()).await.ok()?.ok()?)
+            }
+        };
+        Some(Sending { lane: Arc::clone(self), _permit: permit })
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        Patience { until: Instant::now() + self.wait, pause: FIRST_PAUSE }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        *self.wanted.borrow() + self.messages_waiting.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn at_once(&self) -> usize {
+        self.limits.at_once
+    }
+
+    /// Waits for a message's turn of the minute.
+    async fn minute(&self) {
+        let mut minute = self.minute.lock().await;
+        while let Some(wait) = minute.take(Instant::now()) {
+            sleep(wait).await;
+        }
+    }
+}
+
+/// Done when whoever waits does so no more, whatever the reason.
+struct Leaving<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Leaving<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// How long somebody may still wait.
+#[derive(Debug)]
+pub(super) struct Patience {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    /// Leaves a server alone that says that it is too much. `false`: there is no time for that any more.
+    pub(super) async fn pause(&mut self) -> bool {
+        let over = Instant::now() + self.pause;
+        if over >= self.until {
+            return false;
+        }
+        tokio::time::sleep_until(over).await;
+        self.pause *= 2;
+        true
+    }
+}
+
+/// A message on its way to its beginning.
+#[derive(Debug)]
+pub struct Turn {
+    lane: Arc<Lane>,
+    patience: Patience,
+}
+
+/// A turn that is waited for; the message may begin, or this is what its client is told.
+pub type Waiting = Pin<Box<dyn Future<Output = (Turn, Result<(), String>)> + Send>>;
+
+impl Turn {
+    /// Waits for it.
+    pub fn come(self) -> Waiting {
+        Box::pin(async move {
+            let lane = Arc::clone(&self.lane);
+            let _waits = lane.count_message();
+            let began = Instant::now();
+            let come = timeout_at(self.patience.until, lane.minute()).await;
+            debug!(seconds = began.elapsed().as_secs(), "a message waited for its turn");
+            let answer = come.map_err(|_| {
+                let Lane { mailbox, limits, .. } = lane.as_ref();
+                reply_text(&format!(
+                    "451 4.3.2 {mailbox} sends more than the {} messages a minute that the mail server takes. Try again in a minute",
+                    limits.messages_per_minute
+                ))
+            });
+            (self, answer)
+        })
+    }
+
+    /// The server has refused it because it was too much all the same. Waits a little longer each time.
+    pub fn come_again(mut self) -> Waiting {
+        Box::pin(async move {
+            let lane = Arc::clone(&self.lane);
+            let _waits = lane.count_message();
+            let time_is_left = self.patience.pause().await;
+            (self, if time_is_left { Ok(()) } else { Err("451 4.3.2 Try again later".to_owned()) })
+        })
+    }
+}
+
+impl Lane {
+    fn count_message(&self) -> impl Drop + '_ {
+        self.messages_waiting.fetch_add(1, Ordering::SeqCst);
+        Leaving(|| {
+            self.messages_waiting.fetch_sub(1, Ordering::SeqCst);
+        })
+    }
+}
+
+impl Sending {
+    /// A message is about to begin.
+    pub fn turn(&self) -> Turn {
+        Turn { lane: Arc::clone(&self.lane), patience: self.lane.patience() }
+    }
+
+    /// What tells whether others wait for it.
+    pub fn crowd(&self) -> Crowd {
+        Crowd { wanted: self.lane.wanted.subscribe(), change: None }
+    }
+
+    /// Counts what has been sent.
+    pub fn tally(&self) -> Tally {
+        Tally(Arc::clone(&self.lane))
+    }
+}
+
+/// Whether others wait for a place.
+pub struct Crowd {
+    wanted: watch::Receiver<usize>,
+    change: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Crowd {
+    /// Whether there are any now. Whoever asks is woken when that changes.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        loop {
+            let some = *self.wanted.borrow_and_update() > 0;
+            let wanted = &self.wanted;
+            let change = self.change.get_or_insert_with(|| {
+                let mut wanted = wanted.clone();
+                Box::pin(async move {
+                    if wanted.changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                })
+            });
+            match change.as_mut().poll(cx) {
+                Poll::Pending => return some,
+                Poll::Ready(()) => self.change = None,
+            }
+        }
+    }
+}
+
+/// The recipients of a mailbox's day.
+#[derive(Debug)]
+pub struct Tally(Arc<Lane>);
+
+impl Tally {
+    /// Counts the recipients of a message that was sent, or may have been, and warns before the server refuses.
+    pub fn note(&self, event: &Event) {
+        let Event::Message(report) = event else { return };
+        if !matches!(report.outcome, Outcome::Accepted(_) | Outcome::InDoubt) {
+            return;
+        }
+        let mut day = self.0.day.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(warning) = day.count(report.recipient_count, Instant::now()) {
+            warn!(
+                mailbox = %self.0.mailbox,
+                recipients = warning.recipients,
+                limit = warning.limit,
+                "this mailbox has sent to nearly as many recipients within a day as the mail server allows; beyond that it refuses \
+                 every message. Spread the mail over several mailboxes, or use a service for bulk mail"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! Who waits, for how long, and what becomes of those who stop waiting.
+
+use std::future::poll_fn;
+
+use oxpost_protocol::smtp::submission::Report;
+
+use super::*;
+
+fn lane(at_once: usize, messages_per_minute: usize, wait: u64) -> Arc<Lane> {
+    let limits = SendingLimits { at_once, messages_per_minute, recipients_per_day: 0 };
+    let mailbox = Mailbox::parse("scan@contoso.com").unwrap();
+    Arc::new(Lane::new(mailbox, limits, Duration::from_secs(wait)))
+}
+
+async fn place(lane: &Arc<Lane>) -> Option<Sending> {
+    let patience = lane.patience();
+    lane.place(&patience).await
+}
+
+fn now<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
+    match future.poll(&mut Context::from_waker(std::task::Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_are_given_in_order_and_those_who_leave_the_queue_are_forgotten() {
+    let lane = lane(2, 0, 45);
+    let (first, _second) = (place(&lane).await.unwrap(), place(&lane).await.unwrap());
+    let mut third = Box::pin(place(&lane));
+    let mut fourth = Box::pin(place(&lane));
+    assert!(now(third.as_mut()).is_none() && now(fourth.as_mut()).is_none());
+    assert_eq!(lane.waiting(), 2);
+    drop(first);
+    assert!(now(fourth.as_mut()).is_none(), "it came later");
+    let third = now(third.as_mut()).unwrap().unwrap();
+    drop(fourth);
+    assert_eq!(lane.waiting(), 0);
+    drop(third);
+    assert!(place(&lane).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_longer_than_the_bound() {
+    let lane = lane(1, 1, 45);
+    let first = place(&lane).await.unwrap();
+    let began = Instant::now();
+    assert!(place(&lane).await.is_none());
+    assert_eq!((began.elapsed(), lane.waiting()), (Duration::from_secs(45), 0));
+    assert_eq!(first.turn().come().await.1, Ok(()));
+    let (_, answer) = first.turn().come().await;
+    assert!(answer.unwrap_err().starts_with("451 4.3.2 scan@contoso.com sends more than the 1 messages a minute"));
+    assert_eq!((began.elapsed(), lane.waiting()), (Duration::from_secs(90), 0));
+    // What was waited for in vain is not taken.
+    assert_eq!(first.turn().come().await.1, Ok(()));
+    assert_eq!(began.elapsed(), Duration::from_secs(45 + 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_throttled_is_asked_less_and_less_often() {
+    let lane = lane(1, 30, 45);
+    let (mut turn, _) = place(&lane).await.unwrap().turn().come().await;
+    let began = Instant::now();
+    let mut asked = Vec::new();
+    loop {
+        let (next, answer) = turn.come_again().await;
+        if answer.is_err() {
+            break;
+        }
+        asked.push(began.elapsed().as_secs());
+        turn = next;
+    }
+    assert_eq!(asked, [1, 3, 7, 15, 31], "then there is no time left for the next pause");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_idles_knows_when_others_wait() {
+    let lane = lane(1, 0, 45);
+    let first = place(&lane).await.unwrap();
+    let mut crowd = first.crowd();
+    let mut waits = async || poll_fn(|cx| if crowd.poll(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+    assert!(now(std::pin::pin!(waits())).is_none());
+    let waiting = tokio::spawn({
+        let lane = Arc::clone(&lane);
+        async move { place(&lane).await }
+    });
+    waits().await;
+    drop(first);
+    assert!(waiting.await.unwrap().is_some());
+    assert!(now(std::pin::pin!(waits())).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_was_sent_counts_for_the_day() {
+    let mailbox = Mailbox::parse("scan@contoso.com").unwrap();
+    let limits = SendingLimits { recipients_per_day: 100, ..SendingLimits::default() };
+    let lane = Arc::new(Lane::new(mailbox, limits, Duration::ZERO));
+    let tally = place(&lane).await.unwrap().tally();
+    for (outcome, warned) in [
+        (Outcome::Refused("550 no".into()), false),
+        (Outcome::Accepted("250 OK".into()), false),
+        (Outcome::InDoubt, true),
+    ] {
+        let report = Report { sender: String::new(), recipients: Vec::new(), recipient_count: 40, octets: 0, outcome };
+        tally.note(&Event::Message(report));
+        let mut day = lane.day.lock().unwrap();
+        assert_eq!(day.count(0, Instant::now()).is_none(), true, "it is said when it happens");
+        assert_eq!(format!("{day:?}").contains("warned: Some"), warned);
+    }
+}

@@ -1,0 +1,56 @@
+//! The upstream login of a session that will send: behind its place.
+
+use oxpost_protocol::RefusalKind;
+use oxpost_protocol::smtp::is_throttled;
+use oxpost_token_store::{Admitted, Mailbox};
+use tokio::time::Instant;
+use tracing::info;
+
+use super::Sending;
+use super::lane::Lane;
+use crate::account::sasl_user;
+use crate::config::Protocol;
+use crate::gateway::Gateway;
+use crate::remedy::Failure;
+use crate::speak::Speak;
+use crate::upstream::{self, Connected};
+
+/// Logs in at the mail server; by SMTP when there is a place for it, and again for as long as somebody would have waited for
+/// one if the server says that it is too much all the same.
+///
+/// # Errors
+/// [`Failure`] has the words for the client and for the log.
+pub async fn log_in<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<(Connected, Option<Sending>), Failure> {
+    let account = admitted.account();
+    let servers = gateway.servers.get(&account.application);
+    let (Protocol::Smtp, Some(servers)) = (S::PROTOCOL, servers) else {
+        return Ok((upstream::login::<S>(gateway, admitted).await?, None));
+    };
+    let sender = sasl_user(account, Protocol::Smtp);
+    let lane = gateway.pacing.lane(&servers.smtp.host, sender, servers.sending);
+    let (began, mut patience) = (Instant::now(), lane.patience());
+    let place = lane.place(&patience).await.ok_or_else(|| no_place(&lane, sender))?;
+    let waited = began.elapsed().as_secs();
+    if waited > 0 {
+        info!(%sender, seconds = waited, "waited for a place among those who send");
+    }
+    loop {
+        let failure = match upstream::login::<S>(gateway, admitted).await {
+            Ok(connected) => return Ok((connected, Some(place))),
+            Err(failure) => failure,
+        };
+        if !failure.said.as_deref().is_some_and(is_throttled) || !patience.pause().await {
+            return Err(failure);
+        }
+        info!(%sender, reason = failure.log, "the mail server says that it is too much; trying again");
+    }
+}
+
+fn no_place(lane: &Lane, mailbox: &Mailbox) -> Failure {
+    let sentence = format!(
+        "{mailbox} already has {} sessions for sending, as many as the mail server allows, and none ended in time. Try again in a \
+         few minutes, or let fewer programs send from it at the same time.",
+        lane.at_once()
+    );
+    Failure::new(RefusalKind::Unavailable, sentence, "")
+}

@@ -1,0 +1,109 @@
+//! The messages of a minute: never more than the limit within any sixty seconds.
+//!
+//! The first half of them goes at once, so that a few messages never wait. The others are spread over what is left of the
+//! minute: otherwise a program that sends hundreds, one after the other, would have its thirty away in some seconds and then
+//! wait for the rest of the minute with the thirty-first, longer than it has patience. Spread, none waits longer than four seconds.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// When the messages of the last minute began.
+#[derive(Debug)]
+pub(super) struct Minute {
+    limit: usize,
+    began: VecDeque<Instant>,
+}
+
+impl Minute {
+    /// Of so many; with 0 there is no limit.
+    pub(super) fn of(limit: usize) -> Self {
+        Self { limit, began: VecDeque::new() }
+    }
+
+    /// One begins now if it may (`None`); otherwise, how long to wait before asking again.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Duration> {
+        if self.limit == 0 {
+            return None;
+        }
+        while self.began.front().is_some_and(|first| now.saturating_duration_since(*first) >= MINUTE) {
+            self.began.pop_front();
+        }
+        let due = self.due().unwrap_or(now);
+        if due <= now {
+            self.began.push_back(now);
+            return None;
+        }
+        Some(due - now)
+    }
+
+    /// When the next one may begin; `None`: at once.
+    fn due(&self) -> Option<Instant> {
+        let (first, last) = (self.began.front()?, self.began.back()?);
+        let left = self.limit.saturating_sub(self.began.len());
+        if self.began.len() < self.limit.div_ceil(2) {
+            return None;
+        }
+        let free_again = *first + MINUTE;
+        let parts = u32::try_from(left + 1).unwrap_or(u32::MAX);
+        Some(*last + free_again.saturating_duration_since(*last) / parts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When each of so many begins, in seconds, if all want to at once.
+    fn begin(limit: usize, count: usize) -> Vec<f64> {
+        let (mut minute, start) = (Minute::of(limit), Instant::now());
+        let mut now = start;
+        let mut began = Vec::new();
+        while began.len() < count {
+            match minute.take(now) {
+                None => began.push((now - start).as_secs_f64()),
+                Some(wait) => {
+                    assert!(!wait.is_zero());
+                    now += wait;
+                }
+            }
+        }
+        began
+    }
+
+    #[test]
+    fn never_more_than_the_limit_within_any_minute() {
+        for limit in [1, 2, 3, 7, 30, 100] {
+            let began = begin(limit, 5 * limit);
+            for (first, beyond) in began.iter().zip(began.iter().skip(limit)) {
+                assert!(beyond - first >= 59.999, "{limit}: {began:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn and_never_less_if_so_many_wait() {
+        for limit in [1, 2, 3, 7, 30, 100] {
+            let began = begin(limit, 5 * limit + 1);
+            let last = began.last().unwrap();
+            assert!(*last < 60.0 * 5.0 + 0.001, "{limit}: {began:?}");
+        }
+    }
+
+    #[test]
+    fn half_of_them_at_once_and_the_others_spread() {
+        let began = begin(30, 300);
+        assert_eq!(began.iter().filter(|at| **at == 0.0).count(), 15);
+        for (one, next) in began.iter().zip(began.iter().skip(1)) {
+            assert!(next - one < 3.8, "somebody waits {} s: {began:?}", next - one);
+        }
+    }
+
+    #[test]
+    fn without_a_limit_nobody_waits() {
+        assert_eq!(begin(0, 1000), [0.0; 1000]);
+    }
+}
