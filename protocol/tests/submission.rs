@@ -4,6 +4,7 @@
 //! ```text
 //! # a comment: what story this is, and which device has it
 //! option EXTENSION            what the client may be told the server can do (before the first step)
+//! only-sender ADDRESS         the sender that messages must have (before the first step)
 //! C: MAIL FROM:<a@b.c>        the client says this line; also C- and C+ as in `transcripts.rs`
 //!         C: MAIL FROM:<…>    the server hears this line, and
 //!         S: 250 2.1.0 OK     says this one; also S- and S+
@@ -64,9 +65,10 @@ impl Play {
     fn new(file: &Path, text: &str, chunk: usize) -> Self {
         let extensions = text.lines().filter_map(|line| line.strip_prefix("option ")).map(String::from).collect();
         let options = Options { host_name: "mail.example".into(), extensions };
+        let only_sender = text.lines().find_map(|line| line.strip_prefix("only-sender ")).map(String::from);
         Self {
             name: file.file_name().unwrap().to_string_lossy().into_owned(),
-            machine: Submission::new(options),
+            machine: Submission::new(options).with_only_sender(only_sender),
             chunk,
             says: Default::default(),
             told: Default::default(),
@@ -85,7 +87,7 @@ impl Play {
             };
             let (verb, rest) = step.split_once(' ').unwrap_or((step, ""));
             match (peer, verb) {
-                (_, "" | "#" | "option" | "paced") => {}
+                (_, "" | "#" | "option" | "only-sender" | "paced") => {}
                 (Peer::Client, "C:" | "C-" | "C+") | (Peer::Server, "S:" | "S-" | "S+") => {
                     let bytes = said(verb.chars().nth(1).unwrap(), rest);
                     self.says[peer as usize].0.extend(bytes);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use oxpost_protocol::line::REPLY_TEXT_LIMIT;
 use oxpost_protocol::{Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer};
-use oxpost_token_store::{Admitted, Mailbox};
+use oxpost_token_store::{Account, Admitted};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -40,7 +40,7 @@ pub struct Visitor<'a> {
 #[derive(Debug)]
 pub struct LoggedIn {
     /// Whose login it was.
-    pub mailbox: Mailbox,
+    pub account: Account,
     /// Where the client is.
     pub from: IpAddr,
     /// The client's connection.
@@ -103,11 +103,11 @@ pub async fn login<S: Speak>(
                 };
                 patience.deadline += began.elapsed();
                 match attempt {
-                    Ok((mailbox, connected, sending)) => {
+                    Ok((account, connected, sending)) => {
                         dialogue.accept(&connected.capabilities);
                         patience.until(say(&mut dialogue, &mut client)).await?;
                         return Ok(LoggedIn {
-                            mailbox,
+                            account,
                             from,
                             client,
                             unread: dialogue.into_unread(),
@@ -144,12 +144,12 @@ async fn admit(gateway: &Gateway, visitor: &mut Visitor<'_>, login: &Login) -> R
 async fn log_in<S: Speak>(
     gateway: &Gateway,
     admitted: &Admitted,
-) -> Result<(Mailbox, Connected, Option<Sending>), Failure> {
+) -> Result<(Account, Connected, Option<Sending>), Failure> {
     let mailbox = &admitted.account().mailbox;
     match pacing::log_in::<S>(gateway, admitted).await {
         Ok((connected, sending)) => {
             info!(%mailbox, "logged in");
-            Ok((mailbox.clone(), connected, sending))
+            Ok((admitted.account().clone(), connected, sending))
         }
         Err(failure) => {
             warn!(%mailbox, "upstream login failed: {}", failure.log);

@@ -86,15 +86,16 @@ async fn relay_bytes(gateway: &Gateway, logged_in: LoggedIn) {
 /// SMTP: messages.
 async fn submit(gateway: &Gateway, logged_in: LoggedIn) {
     let began = Instant::now();
-    let LoggedIn { mailbox, from, client, unread, upstream, sending } = logged_in;
+    let LoggedIn { account, from, client, unread, upstream, sending } = logged_in;
     let options = submission::Options {
         host_name: gateway.host_name.clone(),
         extensions: smtp_offer::usable(&upstream.capabilities),
     };
-    let mut machine = Submission::new(options);
+    let only_sender = account.only_sender().map(ToString::to_string);
+    let mut machine = Submission::new(options).with_only_sender(only_sender);
     machine.receive(Peer::Client, &unread);
     machine.receive(Peer::Server, &upstream.unread);
-    let audit = Audit { account: mailbox, client: from };
+    let audit = Audit { account: account.mailbox, client: from };
     let tally = sending.as_ref().map(Sending::tally);
     let happened = |event: &Event| {
         audit.write(event);

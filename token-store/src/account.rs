@@ -185,6 +185,12 @@ impl Account {
         Self { mailbox: self.token_of().clone(), through: None, ..self.clone() }
     }
 
+    /// The one sender that its messages may have, where the mail server would let them have others too: by SMTP a shared
+    /// mailbox is opened as the person it goes through, and its password is not theirs.
+    pub fn only_sender(&self) -> Option<&Mailbox> {
+        (self.sender() != &self.mailbox).then_some(&self.mailbox)
+    }
+
     /// The SASL user of SMTP; that of IMAP and POP3 is the mailbox. Exchange takes a person's token by SMTP from that person
     /// alone, who then sends in the name of the shared mailbox. An application is nobody, and sends as the mailbox.
     pub fn sender(&self) -> &Mailbox {

@@ -6,6 +6,7 @@
 use super::report::{Ended, Event};
 use super::server::words;
 use super::{Sent, Submission};
+use crate::line;
 use crate::smtp::reply::Reply;
 
 /// A MAIL that waits.
@@ -29,6 +30,13 @@ pub(super) struct Mail {
 impl Submission {
     /// A message begins once the driver says so. One that comes within another the server will refuse anyway.
     pub(super) fn mail(&mut self, mail: Mail) {
+        let is_another = |only: &String| !mail.address.is_empty() && !mail.address.eq_ignore_ascii_case(only);
+        if let Some(only) = self.only_sender.clone().filter(is_another) {
+            let answer = format!("550 5.7.60 This login sends as {} only", line::reply_text(&only));
+            self.say(&answer);
+            self.report_refused("MAIL", mail.address, answer);
+            return;
+        }
         if self.transaction.is_open() {
             let line = mail.line.clone();
             return self.send(&line, Sent::Mail(mail));

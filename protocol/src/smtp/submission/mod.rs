@@ -123,6 +123,8 @@ pub struct Submission {
     state: State,
     /// A command that has to wait until what is on its way is answered.
     held: Option<Order>,
+    /// The one sender that messages may have, if they may not have any.
+    only_sender: Option<String>,
     /// A message that may not begin yet.
     waiting: Option<Waiting>,
     /// What the server has been sent and has not answered, in order.
@@ -200,6 +202,7 @@ impl Submission {
             events: VecDeque::new(),
             state: State::Orders,
             held: None,
+            only_sender: None,
             waiting: None,
             sent: VecDeque::new(),
             transaction: Transaction::default(),
@@ -208,6 +211,13 @@ impl Submission {
             cut_server: false,
             secrets_to_come: 0,
         }
+    }
+
+    /// Messages may have this sender and no other, whatever the server would take; nobody (`<>`) is always allowed.
+    #[must_use]
+    pub fn with_only_sender(mut self, address: Option<String>) -> Self {
+        self.only_sender = address;
+        self
     }
 
     /// Takes bytes from a peer, cut anywhere.
