@@ -1,7 +1,7 @@
 //! The lane of one mailbox: its places, and the turns of its messages.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -34,6 +34,7 @@ pub(super) struct Lane {
     /// How many wait for a place; whoever has one and is idle is told by it.
     wanted: watch::Sender<usize>,
     messages_waiting: AtomicUsize,
+    used: AtomicBool,
 }
 
 /// A place among the sessions that a mailbox may have at once. It is free again when this is dropped.
@@ -54,6 +55,7 @@ impl Lane {
             day: Mutex::new(Day::of(limits.recipients_per_day)),
             wanted: watch::Sender::new(0),
             messages_waiting: AtomicUsize::new(0),
+            used: AtomicBool::new(false),
         }
     }
 
@@ -72,6 +74,11 @@ impl Lane {
 
     pub(super) fn patience(&self) -> Patience {
         Patience { until: Instant::now() + self.wait, pause: FIRST_PAUSE }
+    }
+
+    /// Whether a message ever wanted to begin.
+    pub(super) fn was_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -173,6 +180,7 @@ impl Lane {
 impl Sending {
     /// A message is about to begin.
     pub fn turn(&self) -> Turn {
+        self.lane.used.store(true, Ordering::Relaxed);
         Turn { lane: Arc::clone(&self.lane), patience: self.lane.patience() }
     }
 

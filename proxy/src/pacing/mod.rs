@@ -6,8 +6,8 @@
 //! - What the server refuses all the same because it is too much is tried again, while nothing of a message has gone.
 //! - The recipients of a day are counted ([`day`]), and those who watch are warned before the server refuses.
 //!
-//! What is counted is counted in this process. A mailbox is known here only once somebody has logged in to it, so strangers
-//! take no memory.
+//! What is counted is counted in this process. Nobody gets here without a password, and a mailbox that nothing was sent from is
+//! forgotten again: one password may open all mailboxes of a domain, also those that do not exist.
 
 mod day;
 mod lane;
@@ -37,6 +37,9 @@ pub struct Pacing {
     lanes: Mutex<HashMap<(String, Mailbox), Arc<Lane>>>,
 }
 
+/// With so many lanes, and each time there are so many more, those that were never used are looked for.
+const LOOK_THROUGH_EVERY: usize = 256;
+
 impl Pacing {
     /// Nobody sends yet. Whoever has to wait waits so long at most.
     pub fn new(wait: Duration) -> Self {
@@ -46,6 +49,9 @@ impl Pacing {
     /// The lane of a mailbox at a server. The server counts whoever has logged in there.
     fn lane(&self, host: &str, mailbox: &Mailbox, limits: SendingLimits) -> Arc<Lane> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if lanes.len() % LOOK_THROUGH_EVERY == LOOK_THROUGH_EVERY - 1 {
+            lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || lane.was_used());
+        }
         let lane = lanes
             .entry((host.to_owned(), mailbox.clone()))
             .or_insert_with(|| Arc::new(Lane::new(mailbox.clone(), limits, self.wait)));
@@ -64,5 +70,29 @@ impl Pacing {
     pub fn waiting(&self) -> usize {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.values().map(|lane| lane.waiting()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn mailboxes_that_nothing_was_sent_from_are_forgotten() {
+        let pacing = Pacing::new(Duration::ZERO);
+        let of = |number: usize| {
+            let mailbox = Mailbox::parse(&format!("{number}@contoso.com")).unwrap();
+            pacing.lane("smtp.example", &mailbox, SendingLimits::default())
+        };
+        let held = of(0);
+        let sent = of(1);
+        drop(sent.place(&sent.patience()).await.unwrap().turn());
+        drop(sent);
+        for number in 2..10 * LOOK_THROUGH_EVERY {
+            of(number);
+        }
+        assert!(pacing.lanes.lock().unwrap().len() <= LOOK_THROUGH_EVERY);
+        assert!(Arc::ptr_eq(&held, &of(0)), "whoever waits in it is not alone in another one");
+        assert!(of(1).was_used(), "its minute and its day are still counted");
     }
 }

@@ -104,8 +104,7 @@ async fn only_what_was_sent_counts_for_the_day() {
     ] {
         let report = Report { sender: String::new(), recipients: Vec::new(), recipient_count: 40, octets: 0, outcome };
         tally.note(&Event::Message(report));
-        let mut day = lane.day.lock().unwrap();
-        assert!(day.count(0, Instant::now()).is_none(), "it is said when it happens");
-        assert_eq!(format!("{day:?}").contains("warned: Some"), warned);
+        let day = format!("{:?}", lane.day.lock().unwrap());
+        assert_eq!(day.contains("warned: Some"), warned, "{day}");
     }
 }
