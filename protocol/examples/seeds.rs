@@ -5,6 +5,9 @@
 
 #[path = "../tests/player/mod.rs"]
 mod player;
+#[path = "../tests/player/tap.rs"]
+#[allow(dead_code, unreachable_pub, reason = "of this file only the sessions are used here")]
+mod tap;
 
 use std::path::{Path, PathBuf};
 
@@ -41,6 +44,12 @@ fn main() -> std::io::Result<()> {
             std::fs::write(corpus.join(format!("{name}-{choice}")), seed)?;
             count += 1;
         }
+    }
+    let corpus = corpora.join("tap");
+    std::fs::create_dir_all(&corpus)?;
+    for (number, session) in tap::SESSIONS.into_iter().enumerate() {
+        std::fs::write(corpus.join(format!("session-{number}")), tap::seed(session))?;
+        count += 1;
     }
     println!("{count} seeds from the transcripts");
     Ok(())

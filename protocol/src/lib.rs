@@ -23,6 +23,7 @@ pub mod pop3;
 pub mod sasl;
 pub mod secret;
 pub mod smtp;
+pub mod tap;
 
 use std::fmt;
 

@@ -6,6 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod player;
+/// Public, since the fuzz target uses the same file.
+#[path = "player/tap.rs"]
+pub mod tap;
 
 use std::path::{Path, PathBuf};
 
@@ -64,6 +67,17 @@ fn smtp_upstream() {
         let dialogue = smtp::Upstream::new(&credentials(), options).unwrap();
         run(dialogue, said, ends, chunk, |_, event| upstream_event_text(&event))
     });
+}
+
+#[test]
+fn taps() {
+    for session in tap::SESSIONS {
+        for round in 0..20 * ROUNDS {
+            let mut damage = Damage(0x9e37_79b9_7f4a_7c15 ^ (round + 1).wrapping_mul(0xd134_2543_de82_ef95));
+            let said = tap::seed(session);
+            tap::check(&if round == 0 { said } else { damage.of(&said) });
+        }
+    }
 }
 
 /// Never with TLS to be started: there, what has already arrived does matter, and must.

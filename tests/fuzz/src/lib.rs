@@ -9,6 +9,9 @@
 /// A whole session of SMTP: what it asserts stands there.
 #[path = "../../../protocol/tests/player/session.rs"]
 pub mod session;
+/// The taps of IMAP and POP3: what it asserts stands there.
+#[path = "../../../protocol/tests/player/tap.rs"]
+pub mod tap;
 
 use oxpost_protocol::sasl::Malformed;
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
