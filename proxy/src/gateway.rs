@@ -11,9 +11,11 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::{Config, ConfigError, Limits, Servers, StorePlace};
 use crate::guard::Guard;
+use crate::observe::Observer;
 use crate::pacing::Pacing;
 use crate::platform;
 use crate::smtp_offer::SmtpOffer;
+use crate::throttle::Throttles;
 use crate::tls::{self, TlsError};
 
 /// What every session shares: accounts, tokens, where the mail servers are, and the bounds.
@@ -36,6 +38,10 @@ pub struct Gateway {
     pub smtp_offer: SmtpOffer,
     /// Who may send when.
     pub pacing: Pacing,
+    /// Mailboxes that mail servers want to be left alone.
+    pub throttles: Throttles,
+    /// Takes what is noticed in sessions.
+    pub observer: Observer,
     /// Our own name.
     pub host_name: String,
     /// The bounds.
@@ -134,6 +140,8 @@ impl Gateway {
             tls: TlsConnector::from(Arc::new(tls)),
             smtp_offer: SmtpOffer::new(config.servers.values().map(|servers| &servers.smtp)),
             pacing: Pacing::new(config.limits.sending_wait),
+            throttles: Throttles::default(),
+            observer: Observer::default(),
             host_name: config.host_name.clone(),
             limits: config.limits.clone(),
         })

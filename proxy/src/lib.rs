@@ -26,6 +26,8 @@ pub mod metered;
 pub mod seldom;
 pub mod speak;
 pub mod stream;
+pub mod tapped;
+pub mod throttle;
 pub mod tls;
 pub mod trail;
 
@@ -35,6 +37,7 @@ pub mod doctor;
 pub mod gateway;
 pub mod import;
 pub mod notify;
+pub mod observe;
 pub mod proxy;
 pub mod remedy;
 pub mod smtp_offer;

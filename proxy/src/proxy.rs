@@ -30,7 +30,7 @@ pub struct Proxy {
     watch: Box<dyn Fn() -> Watch + Send + Sync>,
 }
 
-/// How long the end waits for what is still to be noted about logins.
+/// How long the end waits for what is still to be noted about logins, and about sessions.
 const LAST_NOTES: Duration = Duration::from_secs(2);
 
 impl Proxy {
@@ -75,6 +75,8 @@ impl Proxy {
         let (gateway, until) = (Arc::clone(&self.gateway), stop.clone());
         tokio::spawn(async move { gateway.guard.look_after_bans(until).await });
         let watching = tokio::spawn(keep_watching(self.watch, stop.clone()));
+        let last_session = CancellationToken::new();
+        let observing = tokio::spawn(keep_observing(Arc::clone(&self.gateway), last_session.clone()));
         tokio::select! {
             () = stop.cancelled() => {}
             // Half a proxy is worse than none: a service manager can only start again what has ended.
@@ -99,7 +101,9 @@ impl Proxy {
         }
         let _ = watching.await;
         // A store that hangs does not hold up the end.
+        last_session.cancel();
         let _ = tokio::time::timeout(LAST_NOTES, self.gateway.accounts.uses_noted()).await;
+        let _ = tokio::time::timeout(LAST_NOTES, observing).await;
         info!("stopped");
     }
 }
@@ -112,6 +116,21 @@ async fn keep_refreshing(gateway: Arc<Gateway>, stop: CancellationToken) {
             error!("the refresher has failed by a bug; it is started again");
             tokio::time::sleep(RESTART_PAUSE).await;
         }
+    }
+}
+
+/// What sessions notice is written down until the last one has ended.
+async fn keep_observing(gateway: Arc<Gateway>, stop: CancellationToken) {
+    loop {
+        let (gateway, stop) = (Arc::clone(&gateway), stop.clone());
+        let observing = tokio::spawn(async move {
+            gateway.observer.write_down(gateway.store.clone(), Arc::clone(&gateway.clock), stop).await;
+        });
+        if observing.await.is_ok() {
+            return;
+        }
+        error!("what writes down what sessions notice has failed by a bug; it is started again");
+        tokio::time::sleep(RESTART_PAUSE).await;
     }
 }
 

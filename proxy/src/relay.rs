@@ -44,6 +44,15 @@ pub enum End {
     Idle,
 }
 
+/// Hears what is relayed, in order and however it is cut, after it was sent on. It changes nothing, and must be quick.
+pub trait Ear {
+    /// The client has said this.
+    fn client(&mut self, bytes: &[u8]);
+
+    /// The server has said this.
+    fn server(&mut self, bytes: &[u8]);
+}
+
 /// Relays until both directions have ended.
 ///
 /// `to_server` and `to_client` are what the login's dialogues had received and not used: it goes first.
@@ -53,6 +62,7 @@ pub async fn relay(
     to_server: Vec<u8>,
     to_client: Vec<u8>,
     idle_timeout: Duration,
+    ear: &mut impl Ear,
 ) -> Relayed {
     let mut up = Direction::new(to_server, false);
     let mut down = Direction::new(to_client, true);
@@ -60,8 +70,8 @@ pub async fn relay(
     let mut quiet = Quiet::new();
     poll_fn(|cx| {
         let moved = (up.moved, down.moved);
-        let mut up_done = up.poll(&mut client, &mut server, cx);
-        let down_done = down.poll(&mut server, &mut client, cx);
+        let mut up_done = up.poll(&mut client, &mut server, cx, &mut |bytes| ear.client(bytes));
+        let down_done = down.poll(&mut server, &mut client, cx, &mut |bytes| ear.server(bytes));
         end = end.or_else(|| first_end(&up, &down));
         // A client that is gone is no reason to keep its server busy.
         if up.broke(Broken::Source) || down.broke(Broken::Sink) {
@@ -71,7 +81,7 @@ pub async fn relay(
         // it resets the connection, and the reset would overtake the last bytes on their way to a slow client.
         if up.broke(Broken::Sink) {
             up.state = State::Discarding;
-            up_done = up.poll(&mut client, &mut server, cx);
+            up_done = up.poll(&mut client, &mut server, cx, &mut |_| {});
         }
         if up_done.is_ready() && down_done.is_ready() {
             return Poll::Ready(());
@@ -149,10 +159,16 @@ impl Direction {
     }
 
     /// Goes as far as it can. Ready when nothing more will happen in this direction.
-    fn poll(&mut self, source: &mut Stream, sink: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(
+        &mut self,
+        source: &mut Stream,
+        sink: &mut Stream,
+        cx: &mut Context<'_>,
+        hear: &mut dyn FnMut(&[u8]),
+    ) -> Poll<()> {
         loop {
             match self.state {
-                State::Moving => match poll_move(source, sink, &mut self.leftover, cx) {
+                State::Moving => match poll_move(source, sink, &mut self.leftover, cx, hear) {
                     Poll::Ready(Ok(0)) => self.state = State::Closing,
                     Poll::Ready(Ok(count)) => {
                         self.moved += count as u64;

@@ -183,6 +183,19 @@ impl Failure {
         }
     }
 
+    /// The mail server has asked to be left alone for so long.
+    pub fn throttled(host: &str, left: std::time::Duration) -> Self {
+        let wait = match left.as_secs() {
+            0..60 => "a minute".to_owned(),
+            seconds => format!("{} minutes", seconds.div_ceil(60)),
+        };
+        Self::new(
+            RefusalKind::Unavailable,
+            format!("Microsoft throttles this mailbox. Try again in {wait}, and let fewer programs read it at once."),
+            &format!("{host} has asked for it; it was not asked again"),
+        )
+    }
+
     /// The upstream login took longer than its bound; it waited for this when it was ended.
     pub fn timed_out(host: &str, after: std::time::Duration, waited_for: &str) -> Self {
         Self::new(

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use oxpost_protocol::smtp::Submission;
 use oxpost_protocol::smtp::submission::{self, Event, Peer};
+use oxpost_protocol::tap::{self, Tap};
 use tokio::net::TcpStream;
 use tracing::{debug, info};
 
@@ -22,6 +23,7 @@ use crate::relay::relay;
 use crate::smtp_offer;
 use crate::speak::{Imap, Pop3, Smtp, Speak};
 use crate::submission::carry;
+use crate::tapped::Tapped;
 
 /// One client's connection.
 pub struct Client {
@@ -65,20 +67,26 @@ async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
     // Boxed again, so that an idle session of another protocol has no room for it.
     match S::PROTOCOL {
         Protocol::Smtp => Box::pin(submit(gateway, logged_in)).await,
-        Protocol::Imap | Protocol::Pop3 => relay_bytes(gateway, logged_in).await,
+        Protocol::Imap => relay_bytes(gateway, logged_in, Protocol::Imap, tap::Imap::default()).await,
+        Protocol::Pop3 => Box::pin(relay_bytes(gateway, logged_in, Protocol::Pop3, tap::Pop3::default())).await,
     }
 }
 
-/// IMAP and POP3: bytes.
-async fn relay_bytes(gateway: &Gateway, logged_in: LoggedIn) {
+/// IMAP and POP3: bytes, and a tap that listens.
+async fn relay_bytes(gateway: &Gateway, logged_in: LoggedIn, protocol: Protocol, tap: impl Tap) {
     let began = Instant::now();
-    let LoggedIn { client, unread, upstream, .. } = logged_in;
-    let relayed = relay(client, upstream.stream, unread, upstream.unread, gateway.limits.idle_timeout).await;
+    let LoggedIn { mailbox, client, unread, upstream, .. } = logged_in;
+    let mut tapped = Tapped::new(gateway, &mailbox, tap, protocol);
+    let relayed =
+        relay(client, upstream.stream, unread, upstream.unread, gateway.limits.idle_timeout, &mut tapped).await;
+    let counts = tapped.end();
     info!(
         to_server = relayed.to_server,
         to_client = relayed.to_client,
         seconds = began.elapsed().as_secs(),
         end = ?relayed.end,
+        fetched = counts.fetched,
+        stored = counts.stored,
         "session ended"
     );
 }

@@ -74,16 +74,19 @@ pub enum Broken {
     Sink,
 }
 
-/// Moves one chunk from `source` to `sink`, after whatever is left over. Ready with the count of bytes moved, or with 0
-/// when the source has ended.
+/// Moves one chunk from `source` to `sink`, after whatever is left over, and lets `hear` hear what was moved. Ready with the
+/// count of bytes moved, or with 0 when the source has ended.
 pub fn poll_move(
     source: &mut Stream,
     sink: &mut Stream,
     leftover: &mut Leftover,
     cx: &mut Context<'_>,
+    hear: &mut dyn FnMut(&[u8]),
 ) -> Poll<Result<usize, Broken>> {
+    let mut hear = |bytes: &[u8], count: usize| hear(bytes.get(..count).unwrap_or_default());
     if !leftover.as_slice().is_empty() {
         let count = ready!(poll_write_some(sink, leftover.as_slice(), cx))?;
+        hear(leftover.as_slice(), count);
         leftover.advance(count);
         return Poll::Ready(Ok(count));
     }
@@ -99,6 +102,7 @@ pub fn poll_move(
                 Poll::Ready(written) => written?,
                 Poll::Pending => 0,
             };
+            hear(chunk, written);
             *leftover = Leftover::new(chunk.get(written..).unwrap_or_default().to_vec());
             if written == 0 { Poll::Pending } else { Poll::Ready(Ok(written)) }
         }),
@@ -114,6 +118,7 @@ pub fn poll_move(
                 return Poll::Ready(Ok(0));
             }
             let count = ready!(poll_write_some(sink, chunk, cx))?;
+            hear(chunk, count);
             Pin::new(tls.as_mut()).consume(count);
             tls.get_mut().0.content_came();
             Poll::Ready(Ok(count))

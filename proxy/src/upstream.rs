@@ -3,6 +3,7 @@
 use std::io;
 
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
+use oxpost_protocol::tap::back_off;
 use oxpost_protocol::{RefusalKind, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
 use oxpost_token_store::store::Refused;
 use oxpost_token_store::{AccessToken, Account, Admitted};
@@ -19,6 +20,7 @@ use crate::metered::Metered;
 use crate::remedy::{self, Failure};
 use crate::speak::Speak;
 use crate::stream::Stream;
+use crate::tapped::throttled;
 use crate::trail::Trail;
 
 /// A session at the mail server that is ready to be relayed.
@@ -49,6 +51,8 @@ pub async fn login<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<C
         ));
     };
     let server = servers.of(S::PROTOCOL);
+    let left_alone = gateway.throttles.wait(&account.mailbox, S::PROTOCOL, &gateway.clock).await;
+    left_alone.map_err(|left| Failure::throttled(&server.host, left))?;
     let bound = gateway.limits.upstream_timeout;
     let trail = Trail::default();
     // One budget for all of it: a client has its own patience, which none of the stages knows.
@@ -136,6 +140,8 @@ fn second_try(failure: &UpstreamFailure) -> SecondTry {
     match failure {
         UpstreamFailure::TokenRefused(text) if remedy::is_final(text) => SecondTry::No,
         UpstreamFailure::TokenRefused(_) => SecondTry::FreshToken,
+        // Whoever knocks on is throttled for longer.
+        UpstreamFailure::NotConnected(text) if back_off(text.as_bytes()).is_some() => SecondTry::No,
         UpstreamFailure::NotConnected(_) | UpstreamFailure::ConnectionClosed => SecondTry::SameToken,
         UpstreamFailure::Unavailable(_) | UpstreamFailure::NotOffered(_) | UpstreamFailure::Protocol(_) => {
             SecondTry::No
@@ -151,8 +157,17 @@ async fn once<S: Speak>(
     token: &AccessToken,
     trail: &Trail,
 ) -> Result<Result<Connected, UpstreamFailure>, Unreached> {
-    let dialogue = dialogue::<S>(gateway, admitted.account(), server, token).map_err(Unreached::for_good)?;
-    attempt(gateway, server, dialogue, trail).await
+    let account = admitted.account();
+    let dialogue = dialogue::<S>(gateway, account, server, token).map_err(Unreached::for_good)?;
+    let outcome = attempt(gateway, server, dialogue, trail).await?;
+    // Those who send have a pacing of their own.
+    if S::PROTOCOL != Protocol::Smtp
+        && let Err(UpstreamFailure::Unavailable(text) | UpstreamFailure::NotConnected(text)) = &outcome
+        && let Some(back_off) = back_off(text.as_bytes())
+    {
+        throttled(gateway, &account.mailbox, S::PROTOCOL, back_off);
+    }
+    Ok(outcome)
 }
 
 /// What is going to be said.
@@ -262,6 +277,8 @@ mod tests {
         let off = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.";
         assert_eq!(second_try(&UpstreamFailure::TokenRefused(off.into())), SecondTry::No);
         assert_eq!(second_try(&UpstreamFailure::NotConnected(String::new())), SecondTry::SameToken);
+        let throttled = "Request is throttled. Suggested Backoff Time: 1500 milliseconds";
+        assert_eq!(second_try(&UpstreamFailure::NotConnected(throttled.into())), SecondTry::No);
         assert_eq!(second_try(&UpstreamFailure::ConnectionClosed), SecondTry::SameToken);
         assert_eq!(second_try(&UpstreamFailure::Unavailable(String::new())), SecondTry::No);
         let error = |kind| io::Error::new(kind, "");

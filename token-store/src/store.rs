@@ -6,6 +6,7 @@ pub mod care;
 mod declared;
 mod judged;
 mod lease;
+pub mod mail_use;
 pub mod notices;
 mod passwords;
 mod patterns;

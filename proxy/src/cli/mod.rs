@@ -9,6 +9,7 @@ mod check;
 pub(crate) mod credential;
 mod doctor;
 mod import;
+mod mail_use;
 mod notify;
 mod refused;
 mod run;

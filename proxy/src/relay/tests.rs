@@ -1,5 +1,7 @@
 //! Stories of the relay, over real sockets on loopback.
 
+use std::sync::{Arc, Mutex};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -8,24 +10,38 @@ use super::*;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// All that was heard of the client and of the server.
+#[derive(Default, Clone)]
+struct Heard(Arc<Mutex<[Vec<u8>; 2]>>);
+
+impl Ear for Heard {
+    fn client(&mut self, bytes: &[u8]) {
+        self.0.lock().unwrap()[0].extend_from_slice(bytes);
+    }
+
+    fn server(&mut self, bytes: &[u8]) {
+        self.0.lock().unwrap()[1].extend_from_slice(bytes);
+    }
+}
+
 /// A relay in the middle of a client and a server, which the test plays.
 struct Play {
     client: TcpStream,
     server: TcpStream,
     relay: JoinHandle<Relayed>,
+    heard: Heard,
 }
 
 async fn play(to_server: &[u8], to_client: &[u8], idle: Duration) -> Play {
     let (client, facing_client) = pair().await;
     let (server, facing_server) = pair().await;
-    let relay = tokio::spawn(relay(
-        Stream::Plain(facing_client),
-        Stream::Plain(facing_server),
-        to_server.to_vec(),
-        to_client.to_vec(),
-        idle,
-    ));
-    Play { client, server, relay }
+    let (to_server, to_client, heard) = (to_server.to_vec(), to_client.to_vec(), Heard::default());
+    let mut ear = heard.clone();
+    let relay = tokio::spawn(async move {
+        let (client, server) = (Stream::Plain(facing_client), Stream::Plain(facing_server));
+        relay(client, server, to_server, to_client, idle, &mut ear).await
+    });
+    Play { client, server, relay, heard }
 }
 
 async fn pair() -> (TcpStream, TcpStream) {
@@ -52,6 +68,7 @@ async fn what_the_login_left_over_goes_first() {
     drop(play.client);
     let relayed = play.relay.await.unwrap();
     assert_eq!((relayed.to_server, relayed.to_client), (18, 18));
+    assert_eq!(*play.heard.0.lock().unwrap(), [at_server, at_client]);
 }
 
 /// The end of a download must not be lost because the server has ended while the client was still reading.
@@ -144,6 +161,7 @@ async fn both_directions_at_once() {
     a.unwrap();
     b.unwrap();
     assert!(at_server == up && at_client == down);
+    assert!(*play.heard.0.lock().unwrap() == [up, down], "each byte is heard once, in order");
     writers.await.unwrap();
     play.relay.await.unwrap();
 }

@@ -106,3 +106,29 @@ CREATE TABLE notice (
     solved  INTEGER,
     PRIMARY KEY (subject, topic)
 ) STRICT;
+
+-- The UIDVALIDITY of each folder that was opened, and when it was last another one than before. The account is that of the
+-- mailbox, or of its whole domain.
+CREATE TABLE folder (
+    mailbox      TEXT NOT NULL,
+    account      TEXT NOT NULL REFERENCES account (mailbox) ON DELETE CASCADE,
+    folder       TEXT NOT NULL,
+    uid_validity INTEGER NOT NULL,
+    recreated    INTEGER,
+    PRIMARY KEY (mailbox, folder)
+) STRICT;
+
+-- What went through for each mailbox by each protocol, and whether the mail server throttles it.
+CREATE TABLE mail_use (
+    mailbox         TEXT NOT NULL,
+    account         TEXT NOT NULL REFERENCES account (mailbox) ON DELETE CASCADE,
+    protocol        TEXT NOT NULL,
+    sessions        INTEGER NOT NULL,
+    fetched         INTEGER NOT NULL,
+    stored          INTEGER NOT NULL,
+    last_end        TEXT,
+    last_end_at     INTEGER,
+    throttled_at    INTEGER,
+    throttled_until INTEGER,
+    PRIMARY KEY (mailbox, protocol)
+) STRICT;

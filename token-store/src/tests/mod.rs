@@ -13,6 +13,7 @@ mod failures;
 mod fixture;
 mod guesses;
 mod lease;
+mod mail_use;
 mod new_key;
 mod notices;
 #[cfg(unix)]

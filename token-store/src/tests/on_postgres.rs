@@ -18,7 +18,7 @@ mod server;
 const SERVER: &str = "OXPOST_TEST_POSTGRES";
 
 /// The tests of these files are run on both engines.
-const BOTH: [&str; 15] = [
+const BOTH: [&str; 16] = [
     "store",
     "single_flight",
     "durability",
@@ -33,6 +33,7 @@ const BOTH: [&str; 15] = [
     "through",
     "declared",
     "patterns",
+    "mail_use",
     "failures::tokens_that_could_not",
 ];
 

@@ -19,7 +19,13 @@ pub(super) fn accounts(report: &Report) -> Value {
 /// Everything but what changes by itself from one moment to the next.
 pub(super) fn everything(report: &Report) -> Value {
     let bans: Vec<_> = report.bans.iter().map(|ban| (&ban.source, &ban.node)).collect();
-    json!({ "accounts": accounts(report), "unreadable": report.unreadable, "bans": bans })
+    let mut accounts = accounts(report);
+    // That mail goes through is no news; that it is throttled is.
+    for account in accounts.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        account.remove("mail");
+    }
+    let throttled: Vec<_> = report.noticed.throttled(report.now).map(|one| (&one.mailbox, &one.protocol)).collect();
+    json!({ "accounts": accounts, "unreadable": report.unreadable, "bans": bans, "throttled": throttled })
 }
 
 /// A damaged row must not end the report of all others: humantime knows the years 1970 to 9999 only.
@@ -57,6 +63,8 @@ fn account(report: &Report, shown: &Shown) -> Value {
             "since": time(Some(error.since)),
             "at": time(Some(error.at)),
         })),
+        "recreated_folders": report.noticed.recreated_as_json(account.mailbox.as_str(), time),
+        "mail": report.noticed.uses_as_json(account.mailbox.as_str(), time),
         "notices": report
             .notices
             .iter()

@@ -8,6 +8,7 @@ use oxpost_token_store::{Account, Applications, Ban, Grant, Origin, Store, Store
 
 use super::condition::{NOT_SIGNED_IN, condition};
 use crate::cli::credential::{self, End};
+use crate::cli::mail_use::Noticed;
 use crate::cli::refused::AllRefused;
 use crate::cli::table::table;
 use crate::cli::times::distance;
@@ -21,6 +22,7 @@ pub(super) struct Report {
     pub(super) accounts: Vec<Shown>,
     pub(super) notices: Vec<Notice>,
     pub(super) refused: AllRefused,
+    pub(super) noticed: Noticed,
     pub(super) unreadable: Vec<String>,
     pub(super) bans: Vec<Ban>,
     /// Those of the configuration, with the ends of client secrets that the store knows.
@@ -52,6 +54,7 @@ impl Report {
             accounts,
             refused,
             notices: store.notices().await?,
+            noticed: Noticed::read(store, now).await?,
             unreadable: store.unreadable_accounts().await?,
             bans: store.bans(now).await?,
             applications: config.applications.with_secret_ends(&store.secret_ends().await?),
@@ -164,6 +167,9 @@ impl fmt::Display for Report {
         }
         for notice in self.warnings() {
             writeln!(f, "\n{} {}", notice.what, notice.remedy)?;
+        }
+        for sentence in self.noticed.sentences(self.now) {
+            writeln!(f, "\n{sentence}")?;
         }
         for mailbox in &self.unreadable {
             writeln!(

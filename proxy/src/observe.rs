@@ -1,0 +1,183 @@
+//! What was noticed of the mailboxes, on its way into the store: by one task, so that no session waits for it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use oxpost_token_store::store::mail_use::Used;
+use oxpost_token_store::{Mailbox, SharedClock, Store};
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{Span, debug, warn};
+
+use crate::config::Protocol;
+
+/// What may wait to be written down. What comes when so much waits already is not written down; a session never waits.
+const WAITING: usize = 1024;
+
+/// How often counts are written: together, because each write is one for the disk.
+const WRITE_EVERY: Duration = Duration::from_secs(10);
+
+/// Most folders whose UIDVALIDITY is remembered, so that opening one costs no look into the store.
+const REMEMBERED: usize = 10_000;
+
+/// Something that was noticed.
+#[derive(Debug)]
+enum Noticed {
+    UidValidity { mailbox: Mailbox, folder: String, value: u32, session: Span },
+    Used { mailbox: Mailbox, protocol: Protocol, used: Used },
+}
+
+/// Takes what sessions notice.
+#[derive(Debug)]
+pub struct Observer {
+    sender: mpsc::Sender<Noticed>,
+    receiver: Mutex<mpsc::Receiver<Noticed>>,
+}
+
+impl Default for Observer {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        Self { sender, receiver: Mutex::new(receiver) }
+    }
+}
+
+impl Observer {
+    /// A folder was opened that has this UIDVALIDITY.
+    pub fn uid_validity(&self, mailbox: &Mailbox, folder: String, value: u32) {
+        self.take(Noticed::UidValidity { mailbox: mailbox.clone(), folder, value, session: Span::current() });
+    }
+
+    /// This went through.
+    pub fn used(&self, mailbox: &Mailbox, protocol: Protocol, used: Used) {
+        self.take(Noticed::Used { mailbox: mailbox.clone(), protocol, used });
+    }
+
+    fn take(&self, noticed: Noticed) {
+        if self.sender.try_send(noticed).is_err() {
+            debug!("more is noticed than can be written down; some of it is not");
+        }
+    }
+
+    /// Writes it down, until `stop`; then what is there already, and ends.
+    pub async fn write_down(&self, store: Store, clock: SharedClock, stop: CancellationToken) {
+        let mut receiver = self.receiver.lock().await;
+        let mut scribe = Scribe { store, clock, known: HashMap::new(), counts: HashMap::new() };
+        let mut write = tokio::time::interval(WRITE_EVERY);
+        write.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some(noticed) = receiver.recv() => scribe.note(noticed).await,
+                _ = write.tick() => scribe.write_counts().await,
+                () = stop.cancelled() => break,
+            }
+        }
+        while let Ok(noticed) = receiver.try_recv() {
+            scribe.note(noticed).await;
+        }
+        scribe.write_counts().await;
+    }
+}
+
+struct Scribe {
+    store: Store,
+    clock: SharedClock,
+    known: HashMap<(Mailbox, String), u32>,
+    counts: HashMap<(Mailbox, Protocol), Used>,
+}
+
+impl Scribe {
+    async fn note(&mut self, noticed: Noticed) {
+        match noticed {
+            Noticed::UidValidity { mailbox, folder, value, session } => {
+                self.compare(mailbox, folder, value, &session).await;
+            }
+            Noticed::Used { mailbox, protocol, used } => {
+                let is_throttled = used.throttled.is_some();
+                add(self.counts.entry((mailbox, protocol)).or_default(), used);
+                // People look at the status because of it, now.
+                if is_throttled {
+                    self.write_counts().await;
+                }
+            }
+        }
+    }
+
+    async fn compare(&mut self, mailbox: Mailbox, folder: String, value: u32, session: &Span) {
+        let key = (mailbox, folder);
+        if self.known.get(&key) == Some(&value) {
+            return;
+        }
+        let (mailbox, folder) = &key;
+        match self.store.note_uid_validity(mailbox, folder, value, self.clock.now()).await {
+            Ok(None) => {}
+            Ok(Some(before)) => session.in_scope(|| {
+                warn!(
+                    %mailbox,
+                    folder,
+                    before,
+                    now = value,
+                    "{folder} of {mailbox} was moved or recreated; software that remembers the last UID will stop fetching: reset \
+                     it there"
+                );
+            }),
+            Err(error) => return debug!(%error, "the UIDVALIDITY of a folder could not be written down"),
+        }
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
+        }
+        self.known.insert(key, value);
+    }
+
+    async fn write_counts(&mut self) {
+        let counts = std::mem::take(&mut self.counts);
+        let named: Vec<_> =
+            counts.iter().map(|((mailbox, protocol), used)| (mailbox, protocol.to_string(), used)).collect();
+        let all = named.iter().map(|(mailbox, protocol, used)| (*mailbox, protocol.as_str(), *used));
+        if let Err(error) = self.store.add_mail_use(all).await {
+            debug!(%error, "what went through could not be written down");
+        }
+    }
+}
+
+fn add(to: &mut Used, more: Used) {
+    to.sessions += more.sessions;
+    to.fetched += more.fetched;
+    to.stored += more.stored;
+    to.last_end = more.last_end.or(to.last_end.take());
+    to.throttled = more.throttled.or(to.throttled);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use oxpost_token_store::{Account, Grant, ManualClock, Vault};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_sessions_notice_is_in_the_store_at_the_end() {
+        let store = Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap();
+        let now = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let mailbox = Mailbox::parse("alice@contoso.com").unwrap();
+        store.add_account(&Account::new(mailbox.clone(), "default", Grant::SignIn, now)).await.unwrap();
+        let (observer, stop) = (Observer::default(), CancellationToken::new());
+        for value in [14, 14, 15] {
+            observer.uid_validity(&mailbox, "INBOX".into(), value);
+        }
+        for fetched in 1..=3 {
+            observer.used(&mailbox, Protocol::Imap, Used { sessions: 1, fetched, ..Used::default() });
+        }
+        stop.cancel();
+        let clock: SharedClock = Arc::new(ManualClock::new(now));
+        observer.write_down(store.clone(), Arc::clone(&clock), stop.clone()).await;
+        assert_eq!(store.recreated_folders(now).await.unwrap()[0].folder, "INBOX");
+        let used = &store.mail_use().await.unwrap()[0].used;
+        assert_eq!((used.sessions, used.fetched), (3, 6));
+        // A store that fails costs the counts, and no session.
+        for _ in 0..2 * WAITING {
+            observer.uid_validity(&mailbox, "INBOX".into(), 15);
+        }
+        observer.write_down(store, clock, stop).await;
+    }
+}

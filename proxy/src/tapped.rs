@@ -1,0 +1,90 @@
+//! What is done about what the tap notices in a session.
+
+use std::time::Duration;
+
+use oxpost_protocol::tap::{Counts, Noticed, Tap};
+use oxpost_token_store::Mailbox;
+use oxpost_token_store::store::mail_use::Used;
+use tracing::{info, warn};
+
+use crate::config::Protocol;
+use crate::gateway::Gateway;
+use crate::relay::Ear;
+
+/// How Exchange says that the session's access token is over. It is no accident: the program logs in again, and has a new one.
+const TOKEN_EXPIRED: &str = "AccessTokenExpired";
+
+/// Listens to a session that is relayed.
+pub struct Tapped<'a, T> {
+    session: Session<'a>,
+    tap: T,
+}
+
+#[derive(Clone, Copy)]
+struct Session<'a> {
+    gateway: &'a Gateway,
+    mailbox: &'a Mailbox,
+    protocol: Protocol,
+}
+
+impl<'a, T: Tap> Tapped<'a, T> {
+    /// Listens to a session of this mailbox.
+    pub fn new(gateway: &'a Gateway, mailbox: &'a Mailbox, tap: T, protocol: Protocol) -> Self {
+        Self { session: Session { gateway, mailbox, protocol }, tap }
+    }
+
+    /// The session has ended: what went through.
+    pub fn end(self) -> Counts {
+        let Session { gateway, mailbox, protocol } = self.session;
+        let counts @ Counts { fetched, stored } = self.tap.counts();
+        gateway.observer.used(mailbox, protocol, Used { sessions: 1, fetched, stored, ..Used::default() });
+        counts
+    }
+}
+
+impl<T: Tap> Ear for Tapped<'_, T> {
+    fn client(&mut self, bytes: &[u8]) {
+        self.tap.client(bytes);
+    }
+
+    fn server(&mut self, bytes: &[u8]) {
+        let session = self.session;
+        self.tap.server(bytes, &mut |noticed| session.act(noticed));
+    }
+}
+
+impl Session<'_> {
+    fn act(self, noticed: Noticed) {
+        let Self { gateway, mailbox, protocol } = self;
+        match noticed {
+            Noticed::UidValidity { folder, value } => gateway.observer.uid_validity(mailbox, folder, value),
+            Noticed::Bye { asked_for: true, .. } => {}
+            Noticed::Bye { text, .. } if text.contains(TOKEN_EXPIRED) => info!(
+                %mailbox,
+                "the mail server ends the session because its access token has expired: usual, the program logs in again"
+            ),
+            Noticed::Bye { text, .. } => {
+                info!(%mailbox, "the mail server ends the session: {text}");
+                let last_end = Some((text, gateway.clock.now()));
+                gateway.observer.used(mailbox, protocol, Used { last_end, ..Used::default() });
+            }
+            Noticed::Throttled { back_off } => throttled(gateway, mailbox, protocol, back_off),
+        }
+    }
+}
+
+/// The mail server wants the mailbox to be left alone. It is said once, as long as it lasts.
+pub fn throttled(gateway: &Gateway, mailbox: &Mailbox, protocol: Protocol, back_off: Duration) {
+    let now = gateway.clock.now();
+    let noted = gateway.throttles.note(mailbox, protocol, back_off, now);
+    if noted.is_new {
+        warn!(
+            %mailbox,
+            %protocol,
+            seconds = back_off.as_secs_f64().ceil(),
+            "the mail server throttles this mailbox; new logins wait for the end of it, or are told to come back. Let fewer \
+             programs read it at once"
+        );
+        gateway.observer.used(mailbox, protocol, Used { throttled: Some((now, noted.until)), ..Used::default() });
+    }
+}

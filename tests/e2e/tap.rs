@@ -1,0 +1,236 @@
+//! What is noticed in sessions that are relayed as bytes, and that they are relayed as bytes.
+
+use std::time::Duration;
+
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, Oxpost, Running, Settings};
+use oxpost_tests::office365::Protocol;
+use oxpost_token_store::Store;
+use oxpost_token_store::store::mail_use::Used;
+use serde_json::Value;
+
+use crate::bad_servers::{is_ok, log_in, login, say_login};
+use crate::client::Client;
+use crate::scripted::Scripted;
+use crate::story::{proxy, tenant};
+
+/// Every byte there is, and what would mean something elsewhere.
+fn garbage() -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..=255).cycle().take(70_000).collect();
+    bytes.extend(
+        b"\r\n* BYE [UIDVALIDITY 3] x\r\na BAD Request is throttled.\r\n* STATUS x (UIDVALIDITY 7)\r\n{4294967295}\r\n",
+    );
+    bytes
+}
+
+/// Plays what client (`C`) and server (`S`) say in turn: the other one gets every byte of it, and nothing else. Gives back what
+/// was counted.
+async fn exactly(protocol: Protocol, said: &[(char, &[u8])]) -> Used {
+    let scripted = Scripted::start().await;
+    let store: Store = scripted.inside.gateway.store.clone();
+    let (mut client, mut server) = scripted.session(protocol).await;
+    for (side, bytes) in said {
+        let heard = if *side == 'C' {
+            tokio::join!(client.send(bytes), server.exactly(bytes.len())).1
+        } else {
+            tokio::join!(server.send(bytes), client.exactly(bytes.len())).1
+        };
+        assert!(heard == *bytes, "{side} {}", bytes.get(..200).unwrap_or(bytes).escape_ascii());
+    }
+    drop(server);
+    assert_eq!(client.rest().await, "");
+    drop(client);
+    // Everything is written down when it has stopped; its session needs no time to end, as both sides are gone.
+    while store.mail_use().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    scripted.inside.stop().await;
+    assert_eq!(
+        store.recreated_folders(std::time::SystemTime::UNIX_EPOCH).await.unwrap(),
+        [],
+        "nothing of it was a folder"
+    );
+    let used = store.mail_use().await.unwrap();
+    assert_eq!(used.len(), 1);
+    used.into_iter().next().unwrap().used
+}
+
+#[tokio::test]
+async fn compression_passes() {
+    let garbage = garbage();
+    let used = exactly(
+        Protocol::Imap,
+        &[
+            ('C', b"b COMPRESS DEFLATE\r\n"),
+            ('S', b"b OK DEFLATE active\r\n"),
+            ('C', &garbage),
+            ('S', &garbage),
+            ('C', b"\0\n"),
+        ],
+    )
+    .await;
+    assert_eq!(used, Used { sessions: 1, ..Used::default() });
+}
+
+#[tokio::test]
+async fn idle_passes_in_both_directions_and_bare() {
+    let used = exactly(
+        Protocol::Imap,
+        &[
+            ('C', b"b SELECT INBOX\r\n"),
+            ('S', b"* 1 EXISTS\r\n* OK [UIDVALIDITY 14] x\r\nb OK x\r\n"),
+            ('C', b"c IDLE\r\n"),
+            ('S', b"+ idling\r\n"),
+            ('S', b"* 2 EXISTS\r\n"),
+            ('S', b"* OK Still here\r\n"),
+            ('C', b"DONE\r\n"),
+            ('S', b"c OK x\r\n"),
+            ('C', b"d IDLE\n"),
+            ('S', b"+\n"),
+            ('C', b"DoNe\n"),
+            ('S', b"d OK x\n"),
+        ],
+    )
+    .await;
+    assert_eq!(used, Used { sessions: 1, ..Used::default() });
+}
+
+#[tokio::test]
+async fn literals_of_every_kind_pass_and_are_counted_off() {
+    let garbage = garbage();
+    let size = garbage.len();
+    let with = |before: String, after: &str| [before.as_bytes(), &garbage, after.as_bytes()].concat();
+    let fetched = with(format!("* 1 FETCH (UID 7 BINARY[] ~{{{size}}}\r\n"), ")\r\nb OK x\r\n");
+    let appended = with(format!("c APPEND INBOX (\\Seen) {{{size}+}}\r\n"), "\r\n");
+    let binary = with(format!("d APPEND INBOX ~{{{size}+}}\r\n"), "\r\n");
+    let used = exactly(
+        Protocol::Imap,
+        &[
+            ('C', b"b FETCH 1 BINARY.PEEK[]\r\n"),
+            ('S', &fetched),
+            ('C', &appended),
+            ('S', b"c OK [APPENDUID 14 8] x\r\n"),
+            ('C', &binary),
+            ('S', b"d OK x\r\n"),
+            ('C', b"e APPEND INBOX {3}\r\n"),
+            ('S', b"+ go\r\n"),
+            ('C', b"\0\r\n\r\n"),
+            ('S', b"e NO full\r\n"),
+        ],
+    )
+    .await;
+    assert_eq!(used, Used { sessions: 1, fetched: 1, stored: 2, ..Used::default() });
+}
+
+#[tokio::test]
+async fn garbage_passes() {
+    let garbage = garbage();
+    for protocol in [Protocol::Imap, Protocol::Pop3] {
+        let used =
+            exactly(protocol, &[('C', &garbage), ('S', &garbage), ('S', b"\xff"), ('C', b"\n"), ('C', &garbage)]).await;
+        assert_eq!((used.fetched, used.stored, used.throttled), (0, 0, None));
+    }
+    let message = [b"+OK\r\n", garbage.as_slice(), b".\r\n+OK\r\n"].concat();
+    let used = exactly(Protocol::Pop3, &[('C', b"RETR 1\r\nNOOP\r\n"), ('S', &message)]).await;
+    assert_eq!(used, Used { sessions: 1, fetched: 1, ..Used::default() });
+}
+
+async fn imap(running: &Running, password: &str) -> Client {
+    let mut client = Client::connect(running.address(Protocol::Imap)).await;
+    client.line().await.unwrap();
+    assert!(is_ok(&log_in(&mut client, Protocol::Imap, password).await));
+    client
+}
+
+#[tokio::test]
+async fn a_folder_that_was_recreated_and_a_token_that_ran_out_are_said() {
+    let tenant = tenant().await;
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let password = oxpost.add_account(ALICE, &[]).await.unwrap();
+    oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
+    let running = oxpost.run().await.unwrap();
+    let words = format!("INBOX of {ALICE} was moved or recreated");
+    for round in 0..4 {
+        let mut client = imap(&running, &password).await;
+        client.say("b SELECT INBOX\r\nc FETCH 1 BODY[]\r\nd LOGOUT").await;
+        assert!(client.rest().await.contains("d OK"));
+        if round == 1 {
+            assert!(!running.log().contains(&words));
+            tenant.change_uid_validity(ALICE, "INBOX");
+        }
+    }
+    let logged = running.wait_for_log(&words).await.unwrap();
+    let logged: Value = serde_json::from_str(&logged).unwrap();
+    assert_eq!((&logged["level"], &logged["mailbox"]), (&"WARN".into(), &ALICE.into()), "{logged}");
+    let status = oxpost.call(&["status"]).await.unwrap().text();
+    assert!(status.contains(&words) && status.contains("reset it there"), "{status}");
+
+    let mut client = imap(&running, &password).await;
+    tenant.clock().advance(Duration::from_secs(2 * 3600));
+    client.say("b NOOP").await;
+    assert!(client.rest().await.contains("AccessTokenExpired"));
+    drop(client);
+    let log = running.stop().await.unwrap();
+    assert!(log.contains("because its access token has expired: usual"), "{log}");
+    assert_eq!(log.matches(&words).count(), 1, "it is said once");
+
+    let status = oxpost.call(&["status", "--json"]).await.unwrap().output().unwrap();
+    let status: Value = serde_json::from_slice(&status).unwrap();
+    assert_eq!(status[0]["recreated_folders"][0]["folder"], "INBOX", "{status}");
+    let used = &status[0]["mail"][0];
+    assert_eq!(
+        (&used["protocol"], &used["sessions"], &used["fetched"]),
+        (&"IMAP".into(), &5.into(), &4.into()),
+        "{status}"
+    );
+    assert!(used["last_end"].is_null() && used["throttled"].is_null(), "a token that ran out is no accident: {status}");
+}
+
+fn connections(inside: &Inside) -> usize {
+    inside.tenant.transcripts().len()
+}
+
+#[tokio::test]
+async fn a_mailbox_that_is_throttled_is_left_alone_until_the_back_off_ends() {
+    let inside = proxy("").await;
+    inside.tenant.behave(|tenant| tenant.imap.throttle_logins = Some(300_000));
+    let answer = login(&inside, Protocol::Imap).await;
+    assert!(answer.starts_with("a NO [UNAVAILABLE] Microsoft throttles this mailbox."), "{answer}");
+    assert_eq!(connections(&inside), 1);
+    inside.tenant.behave(|tenant| tenant.imap.throttle_logins = None);
+    let answer = login(&inside, Protocol::Imap).await;
+    assert!(
+        answer.starts_with("a NO [UNAVAILABLE] Microsoft throttles this mailbox. Try again in 5 minutes"),
+        "{answer}"
+    );
+    assert_eq!(connections(&inside), 1, "Exchange is not asked meanwhile");
+    assert!(is_ok(&login(&inside, Protocol::Pop3).await), "the other protocols are counted apart");
+    inside.tenant.clock().advance(Duration::from_secs(300));
+    assert!(is_ok(&login(&inside, Protocol::Imap).await));
+
+    // Behind the login as well.
+    let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+    client.line().await.unwrap();
+    assert!(is_ok(&log_in(&mut client, Protocol::Imap, oxpost_tests::harness::PASSWORD).await));
+    inside.tenant.behave(|tenant| tenant.imap.throttle = Some(300_000));
+    client.say("b NOOP").await;
+    assert!(client.rest().await.contains("Request is throttled"));
+    assert!(login(&inside, Protocol::Imap).await.contains("throttles this mailbox"));
+    inside.stop().await;
+}
+
+#[tokio::test]
+async fn a_login_waits_for_the_end_of_a_short_back_off() {
+    let inside = proxy("").await;
+    inside.tenant.behave(|tenant| tenant.imap.throttle_logins = Some(20_000));
+    assert!(login(&inside, Protocol::Imap).await.contains("throttles this mailbox"));
+    let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+    client.line().await.unwrap();
+    say_login(&mut client, Protocol::Imap, oxpost_tests::harness::PASSWORD).await;
+    // One that does not wait finds Exchange still refusing.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    inside.tenant.behave(|tenant| tenant.imap.throttle_logins = None);
+    inside.tenant.clock().advance(Duration::from_secs(20));
+    let answer = client.until("a ").await;
+    assert!(is_ok(&answer), "{answer}");
+    inside.stop().await;
+}

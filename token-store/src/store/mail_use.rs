@@ -1,0 +1,169 @@
+//! What was noticed of the mailboxes behind their logins: folders that were recreated, throttling, and what went through.
+//! Nothing of a message.
+
+use std::time::SystemTime;
+
+use super::{Store, StoreError, changed};
+use crate::{
+    account::Mailbox,
+    database::{Row, Statement},
+};
+
+/// Most folders that are remembered of one mailbox.
+const FOLDERS_LIMIT: i64 = 2000;
+
+/// What went through since it was last written down.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Sessions that have ended.
+    pub sessions: u64,
+    /// Whole messages that clients got.
+    pub fetched: u64,
+    /// Whole messages that clients put into a folder.
+    pub stored: u64,
+    /// What the mail server last said when it ended a session by itself, and when.
+    pub last_end: Option<(String, SystemTime)>,
+    /// When the mail server last said that it throttles the mailbox, and until when.
+    pub throttled: Option<(SystemTime, SystemTime)>,
+}
+
+/// What has gone through for a mailbox by one protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailUse {
+    /// Its account, which may be that of a whole domain.
+    pub account: String,
+    /// The mailbox.
+    pub mailbox: String,
+    /// The protocol.
+    pub protocol: String,
+    /// All of it.
+    pub used: Used,
+}
+
+/// A folder whose UIDs became void.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recreated {
+    /// Its account, which may be that of a whole domain.
+    pub account: String,
+    /// The mailbox.
+    pub mailbox: String,
+    /// The folder, as IMAP writes it.
+    pub folder: String,
+    /// When it was noticed.
+    pub at: SystemTime,
+}
+
+impl Store {
+    /// Notes the UIDVALIDITY of a folder. Gives back the one before, if it was another one and nobody else has noticed
+    /// that.
+    pub async fn note_uid_validity(
+        &self,
+        mailbox: &Mailbox,
+        folder: &str,
+        value: u32,
+        now: SystemTime,
+    ) -> Result<Option<u32>, StoreError> {
+        let before = "SELECT uid_validity FROM folder WHERE mailbox = $1 AND folder = $2";
+        // An account that was removed meanwhile has no folders either.
+        let add = "INSERT INTO folder (mailbox, folder, account, uid_validity) \
+                   SELECT $1, $2, a.mailbox, CAST($3 AS BIGINT) FROM account a \
+                   WHERE a.mailbox = COALESCE((SELECT mailbox FROM account WHERE mailbox = $1), $5) \
+                   AND (SELECT COUNT(*) FROM folder WHERE mailbox = $1) < CAST($4 AS BIGINT) \
+                   ON CONFLICT (mailbox, folder) DO NOTHING";
+        let update = "UPDATE folder SET uid_validity = $3, recreated = $4 \
+                      WHERE mailbox = $1 AND folder = $2 AND uid_validity <> $3";
+        let pattern = mailbox.pattern();
+        let value = i64::from(value);
+        let outcomes = self
+            .run(vec![
+                Statement::new(before, [mailbox.as_str().into(), folder.into()]),
+                Statement::new(
+                    add,
+                    [
+                        mailbox.as_str().into(),
+                        folder.into(),
+                        value.into(),
+                        FOLDERS_LIMIT.into(),
+                        pattern.as_ref().map(Mailbox::as_str).into(),
+                    ],
+                ),
+                Statement::new(update, [mailbox.as_str().into(), folder.into(), value.into(), now.into()]),
+            ])
+            .await?;
+        let is_other = changed(outcomes.last());
+        let before = outcomes.into_iter().next().and_then(super::first).and_then(|mut row| row.integer(0));
+        Ok(before.filter(|_| is_other).and_then(|before| u32::try_from(before).ok()))
+    }
+
+    /// The folders that were recreated since then, the latest first.
+    pub async fn recreated_folders(&self, since: SystemTime) -> Result<Vec<Recreated>, StoreError> {
+        let select = "SELECT account, mailbox, folder, recreated FROM folder WHERE recreated >= $1 ORDER BY recreated DESC, folder";
+        let read = |mut row: Row| {
+            Some(Recreated { account: row.text(0)?, mailbox: row.text(1)?, folder: row.text(2)?, at: row.time(3)? })
+        };
+        Ok(self.rows(Statement::new(select, [since.into()])).await?.into_iter().filter_map(read).collect())
+    }
+
+    /// Adds what went through.
+    pub async fn add_mail_use<'a>(
+        &self,
+        all: impl IntoIterator<Item = (&'a Mailbox, &'a str, &'a Used)>,
+    ) -> Result<(), StoreError> {
+        let insert = "INSERT INTO mail_use (mailbox, protocol, sessions, fetched, stored, last_end, last_end_at, throttled_at, \
+                      throttled_until, account) SELECT $1, $2, CAST($3 AS BIGINT), CAST($4 AS BIGINT), CAST($5 AS BIGINT), \
+                      CAST($6 AS TEXT), CAST($7 AS BIGINT), CAST($8 AS BIGINT), CAST($9 AS BIGINT), a.mailbox \
+                      FROM account a WHERE a.mailbox = COALESCE((SELECT mailbox FROM account WHERE mailbox = $1), $10) \
+                      ON CONFLICT (mailbox, protocol) DO UPDATE SET sessions = mail_use.sessions + excluded.sessions, \
+                      fetched = mail_use.fetched + excluded.fetched, stored = mail_use.stored + excluded.stored, \
+                      last_end = COALESCE(excluded.last_end, mail_use.last_end), \
+                      last_end_at = COALESCE(excluded.last_end_at, mail_use.last_end_at), \
+                      throttled_at = COALESCE(excluded.throttled_at, mail_use.throttled_at), \
+                      throttled_until = COALESCE(excluded.throttled_until, mail_use.throttled_until)";
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let statement = |(mailbox, protocol, used): (&Mailbox, &str, &Used)| {
+            let (end, end_at) = used.last_end.clone().unzip();
+            let (throttled_at, throttled_until) = used.throttled.unzip();
+            let pattern = mailbox.pattern();
+            Statement::new(
+                insert,
+                [
+                    mailbox.as_str().into(),
+                    protocol.into(),
+                    number(used.sessions).into(),
+                    number(used.fetched).into(),
+                    number(used.stored).into(),
+                    end.as_deref().into(),
+                    end_at.into(),
+                    throttled_at.into(),
+                    throttled_until.into(),
+                    pattern.as_ref().map(Mailbox::as_str).into(),
+                ],
+            )
+        };
+        let statements: Vec<_> = all.into_iter().map(statement).collect();
+        if statements.is_empty() {
+            return Ok(());
+        }
+        self.run(statements).await.map(drop)
+    }
+
+    /// What has gone through, by mailbox and protocol.
+    pub async fn mail_use(&self) -> Result<Vec<MailUse>, StoreError> {
+        let select = "SELECT mailbox, protocol, sessions, fetched, stored, last_end, last_end_at, throttled_at, throttled_until, \
+                      account FROM mail_use ORDER BY mailbox, protocol";
+        let read = |mut row: Row| {
+            let mut number =
+                |column| row.integer(column).and_then(|count| u64::try_from(count).ok()).unwrap_or_default();
+            let (sessions, fetched, stored) = (number(2), number(3), number(4));
+            let used = Used {
+                sessions,
+                fetched,
+                stored,
+                last_end: row.text(5).zip(row.time(6)),
+                throttled: row.time(7).zip(row.time(8)),
+            };
+            Some(MailUse { account: row.text(9)?, mailbox: row.text(0)?, protocol: row.text(1)?, used })
+        };
+        Ok(self.rows(Statement::new(select, [])).await?.into_iter().filter_map(read).collect())
+    }
+}
