@@ -75,8 +75,8 @@ async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
 /// IMAP and POP3: bytes, and a tap that listens.
 async fn relay_bytes(gateway: &Gateway, logged_in: LoggedIn, protocol: Protocol, tap: impl Tap) {
     let began = Instant::now();
-    let LoggedIn { mailbox, client, unread, upstream, .. } = logged_in;
-    let mut tapped = Tapped::new(gateway, &mailbox, tap, protocol);
+    let LoggedIn { account, client, unread, upstream, .. } = logged_in;
+    let mut tapped = Tapped::new(gateway, &account.mailbox, tap, protocol);
     let relayed =
         relay(client, upstream.stream, unread, upstream.unread, gateway.limits.idle_timeout, &mut tapped).await;
     let counts = tapped.end();
