@@ -151,6 +151,8 @@ impl<F: FnMut(&Event)> Carrier<F> {
                 Step::Event(event) => (self.happened)(&event),
                 Step::Begin { again } => self.wait_for_turn(again),
                 Step::Over(end) => {
+                    // Nobody else waits behind a message that will not come.
+                    self.waiting = None;
                     let server = self.server.poll_send(cx);
                     ready!(self.client.poll_send(cx));
                     ready!(server);
