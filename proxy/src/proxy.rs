@@ -28,6 +28,7 @@ pub struct Proxy {
     listeners: Vec<Bound>,
     certificates: Certificates,
     watch: Box<dyn Fn() -> Watch + Send + Sync>,
+    refreshes: bool,
 }
 
 /// How long the end waits for what is still to be noted about logins, and about sessions.
@@ -49,7 +50,14 @@ impl Proxy {
         for listener in config.listeners {
             listeners.push(Bound::bind(listener, &mut certificates).await?);
         }
-        Ok(Self { gateway, listeners, certificates, watch })
+        Ok(Self { gateway, listeners, certificates, watch, refreshes: true })
+    }
+
+    /// Nothing is refreshed in the background: whoever counts requests counts those of logins.
+    #[must_use]
+    pub fn without_refresher(mut self) -> Self {
+        self.refreshes = false;
+        self
     }
 
     /// Where it listens.
@@ -70,7 +78,8 @@ impl Proxy {
             info!(address = %bound.address(), protocol = %bound.listener().protocol, tls = ?bound.listener().tls, "listening");
             accepting.spawn(bound.accept(Arc::clone(&self.gateway), sessions.clone(), stop.clone()));
         }
-        let refresher = tokio::spawn(keep_refreshing(Arc::clone(&self.gateway), stop.clone()));
+        let refreshing = if self.refreshes { stop.clone() } else { over() };
+        let refresher = tokio::spawn(keep_refreshing(Arc::clone(&self.gateway), refreshing));
         tokio::spawn(self.certificates.look_after(stop.clone()));
         let (gateway, until) = (Arc::clone(&self.gateway), stop.clone());
         tokio::spawn(async move { gateway.guard.look_after_bans(until).await });
@@ -106,6 +115,12 @@ impl Proxy {
         let _ = tokio::time::timeout(LAST_NOTES, observing).await;
         info!("stopped");
     }
+}
+
+fn over() -> CancellationToken {
+    let token = CancellationToken::new();
+    token.cancel();
+    token
 }
 
 /// The refresher, started again should it ever panic: without it every token dies within 90 minutes.
