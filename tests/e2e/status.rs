@@ -1,6 +1,6 @@
 //! `oxpost status`: what an administrator knows of every account, once, for scripts, and as it changes.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Ran, Settings};
 use oxpost_tests::office365::{Application, Mailbox, Protocol, Tenant};
@@ -175,7 +175,7 @@ async fn the_status_is_watched_until_ctrl_c() {
     let line: Value = serde_json::from_str(lines.until("").await.unwrap().trim()).unwrap();
     assert_eq!(line[0]["state"], "ok");
     // Twenty looks, and nothing is new but that time goes by.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     for watching in [table, lines] {
         let (status, rest) = watching.interrupt().await.unwrap();
         assert_eq!(status, Some(0));

@@ -12,6 +12,7 @@ use super::program;
 
 /// A command that runs. It is killed when this is dropped.
 pub struct Watching {
+    #[cfg_attr(not(unix), expect(dead_code, reason = "held for its end: only on Unix it is interrupted"))]
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
