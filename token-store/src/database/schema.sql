@@ -19,10 +19,11 @@ CREATE TABLE account (
     created     INTEGER NOT NULL
 ) STRICT;
 
+-- Hashes, and sealed: whoever has the store alone cannot even begin to guess.
 CREATE TABLE local_password (
     mailbox   TEXT NOT NULL REFERENCES account (mailbox) ON DELETE CASCADE,
     name      TEXT NOT NULL,
-    hash      TEXT NOT NULL,
+    hash      BLOB NOT NULL,
     declared  INTEGER NOT NULL,
     created   INTEGER NOT NULL,
     last_used INTEGER,

@@ -25,7 +25,7 @@ struct Sealed {
 }
 
 /// Every column that holds sealed values. A test compares this list with the tables.
-const SEALED: [Sealed; 5] = [
+const SEALED: [Sealed; 6] = [
     Sealed {
         place: "token/access_token",
         select: "SELECT mailbox, access_token FROM token WHERE access_token IS NOT NULL",
@@ -35,6 +35,11 @@ const SEALED: [Sealed; 5] = [
         place: "token/refresh_token",
         select: "SELECT mailbox, refresh_token FROM token WHERE refresh_token IS NOT NULL",
         update: "UPDATE token SET refresh_token = $3 WHERE mailbox = $1 AND refresh_token = $2",
+    },
+    Sealed {
+        place: "local_password/hash",
+        select: "SELECT mailbox || '/' || name, hash FROM local_password",
+        update: "UPDATE local_password SET hash = $3 WHERE mailbox || '/' || name = $1 AND hash = $2",
     },
     Sealed {
         place: "judged_password/hash",

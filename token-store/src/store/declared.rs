@@ -147,7 +147,7 @@ impl Store {
         let steps = self.steps(declared, hand_over).await?;
         let mut statements = Vec::new();
         for step in &steps {
-            statements.extend(of_step(step, now)?);
+            statements.extend(of_step(self, step, now)?);
         }
         if !statements.is_empty() {
             self.run(statements).await?;
@@ -183,12 +183,9 @@ impl Store {
         Ok(rows
             .into_iter()
             .filter_map(|mut row| {
-                Some(Hashed {
-                    mailbox: Mailbox::parse(&row.text(0)?).ok()?,
-                    name: row.text(1)?,
-                    hash: PasswordHash::from_stored(row.text(2)?),
-                    declared: row.integer(3) != Some(0),
-                })
+                let (mailbox, name) = (Mailbox::parse(&row.text(0)?).ok()?, row.text(1)?);
+                let hash = self.open_hash(&mailbox, &name, &row.bytes(2)?)?;
+                Some(Hashed { mailbox, name, hash, declared: row.integer(3) != Some(0) })
             })
             .collect())
     }
@@ -207,7 +204,7 @@ async fn hash_of(text: &PasswordText, stored: Option<PasswordHash>) -> Result<Pa
     tokio::task::spawn_blocking(hashing).await.map_err(|_| HashingFailed)?
 }
 
-fn of_step(step: &Step, now: SystemTime) -> Result<Vec<Statement>, StoreError> {
+fn of_step(store: &Store, step: &Step, now: SystemTime) -> Result<Vec<Statement>, StoreError> {
     Ok(match step {
         // The login name is free for others then.
         Step::Withdraw(mailbox) => vec![Statement::new(
@@ -252,7 +249,7 @@ fn of_step(step: &Step, now: SystemTime) -> Result<Vec<Statement>, StoreError> {
             [
                 password.mailbox.as_str().into(),
                 password.name.as_str().into(),
-                password.hash.as_stored().into(),
+                store.seal_hash(&password.mailbox, &password.name, &password.hash)?,
                 now.into(),
             ],
         )],

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     account::{Account, LocalPasswordInfo, Mailbox},
-    database::{DatabaseError, Row, Statement},
+    database::{DatabaseError, Row, Statement, Value},
     password::PasswordHash,
 };
 
@@ -36,11 +36,12 @@ impl Store {
         hash: &PasswordHash,
         now: SystemTime,
     ) -> Result<(), StoreError> {
+        let sealed = self.seal_hash(mailbox, name, hash)?;
         let upsert = Statement::new(
             "INSERT INTO local_password (mailbox, name, hash, declared, created) SELECT $1, $2, $3, 0, CAST($4 AS BIGINT) \
              WHERE (SELECT count(*) FROM local_password WHERE mailbox = $1 AND name <> $2) < CAST($5 AS BIGINT) \
              ON CONFLICT (mailbox, name) DO UPDATE SET hash = excluded.hash, declared = 0, created = excluded.created, last_used = NULL",
-            [mailbox.as_str().into(), name.into(), hash.as_stored().into(), now.into(), PASSWORDS_LIMIT.into()],
+            [mailbox.as_str().into(), name.into(), sealed, now.into(), PASSWORDS_LIMIT.into()],
         );
         match self.change(upsert).await {
             Ok(true) => Ok(()),
@@ -80,7 +81,23 @@ impl Store {
             ", p.name, p.hash, p.last_used",
             "LEFT JOIN local_password p ON p.mailbox = a.mailbox WHERE a.login = $1 OR a.mailbox = $1 ORDER BY p.last_used DESC"
         );
-        first_account(self.rows(Statement::new(select, [login.as_str().into()])).await?, &login)
+        self.first_account(self.rows(Statement::new(select, [login.as_str().into()])).await?, &login)
+    }
+
+    /// The hash of a local password, sealed for its row.
+    pub(super) fn seal_hash(&self, mailbox: &Mailbox, name: &str, hash: &PasswordHash) -> Result<Value, StoreError> {
+        self.seal(&hash_place(mailbox, name), &Secret::from(hash.as_stored()))
+    }
+
+    /// The hash of a local password. One that does not open costs that password and no other.
+    pub(super) fn open_hash(&self, mailbox: &Mailbox, name: &str, sealed: &[u8]) -> Option<PasswordHash> {
+        let opened = self.vault.open(&hash_place(mailbox, name), sealed);
+        let hash =
+            opened.as_ref().ok().and_then(Secret::reveal_str).map(|hash| PasswordHash::from_stored(hash.to_owned()));
+        if hash.is_none() {
+            tracing::warn!(%mailbox, name, "a local password does not open: its row was damaged or moved. Make it anew.");
+        }
+        hash
     }
 
     pub(crate) async fn password_used(&self, mailbox: &Mailbox, name: &str, now: SystemTime) -> Result<(), StoreError> {
@@ -125,30 +142,41 @@ impl Store {
     }
 }
 
-/// The account of the first row, and the passwords behind it: the columns are those of an account with name, hash and last use
-/// of a password behind them.
-pub(super) fn first_account(rows: Vec<Row>, login: &str) -> Result<Option<(Account, Vec<PasswordRow>)>, StoreError> {
-    let mut found: Option<(Account, Vec<PasswordRow>)> = None;
-    for mut row in rows {
-        let password = (row.text(COLUMNS), row.text(COLUMNS + 1), row.time(COLUMNS + 2));
-        if let Some((account, _)) = &found {
-            if row.text(0).as_deref() != Some(account.mailbox.as_str()) {
-                break;
+impl Store {
+    /// The account of the first row, and the passwords behind it: the columns are those of an account with name, hash and
+    /// last use of a password behind them.
+    pub(super) fn first_account(
+        &self,
+        rows: Vec<Row>,
+        login: &str,
+    ) -> Result<Option<(Account, Vec<PasswordRow>)>, StoreError> {
+        let mut found: Option<(Account, Vec<PasswordRow>)> = None;
+        for mut row in rows {
+            let password = (row.text(COLUMNS), row.bytes(COLUMNS + 1), row.time(COLUMNS + 2));
+            if let Some((account, _)) = &found {
+                if row.text(0).as_deref() != Some(account.mailbox.as_str()) {
+                    break;
+                }
+            } else {
+                // An account that cannot be read is no wrong password: the client must not be told so.
+                let account = read_account(row).ok_or_else(|| StoreError::Unreadable {
+                    what: format!("account of {login}"),
+                    remedy: format!("remove it with `oxpost account remove {login}` and add it again"),
+                })?;
+                found = Some((account, Vec::new()));
             }
-        } else {
-            // An account that cannot be read is no wrong password: the client must not be told so.
-            let account = read_account(row).ok_or_else(|| StoreError::Unreadable {
-                what: format!("account of {login}"),
-                remedy: format!("remove it with `oxpost account remove {login}` and add it again"),
-            })?;
-            found = Some((account, Vec::new()));
+            if let (Some((account, passwords)), (Some(name), Some(sealed), last_used)) = (&mut found, password)
+                && let Some(hash) = self.open_hash(&account.mailbox, &name, &sealed)
+            {
+                passwords.push(PasswordRow { mailbox: account.mailbox.clone(), name, hash, last_used });
+            }
         }
-        if let (Some((account, passwords)), (Some(name), Some(hash), last_used)) = (&mut found, password) {
-            let (mailbox, hash) = (account.mailbox.clone(), PasswordHash::from_stored(hash));
-            passwords.push(PasswordRow { mailbox, name, hash, last_used });
-        }
+        Ok(found)
     }
-    Ok(found)
+}
+
+fn hash_place(mailbox: &Mailbox, name: &str) -> String {
+    format!("local_password/hash/{mailbox}/{name}")
 }
 
 fn client_secret_place(application: &str) -> String {

@@ -3,7 +3,7 @@
 use super::{
     Store, StoreError,
     accounts::{read_account, select_accounts},
-    passwords::{PasswordRow, first_account},
+    passwords::PasswordRow,
 };
 use crate::{
     account::{Account, Mailbox},
@@ -28,7 +28,7 @@ impl Store {
         );
         let values = [login.as_str().into(), pattern.as_ref().map(Mailbox::as_str).into()];
         let rows = self.rows(Statement::new(select, values)).await?;
-        let Some((account, passwords)) = first_account(rows, &login)? else { return Ok(None) };
+        let Some((account, passwords)) = self.first_account(rows, &login)? else { return Ok(None) };
         Ok(match mailbox {
             _ if !account.mailbox.is_pattern() => Some((account, passwords)),
             // Nobody is everybody.

@@ -314,3 +314,21 @@ async fn the_end_of_a_client_secret_is_what_somebody_has_said_of_it() {
     assert!(store.forget_secret_end("office").await.unwrap());
     assert!(store.secret_ends().await.unwrap().is_empty());
 }
+
+/// Whoever can write the store, and has no key, cannot put a password of their own in another's place.
+#[tokio::test]
+async fn a_password_moved_to_another_account_opens_nothing_there() {
+    let place = Place::new();
+    let store = with_two_accounts(place.open().await).await;
+    for (name, password) in [("ann@contoso.com", "ann's own"), ("ben@contoso.com", "ben's own")] {
+        let hash = PasswordHash::of(&Secret::from(password)).unwrap();
+        store.set_password(&mailbox(name), "default", &hash, start()).await.unwrap();
+    }
+    let moved = "UPDATE local_password SET hash = (SELECT hash FROM local_password WHERE mailbox = 'ann@contoso.com') \
+                 WHERE mailbox = 'ben@contoso.com'";
+    place.meddle(moved, moved);
+    let (_, passwords) = store.account_and_passwords("ben@contoso.com").await.unwrap().unwrap();
+    assert!(passwords.is_empty());
+    let (_, passwords) = store.account_and_passwords("ann@contoso.com").await.unwrap().unwrap();
+    assert!(passwords.first().unwrap().hash.verify(&Secret::from("ann's own")));
+}
