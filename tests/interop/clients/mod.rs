@@ -4,6 +4,7 @@
 mod curl;
 mod curl_tls;
 mod fetchmail;
+mod getmail;
 mod mbsync;
 mod mpop;
 mod msmtp;
@@ -51,7 +52,7 @@ struct Cell {
 impl Drop for Cell {
     fn drop(&mut self) {
         let result = if std::thread::panicking() { "FAILED" } else { "ok" };
-        let _ = writeln!(std::io::stderr(), "{:<10} {:<10} {result}", self.client, format!("{:?}", self.server));
+        let _ = writeln!(std::io::stderr(), "{:<12} {:<10} {result}", self.client, format!("{:?}", self.server));
     }
 }
 
