@@ -10,6 +10,7 @@ mod mpop;
 mod msmtp;
 mod offlineimap;
 mod python;
+mod snail;
 mod swaks;
 
 use std::io::Write as _;
