@@ -9,6 +9,7 @@ mod mbsync;
 mod mpop;
 mod msmtp;
 mod offlineimap;
+mod perl;
 mod python;
 mod snail;
 mod swaks;
