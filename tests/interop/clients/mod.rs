@@ -8,6 +8,7 @@ mod getmail;
 mod mbsync;
 mod mpop;
 mod msmtp;
+mod node;
 mod offlineimap;
 mod perl;
 mod python;
