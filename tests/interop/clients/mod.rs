@@ -8,6 +8,7 @@ mod getmail;
 mod mbsync;
 mod mpop;
 mod msmtp;
+mod mutt;
 mod node;
 mod offlineimap;
 mod perl;
