@@ -3,16 +3,15 @@
 use std::path::Path;
 
 use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings};
-use oxpost_tests::office365::{Application, Mailbox, Protocol, Tenant};
+use oxpost_tests::office365::Application;
 
 use crate::client::Client;
+use crate::logins::imap;
 use crate::story::tenant;
 
 /// A command that must fail; gives back what it says.
 async fn refused(oxpost: &Oxpost, arguments: &[&str]) -> String {
-    let ran = oxpost.call(arguments).await.unwrap();
-    assert_eq!(ran.status, Some(1), "{ran}");
-    let said = ran.text();
+    let said = oxpost.call(arguments).await.unwrap().refusal().unwrap();
     assert!(said.starts_with("oxpost: ") && !said.contains("panicked"), "{said}");
     said
 }
@@ -112,14 +111,14 @@ async fn accounts_and_passwords_come_and_go_beside_a_running_service() {
     let running = oxpost.run().await.unwrap();
     let first = oxpost.add_account(ALICE, &["--login", "Scanner1"]).await.unwrap();
     oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
-    assert!(login(&running, "scanner1", &first).await.starts_with("a OK"));
-    assert!(login(&running, ALICE, &first).await.starts_with("a OK"), "the address works too");
+    assert!(imap(running.imap, "scanner1", &first).await.starts_with("a OK"));
+    assert!(imap(running.imap, ALICE, &first).await.starts_with("a OK"), "the address works too");
 
     let said = oxpost.call(&["account", "password", "add", ALICE, "--replace"]).await.unwrap().output().unwrap();
     let said = String::from_utf8_lossy(&said).into_owned();
     let second = said.lines().map(str::trim).find(|line| line.matches('-').count() >= 4).unwrap().to_owned();
-    assert!(login(&running, ALICE, &first).await.contains("AUTHENTICATIONFAILED"), "the old password still works");
-    assert!(login(&running, ALICE, &second).await.starts_with("a OK"));
+    assert!(imap(running.imap, ALICE, &first).await.contains("AUTHENTICATIONFAILED"), "the old password still works");
+    assert!(imap(running.imap, ALICE, &second).await.starts_with("a OK"));
 
     let said = refused(&oxpost, &["account", "add", ALICE]).await;
     assert!(said.contains(ALICE), "{said}");
@@ -128,31 +127,20 @@ async fn accounts_and_passwords_come_and_go_beside_a_running_service() {
     let said = oxpost.call(&["account", "remove", ALICE]).await.unwrap().output().unwrap();
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(said.contains("password `default`") && said.contains("with its sign-in"), "{said}");
-    assert!(login(&running, ALICE, &second).await.contains("AUTHENTICATIONFAILED"), "a removed account still works");
+    assert!(imap(running.imap, ALICE, &second).await.contains("AUTHENTICATIONFAILED"), "a removed account still works");
     running.stop().await.unwrap();
-}
-
-async fn login(running: &oxpost_tests::harness::Running, user: &str, password: &str) -> String {
-    let mut client = Client::connect(running.address(Protocol::Imap)).await;
-    client.say(&format!("a LOGIN {user} {password}")).await;
-    client.until("a ").await
 }
 
 #[tokio::test]
 async fn an_app_only_account_needs_nobody() {
     let secret = "Aa1~app-only-client-secret-value-0123456";
-    let tenant = Tenant::builder()
-        .mailbox(Mailbox::user(ALICE).full_access(CLIENT_ID))
-        .application(Application::confidential(CLIENT_ID, secret))
-        .start()
-        .await
-        .unwrap();
+    let tenant = crate::proofs::tenant(Application::confidential(CLIENT_ID, secret)).await;
     let settings = Settings { client_secret: Some(format!("{secret}\n")), ..Settings::of(&tenant, CLIENT_ID) };
     let oxpost = Oxpost::new(&settings).unwrap();
     let password = oxpost.add_account(ALICE, &["--grant", "client-credentials"]).await.unwrap();
     oxpost.call(&["sign-in", ALICE]).await.unwrap().output().unwrap();
     let running = oxpost.run().await.unwrap();
-    assert!(login(&running, ALICE, &password).await.starts_with("a OK"));
+    assert!(imap(running.imap, ALICE, &password).await.starts_with("a OK"));
     running.stop().await.unwrap();
 
     // The Secret ID in place of its Value: said at once, and not when the first mail is lost.

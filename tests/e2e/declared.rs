@@ -1,9 +1,9 @@
 //! Accounts that proxy.toml declares: they come, change and go with the file, and their sign-ins stay.
 
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Ran, Running, Settings};
-use oxpost_tests::office365::{Application, Mailbox, Protocol, Tenant};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings};
+use oxpost_tests::office365::{Application, Mailbox, Tenant};
 
-use crate::client::Client;
+use crate::logins::imap;
 
 const INFO: &str = "info@contoso.com";
 
@@ -30,25 +30,9 @@ fn line_of(oxpost: &Oxpost, words: &str) -> usize {
     text.lines().position(|line| line.contains(words)).unwrap() + 1
 }
 
-fn said(ran: Ran) -> String {
-    String::from_utf8(ran.output().unwrap()).unwrap()
-}
-
-async fn refused(oxpost: &Oxpost, arguments: &[&str]) -> String {
-    let ran = oxpost.call(arguments).await.unwrap();
-    assert_eq!(ran.status, Some(1), "{ran}");
-    ran.text()
-}
-
-async fn login(running: &Running, user: &str, password: &str) -> String {
-    let mut client = Client::connect(running.address(Protocol::Imap)).await;
-    client.say(&format!("a LOGIN {user} {password}")).await;
-    client.until("a ").await
-}
-
 /// A password, and the line for the file that has its hash.
 async fn password(oxpost: &Oxpost) -> (String, String) {
-    let shown = said(oxpost.call(&["account", "password", "hash"]).await.unwrap());
+    let shown = oxpost.call(&["account", "password", "hash"]).await.unwrap().said().unwrap();
     let password = shown.lines().map(str::trim).find(|line| line.matches('-').count() == 5).unwrap().to_owned();
     let line = shown.lines().find(|line| line.starts_with("password-hash = ")).unwrap().to_owned();
     (password, line)
@@ -64,15 +48,15 @@ async fn accounts_come_and_go_with_the_file_and_keep_their_sign_ins() {
     let info = format!("[[account]]\nmailbox = \"{INFO}\"\nthrough = \"{ALICE}\"\npassword-file = \"info.password\"\n");
     crate::proofs::write_private(&oxpost, "info.password", "a password of the site\n");
     declare(&oxpost, &text, &format!("{alice}{info}"));
-    let checked = said(oxpost.call(&["check"]).await.unwrap());
+    let checked = oxpost.call(&["check"]).await.unwrap().said().unwrap();
     assert!(checked.contains("account alice@contoso.com") && checked.contains("account info@contoso.com"), "{checked}");
 
     // Before the first start.
     oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
     let running = oxpost.run().await.unwrap();
-    assert!(login(&running, "hall", &alices).await.starts_with("a OK"));
-    assert!(login(&running, INFO, "\"a password of the site\"").await.starts_with("a OK"));
-    let listed = said(oxpost.call(&["account", "list"]).await.unwrap());
+    assert!(imap(running.imap, "hall", &alices).await.starts_with("a OK"));
+    assert!(imap(running.imap, INFO, "a password of the site").await.starts_with("a OK"));
+    let listed = oxpost.call(&["account", "list"]).await.unwrap().said().unwrap();
     assert_eq!(listed.matches("proxy.toml").count(), 2, "{listed}");
 
     // What is declared is changed where it is declared.
@@ -84,42 +68,43 @@ async fn accounts_come_and_go_with_the_file_and_keep_their_sign_ins() {
         (vec!["password", "remove", ALICE], place(&format!("mailbox = \"{ALICE}\""))),
         (vec!["password", "add", INFO, "--replace"], place(&format!("mailbox = \"{INFO}\""))),
     ] {
-        let words = refused(&oxpost, &[&["account"], arguments.as_slice()].concat()).await;
+        let words = oxpost.call(&[&["account"], arguments.as_slice()].concat()).await.unwrap().refusal().unwrap();
         assert!(words.contains(&place) && words.contains("oxpost account apply"), "{arguments:?}: {words}");
     }
     // Passwords that need not stand in the file are made by command.
-    let made = said(oxpost.call(&["account", "password", "add", ALICE, "--name", "hand-made"]).await.unwrap());
+    let made =
+        oxpost.call(&["account", "password", "add", ALICE, "--name", "hand-made"]).await.unwrap().said().unwrap();
     let made = made.lines().map(str::trim).find(|line| line.matches('-').count() == 5).unwrap().to_owned();
-    assert!(login(&running, ALICE, &made).await.starts_with("a OK"));
+    assert!(imap(running.imap, ALICE, &made).await.starts_with("a OK"));
 
     // Taken out, beside a running service.
     declare(&oxpost, &text, "");
-    let words = said(oxpost.call(&["account", "apply"]).await.unwrap());
+    let words = oxpost.call(&["account", "apply"]).await.unwrap().said().unwrap();
     assert!(words.contains("Disabled") && words.contains(ALICE) && words.contains(INFO), "{words}");
     for (user, password) in [("hall", &alices), (ALICE, &alices), (ALICE, &made)] {
-        assert!(login(&running, user, password).await.contains("AUTHENTICATIONFAILED"), "{user}");
+        assert!(imap(running.imap, user, password).await.contains("AUTHENTICATIONFAILED"), "{user}");
     }
-    let status = said(oxpost.call(&["status"]).await.unwrap());
+    let status = oxpost.call(&["status"]).await.unwrap().said().unwrap();
     let row = status.lines().find(|line| line.starts_with(ALICE)).unwrap();
     assert!(row.contains("disabled") && status.contains("oxpost account remove alice@contoso.com"), "{status}");
-    let words = refused(&oxpost, &["account", "add", ALICE]).await;
+    let words = oxpost.call(&["account", "add", ALICE]).await.unwrap().refusal().unwrap();
     assert!(words.contains("its sign-in is kept") && words.contains("oxpost account remove"), "{words}");
 
-    let words = refused(&oxpost, &["sign-in", ALICE]).await;
+    let words = oxpost.call(&["sign-in", ALICE]).await.unwrap().refusal().unwrap();
     assert!(words.contains("is disabled"), "{words}");
 
     // Back again, without Info, and nobody signs in anew.
     declare(&oxpost, &text, &alice);
-    let words = said(oxpost.call(&["account", "apply"]).await.unwrap());
+    let words = oxpost.call(&["account", "apply"]).await.unwrap().said().unwrap();
     assert!(words.contains("Added, as declared: alice@contoso.com") && !words.contains("sign-in"), "{words}");
-    assert!(login(&running, "hall", &alices).await.starts_with("a OK"));
-    assert!(login(&running, INFO, "\"a password of the site\"").await.contains("AUTHENTICATIONFAILED"));
+    assert!(imap(running.imap, "hall", &alices).await.starts_with("a OK"));
+    assert!(imap(running.imap, INFO, "a password of the site").await.contains("AUTHENTICATIONFAILED"));
     let log = running.stop().await.unwrap();
     assert!(!log.contains(&alices) && !log.contains("a password of the site") && !log.contains("argon2id"), "{log}");
 
     let running = oxpost.run().await.unwrap();
-    assert!(login(&running, "hall", &alices).await.starts_with("a OK"));
-    let words = said(oxpost.call(&["account", "remove", INFO]).await.unwrap());
+    assert!(imap(running.imap, "hall", &alices).await.starts_with("a OK"));
+    let words = oxpost.call(&["account", "remove", INFO]).await.unwrap().said().unwrap();
     assert!(words.contains("Removed the account info@contoso.com"), "{words}");
     running.stop().await.unwrap();
 }
@@ -130,7 +115,7 @@ async fn an_account_is_in_the_file_or_in_the_store_and_can_be_handed_over() {
     let (oxpost, text) = oxpost(&tenant);
     let password = oxpost.add_account(ALICE, &[]).await.unwrap();
     oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
-    let words = refused(&oxpost, &["account", "declare", ALICE]).await;
+    let words = oxpost.call(&["account", "declare", ALICE]).await.unwrap().refusal().unwrap();
     assert!(words.contains("has no [[account]] section for alice@contoso.com"), "{words}");
 
     declare(
@@ -138,19 +123,19 @@ async fn an_account_is_in_the_file_or_in_the_store_and_can_be_handed_over() {
         &text,
         &format!("[[account]]\nmailbox = \"{INFO}\"\nlogin = \"{ALICE}\"\n[[account]]\nmailbox = \"{ALICE}\"\n"),
     );
-    let words = refused(&oxpost, &["check"]).await;
+    let words = oxpost.call(&["check"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("the login name `alice@contoso.com` is that of"), "{words}");
     declare(&oxpost, &text, &format!("[[account]]\nmailbox = \"{ALICE}\"\n"));
     let line = format!("proxy.toml, line {}", line_of(&oxpost, "[[account]]"));
     for command in ["check", "run"] {
-        let words = refused(&oxpost, &[command]).await;
+        let words = oxpost.call(&[command]).await.unwrap().refusal().unwrap();
         assert!(words.contains(&line) && words.contains("oxpost account declare alice@contoso.com"), "{words}");
     }
-    let words = said(oxpost.call(&["account", "declare", ALICE]).await.unwrap());
+    let words = oxpost.call(&["account", "declare", ALICE]).await.unwrap().said().unwrap();
     assert!(words.contains("Changed, as declared: alice@contoso.com"), "{words}");
-    said(oxpost.call(&["check"]).await.unwrap());
+    oxpost.call(&["check"]).await.unwrap().said().unwrap();
     let running = oxpost.run().await.unwrap();
-    assert!(login(&running, ALICE, &password).await.starts_with("a OK"), "sign-in and password were handed over");
+    assert!(imap(running.imap, ALICE, &password).await.starts_with("a OK"), "sign-in and password were handed over");
     running.stop().await.unwrap();
 }
 
@@ -158,21 +143,16 @@ async fn an_account_is_in_the_file_or_in_the_store_and_can_be_handed_over() {
 #[tokio::test]
 async fn an_app_only_account_is_declared_with_its_secret_in_the_environment() {
     let secret = "Aa1~app-only-client-secret-value-0123456";
-    let tenant = Tenant::builder()
-        .mailbox(Mailbox::user(ALICE).full_access(CLIENT_ID))
-        .application(Application::confidential(CLIENT_ID, secret))
-        .start()
-        .await
-        .unwrap();
+    let tenant = crate::proofs::tenant(Application::confidential(CLIENT_ID, secret)).await;
     let (mut oxpost, text) = oxpost(&tenant);
     let (password, hash) = password(&oxpost).await;
     let text = text.replace("[trust]", "client-secret-environment = \"MAIL_SECRET\"\n\n[trust]");
     declare(&oxpost, &text, &format!("[[account]]\nmailbox = \"{ALICE}\"\ngrant = \"client-credentials\"\n{hash}\n"));
-    let words = refused(&oxpost, &["check"]).await;
+    let words = oxpost.call(&["check"]).await.unwrap().refusal().unwrap();
     let line = format!("line {}", line_of(&oxpost, "MAIL_SECRET"));
     assert!(words.contains(&line) && words.contains("no variable `MAIL_SECRET`"), "{words}");
     oxpost.set_variable("MAIL_SECRET", secret);
     let running = oxpost.run().await.unwrap();
-    assert!(login(&running, ALICE, &password).await.starts_with("a OK"));
+    assert!(imap(running.imap, ALICE, &password).await.starts_with("a OK"));
     running.stop().await.unwrap();
 }

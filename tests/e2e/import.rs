@@ -7,10 +7,10 @@ use aws_lc_rs::cipher::{AES_128, DecryptionContext, PaddedBlockEncryptingKey, Un
 use aws_lc_rs::{hmac, pbkdf2};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Running, Settings};
-use oxpost_tests::office365::{Application, Mailbox, Protocol, Tenant};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings};
+use oxpost_tests::office365::{Application, Tenant};
 
-use crate::client::Client;
+use crate::logins::imap;
 use crate::story::tenant;
 
 const OLD_PASSWORD: &str = "Alte Kuh 7";
@@ -96,24 +96,12 @@ async fn said(oxpost: &Oxpost, arguments: &[&str], typed: &str) -> String {
     said
 }
 
-async fn refused(oxpost: &Oxpost, arguments: &[&str]) -> String {
-    let ran = oxpost.call(arguments).await.unwrap();
-    assert_eq!(ran.status, Some(1), "{ran}");
-    ran.text()
-}
-
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> =
         entries.map(|file| (file.to_string_lossy().into_owned(), std::fs::read(&file).unwrap())).collect();
     files.sort();
     files
-}
-
-async fn login(running: &Running, password: &str) -> String {
-    let mut client = Client::connect(running.address(Protocol::Imap)).await;
-    client.say(&format!("a LOGIN {ALICE} \"{password}\"")).await;
-    client.until("a ").await
 }
 
 /// Every token was got with the refresh token: nobody has signed in.
@@ -149,7 +137,7 @@ async fn an_account_of_email_oauth2_proxy_goes_on_without_a_new_sign_in() {
     said(&oxpost, &["check"], "").await;
     adapt_to_the_test(&oxpost);
     let running = oxpost.run().await.unwrap();
-    let answer = login(&running, &password).await;
+    let answer = imap(running.imap, ALICE, &password).await;
     assert!(answer.starts_with("a OK"), "{answer}");
     running.stop().await.unwrap();
     nobody_signed_in(&tenant);
@@ -160,12 +148,7 @@ async fn an_account_of_email_oauth2_proxy_goes_on_without_a_new_sign_in() {
 #[tokio::test]
 async fn an_app_only_account_brings_the_secret_that_its_old_password_opens() {
     let secret = "Aa1~app-only-client-secret-value-0123456";
-    let tenant = Tenant::builder()
-        .mailbox(Mailbox::user(ALICE).full_access(CLIENT_ID))
-        .application(Application::confidential(CLIENT_ID, secret))
-        .start()
-        .await
-        .unwrap();
+    let tenant = crate::proofs::tenant(Application::confidential(CLIENT_ID, secret)).await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     std::fs::remove_file(oxpost.folder().join("proxy.toml")).unwrap();
     let mut text = emailproxy(&tenant);
@@ -194,7 +177,7 @@ async fn an_app_only_account_brings_the_secret_that_its_old_password_opens() {
     assert!(!words.contains("Sealed the client secret"), "{words}");
     adapt_to_the_test(&oxpost);
     let running = oxpost.run().await.unwrap();
-    let answer = login(&running, &password).await;
+    let answer = imap(running.imap, ALICE, &password).await;
     assert!(answer.starts_with("a OK"), "{answer}");
     running.stop().await.unwrap();
 }
@@ -210,7 +193,7 @@ async fn beside_a_proxy_toml_only_accounts_are_added_and_passwords_may_stay() {
     assert!(words.contains("password kept, which is short") && words.contains("signed in: its"), "{words}");
     assert_eq!(std::fs::read(&file).unwrap(), before);
     let running = oxpost.run().await.unwrap();
-    let answer = login(&running, OLD_PASSWORD).await;
+    let answer = imap(running.imap, ALICE, OLD_PASSWORD).await;
     assert!(answer.starts_with("a OK"), "{answer}");
     running.stop().await.unwrap();
     nobody_signed_in(&tenant);
@@ -230,7 +213,7 @@ async fn an_application_that_is_missing_is_shown_and_its_accounts_wait() {
     assert!(words.contains("Wrote add.toml"), "{words}");
     let add = std::fs::read_to_string(oxpost.folder().join("add.toml")).unwrap();
     assert!(!add.contains("1993") && add.contains(CLIENT_ID), "{add}");
-    let words = refused(&oxpost, &["import", "emailproxy.config", "--output", "add.toml"]).await;
+    let words = oxpost.call(&["import", "emailproxy.config", "--output", "add.toml"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("never overwritten"), "{words}");
     std::fs::write(&file, format!("{theirs}{add}")).unwrap();
     let words = said(&oxpost, &["import", "emailproxy.config"], &format!("{OLD_PASSWORD}\n")).await;
@@ -260,7 +243,7 @@ async fn what_is_no_configuration_is_refused_before_anything_is_made() {
         ("wide.config", "UTF-16"),
         ("large.config", "more than 16 MiB"),
     ] {
-        let words = refused(&oxpost, &["import", name]).await;
+        let words = oxpost.call(&["import", name]).await.unwrap().refusal().unwrap();
         assert!(words.contains(part) && words.contains(name) && !words.contains("my-secret"), "{words}");
     }
     assert_eq!(files(oxpost.folder()).len(), before);
@@ -273,6 +256,11 @@ async fn what_is_no_configuration_is_refused_before_anything_is_made() {
     {
         assert!(words.contains(part), "{part}\n{words}");
     }
-    let words = refused(&oxpost, &["--config", "no/folder/proxy.toml", "import", "emailproxy.config"]).await;
+    let words = oxpost
+        .call(&["--config", "no/folder/proxy.toml", "import", "emailproxy.config"])
+        .await
+        .unwrap()
+        .refusal()
+        .unwrap();
     assert!(words.contains("cannot be written"), "{words}");
 }

@@ -8,6 +8,7 @@ use oxpost_tests::office365::{Protocol, Tenant};
 use tokio::task::JoinSet;
 
 use crate::client::Client;
+use crate::logins::imap;
 use crate::story::tenant;
 
 const SERVICES: u32 = 8;
@@ -27,10 +28,6 @@ async fn begin_login(running: &Running, password: &str) -> Client {
     client
 }
 
-async fn login(running: &Running, password: &str) -> String {
-    begin_login(running, password).await.until("a ").await
-}
-
 /// Nobody gets an access token before its refresh token is on the disk: here a refresh token that was used is dead, so
 /// that a service that had forgotten the new one could never go on.
 #[tokio::test]
@@ -41,7 +38,7 @@ async fn whoever_was_served_with_a_new_token_can_be_served_again_after_a_kill() 
     for round in 0..4 {
         tenant.revoke_access_tokens(ALICE);
         let running = oxpost.run().await.unwrap();
-        let answer = login(&running, &password).await;
+        let answer = imap(running.imap, ALICE, &password).await;
         assert!(answer.starts_with("a OK"), "round {round}: {answer}");
         running.kill().await.unwrap();
     }
@@ -79,7 +76,7 @@ async fn killed_again_and_again(service: u32) -> u32 {
         tenant.release();
         let before = tenant.token_requests().len();
         let running = oxpost.run().await.unwrap();
-        let answer = login(&running, &password).await;
+        let answer = imap(running.imap, ALICE, &password).await;
         assert!(answer.starts_with("a OK"), "service {service}, round {round}: {answer}");
         written += u32::from(tenant.token_requests().len() == before);
         running.kill().await.unwrap();

@@ -20,6 +20,7 @@ mod guessing;
 mod import;
 mod killed;
 mod large_messages;
+mod logins;
 mod machines;
 mod many_at_once;
 mod notify;

@@ -1,6 +1,6 @@
 //! One account for all mailboxes of a domain, with one token of the application.
 
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Ran, Running, Settings};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Running, Settings};
 use oxpost_tests::office365::{Application, Login, LoginOutcome, Mailbox, Outcome, Protocol, Tenant};
 
 use base64::Engine as _;
@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::client::Client;
 use crate::doctor::Checklist;
+use crate::logins::{imap, pop3};
 
 const BOB: &str = "bob@contoso.com";
 /// She has a mailbox that the application may not open.
@@ -31,31 +32,6 @@ fn oxpost(tenant: &Tenant, more: &str) -> Oxpost {
     Oxpost::new(&Settings { client_secret: Some(SECRET.to_owned()), more: more.to_owned(), ..settings }).unwrap()
 }
 
-fn said(ran: Ran) -> String {
-    String::from_utf8(ran.output().unwrap()).unwrap()
-}
-
-async fn refused(oxpost: &Oxpost, arguments: &[&str]) -> String {
-    let ran = oxpost.call(arguments).await.unwrap();
-    assert_eq!(ran.status, Some(1), "{ran}");
-    ran.text()
-}
-
-async fn imap(running: &Running, user: &str, password: &str) -> String {
-    let mut client = Client::connect(running.imap).await;
-    client.say(&format!("a LOGIN \"{}\" {password}", user.replace('\\', "\\\\"))).await;
-    client.until("a ").await
-}
-
-async fn pop3(running: &Running, user: &str, password: &str) -> String {
-    let mut client = Client::connect(running.pop3).await;
-    client.until("+OK").await;
-    client.say(&format!("USER {user}")).await;
-    client.until("+OK").await;
-    client.say(&format!("PASS {password}")).await;
-    client.line().await.unwrap()
-}
-
 async fn smtp(running: &Running, user: &str, password: &str) -> String {
     let mut client = Client::connect(running.smtp).await;
     client.say("EHLO scanner").await;
@@ -72,10 +48,10 @@ fn issued(tenant: &Tenant) -> usize {
 async fn one_token_of_the_application_opens_every_mailbox_of_the_domain() {
     let tenant = tenant().await;
     let oxpost = oxpost(&tenant, "");
-    let added = said(oxpost.call(&["account", "add", ALL, "--grant", "client-credentials"]).await.unwrap());
+    let added = oxpost.call(&["account", "add", ALL, "--grant", "client-credentials"]).await.unwrap().said().unwrap();
     assert!(added.contains("Danger: whoever knows this password opens every mailbox of contoso.com"), "{added}");
     let all = added.lines().find_map(|line| line.trim().strip_prefix("password ")?.split_whitespace().next()).unwrap();
-    said(oxpost.call(&["sign-in", ALL]).await.unwrap());
+    oxpost.call(&["sign-in", ALL]).await.unwrap().said().unwrap();
     // Bob has a password of his own.
     let bobs = oxpost.add_account(BOB, &["--through", ALL]).await.unwrap();
 
@@ -83,8 +59,8 @@ async fn one_token_of_the_application_opens_every_mailbox_of_the_domain() {
     for (user, password) in
         [(ALICE, all), ("Alice@Contoso.COM", all), ("CONTOSO\\alice@contoso.com", all), (BOB, &bobs)]
     {
-        assert!(imap(&running, user, password).await.starts_with("a OK"), "{user}");
-        assert!(pop3(&running, user, password).await.starts_with("+OK"), "{user}");
+        assert!(imap(running.imap, user, password).await.starts_with("a OK"), "{user}");
+        assert!(pop3(running.pop3, user, password).await.starts_with("+OK"), "{user}");
         assert!(smtp(&running, user, password).await.starts_with("235"), "{user}");
     }
     let accepted = |login: &Login| login.outcome == LoginOutcome::Accepted;
@@ -103,22 +79,22 @@ async fn one_token_of_the_application_opens_every_mailbox_of_the_domain() {
         ("alice@sub.contoso.com", all),
         ("alice", all),
     ] {
-        assert!(imap(&running, user, password).await.contains("AUTHENTICATIONFAILED"), "{user}");
+        assert!(imap(running.imap, user, password).await.contains("AUTHENTICATIONFAILED"), "{user}");
     }
     assert!(tenant.logins().is_empty(), "a wrong login never reaches Exchange");
-    let answer = imap(&running, CAROL, all).await;
+    let answer = imap(running.imap, CAROL, all).await;
     assert!(answer.contains("[CONTACTADMIN]") && answer.contains("carol@contoso.com"), "{answer}");
     assert_eq!(tenant.logins().first().map(|login| login.protocol), Some(Protocol::Imap));
 
-    let words = said(oxpost.call(&["account", "through", BOB, BOB]).await.unwrap());
+    let words = oxpost.call(&["account", "through", BOB, BOB]).await.unwrap().said().unwrap();
     assert!(words.contains("a sign-in of its own") && !words.contains("Next"), "{words}");
-    let words = said(oxpost.call(&["account", "through", BOB, ALL]).await.unwrap());
+    let words = oxpost.call(&["account", "through", BOB, ALL]).await.unwrap().said().unwrap();
     assert!(words.contains("The application must be allowed to open bob@contoso.com"), "{words}");
 
     // A password that is revoked opens nothing any more, and Bob's still does.
-    said(oxpost.call(&["account", "password", "remove", ALL]).await.unwrap());
-    assert!(imap(&running, ALICE, all).await.contains("AUTHENTICATIONFAILED"));
-    assert!(imap(&running, BOB, &bobs).await.starts_with("a OK"));
+    oxpost.call(&["account", "password", "remove", ALL]).await.unwrap().said().unwrap();
+    assert!(imap(running.imap, ALICE, all).await.contains("AUTHENTICATIONFAILED"));
+    assert!(imap(running.imap, BOB, &bobs).await.starts_with("a OK"));
     running.stop().await.unwrap();
 }
 
@@ -133,16 +109,21 @@ async fn a_pattern_that_cannot_be_is_refused_with_the_reason() {
         (vec!["add", ALL, "--grant", "client-credentials", "--login", "all"], "the user name is the address"),
         (vec!["add", "*@*", "--grant", "client-credentials"], "not a pattern of a domain"),
     ] {
-        let words_said = refused(&oxpost, &[&["account"], arguments.as_slice()].concat()).await;
+        let words_said = oxpost.call(&[&["account"], arguments.as_slice()].concat()).await.unwrap().refusal().unwrap();
         assert!(words_said.contains(words), "{arguments:?}: {words_said}");
     }
-    said(oxpost.call(&["account", "add", ALL, "--grant", "client-credentials", "--no-password"]).await.unwrap());
-    let words = refused(&oxpost, &["account", "through", ALL, ALICE]).await;
+    oxpost
+        .call(&["account", "add", ALL, "--grant", "client-credentials", "--no-password"])
+        .await
+        .unwrap()
+        .said()
+        .unwrap();
+    let words = oxpost.call(&["account", "through", ALL, ALICE]).await.unwrap().refusal().unwrap();
     assert!(words.contains("goes through nobody"), "{words}");
-    let words = refused(&oxpost, &["sign-in", ALICE]).await;
+    let words = oxpost.call(&["sign-in", ALICE]).await.unwrap().refusal().unwrap();
     assert!(words.contains("--through '*@contoso.com'") && words.contains("oxpost doctor"), "{words}");
     oxpost.add_account(BOB, &["--through", ALL]).await.unwrap();
-    let words = refused(&oxpost, &["account", "remove", ALL]).await;
+    let words = oxpost.call(&["account", "remove", ALL]).await.unwrap().refusal().unwrap();
     assert!(words.contains(BOB), "{words}");
 }
 
@@ -151,7 +132,7 @@ async fn the_doctor_examines_a_mailbox_through_the_declared_pattern() {
     let tenant = tenant().await;
     let pattern = format!("[[account]]\nmailbox = \"{ALL}\"\ngrant = \"client-credentials\"\n");
     let oxpost = oxpost(&tenant, &pattern);
-    said(oxpost.call(&["account", "apply"]).await.unwrap());
+    oxpost.call(&["account", "apply"]).await.unwrap().said().unwrap();
     let list = Checklist::of(&oxpost, &[ALICE]).await;
     list.fails(&[]);
     assert!(list.lines().contains("opens") && list.lines().contains("account alice@contoso.com"), "{}", list.lines());
@@ -161,7 +142,7 @@ async fn the_doctor_examines_a_mailbox_through_the_declared_pattern() {
     let list = Checklist::of(&oxpost, &[]).await;
     list.fails(&[]);
     assert!(list.lines().contains("a mailbox: oxpost doctor NAME@contoso.com"), "{}", list.lines());
-    let status = said(oxpost.call(&["status"]).await.unwrap());
+    let status = oxpost.call(&["status"]).await.unwrap().said().unwrap();
     let row = status.lines().find(|line| line.starts_with(ALL)).unwrap();
     assert!(row.contains(" ok ") && row.contains("client-credentials"), "{status}");
 }

@@ -10,6 +10,7 @@ use oxpost_tests::office365::{Application, LoginOutcome, Mailbox, Outcome, Proto
 use oxpost_token_store::{Account, Grant, Mailbox as Address, PasswordHash};
 
 use crate::client::Client;
+use crate::logins::{imap, pop3};
 
 const BOB: &str = "bob@contoso.com";
 const INFO: &str = "info@contoso.com";
@@ -25,25 +26,6 @@ async fn tenant() -> Tenant {
 fn issued(tenant: &Tenant, grant_type: &str) -> usize {
     let requests = tenant.token_requests();
     requests.iter().filter(|it| it.grant_type == grant_type && it.outcome == Outcome::Issued).count()
-}
-
-async fn imap(address: std::net::SocketAddr, user: &str, password: &str) -> String {
-    let mut client = Client::connect(address).await;
-    client.say(&format!("a LOGIN {} {password}", quoted(user))).await;
-    client.until("a ").await
-}
-
-fn quoted(user: &str) -> String {
-    format!("\"{}\"", user.replace('\\', "\\\\"))
-}
-
-async fn pop3(running: &Running, user: &str, password: &str) -> String {
-    let mut client = Client::connect(running.pop3).await;
-    client.until("+OK").await;
-    client.say(&format!("USER {user}")).await;
-    client.until("+OK").await;
-    client.say(&format!("PASS {password}")).await;
-    client.line().await.unwrap()
 }
 
 /// Sends one message from the account's own address.
@@ -75,16 +57,12 @@ fn accepted(tenant: &Tenant) -> Vec<(Protocol, String)> {
     logins.map(|login| (login.protocol, login.user)).collect()
 }
 
-fn text(ran: oxpost_tests::harness::Ran) -> String {
-    String::from_utf8(ran.output().unwrap()).unwrap()
-}
-
 #[tokio::test]
 async fn one_sign_in_of_the_delegate_serves_all_her_shared_mailboxes() {
     let tenant = tenant().await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     let info = oxpost.add_account(INFO, &["--through", ALICE]).await.unwrap();
-    let listed = text(oxpost.call(&["account", "list"]).await.unwrap());
+    let listed = oxpost.call(&["account", "list"]).await.unwrap().said().unwrap();
     let alice = listed.lines().find(|line| line.starts_with(ALICE)).expect("she was added too");
     assert!(alice.trim_end().ends_with('-'), "and has no password: {alice}");
 
@@ -96,7 +74,7 @@ async fn one_sign_in_of_the_delegate_serves_all_her_shared_mailboxes() {
     assert!(said.contains("sign in as alice@contoso.com") && said.contains("info@contoso.com is connected"), "{said}");
 
     // The second one needs no further sign-in.
-    let added = text(oxpost.call(&["account", "add", SALES, "--through", ALICE]).await.unwrap());
+    let added = oxpost.call(&["account", "add", SALES, "--through", ALICE]).await.unwrap().said().unwrap();
     assert!(added.contains("alice@contoso.com has signed in already"), "{added}");
     let sales =
         added.lines().find_map(|line| line.trim().strip_prefix("password ")?.split_whitespace().next()).unwrap();
@@ -104,7 +82,7 @@ async fn one_sign_in_of_the_delegate_serves_all_her_shared_mailboxes() {
     let running = oxpost.run().await.unwrap();
     for (mailbox, password) in [(INFO, info.as_str()), (SALES, sales)] {
         assert!(imap(running.imap, mailbox, password).await.starts_with("a OK"));
-        assert!(pop3(&running, mailbox, password).await.starts_with("+OK"));
+        assert!(pop3(running.pop3, mailbox, password).await.starts_with("+OK"));
         assert!(send(&running, mailbox, password, mailbox).await.starts_with("250 2.0.0"));
     }
     // Exchange would take both: the session is Alice's.
@@ -127,11 +105,11 @@ async fn one_sign_in_of_the_delegate_serves_all_her_shared_mailboxes() {
 
     let said = oxpost.call(&["account", "remove", ALICE]).await.unwrap();
     assert!(said.status == Some(1) && said.text().contains("info@contoso.com, sales@contoso.com"), "{said}");
-    let said = text(oxpost.call(&["account", "remove", INFO]).await.unwrap());
+    let said = oxpost.call(&["account", "remove", INFO]).await.unwrap().said().unwrap();
     assert!(said.contains("password `default`") && said.contains("alice@contoso.com, whose sign-in stays"), "{said}");
-    let said = text(oxpost.call(&["account", "remove", SALES]).await.unwrap());
+    let said = oxpost.call(&["account", "remove", SALES]).await.unwrap().said().unwrap();
     assert!(said.contains("oxpost account remove alice@contoso.com"), "nothing needs it any more: {said}");
-    let said = text(oxpost.call(&["account", "remove", ALICE]).await.unwrap());
+    let said = oxpost.call(&["account", "remove", ALICE]).await.unwrap().said().unwrap();
     assert!(said.contains("with its sign-in"), "{said}");
 }
 
@@ -172,7 +150,7 @@ async fn the_old_names_of_shared_mailboxes_are_understood() {
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     let info = oxpost.add_account(INFO, &["--through", ALICE]).await.unwrap();
     let bob = oxpost.add_account(BOB, &[]).await.unwrap();
-    let made = text(oxpost.call(&["account", "password", "add", ALICE]).await.unwrap());
+    let made = oxpost.call(&["account", "password", "add", ALICE]).await.unwrap().said().unwrap();
     let alice = made.lines().map(str::trim).find(|line| line.matches('-').count() == 5).unwrap().to_owned();
     oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
     let running = oxpost.run().await.unwrap();
@@ -183,7 +161,7 @@ async fn the_old_names_of_shared_mailboxes_are_understood() {
         ("alice\\info", &alice),
     ] {
         assert!(imap(running.imap, user, password).await.starts_with("a OK"), "{user}");
-        assert!(pop3(&running, user, password).await.starts_with("+OK"), "{user}");
+        assert!(pop3(running.pop3, user, password).await.starts_with("+OK"), "{user}");
         assert!(send(&running, user, password, INFO).await.starts_with("250 2.0.0"), "{user}");
     }
     let users = accepted(&tenant);
@@ -217,7 +195,7 @@ async fn a_login_name_unlike_the_mailbox_opens_it_by_every_protocol() {
     let running = oxpost.run().await.unwrap();
     for user in ["PLANT2\\Scanner 7", "plant2\\scanner 7", "Alice@CONTOSO.com"] {
         assert!(imap(running.imap, user, &password).await.starts_with("a OK"), "{user}");
-        assert!(pop3(&running, user, &password).await.starts_with("+OK"), "{user}");
+        assert!(pop3(running.pop3, user, &password).await.starts_with("+OK"), "{user}");
         assert!(send(&running, user, &password, ALICE).await.starts_with("250 2.0.0"), "{user}");
     }
     assert!(accepted(&tenant).iter().all(|(_, user)| user == ALICE));
@@ -232,7 +210,7 @@ async fn an_account_goes_through_somebody_else_from_now_on_and_back() {
     let password = oxpost.add_account(INFO, &["--login", "scanner7"]).await.unwrap();
     let said = oxpost.sign_in(INFO, &tenant, ALICE).await.unwrap_err().to_string();
     assert!(said.contains("`oxpost account through info@contoso.com alice@contoso.com`"), "{said}");
-    let said = text(oxpost.call(&["account", "through", INFO, ALICE]).await.unwrap());
+    let said = oxpost.call(&["account", "through", INFO, ALICE]).await.unwrap().said().unwrap();
     assert!(said.contains("Added alice@contoso.com") && said.contains("oxpost sign-in alice@contoso.com"), "{said}");
     oxpost.sign_in(INFO, &tenant, ALICE).await.unwrap();
     let running = oxpost.run().await.unwrap();
@@ -251,7 +229,7 @@ async fn an_account_goes_through_somebody_else_from_now_on_and_back() {
     tenant.change_mailbox(INFO, |mailbox| mailbox.full_access(BOB));
     assert!(imap(running.imap, "scanner7", &password).await.starts_with("a OK"));
 
-    let said = text(oxpost.call(&["account", "through", INFO, INFO]).await.unwrap());
+    let said = oxpost.call(&["account", "through", INFO, INFO]).await.unwrap().said().unwrap();
     assert!(said.contains("a sign-in of its own") && said.contains("oxpost sign-in info@contoso.com"), "{said}");
     let answer = imap(running.imap, "scanner7", &password).await;
     assert!(answer.contains("oxpost sign-in info@contoso.com"), "{answer}");
@@ -277,7 +255,7 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
         let said = oxpost.call(&[&["account"], arguments.as_slice()].concat()).await.unwrap();
         assert!(said.status == Some(1) && said.text().contains(words), "{arguments:?}: {said}");
     }
-    let listed = text(oxpost.call(&["account", "list"]).await.unwrap());
+    let listed = oxpost.call(&["account", "list"]).await.unwrap().said().unwrap();
     assert!(!listed.contains(SALES) && !listed.contains(BOB), "nobody was added for nothing: {listed}");
 }
 
@@ -293,17 +271,17 @@ async fn passwords_are_several_named_listed_and_removed_one_by_one() {
     assert!(said.status == Some(1) && said.text().contains("--name") && said.text().contains("--replace"), "{said}");
     let made =
         |said: String| said.lines().map(str::trim).find(|line| line.matches('-').count() == 5).unwrap().to_owned();
-    let second = made(text(password(&["add", ALICE, "--name", "scanner in the hall"]).await));
+    let second = made(password(&["add", ALICE, "--name", "scanner in the hall"]).await.said().unwrap());
 
     let running = oxpost.run().await.unwrap();
     for password in [&first, &second] {
         assert!(imap(running.imap, ALICE, password).await.starts_with("a OK"));
     }
-    let third = made(text(password(&["add", ALICE, "--replace"]).await));
+    let third = made(password(&["add", ALICE, "--replace"]).await.said().unwrap());
     assert!(imap(running.imap, ALICE, &first).await.contains("AUTHENTICATIONFAILED"));
     assert!(imap(running.imap, ALICE, &second).await.starts_with("a OK"));
 
-    let listed = text(password(&["list", ALICE]).await);
+    let listed = password(&["list", ALICE]).await.said().unwrap();
     let rows: Vec<&str> = listed.lines().collect();
     assert!(rows[0].starts_with("NAME") && rows[0].contains("LAST USED"), "{listed}");
     let line = |name: &str| rows.iter().find(|row| row.starts_with(name)).copied().unwrap_or_default();
@@ -314,7 +292,7 @@ async fn passwords_are_several_named_listed_and_removed_one_by_one() {
     password(&["remove", ALICE, "scanner in the hall"]).await.output().unwrap();
     assert!(imap(running.imap, ALICE, &second).await.contains("AUTHENTICATIONFAILED"));
     assert!(imap(running.imap, ALICE, &third).await.starts_with("a OK"));
-    let said = text(password(&["remove", ALICE]).await);
+    let said = password(&["remove", ALICE]).await.said().unwrap();
     assert!(said.contains("It was the last one"), "{said}");
     let said = password(&["list", BOB]).await;
     assert!(said.status == Some(1) && said.text().contains("there is no account bob@contoso.com"), "{said}");

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Ran, Settings};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings};
 use oxpost_tests::office365::{Application, Mailbox, Protocol, Tenant};
 use serde_json::Value;
 
@@ -11,18 +11,8 @@ use crate::client::Client;
 const BOB: &str = "bob@contoso.com";
 const SECRET: &str = "Aa1~app-only-client-secret-value-0123456";
 
-fn said(ran: Ran) -> String {
-    String::from_utf8(ran.output().unwrap()).unwrap()
-}
-
-async fn refused(oxpost: &Oxpost, arguments: &[&str]) -> String {
-    let ran = oxpost.call(arguments).await.unwrap();
-    assert!(ran.status != Some(0), "{ran}");
-    ran.text()
-}
-
 async fn json(oxpost: &Oxpost) -> Value {
-    serde_json::from_str(&said(oxpost.call(&["status", "--json"]).await.unwrap())).unwrap()
+    serde_json::from_str(&oxpost.call(&["status", "--json"]).await.unwrap().said().unwrap()).unwrap()
 }
 
 /// The day so many days from now, in UTC.
@@ -69,9 +59,9 @@ async fn the_status_says_who_works_for_how_long_and_what_to_do_otherwise() {
     drop(watching);
     // Bob's sign-in is revoked; Microsoft is asked because somebody looks.
     tenant.revoke(BOB);
-    refused(&oxpost, &["doctor", BOB]).await;
+    oxpost.call(&["doctor", BOB]).await.unwrap().refusal().unwrap();
 
-    let table = said(oxpost.call(&["status"]).await.unwrap());
+    let table = oxpost.call(&["status"]).await.unwrap().said().unwrap();
     let columns = ["STATE", "GRANT", "SIGNED IN AS", "TOKEN EXPIRES", "NEXT REFRESH", "SECRET ENDS", "LAST LOGIN"];
     assert!(columns.iter().all(|column| table.lines().next().unwrap().contains(column)), "{table}");
     let row = |mailbox: &str| table.lines().find(|line| line.starts_with(mailbox)).unwrap();
@@ -113,29 +103,28 @@ async fn the_end_of_a_client_secret_is_told_by_a_person_and_warned_of_in_its_las
         let arguments = [&["application", "secret", "default"], options].concat();
         oxpost.call_with(&arguments, SECRET).await.unwrap()
     };
-    said(seal(&[]).await);
+    seal(&[]).await.said().unwrap();
     for (day, words) in [("soon", "not a date"), ("2020-01-31", "has passed")] {
-        let words_said =
-            refused(&oxpost, &["account", "add", ALICE, "--grant", "client-credentials", "--secret-expires", day])
-                .await;
-        assert!(words_said.contains(words), "{words_said}");
+        let arguments = ["account", "add", ALICE, "--grant", "client-credentials", "--secret-expires", day];
+        let ran = oxpost.call(&arguments).await.unwrap();
+        assert!(ran.status != Some(0) && ran.text().contains(words), "{ran}");
     }
     oxpost.add_account(ALICE, &["--grant", "client-credentials", "--secret-expires", &day(400)]).await.unwrap();
-    said(oxpost.call(&["sign-in", ALICE]).await.unwrap());
+    oxpost.call(&["sign-in", ALICE]).await.unwrap().said().unwrap();
     let status = json(&oxpost).await;
     assert_eq!((&status[0]["state"], &status[0]["credential"]["days_left"]), (&"ok".into(), &399.into()), "{status}");
 
     // Another secret has another end, and says so.
     let running = oxpost.run().await.unwrap();
-    let words = said(seal(&[]).await);
+    let words = seal(&[]).await.said().unwrap();
     assert!(words.contains("is forgotten") && json(&oxpost).await[0]["credential"].is_null(), "{words}");
     let soon = day(20);
-    said(seal(&["--expires", &soon]).await);
-    let table = said(oxpost.call(&["status"]).await.unwrap());
+    seal(&["--expires", &soon]).await.said().unwrap();
+    let table = oxpost.call(&["status"]).await.unwrap().said().unwrap();
     let row = table.lines().find(|line| line.starts_with(ALICE)).unwrap();
     assert!(row.contains("renew soon") && row.contains("in 19 days"), "{table}");
     assert!(table.contains(&format!("its client secret expires on {soon}, in 19 days. Make a new one")), "{table}");
-    let checked = said(oxpost.call(&["check"]).await.unwrap());
+    let checked = oxpost.call(&["check"]).await.unwrap().said().unwrap();
     assert!(checked.contains("in 19 days"), "{checked}");
     running.wait_for_log("client secret expires on").await.unwrap();
     let log = running.stop().await.unwrap();
@@ -154,7 +143,7 @@ async fn the_end_of_a_client_secret_is_told_by_a_person_and_warned_of_in_its_las
 #[tokio::test]
 async fn the_status_is_watched_until_ctrl_c() {
     let (_tenant, oxpost) = app_only().await;
-    said(oxpost.call_with(&["application", "secret", "default"], SECRET).await.unwrap());
+    oxpost.call_with(&["application", "secret", "default"], SECRET).await.unwrap().said().unwrap();
     let watch = |options: &[&str]| {
         let arguments = [&["status", "--watch", "--every", "100ms"], options].concat();
         oxpost.watch(&arguments).unwrap()
@@ -169,7 +158,7 @@ async fn the_status_is_watched_until_ctrl_c() {
     let line: Value = serde_json::from_str(lines.until("").await.unwrap().trim()).unwrap();
     assert_eq!((&line[0]["mailbox"], &line[0]["state"]), (&ALICE.into(), &"idle".into()));
 
-    said(oxpost.call(&["sign-in", ALICE]).await.unwrap());
+    oxpost.call(&["sign-in", ALICE]).await.unwrap().said().unwrap();
     let heard = table.until("  ok  ").await.unwrap();
     assert_eq!(heard.matches("MAILBOX").count(), 1, "{heard}");
     let line: Value = serde_json::from_str(lines.until("").await.unwrap().trim()).unwrap();

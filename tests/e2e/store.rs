@@ -2,35 +2,19 @@
 
 use std::path::Path;
 
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Running, Settings};
-use oxpost_tests::office365::{Application, Mailbox, Protocol, Tenant};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings};
+use oxpost_tests::office365::{Application, Mailbox, Tenant};
 
-use crate::client::Client;
+use crate::logins::imap;
 use crate::story::tenant;
 
 const BOB: &str = "bob@contoso.com";
-
-async fn said(oxpost: &Oxpost, arguments: &[&str]) -> String {
-    String::from_utf8(oxpost.call(arguments).await.unwrap().output().unwrap()).unwrap()
-}
-
-async fn refused(oxpost: &Oxpost, arguments: &[&str]) -> String {
-    let ran = oxpost.call(arguments).await.unwrap();
-    assert_eq!(ran.status, Some(1), "{ran}");
-    ran.text()
-}
 
 /// An account that has signed in; gives back its local password.
 async fn signed_in(oxpost: &Oxpost, tenant: &Tenant, mailbox: &str) -> String {
     let password = oxpost.add_account(mailbox, &[]).await.unwrap();
     oxpost.sign_in(mailbox, tenant, mailbox).await.unwrap();
     password
-}
-
-async fn login(running: &Running, user: &str, password: &str) -> String {
-    let mut client = Client::connect(running.address(Protocol::Imap)).await;
-    client.say(&format!("a LOGIN {user} {password}")).await;
-    client.until("a ").await
 }
 
 #[tokio::test]
@@ -42,20 +26,20 @@ async fn a_new_key_needs_the_store_alone_and_no_new_sign_in() {
     let before = std::fs::read_to_string(&key).unwrap();
 
     let running = oxpost.run().await.unwrap();
-    let words = refused(&oxpost, &["store", "rotate-key"]).await;
+    let words = oxpost.call(&["store", "rotate-key"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("in use") && words.contains("stop the service"), "{words}");
     assert_eq!(std::fs::read_to_string(&key).unwrap(), before);
     running.stop().await.unwrap();
 
-    let words = said(&oxpost, &["store", "rotate-key"]).await;
+    let words = oxpost.call(&["store", "rotate-key"]).await.unwrap().said().unwrap();
     assert!(words.contains("new key") && words.contains("back it up"), "{words}");
     let after = std::fs::read_to_string(&key).unwrap();
     assert_ne!(after, before);
     let running = oxpost.run().await.unwrap();
-    assert!(login(&running, ALICE, &password).await.starts_with("a OK"));
+    assert!(imap(running.imap, ALICE, &password).await.starts_with("a OK"));
     running.stop().await.unwrap();
     std::fs::write(&key, before).unwrap();
-    assert!(refused(&oxpost, &["status"]).await.contains("`key` in proxy.toml"));
+    assert!(oxpost.call(&["status"]).await.unwrap().refusal().unwrap().contains("`key` in proxy.toml"));
 }
 
 #[tokio::test]
@@ -64,22 +48,22 @@ async fn a_backup_of_a_running_service_is_restored_after_a_mishap() {
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     let password = signed_in(&oxpost, &tenant, ALICE).await;
     let running = oxpost.run().await.unwrap();
-    let words = said(&oxpost, &["store", "backup", "copy.db"]).await;
+    let words = oxpost.call(&["store", "backup", "copy.db"]).await.unwrap().said().unwrap();
     assert!(words.contains("copy.db") && words.contains("oxpost.key"), "{words}");
-    let words = refused(&oxpost, &["store", "backup", "copy.db"]).await;
+    let words = oxpost.call(&["store", "backup", "copy.db"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("not overwritten"), "{words}");
-    said(&oxpost, &["account", "remove", ALICE]).await;
-    assert!(login(&running, ALICE, &password).await.contains("AUTHENTICATIONFAILED"));
-    let words = refused(&oxpost, &["store", "restore", "copy.db"]).await;
+    oxpost.call(&["account", "remove", ALICE]).await.unwrap().said().unwrap();
+    assert!(imap(running.imap, ALICE, &password).await.contains("AUTHENTICATIONFAILED"));
+    let words = oxpost.call(&["store", "restore", "copy.db"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("stop the service"), "{words}");
     running.stop().await.unwrap();
 
-    let words = refused(&oxpost, &["store", "restore", "no.db"]).await;
+    let words = oxpost.call(&["store", "restore", "no.db"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("no.db"), "{words}");
-    let words = said(&oxpost, &["store", "restore", "copy.db"]).await;
+    let words = oxpost.call(&["store", "restore", "copy.db"]).await.unwrap().said().unwrap();
     assert!(words.contains("oxpost.db.before-"), "{words}");
     let running = oxpost.run().await.unwrap();
-    assert!(login(&running, ALICE, &password).await.starts_with("a OK"));
+    assert!(imap(running.imap, ALICE, &password).await.starts_with("a OK"));
     running.stop().await.unwrap();
 }
 
@@ -87,35 +71,35 @@ async fn a_backup_of_a_running_service_is_restored_after_a_mishap() {
 async fn the_key_may_come_from_the_environment_or_from_systemd() {
     let tenant = tenant().await;
     let mut oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
-    let new_key = said(&oxpost, &["store", "new-key"]).await.trim().to_owned();
+    let new_key = oxpost.call(&["store", "new-key"]).await.unwrap().said().unwrap().trim().to_owned();
 
     oxpost.set_variable("OXPOST__STORE__KEY", "environment:MAIL_KEY");
-    let words = refused(&oxpost, &["status"]).await;
+    let words = oxpost.call(&["status"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("MAIL_KEY") && words.contains("oxpost store new-key"), "{words}");
     oxpost.set_variable("MAIL_KEY", &new_key);
     let password = signed_in(&oxpost, &tenant, ALICE).await;
-    let words = refused(&oxpost, &["store", "rotate-key"]).await;
+    let words = oxpost.call(&["store", "rotate-key"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("in front of it"), "{words}");
     assert!(!oxpost.folder().join("oxpost.key").exists());
 
     // The same key, handed over as systemd does, with a newer one in front of it.
-    let newer = said(&oxpost, &["store", "new-key"]).await.trim().to_owned();
+    let newer = oxpost.call(&["store", "new-key"]).await.unwrap().said().unwrap().trim().to_owned();
     let credentials = oxpost.folder().join("credentials");
     std::fs::create_dir(&credentials).unwrap();
     let file = credentials.join("oxpost-key");
     write_private(&file, &format!("{newer} {new_key}"));
     oxpost.set_variable("OXPOST__STORE__KEY", "credential:oxpost-key");
-    let words = refused(&oxpost, &["status"]).await;
+    let words = oxpost.call(&["status"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("LoadCredential=oxpost-key:"), "{words}");
     oxpost.set_variable("CREDENTIALS_DIRECTORY", &credentials.to_string_lossy());
-    let words = said(&oxpost, &["store", "rotate-key"]).await;
+    let words = oxpost.call(&["store", "rotate-key"]).await.unwrap().said().unwrap();
     assert!(words.contains("take the old key out of the credential oxpost-key"), "{words}");
     write_private(&file, &newer);
     let running = oxpost.run().await.unwrap();
-    assert!(login(&running, ALICE, &password).await.starts_with("a OK"));
+    assert!(imap(running.imap, ALICE, &password).await.starts_with("a OK"));
     running.stop().await.unwrap();
     oxpost.set_variable("OXPOST__STORE__KEY", "oxpost.key");
-    let words = refused(&oxpost, &["check"]).await;
+    let words = oxpost.call(&["check"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("file:oxpost.key"), "{words}");
 }
 
@@ -124,18 +108,18 @@ async fn the_key_is_copied_and_the_copy_opens_the_store() {
     let tenant = tenant().await;
     let mut oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     let password = signed_in(&oxpost, &tenant, ALICE).await;
-    let words = said(&oxpost, &["store", "copy-key", "file:safe.key"]).await;
+    let words = oxpost.call(&["store", "copy-key", "file:safe.key"]).await.unwrap().said().unwrap();
     assert!(words.contains("oxpost.key to the key file safe.key"), "{words}");
-    let words = refused(&oxpost, &["store", "copy-key", "file:safe.key"]).await;
+    let words = oxpost.call(&["store", "copy-key", "file:safe.key"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("not overwritten"), "{words}");
-    let words = refused(&oxpost, &["store", "copy-key", "environment:X"]).await;
+    let words = oxpost.call(&["store", "copy-key", "environment:X"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("file:PATH"), "{words}");
     std::fs::remove_file(oxpost.folder().join("oxpost.key")).unwrap();
-    let words = refused(&oxpost, &["store", "copy-key", "file:other.key"]).await;
+    let words = oxpost.call(&["store", "copy-key", "file:other.key"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("oxpost.key") && !oxpost.folder().join("other.key").exists(), "{words}");
     oxpost.set_variable("OXPOST__STORE__KEY", "file:safe.key");
     let running = oxpost.run().await.unwrap();
-    assert!(login(&running, ALICE, &password).await.starts_with("a OK"));
+    assert!(imap(running.imap, ALICE, &password).await.starts_with("a OK"));
     running.stop().await.unwrap();
 }
 
@@ -145,7 +129,7 @@ async fn a_key_of_windows_is_refused_elsewhere_with_what_there_is_instead() {
     let tenant = tenant().await;
     let mut oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     oxpost.set_variable("OXPOST__STORE__KEY", "dpapi:oxpost.key");
-    let words = refused(&oxpost, &["check"]).await;
+    let words = oxpost.call(&["check"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("for Windows") && words.contains("file:oxpost.key"), "{words}");
     assert!(!oxpost.folder().join("oxpost.key").exists());
 }
@@ -157,16 +141,16 @@ async fn windows_seals_the_key_and_everything_goes_on_as_with_any_other() {
     let mut oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     oxpost.set_variable("OXPOST__STORE__KEY", "dpapi:oxpost.key");
     let password = signed_in(&oxpost, &tenant, ALICE).await;
-    let words = said(&oxpost, &["store", "rotate-key"]).await;
+    let words = oxpost.call(&["store", "rotate-key"]).await.unwrap().said().unwrap();
     assert!(words.contains("new key"), "{words}");
-    let words = said(&oxpost, &["store", "backup", "copy.db"]).await;
+    let words = oxpost.call(&["store", "backup", "copy.db"]).await.unwrap().said().unwrap();
     assert!(words.contains("this machine only"), "{words}");
-    said(&oxpost, &["store", "restore", "copy.db"]).await;
+    oxpost.call(&["store", "restore", "copy.db"]).await.unwrap().said().unwrap();
     let running = oxpost.run().await.unwrap();
-    assert!(login(&running, ALICE, &password).await.starts_with("a OK"));
+    assert!(imap(running.imap, ALICE, &password).await.starts_with("a OK"));
     running.stop().await.unwrap();
     oxpost.set_variable("OXPOST__STORE__KEY", "file:oxpost.key");
-    refused(&oxpost, &["status"]).await;
+    oxpost.call(&["status"]).await.unwrap().refusal().unwrap();
 }
 
 fn write_private(file: &Path, text: &str) {
@@ -194,20 +178,20 @@ async fn a_damaged_record_costs_its_account_only() {
     drop(damage);
 
     let running = oxpost.run().await.unwrap();
-    assert!(login(&running, ALICE, &alice).await.starts_with("a OK"));
-    let answer = login(&running, BOB, &bob).await;
+    assert!(imap(running.imap, ALICE, &alice).await.starts_with("a OK"));
+    let answer = imap(running.imap, BOB, &bob).await;
     assert!(answer.contains("[CONTACTADMIN]"), "{answer}");
-    let answer = login(&running, "carol@contoso.com", &carol).await;
+    let answer = imap(running.imap, "carol@contoso.com", &carol).await;
     assert!(answer.starts_with("a NO"), "{answer}");
-    let status = said(&oxpost, &["status"]).await;
+    let status = oxpost.call(&["status"]).await.unwrap().said().unwrap();
     let line = |mailbox: &str| status.lines().find(|line| line.starts_with(mailbox)).unwrap_or_default().to_owned();
     assert!(line(ALICE).contains(" ok "), "{status}");
     assert!(status.contains(&format!("oxpost sign-in {BOB}")), "{status}");
     assert!(status.contains("oxpost account remove carol@contoso.com"), "{status}");
 
     oxpost.sign_in(BOB, &tenant, BOB).await.unwrap();
-    assert!(login(&running, BOB, &bob).await.starts_with("a OK"), "a sign-in mends it");
-    said(&oxpost, &["account", "remove", "carol@contoso.com"]).await;
-    assert!(!said(&oxpost, &["status"]).await.contains("carol"));
+    assert!(imap(running.imap, BOB, &bob).await.starts_with("a OK"), "a sign-in mends it");
+    oxpost.call(&["account", "remove", "carol@contoso.com"]).await.unwrap().said().unwrap();
+    assert!(!oxpost.call(&["status"]).await.unwrap().said().unwrap().contains("carol"));
     running.stop().await.unwrap();
 }

@@ -63,6 +63,22 @@ impl Ran {
         if self.status == Some(0) { Ok(self.stdout) } else { Err(Problem::new(self.to_string())) }
     }
 
+    /// The same as text.
+    ///
+    /// # Errors
+    /// It has failed, or wrote no text.
+    pub fn said(self) -> Result<String, Problem> {
+        String::from_utf8(self.output()?).map_err(|error| Problem::new(error.to_string()))
+    }
+
+    /// What it says with the exit status of a refusal.
+    ///
+    /// # Errors
+    /// It has another one.
+    pub fn refusal(self) -> Result<String, Problem> {
+        if self.status == Some(1) { Ok(self.text()) } else { Err(Problem::new(self.to_string())) }
+    }
+
     /// Everything it wrote, as text.
     pub fn text(&self) -> String {
         format!("{}{}", String::from_utf8_lossy(&self.stdout), String::from_utf8_lossy(&self.stderr))

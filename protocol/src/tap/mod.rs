@@ -82,6 +82,37 @@ pub fn back_off(text: &[u8]) -> Option<Duration> {
     Some(milliseconds.map_or(BACK_OFF, Duration::from_millis).min(BACK_OFF_LIMIT))
 }
 
+/// How the tests of both taps play a session.
+#[cfg(test)]
+mod playing {
+    use super::{Counts, Noticed, Tap};
+
+    /// What is noticed and counted in a session, and whether the tap has stepped aside.
+    pub(super) type Heard = (Vec<Noticed>, Counts, bool);
+
+    /// The same, however the bytes are cut: one by one, in sevens, and not at all.
+    pub(super) fn alike<T: Tap + Default>(session: &[(char, &str)], is_aside: impl Fn(&T) -> bool) -> Heard {
+        let whole = follow(session, &is_aside, usize::MAX);
+        for cut in [1, 7] {
+            assert_eq!(follow(session, &is_aside, cut), whole, "{cut}");
+        }
+        whole
+    }
+
+    fn follow<T: Tap + Default>(session: &[(char, &str)], is_aside: impl Fn(&T) -> bool, cut: usize) -> Heard {
+        let (mut tap, mut noticed) = (T::default(), Vec::new());
+        for (side, text) in session {
+            for piece in text.as_bytes().chunks(cut) {
+                match side {
+                    'C' => tap.client(piece),
+                    _ => tap.server(piece, &mut |one| noticed.push(one)),
+                }
+            }
+        }
+        (noticed, tap.counts(), is_aside(&tap))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

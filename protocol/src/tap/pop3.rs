@@ -169,27 +169,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::tap::playing;
 
-    /// What is noticed and counted, with the bytes cut into pieces of this size.
-    fn follow(session: &[(char, &str)], cut: usize) -> (Vec<Noticed>, Counts, bool) {
-        let (mut tap, mut noticed) = (Pop3::default(), Vec::new());
-        for (side, text) in session {
-            for piece in text.as_bytes().chunks(cut) {
-                match side {
-                    'C' => tap.client(piece),
-                    _ => tap.server(piece, &mut |one| noticed.push(one)),
-                }
-            }
-        }
-        (noticed, tap.counts(), tap.is_aside)
-    }
-
-    fn alike(session: &[(char, &str)]) -> (Vec<Noticed>, Counts, bool) {
-        let whole = follow(session, usize::MAX);
-        for cut in [1, 7] {
-            assert_eq!(follow(session, cut), whole, "{cut}");
-        }
-        whole
+    fn alike(session: &[(char, &str)]) -> playing::Heard {
+        playing::alike(session, |tap: &Pop3| tap.is_aside)
     }
 
     #[test]

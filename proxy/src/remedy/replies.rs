@@ -55,6 +55,11 @@ const LATER: &str = "Try again in a few minutes; if it lasts, see https://status
 
 const SEND_AS: &str = "Give them Send As: Add-RecipientPermission MAILBOX -Trustee WHO -AccessRights SendAs.";
 
+const LESS_MAIL: &str = "Exchange takes less mail from the address of this site for the moment.";
+
+const LOOK_FOR_SPAM: &str =
+    "Try again later; if it lasts, look for an account or machine that sends spam, then ask Microsoft support.";
+
 const ROWS: &[Row] = &[
     // Settings that close Authenticated SMTP.
     setting(
@@ -180,16 +185,8 @@ const ROWS: &[Row] = &[
         "Exchange waited too long for the other side and closed the connection.",
         "Try again; if it lasts, check that no firewall holds up SMTP.",
     ),
-    passing(
-        "451 4.7.5",
-        "Exchange takes less mail from the address of this site for the moment.",
-        "Try again later; if it lasts, look for an account or machine that sends spam, then ask Microsoft support.",
-    ),
-    passing(
-        "451 4.7.6",
-        "Exchange takes less mail from the address of this site for the moment.",
-        "Try again later; if it lasts, look for an account or machine that sends spam, then ask Microsoft support.",
-    ),
+    passing("451 4.7.5", LESS_MAIL, LOOK_FOR_SPAM),
+    passing("451 4.7.6", LESS_MAIL, LOOK_FOR_SPAM),
     // What a sender meets behind the login.
     setting("SendAsDenied", "Whoever logged in may not send as this address.", SEND_AS),
     setting("5.7.60", "Whoever logged in may not send as this address.", SEND_AS),

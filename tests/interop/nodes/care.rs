@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oxpost_tests::harness::{Oxpost, Settings};
 
-use super::{ALICE, CLIENT_ID, Cluster, refused, said};
+use super::{ALICE, CLIENT_ID, Cluster};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_is_made_while_no_node_is_connected_and_carried_to_the_others() {
@@ -13,16 +13,16 @@ async fn a_new_key_is_made_while_no_node_is_connected_and_carried_to_the_others(
     let key = cluster.one.folder().join("oxpost.key");
     let before = std::fs::read_to_string(&key).unwrap();
     let two = cluster.two.run().await.unwrap();
-    let words = refused(&cluster.one, &["store", "rotate-key"]).await;
+    let words = cluster.one.call(&["store", "rotate-key"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("on every node") && words.contains("the machine of the database"), "{words}");
     assert_eq!(std::fs::read_to_string(&key).unwrap(), before);
     two.stop().await.unwrap();
 
-    let words = said(&cluster.one, &["store", "rotate-key"]).await;
+    let words = cluster.one.call(&["store", "rotate-key"]).await.unwrap().said().unwrap();
     assert!(words.contains("Give the new key to every other node"), "{words}");
     let after = std::fs::read_to_string(&key).unwrap();
     assert_ne!(after, before);
-    let words = refused(&cluster.two, &["status"]).await;
+    let words = cluster.two.call(&["status"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("copy it from the first"), "{words}");
     // This node gets its key from the environment.
     cluster.two.set_variable("OXPOST__STORE__KEY", "environment:MAIL_KEY");
@@ -43,15 +43,15 @@ async fn a_copy_is_taken_and_put_back_by_the_commands_that_oxpost_prints() {
     let cluster = Cluster::start().await;
     cluster.one.sign_in(ALICE, &cluster.tenant, ALICE).await.unwrap();
     let one = cluster.one.run().await.unwrap();
-    let words = refused(&cluster.one, &["store", "backup", "a copy.dump"]).await;
+    let words = cluster.one.call(&["store", "backup", "a copy.dump"]).await.unwrap().refusal().unwrap();
     let dump = words.lines().find(|line| line.trim().starts_with("pg_dump ")).unwrap_or_else(|| panic!("{words}"));
     shell(cluster.one.folder(), dump).await;
-    said(&cluster.one, &["account", "remove", ALICE]).await;
+    cluster.one.call(&["account", "remove", ALICE]).await.unwrap().said().unwrap();
     let answer = cluster.login(&one).await;
     assert!(answer.starts_with("NO [AUTHENTICATIONFAILED]"), "{answer}");
     one.stop().await.unwrap();
 
-    let words = refused(&cluster.one, &["store", "restore", "a copy.dump"]).await;
+    let words = cluster.one.call(&["store", "restore", "a copy.dump"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("on every node"), "{words}");
     let restore =
         words.lines().find(|line| line.trim().starts_with("pg_restore ")).unwrap_or_else(|| panic!("{words}"));
@@ -68,13 +68,13 @@ async fn a_check_makes_no_store_and_asks_for_the_key_of_one_that_is_there() {
     let empty = cluster.server.database().unwrap();
     let mut fresh = Oxpost::new(&Settings { more: String::new(), ..Settings::of(&cluster.tenant, CLIENT_ID) }).unwrap();
     fresh.set_variable("OXPOST__STORE__POSTGRES", &cluster.server.socket_url(&empty));
-    let words = said(&fresh, &["check"]).await;
+    let words = fresh.call(&["check"]).await.unwrap().said().unwrap();
     assert!(words.contains("can be used"), "{words}");
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'oxpost'";
     assert_eq!(cluster.server.sql(&empty, schemas).unwrap().trim(), "0");
     assert!(!fresh.folder().join("oxpost.key").exists());
     fresh.set_variable("OXPOST__STORE__POSTGRES", &cluster.server.socket_url(&cluster.database));
-    let words = refused(&fresh, &["check"]).await;
+    let words = fresh.call(&["check"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("Copy it from another node"), "{words}");
 }
 

@@ -135,13 +135,3 @@ impl Imap {
         }
     }
 }
-
-async fn said(oxpost: &Oxpost, arguments: &[&str]) -> String {
-    String::from_utf8(oxpost.call(arguments).await.unwrap().output().unwrap()).unwrap()
-}
-
-async fn refused(oxpost: &Oxpost, arguments: &[&str]) -> String {
-    let ran = oxpost.call(arguments).await.unwrap();
-    assert_eq!(ran.status, Some(1), "{ran}");
-    ran.text()
-}

@@ -5,7 +5,7 @@ use std::time::Instant;
 use oxpost_tests::harness::Running;
 use oxpost_tests::office365::behaviour::TokenFault;
 
-use super::{ALICE, Cluster, said};
+use super::{ALICE, Cluster};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sign_in_through_one_node_is_used_by_the_other_at_once() {
@@ -34,7 +34,7 @@ async fn a_changed_or_revoked_password_counts_at_once_on_the_other_node() {
         let answer = cluster.login(&two).await;
         assert!(answer.starts_with("OK"), "{answer}");
     }
-    let shown = said(&cluster.one, &["account", "password", "add", ALICE, "--replace"]).await;
+    let shown = cluster.one.call(&["account", "password", "add", ALICE, "--replace"]).await.unwrap().said().unwrap();
     let new = shown.lines().find_map(|line| line.strip_prefix("  ")).unwrap().to_owned();
     for node in [&two, &one] {
         let answer = cluster.login(node).await;
@@ -45,7 +45,7 @@ async fn a_changed_or_revoked_password_counts_at_once_on_the_other_node() {
         let answer = cluster.login(node).await;
         assert!(answer.starts_with("OK"), "{answer}");
     }
-    said(&cluster.one, &["account", "password", "remove", ALICE]).await;
+    cluster.one.call(&["account", "password", "remove", ALICE]).await.unwrap().said().unwrap();
     for node in [&two, &one] {
         let answer = cluster.login(node).await;
         assert!(answer.starts_with("NO [AUTHENTICATIONFAILED]"), "{answer}");

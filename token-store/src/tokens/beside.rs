@@ -5,19 +5,15 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Shared, Tokens,
-    flight::client_secret,
+    flight::{WRITES, client_secret},
     lead::{LOOK_EVERY, WAIT_LIMIT, others_are_at_it},
 };
 use crate::{
     account::{Account, Mailbox},
     application::Application,
-    authority::Authority,
     error::TokenError,
     store::{RefreshToken, Stored},
 };
-
-/// How often the write of a new refresh token is tried.
-const WRITES: usize = 3;
 
 impl Tokens {
     /// Asks with `application`, which may want other scopes than the account's own. The access token is dropped; a refresh
@@ -58,14 +54,7 @@ impl Shared {
     ) -> Result<(), TokenError> {
         let RefreshToken::Some(refresh_token) = &stored.refresh else { return Ok(()) };
         let client_secret = client_secret(&self.store, application).await?;
-        let authority = Authority {
-            http: &self.http,
-            clock: &self.clock,
-            application,
-            client_secret: client_secret.as_ref(),
-            mailbox: account.mailbox.as_str(),
-            grant: account.grant,
-        };
+        let authority = self.authority(account, application, client_secret.as_ref());
         let tokens = authority.refresh(refresh_token).await?;
         let Some(rotated) = &tokens.refresh_token else { return Ok(()) };
         let mut tries = 1;

@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use oxpost_protocol::Secret;
 use tokio::sync::watch;
 
 use super::{
@@ -23,8 +24,8 @@ use crate::{
     store::{Failure, RefreshToken, StoreError, Stored, TokenSet},
 };
 
-/// How often a write is repeated over a row that changed without its tokens changing.
-const WRITES: usize = 3;
+/// How often a write is tried: over a row that changed without its tokens changing, or one that the store did not take.
+pub(super) const WRITES: usize = 3;
 
 /// Runs to its end whoever waits for it, and tells them all.
 pub(super) async fn run(
@@ -105,14 +106,7 @@ impl Shared {
         let application =
             self.applications.get(&account.application).ok_or_else(|| self.unknown_application(account))?;
         let client_secret = client_secret(&self.store, application).await?;
-        let authority = Authority {
-            http: &self.http,
-            clock: &self.clock,
-            application,
-            client_secret: client_secret.as_ref(),
-            mailbox: account.mailbox.as_str(),
-            grant: account.grant,
-        };
+        let authority = self.authority(account, application, client_secret.as_ref());
         match (account.grant, &stored.refresh) {
             (Grant::ClientCredentials, _) => authority.client_credentials().await,
             (Grant::SignIn | Grant::Password, RefreshToken::Some(token)) => authority.refresh(token).await,
@@ -134,6 +128,17 @@ impl Shared {
                 )))
             }
         }
+    }
+
+    /// Who is asked for an account, by an application.
+    pub(super) fn authority<'a>(
+        &'a self,
+        account: &'a Account,
+        application: &'a Application,
+        client_secret: Option<&'a Secret>,
+    ) -> Authority<'a> {
+        let (http, clock) = (&self.http, &self.clock);
+        Authority { http, clock, application, client_secret, mailbox: account.mailbox.as_str(), grant: account.grant }
     }
 
     /// Writes new tokens over the row they came from. If another process has written other tokens meanwhile, a person has
