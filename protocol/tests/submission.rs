@@ -4,7 +4,10 @@
 //! ```text
 //! # a comment: what story this is, and which device has it
 //! option EXTENSION            what the client may be told the server can do (before the first step)
-//! only-sender ADDRESS         the sender that messages must have (before the first step)
+//! sender OWN ALLOWED…         whom messages may be from (before the first step); others are refused, or with
+//! replace own                 get the first one's address, or with
+//! replace FROM TO             that of the first rule that fits
+//! recipient PATTERN           whom they may go to (before the first step)
 //! C: MAIL FROM:<a@b.c>        the client says this line; also C- and C+ as in `transcripts.rs`
 //!         C: MAIL FROM:<…>    the server hears this line, and
 //!         S: 250 2.1.0 OK     says this one; also S- and S+
@@ -31,6 +34,7 @@ pub mod session;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use oxpost_protocol::smtp::senders::{Otherwise, Rule, Senders};
 use oxpost_protocol::smtp::submission::{Event, Options, Outcome, Peer, Report, Step, Submission};
 use player::{pieces, said, show};
 
@@ -65,10 +69,9 @@ impl Play {
     fn new(file: &Path, text: &str, chunk: usize) -> Self {
         let extensions = text.lines().filter_map(|line| line.strip_prefix("option ")).map(String::from).collect();
         let options = Options { host_name: "mail.example".into(), extensions };
-        let only_sender = text.lines().find_map(|line| line.strip_prefix("only-sender ")).map(String::from);
         Self {
             name: file.file_name().unwrap().to_string_lossy().into_owned(),
-            machine: Submission::new(options).with_only_sender(only_sender),
+            machine: Submission::new(options).with_senders(senders(text)).with_recipients(recipients(text)),
             chunk,
             says: Default::default(),
             told: Default::default(),
@@ -87,7 +90,7 @@ impl Play {
             };
             let (verb, rest) = step.split_once(' ').unwrap_or((step, ""));
             match (peer, verb) {
-                (_, "" | "#" | "option" | "only-sender" | "paced") => {}
+                (_, "" | "#" | "option" | "sender" | "replace" | "recipient" | "paced") => {}
                 (Peer::Client, "C:" | "C-" | "C+") | (Peer::Server, "S:" | "S-" | "S+") => {
                     let bytes = said(verb.chars().nth(1).unwrap(), rest);
                     self.says[peer as usize].0.extend(bytes);
@@ -194,6 +197,31 @@ impl Play {
     }
 }
 
+fn words<'a>(text: &'a str, verb: &'a str) -> impl Iterator<Item = Vec<&'a str>> {
+    let lines = text.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    lines.filter(move |words| words[0] == verb).map(|words| words[1..].to_vec())
+}
+
+fn senders(text: &str) -> Option<Senders> {
+    let senders = words(text, "sender").next()?;
+    let rules: Vec<Vec<&str>> = words(text, "replace").collect();
+    let otherwise = match rules.first().map(Vec::as_slice) {
+        None => Otherwise::Refuse,
+        Some(["own"]) => Otherwise::Own,
+        Some(_) => {
+            let rule = |rule: &Vec<&str>| Rule { from: rule[0].parse().unwrap(), to: rule[1].to_owned() };
+            Otherwise::Map(rules.iter().map(rule).collect())
+        }
+    };
+    let allowed = senders[1..].iter().map(|pattern| pattern.parse().unwrap()).collect();
+    Some(Senders::new(senders[0], allowed, otherwise).with_remedy("Ask the administrator"))
+}
+
+fn recipients(text: &str) -> Option<Vec<oxpost_protocol::smtp::senders::Pattern>> {
+    let patterns: Vec<_> = words(text, "recipient").map(|pattern| pattern[0].parse().unwrap()).collect();
+    (!patterns.is_empty()).then_some(patterns)
+}
+
 #[derive(Debug, PartialEq)]
 enum Next {
     Fed,
@@ -204,7 +232,9 @@ enum Next {
 
 fn event_text(event: &Event) -> String {
     match event {
-        Event::Message(Report { sender, recipients, recipient_count, octets, outcome }) => {
+        Event::Message(Report { sender, given_sender, from_changed, recipients, recipient_count, octets, outcome }) => {
+            let given = given_sender.as_ref().map_or_else(String::new, |given| format!(" (given <{given}>)"));
+            let from = if *from_changed { " (From: changed)" } else { "" };
             let outcome = match outcome {
                 Outcome::Accepted(words) => format!("accepted: {words}"),
                 Outcome::Refused(words) => format!("refused: {words}"),
@@ -213,9 +243,10 @@ fn event_text(event: &Event) -> String {
             };
             let more = recipient_count - recipients.len();
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("message of <{sender}> to {}{more}, {octets} octets, {outcome}", recipients.join(" "))
+            format!("message of <{sender}>{given}{from} to {}{more}, {octets} octets, {outcome}", recipients.join(" "))
         }
         Event::PutOff { sender, answer } => format!("{sender} put off: {answer}"),
+        Event::NotAllowed { command, address, answer } => format!("{command} {address} not allowed: {answer}"),
         Event::Refused { command, address, reply } => format!("{command} {address} refused: {reply}"),
     }
 }
@@ -257,7 +288,7 @@ fn a_message_is_never_held() {
 /// Sessions put together from what matters, in any order, from fixed seeds.
 #[test]
 fn sessions_made_of_anything() {
-    const WORDS: [&[u8]; 35] = [
+    const WORDS: [&[u8]; 45] = [
         b"MAIL FROM:<a@b.c>\r\n",
         b"MAIL FROM:<a@b.c>\r\nRCPT TO:<x@y.z>\r\nDATA\r\n",
         b"mail from: a@b.c\n",
@@ -291,6 +322,16 @@ fn sessions_made_of_anything() {
         b"\r\n.\r\n",
         b"\xff\xfe\xff",
         b"250 OK\r\n354 go\r\n250 OK\r\n",
+        b"MAIL FROM:<a@b.c>\r\nDATA\r\nX: y\r\n",
+        b"MAIL FROM:<a@b.c>\r\nDATA\r\n.From: a@b.c\r\n",
+        b"From: a@b.c\r\n",
+        b"From: ceo@b.c\r\n",
+        b".From: old@b.c, <ceo@b.c>\r\n",
+        b"From :\r\n",
+        b" <ceo@b.c>\r\n",
+        b"Sender: ceo@b.c\r\n",
+        b"BDAT 22 LAST\r\nFrom: ceo@b.c\r\n\r\nhello",
+        b"BDAT 9\r\nFrom: ceo",
         b"421 bye\r\n",
         b"432 4.3.2 Concurrent connections limit exceeded\r\n",
     ];
@@ -301,8 +342,8 @@ fn sessions_made_of_anything() {
         state ^= state << 17;
         usize::try_from(state % bound as u64).unwrap()
     };
-    for _ in 0..20_000 {
-        let mut data = vec![u8::try_from(next(16)).unwrap()];
+    for _ in 0..40_000 {
+        let mut data = vec![u8::try_from(next(64)).unwrap()];
         for _ in 0..=next(14) {
             data.extend(WORDS[next(WORDS.len())]);
         }

@@ -9,6 +9,8 @@ use oxpost_protocol::smtp::submission::{Event, NotSent, Outcome, Report};
 use oxpost_token_store::Mailbox;
 use tracing::{info, warn};
 
+use crate::remedy;
+
 /// Whose messages they are.
 #[derive(Debug, Clone)]
 pub struct Audit {
@@ -28,9 +30,14 @@ impl Audit {
                 let sender = printable(sender.as_bytes());
                 warn!(%account, %client, sender, answer, "put off: it would have been too much for the mail server");
             }
+            Event::NotAllowed { command, address, answer } => {
+                let address = printable(address.as_bytes());
+                warn!(%account, %client, command, address, answer, "refused by the rules of this account");
+            }
             Event::Refused { command, address, reply } => {
                 let address = printable(address.as_bytes());
-                warn!(%account, %client, command, address, reply, "refused by the mail server");
+                let remedy = remedy::explained(reply, account);
+                warn!(%account, %client, command, address, reply, remedy, "refused by the mail server");
             }
         }
     }
@@ -39,13 +46,21 @@ impl Audit {
         let Self { account, client } = self;
         let Report { sender, recipient_count, octets: size, outcome, .. } = report;
         let (sender, recipients) = (printable(sender.as_bytes()), recipients(report));
+        let replaced = replaced(report);
         match outcome {
             Outcome::Accepted(reply) => {
                 let id = id(reply);
-                info!(%account, %client, sender, recipients, recipient_count, size, id, result = "accepted", reply, "message");
+                info!(
+                    %account, %client, sender, replaced, recipients, recipient_count, size, id, result = "accepted", reply,
+                    "message"
+                );
             }
             Outcome::Refused(reply) => {
-                warn!(%account, %client, sender, recipients, recipient_count, size, result = "refused", reply, "message");
+                let remedy = remedy::explained(reply, account);
+                warn!(
+                    %account, %client, sender, replaced, recipients, recipient_count, size, result = "refused", reply, remedy,
+                    "message"
+                );
             }
             Outcome::NotSent(why) => {
                 let why = why_not_sent(*why);
@@ -57,6 +72,12 @@ impl Audit {
             }
         }
     }
+}
+
+/// Whose place the sender has taken, in the envelope or in the message.
+fn replaced(report: &Report) -> Option<String> {
+    let given = report.given_sender.as_ref().map(|given| printable(given.as_bytes()));
+    given.or_else(|| report.from_changed.then(|| "From:".to_owned()))
 }
 
 fn recipients(report: &Report) -> String {
@@ -79,6 +100,10 @@ fn why_not_sent(why: NotSent) -> &'static str {
         NotSent::BareCr => "the message has a CR without LF",
         NotSent::Nul => "the message has a NUL byte",
         NotSent::TooLarge => "the message is larger than the mail server takes",
+        NotSent::OtherSender => "it is from somebody whom this account may not send as",
+        NotSent::UnreadableSender => "it cannot be read who it is from",
+        NotSent::HeaderTooLong => "its header is longer than 256 KiB",
+        NotSent::HeaderLineEnd => "its header has a line that does not end in CRLF",
         NotSent::ClientGone => "the client went away in the middle",
         NotSent::ClientGoneBehindBareLf => {
             "the client went away in the middle; it had sent a line with only a dot, which ends a message only if that line and \
@@ -104,6 +129,8 @@ mod tests {
     fn recipients_stand_on_one_line() {
         let mut report = Report {
             sender: String::new(),
+            given_sender: None,
+            from_changed: false,
             recipients: vec!["a@b.c".into(), "x\u{1b}@y.z".into()],
             recipient_count: 2,
             octets: 0,

@@ -15,6 +15,7 @@ pub mod account;
 pub mod local;
 pub mod pacing;
 pub mod relay;
+pub mod senders;
 pub mod submission;
 pub mod upstream;
 

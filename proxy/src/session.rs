@@ -20,6 +20,7 @@ use crate::listener::Entry;
 use crate::local::{self, LoggedIn, NoLogin};
 use crate::pacing::Sending;
 use crate::relay::relay;
+use crate::senders;
 use crate::smtp_offer;
 use crate::speak::{Imap, Pop3, Smtp, Speak};
 use crate::submission::carry;
@@ -99,8 +100,7 @@ async fn submit(gateway: &Gateway, logged_in: LoggedIn) {
         host_name: gateway.host_name.clone(),
         extensions: smtp_offer::usable(&upstream.capabilities),
     };
-    let only_sender = account.only_sender().map(ToString::to_string);
-    let mut machine = Submission::new(options).with_only_sender(only_sender);
+    let mut machine = Submission::new(options).with_senders(senders::of_account(&account));
     machine.receive(Peer::Client, &unread);
     machine.receive(Peer::Server, &upstream.unread);
     let audit = Audit { account: account.mailbox, client: from };

@@ -32,6 +32,7 @@ mod refused_logins;
 mod retries;
 mod scripted;
 mod secrets;
+mod senders;
 mod shared_mailboxes;
 mod sign_in;
 mod smuggling;

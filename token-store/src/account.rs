@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr, time::SystemTime};
 use oxpost_protocol::sasl::USER_LIMIT;
 use serde::{Deserialize, Serialize};
 
+use crate::sender_policy::SenderPolicy;
+
 /// The longest mail address (RFC 5321, 4.5.3.1: 64 octets of local part, `@`, 255 octets of domain).
 const ADDRESS_LIMIT: usize = 64 + 1 + 255;
 
@@ -161,6 +163,8 @@ pub struct Account {
     pub grant: Grant,
     /// The name mail clients log in with, in lower case; most often the mailbox itself.
     pub login: String,
+    /// Who it may send as.
+    pub senders: SenderPolicy,
     /// Who says that it is there.
     pub origin: Origin,
     /// When the account was added.
@@ -172,7 +176,8 @@ impl Account {
     pub fn new(mailbox: Mailbox, application: impl Into<String>, grant: Grant, created: SystemTime) -> Self {
         let login = mailbox.as_str().to_owned();
         let origin = Origin::Command;
-        Self { mailbox, through: None, application: application.into(), grant, login, origin, created }
+        let senders = SenderPolicy::default();
+        Self { mailbox, through: None, application: application.into(), grant, login, senders, origin, created }
     }
 
     /// The mailbox under which the tokens are kept that open this one.
@@ -185,10 +190,10 @@ impl Account {
         Self { mailbox: self.token_of().clone(), through: None, ..self.clone() }
     }
 
-    /// The one sender that its messages may have, where the mail server would let them have others too: by SMTP a shared
-    /// mailbox is opened as the person it goes through, and its password is not theirs.
-    pub fn only_sender(&self) -> Option<&Mailbox> {
-        (self.sender() != &self.mailbox).then_some(&self.mailbox)
+    /// Whether the mail server would let it send as somebody else: by SMTP a shared mailbox is opened as the person it goes
+    /// through, and its password is not theirs.
+    pub fn sends_as_another(&self) -> bool {
+        self.sender() != &self.mailbox
     }
 
     /// The SASL user of SMTP; that of IMAP and POP3 is the mailbox. Exchange takes a person's token by SMTP from that person

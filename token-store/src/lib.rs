@@ -30,6 +30,7 @@ pub mod pattern;
 mod platform;
 mod refresher;
 pub mod schedule;
+pub mod sender_policy;
 pub mod sign_in;
 pub mod store;
 pub mod tokens;
@@ -48,6 +49,7 @@ pub use http::{HttpClient, HttpPolicy};
 pub use password::{LocalPassword, NotAHash, PasswordHash};
 pub use password_grant::connect_with_password;
 pub use pattern::BadPattern;
+pub use sender_policy::{BadSenderPolicy, SenderMode, SenderPolicy};
 pub use sign_in::{
     BrowserSignIn, DeviceSignIn, REDIRECT_LIMIT, Redirect, RedirectError, SignInError, SignedIn, begin_browser_sign_in,
     begin_device_sign_in, connect_client_credentials,

@@ -4,9 +4,12 @@
 //! - What it says to either side and reports does not depend on how the bytes are cut.
 //! - What reaches the server is commands in whole lines, messages that every server reads alike, and chunks of the size that
 //!   was announced; the server has as many messages as were reported.
+//! - Where senders are looked at, no message reaches the server that any reader could take to be from somebody else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use oxpost_protocol::smtp::Senders;
+use oxpost_protocol::smtp::senders::{Otherwise, Rule};
 use oxpost_protocol::smtp::submission::{Event, Options, Outcome, Peer, Step, Submission};
 
 /// What the driver of the real proxy reads at once.
@@ -48,10 +51,11 @@ fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
     extensions.extend((choice & 2 != 0).then(|| "SIZE 100".to_owned()));
     extensions.extend((choice & 8 != 0).then(|| "CHUNKING".to_owned()));
     let mut machine = Submission::new(Options { host_name: "mail.example".into(), extensions });
+    machine = machine.with_senders(senders(choice));
     let division = bytes.windows(DIVISION.len()).position(|window| window == DIVISION);
     let (mut client, mut server, mut obedient) = match division {
         Some(at) if choice & 4 != 0 => (&bytes[..at], &bytes[at + DIVISION.len()..], None),
-        _ => (bytes, &b""[..], Some(Obedient::default())),
+        _ => (bytes, &b""[..], Some(Obedient { watched: choice & 48 != 0, ..Obedient::default() })),
     };
     let mut run = Run::default();
     let (mut polls, mut client_ended, mut server_ended) = (0, false, false);
@@ -128,6 +132,18 @@ fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
     run
 }
 
+/// Whom messages may be from, if that is looked at.
+fn senders(choice: u8) -> Option<Senders> {
+    let rule = || Rule { from: "old@b.c".parse().unwrap(), to: "a@b.c".into() };
+    let otherwise = match choice & 48 {
+        0 => return None,
+        16 => Otherwise::Refuse,
+        32 => Otherwise::Own,
+        _ => Otherwise::Map(vec![rule()]),
+    };
+    Some(Senders::new("a@b.c", Vec::new(), otherwise))
+}
+
 /// A server that takes almost everything, and complains aloud about what no server may be sent.
 #[derive(Default)]
 struct Obedient {
@@ -136,8 +152,11 @@ struct Obedient {
     state: Expects,
     /// A sender was taken.
     open: bool,
-    /// It has failed, or ended.
     messages: usize,
+    /// Who messages are from is looked at.
+    watched: bool,
+    /// The message so far, without its dots.
+    message: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -157,12 +176,16 @@ impl Obedient {
     fn go_on(&mut self) -> bool {
         if let Expects::Chunk(left, last) = self.state {
             let count = left.min(self.input.len() as u64);
-            self.input.drain(..count as usize);
+            let octets: Vec<u8> = self.input.drain(..count as usize).collect();
+            self.message.extend(octets);
             let left = left - count;
             self.state = Expects::Chunk(left, last);
             if left == 0 {
                 self.state = Expects::Commands;
                 self.messages += usize::from(last && self.open);
+                if last {
+                    self.look_at_message();
+                }
                 self.open &= !last;
                 self.says.extend(b"250 OK\r\n");
                 return true;
@@ -178,17 +201,45 @@ impl Obedient {
                 self.state = Expects::Commands;
                 self.messages += usize::from(self.open);
                 self.open = false;
+                self.look_at_message();
                 self.says.extend(b"250 OK <id>\r\n");
             }
-            Expects::Text => {}
+            Expects::Text => {
+                self.message.extend(inner.strip_prefix(b".").unwrap_or(inner));
+                self.message.extend(b"\r\n");
+            }
             _ => self.command(inner),
         }
         true
     }
 
+    /// As the most gullible reader looks at it: every kind of line end is one, and a line that is no field is passed over.
+    fn look_at_message(&mut self) {
+        let message = String::from_utf8_lossy(&std::mem::take(&mut self.message)).into_owned();
+        if !self.watched || message.contains('"') {
+            return;
+        }
+        let header = message.split("\r\n\r\n").next().unwrap_or_default();
+        let header = if message.starts_with("\r\n") { "" } else { header };
+        let mut field = String::new();
+        for line in header.split(['\r', '\n']).chain([""]) {
+            if line.starts_with([' ', '\t']) {
+                field += line;
+                continue;
+            }
+            let (name, body) = field.split_once(':').unwrap_or_default();
+            let says_who = matches!(&*name.trim_end().to_ascii_lowercase(), "from" | "sender");
+            assert!(!says_who || !body.to_ascii_lowercase().contains("ceo@b.c"), "{}", message.escape_debug());
+            field = line.to_owned();
+        }
+    }
+
     fn command(&mut self, line: &[u8]) {
         let upper = line.to_ascii_uppercase();
         let words: Vec<&[u8]> = upper.split(|byte| *byte == b' ').collect();
+        if matches!(words[0], b"MAIL" | b"RSET" | b"DATA") {
+            self.message.clear();
+        }
         let answer: &[u8] = match words[0] {
             b"MAIL" if upper.contains(&b'!') => b"550 no\r\n",
             b"MAIL" => {

@@ -6,12 +6,14 @@ use std::path::Path;
 use oxpost_protocol::Secret;
 use oxpost_protocol::sasl::PASSWORD_LIMIT;
 use oxpost_token_store::{
-    Applications, BadPattern, Declared, DeclaredPassword, Grant, Mailbox, PasswordHash, PasswordText, Way, pattern,
+    Applications, BadPattern, Declared, DeclaredPassword, Grant, Mailbox, PasswordHash, PasswordText, SenderMode, Way,
+    pattern,
 };
 use serde::Deserialize;
 
 use super::credential;
 use super::file::{self, FilePath};
+use super::senders;
 
 /// The name of the password that `password-hash` and `password-file` give.
 const DEFAULT_NAME: &str = "default";
@@ -33,6 +35,14 @@ pub struct Account {
     pub login: Option<String>,
     /// Whose tokens open it.
     pub through: Option<String>,
+    /// What becomes of a sender that it may not send as.
+    pub sender: Option<SenderMode>,
+    /// The senders it may send as besides its own address.
+    #[serde(default)]
+    pub senders: Vec<String>,
+    /// With `sender = "map"`: whose place is taken, and by whom.
+    #[serde(default)]
+    pub map: Vec<senders::Rule>,
     /// The hash of its password for mail programs.
     pub password_hash: Option<HashText>,
     /// A file that holds the password itself and nothing else.
@@ -112,7 +122,9 @@ fn one(
     let mailbox = Mailbox::parse(&account.mailbox).map_err(|error| wrong("mailbox", format!("{error}."))).ok();
     let way = way(account, file, applications).map_err(|(key, sentence)| wrong(key, sentence)).ok();
     let passwords = passwords(folder, account, wrong);
-    let (mailbox, way) = (mailbox?, way?);
+    let senders = senders::policy(account.sender, &account.senders, &account.map);
+    let senders = senders.map_err(|(key, sentence)| wrong(key, sentence)).ok();
+    let (mailbox, way, senders) = (mailbox?, way?, senders?);
     let login = account.login.as_deref().unwrap_or(mailbox.as_str()).trim().to_lowercase();
     if login.is_empty() || login.chars().count() > LOGIN_LIMIT || login.chars().any(char::is_control) {
         wrong("login", format!("a login name has 1 to {LOGIN_LIMIT} characters."));
@@ -147,7 +159,7 @@ fn one(
         wrong(key, format!("{error}."));
         return None;
     }
-    Some(Declared { mailbox, way, login, passwords })
+    Some(Declared { mailbox, way, login, senders, passwords })
 }
 
 /// Where its tokens come from; or the key that is wrong.

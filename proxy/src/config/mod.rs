@@ -11,6 +11,7 @@ mod guarding;
 pub mod notify;
 mod problem;
 mod provider;
+mod senders;
 mod store;
 
 use std::fmt;

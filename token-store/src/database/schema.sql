@@ -8,13 +8,15 @@ CREATE TABLE meta (
 ) STRICT;
 
 -- An account has an application and a grant of its own, or goes through another one that has. Its origin is `command`, `declared`
--- (in proxy.toml), or `withdrawn` (declared there once, and not any more: kept with its tokens, and used by nobody).
+-- (in proxy.toml), or `withdrawn` (declared there once, and not any more: kept with its tokens, and used by nobody). Who it may send as is JSON,
+-- where it is not what it is by default.
 CREATE TABLE account (
     mailbox     TEXT PRIMARY KEY,
     through     TEXT REFERENCES account (mailbox),
     application TEXT,
     grant_kind  TEXT,
     login       TEXT NOT NULL UNIQUE,
+    senders     TEXT,
     origin      TEXT NOT NULL,
     created     INTEGER NOT NULL
 ) STRICT;

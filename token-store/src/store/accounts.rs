@@ -5,6 +5,7 @@ use crate::{
     account::{Account, Mailbox, Origin},
     database::{DatabaseError, Row, Statement},
     pattern,
+    sender_policy::SenderPolicy,
 };
 
 /// Selects accounts as [`read_account`] reads them, with further columns behind those. Application and grant are those of
@@ -12,7 +13,7 @@ use crate::{
 macro_rules! select_accounts {
     ($columns:literal, $($rest:expr),+ $(,)?) => {
         concat!(
-            "SELECT a.mailbox, a.through, h.application, h.grant_kind, a.login, a.origin, a.created",
+            "SELECT a.mailbox, a.through, h.application, h.grant_kind, a.login, a.origin, a.created, a.senders",
             $columns,
             " FROM account a LEFT JOIN account h ON h.mailbox = COALESCE(a.through, a.mailbox) ",
             $($rest),+
@@ -22,7 +23,7 @@ macro_rules! select_accounts {
 pub(super) use select_accounts;
 
 /// How many columns of [`select_accounts`] are the account's.
-pub(super) const COLUMNS: usize = 7;
+pub(super) const COLUMNS: usize = 8;
 
 /// What went with an account that was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,8 +45,8 @@ impl Store {
         pattern::check(&account.mailbox, account.through.as_ref(), account.grant, &login)?;
         let own = account.through.is_none();
         let insert = Statement::new(
-            "INSERT INTO account (mailbox, through, application, grant_kind, login, origin, created) \
-             SELECT $1, CAST($2 AS TEXT), $3, $4, $5, $7, CAST($6 AS BIGINT) \
+            "INSERT INTO account (mailbox, through, application, grant_kind, login, origin, created, senders) \
+             SELECT $1, CAST($2 AS TEXT), $3, $4, $5, $7, CAST($6 AS BIGINT), CAST($8 AS TEXT) \
              WHERE NOT EXISTS (SELECT 1 FROM account WHERE login IN ($1, $5) OR mailbox IN ($1, $5)) \
              AND (CAST($2 AS TEXT) IS NULL OR EXISTS (SELECT 1 FROM account WHERE mailbox = $2 AND through IS NULL))",
             [
@@ -56,6 +57,7 @@ impl Store {
                 login.as_str().into(),
                 account.created.into(),
                 account.origin.as_str().into(),
+                account.senders.stored().as_deref().into(),
             ],
         );
         if changed(self.run(vec![insert, make_token_row(&account.mailbox)?]).await?.first()) {
@@ -110,6 +112,13 @@ impl Store {
         } else {
             Err(StoreError::Database(DatabaseError::Conflict))
         }
+    }
+
+    /// Says who an account may send as from now on. `false`: there is no such account.
+    pub async fn set_senders(&self, mailbox: &Mailbox, senders: &SenderPolicy) -> Result<bool, StoreError> {
+        let update = "UPDATE account SET senders = $2 WHERE mailbox = $1";
+        let values = [mailbox.as_str().into(), senders.stored().as_deref().into()];
+        Ok(changed(self.run(vec![Statement::new(update, values)]).await?.first()))
     }
 
     /// Whether `mailbox` may go through the other account.
@@ -224,5 +233,6 @@ fn account_of(mailbox: &str, row: &mut Row) -> Option<Account> {
         login: row.text(4)?,
         origin: Origin::parse(&row.text(5)?)?,
         created: row.time(6)?,
+        senders: SenderPolicy::read(row.text(7).as_deref())?,
     })
 }

@@ -16,6 +16,7 @@ use crate::{
     account::{Account, Grant, Mailbox, Origin},
     database::{DatabaseError, Statement, Value},
     password::{HashingFailed, PasswordHash},
+    sender_policy::SenderPolicy,
 };
 
 /// How often it is tried while others change the same accounts.
@@ -30,6 +31,8 @@ pub struct Declared {
     pub way: Way,
     /// The name mail clients log in with, in lower case.
     pub login: String,
+    /// Who it may send as.
+    pub senders: SenderPolicy,
     /// Its local passwords. Others may be added by command.
     pub passwords: Vec<DeclaredPassword>,
 }
@@ -220,8 +223,8 @@ fn of_step(store: &Store, step: &Step, now: SystemTime) -> Result<Vec<Statement>
             values.push(now.into());
             vec![
                 Statement::new(
-                    "INSERT INTO account (mailbox, through, application, grant_kind, login, origin, created) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                    "INSERT INTO account (mailbox, through, application, grant_kind, login, origin, senders, created) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
                     values,
                 ),
                 make_token_row(&account.mailbox)?,
@@ -229,7 +232,8 @@ fn of_step(store: &Store, step: &Step, now: SystemTime) -> Result<Vec<Statement>
         }
         Step::Change { account, .. } => vec![
             Statement::new(
-                "UPDATE account SET through = $2, application = $3, grant_kind = $4, login = $5, origin = $6 WHERE mailbox = $1",
+                "UPDATE account SET through = $2, application = $3, grant_kind = $4, login = $5, origin = $6, senders = $7 \
+                 WHERE mailbox = $1",
                 values_of(account),
             ),
             make_token_row(&account.mailbox)?,
@@ -260,7 +264,7 @@ fn of_step(store: &Store, step: &Step, now: SystemTime) -> Result<Vec<Statement>
     })
 }
 
-fn values_of(declared: &Declared) -> [Value; 6] {
+fn values_of(declared: &Declared) -> [Value; 7] {
     let (through, application, grant) = match &declared.way {
         Way::Own { application, grant } => (None, Some(application.as_str()), Some(grant.as_str())),
         Way::Through(through) => (Some(through.as_str()), None, None),
@@ -272,6 +276,7 @@ fn values_of(declared: &Declared) -> [Value; 6] {
         grant.into(),
         declared.login.as_str().into(),
         Origin::Declared.as_str().into(),
+        declared.senders.stored().as_deref().into(),
     ]
 }
 
@@ -284,6 +289,7 @@ impl Declared {
             }
             Way::Through(through) => account.through.as_ref() == Some(through),
         };
-        same_way && account.login == self.login && account.origin == Origin::Declared
+        let same = account.login == self.login && account.senders == self.senders;
+        same_way && same && account.origin == Origin::Declared
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     Accounts, AdmissionLimits, Changes, DeclareError, Declared, DeclaredPassword, Denied, Origin, PasswordHash,
-    PasswordText, Way, store::RefreshToken,
+    PasswordText, SenderMode, SenderPolicy, Way, store::RefreshToken,
 };
 
 const ANN: &str = "ann@contoso.com";
@@ -11,7 +11,13 @@ const INFO: &str = "info@contoso.com";
 
 fn own(address: &str, application: &str, grant: Grant) -> Declared {
     let way = Way::Own { application: application.into(), grant };
-    Declared { mailbox: mailbox(address), way, login: address.into(), passwords: Vec::new() }
+    Declared {
+        mailbox: mailbox(address),
+        way,
+        login: address.into(),
+        senders: SenderPolicy::default(),
+        passwords: Vec::new(),
+    }
 }
 
 fn ann() -> Declared {
@@ -188,4 +194,27 @@ async fn several_nodes_declare_the_same_accounts_at_once() {
     let changes: Vec<Changes> = nodes.join_all().await.into_iter().map(Result::unwrap).collect();
     assert_eq!(changes.iter().map(|changes| changes.added.len()).sum::<usize>(), 2, "each was added once");
     assert_eq!(store.accounts().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn who_an_account_may_send_as_follows_what_is_declared() {
+    let store = fresh_store().await;
+    let senders = SenderPolicy::parse(SenderMode::Account, ["info@contoso.com"], []).unwrap();
+    let declared = [Declared { senders: senders.clone(), ..ann() }];
+    apply(&store, &declared).await;
+    assert_eq!(store.account(&mailbox(ANN)).await.unwrap().unwrap().senders, senders);
+    assert!(apply(&store, &declared).await.is_empty());
+    let changes = apply(&store, &[ann()]).await;
+    assert_eq!(changes.changed, [mailbox(ANN)]);
+    assert_eq!(store.account(&mailbox(ANN)).await.unwrap().unwrap().senders, SenderPolicy::default());
+}
+
+#[tokio::test]
+async fn who_an_account_may_send_as_is_said_by_command_too() {
+    let store = fresh_store().await;
+    store.add_account(&account(ANN, Grant::SignIn)).await.unwrap();
+    let senders = SenderPolicy::parse(SenderMode::Map, [], [("*@old.local", ANN)]).unwrap();
+    assert!(store.set_senders(&mailbox(ANN), &senders).await.unwrap());
+    assert_eq!(store.account(&mailbox(ANN)).await.unwrap().unwrap().senders, senders);
+    assert!(!store.set_senders(&mailbox(INFO), &senders).await.unwrap());
 }

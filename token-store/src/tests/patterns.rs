@@ -1,7 +1,7 @@
 //! One account for a domain: which mailbox it opens, with whose password, and with one token.
 
 use super::{endpoint::Reply, *};
-use crate::{Accounts, AdmissionLimits, Declared, Denied, LocalPassword, StoreError, Way};
+use crate::{Accounts, AdmissionLimits, Declared, Denied, LocalPassword, SenderPolicy, StoreError, Way};
 
 const ALL: &str = "*@contoso.com";
 
@@ -36,7 +36,9 @@ async fn an_account_of_its_own_wins_over_the_pattern_also_if_it_is_disabled() {
     }
 
     let way = Way::Own { application: "office".into(), grant: Grant::ClientCredentials };
-    let carol = Declared { mailbox: mailbox("carol@contoso.com"), way, login: "carol".into(), passwords: Vec::new() };
+    let senders = SenderPolicy::default();
+    let carol =
+        Declared { mailbox: mailbox("carol@contoso.com"), way, login: "carol".into(), senders, passwords: Vec::new() };
     assert!(gate.admit("carol@contoso.com", &all).await.is_ok());
     store.bring_in_line(&[carol], None, start()).await.unwrap();
     assert_eq!(gate.admit("carol@contoso.com", &all).await.unwrap_err(), Denied::BadCredentials);

@@ -3,11 +3,13 @@
 //! MAIL is held back, and with it everything behind it, until the driver lets it go or puts it off. Behind MAIL nothing is
 //! ever tried again: that it was refused is certain, and that nothing else was is not.
 
+use super::order::with_sender;
 use super::report::{Ended, Event};
 use super::server::words;
 use super::{Sent, Submission};
 use crate::line;
 use crate::smtp::reply::Reply;
+use crate::smtp::senders::Verdict;
 
 /// A MAIL that waits.
 #[derive(Debug)]
@@ -25,23 +27,51 @@ pub(super) struct Mail {
     pub(super) line: Vec<u8>,
     /// The sender; empty if it is nobody.
     pub(super) address: String,
+    /// The one that the client has given, if that is another.
+    pub(super) given: Option<String>,
 }
 
 impl Submission {
     /// A message begins once the driver says so. One that comes within another the server will refuse anyway.
     pub(super) fn mail(&mut self, mail: Mail) {
-        let is_another = |only: &String| !mail.address.is_empty() && !mail.address.eq_ignore_ascii_case(only);
-        if let Some(only) = self.only_sender.clone().filter(is_another) {
-            let answer = format!("550 5.7.60 This login sends as {} only", line::reply_text(&only));
-            self.say(&answer);
-            self.report_refused("MAIL", mail.address, answer);
-            return;
-        }
+        let mail = match self.senders.as_ref().filter(|_| !mail.address.is_empty()) {
+            Some(senders) => match senders.verdict(&mail.address) {
+                Verdict::Allowed => mail,
+                Verdict::Replaced(instead) => Mail {
+                    line: with_sender(&mail.line, instead),
+                    address: instead.to_owned(),
+                    given: Some(mail.address),
+                },
+                Verdict::Refused => {
+                    let answer = line::reply_text(&senders.answer(&mail.address));
+                    return self.refuse("MAIL", mail.address, answer);
+                }
+            },
+            None => mail,
+        };
         if self.transaction.is_open() {
             let line = mail.line.clone();
             return self.send(&line, Sent::Mail(mail));
         }
         self.waiting = Some(Waiting { mail, refused: None, asked: false });
+    }
+
+    /// A recipient, if it is one that messages may go to.
+    pub(super) fn rcpt(&mut self, line: &[u8], address: String) {
+        match &self.recipients {
+            Some(allowed) if !allowed.iter().any(|pattern| pattern.fits(&address)) => {
+                let names: Vec<String> = allowed.iter().map(|pattern| pattern.to_string().replace("*@", "")).collect();
+                let answer = format!("550 5.7.1 Without a login, mail goes to {} only", names.join(", "));
+                self.refuse("RCPT", address, line::reply_text(&answer));
+            }
+            _ => self.send(line, Sent::Rcpt(address)),
+        }
+    }
+
+    /// It is not even asked of the server.
+    fn refuse(&mut self, command: &'static str, address: String, answer: String) {
+        self.say(&answer);
+        self.events.push_back(Event::NotAllowed { command, address, answer });
     }
 
     /// The server has refused it because it takes no more now. It may be sent again.

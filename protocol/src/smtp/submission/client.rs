@@ -22,6 +22,7 @@ impl Submission {
             State::Orders | State::Ending(_) => self.next_order(),
             State::Text(..) => self.text(),
             State::Chunk { .. } => self.chunk(),
+            State::Header { .. } => self.header_in_chunk(),
             State::Over(_) => false,
         }
     }
@@ -79,8 +80,8 @@ impl Submission {
             _ => 0,
         };
         match order {
-            Order::Mail { line, address } => self.mail(Mail { line, address }),
-            Order::Rcpt { line, address } => self.send(&line, Sent::Rcpt(address)),
+            Order::Mail { line, address } => self.mail(Mail { line, address, given: None }),
+            Order::Rcpt { line, address } => self.rcpt(&line, address),
             Order::Data { line } => self.send(&line, Sent::Data),
             Order::Bdat { count, last } => self.begin_chunk(count, last),
             Order::Rset => self.send(b"RSET", Sent::Rset),
@@ -113,8 +114,17 @@ impl Submission {
 
     fn text(&mut self) -> bool {
         let State::Text(text, fate) = &mut self.state else { return false };
-        let (used, progress) = text.pass(self.client.unread(), &mut self.to_server);
+        let mut header = self.header.as_mut().filter(|header| matches!(fate, Fate::Pass) && !header.is_over());
+        let mut came = Vec::new();
+        let out = if header.is_some() { &mut came } else { &mut self.to_server };
+        let (used, progress) = text.pass(self.client.unread(), out);
         self.client.skip(used);
+        if let (Some(header), Some(senders)) = (&mut header, &self.senders)
+            && let Err(wrong) = header.pass_text(&came, progress == Progress::End, senders, &mut self.to_server)
+        {
+            self.refuse_header(wrong);
+        }
+        let State::Text(text, fate) = &mut self.state else { return false };
         if matches!(fate, Fate::Pass) {
             self.transaction.set_octets(text.octets());
             if let Some(limit) = self.too_large() {
@@ -157,7 +167,7 @@ impl Submission {
                 *fate = discard;
             }
             State::Chunk { fate, .. } => *fate = discard,
-            State::Orders | State::Ending(_) | State::Over(_) => {}
+            State::Orders | State::Header { .. } | State::Ending(_) | State::Over(_) => {}
         }
     }
 
@@ -172,11 +182,15 @@ impl Submission {
             }
             State::Chunk { fate: Fate::Pass, .. } => self.end_of_chunk(),
             State::Chunk { fate: Fate::Skip(answer), .. } => self.say(answer),
-            State::Text(_, Fate::Skip(_)) | State::Orders | State::Ending(_) | State::Over(_) => {}
+            State::Text(_, Fate::Skip(_))
+            | State::Orders
+            | State::Header { .. }
+            | State::Ending(_)
+            | State::Over(_) => {}
         }
     }
 
-    fn client_gone(&mut self) {
+    pub(super) fn client_gone(&mut self) {
         let lone_dot = matches!(&self.state, State::Text(text, _) if text.had_a_lone_dot());
         let why = if lone_dot { NotSent::ClientGoneBehindBareLf } else { NotSent::ClientGone };
         self.cut();
@@ -191,13 +205,20 @@ impl Submission {
             return;
         }
         self.transaction.begin(count);
+        self.watch();
         self.state = State::Chunk { left: count, fate: Fate::Pass };
         if self.too_large().is_some() {
             self.give_up(NotSent::TooLarge);
+        } else if self.header.as_ref().is_some_and(|header| !header.is_over()) {
+            self.state = State::Header { left: count, last, held: Vec::new() };
         } else {
-            let line = format!("BDAT {count}{}", if last { " LAST" } else { "" });
-            self.send(line.as_bytes(), Sent::Chunk { last });
+            self.send_chunk(count, last);
         }
+    }
+
+    pub(super) fn send_chunk(&mut self, count: u64, last: bool) {
+        let line = format!("BDAT {count}{}", if last { " LAST" } else { "" });
+        self.send(line.as_bytes(), Sent::Chunk { last });
     }
 
     /// The server's limit, if the message is beyond it.

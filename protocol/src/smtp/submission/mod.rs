@@ -13,16 +13,21 @@
 //!   the end of every line, and a dot doubled wherever a line of the message begins with one. So no server, however it
 //!   reads line ends, can see an end of the message where the client has not written one.
 //! - A message begins when the driver says so: MAIL is held until then, and what is behind it with it.
+//! - Where a login may not send as everybody, the envelope and the header are held to it ([`Senders`]).
 //! - A message that cannot go on is never finished: the server's connection is cut with the message incomplete, which a
 //!   server must not deliver (RFC 5321, 4.1.1.4), the rest of it is read and forgotten, and the client is told at its end.
 
 mod begin;
 mod client;
+mod dots;
+mod header;
+mod mailboxes;
 mod order;
 mod path;
 mod report;
 mod server;
 mod text;
+mod watch;
 
 use std::collections::VecDeque;
 use std::{fmt, mem};
@@ -32,7 +37,9 @@ use self::order::Order;
 use self::report::Transaction;
 pub use self::report::{Ended, Event, NotSent, Outcome, Report};
 use self::text::Text;
+use self::watch::Watched;
 use super::reply::{Collector, Reply};
+use super::senders::{Pattern, Senders};
 use crate::line::Buffer;
 
 /// Longest command line taken, its line end included. RFC 5321, 4.5.3.1.4 asks for 512; the parameters of DSN (RFC 3461, 4)
@@ -123,8 +130,12 @@ pub struct Submission {
     state: State,
     /// A command that has to wait until what is on its way is answered.
     held: Option<Order>,
-    /// The one sender that messages may have, if they may not have any.
-    only_sender: Option<String>,
+    /// Whom messages may be from, if they may not be from everybody.
+    senders: Option<Senders>,
+    /// Whom they may go to, if they may not go to everybody.
+    recipients: Option<Vec<Pattern>>,
+    /// The header of the message that goes by, where senders are looked at.
+    header: Option<Watched>,
     /// A message that may not begin yet.
     waiting: Option<Waiting>,
     /// What the server has been sent and has not answered, in order.
@@ -149,6 +160,13 @@ enum State {
     Chunk {
         left: u64,
         fate: Fate,
+    },
+    /// The same, with the header in it: how large it is when it goes on is known when the header is over.
+    Header {
+        left: u64,
+        last: bool,
+        /// What goes on, so far.
+        held: Vec<u8>,
     },
     /// The server is gone: the client may say QUIT.
     Ending(Ended),
@@ -202,7 +220,9 @@ impl Submission {
             events: VecDeque::new(),
             state: State::Orders,
             held: None,
-            only_sender: None,
+            senders: None,
+            recipients: None,
+            header: None,
             waiting: None,
             sent: VecDeque::new(),
             transaction: Transaction::default(),
@@ -213,10 +233,18 @@ impl Submission {
         }
     }
 
-    /// Messages may have this sender and no other, whatever the server would take; nobody (`<>`) is always allowed.
+    /// Messages may have these senders and no other, in the envelope and in the header, whatever the server would take;
+    /// nobody (`<>`) is always allowed.
     #[must_use]
-    pub fn with_only_sender(mut self, address: Option<String>) -> Self {
-        self.only_sender = address;
+    pub fn with_senders(mut self, senders: Option<Senders>) -> Self {
+        self.senders = senders;
+        self
+    }
+
+    /// Messages may go to these recipients and to nobody else.
+    #[must_use]
+    pub fn with_recipients(mut self, recipients: Option<Vec<Pattern>>) -> Self {
+        self.recipients = recipients;
         self
     }
 

@@ -129,6 +129,14 @@ fn rebuilt(line: &[u8], verb: &str, path: &Path<'_>) -> Vec<u8> {
     rebuilt
 }
 
+/// The same MAIL with another sender, its parameters kept.
+pub(super) fn with_sender(line: &[u8], address: &str) -> Vec<u8> {
+    let (_, rest) = split(line);
+    let parameters = Path::parse(rest, "FROM").map_or(&b""[..], |path| path.parameters);
+    let path = Path { address: address.as_bytes(), parameters, strict: false };
+    rebuilt(line, "MAIL FROM", &path)
+}
+
 fn number(digits: &[u8]) -> Option<u64> {
     let plain = digits.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()

@@ -17,6 +17,15 @@ pub enum Event {
         /// What the client was told.
         answer: String,
     },
+    /// A sender or a recipient that this login has no right to. The server was not asked.
+    NotAllowed {
+        /// `MAIL` or `RCPT`.
+        command: &'static str,
+        /// The sender or recipient.
+        address: String,
+        /// What the client was told.
+        answer: String,
+    },
     /// The server refused a command that belongs to a message, before the message began.
     Refused {
         /// `MAIL`, `RCPT` or `DATA`.
@@ -33,6 +42,10 @@ pub enum Event {
 pub struct Report {
     /// The sender of its envelope; empty if it is nobody.
     pub sender: String,
+    /// The sender that the client has given, where another stands in its place.
+    pub given_sender: Option<String>,
+    /// Whether the message itself was from another sender than it is from now.
+    pub from_changed: bool,
     /// The recipients of its envelope that the server took, the first of them at least.
     pub recipients: Vec<String>,
     /// How many recipients the server took.
@@ -65,6 +78,14 @@ pub enum NotSent {
     Nul,
     /// It is larger than the server takes.
     TooLarge,
+    /// It is from somebody whom this login may not send as.
+    OtherSender,
+    /// It cannot be said who it is from.
+    UnreadableSender,
+    /// Its header is longer than any.
+    HeaderTooLong,
+    /// Its header has a line that does not end in CRLF.
+    HeaderLineEnd,
     /// The client went away in the middle.
     ClientGone,
     /// The client went away in the middle, and had sent a line with nothing but a dot that did not end a message, because
@@ -98,6 +119,7 @@ pub enum Ended {
 pub(super) struct Transaction {
     phase: Phase,
     sender: String,
+    given_sender: Option<String>,
     recipients: Vec<String>,
     recipient_count: usize,
     octets: u64,
@@ -115,8 +137,8 @@ enum Phase {
 }
 
 impl Transaction {
-    pub(super) fn open(&mut self, sender: String) {
-        *self = Self { phase: Phase::Open, sender, ..Self::default() };
+    pub(super) fn open(&mut self, sender: String, given_sender: Option<String>) {
+        *self = Self { phase: Phase::Open, sender, given_sender, ..Self::default() };
     }
 
     pub(super) fn add_recipient(&mut self, address: String) {
@@ -151,9 +173,11 @@ impl Transaction {
 impl Submission {
     /// The message has come to its end, and the transaction with it. If none had begun there is nothing to report.
     pub(super) fn report(&mut self, outcome: Outcome) {
-        let Transaction { phase, sender, recipients, recipient_count, octets } = std::mem::take(&mut self.transaction);
+        let Transaction { phase, sender, given_sender, recipients, recipient_count, octets } =
+            std::mem::take(&mut self.transaction);
+        let from_changed = self.header.take().is_some_and(|header| header.is_changed());
         if phase == Phase::Began {
-            let report = Report { sender, recipients, recipient_count, octets, outcome };
+            let report = Report { sender, given_sender, from_changed, recipients, recipient_count, octets, outcome };
             self.events.push_back(Event::Message(report));
         }
     }

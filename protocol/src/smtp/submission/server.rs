@@ -15,7 +15,7 @@ impl Submission {
         match self.state {
             State::Over(_) | State::Ending(_) | State::Text(_, Fate::Discard { .. } | Fate::Skip(_)) => return false,
             State::Chunk { fate: Fate::Pass, .. } if self.refusal.is_none() => return self.hear_ahead(),
-            State::Chunk { .. } => return self.notice_the_end(),
+            State::Chunk { .. } | State::Header { .. } => return self.notice_the_end(),
             State::Orders | State::Text(_, Fate::Pass) => {}
         }
         match self.replies.take(&mut self.server) {
@@ -93,7 +93,7 @@ impl Submission {
             Sent::Rset if done => self.forget_transaction(),
             Sent::Mail(mail) if done => {
                 self.forget_transaction();
-                self.transaction.open(mail.address);
+                self.transaction.open(mail.address, mail.given);
             }
             // Not where it closes behind that: the client must come again anyway.
             Sent::Mail(mail) if reply.code != 421 && is_throttled(&words(reply)) => {
@@ -134,6 +134,8 @@ impl Submission {
     fn go_ahead(&mut self, reply: &Reply) {
         self.sent.pop_front();
         self.transaction.begin(0);
+        self.header = None;
+        self.watch();
         self.state = State::Text(Text::default(), Fate::Pass);
         if reply.lines.iter().all(|line| line.trim_ascii().is_empty()) {
             // System.Net.Mail cannot read a go-ahead without a text.

@@ -4,6 +4,7 @@ mod add;
 mod declared;
 mod password;
 mod remove;
+mod sender;
 mod through;
 
 use clap::Subcommand;
@@ -30,6 +31,11 @@ pub(in crate::cli) enum AccountCommand {
         /// Who signs in for it
         through: Mailbox,
     },
+    /// Say who an account may send as, and what becomes of a message from anybody else
+    ///
+    /// as-is leaves it to the mail server, or refuses it where --allow names senders. account puts the account's own address in
+    /// its place. map puts that of the first --rule that fits. Answers still go to whom the message was from.
+    Sender(sender::SenderOptions),
     /// List the accounts
     List,
     /// Make the accounts what proxy.toml declares, as every start does; a running service uses them at once
@@ -60,6 +66,12 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
         AccountCommand::Through { mailbox, through } => {
             declared::not_declared(config, &mailbox)?;
             through::set(&store, &mailbox, &through).await
+        }
+        AccountCommand::Sender(options) => {
+            if !options.only_asks() {
+                declared::not_declared(config, options.mailbox())?;
+            }
+            sender::sender(options, &store).await
         }
         AccountCommand::List => list(&store).await,
         AccountCommand::Apply => declared::apply(&store, config, None).await,

@@ -102,7 +102,15 @@ async fn only_what_was_sent_counts_for_the_day() {
         (Outcome::Accepted("250 OK".into()), false),
         (Outcome::InDoubt, true),
     ] {
-        let report = Report { sender: String::new(), recipients: Vec::new(), recipient_count: 40, octets: 0, outcome };
+        let report = Report {
+            sender: String::new(),
+            given_sender: None,
+            from_changed: false,
+            recipients: Vec::new(),
+            recipient_count: 40,
+            octets: 0,
+            outcome,
+        };
         tally.note(&Event::Message(report));
         let day = format!("{:?}", lane.day.lock().unwrap());
         assert_eq!(day.contains("warned: Some"), warned, "{day}");

@@ -1,0 +1,189 @@
+//! Who a login may send as, and what becomes of a message from somebody else: Exchange refuses it when all of it is there,
+//! with SendAsDenied, long after anybody could still act.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The senders of one login. Addresses compare without regard to the case of their letters, as Exchange compares them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Senders {
+    own: String,
+    allowed: Vec<Pattern>,
+    otherwise: Otherwise,
+    remedy: String,
+}
+
+/// What becomes of a sender that a login has no right to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Otherwise {
+    /// The message is refused.
+    Refuse,
+    /// The login's own address stands in its place.
+    Own,
+    /// The address of the first rule that fits stands in its place; without one the message is refused.
+    Map(Vec<Rule>),
+}
+
+/// Whose place is taken, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Senders that are no addresses at Microsoft 365.
+    pub from: Pattern,
+    /// The address that stands in their place.
+    pub to: String,
+}
+
+/// What a sender is to a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict<'a> {
+    /// One of its own.
+    Allowed,
+    /// This one stands in its place.
+    Replaced(&'a str),
+    /// Nobody it may send as.
+    Refused,
+}
+
+impl Senders {
+    /// A login that always may send as its own address, and as these besides.
+    pub fn new(own: impl Into<String>, allowed: Vec<Pattern>, otherwise: Otherwise) -> Self {
+        Self { own: own.into(), allowed, otherwise, remedy: String::new() }
+    }
+
+    /// What an administrator can do so that a sender is taken, for the end of the sentence that refuses it.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = remedy.into();
+        self
+    }
+
+    pub(super) fn verdict(&self, address: &str) -> Verdict<'_> {
+        if address.eq_ignore_ascii_case(&self.own) || self.allowed.iter().any(|pattern| pattern.fits(address)) {
+            return Verdict::Allowed;
+        }
+        match &self.otherwise {
+            Otherwise::Refuse => Verdict::Refused,
+            Otherwise::Own => Verdict::Replaced(&self.own),
+            Otherwise::Map(rules) => {
+                let rule = rules.iter().find(|rule| rule.from.fits(address));
+                rule.map_or(Verdict::Refused, |rule| Verdict::Replaced(&rule.to))
+            }
+        }
+    }
+
+    /// What stands in the place of senders that cannot be read.
+    pub(super) fn instead_of_unreadable(&self) -> Option<&str> {
+        matches!(self.otherwise, Otherwise::Own).then_some(&*self.own)
+    }
+
+    /// Whether anything is ever replaced.
+    pub(super) fn replaces(&self) -> bool {
+        !matches!(self.otherwise, Otherwise::Refuse)
+    }
+
+    /// The answer to a sender that is refused.
+    pub(super) fn answer(&self, address: &str) -> String {
+        let Self { own, remedy, .. } = self;
+        let remedy = if remedy.is_empty() { String::new() } else { format!(". {remedy}") };
+        format!("550 5.7.60 This login sends as {own}, and not as {address}{remedy}")
+    }
+}
+
+/// An address, or all of a domain (`*@contoso.com`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(String);
+
+/// The text is neither an address nor all of a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadPattern;
+
+impl fmt::Display for BadPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sender is an address, name@contoso.com, or all of a domain, *@contoso.com")
+    }
+}
+
+impl std::error::Error for BadPattern {}
+
+impl Pattern {
+    /// Whether this address is meant.
+    pub fn fits(&self, address: &str) -> bool {
+        match self.0.strip_prefix("*@") {
+            Some(domain) => domain_of(address).is_some_and(|found| found.eq_ignore_ascii_case(domain)),
+            None => address.eq_ignore_ascii_case(&self.0),
+        }
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = BadPattern;
+
+    fn from_str(text: &str) -> Result<Self, BadPattern> {
+        let text = text.trim().to_lowercase();
+        let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"<>\"(),;:\\[]".contains(c);
+        match text.rsplit_once('@') {
+            Some((local, domain))
+                if !local.is_empty()
+                    && !domain.is_empty()
+                    && text.chars().all(plain)
+                    && !local.contains('@')
+                    && (local == "*" || !local.contains('*'))
+                    && !domain.contains('*') =>
+            {
+                Ok(Self(text))
+            }
+            _ => Err(BadPattern),
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What stands behind the last `@`.
+pub(super) fn domain_of(address: &str) -> Option<&str> {
+    address.rsplit_once('@').map(|(_, domain)| domain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patterns(texts: &[&str]) -> Vec<Pattern> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn whoever_is_not_allowed_is_refused_or_replaced() {
+        let rules = vec![Rule { from: "*@old.local".parse().unwrap(), to: "erp@contoso.com".into() }];
+        let otherwise = [Otherwise::Refuse, Otherwise::Own, Otherwise::Map(rules)];
+        let [refuse, own, map] = otherwise
+            .map(|other| Senders::new("scan@contoso.com", patterns(&["Info@contoso.com", "*@shop.com"]), other));
+        for address in ["scan@contoso.com", "SCAN@Contoso.com", "info@contoso.com", "any@SHOP.com"] {
+            for senders in [&refuse, &own, &map] {
+                assert_eq!(senders.verdict(address), Verdict::Allowed, "{address}");
+            }
+        }
+        for (address, mapped) in [
+            ("lift@OLD.local", Verdict::Replaced("erp@contoso.com")),
+            ("ceo@contoso.com", Verdict::Refused),
+            ("a@b.shop.com", Verdict::Refused),
+            ("a@shop.com@x.com", Verdict::Refused),
+            ("scan", Verdict::Refused),
+        ] {
+            assert_eq!(refuse.verdict(address), Verdict::Refused, "{address}");
+            assert_eq!(own.verdict(address), Verdict::Replaced("scan@contoso.com"), "{address}");
+            assert_eq!(map.verdict(address), mapped, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_an_address_or_a_domain() {
+        for bad in ["", "*", "a", "@b", "a@", "*@*", "a*@b", "*a@b", "a@b@c", "a b@c", "<a@b>", "a@b, c@d", "*@*.b"] {
+            assert!(bad.parse::<Pattern>().is_err(), "{bad}");
+        }
+    }
+}

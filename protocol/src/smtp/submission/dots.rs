@@ -1,0 +1,64 @@
+//! The dots that make a message transparent (RFC 5321, 4.5.2), taken off so that its header can be read, and put on again.
+//! A server reads `.From:` as `From:`.
+
+/// One direction of a message whose lines end in CRLF.
+#[derive(Debug)]
+pub(super) struct Dots {
+    at_line_start: bool,
+}
+
+impl Default for Dots {
+    fn default() -> Self {
+        Self { at_line_start: true }
+    }
+}
+
+impl Dots {
+    /// The bytes without the dots in front of lines.
+    pub(super) fn off(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(bytes.len());
+        for &byte in bytes {
+            if byte != b'.' || !self.at_line_start {
+                out.push(byte);
+            }
+            self.at_line_start = byte == b'\n';
+        }
+        out
+    }
+
+    /// The bytes with a dot in front of every line that begins with one.
+    pub(super) fn on(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        for &byte in bytes {
+            if byte == b'.' && self.at_line_start {
+                out.push(byte);
+            }
+            out.push(byte);
+            self.at_line_start = byte == b'\n';
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_off_is_put_on_again() {
+        for (stuffed, plain) in
+            [("..a\r\n...\r\n.b.\r\n", ".a\r\n..\r\nb.\r\n"), ("a.\r\n..\r\n", "a.\r\n.\r\n"), ("", "")]
+        {
+            for piece in [1, 3, 100] {
+                let (mut off, mut on) = (Dots::default(), Dots::default());
+                let (mut bare, mut out) = (Vec::new(), Vec::new());
+                for piece in stuffed.as_bytes().chunks(piece) {
+                    let piece = off.off(piece);
+                    on.on(&piece, &mut out);
+                    bare.extend(piece);
+                }
+                assert_eq!(String::from_utf8(bare).unwrap(), plain);
+                let again = stuffed.replace(".b", "b");
+                assert_eq!(String::from_utf8(out).unwrap(), again);
+            }
+        }
+    }
+}
