@@ -27,6 +27,8 @@ impl Login {
 pub enum LocalEvent {
     /// The client wants to log in. Answer with the dialogue's `accept` or `refuse`; nothing more is read until then.
     Login(Login),
+    /// The client wants to send without a login, and may because of where it is. Answer as to a login.
+    WithoutLogin,
     /// The go-ahead for TLS has been written (STARTTLS, STLS). Wrap the stream, then call the dialogue's `tls_started`.
     StartTls,
     /// The dialogue is over without a login. Everything it had to say has been written; close the connection.

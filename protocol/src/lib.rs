@@ -76,6 +76,9 @@ pub trait Dialogue {
 
 /// The side that faces the mail client.
 pub trait LocalDialogue: Dialogue<Event = LocalEvent> {
+    /// Whoever is at this connection may send without a login. A protocol that sends nothing has no use for that.
+    fn allow_without_login(&mut self) {}
+
     /// Answers [`LocalEvent::Login`]: the upstream login has succeeded. Poll until the reply is written and
     /// [`Action::Read`] comes, then take the unread bytes and relay.
     ///

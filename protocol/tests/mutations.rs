@@ -56,7 +56,11 @@ fn pop3_upstream() {
 fn smtp_local() {
     damage_each("smtp/local", Side::Local, |script, said, ends, chunk| {
         let greeting = smtp::Greeting { host_name: "mail.example".into(), extensions: vec!["SIZE 1000".into()] };
-        run_local(smtp::Local::new(offer(script), greeting), said, ends, chunk)
+        let mut local = smtp::Local::new(offer(script), greeting);
+        if script.has("without-login") {
+            local.allow_without_login();
+        }
+        run_local(local, said, ends, chunk)
     });
 }
 

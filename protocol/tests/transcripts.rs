@@ -28,7 +28,7 @@ mod player;
 use std::path::{Path, PathBuf};
 
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
-use oxpost_protocol::{Offer, Secret, imap, pop3, smtp};
+use oxpost_protocol::{LocalDialogue as _, Offer, Secret, imap, pop3, smtp};
 use player::{Script, Side, play_local, play_upstream};
 
 /// The chunk sizes; `usize::MAX` is "all at once".
@@ -65,7 +65,11 @@ fn smtp_local() {
             host_name: "mail.example".into(),
             extensions: ["SIZE 157286400", "PIPELINING", "8BITMIME"].map(String::from).into(),
         };
-        play_local(smtp::Local::new(offer(script), greeting), script, chunk);
+        let mut local = smtp::Local::new(offer(script), greeting);
+        if script.has("without-login") {
+            local.allow_without_login();
+        }
+        play_local(local, script, chunk);
     });
 }
 

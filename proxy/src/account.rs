@@ -41,6 +41,22 @@ pub async fn admit(gateway: &Gateway, peer: IpAddr, login: &Login) -> Result<Adm
     }
 }
 
+/// The account of clients that need no password.
+///
+/// # Errors
+/// There is no such account, or it cannot be looked up.
+pub async fn vouch(gateway: &Gateway, mailbox: &Mailbox) -> Result<Admitted, Failure> {
+    match gateway.accounts.vouch(mailbox).await {
+        Ok(Some(admitted)) => Ok(admitted),
+        Ok(None) => {
+            let failure = Failure::no_account(mailbox);
+            warn!(%mailbox, "a device was not let in: {}", failure.log);
+            Err(failure)
+        }
+        Err(error) => Err(refused(&Denied::Store(error), Some(mailbox.to_string()))),
+    }
+}
+
 /// The failure; it is said in the log if there is a name to say it of.
 fn refused(denied: &Denied, user: Option<String>) -> Failure {
     let failure = Failure::denied(denied);

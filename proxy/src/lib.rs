@@ -12,6 +12,7 @@ pub mod listener;
 pub mod session;
 
 pub mod account;
+pub mod device;
 pub mod local;
 pub mod pacing;
 pub mod relay;

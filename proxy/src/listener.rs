@@ -15,6 +15,7 @@ use tracing::{Instrument, debug, info_span, warn};
 
 use crate::certificate::Certificates;
 use crate::config::{Listener, ListenerTls};
+use crate::device::Devices;
 use crate::gateway::{Gateway, StartError};
 use crate::seldom::Seldom;
 use crate::session;
@@ -32,6 +33,8 @@ pub struct Entry {
     pub listener: Listener,
     /// Its certificate, when it speaks TLS.
     pub acceptor: Option<TlsAcceptor>,
+    /// Who may send without a login.
+    pub devices: Devices,
 }
 
 /// A listener that is bound and does not accept yet.
@@ -58,7 +61,9 @@ impl Bound {
         let failed = |error| StartError::Bind(listener.address, error);
         let socket = TcpListener::bind(listener.address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { entry: Arc::new(Entry { listener, acceptor }), socket, address, not_served: Seldom::default() })
+        let devices = Devices::new(&listener.devices);
+        let entry = Arc::new(Entry { listener, acceptor, devices });
+        Ok(Self { entry, socket, address, not_served: Seldom::default() })
     }
 
     /// Where it listens; the port is the real one also where the configuration says 0.
@@ -146,6 +151,7 @@ mod tests {
             certificate: None,
             tls_before_login: false,
             networks: vec!["10.1.0.0/16".parse().unwrap()],
+            devices: Vec::new(),
         };
         for (peer, served) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("10.2.0.1", false), ("::1", false)] {
             assert_eq!(serves(&listener, peer.parse().unwrap()), served, "{peer}");

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use oxpost_protocol::line::REPLY_TEXT_LIMIT;
-use oxpost_protocol::{Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer};
-use oxpost_token_store::{Account, Admitted};
+use oxpost_protocol::{Closed, Dialogue, LocalDialogue, LocalEvent, Offer};
+use oxpost_token_store::{Account, Admitted, Denied};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -13,6 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::account;
 use crate::config::ListenerTls;
+use crate::device::Device;
 use crate::drive::{drive, say};
 use crate::gateway::Gateway;
 use crate::guard::Place;
@@ -51,6 +53,8 @@ pub struct LoggedIn {
     pub upstream: Connected,
     /// Its place among the sessions that send, if it is one of those.
     pub sending: Option<Sending>,
+    /// What it is, if it is let in without a login.
+    pub device: Option<Arc<Device>>,
 }
 
 /// Why a connection ended without a login.
@@ -87,15 +91,21 @@ pub async fn login<S: Speak>(
         tls_before_login: entry.listener.tls_before_login,
     };
     let mut dialogue = S::local(gateway, offer);
+    let device = entry.devices.at(from);
+    if device.is_some() {
+        dialogue.allow_without_login();
+    }
     loop {
-        match patience.until(drive(&mut dialogue, &mut client)).await? {
+        let event = patience.until(drive(&mut dialogue, &mut client)).await?;
+        let device = device.filter(|_| matches!(event, LocalEvent::WithoutLogin));
+        match event {
             LocalEvent::StartTls => {
                 client = patience.until(start_tls(client, entry.acceptor.as_ref())).await?;
                 dialogue.tls_started();
             }
-            LocalEvent::Login(login) => {
+            event @ (LocalEvent::Login(_) | LocalEvent::WithoutLogin) => {
                 let began = Instant::now();
-                let attempt = match admit(gateway, &mut visitor, &login).await {
+                let attempt = match admit(gateway, &mut visitor, event, device).await {
                     Ok(admitted) => hang_up::unless_gone(&mut client, &mut dialogue, log_in::<S>(gateway, &admitted))
                         .await
                         .map_err(NoLogin::HungUp)?,
@@ -112,7 +122,9 @@ pub async fn login<S: Speak>(
                             client,
                             unread: dialogue.into_unread(),
                             upstream: connected,
-                            sending,
+                            sending: sending
+                                .map(|sending| sending.held_to(device.map(|device| Arc::clone(&device.rate)))),
+                            device: device.cloned(),
                         });
                     }
                     Err(mut failure) => {
@@ -132,8 +144,17 @@ pub async fn login<S: Speak>(
 
 /// The local half of a login: password, account. It goes to its end also when the client has gone, or somebody could guess
 /// and be away before the guess is counted.
-async fn admit(gateway: &Gateway, visitor: &mut Visitor<'_>, login: &Login) -> Result<Admitted, Failure> {
-    let admitted = account::admit(gateway, visitor.peer, login).await?;
+async fn admit(
+    gateway: &Gateway,
+    visitor: &mut Visitor<'_>,
+    event: LocalEvent,
+    device: Option<&Arc<Device>>,
+) -> Result<Admitted, Failure> {
+    let admitted = match (event, device) {
+        (LocalEvent::Login(login), _) => account::admit(gateway, visitor.peer, &login).await?,
+        (_, Some(device)) => account::vouch(gateway, &device.config.account).await?,
+        (_, None) => return Err(Failure::denied(&Denied::BadCredentials)),
+    };
     // From now on it is nobody's to be let go: who it is was proved, and it is only waiting for the mail server.
     visitor.place.make_known();
     debug!(mailbox = %admitted.account().mailbox, "local login accepted");

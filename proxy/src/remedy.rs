@@ -146,6 +146,17 @@ impl Failure {
         Self { said: Some(text.to_owned()), ..failure }
     }
 
+    /// A device is to send as somebody who has no account.
+    pub fn no_account(mailbox: &Mailbox) -> Self {
+        Self::new(
+            RefusalKind::AdministratorMustAct,
+            format!(
+                "There is no account {mailbox} in use, as which this device should send. Add it: oxpost account add {mailbox}"
+            ),
+            "",
+        )
+    }
+
     /// The mail server cannot be reached.
     pub fn unreachable(host: &str, port: u16, error: &NoConnection) -> Self {
         let sentence = match error {

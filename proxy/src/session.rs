@@ -95,12 +95,16 @@ async fn relay_bytes(gateway: &Gateway, logged_in: LoggedIn, protocol: Protocol,
 /// SMTP: messages.
 async fn submit(gateway: &Gateway, logged_in: LoggedIn) {
     let began = Instant::now();
-    let LoggedIn { account, from, client, unread, upstream, sending } = logged_in;
+    let LoggedIn { account, from, client, unread, upstream, sending, device } = logged_in;
     let options = submission::Options {
         host_name: gateway.host_name.clone(),
         extensions: smtp_offer::usable(&upstream.capabilities),
     };
-    let mut machine = Submission::new(options).with_senders(senders::of_account(&account));
+    let machine = Submission::new(options);
+    let mut machine = match &device {
+        Some(device) => device.hold(machine),
+        None => machine.with_senders(senders::of_account(&account)),
+    };
     machine.receive(Peer::Client, &unread);
     machine.receive(Peer::Server, &upstream.unread);
     let audit = Audit { account: account.mailbox, client: from };

@@ -13,6 +13,7 @@ mod bad_servers;
 mod certificates;
 mod command_line;
 mod declared;
+mod devices;
 mod doctor;
 mod doctor_grants;
 mod faults_of_the_authority;

@@ -67,7 +67,8 @@ struct Gate {
     dummy: PasswordHash,
 }
 
-/// An account whose password was right. Only [`Accounts::admit`] makes one.
+/// An account whose password was right. Only [`Accounts::admit`] makes one, or [`Accounts::vouch`] where an administrator has
+/// said that no password is needed.
 #[derive(Clone, Debug)]
 pub struct Admitted {
     account: Arc<Account>,
@@ -177,6 +178,14 @@ impl Accounts {
     /// cost a request, and the address matters: strangers' guesses must not cost the user's own tries.
     pub async fn admit_from(&self, from: IpAddr, user: &str, password: &Secret) -> Result<Admitted, Denied> {
         self.attempt(user, password).await?.verify(from).await
+    }
+
+    /// The account of a mailbox, for clients that an administrator lets in without a password. `None`: there is none, or it is
+    /// not in use.
+    pub async fn vouch(&self, mailbox: &Mailbox) -> Result<Option<Admitted>, StoreError> {
+        let found = user::find(&self.0.store, mailbox.as_str()).await?;
+        let found = found.map(|(account, _)| account).filter(|account| account.mailbox == *mailbox);
+        Ok(found.map(|account| Admitted { account: Arc::new(account) }))
     }
 
     /// Notes that a mail server has refused a login in a way that somebody must mend, or (`None`) that it takes them.

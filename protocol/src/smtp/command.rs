@@ -107,6 +107,11 @@ pub(super) fn begins_auth(unread: &[u8]) -> bool {
     padding <= PADDING_LIMIT && unread.get(padding..padding + 4).is_some_and(|verb| is(verb, "AUTH"))
 }
 
+/// Whether the line is MAIL, in whatever shape.
+pub(super) fn is_mail(line: &[u8]) -> bool {
+    is(split(trimmed(line)).0, "MAIL")
+}
+
 pub(super) fn is(word: &[u8], verb: &str) -> bool {
     word.eq_ignore_ascii_case(verb.as_bytes())
 }

@@ -6,7 +6,7 @@ use std::{fmt, mem};
 
 use zeroize::Zeroizing;
 
-use super::command::{Auth, Command, begins_auth};
+use super::command::{Auth, Command, begins_auth, is_mail};
 use crate::line::{self, Buffer};
 use crate::outbox::Outbox;
 use crate::sasl;
@@ -43,6 +43,9 @@ pub struct Local {
     last_refusal: Option<(RefusalKind, String)>,
     attempts: u32,
     errors: u32,
+    without_login: bool,
+    /// The MAIL of a client that sends without a login: what follows the login begins with it.
+    mail: Option<Zeroizing<Vec<u8>>>,
 }
 
 #[derive(Debug)]
@@ -70,6 +73,8 @@ impl Local {
             last_refusal: None,
             attempts: 0,
             errors: 0,
+            without_login: false,
+            mail: None,
         }
     }
 
@@ -89,6 +94,11 @@ impl Local {
         match self.input.take_line(bound).map(|line| line.map(Zeroizing::new)) {
             Ok(Some(line)) => match mem::replace(&mut self.state, State::Command) {
                 State::Exchange(exchange) => self.go_on(exchange.answer(&line)),
+                _ if self.may_begin(&line) => {
+                    self.mail = Some(line);
+                    self.state = State::Verdict;
+                    self.out.report(LocalEvent::WithoutLogin);
+                }
                 _ => self.command(Command::parse(&line)),
             },
             Ok(None) if self.input.is_ended() => self.close(Closed::EndOfStream),
@@ -100,6 +110,11 @@ impl Local {
             }
         }
         true
+    }
+
+    /// Whether it is a MAIL of somebody who needs no login. A login that was refused stands: who has a password has it checked.
+    fn may_begin(&self, line: &[u8]) -> bool {
+        self.without_login && self.offer.login_allowed() && self.last_refusal.is_none() && is_mail(line)
     }
 
     fn command(&mut self, command: Command<'_>) {
@@ -251,18 +266,27 @@ impl Dialogue for Local {
     }
 
     fn into_unread(self) -> Vec<u8> {
-        self.input.into_unread()
+        match self.mail {
+            Some(mail) => [mail.as_slice(), &self.input.into_unread()].concat(),
+            None => self.input.into_unread(),
+        }
     }
 }
 
 impl LocalDialogue for Local {
+    fn allow_without_login(&mut self) {
+        self.without_login = true;
+    }
+
     fn has_unread(&self) -> bool {
         !self.input.is_empty()
     }
 
     fn accept(&mut self, _capabilities: &[String]) {
         if matches!(self.state, State::Verdict) {
-            self.out.say("235 2.7.0 Authentication successful");
+            if self.mail.is_none() {
+                self.out.say("235 2.7.0 Authentication successful");
+            }
             self.state = State::Over;
         }
     }
@@ -277,8 +301,12 @@ impl LocalDialogue for Local {
             RefusalKind::Unavailable | RefusalKind::AdministratorMustAct => "454 4.7.0",
         };
         let text = line::reply_text(&refusal.text);
-        self.out.say(format!("{code} {text}"));
-        self.last_refusal = Some((refusal.kind, text));
+        if self.mail.take().is_some() {
+            self.out.say(format!("451 4.7.0 {text}"));
+        } else {
+            self.out.say(format!("{code} {text}"));
+            self.last_refusal = Some((refusal.kind, text));
+        }
         self.state = State::Command;
         self.attempts += 1;
         if self.attempts >= MAX_ATTEMPTS {

@@ -174,6 +174,7 @@ pub(crate) fn local_event_text(event: &LocalEvent) -> String {
         LocalEvent::Login(login) => {
             format!("login {} {}", login.user, login.password.reveal().escape_ascii())
         }
+        LocalEvent::WithoutLogin => "without-login".into(),
         LocalEvent::StartTls => "start-tls".into(),
         LocalEvent::Closed(why) => format!("closed {why:?}"),
     }

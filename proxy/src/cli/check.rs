@@ -1,13 +1,14 @@
 //! `oxpost check`: everything that can be known without serving a client.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::SystemTime;
 
-use oxpost_token_store::{Applications, Credential, Origin};
+use oxpost_token_store::{Applications, Credential, Mailbox, Origin, Store};
 
 use super::{Failed, NO_LISTENER, credential};
 use crate::certificate::Held;
-use crate::config::{Config, Listener, ListenerTls};
+use crate::config::{Config, Device, Listener, ListenerTls};
 use crate::declared;
 use crate::gateway::{StartError, open_existing_store};
 use crate::tls;
@@ -22,7 +23,9 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
             tls::server_config(certificate, key)?;
         }
     }
-    let applications = accounts(config).await?;
+    let store = open_existing_store(config).await?;
+    let applications = accounts(config, store.as_ref()).await?;
+    let missing = missing(config, store.as_ref()).await?;
     let ends = credential::ends(&applications, SystemTime::now());
     if let Some(end) = ends.iter().find(|end| end.has_passed()) {
         return Err(Failed::new(format!("{end}.")));
@@ -35,11 +38,17 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
             ListenerTls::Implicit => "TLS",
         };
         println!("  {} on {}, {tls}", listener.protocol, listener.address);
+        for device in &listener.devices {
+            println!("    {}", without_login(device));
+        }
         if let Some(held) = certificate(listener) {
             let near =
                 if held.ends_soon(SystemTime::now()) { "; renew it (`oxpost cert`, if that made it)" } else { "" };
             println!("    certificate for {}, good until {}{near}", held.names.join(", "), held.last_day());
         }
+    }
+    for mailbox in &missing {
+        println!("  no account {mailbox} yet, as which a device should send: oxpost account add {mailbox}");
     }
     let names = config.applications.names();
     for name in &names {
@@ -60,22 +69,57 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Who may send without a login, as whom and to whom.
+fn without_login(device: &Device) -> String {
+    let Device { networks, account, recipients, messages_per_minute, .. } = device;
+    let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+    let to = match recipients {
+        None => "everybody".to_owned(),
+        Some(patterns) => {
+            let names: Vec<String> = patterns.iter().map(|pattern| pattern.to_string().replace("*@", "")).collect();
+            names.join(", ")
+        }
+    };
+    format!(
+        "without a login: {} sends as {account} to {to}, {messages_per_minute} messages a minute",
+        networks.join(", ")
+    )
+}
+
 /// What the certificate of a listener says.
 fn certificate(listener: &Listener) -> Option<Held> {
     let (certificate, _) = listener.certificate.as_ref()?;
     Held::of_pem(&std::fs::read(certificate).ok()?)
 }
 
+/// The accounts that devices should send as, and that are not there.
+async fn missing(config: &Config, store: Option<&Store>) -> Result<Vec<Mailbox>, Failed> {
+    let devices = config.listeners.iter().flat_map(|listener| &listener.devices);
+    let wanted: BTreeSet<&Mailbox> = devices.map(|device| &device.account).collect();
+    let mut missing = Vec::new();
+    for mailbox in wanted {
+        let declared = config.accounts.iter().any(|account| account.declared.mailbox == *mailbox);
+        let opened = match store {
+            Some(store) => store.account(mailbox).await?.is_some() || store.opened_by(mailbox).await?.is_some(),
+            None => false,
+        };
+        if !declared && !opened {
+            missing.push(mailbox.clone());
+        }
+    }
+    Ok(missing)
+}
+
 /// What accounts ask of their application and it cannot give; gives back what is known of the applications then. A store that
 /// is not there yet has none, and is not made.
-async fn accounts(config: &Config) -> Result<Applications, Failed> {
-    let Some(store) = open_existing_store(config).await? else {
+async fn accounts(config: &Config, store: Option<&Store>) -> Result<Applications, Failed> {
+    let Some(store) = store else {
         if config.key.exists() {
             config.key.read().map_err(StartError::Vault)?;
         }
         return Ok(config.applications.clone());
     };
-    declared::check(config, &store).await?;
+    declared::check(config, store).await?;
     let kept = store.accounts().await?.into_iter().filter(|account| account.origin == Origin::Command);
     for account in kept {
         let Some(application) = config.applications.get(&account.application) else { continue };

@@ -13,6 +13,7 @@ use rustls::pki_types::ServerName;
 use url::Url;
 
 use super::account::{self, DeclaredAccount};
+use super::device;
 use super::file::{self, File, ListenerTls, ServerTls};
 use super::guarding;
 use super::notify::{self, Notify};
@@ -163,6 +164,11 @@ impl Checker<'_> {
                 );
             }
         }
+        let (devices, wrong) = device::check(&listener.device, listener.protocol, &networks);
+        for (number, key, sentence) in wrong {
+            self.problems.push((device::line_of(self.text, index, number, key), sentence));
+        }
+        let mut wrong = |key: &str, sentence: String| self.report("listener", Some(index), Some(key), sentence);
         let reachable = address.is_some_and(|address| !address.ip().is_loopback());
         match (listener.tls_before_login, listener.tls) {
             (Some(true), ListenerTls::None) => wrong(
@@ -186,6 +192,7 @@ impl Checker<'_> {
             tls_before_login: listener.tls == ListenerTls::StartTls
                 && listener.tls_before_login.unwrap_or(reachable && !listener.allow_plaintext),
             networks,
+            devices,
         })
     }
 

@@ -68,6 +68,9 @@ pub struct Listener {
     /// Client networks served.
     #[serde(default)]
     pub networks: Vec<String>,
+    /// `[[listener.device]]`
+    #[serde(default)]
+    pub device: Vec<super::device::Section>,
 }
 
 /// `[[application]]`: an app registration.

@@ -6,6 +6,7 @@
 mod account;
 mod check;
 mod credential;
+mod device;
 pub mod file;
 mod guarding;
 pub mod notify;
@@ -23,6 +24,7 @@ use ipnet::IpNet;
 use oxpost_token_store::{AdmissionLimits, Applications, KeySource, PostgresSettings};
 
 pub use account::DeclaredAccount;
+pub use device::Device;
 pub use file::{ListenerTls, LogFormat, Protocol, ServerTls};
 pub(crate) use notify::date;
 pub use notify::{Notify, Webhook};
@@ -100,6 +102,8 @@ pub struct Listener {
     pub tls_before_login: bool,
     /// The networks served; a connection from elsewhere is closed at once.
     pub networks: Vec<IpNet>,
+    /// Clients that may send without a login.
+    pub devices: Vec<Device>,
 }
 
 /// The mail servers of one application's provider.

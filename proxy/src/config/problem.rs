@@ -125,7 +125,7 @@ fn unknown_key(message: &str) -> Option<(String, Vec<String>)> {
 }
 
 /// The line, counted from 1, of a byte of the text.
-fn line_at(text: &str, byte: usize) -> usize {
+pub(super) fn line_at(text: &str, byte: usize) -> usize {
     text.bytes().take(byte).filter(|&b| b == b'\n').count() + 1
 }
 

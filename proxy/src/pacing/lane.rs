@@ -10,11 +10,11 @@ use oxpost_protocol::line::reply_text;
 use oxpost_protocol::smtp::submission::{Event, Outcome};
 use oxpost_token_store::Mailbox;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use super::day::Day;
-use super::minute::Minute;
+use super::rate::Rate;
 use crate::config::SendingLimits;
 
 /// How long to leave the server alone when it says for the first time that it is too much; each further time twice as long.
@@ -28,8 +28,7 @@ pub(super) struct Lane {
     wait: Duration,
     /// None: without a limit.
     places: Option<Arc<Semaphore>>,
-    /// Whoever holds it is the next; the others queue for it, in order.
-    minute: tokio::sync::Mutex<Minute>,
+    minute: Rate,
     day: Mutex<Day>,
     /// How many wait for a place; whoever has one and is idle is told by it.
     wanted: watch::Sender<usize>,
@@ -41,6 +40,8 @@ pub(super) struct Lane {
 #[derive(Debug)]
 pub struct Sending {
     lane: Arc<Lane>,
+    /// What holds its client besides.
+    rate: Option<Arc<Rate>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -51,7 +52,7 @@ impl Lane {
             limits,
             wait,
             places: (limits.at_once > 0).then(|| Arc::new(Semaphore::new(limits.at_once))),
-            minute: tokio::sync::Mutex::new(Minute::of(limits.messages_per_minute)),
+            minute: Rate::of(limits.messages_per_minute),
             day: Mutex::new(Day::of(limits.recipients_per_day)),
             wanted: watch::Sender::new(0),
             messages_waiting: AtomicUsize::new(0),
@@ -69,7 +70,7 @@ impl Lane {
                 Some(timeout_at(patience.until, Arc::clone(places).acquire_owned()).await.ok()?.ok()?)
             }
         };
-        Some(Sending { lane: Arc::clone(self), _permit: permit })
+        Some(Sending { lane: Arc::clone(self), rate: None, _permit: permit })
     }
 
     pub(super) fn patience(&self) -> Patience {
@@ -87,14 +88,6 @@ impl Lane {
 
     pub(super) fn at_once(&self) -> usize {
         self.limits.at_once
-    }
-
-    /// Waits for a message's turn of the minute.
-    async fn minute(&self) {
-        let mut minute = self.minute.lock().await;
-        while let Some(wait) = minute.take(Instant::now()) {
-            sleep(wait).await;
-        }
     }
 }
 
@@ -131,6 +124,7 @@ impl Patience {
 #[derive(Debug)]
 pub struct Turn {
     lane: Arc<Lane>,
+    rate: Option<Arc<Rate>>,
     patience: Patience,
 }
 
@@ -144,14 +138,29 @@ impl Turn {
             let lane = Arc::clone(&self.lane);
             let _waits = lane.count_message();
             let began = Instant::now();
-            let come = timeout_at(self.patience.until, lane.minute()).await;
+            let held = self.rate.as_deref();
+            let mut holds = held;
+            let turns = async {
+                if let Some(rate) = held {
+                    rate.turn().await;
+                }
+                holds = None;
+                lane.minute.turn().await;
+            };
+            let come = timeout_at(self.patience.until, turns).await;
             debug!(seconds = began.elapsed().as_secs(), "a message waited for its turn");
             let answer = come.map_err(|_| {
-                let Lane { mailbox, limits, .. } = lane.as_ref();
-                reply_text(&format!(
-                    "451 4.3.2 {mailbox} sends more than the {} messages a minute that the mail server takes. Try again in a minute",
-                    limits.messages_per_minute
-                ))
+                reply_text(&match holds {
+                    Some(rate) => format!(
+                        "451 4.3.2 Without a login, {} messages a minute may be sent from here. Try again in a minute",
+                        rate.limit()
+                    ),
+                    None => format!(
+                        "451 4.3.2 {} sends more than the {} messages a minute that the mail server takes. Try again in a minute",
+                        lane.mailbox,
+                        lane.minute.limit()
+                    ),
+                })
             });
             (self, answer)
         })
@@ -181,7 +190,13 @@ impl Sending {
     /// A message is about to begin.
     pub fn turn(&self) -> Turn {
         self.lane.used.store(true, Ordering::Relaxed);
-        Turn { lane: Arc::clone(&self.lane), patience: self.lane.patience() }
+        Turn { lane: Arc::clone(&self.lane), rate: self.rate.clone(), patience: self.lane.patience() }
+    }
+
+    /// Its messages count against this too, and wait for it.
+    #[must_use]
+    pub fn held_to(self, rate: Option<Arc<Rate>>) -> Self {
+        Self { rate, ..self }
     }
 
     /// What tells whether others wait for it.

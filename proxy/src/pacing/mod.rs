@@ -13,6 +13,7 @@ mod day;
 mod lane;
 mod login;
 mod minute;
+mod rate;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,7 @@ use oxpost_token_store::Mailbox;
 
 pub use lane::{Crowd, Sending, Tally, Turn, Waiting};
 pub use login::log_in;
+pub use rate::Rate;
 
 use crate::config::SendingLimits;
 use lane::Lane;

@@ -59,6 +59,15 @@ pub fn local<D: LocalDialogue>(data: &[u8], make: impl Fn(Offer) -> D) {
                     (seen, Then::GoOn)
                 }
             }
+            LocalEvent::WithoutLogin if logins == accept_after => {
+                dialogue.accept(&[]);
+                ("without-login".into(), Then::Relay)
+            }
+            LocalEvent::WithoutLogin => {
+                logins += 1;
+                dialogue.refuse(&Refusal::new(RefusalKind::Unavailable, "not\r\nnow"));
+                ("without-login".into(), Then::GoOn)
+            }
             LocalEvent::StartTls => {
                 dialogue.tls_started();
                 ("start-tls".into(), Then::GoOn)

@@ -1,0 +1,93 @@
+//! Clients that may send without a login, because of where they are: scanners and software from before AUTH.
+//!
+//! Their session is that of one account, within bounds that no password has: senders and recipients are named, and messages
+//! counted. The network is the proof, and it is the most special one that is named.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use oxpost_protocol::smtp::Submission;
+
+use crate::config;
+use crate::pacing::Rate;
+use crate::senders;
+
+/// The devices of one listener.
+#[derive(Debug, Default)]
+pub struct Devices(Vec<Arc<Device>>);
+
+/// Clients of one kind, and how much they have sent.
+#[derive(Debug)]
+pub struct Device {
+    /// As it is configured.
+    pub config: config::Device,
+    /// The messages of its minute.
+    pub rate: Arc<Rate>,
+}
+
+impl Devices {
+    /// Those that are configured.
+    pub fn new(devices: &[config::Device]) -> Self {
+        let device = |config: &config::Device| {
+            Arc::new(Device { rate: Arc::new(Rate::of(config.messages_per_minute)), config: config.clone() })
+        };
+        Self(devices.iter().map(device).collect())
+    }
+
+    /// What a client at this address is, if it is one of them.
+    pub fn at(&self, peer: IpAddr) -> Option<&Arc<Device>> {
+        // An IPv4 client on a dual-stack socket arrives as ::ffff:a.b.c.d.
+        let peer = peer.to_canonical();
+        let networks =
+            self.0.iter().flat_map(|device| device.config.networks.iter().map(move |network| (network, device)));
+        let around = networks.filter(|(network, _)| network.contains(&peer));
+        around.max_by_key(|(network, _)| network.prefix_len()).map(|(_, device)| device)
+    }
+}
+
+impl Device {
+    /// Holds a session to what the device may do.
+    pub fn hold(&self, machine: Submission) -> Submission {
+        let config::Device { account, senders, recipients, .. } = &self.config;
+        let senders = senders::held_to(account.as_str(), senders)
+            .with_remedy("To allow or to replace it: `senders` of this [[listener.device]] in proxy.toml");
+        machine.with_senders(Some(senders)).with_recipients(recipients.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxpost_token_store::{Mailbox, SenderPolicy};
+
+    use super::*;
+
+    #[test]
+    fn the_most_special_network_counts() {
+        let device = |network: &str, account: &str| config::Device {
+            networks: vec![network.parse().unwrap()],
+            account: Mailbox::parse(account).unwrap(),
+            senders: SenderPolicy::default(),
+            recipients: None,
+            messages_per_minute: 10,
+        };
+        let devices = Devices::new(&[
+            device("10.1.2.0/24", "hall@contoso.com"),
+            device("10.0.0.0/8", "site@contoso.com"),
+            device("10.1.2.3/32", "lift@contoso.com"),
+            device("fd00:1::/64", "six@contoso.com"),
+        ]);
+        for (peer, account) in [
+            ("10.1.2.3", Some("lift@contoso.com")),
+            ("::ffff:10.1.2.3", Some("lift@contoso.com")),
+            ("10.1.2.4", Some("hall@contoso.com")),
+            ("10.9.9.9", Some("site@contoso.com")),
+            ("11.1.2.3", None),
+            ("fd00:1::5", Some("six@contoso.com")),
+            ("fd00:1:0:1::5", None),
+            ("127.0.0.1", None),
+        ] {
+            let found = devices.at(peer.parse().unwrap()).map(|device| device.config.account.to_string());
+            assert_eq!(found.as_deref(), account, "{peer}");
+        }
+    }
+}
