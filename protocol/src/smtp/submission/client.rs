@@ -145,7 +145,7 @@ impl Submission {
     }
 
     /// A message goes no further, and must not be delivered as far as it came.
-    fn give_up(&mut self, why: NotSent) {
+    pub(super) fn give_up(&mut self, why: NotSent) {
         if matches!(self.state, State::Text(_, Fate::Discard { .. })) {
             return;
         }
@@ -222,7 +222,7 @@ impl Submission {
     }
 
     /// The server's limit, if the message is beyond it.
-    fn too_large(&self) -> Option<u64> {
+    pub(super) fn too_large(&self) -> Option<u64> {
         self.options.size_limit().filter(|&limit| self.transaction.octets() > limit)
     }
 

@@ -125,6 +125,11 @@ impl Submission {
             && let Some(header) = &self.header
         {
             self.transaction.set_octets(header.octets());
+            if let Some(limit) = self.too_large() {
+                // That came first, however much was read at once.
+                self.transaction.set_octets(limit + 1);
+                return self.give_up(NotSent::TooLarge);
+            }
         }
         self.discard(reply_line(&answer), Outcome::NotSent(why), Ended::MessageGivenUp);
     }
