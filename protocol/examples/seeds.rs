@@ -39,7 +39,7 @@ fn main() -> std::io::Result<()> {
         let file = entry?.path();
         let (client, server) = both_say(&std::fs::read_to_string(&file)?);
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        for (choice, server) in [(0u8, &[][..]), (3, &[]), (5, &server)] {
+        for (choice, server) in [(0u8, &[][..]), (3, &[]), (5, &server), (24, &[]), (40, &[]), (56, &[])] {
             let seed = [&[choice], client.as_slice(), b"\xff\xfe\xff", server].concat();
             std::fs::write(corpus.join(format!("{name}-{choice}")), seed)?;
             count += 1;

@@ -141,7 +141,7 @@ fn senders(choice: u8) -> Option<Senders> {
         32 => Otherwise::Own,
         _ => Otherwise::Map(vec![rule()]),
     };
-    Some(Senders::new("a@b.c", Vec::new(), otherwise))
+    Some(Senders::new("a@b.c", vec!["scan@b.c".parse().unwrap()], otherwise))
 }
 
 /// A server that takes almost everything, and complains aloud about what no server may be sent.
