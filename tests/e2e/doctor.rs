@@ -150,7 +150,7 @@ async fn protocols_that_are_off_and_mailboxes_that_do_not_open_are_told_apart() 
         (
             |it| it.smtp.faults = vec![say(Stage::Mail, "554 5.2.252 SendAsDenied; a not allowed to send as b")],
             "sender",
-            "Add-RecipientPermission alice@contoso.com",
+            "Add-RecipientPermission SENDER -Trustee WHO",
         ),
         (
             |it| it.smtp.faults = vec![say(Stage::Recipient, "550 5.1.8 Access denied, bad outbound sender")],

@@ -53,8 +53,8 @@ const fn plain(said: &'static str, what: &'static str, remedy: &'static str) -> 
 
 const LATER: &str = "Try again in a few minutes; if it lasts, see https://status.cloud.microsoft.";
 
-const SEND_AS: &str = "Give MAILBOX Send As (Add-RecipientPermission SENDER -Trustee MAILBOX -AccessRights SendAs), or let Oxpost put \
-                       MAILBOX in the sender's place: oxpost account sender MAILBOX account.";
+const SEND_AS: &str = "Give them Send As for it: Add-RecipientPermission SENDER -Trustee WHO -AccessRights SendAs. Or let Oxpost put \
+                       MAILBOX in its place: oxpost account sender MAILBOX account.";
 
 const LESS_MAIL: &str = "Exchange takes less mail from the address of this site for the moment.";
 
@@ -189,8 +189,8 @@ const ROWS: &[Row] = &[
     passing("451 4.7.5", LESS_MAIL, LOOK_FOR_SPAM),
     passing("451 4.7.6", LESS_MAIL, LOOK_FOR_SPAM),
     // What a sender meets behind the login.
-    setting("SendAsDenied", "MAILBOX may not send as this address.", SEND_AS),
-    setting("5.7.60", "MAILBOX may not send as this address.", SEND_AS),
+    setting("SendAsDenied", "Whoever logged in may not send as this address.", SEND_AS),
+    setting("5.7.60", "Whoever logged in may not send as this address.", SEND_AS),
     setting(
         "5.7.57",
         "Exchange takes the sender for one that has not logged in.",
