@@ -5,6 +5,7 @@ use std::path::Path;
 use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings};
 use oxpost_tests::office365::Application;
 
+#[cfg(unix)]
 use crate::client::Client;
 use crate::logins::imap;
 use crate::story::tenant;
