@@ -456,6 +456,8 @@ mod tests {
 
     #[test]
     fn an_unknown_variable_is_refused_too() {
+        let error = with("", &[("OXPOST__STORE", "hunter2")]).unwrap_err();
+        assert!(error.contains("wrong kind") && !error.contains("hunter2"), "{error}");
         let error = with("", &[("OXPOST__LOGG__LEVEL", "debug")]).unwrap_err();
         assert!(error.contains("environment") && error.contains("logg"), "{error}");
     }

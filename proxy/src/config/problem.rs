@@ -55,7 +55,7 @@ impl ConfigError {
             None if message.starts_with("unknown variant") => message.replace("unknown variant", "there is no choice"),
             None => match line.and_then(|line| text.lines().nth(line.saturating_sub(1))) {
                 Some(there) if toml::from_str::<toml::Table>(text).is_ok() => match quotable(there) {
-                    true => format!("{message}, in `{}`", there.trim()),
+                    true => format!("{}, in `{}`", without_value(message), there.trim()),
                     // It may be a password that somebody wrote there.
                     false => "this value is of the wrong kind; proxy.toml as it is shipped shows how it is written"
                         .to_owned(),
@@ -73,7 +73,7 @@ impl ConfigError {
     pub(super) fn in_environment(message: &str) -> Self {
         let sentence = match unknown_key(message) {
             Some((key, known)) => describe_unknown(&key, &known),
-            None => message.to_owned(),
+            None => without_value(message),
         };
         Self { place: Place::Environment, problems: vec![(None, sentence)] }
     }
@@ -111,9 +111,25 @@ fn describe_unknown(key: &str, known: &[String]) -> String {
     }
 }
 
-/// Whether a line can be shown to people: not where a secret is expected, or written by mistake.
+/// Whether a line can be shown to people: not where a secret is expected, or written by mistake, and not where a value goes on
+/// from a line before, whose key is not known here.
 fn quotable(line: &str) -> bool {
-    !["password", "secret", "hash"].iter().any(|word| line.contains(word))
+    let key = line.split_once('=').map_or("", |(key, _)| key.trim());
+    let has_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    has_key && !["password", "secret", "hash"].iter().any(|word| line.contains(word))
+}
+
+/// Serde's sentence "invalid type: string "x", expected y" without the value, which may be a secret in the wrong place.
+fn without_value(message: &str) -> String {
+    match message.rsplit_once(", expected ") {
+        Some((invalid, expected)) if invalid.starts_with("invalid ") => {
+            let key = expected.rsplit_once(" for key `").map_or("", |(_, key)| key.trim_end_matches('`'));
+            let expected = expected.split_once(" for key `").map_or(expected, |(expected, _)| expected);
+            let at = if key.is_empty() { String::new() } else { format!(", at `{key}`") };
+            format!("a value of the wrong kind, expected {expected}{at}")
+        }
+        _ => message.to_owned(),
+    }
 }
 
 /// Takes serde's sentence "unknown field `x`, expected one of `a`, `b`" apart.
