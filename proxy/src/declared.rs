@@ -8,15 +8,15 @@ use tracing::{info, warn};
 use crate::config::{Config, ConfigError};
 use crate::gateway::StartError;
 
-/// Makes the accounts of the store what the configuration says they are, and tells the log. `hand_over` names one that was
-/// added by command, and is the configuration's from now on.
+/// Makes the accounts of the store what the configuration says they are, and tells the log. `hand_over` names those that
+/// were added by command, and are the configuration's from now on.
 ///
 /// # Errors
 /// The two do not go together; nothing was changed. The message has the line and the remedy.
 pub async fn bring_in_line(
     config: &Config,
     store: &Store,
-    hand_over: Option<&Mailbox>,
+    hand_over: &[Mailbox],
     now: SystemTime,
 ) -> Result<Changes, StartError> {
     let changes = store.bring_in_line(&of(config), hand_over, now).await.map_err(|error| explained(config, error))?;

@@ -42,7 +42,7 @@ impl Proxy {
     pub async fn bind(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let now = clock.now();
         let gateway = Arc::new(Gateway::open(&config, Arc::clone(&clock)).await?);
-        declared::bring_in_line(&config, &gateway.store, None, now).await?;
+        declared::bring_in_line(&config, &gateway.store, &[], now).await?;
         // They ended with the process that made them.
         gateway.store.forget_bans(&gateway.host_name).await.map_err(StartError::Store)?;
         let watch = watch(&config, &gateway, clock)?;

@@ -139,6 +139,24 @@ async fn an_account_is_in_the_file_or_in_the_store_and_can_be_handed_over() {
     running.stop().await.unwrap();
 }
 
+/// One goes through the other, so that neither could be handed over alone.
+#[tokio::test]
+async fn several_accounts_are_handed_over_by_one_command() {
+    let tenant = tenant().await;
+    let (oxpost, text) = oxpost(&tenant);
+    oxpost.add_account(ALICE, &[]).await.unwrap();
+    let password = oxpost.add_account(INFO, &["--through", ALICE]).await.unwrap();
+    oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
+    let alice = format!("[[account]]\nmailbox = \"{ALICE}\"\n");
+    declare(&oxpost, &text, &format!("{alice}[[account]]\nmailbox = \"{INFO}\"\nthrough = \"{ALICE}\"\n"));
+    let words = oxpost.call(&["check"]).await.unwrap().refusal().unwrap();
+    assert!(words.contains("oxpost account declare alice@contoso.com info@contoso.com"), "{words}");
+    oxpost.call(&["account", "declare", ALICE, INFO]).await.unwrap().said().unwrap();
+    let running = oxpost.run().await.unwrap();
+    assert!(imap(running.imap, INFO, &password).await.starts_with("a OK"));
+    running.stop().await.unwrap();
+}
+
 /// Neither the secret nor its name in the file is a password of anybody.
 #[tokio::test]
 async fn an_app_only_account_is_declared_with_its_secret_in_the_environment() {

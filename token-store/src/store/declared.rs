@@ -116,18 +116,18 @@ impl Store {
     /// # Errors
     /// It cannot be done.
     pub async fn compare(&self, declared: &[Declared]) -> Result<Changes, DeclareError> {
-        Ok(plan::changes(&self.steps(declared, None).await?))
+        Ok(plan::changes(&self.steps(declared, &[]).await?))
     }
 
-    /// Makes the accounts in the store those that are declared, and those that were added by command. `hand_over` names one
-    /// of the latter that is the configuration's from now on.
+    /// Makes the accounts in the store those that are declared, and those that were added by command. `hand_over` names those
+    /// of the latter that are the configuration's from now on.
     ///
     /// # Errors
     /// It cannot be done; nothing was changed.
     pub async fn bring_in_line(
         &self,
         declared: &[Declared],
-        hand_over: Option<&Mailbox>,
+        hand_over: &[Mailbox],
         now: SystemTime,
     ) -> Result<Changes, DeclareError> {
         let mut outcome = self.try_to_bring_in_line(declared, hand_over, now).await;
@@ -144,7 +144,7 @@ impl Store {
     async fn try_to_bring_in_line(
         &self,
         declared: &[Declared],
-        hand_over: Option<&Mailbox>,
+        hand_over: &[Mailbox],
         now: SystemTime,
     ) -> Result<Changes, DeclareError> {
         let steps = self.steps(declared, hand_over).await?;
@@ -158,7 +158,7 @@ impl Store {
         Ok(plan::changes(&steps))
     }
 
-    async fn steps(&self, declared: &[Declared], hand_over: Option<&Mailbox>) -> Result<Vec<Step>, DeclareError> {
+    async fn steps(&self, declared: &[Declared], hand_over: &[Mailbox]) -> Result<Vec<Step>, DeclareError> {
         let there = self.accounts().await?;
         let passwords = self.all_passwords().await?;
         let mut hashed = Vec::new();

@@ -37,12 +37,12 @@ fn plain(password: &str) -> PasswordText {
 }
 
 async fn apply(store: &Store, declared: &[Declared]) -> Changes {
-    store.bring_in_line(declared, None, start()).await.unwrap()
+    store.bring_in_line(declared, &[], start()).await.unwrap()
 }
 
 async fn conflicts(store: &Store, declared: &[Declared]) -> String {
     let before = format!("{:?}", store.accounts().await.unwrap());
-    let error = store.bring_in_line(declared, None, start()).await.unwrap_err();
+    let error = store.bring_in_line(declared, &[], start()).await.unwrap_err();
     assert!(matches!(&error, DeclareError::Conflicts(conflicts) if !conflicts.is_empty()), "{error}");
     assert_eq!(store.compare(declared).await.unwrap_err(), error);
     assert_eq!(format!("{:?}", store.accounts().await.unwrap()), before, "nothing was changed");
@@ -172,10 +172,10 @@ async fn what_the_store_has_otherwise_is_not_overwritten() {
         assert!(said.contains(words), "{said}");
     }
     let both = [Declared { way: Way::Through(mailbox("sales@contoso.com")), ..ann() }, sales(ann().way)];
-    let said = store.bring_in_line(&both, Some(&mailbox(ANN)), start()).await.unwrap_err().to_string();
+    let said = store.bring_in_line(&both, &[mailbox(ANN)], start()).await.unwrap_err().to_string();
     assert!(said.contains("it signs in for info@contoso.com"), "{said}");
 
-    let changes = store.bring_in_line(&[ann()], Some(&mailbox(ANN)), start()).await.unwrap();
+    let changes = store.bring_in_line(&[ann()], &[mailbox(ANN)], start()).await.unwrap();
     assert_eq!(changes.changed, [mailbox(ANN)]);
     assert_eq!(refresh_token(&store, ANN).await.as_deref(), Some("rt"), "handed over with its sign-in");
     apply(&store, &[ann(), sales(Way::Through(mailbox(ANN)))]).await;
@@ -188,7 +188,7 @@ async fn several_nodes_declare_the_same_accounts_at_once() {
     let nodes: tokio::task::JoinSet<_> = (0..8)
         .map(|_| {
             let store = store.clone();
-            async move { store.bring_in_line(&[ann(), info()], None, start()).await }
+            async move { store.bring_in_line(&[ann(), info()], &[], start()).await }
         })
         .collect();
     let changes: Vec<Changes> = nodes.join_all().await.into_iter().map(Result::unwrap).collect();
@@ -217,4 +217,30 @@ async fn who_an_account_may_send_as_is_said_by_command_too() {
     assert!(store.set_senders(&mailbox(ANN), &senders).await.unwrap());
     assert_eq!(store.account(&mailbox(ANN)).await.unwrap().unwrap().senders, senders);
     assert!(!store.set_senders(&mailbox(INFO), &senders).await.unwrap());
+}
+
+#[tokio::test]
+async fn several_accounts_are_handed_over_together() {
+    let store = fresh_store().await;
+    store.add_account(&account(ANN, Grant::SignIn)).await.unwrap();
+    store.add_account(&Account { through: Some(mailbox(ANN)), ..account(INFO, Grant::SignIn) }).await.unwrap();
+    let said = conflicts(&store, &[info(), ann()]).await;
+    assert_eq!(said.matches("oxpost account declare info@contoso.com ann@contoso.com").count(), 2, "{said}");
+    let one = store.bring_in_line(&[info(), ann()], &[mailbox(ANN)], start()).await.unwrap_err().to_string();
+    assert!(one.ends_with("oxpost account declare info@contoso.com"), "{one}");
+    let both = [mailbox(ANN), mailbox(INFO)];
+    let changes = store.bring_in_line(&[info(), ann()], &both, start()).await.unwrap();
+    assert_eq!(changes.changed.len(), 2);
+    assert!(apply(&store, &[info(), ann()]).await.is_empty());
+}
+
+/// While it goes through somebody else its own access token lies still, and may be another application's than the next.
+#[tokio::test]
+async fn an_account_that_comes_back_to_itself_has_no_access_token_of_before() {
+    let store = fresh_store().await;
+    apply(&store, &[ann(), own(INFO, "office", Grant::SignIn)]).await;
+    store.save_signed_in(&mailbox(INFO), &token_set("at", Some("rt")), None, start()).await.unwrap();
+    apply(&store, &[ann(), info()]).await;
+    apply(&store, &[ann(), own(INFO, "other", Grant::SignIn)]).await;
+    assert!(store.tokens(&mailbox(INFO)).await.unwrap().access.is_none());
 }

@@ -40,9 +40,9 @@ async fn an_account_of_its_own_wins_over_the_pattern_also_if_it_is_disabled() {
     let carol =
         Declared { mailbox: mailbox("carol@contoso.com"), way, login: "carol".into(), senders, passwords: Vec::new() };
     assert!(gate.admit("carol@contoso.com", &all).await.is_ok());
-    store.bring_in_line(&[carol], None, start()).await.unwrap();
+    store.bring_in_line(&[carol], &[], start()).await.unwrap();
     assert_eq!(gate.admit("carol@contoso.com", &all).await.unwrap_err(), Denied::BadCredentials);
-    store.bring_in_line(&[], None, start()).await.unwrap();
+    store.bring_in_line(&[], &[], start()).await.unwrap();
     assert_eq!(
         gate.admit("carol@contoso.com", &all).await.unwrap_err(),
         Denied::BadCredentials,

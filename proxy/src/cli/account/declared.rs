@@ -20,7 +20,7 @@ pub(super) fn not_declared(config: &Config, mailbox: &Mailbox) -> Result<(), Fai
 }
 
 /// `oxpost account apply`, and what it changed.
-pub(super) async fn apply(store: &Store, config: &Config, hand_over: Option<&Mailbox>) -> Result<(), Failed> {
+pub(super) async fn apply(store: &Store, config: &Config, hand_over: &[Mailbox]) -> Result<(), Failed> {
     let changes = bring_in_line(config, store, hand_over, SystemTime::now()).await?;
     for (mailboxes, what) in [
         (&changes.added, "Added, as declared:"),
@@ -45,21 +45,18 @@ pub(super) async fn apply(store: &Store, config: &Config, hand_over: Option<&Mai
 }
 
 /// `oxpost account declare`
-pub(super) async fn declare(store: &Store, config: &Config, mailbox: &Mailbox) -> Result<(), Failed> {
-    if place(config, mailbox).is_none() {
+pub(super) async fn declare(store: &Store, config: &Config, mailboxes: &[Mailbox]) -> Result<(), Failed> {
+    if let Some(mailbox) = mailboxes.iter().find(|mailbox| place(config, mailbox).is_none()) {
         return Err(Failed::new(format!(
             "{} has no [[account]] section for {mailbox}; write it first, with the same grant and application.",
             config.file.display()
         )));
     }
-    if store.account(mailbox).await?.is_some_and(|account| account.origin == Origin::Command) {
-        return apply(store, config, Some(mailbox)).await;
-    }
-    apply(store, config, None).await
+    apply(store, config, mailboxes).await
 }
 
 /// For who signs in for an account before the first start with it.
 pub(in crate::cli) async fn apply_if_new(store: &Store, config: &Config, mailbox: &Mailbox) -> Result<(), Failed> {
     let there = store.account(mailbox).await?.is_some_and(|account| account.origin != Origin::Withdrawn);
-    if there || place(config, mailbox).is_none() { Ok(()) } else { apply(store, config, None).await }
+    if there || place(config, mailbox).is_none() { Ok(()) } else { apply(store, config, &[]).await }
 }

@@ -40,10 +40,11 @@ pub(in crate::cli) enum AccountCommand {
     List,
     /// Make the accounts what proxy.toml declares, as every start does; a running service uses them at once
     Apply,
-    /// Give an account that was added by command to its section in proxy.toml; its sign-in and its passwords stay
+    /// Give accounts that were added by command to their sections in proxy.toml; their sign-ins and passwords stay
     Declare {
-        /// The mail address
-        mailbox: Mailbox,
+        /// The mail addresses
+        #[arg(required = true)]
+        mailboxes: Vec<Mailbox>,
     },
     /// Remove an account with its passwords and its sign-in
     Remove {
@@ -74,8 +75,8 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
             sender::sender(options, &store).await
         }
         AccountCommand::List => list(&store).await,
-        AccountCommand::Apply => declared::apply(&store, config, None).await,
-        AccountCommand::Declare { mailbox } => declared::declare(&store, config, &mailbox).await,
+        AccountCommand::Apply => declared::apply(&store, config, &[]).await,
+        AccountCommand::Declare { mailboxes } => declared::declare(&store, config, &mailboxes).await,
         AccountCommand::Remove { mailbox } => {
             declared::not_declared(config, &mailbox)?;
             remove::remove(&store, &mailbox).await

@@ -84,7 +84,6 @@ fn what_cannot_be_is_refused_with_its_line_and_a_remedy() {
         (account("passwords = [\n  \"hunter2\",\n]"), 8, "wrong kind"),
         (account("passwords = [\n  12345678,\n]"), 8, "wrong kind"),
         (account("passwords = [\n  { name = \"hall\", hash = \"\"\"\nhunter2\"\"\" },\n]"), 7, "no hash that"),
-        (account("senders = \"hunter2\""), 7, "wrong kind"),
         (account("password = \"hunter2\""), 7, "did you mean `passwords`"),
         (account("password-file = \"none.password\""), 7, "cannot be read"),
         #[cfg(unix)]

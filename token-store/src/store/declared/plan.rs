@@ -35,7 +35,7 @@ pub(super) fn plan(
     wanted: &[Hashed],
     there: &[Account],
     stored: &[Hashed],
-    hand_over: Option<&Mailbox>,
+    hand_over: &[Mailbox],
 ) -> Result<Vec<Step>, Vec<Conflict>> {
     let view = View { declared, there, stored, hand_over };
     let conflicts: Vec<Conflict> = declared
@@ -115,11 +115,12 @@ pub(super) fn changes(steps: &[Step]) -> Changes {
     changes
 }
 
-/// An access token of another application, or got in another way, is not this account's.
+/// An access token of another application, or got in another way, is not this account's. Of one that went through somebody else
+/// meanwhile it is not known whose application its own token was got by.
 fn other_application(account: &Declared, there: &Account) -> bool {
     match &account.way {
         Way::Own { application, grant } => {
-            there.through.is_none() && (there.application != *application || there.grant != *grant)
+            there.through.is_some() || there.application != *application || there.grant != *grant
         }
         Way::Through(_) => false,
     }
@@ -129,7 +130,7 @@ struct View<'a> {
     declared: &'a [Declared],
     there: &'a [Account],
     stored: &'a [Hashed],
-    hand_over: Option<&'a Mailbox>,
+    hand_over: &'a [Mailbox],
 }
 
 impl View<'_> {
@@ -148,14 +149,24 @@ impl View<'_> {
         })
     }
 
+    /// Whether the account was added by command, and is not to be handed over.
+    fn is_kept_by_command(&self, mailbox: &Mailbox) -> bool {
+        let by_command = self.there(mailbox).is_some_and(|there| there.origin == Origin::Command);
+        by_command && !self.hand_over.contains(mailbox)
+    }
+
     /// Everything that speaks against an account. What the configuration says of itself was checked when it was read.
     fn against(&self, account: &Declared, wanted: &[Hashed]) -> Vec<String> {
         let mailbox = &account.mailbox;
-        let there = self.there(mailbox);
-        if there.is_some_and(|there| there.origin == Origin::Command) && self.hand_over != Some(mailbox) {
+        if self.is_kept_by_command(mailbox) {
+            // Each may go through the next one, so that one alone could not be handed over.
+            let all =
+                self.declared.iter().map(|account| &account.mailbox).filter(|mailbox| self.is_kept_by_command(mailbox));
+            let all: Vec<&str> = all.map(Mailbox::as_str).collect();
             return vec![format!(
                 "{mailbox} was added with `oxpost account add` already. Remove this section, or give the account to it with its \
-                 sign-in and its passwords: oxpost account declare {mailbox}"
+                 sign-in and its passwords: oxpost account declare {}",
+                all.join(" ")
             )];
         }
         let mut whys = Vec::new();
