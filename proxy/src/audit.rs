@@ -18,32 +18,36 @@ pub struct Audit {
     pub account: Mailbox,
     /// Where its client is.
     pub client: IpAddr,
+    /// It is a device that is let in because of that.
+    pub without_login: bool,
 }
 
 impl Audit {
     /// Writes down what has happened.
     pub fn write(&self, event: &Event) {
-        let Self { account, client } = self;
+        let Self { account, client, without_login } = self;
+        let without_login = without_login.then_some(true);
         match event {
             Event::Message(report) => self.message(report),
             Event::PutOff { sender, answer } => {
                 let sender = printable(sender.as_bytes());
-                warn!(%account, %client, sender, answer, "put off: it would have been too much for the mail server");
+                warn!(%account, %client, without_login, sender, answer, "put off: too much at once");
             }
             Event::NotAllowed { command, address, answer } => {
                 let address = printable(address.as_bytes());
-                warn!(%account, %client, command, address, answer, "refused by the rules of this account");
+                warn!(%account, %client, without_login, command, address, answer, "refused by the rules for this sender");
             }
             Event::Refused { command, address, reply } => {
                 let address = printable(address.as_bytes());
                 let remedy = remedy::explained(reply, account);
-                warn!(%account, %client, command, address, reply, remedy, "refused by the mail server");
+                warn!(%account, %client, without_login, command, address, reply, remedy, "refused by the mail server");
             }
         }
     }
 
     fn message(&self, report: &Report) {
-        let Self { account, client } = self;
+        let Self { account, client, without_login } = self;
+        let without_login = without_login.then_some(true);
         let Report { sender, recipient_count, octets: size, outcome, .. } = report;
         let (sender, recipients) = (printable(sender.as_bytes()), recipients(report));
         let replaced = replaced(report);
@@ -51,24 +55,24 @@ impl Audit {
             Outcome::Accepted(reply) => {
                 let id = id(reply);
                 info!(
-                    %account, %client, sender, replaced, recipients, recipient_count, size, id, result = "accepted", reply,
+                    %account, %client, without_login, sender, replaced, recipients, recipient_count, size, id, result = "accepted", reply,
                     "message"
                 );
             }
             Outcome::Refused(reply) => {
                 let remedy = remedy::explained(reply, account);
                 warn!(
-                    %account, %client, sender, replaced, recipients, recipient_count, size, result = "refused", reply, remedy,
+                    %account, %client, without_login, sender, replaced, recipients, recipient_count, size, result = "refused", reply, remedy,
                     "message"
                 );
             }
             Outcome::NotSent(why) => {
                 let why = why_not_sent(*why);
-                warn!(%account, %client, sender, recipients, recipient_count, size, result = "not sent", why, "message");
+                warn!(%account, %client, without_login, sender, recipients, recipient_count, size, result = "not sent", why, "message");
             }
             Outcome::InDoubt => {
                 let why = "the mail server went away without an answer";
-                warn!(%account, %client, sender, recipients, recipient_count, size, result = "in doubt", why, "message");
+                warn!(%account, %client, without_login, sender, recipients, recipient_count, size, result = "in doubt", why, "message");
             }
         }
     }

@@ -7,10 +7,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use oxpost_protocol::smtp::Submission;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config;
 use crate::pacing::Rate;
 use crate::senders;
+
+/// Sessions that the clients of one entry may have at once, those that wait for a place at the mail server among them. More
+/// than the three that Exchange takes, and not so many that they could take the listeners from everybody else.
+const SESSIONS: usize = 10;
 
 /// The devices of one listener.
 #[derive(Debug, Default)]
@@ -23,13 +28,23 @@ pub struct Device {
     pub config: config::Device,
     /// The messages of its minute.
     pub rate: Arc<Rate>,
+    sessions: Arc<Semaphore>,
+}
+
+/// One of the sessions that a device may have at once.
+#[derive(Debug)]
+pub struct Seat {
+    /// The device.
+    pub device: Arc<Device>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Devices {
     /// Those that are configured.
     pub fn new(devices: &[config::Device]) -> Self {
         let device = |config: &config::Device| {
-            Arc::new(Device { rate: Arc::new(Rate::of(config.messages_per_minute)), config: config.clone() })
+            let rate = Arc::new(Rate::of(config.messages_per_minute));
+            Arc::new(Device { rate, config: config.clone(), sessions: Arc::new(Semaphore::new(SESSIONS)) })
         };
         Self(devices.iter().map(device).collect())
     }
@@ -46,6 +61,12 @@ impl Devices {
 }
 
 impl Device {
+    /// A session for one more client; `None`: there are too many.
+    pub fn seat(self: &Arc<Self>) -> Option<Seat> {
+        let permit = Arc::clone(&self.sessions).try_acquire_owned().ok()?;
+        Some(Seat { device: Arc::clone(self), _permit: permit })
+    }
+
     /// Holds a session to what the device may do.
     pub fn hold(&self, machine: Submission) -> Submission {
         let config::Device { account, senders, recipients, .. } = &self.config;

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::account;
 use crate::config::ListenerTls;
-use crate::device::Device;
+use crate::device::{Device, Seat};
 use crate::drive::{drive, say};
 use crate::gateway::Gateway;
 use crate::guard::Place;
@@ -54,7 +54,7 @@ pub struct LoggedIn {
     /// Its place among the sessions that send, if it is one of those.
     pub sending: Option<Sending>,
     /// What it is, if it is let in without a login.
-    pub device: Option<Arc<Device>>,
+    pub seat: Option<Seat>,
 }
 
 /// Why a connection ended without a login.
@@ -96,16 +96,15 @@ pub async fn login<S: Speak>(
         dialogue.allow_without_login();
     }
     loop {
-        let event = patience.until(drive(&mut dialogue, &mut client)).await?;
-        let device = device.filter(|_| matches!(event, LocalEvent::WithoutLogin));
-        match event {
+        match patience.until(drive(&mut dialogue, &mut client)).await? {
             LocalEvent::StartTls => {
                 client = patience.until(start_tls(client, entry.acceptor.as_ref())).await?;
                 dialogue.tls_started();
             }
             event @ (LocalEvent::Login(_) | LocalEvent::WithoutLogin) => {
                 let began = Instant::now();
-                let attempt = match admit(gateway, &mut visitor, event, device).await {
+                let mut seat = None;
+                let attempt = match admit(gateway, &mut visitor, event, device, &mut seat).await {
                     Ok(admitted) => hang_up::unless_gone(&mut client, &mut dialogue, log_in::<S>(gateway, &admitted))
                         .await
                         .map_err(NoLogin::HungUp)?,
@@ -116,15 +115,16 @@ pub async fn login<S: Speak>(
                     Ok((account, connected, sending)) => {
                         dialogue.accept(&connected.capabilities);
                         patience.until(say(&mut dialogue, &mut client)).await?;
+                        visitor.place.let_stay();
+                        let rate = seat.as_ref().map(|seat: &Seat| Arc::clone(&seat.device.rate));
                         return Ok(LoggedIn {
                             account,
                             from,
                             client,
                             unread: dialogue.into_unread(),
                             upstream: connected,
-                            sending: sending
-                                .map(|sending| sending.held_to(device.map(|device| Arc::clone(&device.rate)))),
-                            device: device.cloned(),
+                            sending: sending.map(|sending| sending.held_to(rate)),
+                            seat,
                         });
                     }
                     Err(mut failure) => {
@@ -149,10 +149,17 @@ async fn admit(
     visitor: &mut Visitor<'_>,
     event: LocalEvent,
     device: Option<&Arc<Device>>,
+    seat: &mut Option<Seat>,
 ) -> Result<Admitted, Failure> {
     let admitted = match (event, device) {
         (LocalEvent::Login(login), _) => account::admit(gateway, visitor.peer, &login).await?,
-        (_, Some(device)) => account::vouch(gateway, &device.config.account).await?,
+        (_, Some(device)) => {
+            *seat = Some(device.seat().ok_or_else(|| Failure::too_many_devices(&device.config.account))?);
+            let admitted = account::vouch(gateway, &device.config.account).await?;
+            // It may still have to go for somebody else: it has proved nothing.
+            debug!(mailbox = %admitted.account().mailbox, "let in without a login");
+            return Ok(admitted);
+        }
         (_, None) => return Err(Failure::denied(&Denied::BadCredentials)),
     };
     // From now on it is nobody's to be let go: who it is was proved, and it is only waiting for the mail server.

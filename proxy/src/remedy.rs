@@ -157,6 +157,15 @@ impl Failure {
         )
     }
 
+    /// Too many clients without a login are here at once.
+    pub fn too_many_devices(mailbox: &Mailbox) -> Self {
+        Self::new(
+            RefusalKind::Unavailable,
+            format!("Too many devices send as {mailbox} at this moment. Try again in a minute."),
+            "",
+        )
+    }
+
     /// The mail server cannot be reached.
     pub fn unreachable(host: &str, port: u16, error: &NoConnection) -> Self {
         let sentence = match error {

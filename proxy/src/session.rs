@@ -95,19 +95,19 @@ async fn relay_bytes(gateway: &Gateway, logged_in: LoggedIn, protocol: Protocol,
 /// SMTP: messages.
 async fn submit(gateway: &Gateway, logged_in: LoggedIn) {
     let began = Instant::now();
-    let LoggedIn { account, from, client, unread, upstream, sending, device } = logged_in;
+    let LoggedIn { account, from, client, unread, upstream, sending, seat } = logged_in;
     let options = submission::Options {
         host_name: gateway.host_name.clone(),
         extensions: smtp_offer::usable(&upstream.capabilities),
     };
     let machine = Submission::new(options);
-    let mut machine = match &device {
-        Some(device) => device.hold(machine),
+    let mut machine = match &seat {
+        Some(seat) => seat.device.hold(machine),
         None => machine.with_senders(senders::of_account(&account)),
     };
     machine.receive(Peer::Client, &unread);
     machine.receive(Peer::Server, &upstream.unread);
-    let audit = Audit { account: account.mailbox, client: from };
+    let audit = Audit { account: account.mailbox, client: from, without_login: seat.is_some() };
     let tally = sending.as_ref().map(Sending::tally);
     let happened = |event: &Event| {
         audit.write(event);

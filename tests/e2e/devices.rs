@@ -126,6 +126,14 @@ async fn without_its_account_or_its_sign_in_a_device_is_put_off_with_the_reason(
     let mail = format!("MAIL FROM:<{ALICE}>");
     let answer = say(&running, SCANNER, &["HELO scanner", &mail]).await;
     assert!(answer.starts_with("451 4.7.0 There is no account alice@contoso.com"), "{answer}");
+    // A program that says all at once, and looks at the answer to the recipient alone, keeps its mail too.
+    let mut client = Client::connect_from(SCANNER, running.smtp).await;
+    client.until("220 ").await;
+    client.say(&format!("{mail}\r\nRCPT TO:<bob@contoso.com>\r\nDATA")).await;
+    for _ in 0..3 {
+        let answer = client.line().await.unwrap();
+        assert!(answer.starts_with("451 4.7.0 There is no account"), "{answer}");
+    }
     oxpost.add_account(ALICE, &[]).await.unwrap();
     let checked = oxpost.call(&["check"]).await.unwrap().said().unwrap();
     assert!(!checked.contains("no account alice"), "{checked}");
@@ -145,6 +153,32 @@ async fn a_device_sends_so_many_messages_a_minute() {
     assert!(say(&running, SCANNER, &[&mail]).await.starts_with("250 "));
     let answer = say(&running, SCANNER, &[&mail]).await;
     assert!(answer.starts_with("451 4.3.2 Without a login, 2 messages a minute may be sent from here."), "{answer}");
+    running.stop().await.unwrap();
+}
+
+/// However many there are of them, everybody else gets in.
+#[tokio::test]
+async fn a_device_has_so_many_sessions_at_once() {
+    let tenant = tenant().await;
+    let oxpost = with_device(&tenant, "").await;
+    let password = signed_in(&oxpost, &tenant).await;
+    let running = oxpost.run().await.unwrap();
+    let mut sessions = Vec::new();
+    loop {
+        let mut client = Client::connect_from(SCANNER, running.smtp).await;
+        client.until("220 ").await;
+        client.say("MAIL FROM:<>").await;
+        let answer = client.line().await.unwrap();
+        if !answer.starts_with("250 ") {
+            assert!(answer.starts_with("451 4.7.0 Too many devices send as alice@contoso.com"), "{answer}");
+            break;
+        }
+        sessions.push(client);
+    }
+    assert_eq!(sessions.len(), 10);
+    assert!(crate::logins::imap(running.imap, ALICE, &password).await.starts_with("a OK"));
+    sessions.pop().unwrap().say("QUIT").await;
+    drop(sessions);
     running.stop().await.unwrap();
 }
 

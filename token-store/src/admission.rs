@@ -27,7 +27,7 @@ use self::{
     uses::{Used, Uses},
 };
 use crate::{
-    account::{Account, Grant, Mailbox},
+    account::{Account, Grant, Mailbox, Origin},
     clock::SharedClock,
     error::TokenError,
     password::PasswordHash,
@@ -183,8 +183,7 @@ impl Accounts {
     /// The account of a mailbox, for clients that an administrator lets in without a password. `None`: there is none, or it is
     /// not in use.
     pub async fn vouch(&self, mailbox: &Mailbox) -> Result<Option<Admitted>, StoreError> {
-        let found = user::find(&self.0.store, mailbox.as_str()).await?;
-        let found = found.map(|(account, _)| account).filter(|account| account.mailbox == *mailbox);
+        let found = self.0.store.opened_by(mailbox).await?.filter(|account| account.origin != Origin::Withdrawn);
         Ok(found.map(|account| Admitted { account: Arc::new(account) }))
     }
 

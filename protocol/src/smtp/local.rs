@@ -46,6 +46,8 @@ pub struct Local {
     without_login: bool,
     /// The MAIL of a client that sends without a login: what follows the login begins with it.
     mail: Option<Zeroizing<Vec<u8>>>,
+    /// Why that was put off: what it has pipelined behind is as well.
+    put_off: Option<String>,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl Local {
             errors: 0,
             without_login: false,
             mail: None,
+            put_off: None,
         }
     }
 
@@ -94,7 +97,8 @@ impl Local {
         match self.input.take_line(bound).map(|line| line.map(Zeroizing::new)) {
             Ok(Some(line)) => match mem::replace(&mut self.state, State::Command) {
                 State::Exchange(exchange) => self.go_on(exchange.answer(&line)),
-                _ if self.may_begin(&line) => {
+                _ if self.needs_no_login() && is_mail(&line) => {
+                    self.put_off = None;
                     self.mail = Some(line);
                     self.state = State::Verdict;
                     self.out.report(LocalEvent::WithoutLogin);
@@ -112,9 +116,9 @@ impl Local {
         true
     }
 
-    /// Whether it is a MAIL of somebody who needs no login. A login that was refused stands: who has a password has it checked.
-    fn may_begin(&self, line: &[u8]) -> bool {
-        self.without_login && self.offer.login_allowed() && self.last_refusal.is_none() && is_mail(line)
+    /// Whether the client may send as it is. A login that was refused stands: who has a password has it checked.
+    fn needs_no_login(&self) -> bool {
+        self.without_login && self.offer.login_allowed() && self.last_refusal.is_none()
     }
 
     fn command(&mut self, command: Command<'_>) {
@@ -130,6 +134,7 @@ impl Local {
                 self.out.say("221 2.0.0 Oxpost signing off");
                 self.close(Closed::ByClient);
             }
+            Command::NeedsLogin if self.needs_no_login() => self.mail_first(),
             Command::NeedsLogin => self.login_first(),
             Command::Bdat => {
                 // Its data is on the way already, and must not be taken for commands (RFC 3030, 3).
@@ -221,6 +226,15 @@ impl Local {
         self.error(&reply);
     }
 
+    /// What stands behind a MAIL that was put off is put off too: a client that looks at the answer to RCPT alone keeps its mail.
+    fn mail_first(&mut self) {
+        let reply = match &self.put_off {
+            Some(text) => format!("451 4.7.0 {text}"),
+            None => "503 5.5.1 Begin with MAIL".to_owned(),
+        };
+        self.error(&reply);
+    }
+
     fn error(&mut self, reply: &str) {
         self.out.say(reply);
         self.errors += 1;
@@ -303,6 +317,7 @@ impl LocalDialogue for Local {
         let text = line::reply_text(&refusal.text);
         if self.mail.take().is_some() {
             self.out.say(format!("451 4.7.0 {text}"));
+            self.put_off = Some(text);
         } else {
             self.out.say(format!("{code} {text}"));
             self.last_refusal = Some((refusal.kind, text));

@@ -4,6 +4,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// So much of an address that is refused is repeated, in characters.
+const SHOWN: usize = 100;
+
 /// The senders of one login. Addresses compare without regard to the case of their letters, as Exchange compares them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Senders {
@@ -84,6 +87,8 @@ impl Senders {
     /// The answer to a sender that is refused.
     pub(super) fn answer(&self, address: &str) -> String {
         let Self { own, remedy, .. } = self;
+        // A long one must not push the remedy out of the reply.
+        let address: String = address.chars().take(SHOWN).collect();
         let remedy = if remedy.is_empty() { String::new() } else { format!(". {remedy}") };
         format!("550 5.7.60 This login sends as {own}, and not as {address}{remedy}")
     }
@@ -109,7 +114,9 @@ impl Pattern {
     /// Whether this address is meant.
     pub fn fits(&self, address: &str) -> bool {
         match self.0.strip_prefix("*@") {
-            Some(domain) => domain_of(address).is_some_and(|found| found.eq_ignore_ascii_case(domain)),
+            Some(domain) => {
+                is_single(address) && domain_of(address).is_some_and(|found| found.eq_ignore_ascii_case(domain))
+            }
             None => address.eq_ignore_ascii_case(&self.0),
         }
     }
@@ -143,6 +150,25 @@ impl fmt::Display for Pattern {
     }
 }
 
+/// Whether every reader finds the same one address in it: no second `@`, no blank of any alphabet, nothing that is unpacked to
+/// another text (RFC 2047).
+pub(super) fn is_plain(address: &str) -> bool {
+    let plain = |c: char| {
+        !c.is_whitespace() && !c.is_control() && c != char::REPLACEMENT_CHARACTER && !"<>\"(),;:\\[]".contains(c)
+    };
+    let whole = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with('.');
+    address.split_once('@').is_some_and(|(local, domain)| {
+        whole(local) && whole(domain) && !domain.contains('@') && address.chars().all(plain) && !address.contains("=?")
+    })
+}
+
+/// Whether it is an address of its domain and of no other behind it: the local part routes nothing on (`%`, `!`), and does not
+/// carry an address of another system (`IMCEA`, MS-OXCMAIL 2.1.3.1.8).
+fn is_single(address: &str) -> bool {
+    let carries = address.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case("IMCEA"));
+    is_plain(address) && !carries && !address.contains(['%', '!'])
+}
+
 /// What stands behind the last `@`.
 pub(super) fn domain_of(address: &str) -> Option<&str> {
     address.rsplit_once('@').map(|(_, domain)| domain)
@@ -172,6 +198,13 @@ mod tests {
             ("ceo@contoso.com", Verdict::Refused),
             ("a@b.shop.com", Verdict::Refused),
             ("a@shop.com@x.com", Verdict::Refused),
+            ("ceo@x.com@shop.com", Verdict::Refused),
+            ("\"ceo@x.com\"@shop.com", Verdict::Refused),
+            ("ceo%x.com@shop.com", Verdict::Refused),
+            ("x.com!ceo@shop.com", Verdict::Refused),
+            ("ceo@x.com\u{a0}x@shop.com", Verdict::Refused),
+            ("imceasmtp-ceo+40x+2Ecom@shop.com", Verdict::Refused),
+            ("=?utf-8?b?Y2Vv?=@shop.com", Verdict::Refused),
             ("scan", Verdict::Refused),
         ] {
             assert_eq!(refuse.verdict(address), Verdict::Refused, "{address}");

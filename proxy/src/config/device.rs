@@ -15,8 +15,29 @@ const MESSAGES_PER_MINUTE: usize = 10;
 /// The most that a device may be let send: what Exchange takes of one mailbox.
 const MOST_MESSAGES: usize = 1000;
 
-/// The widest networks taken, by their prefixes: an office, however large, has no more addresses than `10.0.0.0/8`.
-const WIDEST: (u8, u8) = (8, 32);
+/// The widest networks taken, by their prefixes in IPv4 and IPv6. An office, however large, has no more addresses than
+/// `10.0.0.0/8`; of those that the whole world can have, it has been given a few.
+const WIDEST: Widest = Widest { own: (8, 32), public: (24, 48) };
+
+struct Widest {
+    own: (u8, u8),
+    public: (u8, u8),
+}
+
+impl Widest {
+    fn of(&self, network: &IpNet) -> u8 {
+        match network {
+            IpNet::V4(v4) => {
+                let own = v4.addr().is_private() || v4.addr().is_loopback() || v4.addr().is_link_local();
+                if own { self.own.0 } else { self.public.0 }
+            }
+            IpNet::V6(v6) => {
+                let own = v6.addr().is_unique_local() || v6.addr().is_unicast_link_local() || v6.addr().is_loopback();
+                if own { self.own.1 } else { self.public.1 }
+            }
+        }
+    }
+}
 
 /// `[[listener.device]]`
 #[derive(Debug, Deserialize)]
@@ -128,8 +149,18 @@ fn networks(
             wrong("from", format!("`{text}` is not a network; write it like \"10.1.2.0/24\"."));
             continue;
         };
-        let widest = if network.addr().is_ipv4() { WIDEST.0 } else { WIDEST.1 };
-        if network.prefix_len() < widest {
+        if network != network.trunc() {
+            // As a scanner's own settings have it: its address, and how large its network is. Only one of them is meant.
+            let (address, whole) = (network.addr(), network.trunc());
+            wrong(
+                "from",
+                format!(
+                    "{network} is one address or a network; write \"{address}\" for it alone or \"{whole}\" for all."
+                ),
+            );
+        } else if matches!(network, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some()) {
+            wrong("from", format!("{network} is a network of IPv4; write it like \"10.1.2.0/24\"."));
+        } else if network.prefix_len() < WIDEST.of(&network) {
             wrong(
                 "from",
                 format!(
@@ -209,6 +240,9 @@ mod tests {
         for (lines, key, words) in [
             ("from = \"0.0.0.0/0\"\naccount = \"scan@contoso.com\"", "from", "too wide"),
             ("from = \"10.0.0.0/7\"\naccount = \"scan@contoso.com\"", "from", "too wide"),
+            ("from = \"8.8.0.0/16\"\naccount = \"scan@contoso.com\"", "from", "too wide"),
+            ("from = \"10.1.2.3/24\"\naccount = \"scan@contoso.com\"", "from", "\"10.1.2.3\" for it alone"),
+            ("from = \"::ffff:10.1.2.0/120\"\naccount = \"scan@contoso.com\"", "from", "of IPv4"),
             ("from = \"fd00::/16\"\naccount = \"scan@contoso.com\"", "from", "too wide"),
             ("from = \"192.168.1.0/24\"\naccount = \"scan@contoso.com\"", "from", "not within"),
             ("from = \"printers\"\naccount = \"scan@contoso.com\"", "from", "not a network"),

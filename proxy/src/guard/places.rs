@@ -127,6 +127,12 @@ impl Place {
         state.friends.insert(self.source, now);
     }
 
+    /// Its client may stay, though it has proved nothing: it is let go no more, and makes its source no friend.
+    pub fn let_stay(&mut self) {
+        let known = self.known || lock(&self.state).forget(self.source, self.number);
+        self.known = known;
+    }
+
     /// Cancelled when its client has to go: for somebody else, or because everybody has to.
     pub fn let_go(&self) -> &CancellationToken {
         &self.let_go
@@ -210,6 +216,20 @@ mod tests {
 
     fn gone(places: &[Place]) -> Vec<bool> {
         places.iter().map(|place| place.let_go().is_cancelled()).collect()
+    }
+
+    /// Devices are let in because of where they are: nobody else there is trusted for that.
+    #[test]
+    fn who_may_stay_makes_no_friends() {
+        let places = Places::new(PlaceLimits { connections: 2, strangers: 2, strangers_per_source: 2 });
+        let source = Source::of("10.1.2.3".parse().unwrap());
+        let stop = CancellationToken::new();
+        let (mut device, _) = places.enter(source, &stop).unwrap();
+        device.let_stay();
+        assert!(!places.is_friend(source));
+        let (first, _) = places.enter(source, &stop).unwrap();
+        let (_second, gone) = places.enter(source, &stop).unwrap();
+        assert_eq!((gone, first.let_go().is_cancelled(), device.let_go().is_cancelled()), (1, true, false));
     }
 
     #[test]

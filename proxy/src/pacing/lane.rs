@@ -86,6 +86,13 @@ impl Lane {
         *self.wanted.borrow() + self.messages_waiting.load(Ordering::SeqCst)
     }
 
+    /// Until somebody waits for a place.
+    async fn is_wanted(&self) {
+        if self.wanted.subscribe().wait_for(|count| *count > 0).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     pub(super) fn at_once(&self) -> usize {
         self.limits.at_once
     }
@@ -142,14 +149,20 @@ impl Turn {
             let mut holds = held;
             let turns = async {
                 if let Some(rate) = held {
-                    rate.turn().await;
+                    tokio::select! {
+                        biased;
+                        () = rate.turn() => {}
+                        // It holds a place that others could use.
+                        () = lane.is_wanted() => return false,
+                    }
                 }
                 holds = None;
                 lane.minute.turn().await;
+                true
             };
-            let come = timeout_at(self.patience.until, turns).await;
+            let come = timeout_at(self.patience.until, turns).await.unwrap_or(false);
             debug!(seconds = began.elapsed().as_secs(), "a message waited for its turn");
-            let answer = come.map_err(|_| {
+            let answer = come.then_some(()).ok_or_else(|| {
                 reply_text(&match holds {
                     Some(rate) => format!(
                         "451 4.3.2 Without a login, {} messages a minute may be sent from here. Try again in a minute",

@@ -3,7 +3,7 @@
 //! MAIL is held back, and with it everything behind it, until the driver lets it go or puts it off. Behind MAIL nothing is
 //! ever tried again: that it was refused is certain, and that nothing else was is not.
 
-use super::order::with_sender;
+use super::order::spelt_out;
 use super::report::{Ended, Event};
 use super::server::words;
 use super::{Sent, Submission};
@@ -32,13 +32,13 @@ pub(super) struct Mail {
 }
 
 impl Submission {
-    /// A message begins once the driver says so. One that comes within another the server will refuse anyway.
+    /// A message begins once the driver says so, one within another too: whether that one is over only the server knows.
     pub(super) fn mail(&mut self, mail: Mail) {
-        let mail = match self.senders.as_ref().filter(|_| !mail.address.is_empty()) {
-            Some(senders) => match senders.verdict(&mail.address) {
-                Verdict::Allowed => mail,
+        let mail = match &self.senders {
+            Some(senders) if !mail.address.is_empty() => match senders.verdict(&mail.address) {
+                Verdict::Allowed => Mail { line: spelt_out(&mail.line, "FROM", &mail.address), ..mail },
                 Verdict::Replaced(instead) => Mail {
-                    line: with_sender(&mail.line, instead),
+                    line: spelt_out(&mail.line, "FROM", instead),
                     address: instead.to_owned(),
                     given: Some(mail.address),
                 },
@@ -47,12 +47,9 @@ impl Submission {
                     return self.refuse("MAIL", mail.address, answer);
                 }
             },
+            Some(_) => Mail { line: spelt_out(&mail.line, "FROM", ""), ..mail },
             None => mail,
         };
-        if self.transaction.is_open() {
-            let line = mail.line.clone();
-            return self.send(&line, Sent::Mail(mail));
-        }
         self.waiting = Some(Waiting { mail, refused: None, asked: false });
     }
 
@@ -64,7 +61,8 @@ impl Submission {
                 let answer = format!("550 5.7.1 Without a login, mail goes to {} only", names.join(", "));
                 self.refuse("RCPT", address, line::reply_text(&answer));
             }
-            _ => self.send(line, Sent::Rcpt(address)),
+            Some(_) => self.send(&spelt_out(line, "TO", &address), Sent::Rcpt(address)),
+            None => self.send(line, Sent::Rcpt(address)),
         }
     }
 

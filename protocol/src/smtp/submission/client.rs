@@ -3,7 +3,7 @@
 use std::mem;
 
 use super::begin::Mail;
-use super::order::Order;
+use super::order::{Order, is_harmless};
 use super::report::{Ended, NotSent, Outcome};
 use super::server::reply_line;
 use super::text::{Flaw, Progress};
@@ -64,6 +64,11 @@ impl Submission {
             || (order.is_recipient() && self.pipelining() && self.sent.len() < RECIPIENTS_ON_THE_WAY && recipients())
     }
 
+    /// Whether there is something that messages are held to.
+    fn is_held(&self) -> bool {
+        self.senders.is_some() || self.recipients.is_some()
+    }
+
     fn pipelining(&self) -> bool {
         self.offers("PIPELINING")
     }
@@ -90,6 +95,9 @@ impl Submission {
             Order::Quit => self.send(b"QUIT", Sent::Quit),
             Order::Auth => self.say("503 5.5.1 Already authenticated"),
             Order::Other { .. } if secret_may_follow => self.say("500 5.5.2 Unknown command"),
+            Order::Other { line } if self.is_held() && !is_harmless(&line) => {
+                self.say("502 5.5.1 This command is not offered")
+            }
             Order::Other { line } => self.send(&line, Sent::Other),
             Order::Refused(answer) => self.say(answer),
             Order::Fatal { answer, why } => {

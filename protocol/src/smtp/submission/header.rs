@@ -66,18 +66,20 @@ impl Header {
             out.extend_from_slice(bytes);
             return Ok(());
         }
-        self.field.extend_from_slice(bytes);
-        while !self.over {
-            if self.field.starts_with(b"\r\n") {
+        let mut bytes = mem::take(&mut self.field).into_iter().chain(bytes.iter().copied()).collect::<Vec<u8>>();
+        let mut taken = 0;
+        while let Some(rest) = bytes.get(taken..).filter(|_| !self.over) {
+            if rest.starts_with(b"\r\n") {
                 self.end(out);
                 break;
             }
-            let Some(end) = self.end_of_field() else { break };
-            let rest = self.field.split_off(end);
-            let field = mem::replace(&mut self.field, rest);
+            let Some(end) = self.end_of_field(rest) else { break };
             self.searched = 0;
-            self.take(&field, senders, out)?;
+            self.take(rest.get(..end).unwrap_or_default(), senders, out)?;
+            taken += end;
         }
+        bytes.drain(..taken);
+        self.field = bytes;
         if self.over {
             out.append(&mut self.field);
         } else if self.judged + self.field.len() > HEADER_LIMIT + EMPTY_LINE {
@@ -110,17 +112,17 @@ impl Header {
     }
 
     /// Where the field in front ends: at a CRLF that no blank follows. Without the byte behind it that cannot be known.
-    fn end_of_field(&mut self) -> Option<usize> {
-        while let Some(at) = self.field.get(self.searched..).and_then(|rest| memchr::memchr(b'\n', rest)) {
+    fn end_of_field(&mut self, bytes: &[u8]) -> Option<usize> {
+        while let Some(at) = bytes.get(self.searched..).and_then(|rest| memchr::memchr(b'\n', rest)) {
             let end = self.searched + at + 1;
-            let next = self.field.get(end)?;
-            let ends = end >= 2 && self.field.get(end - 2) == Some(&b'\r');
+            let next = bytes.get(end)?;
+            let ends = end >= 2 && bytes.get(end - 2) == Some(&b'\r');
             if ends && !matches!(next, b' ' | b'\t') {
                 return Some(end);
             }
             self.searched = end;
         }
-        self.searched = self.field.len();
+        self.searched = bytes.len();
         None
     }
 
@@ -312,6 +314,7 @@ mod tests {
             ("FROM\t: <ceo@b.c>\r\n\r\n", &ceo),
             ("X:\r\n \r\nFrom: <ceo@b.c>", &ceo),
             ("From: <\"ceo\"@b.c>\r\n\r\n", &Wrong::Unreadable),
+            ("From: ceo. scan@b.c\r\n\r\n", &Wrong::Unreadable),
             ("From: Scanner\r\n\r\n", &Wrong::Unreadable),
             ("From:\r\n\r\n", &Wrong::Unreadable),
             ("Sender: Scanner\r\n\r\n", &Wrong::Unreadable),
@@ -339,7 +342,11 @@ mod tests {
                 "From: <@>\r\nreply-to : desk@b.c\r\n\r\n",
                 true,
             ),
-            ("From: a@old.local, scan@b.c\r\n\r\n", "From: <@>\r\nReply-To: <a@old.local>, <scan@b.c>\r\n\r\n", true),
+            (
+                "From: a@old.local, scan@b.c\r\n\r\n",
+                "From: <@>\r\nReply-To: <a@old.local>,\r\n <scan@b.c>\r\n\r\n",
+                true,
+            ),
             ("From: a@old.local\r\nFrom: ceo@b.c\r\n\r\n", "From: <@>\r\nReply-To: <a@old.local>\r\n\r\n", true),
             ("From: a@old.local", "From: <@>\r\nReply-To: <a@old.local>\r\n", true),
             ("From: a@old.local\r\nTo: x@y.z", "From: <@>\r\nTo: x@y.z\r\nReply-To: <a@old.local>\r\n", true),

@@ -76,9 +76,8 @@ impl Order {
             b"STARTTLS" => Self::Refused("503 5.5.1 TLS can only start before the login"),
             // They begin a message as MAIL does (RFC 821, 3.4), end one as DATA does (RFC 4468, 3), turn the connection
             // round (RFC 821, 3.8; RFC 2645), or speak in the name of another client: each would go past what is checked here.
-            b"SEND" | b"SOML" | b"SAML" | b"BURL" | b"TURN" | b"ATRN" | b"XCLIENT" | b"XFORWARD" => {
-                Self::Refused("502 5.5.1 This command is not offered")
-            }
+            b"SEND" | b"SOML" | b"SAML" | b"BURL" | b"TURN" | b"ATRN" | b"XCLIENT" | b"XFORWARD" | b"XPROXY"
+            | b"XPROXYFROM" | b"XPROXYTO" | b"X-EXPS" => Self::Refused("502 5.5.1 This command is not offered"),
             _ => Self::simple(line),
         }
     }
@@ -129,12 +128,29 @@ fn rebuilt(line: &[u8], verb: &str, path: &Path<'_>) -> Vec<u8> {
     rebuilt
 }
 
-/// The same MAIL with another sender, its parameters kept.
-pub(super) fn with_sender(line: &[u8], address: &str) -> Vec<u8> {
-    let (_, rest) = split(line);
-    let parameters = Path::parse(rest, "FROM").map_or(&b""[..], |path| path.parameters);
-    let path = Path { address: address.as_bytes(), parameters, strict: false };
-    rebuilt(line, "MAIL FROM", &path)
+/// MAIL or RCPT spelt out anew with this address, where it matters that what was checked is what goes on. Parameters are kept, but
+/// for those that speak of another sender (RFC 4954, 5) or that nobody knows.
+pub(super) fn spelt_out(line: &[u8], word: &str, address: &str) -> Vec<u8> {
+    let (verb, rest) = split(line);
+    let parameters = Path::parse(rest, word).map_or(&b""[..], |path| path.parameters);
+    let keeps = |parameter: &&[u8]| {
+        let keyword = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
+        !keyword.is_empty()
+            && !is(keyword, "AUTH")
+            && !keyword.first().is_some_and(|byte| byte.eq_ignore_ascii_case(&b'X'))
+    };
+    let parameters = parameters.split(u8::is_ascii_whitespace).filter(keeps).collect::<Vec<_>>().join(&b' ');
+    let verb = [verb.to_ascii_uppercase().as_slice(), b" ", word.as_bytes()].concat();
+    rebuilt(
+        line,
+        &String::from_utf8_lossy(&verb),
+        &Path { address: address.as_bytes(), parameters: &parameters, strict: false },
+    )
+}
+
+/// Whether a command that is not understood can have no part in sending.
+pub(super) fn is_harmless(line: &[u8]) -> bool {
+    ["NOOP", "VRFY", "HELP"].iter().any(|verb| is(split(line).0, verb))
 }
 
 fn number(digits: &[u8]) -> Option<u64> {

@@ -92,6 +92,27 @@ async fn whoever_idles_knows_when_others_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_sends_without_a_login_waits_for_its_own_minute_but_not_in_the_way_of_others() {
+    let lane = lane(1, 0, 45);
+    let rate = Arc::new(Rate::of(2));
+    let device = place(&lane).await.unwrap().held_to(Some(Arc::clone(&rate)));
+    let began = Instant::now();
+    assert_eq!(device.turn().come().await.1, Ok(()));
+    assert_eq!(device.turn().come().await.1, Ok(()));
+    assert_eq!(began.elapsed(), Duration::from_secs(30), "the second half of the minute's messages is spread");
+    // Somebody could use its place.
+    let waiting = tokio::spawn({
+        let lane = Arc::clone(&lane);
+        async move { place(&lane).await }
+    });
+    let (_, answer) = device.turn().come().await;
+    assert!(answer.unwrap_err().starts_with("451 4.3.2 Without a login, 2 messages a minute"));
+    assert_eq!(began.elapsed(), Duration::from_secs(30));
+    drop(device);
+    assert!(waiting.await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_what_was_sent_counts_for_the_day() {
     let mailbox = Mailbox::parse("scan@contoso.com").unwrap();
     let limits = SendingLimits { recipients_per_day: 100, ..SendingLimits::default() };
