@@ -157,6 +157,28 @@ async fn several_accounts_are_handed_over_by_one_command() {
     running.stop().await.unwrap();
 }
 
+/// A command that needs a declared account does not add it a second time, and an account that is declared no more still
+/// serves those that go through it.
+#[tokio::test]
+async fn whoever_is_gone_through_stays_of_use() {
+    let tenant = tenant().await;
+    let (oxpost, text) = oxpost(&tenant);
+    let alice = format!("[[account]]\nmailbox = \"{ALICE}\"\n");
+    declare(&oxpost, &text, &alice);
+    let password = oxpost.add_account(INFO, &["--through", ALICE]).await.unwrap();
+    let listed = oxpost.call(&["account", "list"]).await.unwrap().said().unwrap();
+    let line = listed.lines().find(|line| line.starts_with(ALICE)).unwrap();
+    assert!(line.trim_end().ends_with("proxy.toml"), "{listed}");
+    declare(&oxpost, &text, "");
+    oxpost.call(&["account", "apply"]).await.unwrap().said().unwrap();
+    oxpost.sign_in(INFO, &tenant, ALICE).await.unwrap();
+    let running = oxpost.run().await.unwrap();
+    assert!(imap(running.imap, INFO, &password).await.starts_with("a OK"));
+    running.stop().await.unwrap();
+    let words = oxpost.call(&["status"]).await.unwrap();
+    assert!(!words.text().contains("so nobody can log in"), "{words}");
+}
+
 /// Neither the secret nor its name in the file is a password of anybody.
 #[tokio::test]
 async fn an_app_only_account_is_declared_with_its_secret_in_the_environment() {

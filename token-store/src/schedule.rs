@@ -22,6 +22,9 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 /// The longest that a `Retry-After` is obeyed.
 pub const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(3600);
 
+/// By how much of it a Retry-After is lengthened at most.
+const RETRY_AFTER_SPREAD: f64 = 0.1;
+
 /// The shortest and the longest pause after failures of each kind. Entra reports some failures that pass by themselves as
 /// `invalid_grant`, so no kind is ever final.
 const fn pauses(kind: ErrorKind) -> (Duration, Duration) {
@@ -86,7 +89,8 @@ fn set_back(written_at: SystemTime, now: SystemTime) -> bool {
 pub fn pause(kind: ErrorKind, failures: u32, retry_after: Option<Duration>, jitter: f64) -> Duration {
     let (shortest, longest) = pauses(kind);
     if let Some(asked) = retry_after {
-        return asked.clamp(shortest, RETRY_AFTER_LIMIT);
+        // Never before the time that was asked for, and not all accounts at the same moment behind it.
+        return asked.clamp(shortest, RETRY_AFTER_LIMIT).mul_f64(1.0 + RETRY_AFTER_SPREAD * jitter.clamp(0.0, 1.0));
     }
     let doubled =
         shortest.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX)).min(longest);
@@ -155,6 +159,11 @@ mod tests {
         assert_eq!(pause(ErrorKind::SignInRequired, 40, None, 1.0), HOUR);
         assert_eq!(pause(ErrorKind::Misconfigured, 40, None, 1.0), 15 * MINUTE);
         assert_eq!(pause(ErrorKind::Transient, 9, Some(7 * MINUTE), 0.0), 7 * MINUTE, "Retry-After wins");
+        assert_eq!(
+            pause(ErrorKind::Transient, 9, Some(10 * MINUTE), 1.0),
+            11 * MINUTE,
+            "and is not everybody's at once"
+        );
         assert_eq!(pause(ErrorKind::Transient, 1, Some(Duration::ZERO), 0.0), Duration::from_secs(1));
         assert_eq!(pause(ErrorKind::Transient, 1, Some(24 * HOUR), 0.0), HOUR);
     }

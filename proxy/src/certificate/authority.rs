@@ -76,6 +76,8 @@ impl Authority {
         wanted.distinguished_name = named(&format!("Oxpost at {site}, made {}", day(now)));
         wanted.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         wanted.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        // Whoever trusts it trusts it for servers, and for no code or mail that somebody signs with a stolen key.
+        wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         wanted.not_before = (now - BACKDATED).into();
         wanted.not_after = (now + AUTHORITY_LIFE).into();
         let certificate = wanted.self_signed(&key).map_err(CannotIssue::Library)?.pem();

@@ -103,9 +103,10 @@ impl Watched {
         let news = stamps != seen.stamps;
         let failed = match tls::certified_key(&self.certificate, &self.key) {
             Ok(new) => {
+                let new = Arc::new(new);
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&new);
                 info!(certificate = %self.certificate.display(), "the certificate was read again");
                 said_if_it_ends_soon(&self.certificate, &new);
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
                 false
             }
             Err(error) => {

@@ -228,7 +228,7 @@ async fn when_microsoft_does_not_answer_the_right_password_opens_and_no_other() 
     gate.login("right").await.unwrap();
     let error = gate.login("other").await.unwrap_err();
     let Denied::NotJudged(TokenError::Transient { retry_after, .. }) = error else { panic!("{error}") };
-    assert_eq!(retry_after, Some(Duration::from_secs(600)));
+    assert!((600..=660).contains(&retry_after.unwrap().as_secs()), "{retry_after:?}");
     for _ in 0..20 {
         gate.login("right").await.unwrap();
     }

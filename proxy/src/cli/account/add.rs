@@ -6,7 +6,7 @@ use clap::Args;
 use oxpost_token_store::{Account, Grant, Mailbox, Origin, Store, StoreError, pattern};
 
 use super::password::{DEFAULT_NAME, new_password};
-use super::{declared, through};
+use super::{apply_if_new, declared, through};
 use crate::cli::Failed;
 use crate::cli::application::{may_have_end, secret_end};
 use crate::config::Config;
@@ -105,6 +105,7 @@ async fn person(
     application: Option<&str>,
     grant: Option<Grant>,
 ) -> Result<Person, Failed> {
+    apply_if_new(store, config, through).await?;
     if let Some(account) = store.account(through).await? {
         let same = application.is_none_or(|asked| asked == account.application)
             && grant.is_none_or(|asked| asked == account.grant);

@@ -66,6 +66,7 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
         AccountCommand::Add(options) => add::add(options, &store, config).await,
         AccountCommand::Through { mailbox, through } => {
             declared::not_declared(config, &mailbox)?;
+            apply_if_new(&store, config, &through).await?;
             through::set(&store, &mailbox, &through).await
         }
         AccountCommand::Sender(options) => {

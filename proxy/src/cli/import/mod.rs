@@ -17,6 +17,7 @@ use oxpost_token_store::{Credential, Grant, Store, StoreError};
 
 use super::Failed;
 use crate::config::Config;
+use crate::declared;
 use crate::gateway::{open_existing_store, open_store};
 use crate::import::{self, FILE_LIMIT, Missing, Plan, Present};
 
@@ -76,8 +77,8 @@ pub(super) async fn import(options: &ImportOptions, path: &Path) -> Result<(), F
         Some((config, _)) => open_existing_store(config).await?,
         None => None,
     };
-    let steps = steps(&plan, &missing, store.as_ref()).await?;
     let config = present.as_ref().map(|(config, _)| config);
+    let steps = steps(&plan, &missing, config, store.as_ref()).await?;
     let secretless = secretless(&plan, &missing, config, store.as_ref()).await?;
     let work = Work { plan, missing, steps, secretless, keep_passwords: options.keep_passwords };
     report::plan(&work, options, present.is_some());
@@ -133,7 +134,12 @@ fn bytes(file: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-async fn steps(plan: &Plan, missing: &Missing, store: Option<&Store>) -> Result<Vec<Step>, Failed> {
+async fn steps(
+    plan: &Plan,
+    missing: &Missing,
+    config: Option<&Config>,
+    store: Option<&Store>,
+) -> Result<Vec<Step>, Failed> {
     let mut steps = Vec::new();
     for account in &plan.accounts {
         let application = missing.applications.get(account.application).and_then(Option::as_ref);
@@ -141,6 +147,10 @@ async fn steps(plan: &Plan, missing: &Missing, store: Option<&Store>) -> Result<
             steps.push(Step::Waits);
             continue;
         };
+        if let Some(place) = config.and_then(|config| declared::place(config, &account.mailbox)) {
+            steps.push(Step::Stays(format!("{place} declares it")));
+            continue;
+        }
         let there = match store {
             None => Ok(None),
             Some(store) => store.account_by_login(account.mailbox.as_str()).await,

@@ -76,7 +76,8 @@ pub(super) async fn sign_in(options: &SignInOptions, config: &Config) -> Result<
     let store = open_store(config).await?;
     apply_if_new(&store, config, mailbox).await?;
     let account = known(&store, mailbox).await?;
-    if account.origin == Origin::Withdrawn {
+    // Others may be opened through it all the same.
+    if account.origin == Origin::Withdrawn && !is_needed(&store, mailbox).await? {
         return Err(Failed::new(format!(
             "{mailbox} is disabled, because proxy.toml declares it no more, and its sign-in is kept. Declare it again first."
         )));
@@ -100,6 +101,16 @@ pub(super) async fn sign_in(options: &SignInOptions, config: &Config) -> Result<
         Grant::ClientCredentials => sign_in.app_only().await,
         Grant::Password => password::sign_in(&sign_in).await,
     }
+}
+
+/// Whether an account that is in use goes through this one.
+async fn is_needed(store: &Store, mailbox: &Mailbox) -> Result<bool, Failed> {
+    for other in store.through(mailbox).await? {
+        if store.account(&other).await?.is_some_and(|other| other.origin != Origin::Withdrawn) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl SignInOptions {

@@ -90,7 +90,11 @@ impl Report {
     fn trouble(&self, shown: &Shown) -> Option<String> {
         let Shown { account, state, .. } = shown;
         let mailbox = &account.mailbox;
-        if account.origin == Origin::Withdrawn {
+        let needed = self
+            .accounts
+            .iter()
+            .any(|other| other.account.origin != Origin::Withdrawn && other.account.through.as_ref() == Some(mailbox));
+        if account.origin == Origin::Withdrawn && !needed {
             return Some(format!(
                 "{mailbox}: proxy.toml declares it no more, so nobody can log in; its sign-in is kept. Declare it again, or remove it \
                  for good: oxpost account remove {mailbox}"
