@@ -5,6 +5,8 @@
 
 #[path = "../tests/player/mod.rs"]
 mod player;
+#[path = "seeds/sessions.rs"]
+mod sessions;
 #[path = "../tests/player/tap.rs"]
 #[allow(dead_code, unreachable_pub, reason = "of this file only the sessions are used here")]
 mod tap;
@@ -50,6 +52,14 @@ fn main() -> std::io::Result<()> {
     for (number, session) in tap::SESSIONS.into_iter().enumerate() {
         std::fs::write(corpus.join(format!("session-{number}")), tap::seed(session))?;
         count += 1;
+    }
+    for protocol in ["imap", "pop3", "smtp"] {
+        let corpus = corpora.join(format!("{protocol}_session"));
+        std::fs::create_dir_all(&corpus)?;
+        for (name, seed) in sessions::of(protocol, &transcripts, &transcripts.join("../../tests/e2e/stories"))? {
+            std::fs::write(corpus.join(name), seed)?;
+            count += 1;
+        }
     }
     println!("{count} seeds from the transcripts");
     Ok(())

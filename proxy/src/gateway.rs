@@ -46,7 +46,14 @@ pub struct Gateway {
     pub host_name: String,
     /// The bounds.
     pub limits: Limits,
+    /// Where a fuzzer has its mail server.
+    #[cfg(fuzzing)]
+    pub dial: Dial,
 }
+
+/// Gives a connection to a mail server that lives in memory.
+#[cfg(fuzzing)]
+pub type Dial = Box<dyn Fn(&crate::config::Server) -> crate::stream::Stream + Send + Sync>;
 
 /// What keeps Oxpost from starting.
 #[derive(Debug)]
@@ -144,6 +151,8 @@ impl Gateway {
             observer: Observer::default(),
             host_name: config.host_name.clone(),
             limits: config.limits.clone(),
+            #[cfg(fuzzing)]
+            dial: Box::new(|_| unreachable!("a fuzzer makes its gateway itself")),
         })
     }
 }

@@ -19,6 +19,7 @@ use crate::device::Devices;
 use crate::gateway::{Gateway, StartError};
 use crate::seldom::Seldom;
 use crate::session;
+use crate::stream::Stream;
 
 /// How long to wait after `accept` has failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -111,7 +112,7 @@ impl Bound {
             }
             let id = session_id();
             let span = info_span!("session", %id, protocol = %self.entry.listener.protocol, %peer);
-            let client = session::Client { tcp, id, peer: peer.ip(), place };
+            let client = session::Client { stream: Stream::Plain(tcp), id, peer: peer.ip(), place };
             let serve = session::serve(Arc::clone(&gateway), Arc::clone(&self.entry), client);
             sessions.spawn(serve.instrument(span));
         }

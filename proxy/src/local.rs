@@ -7,7 +7,6 @@ use std::sync::Arc;
 use oxpost_protocol::line::REPLY_TEXT_LIMIT;
 use oxpost_protocol::{Closed, Dialogue, LocalDialogue, LocalEvent, Offer};
 use oxpost_token_store::{Account, Admitted, Denied};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
@@ -77,12 +76,11 @@ pub enum NoLogin {
 pub async fn login<S: Speak>(
     gateway: &Gateway,
     entry: &Entry,
-    tcp: TcpStream,
+    mut client: Stream,
     mut visitor: Visitor<'_>,
 ) -> Result<LoggedIn, NoLogin> {
     let mut patience = Patience { deadline: Instant::now() + gateway.limits.login_timeout };
     let from = visitor.peer;
-    let mut client = Stream::Plain(tcp);
     if entry.listener.tls == ListenerTls::Implicit {
         client = patience.until(start_tls(client, entry.acceptor.as_ref())).await?;
     }
@@ -216,6 +214,8 @@ async fn start_tls(stream: Stream, acceptor: Option<&TlsAcceptor>) -> io::Result
         (Stream::Plain(tcp), Some(acceptor)) => {
             Ok(Stream::Tls(Box::new(acceptor.accept(Metered::client(tcp)).await?.into())))
         }
+        #[cfg(fuzzing)]
+        (stream @ Stream::Memory(_), _) => Ok(stream),
         _ => Err(io::Error::new(io::ErrorKind::Unsupported, "TLS cannot begin here")),
     }
 }

@@ -9,7 +9,6 @@ use std::time::Instant;
 use oxpost_protocol::smtp::Submission;
 use oxpost_protocol::smtp::submission::{self, Event, Peer};
 use oxpost_protocol::tap::{self, Tap};
-use tokio::net::TcpStream;
 use tracing::{debug, info};
 
 use crate::audit::Audit;
@@ -23,13 +22,14 @@ use crate::relay::relay;
 use crate::senders;
 use crate::smtp_offer;
 use crate::speak::{Imap, Pop3, Smtp, Speak};
+use crate::stream::Stream;
 use crate::submission::carry;
 use crate::tapped::Tapped;
 
 /// One client's connection.
 pub struct Client {
     /// The connection.
-    pub tcp: TcpStream,
+    pub stream: Stream,
     /// What the session is called in the log.
     pub id: String,
     /// Where it comes from.
@@ -49,12 +49,12 @@ pub async fn serve(gateway: Arc<Gateway>, entry: Arc<Entry>, client: Client) {
 }
 
 async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
-    let Client { tcp, id, peer, mut place } = client;
+    let Client { stream, id, peer, mut place } = client;
     debug!("connected");
     let let_go = place.let_go().clone();
     let visitor = local::Visitor { id: &id, peer, place: &mut place };
     // Boxed, so that what the login needed is gone from memory while the session idles.
-    let login = let_go.run_until_cancelled_owned(Box::pin(local::login::<S>(gateway, entry, tcp, visitor))).await;
+    let login = let_go.run_until_cancelled_owned(Box::pin(local::login::<S>(gateway, entry, stream, visitor))).await;
     let Some(login) = login else { return debug!("ended without a login: its place was needed, or Oxpost stops") };
     let logged_in = match login {
         Ok(logged_in) => logged_in,

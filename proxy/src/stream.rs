@@ -26,7 +26,14 @@ pub enum Stream {
     Plain(TcpStream),
     /// Within TLS, whichever side began it. Boxed: it is a kilobyte, and most local sessions are plain.
     Tls(Box<TlsStream<Metered>>),
+    /// A fuzzer's: bytes that come from memory, on which TLS begins without a handshake.
+    #[cfg(fuzzing)]
+    Memory(Box<dyn Memory>),
 }
+
+/// What a fuzzer puts in the place of a connection.
+#[cfg(fuzzing)]
+pub trait Memory: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug {}
 
 /// Bytes taken from a plain connection that the other side could not take at once. Empty, and without memory, unless the
 /// other side is slower; never more than [`SCRATCH`], or than what a login left over.
@@ -91,21 +98,6 @@ pub fn poll_move(
         return Poll::Ready(Ok(count));
     }
     match source {
-        Stream::Plain(tcp) => SCRATCH_BUFFER.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(tcp).poll_read(cx, &mut buffer)).map_err(|_| Broken::Source)?;
-            let chunk = buffer.filled();
-            if chunk.is_empty() {
-                return Poll::Ready(Ok(0));
-            }
-            let written = match poll_write_some(sink, chunk, cx) {
-                Poll::Ready(written) => written?,
-                Poll::Pending => 0,
-            };
-            hear(chunk, written);
-            *leftover = Leftover::new(chunk.get(written..).unwrap_or_default().to_vec());
-            if written == 0 { Poll::Pending } else { Poll::Ready(Ok(written)) }
-        }),
         Stream::Tls(tls) => {
             // rustls lends its decrypted record; only what the sink took is consumed.
             let chunk = match ready!(Pin::new(tls.as_mut()).poll_fill_buf(cx)) {
@@ -123,6 +115,21 @@ pub fn poll_move(
             tls.get_mut().0.content_came();
             Poll::Ready(Ok(count))
         }
+        plain => SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(plain).poll_read(cx, &mut buffer)).map_err(|_| Broken::Source)?;
+            let chunk = buffer.filled();
+            if chunk.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            let written = match poll_write_some(sink, chunk, cx) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => 0,
+            };
+            hear(chunk, written);
+            *leftover = Leftover::new(chunk.get(written..).unwrap_or_default().to_vec());
+            if written == 0 { Poll::Pending } else { Poll::Ready(Ok(written)) }
+        }),
     }
 }
 
@@ -130,15 +137,6 @@ pub fn poll_move(
 /// the source has ended.
 pub fn poll_lend(source: &mut Stream, cx: &mut Context<'_>, lend: impl FnOnce(&[u8])) -> Poll<io::Result<usize>> {
     match source {
-        Stream::Plain(tcp) => SCRATCH_BUFFER.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(tcp).poll_read(cx, &mut buffer))?;
-            let chunk = buffer.filled();
-            if !chunk.is_empty() {
-                lend(chunk);
-            }
-            Poll::Ready(Ok(chunk.len()))
-        }),
         Stream::Tls(tls) => {
             let count = match ready!(Pin::new(tls.as_mut()).poll_fill_buf(cx)) {
                 Ok(chunk) => {
@@ -155,6 +153,15 @@ pub fn poll_lend(source: &mut Stream, cx: &mut Context<'_>, lend: impl FnOnce(&[
             tls.get_mut().0.content_came();
             Poll::Ready(Ok(count))
         }
+        plain => SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(plain).poll_read(cx, &mut buffer))?;
+            let chunk = buffer.filled();
+            if !chunk.is_empty() {
+                lend(chunk);
+            }
+            Poll::Ready(Ok(chunk.len()))
+        }),
     }
 }
 
@@ -197,6 +204,8 @@ impl AsyncRead for Stream {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
                 Err(error) => Poll::Ready(Err(error)),
             },
+            #[cfg(fuzzing)]
+            Self::Memory(memory) => Pin::new(memory).poll_read(cx, buffer),
         }
     }
 }
@@ -206,6 +215,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
+            #[cfg(fuzzing)]
+            Self::Memory(memory) => Pin::new(memory).poll_write(cx, bytes),
         }
     }
 
@@ -213,6 +224,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+            #[cfg(fuzzing)]
+            Self::Memory(memory) => Pin::new(memory).poll_flush(cx),
         }
     }
 
@@ -220,6 +233,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
+            #[cfg(fuzzing)]
+            Self::Memory(memory) => Pin::new(memory).poll_shutdown(cx),
         }
     }
 }

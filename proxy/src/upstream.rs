@@ -8,7 +8,6 @@ use oxpost_protocol::{RefusalKind, UpstreamDialogue, UpstreamEvent, UpstreamFail
 use oxpost_token_store::store::Refused;
 use oxpost_token_store::{AccessToken, Account, Admitted};
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tracing::{debug, info};
 
 use crate::account::sasl_user;
@@ -215,21 +214,22 @@ pub async fn attempt(
     mut dialogue: impl UpstreamDialogue,
     trail: &Trail,
 ) -> Result<Result<Connected, UpstreamFailure>, Unreached> {
-    let tcp = reach(server, trail).await.map_err(Unreached::for_good)?;
-    debug!(server = server.host, address = ?tcp.peer_addr().ok(), "connected upstream");
-    let mut stream = match server.tls {
-        ServerTls::Implicit => secure(gateway, server, tcp, trail).await?,
-        ServerTls::StartTls => Stream::Plain(tcp),
-    };
+    #[cfg(not(fuzzing))]
+    let mut stream = reach(server, trail).await.map_err(Unreached::for_good)?;
+    #[cfg(fuzzing)]
+    let mut stream = (gateway.dial)(server);
+    if server.tls == ServerTls::Implicit {
+        stream = secure(gateway, server, stream, trail).await?;
+    }
     loop {
         match drive_and_note(&mut dialogue, &mut stream, |dialogue| trail.waits_for(dialogue.waits_for())).await {
-            Ok(UpstreamEvent::StartTls) => match stream {
-                Stream::Plain(tcp) => {
-                    stream = secure(gateway, server, tcp, trail).await?;
-                    dialogue.tls_started();
-                }
-                Stream::Tls(_) => return Ok(Err(UpstreamFailure::Protocol("TLS was asked for within TLS".into()))),
-            },
+            Ok(UpstreamEvent::StartTls) if matches!(stream, Stream::Tls(_)) => {
+                return Ok(Err(UpstreamFailure::Protocol("TLS was asked for within TLS".into())));
+            }
+            Ok(UpstreamEvent::StartTls) => {
+                stream = secure(gateway, server, stream, trail).await?;
+                dialogue.tls_started();
+            }
             Ok(UpstreamEvent::Authenticated { capabilities }) => {
                 return Ok(Ok(Connected { stream, unread: dialogue.into_unread(), capabilities }));
             }
@@ -241,15 +241,20 @@ pub async fn attempt(
 }
 
 /// A connection to the first address of the server that answers.
-async fn reach(server: &Server, trail: &Trail) -> Result<TcpStream, Failure> {
+#[cfg_attr(fuzzing, allow(dead_code, reason = "nobody is reached"))]
+async fn reach(server: &Server, trail: &Trail) -> Result<Stream, Failure> {
     let Server { host, port, .. } = server;
     trail.waits_for("the address of its name");
     let addresses = connect::addresses(host, *port).await.map_err(|error| Failure::unreachable(host, *port, &error))?;
     trail.waits_for("a connection");
-    connect::first_of(addresses).await.map_err(|error| Failure::unreachable(host, *port, &error))
+    let tcp = connect::first_of(addresses).await.map_err(|error| Failure::unreachable(host, *port, &error))?;
+    debug!(server = host, address = ?tcp.peer_addr().ok(), "connected upstream");
+    Ok(Stream::Plain(tcp))
 }
 
-async fn secure(gateway: &Gateway, server: &Server, tcp: TcpStream, trail: &Trail) -> Result<Stream, Unreached> {
+/// Begins TLS on a plain connection.
+async fn secure(gateway: &Gateway, server: &Server, stream: Stream, trail: &Trail) -> Result<Stream, Unreached> {
+    let Stream::Plain(tcp) = stream else { return Ok(stream) };
     trail.waits_for("TLS");
     let name = ServerName::try_from(server.host.clone()).map_err(|_| {
         let error = io::Error::new(io::ErrorKind::InvalidInput, "not a DNS name or address");

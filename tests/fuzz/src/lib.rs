@@ -12,6 +12,8 @@ pub mod session;
 /// The taps of IMAP and POP3: what it asserts stands there.
 #[path = "../../../protocol/tests/player/tap.rs"]
 pub mod tap;
+/// Whole sessions through the real proxy: what they assert stands there.
+pub mod whole;
 
 use oxpost_protocol::sasl::Malformed;
 use oxpost_protocol::sasl::xoauth2::XOAuth2;

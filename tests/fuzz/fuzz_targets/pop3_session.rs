@@ -1,0 +1,5 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    oxpost_fuzz::whole::check(oxpost::config::Protocol::Pop3, data);
+});
