@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 
+mod quirks;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
