@@ -13,6 +13,7 @@ mod mutt;
 mod node;
 mod offlineimap;
 mod perl;
+mod php;
 mod python;
 mod snail;
 mod swaks;
