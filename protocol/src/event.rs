@@ -1,6 +1,6 @@
 //! What the dialogues report and what they are told.
 
-use crate::Secret;
+use crate::{Secret, Stray};
 
 /// What a client presented to log in with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum LocalEvent {
     WithoutLogin,
     /// The go-ahead for TLS has been written (STARTTLS, STLS). Wrap the stream, then call the dialogue's `tls_started`.
     StartTls,
+    /// This came ahead of the first command and was passed over, as far as the client can tell. For the log.
+    PassedOver(Stray),
     /// The dialogue is over without a login. Everything it had to say has been written; close the connection.
     Closed(Closed),
 }
@@ -50,6 +52,8 @@ pub enum Closed {
     TooLong,
     /// Bytes were waiting behind the command that starts TLS: an injection, or a client that must not go on.
     BytesBehindStartTls,
+    /// Not a mail client's words, and nothing that could follow them is.
+    NotMail(Stray),
 }
 
 /// What a listener offers before the login.

@@ -23,12 +23,14 @@ pub mod pop3;
 pub mod sasl;
 pub mod secret;
 pub mod smtp;
+mod stray;
 pub mod tap;
 
 use std::fmt;
 
 pub use event::{Closed, LocalEvent, Login, Offer, Refusal, RefusalKind, UpstreamEvent, UpstreamFailure};
 pub use secret::Secret;
+pub use stray::Stray;
 
 /// What a dialogue wants its driver to do next.
 pub enum Action<E> {

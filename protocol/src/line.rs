@@ -119,6 +119,14 @@ pub fn without_end(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
+/// The same, and without the NULs and doubled CRs that firmware with lines of a fixed size leaves around it.
+pub(crate) fn without_padding(line: &[u8]) -> &[u8] {
+    let start = line.iter().take_while(|byte| **byte == 0).count();
+    let line = line.get(start..).unwrap_or_default();
+    let end = line.iter().rev().take_while(|byte| matches!(**byte, b'\r' | b'\n' | 0)).count();
+    line.get(..line.len() - end).unwrap_or_default()
+}
+
 /// Longest text of a peer that goes into a log or an error, in characters.
 const PRINTABLE_LIMIT: usize = 400;
 

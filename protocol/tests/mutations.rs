@@ -156,7 +156,7 @@ fn run<D: Dialogue>(
             Action::Event(event) => {
                 assert!(!over, "an event after the end");
                 let text = event_text(&mut dialogue, event);
-                over = !text.starts_with("login ");
+                over = !text.starts_with("login ") && !text.starts_with("passed over ");
                 steps.extend([text, String::new()]);
             }
             Action::Read if !waiting.is_empty() && !over => {

@@ -131,6 +131,7 @@ pub async fn login<S: Speak>(
                     }
                 }
             }
+            LocalEvent::PassedOver(stray) => info!("{}", stray.advice()),
             LocalEvent::Closed(why) => {
                 // Tell the client that this was the end; it may still be reading our last words, or never read at all.
                 let _ = patience.until(tokio::io::AsyncWriteExt::shutdown(&mut client)).await;

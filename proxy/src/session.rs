@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use oxpost_protocol::Closed;
 use oxpost_protocol::smtp::Submission;
 use oxpost_protocol::smtp::submission::{self, Event, Peer};
 use oxpost_protocol::tap::{self, Tap};
@@ -58,6 +59,7 @@ async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
     let Some(login) = login else { return debug!("ended without a login: its place was needed, or Oxpost stops") };
     let logged_in = match login {
         Ok(logged_in) => logged_in,
+        Err(NoLogin::Closed(Closed::NotMail(stray))) => return info!("ended without a login: {}", stray.advice()),
         Err(NoLogin::Closed(why)) => return info!(?why, "ended without a login"),
         Err(NoLogin::TimedOut) => return info!("ended: no login within the login-timeout"),
         Err(NoLogin::HungUp(why)) => {

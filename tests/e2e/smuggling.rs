@@ -72,7 +72,7 @@ fn reached(inside: &Inside, before: usize) -> (Vec<String>, usize) {
 async fn a_message_is_never_two() {
     let inside = with_victim().await;
     let (mut sent_before, mut victims_before) = (0, 0);
-    println!("{:<24} {:<10} what reached Exchange", "tried as an end", "answer");
+    println!("table:\ntable: {:<24} {:<10} what reached Exchange", "tried as an end", "answer");
     for (end, is) in ENDS {
         let mut smtp = logged_in(&inside).await;
         smtp.send(format!("MAIL FROM:<{ALICE}>\r\nRCPT TO:<bob@fabrikam.example>\r\nDATA\r\n").as_bytes()).await;
@@ -84,7 +84,7 @@ async fn a_message_is_never_two() {
         let (sent, victims) = reached(&inside, sent_before);
         let shown = end.escape_debug();
         println!(
-            "{:<24} {:<10} {} message(s), {} to the victim",
+            "table: {:<24} {:<10} {} message(s), {} to the victim",
             shown.to_string(),
             &answer[..9],
             sent.len(),
@@ -119,6 +119,10 @@ async fn a_message_is_never_two() {
 #[tokio::test]
 async fn a_chunk_is_never_a_command() {
     let inside = with_victim().await;
+    println!(
+        "table:\ntable: {:<28} {:<20} what reached Exchange of the commands in it",
+        "a chunk, with commands in it", "answers"
+    );
     for (said, answers) in [
         (format!("BDAT {} LAST\r\n{SMUGGLED}", SMUGGLED.len()), "250 250 250 221"),
         // A size that is not one in every reading: what follows could be anything, so nothing follows.
@@ -132,8 +136,11 @@ async fn a_chunk_is_never_a_command() {
         let mut smtp = logged_in(&inside).await;
         smtp.send(format!("MAIL FROM:<{ALICE}>\r\nRCPT TO:<bob@fabrikam.example>\r\n{said}QUIT\r\n").as_bytes()).await;
         let heard: Vec<String> = smtp.rest().await.lines().map(|line| line[..3].to_owned()).collect();
+        let reached = inside.tenant.messages(VICTIM, "INBOX").len();
+        let command = said.split("\r\n").find(|line| line.starts_with("BDAT")).unwrap();
+        println!("table: {command:<28} {:<20} {reached} message(s) to the victim", heard.join(" "));
         assert_eq!(heard.join(" "), answers, "{said}");
-        assert_eq!(inside.tenant.messages(VICTIM, "INBOX").len(), 0, "{said}");
+        assert_eq!(reached, 0, "{said}");
     }
     inside.stop().await;
 }
@@ -142,6 +149,7 @@ async fn a_chunk_is_never_a_command() {
 #[tokio::test]
 async fn a_command_is_never_two() {
     let inside = with_victim().await;
+    println!("table:\ntable: {:<28} {:<20} what reached Exchange", "a command that would be two", "answers");
     for said in [
         "MAIL FROM:<alice@contoso.com>\rRCPT TO:<victim@contoso.com>\rDATA\revil\r.\r\r\n".to_owned(),
         "NOOP \0\nNOOP\x0bMAIL FROM:<alice@contoso.com>\r\n".to_owned(),
@@ -153,7 +161,15 @@ async fn a_command_is_never_two() {
         smtp.say("QUIT").await;
         let heard = smtp.rest().await;
         assert!(!heard.contains("354 ") && !heard.contains("250 2.0.0 OK <"), "{said:?}: {heard}");
-        assert_eq!(reached(&inside, 0), (Vec::new(), 0), "{said:?}");
+        let (sent, victims) = reached(&inside, 0);
+        let (shown, codes) = (said.escape_debug().to_string(), heard.lines().filter_map(|line| line.get(..3)));
+        println!(
+            "table: {:<28} {:<20} {} message(s), {victims} to the victim",
+            shown.chars().take(28).collect::<String>(),
+            codes.collect::<Vec<_>>().join(" "),
+            sent.len()
+        );
+        assert_eq!((sent, victims), (Vec::new(), 0), "{said:?}");
     }
     inside.stop().await;
 }

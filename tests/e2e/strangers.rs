@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use oxpost_tests::harness::{ALICE, PASSWORD};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, PASSWORD, Settings};
 use oxpost_tests::office365::Protocol;
 
 use crate::client::Client;
-use crate::story::proxy;
+use crate::story::{proxy, tenant};
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp];
 
@@ -162,4 +162,33 @@ async fn guessing_ends_the_connection() {
     assert!(guesser.rest().await.starts_with("* BYE"));
     assert!(inside.tenant.transcripts().is_empty() && inside.tenant.token_requests().is_empty());
     inside.stop().await;
+}
+
+/// What is no mail client and comes to a mail port is named, so that nobody has to guess; a client behind a PROXY header works.
+#[tokio::test]
+async fn what_comes_ahead_of_the_first_command_is_named_in_the_log() {
+    let tenant = tenant().await;
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let password = oxpost.add_account(ALICE, &[]).await.unwrap();
+    oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
+    let running = oxpost.run().await.unwrap();
+    for (said, named) in [
+        (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], "a TLS hello came"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\n", "an HTTP request came"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", "a PROXY header came"),
+    ] {
+        let mut stray = Client::connect(running.smtp).await;
+        stray.send(said).await;
+        let heard = stray.rest().await;
+        assert!(!heard.contains("250"), "{heard}");
+        running.wait_for_log(named).await.unwrap();
+    }
+    let mut client = Client::connect(running.imap).await;
+    client.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 143\r\n").await;
+    client.say(&format!("a LOGIN {ALICE} {password}")).await;
+    assert!(client.line().await.unwrap().starts_with("* OK"));
+    assert!(client.line().await.unwrap().starts_with("a OK"), "the header was answered");
+    drop(client);
+    let log = running.stop().await.unwrap();
+    assert_eq!(log.matches("a PROXY header came").count(), 2, "{log}");
 }

@@ -119,6 +119,7 @@ async fn tls_started_on_the_way() {
 #[tokio::test]
 async fn bytes_behind_starttls_end_the_connection() {
     let certificate = Certificate::new();
+    println!("table:\ntable: {:<40} what was answered to it, and what reached Exchange", "behind STARTTLS, STLS");
     for (protocol, bytes) in [
         ("imap", format!("t STARTTLS\r\na LOGIN {ALICE} {PASSWORD}\r\n")),
         ("imap", "t STARTTLS\r\na".to_owned()),
@@ -132,7 +133,12 @@ async fn bytes_behind_starttls_end_the_connection() {
         let mut client = Client::connect(([127, 0, 0, 1], port).into()).await;
         client.line().await.unwrap();
         client.send(bytes.as_bytes()).await;
-        assert_eq!(client.rest().await, "", "{protocol}");
+        let heard = client.rest().await;
+        let (command, shown) = (bytes.split("\r\n").nth(1).unwrap_or_default(), format!("{protocol}: "));
+        let shown: String =
+            format!("{shown}{}", command.replace(PASSWORD, "…").escape_debug()).chars().take(40).collect();
+        println!("table: {shown:<40} {heard:?}, {} connections", inside.tenant.transcripts().len());
+        assert_eq!(heard, "", "{protocol}");
         assert!(inside.tenant.transcripts().is_empty());
         inside.stop().await;
     }

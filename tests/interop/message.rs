@@ -42,6 +42,19 @@ pub fn hard() -> Vec<u8> {
     message
 }
 
+/// A hard message, and then lines of an attachment up to 35 MB, of which some begin with dots.
+pub fn large() -> Vec<u8> {
+    const SIZE: usize = 35_000_000;
+    let mut message = hard();
+    message.extend(b"\r\n");
+    let mut line = 0_u32;
+    while message.len() < SIZE - 100 {
+        message.extend(format!("{}{line:0>75}\r\n", if line.is_multiple_of(7) { "." } else { "" }).bytes());
+        line += 1;
+    }
+    message
+}
+
 /// The number of a hard message; they are sent in this order.
 pub fn number(message: &[u8]) -> u32 {
     let begin = b"X-Begin: hard ";

@@ -1,7 +1,9 @@
 //! The stage of every story: a tenant that signs people in, a mail server, a door in front of each of its services, and
 //! the real program between them and the client.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -28,6 +30,13 @@ const TLS_LISTENERS: &str = r#"
 [[listener]]
 protocol = "imap"
 address = "127.0.0.1:0"
+tls = "start-tls"
+certificate = "listener.crt"
+private-key = "listener.key"
+
+[[listener]]
+protocol = "imap"
+address = "127.0.0.1:0"
 tls = "implicit"
 certificate = "listener.crt"
 private-key = "listener.key"
@@ -40,9 +49,23 @@ certificate = "listener.crt"
 private-key = "listener.key"
 
 [[listener]]
+protocol = "pop3"
+address = "127.0.0.1:0"
+tls = "implicit"
+certificate = "listener.crt"
+private-key = "listener.key"
+
+[[listener]]
 protocol = "smtp"
 address = "127.0.0.1:0"
 tls = "start-tls"
+certificate = "listener.crt"
+private-key = "listener.key"
+
+[[listener]]
+protocol = "smtp"
+address = "127.0.0.1:0"
+tls = "implicit"
 certificate = "listener.crt"
 private-key = "listener.key"
 "#;
@@ -70,7 +93,12 @@ pub struct World {
     dovecot: Option<Dovecot>,
     pub tenant: Tenant,
     pub password: String,
+    /// How the client of the story has come: the protocol, and TLS if it began.
+    pub ways: Ways,
 }
+
+/// The columns of the matrix that a story has to do with.
+pub type Ways = Arc<Mutex<BTreeSet<String>>>;
 
 struct Doors {
     imap: Door,
@@ -126,7 +154,7 @@ impl World {
             std::fs::write(oxpost.folder().join(name), text)?;
         }
         let password = oxpost.add_account(ALICE, &[]).await?;
-        Ok(Self { running: None, oxpost, doors, dovecot, tenant, password })
+        Ok(Self { running: None, oxpost, doors, dovecot, tenant, password, ways: Ways::default() })
     }
 
     /// Alice signs in.
@@ -156,20 +184,29 @@ impl World {
         self.running.as_ref().expect("the story has started the program")
     }
 
+    /// Notes for the matrix that the client of the story does this.
+    pub fn note(&self, way: &str) {
+        self.ways.lock().unwrap().insert(way.into());
+    }
+
     pub fn imap(&self) -> SocketAddr {
+        self.note("IMAP");
         self.running().imap
     }
 
     pub fn pop3(&self) -> SocketAddr {
+        self.note("POP3");
         self.running().pop3
     }
 
     pub fn smtp(&self) -> SocketAddr {
+        self.note("SMTP");
         self.running().smtp
     }
 
-    /// Where it listens with this protocol and TLS: `("IMAP", "Implicit")`, `("POP3", "StartTls")` or `("SMTP", "StartTls")`.
+    /// Where it listens with this protocol (`"IMAP"`) and TLS (`"Implicit"`, `"StartTls"`).
     pub async fn with_tls(&self, protocol: &str, tls: &str) -> SocketAddr {
+        self.note(&format!("{protocol}+{tls}"));
         let words = format!(r#""protocol":"{protocol}","tls":"{tls}""#);
         let line = self.running().wait_for_log(&words).await.unwrap();
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 
+mod proofs;
+mod quirks;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -91,25 +94,6 @@ fn the_operations_page_prints_the_tables_of_the_program() {
         "docs/operations.md is not what the program says. Run: WRITE_MANUAL=1 cargo test -p oxpost-tests --test manual"
     );
     assert!(!printed.contains('{'), "a placeholder is left in the page");
-}
-
-/// Every test that the page of grants names is there, is one, and is run.
-#[test]
-fn the_tests_that_prove_the_grants_exist() {
-    let page = std::fs::read_to_string(root().join("docs/grants.md")).unwrap();
-    let mut count = 0;
-    for proof in page.split('`').filter(|words| words.contains(".rs::")) {
-        let (file, test) = proof.split_once("::").unwrap();
-        let source = std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
-        let (before, _) = source.split_once(&format!("fn {test}(")).unwrap_or_else(|| panic!("{file} has no `{test}`"));
-        // Its attributes stand between it and the end of what is before it.
-        let attributes = before.rsplit_once("\n}\n").map_or(before, |(_, behind)| behind);
-        let is_run = attributes.contains("test]\n") || attributes.contains("::test(");
-        assert!(is_run && !attributes.contains("#[ignore"), "{proof} is no test that is run");
-        count += 1;
-    }
-    let rows = page.lines().filter(|line| line.starts_with('|') && line.ends_with("` |")).count();
-    assert!(count >= rows && rows >= 50, "{rows} rows, but {count} tests");
 }
 
 /// Every `oxpost …` line of the README is one the program takes.

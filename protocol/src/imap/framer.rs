@@ -95,7 +95,7 @@ impl Framer {
                 return Framed::NeedsMore;
             }
             let line = match buffer.take_line(LINE_LIMIT) {
-                Ok(Some(line)) => Zeroizing::new(line),
+                Ok(Some(line)) => without_nuls(Zeroizing::new(line), self.is_between_commands()),
                 Ok(None) => return Framed::NeedsMore,
                 Err(TooLong) => return Framed::TooLong,
             };
@@ -126,6 +126,11 @@ impl Framer {
         }
     }
 
+    /// Whether the next byte begins a command.
+    pub(super) fn is_between_commands(&self) -> bool {
+        self.raw.is_empty()
+    }
+
     /// Takes what is missing of a literal, or throws it away. `false`: it has not all come yet.
     fn take_literal(&mut self, buffer: &mut Buffer) -> bool {
         if self.refused {
@@ -144,6 +149,18 @@ impl Framer {
     fn finish(&mut self) -> Framed {
         let Self { raw, refused, .. } = std::mem::take(self);
         if refused { Framed::Refused(raw) } else { Framed::Command(raw) }
+    }
+}
+
+/// Firmware with lines of a fixed size fills them up with NULs: behind the text, or behind the line end, which is ahead of
+/// the next command. A line of nothing else is left as it is.
+fn without_nuls(line: Zeroizing<Vec<u8>>, begins_command: bool) -> Zeroizing<Vec<u8>> {
+    let start = if begins_command { line.iter().take_while(|byte| **byte == 0).count() } else { 0 };
+    let end = line.len() - line.iter().rev().take_while(|byte| matches!(**byte, b'\r' | b'\n' | 0)).count();
+    let padded = start > 0 || without_end(&line).ends_with(b"\0");
+    match line.get(start..end) {
+        Some(text) if padded && !(begins_command && text.is_empty()) => Zeroizing::new([text, b"\r\n"].concat()),
+        _ => line,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::line::{Buffer, TooLong, reply_text};
 use crate::outbox::Outbox;
 use crate::sasl::exchange::{Exchange, Mechanism, NO_TOKEN_NEEDED, Progress};
 use crate::sasl::{PASSWORD_LIMIT, USER_LIMIT};
+use crate::stray::{Beginning, Stray};
 use crate::{Action, Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind, Secret};
 
 /// Most refused logins of one connection. People mistype, programs try the same again.
@@ -22,6 +23,7 @@ pub struct Local {
     offer: Offer,
     buffer: Buffer,
     framer: Framer,
+    beginning: Beginning,
     state: State,
     out: Outbox<LocalEvent>,
     refused: u32,
@@ -48,6 +50,7 @@ impl Local {
             offer,
             buffer: Buffer::default(),
             framer: Framer::default(),
+            beginning: Beginning::default(),
             state: State::Commands,
             out: Outbox::default(),
             refused: 0,
@@ -80,20 +83,33 @@ impl Local {
     }
 
     fn next_command(&mut self) -> bool {
+        if self.framer.is_between_commands() && self.beginning.is_tls(self.buffer.unread()) {
+            self.close(Closed::NotMail(Stray::TlsHello));
+            return true;
+        }
         let may_log_in = self.offer.login_allowed();
         let wants_literal = |begun: &[u8]| command::is(begun, "ID") || (may_log_in && command::is(begun, "LOGIN"));
         match self.framer.next(&mut self.buffer, wants_literal) {
             Framed::NeedsMore if self.buffer.is_ended() => self.close(Closed::EndOfStream),
             Framed::NeedsMore => return false,
             Framed::GoAhead => self.out.say("+ Ready"),
-            Framed::Command(command) => match command::tag(&command) {
-                Some(tag) => self.obey(tag, command::parse(&command)),
-                None => self.not_understood("*", "A command is a tag, a blank and a name"),
+            Framed::Command(command) => match self.beginning.look(&command) {
+                Some(Stray::ProxyHeader) if command.starts_with(b"PROXY") => {
+                    self.out.report(LocalEvent::PassedOver(Stray::ProxyHeader));
+                }
+                Some(stray) => self.close(Closed::NotMail(stray)),
+                None => match command::tag(&command) {
+                    Some(tag) => self.obey(tag, command::parse(&command)),
+                    None => self.not_understood("*", "A command is a tag, a blank and a name"),
+                },
             },
-            Framed::Refused(begun) => match command::tag(&begun) {
-                Some(tag) => self.refuse_literal(tag, &begun),
-                None => self.not_understood("*", "A command is a tag, a blank and a name"),
-            },
+            Framed::Refused(begun) => {
+                self.beginning.look(&begun);
+                match command::tag(&begun) {
+                    Some(tag) => self.refuse_literal(tag, &begun),
+                    None => self.not_understood("*", "A command is a tag, a blank and a name"),
+                }
+            }
             Framed::TooLong => self.close_too_long(),
         }
         true

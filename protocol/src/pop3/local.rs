@@ -8,6 +8,7 @@ use crate::line::{self, Buffer};
 use crate::outbox::Outbox;
 use crate::sasl::exchange::{Exchange, Mechanism, NO_TOKEN_NEEDED, Progress, is_bearer};
 use crate::sasl::{self, login};
+use crate::stray::{Beginning, Stray};
 use crate::{Action, Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind, Secret};
 
 /// Longest command line taken, its line end included. RFC 2449, 4 allows 255; `PASS` with the longest password and `USER`
@@ -26,6 +27,7 @@ pub struct Local {
     input: Buffer,
     out: Outbox<LocalEvent>,
     state: State,
+    beginning: Beginning,
     /// What USER said, until PASS takes it.
     user: Option<Secret>,
     attempts: u32,
@@ -53,6 +55,7 @@ impl Local {
             input: Buffer::default(),
             out: Outbox::default(),
             state: State::Greeting,
+            beginning: Beginning::default(),
             user: None,
             attempts: 0,
             errors: 0,
@@ -68,6 +71,10 @@ impl Local {
                 return true;
             }
             State::Exchange(_) => sasl::LINE_LIMIT,
+            State::Command if self.beginning.is_tls(self.input.unread()) => {
+                self.close(Closed::NotMail(Stray::TlsHello));
+                return true;
+            }
             State::Command if self.begins_with_auth() => sasl::LINE_LIMIT,
             State::Command => COMMAND_LIMIT,
             State::Verdict | State::StartingTls | State::Over => return false,
@@ -75,7 +82,13 @@ impl Local {
         match self.input.take_line(bound).map(|line| line.map(Zeroizing::new)) {
             Ok(Some(line)) => match mem::replace(&mut self.state, State::Command) {
                 State::Exchange(exchange) => self.go_on(exchange.answer(&line)),
-                _ => self.command(line::without_end(&line)),
+                _ => match self.beginning.look(&line) {
+                    Some(Stray::ProxyHeader) if line.starts_with(b"PROXY") => {
+                        self.out.report(LocalEvent::PassedOver(Stray::ProxyHeader));
+                    }
+                    Some(stray) => self.close(Closed::NotMail(stray)),
+                    None => self.command(line::without_padding(&line)),
+                },
             },
             Ok(None) if self.input.is_ended() => self.close(Closed::EndOfStream),
             Ok(None) => return false,

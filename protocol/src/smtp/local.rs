@@ -11,6 +11,7 @@ use crate::line::{self, Buffer};
 use crate::outbox::Outbox;
 use crate::sasl;
 use crate::sasl::exchange::{Exchange, NO_TOKEN_NEEDED, Progress};
+use crate::stray::{Beginning, Stray};
 use crate::{Action, Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind};
 
 /// Longest command line taken, its line end included. RFC 5321, 4.5.3.1.4 asks for 512 and more with extensions. AUTH
@@ -39,6 +40,7 @@ pub struct Local {
     input: Buffer,
     out: Outbox<LocalEvent>,
     state: State,
+    beginning: Beginning,
     /// The sentence of the last refusal, fit for a reply.
     last_refusal: Option<(RefusalKind, String)>,
     attempts: u32,
@@ -72,6 +74,7 @@ impl Local {
             input: Buffer::default(),
             out: Outbox::default(),
             state: State::Greeting,
+            beginning: Beginning::default(),
             last_refusal: None,
             attempts: 0,
             errors: 0,
@@ -90,6 +93,10 @@ impl Local {
                 return true;
             }
             State::Exchange(_) => sasl::LINE_LIMIT,
+            State::Command if self.beginning.is_tls(self.input.unread()) => {
+                self.close(Closed::NotMail(Stray::TlsHello));
+                return true;
+            }
             State::Command if begins_auth(self.input.unread()) => sasl::LINE_LIMIT,
             State::Command => COMMAND_LIMIT,
             State::Verdict | State::StartingTls | State::Over => return false,
@@ -97,13 +104,7 @@ impl Local {
         match self.input.take_line(bound).map(|line| line.map(Zeroizing::new)) {
             Ok(Some(line)) => match mem::replace(&mut self.state, State::Command) {
                 State::Exchange(exchange) => self.go_on(exchange.answer(&line)),
-                _ if self.needs_no_login() && is_mail(&line) => {
-                    self.put_off = None;
-                    self.mail = Some(line);
-                    self.state = State::Verdict;
-                    self.out.report(LocalEvent::WithoutLogin);
-                }
-                _ => self.command(Command::parse(&line)),
+                _ => self.line(line),
             },
             Ok(None) if self.input.is_ended() => self.close(Closed::EndOfStream),
             Ok(None) => return false,
@@ -114,6 +115,24 @@ impl Local {
             }
         }
         true
+    }
+
+    fn line(&mut self, line: Zeroizing<Vec<u8>>) {
+        match self.beginning.look(&line) {
+            Some(Stray::ProxyHeader) if line.starts_with(b"PROXY") => {
+                // Whose client it is the balancer knows; its own network must not speak for everybody behind it.
+                self.without_login = false;
+                self.out.report(LocalEvent::PassedOver(Stray::ProxyHeader));
+            }
+            Some(stray) => self.close(Closed::NotMail(stray)),
+            None if self.needs_no_login() && is_mail(&line) => {
+                self.put_off = None;
+                self.mail = Some(line);
+                self.state = State::Verdict;
+                self.out.report(LocalEvent::WithoutLogin);
+            }
+            None => self.command(Command::parse(&line)),
+        }
     }
 
     /// Whether the client may send as it is. A login that was refused stands: who has a password has it checked.

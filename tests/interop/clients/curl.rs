@@ -39,7 +39,7 @@ impl<'a> Curl<'a> {
 
     /// Sends a message to Alice.
     pub async fn send(&self, message: &[u8]) -> Ran {
-        let url = format!("smtp://{}", self.world.smtp());
+        let url = format!("smtp://{}", self.world.running().smtp);
         let file = message_file(self.world, message);
         self.call(&[&url, "--mail-from", ALICE, "--mail-rcpt", ALICE, "--upload-file", &file]).await
     }
@@ -51,7 +51,7 @@ impl<'a> Curl<'a> {
 
     /// Fetches a message by its number.
     pub async fn imap_message(&self, number: u32) -> Ran {
-        self.call(&[&format!("imap://{}/INBOX;MAILINDEX={number}", self.world.imap())]).await
+        self.call(&[&format!("imap://{}/INBOX;MAILINDEX={number}", self.world.running().imap)]).await
     }
 
     /// Fetches the first message.
@@ -61,7 +61,7 @@ impl<'a> Curl<'a> {
 
     /// Fetches a message by its number.
     pub async fn pop3_message(&self, number: u32) -> Ran {
-        self.call(&[&format!("pop3://{}/{number}", self.world.pop3())]).await
+        self.call(&[&format!("pop3://{}/{number}", self.world.running().pop3)]).await
     }
 
     async fn call(&self, arguments: &[&str]) -> Ran {
@@ -72,6 +72,10 @@ impl<'a> Curl<'a> {
 }
 
 async fn story(world: &World) {
+    // Where it helps others out it is not the client of the story.
+    for way in ["SMTP", "IMAP", "POP3"] {
+        world.note(way);
+    }
     let went = message::hard();
     Curl::new(world).send(&went).await.output().unwrap();
     for mechanism in ["AUTH=PLAIN", "AUTH=LOGIN", "AUTH=*"] {

@@ -5,6 +5,7 @@ mod curl;
 mod curl_tls;
 mod fetchmail;
 mod getmail;
+mod large;
 mod mbsync;
 mod mpop;
 mod msmtp;
@@ -12,6 +13,7 @@ mod mutt;
 mod node;
 mod offlineimap;
 mod perl;
+mod php;
 mod python;
 mod snail;
 mod swaks;
@@ -21,7 +23,7 @@ use std::io::Write as _;
 use oxpost_tests::harness::{Ran, find, run};
 use tokio::process::Command;
 
-use crate::world::{Kind, World};
+use crate::world::{Kind, Ways, World};
 
 pub use curl::{Curl, LOGIN_DENIED};
 
@@ -42,22 +44,28 @@ macro_rules! cells {
 use cells;
 
 pub async fn play(client: &'static str, server: Kind, story: impl AsyncFnOnce(&World)) {
-    let _cell = Cell { client, server };
+    let mut cell = Cell { client, server, ways: Ways::default() };
     let world = World::start(server).await;
+    cell.ways = world.ways.clone();
     story(&world).await;
     world.stop().await;
 }
 
-/// Prints its line at the end of the story, also where the test runner keeps the rest of the output to itself.
+/// Prints its line at the end of the story, also where the test runner keeps the rest of the output to itself; `tests/matrix`
+/// makes its tables of these.
 struct Cell {
     client: &'static str,
     server: Kind,
+    ways: Ways,
 }
 
 impl Drop for Cell {
     fn drop(&mut self) {
         let result = if std::thread::panicking() { "FAILED" } else { "ok" };
-        let _ = writeln!(std::io::stderr(), "{:<12} {:<10} {result}", self.client, format!("{:?}", self.server));
+        let ways = self.ways.lock().map(|ways| ways.iter().cloned().collect::<Vec<_>>().join(" ")).unwrap_or_default();
+        let line = format!("matrix: {:<12} {:<10} {result:<6} {ways}\n", self.client, format!("{:?}", self.server));
+        // In one piece: other tests print at the same time.
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
 }
 

@@ -11,23 +11,35 @@ use crate::world::{ALICE, World};
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/clients/python.py");
 const REFUSED: i32 = 67;
 
-async fn python(world: &World, what: &str, at: SocketAddr, password: &str, input: &[u8]) -> Ran {
+/// How it comes: what the script is to do, with which TLS, and where.
+type Way = (&'static str, &'static str, SocketAddr);
+
+pub async fn python(world: &World, (what, tls, at): Way, password: &str, input: &[u8]) -> Ran {
     let (host, port) = (at.ip().to_string(), at.port().to_string());
-    run(client(world, "python3", &[SCRIPT, what, &host, &port, ALICE, password]), input).await.unwrap()
+    run(client(world, "python3", &[SCRIPT, what, tls, &host, &port, ALICE, password]), input).await.unwrap()
 }
 
 async fn story(world: &World) {
-    let went = message::hard();
-    let right = &world.password;
-    python(world, "smtp", world.smtp(), right, &went).await.output().unwrap();
-    for (what, at) in [("imap", world.imap()), ("imap-plain", world.imap()), ("pop3", world.pop3())] {
-        let came = python(world, what, at, right, b"").await.output().unwrap();
-        message::assert_same(&came, &went);
+    let mut ways: Vec<Way> = vec![
+        ("smtp", "plain", world.smtp()),
+        ("imap", "plain", world.imap()),
+        ("imap-plain", "plain", world.imap()),
+        ("pop3", "plain", world.pop3()),
+    ];
+    for tls in ["StartTls", "Implicit"] {
+        for (what, protocol) in [("smtp", "SMTP"), ("imap", "IMAP"), ("pop3", "POP3")] {
+            ways.push((what, tls, world.with_tls(protocol, tls).await));
+        }
     }
-
-    let all = [("smtp", world.smtp()), ("imap", world.imap()), ("imap-plain", world.imap()), ("pop3", world.pop3())];
-    for (what, at) in all {
-        assert_refused(world, REFUSED, async |password: &str| python(world, what, at, password, b"never").await).await;
+    let went = message::hard();
+    for &way in &ways {
+        let came = python(world, way, &world.password, &went).await.output().unwrap();
+        if way.0 != "smtp" {
+            message::assert_same(&came, &went);
+        }
+    }
+    for &way in &ways {
+        assert_refused(world, REFUSED, async |password: &str| python(world, way, password, b"never").await).await;
     }
 }
 

@@ -37,16 +37,32 @@ async fn send(world: &World, how: &str, password: &str) -> Ran {
 /// Copies the first message into a file, an mbox.
 async fn copy(world: &World, url: &str, file: &str, password: &str) -> Ran {
     let copy = format!("copy 1 {}", world.oxpost.folder().join(file).display());
-    snail(world, "set imap-auth=login", &["-R", "-Y", &copy, "-Y", "xit", "-f", url], password, b"").await
+    let starttls = if file.ends_with("-starttls") { "set imap-use-starttls pop3-use-starttls" } else { "" };
+    let settings = format!("set imap-auth=login\n{starttls}");
+    snail(world, &settings, &["-R", "-Y", &copy, "-Y", "xit", "-f", url], password, b"").await
 }
 
 async fn story(world: &World) {
     let went = message::hard();
     Curl::new(world).send(&went).await.output().unwrap();
     let imap = format!("imap://{{login}}@{}/INBOX", world.imap());
-    let imaps = format!("imaps://{{login}}@localhost:{}/INBOX", world.with_tls("IMAP", "Implicit").await.port());
     let pop3 = format!("pop3://{{login}}@{}", world.pop3());
-    let readers = [("imap", &imap), ("imaps", &imaps), ("pop3", &pop3)];
+    // With STARTTLS by settings of their own, with implicit TLS by another scheme.
+    let [mut imap_tls, mut pop3_tls] = [Vec::new(), Vec::new()];
+    for (tls, s) in [("StartTls", ""), ("Implicit", "s")] {
+        let port = world.with_tls("IMAP", tls).await.port();
+        imap_tls.push(format!("imap{s}://{{login}}@localhost:{port}/INBOX"));
+        let port = world.with_tls("POP3", tls).await.port();
+        pop3_tls.push(format!("pop3{s}://{{login}}@localhost:{port}"));
+    }
+    let readers = [
+        ("imap", &imap),
+        ("imap-starttls", &imap_tls[0]),
+        ("imaps", &imap_tls[1]),
+        ("pop3", &pop3),
+        ("pop3-starttls", &pop3_tls[0]),
+        ("pop3s", &pop3_tls[1]),
+    ];
     for (file, url) in readers {
         copy(world, url, file, &world.password).await.output().unwrap();
         let came = std::fs::read(world.oxpost.folder().join(file)).unwrap();
@@ -56,7 +72,9 @@ async fn story(world: &World) {
     let smtp = format!("set mta=smtp://{{login}}@{} smtp-config=", world.smtp());
     let port = world.with_tls("SMTP", "StartTls").await.port();
     let starttls = format!("set mta=smtp://{{login}}@localhost:{port} smtp-use-starttls smtp-config=plain");
-    let senders = [format!("{smtp}plain"), format!("{smtp}login"), starttls];
+    let port = world.with_tls("SMTP", "Implicit").await.port();
+    let implicit = format!("set mta=smtps://{{login}}@localhost:{port} smtp-config=plain");
+    let senders = [format!("{smtp}plain"), format!("{smtp}login"), starttls, implicit];
     let text = [b"\r\n\r\n", message::with_network_line_ends(TEXT).as_slice()].concat();
     for (number, how) in (2..).zip(&senders) {
         send(world, how, &world.password).await.output().unwrap();
