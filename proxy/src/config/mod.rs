@@ -12,6 +12,7 @@ mod guarding;
 pub mod notify;
 mod problem;
 mod provider;
+mod secret;
 mod senders;
 mod store;
 

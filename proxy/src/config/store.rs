@@ -5,8 +5,8 @@ use std::path::Path;
 use oxpost_token_store::PostgresSettings;
 
 use super::StorePlace;
-use super::check::read_secret;
 use super::file::Store;
+use super::secret::from_file;
 
 /// The default for `path`.
 const FILE: &str = "oxpost.db";
@@ -28,7 +28,7 @@ pub(super) fn place(store: &Store, folder: &Path) -> Result<StorePlace, (&'stati
     let password = match &store.postgres_password_file {
         Some(file) => {
             let what = "the password of the database";
-            Some(read_secret(&folder.join(&file.0), what).map_err(|sentence| ("postgres-password-file", sentence))?)
+            Some(from_file(&folder.join(&file.0), what).map_err(|sentence| ("postgres-password-file", sentence))?)
         }
         None => None,
     };

@@ -1,0 +1,109 @@
+//! `[[listener]]`: addresses, certificates, and what may cross a network in clear.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+
+use super::Checker;
+use crate::config::file::{self, ListenerTls};
+use crate::config::{Listener, device, guarding};
+
+impl Checker<'_> {
+    pub(super) fn listener(&mut self, index: usize, listener: &file::Listener) -> Option<Listener> {
+        let before = self.problems.len();
+        let folder = self.folder;
+        let mut wrong = |key: &str, sentence: String| self.report("listener", Some(index), Some(key), sentence);
+        let address: Option<SocketAddr> = listener.address.parse().ok();
+        if address.is_none() {
+            wrong(
+                "address",
+                format!("`{}` is not an address with a port; write it like \"127.0.0.1:1143\".", listener.address),
+            );
+        }
+        let mut networks = Vec::new();
+        for network in &listener.networks {
+            match guarding::network(network) {
+                Some(network) => networks.push(network),
+                None => wrong("networks", format!("`{network}` is not a network; write it like \"192.168.1.0/24\".")),
+            }
+        }
+        let certificate = match (listener.tls, &listener.certificate, &listener.private_key) {
+            (ListenerTls::None, None, None) => None,
+            (ListenerTls::None, _, _) => {
+                wrong(
+                    "certificate",
+                    "a certificate is named but tls is \"none\"; set tls = \"start-tls\" or \"implicit\".".into(),
+                );
+                None
+            }
+            (_, Some(certificate), Some(key)) => Some((folder.join(&certificate.0), folder.join(&key.0))),
+            (_, _, _) => {
+                wrong("tls", "TLS needs both `certificate` and `private-key` (PEM files).".into());
+                None
+            }
+        };
+        if let Some(address) = address
+            && !address.ip().is_loopback()
+        {
+            if listener.tls == ListenerTls::None && !listener.allow_plaintext {
+                wrong(
+                    "address",
+                    format!(
+                        "{address} can be reached from other machines, and without TLS their passwords would cross the network \
+                         in clear. Set tls = \"start-tls\" or \"implicit\" with a certificate, or, if that is really meant, \
+                         allow-plaintext = true."
+                    ),
+                );
+            }
+            if networks.is_empty() {
+                wrong(
+                    "address",
+                    format!(
+                        "{address} can be reached from other machines; list the networks it serves, for example \
+                         networks = [\"192.168.1.0/24\"]."
+                    ),
+                );
+            }
+        }
+        let (devices, wrong) = device::check(&listener.device, listener.protocol, &networks);
+        for (number, key, sentence) in wrong {
+            self.problems.push((device::line_of(self.text, index, number, key), sentence));
+        }
+        let mut wrong = |key: &str, sentence: String| self.report("listener", Some(index), Some(key), sentence);
+        let reachable = address.is_some_and(|address| !address.ip().is_loopback());
+        match (listener.tls_before_login, listener.tls) {
+            (Some(true), ListenerTls::None) => wrong(
+                "tls-before-login",
+                "there is no TLS on this listener; set tls = \"start-tls\" or \"implicit\" with a certificate.".into(),
+            ),
+            (Some(false), ListenerTls::StartTls) if reachable && !listener.allow_plaintext => wrong(
+                "tls-before-login",
+                "with tls-before-login = false passwords may cross the network in clear; if that is really meant, set \
+                 allow-plaintext = true as well."
+                    .into(),
+            ),
+            _ => {}
+        }
+        let address = address.filter(|_| self.problems.len() == before)?;
+        Some(Listener {
+            protocol: listener.protocol,
+            address,
+            tls: listener.tls,
+            certificate,
+            tls_before_login: listener.tls == ListenerTls::StartTls
+                && listener.tls_before_login.unwrap_or(reachable && !listener.allow_plaintext),
+            networks,
+            devices,
+        })
+    }
+
+    pub(super) fn no_address_twice(&mut self, listeners: &[Listener]) {
+        let mut seen = HashSet::new();
+        for (index, listener) in listeners.iter().enumerate() {
+            if listener.address.port() != 0 && !seen.insert(listener.address) {
+                let sentence =
+                    format!("{} is taken by another listener above; give each its own port.", listener.address);
+                self.report("listener", Some(index), Some("address"), sentence);
+            }
+        }
+    }
+}
