@@ -171,7 +171,7 @@ async fn whoever_is_gone_through_stays_of_use() {
     assert!(line.trim_end().ends_with("proxy.toml"), "{listed}");
     declare(&oxpost, &text, "");
     oxpost.call(&["account", "apply"]).await.unwrap().said().unwrap();
-    oxpost.sign_in(INFO, &tenant, ALICE).await.unwrap();
+    oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
     let running = oxpost.run().await.unwrap();
     assert!(imap(running.imap, INFO, &password).await.starts_with("a OK"));
     running.stop().await.unwrap();

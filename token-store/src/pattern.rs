@@ -40,8 +40,12 @@ impl Mailbox {
         self.as_str().rsplit_once('@').is_some_and(|(local, _)| local == ANY)
     }
 
-    /// What stands for all of its domain.
+    /// What stands for all of its domain. Nothing for `bob+scan@contoso.com`, which Exchange takes for another name of
+    /// `bob@contoso.com`, whose own password it must not go around, and for `smtp:bob@contoso.com`, which is him too.
     pub fn pattern(&self) -> Option<Self> {
+        if self.name().contains(['+', ':']) {
+            return None;
+        }
         Self::parse(&format!("{ANY}@{}", self.domain())).ok()
     }
 }
@@ -85,6 +89,9 @@ mod tests {
         let all = mailbox("*@Contoso.com");
         assert!(all.is_pattern() && !mailbox("a*@contoso.com").is_pattern());
         assert_eq!(mailbox("bob@contoso.com").pattern(), Some(all.clone()));
+        for alias in ["bob+scan@contoso.com", "smtp:bob@contoso.com"] {
+            assert_eq!(mailbox(alias).pattern(), None, "{alias}");
+        }
         let app = Grant::ClientCredentials;
         assert_eq!(check(&all, None, app, "*@contoso.com"), Ok(()));
         assert_eq!(check(&mailbox("bob@contoso.com"), Some(&all), Grant::SignIn, "scanner"), Ok(()));

@@ -167,8 +167,8 @@ impl Store {
                 let stored = passwords
                     .iter()
                     .find(|stored| stored.mailbox == account.mailbox && stored.name == password.name)
-                    .map(|stored| stored.hash.clone());
-                let hash = hash_of(&password.text, stored).await?;
+                    .and_then(|stored| stored.hash.clone());
+                let hash = Some(hash_of(&password.text, stored).await?);
                 hashed.push(Hashed {
                     mailbox: account.mailbox.clone(),
                     name: password.name.clone(),
@@ -176,6 +176,22 @@ impl Store {
                     declared: true,
                 });
             }
+        }
+        let damaged = self.unreadable_accounts().await?;
+        let damaged: Vec<Conflict> = declared
+            .iter()
+            .enumerate()
+            .filter(|(_, account)| damaged.iter().any(|mailbox| mailbox == account.mailbox.as_str()))
+            .map(|(index, Declared { mailbox, .. })| Conflict {
+                index,
+                why: format!(
+                    "the row of {mailbox} in the store is damaged. Remove it, then start again and sign in again: oxpost account remove \
+                     {mailbox}"
+                ),
+            })
+            .collect();
+        if !damaged.is_empty() {
+            return Err(DeclareError::Conflicts(damaged));
         }
         plan::plan(declared, &hashed, &there, &passwords, hand_over).map_err(DeclareError::Conflicts)
     }
@@ -187,7 +203,7 @@ impl Store {
             .into_iter()
             .filter_map(|mut row| {
                 let (mailbox, name) = (Mailbox::parse(&row.text(0)?).ok()?, row.text(1)?);
-                let hash = self.open_hash(&mailbox, &name, &row.bytes(2)?)?;
+                let hash = self.open_hash(&mailbox, &name, &row.bytes(2)?);
                 Some(Hashed { mailbox, name, hash, declared: row.integer(3) != Some(0) })
             })
             .collect())
@@ -247,16 +263,19 @@ fn of_step(store: &Store, step: &Step, now: SystemTime) -> Result<Vec<Statement>
             ),
             Statement::new("DELETE FROM judged_password WHERE mailbox = $1", [mailbox.as_str().into()]),
         ],
-        Step::SetPassword(password) => vec![Statement::new(
-            "INSERT INTO local_password (mailbox, name, hash, declared, created) VALUES ($1, $2, $3, 1, $4) \
+        Step::SetPassword(password) => match &password.hash {
+            None => Vec::new(),
+            Some(hash) => vec![Statement::new(
+                "INSERT INTO local_password (mailbox, name, hash, declared, created) VALUES ($1, $2, $3, 1, $4) \
              ON CONFLICT (mailbox, name) DO UPDATE SET hash = excluded.hash, declared = 1, created = excluded.created, last_used = NULL",
-            [
-                password.mailbox.as_str().into(),
-                password.name.as_str().into(),
-                store.seal_hash(&password.mailbox, &password.name, &password.hash)?,
-                now.into(),
-            ],
-        )],
+                [
+                    password.mailbox.as_str().into(),
+                    password.name.as_str().into(),
+                    store.seal_hash(&password.mailbox, &password.name, hash)?,
+                    now.into(),
+                ],
+            )],
+        },
         Step::RemovePassword { mailbox, name } => vec![Statement::new(
             "DELETE FROM local_password WHERE mailbox = $1 AND name = $2",
             [mailbox.as_str().into(), name.as_str().into()],

@@ -1,6 +1,6 @@
 //! Accounts that the configuration declares: what the store becomes, what it keeps, and what is refused.
 
-use super::*;
+use super::{fixture::Place, *};
 use crate::{
     Accounts, AdmissionLimits, Changes, DeclareError, Declared, DeclaredPassword, Denied, Origin, PasswordHash,
     PasswordText, SenderMode, SenderPolicy, Way, store::RefreshToken,
@@ -243,4 +243,25 @@ async fn an_account_that_comes_back_to_itself_has_no_access_token_of_before() {
     apply(&store, &[ann(), info()]).await;
     apply(&store, &[ann(), own(INFO, "other", Grant::SignIn)]).await;
     assert!(store.tokens(&mailbox(INFO)).await.unwrap().access.is_none());
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_named_and_does_not_stay_for_ever() {
+    let place = Place::new();
+    let store = place.open().await;
+    let hash = PasswordHash::of(&Secret::from("correct-horse-battery")).unwrap();
+    apply(&store, &[with_password(ann(), "scanner", PasswordText::Hash(hash))]).await;
+    // A password that nobody can open goes with its line in the file.
+    place.meddle("UPDATE local_password SET hash = x'00'", "UPDATE local_password SET hash = '\\x00'");
+    apply(&store, &[ann()]).await;
+    assert_eq!(store.passwords(&mailbox(ANN)).await.unwrap().len(), 0);
+    let damage = "UPDATE account SET origin = 'magic'";
+    place.meddle(damage, damage);
+    let said = conflicts(&store, &[ann()]).await;
+    assert!(
+        said.contains("the row of ann@contoso.com") && said.contains("oxpost account remove ann@contoso.com"),
+        "{said}"
+    );
+    store.remove_account(&mailbox(ANN)).await.unwrap().unwrap();
+    apply(&store, &[ann()]).await;
 }

@@ -256,6 +256,28 @@ async fn tokens_that_could_not_be_written_do_not_replace_a_later_sign_in() {
     assert_eq!(bench.endpoint.sent(1, "refresh_token").unwrap(), "rt-new");
 }
 
+#[tokio::test]
+async fn tokens_that_could_not_be_written_are_no_other_applications() {
+    let disk = Arc::new(FullDisk(Sqlite::open_in_memory().await.unwrap(), AtomicBool::new(false)));
+    let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::tokens("at-1", None));
+    assert_eq!(bench.access_token_while_the_disk_fills(&disk).await.unwrap_err().kind(), ErrorKind::Store);
+    disk.1.store(false, Ordering::SeqCst);
+    let mailbox = bench.mailbox().clone();
+    let declared = crate::Declared {
+        way: crate::Way::Own { application: "another".into(), grant: Grant::SignIn },
+        login: mailbox.to_string(),
+        senders: crate::SenderPolicy::default(),
+        passwords: Vec::new(),
+        mailbox: mailbox.clone(),
+    };
+    bench.store.bring_in_line(&[declared], std::slice::from_ref(&mailbox), bench.clock.now()).await.unwrap();
+    bench.clock.advance(MINUTE);
+    let _ = bench.access_token().await;
+    assert!(bench.store.tokens(&mailbox).await.unwrap().access.is_none());
+}
+
 /// The database was away when they came, and the service is stopped to help it.
 #[tokio::test]
 async fn tokens_that_could_not_be_written_are_written_before_the_end() {

@@ -87,7 +87,8 @@ impl Shared {
             tokens = self.ask(account, &stored) => tokens?,
             never = self.keep_lease(mailbox) => match never {},
         };
-        self.save(mailbox, Unsaved { tokens, issued_at, base: stored }, slot).await
+        let got_by = (account.application.clone(), account.grant);
+        self.save(mailbox, Unsaved { tokens, issued_at, base: stored, got_by }, slot).await
     }
 
     /// Writes what the store did not take when it came, without asking for anything.
@@ -162,6 +163,11 @@ impl Shared {
                     self.store.release_lease(mailbox, &self.node).await?;
                     return self.use_theirs(&theirs);
                 }
+                // Another application gets this account's tokens now, and has no use for these.
+                Ok(_) if !self.is_got_by(mailbox, &new.got_by).await? => {
+                    self.store.release_lease(mailbox, &self.node).await?;
+                    return Err(written_by_others());
+                }
                 // Its version was raised for another reason, or our lease was taken over while this process slept. A node
                 // that is asking now writes first.
                 Ok(same) => match self.store.lease(mailbox, &same, &self.node).await {
@@ -182,6 +188,12 @@ impl Shared {
         }
         slot.keep_unsaved(new);
         Err(written_by_others())
+    }
+
+    /// Whether the account's tokens are still got by this application in this way.
+    async fn is_got_by(&self, mailbox: &Mailbox, (application, grant): &(String, Grant)) -> Result<bool, StoreError> {
+        let account = self.store.account(mailbox).await?;
+        Ok(account.is_some_and(|now| now.application == *application && now.grant == *grant))
     }
 
     fn use_theirs(&self, theirs: &Stored) -> Outcome {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::{Outcome, Why};
 use crate::{
+    account::Grant,
     error::{Problem, TokenError},
     schedule,
     store::{Stored, TokenSet},
@@ -42,6 +43,8 @@ pub(super) struct Unsaved {
     pub(super) issued_at: SystemTime,
     /// The row they were got from: they are written over it, and over no other.
     pub(super) base: Stored,
+    /// The application that got them, and how.
+    pub(super) got_by: (String, Grant),
 }
 
 /// What a caller does next.

@@ -207,7 +207,10 @@ async fn say_of_pattern(store: &Store, account: &Account, no_password: bool) -> 
              oxpost account password remove {pattern}\n"
         );
     }
-    println!("A mailbox with an account of its own is opened by that one's password, and not by this one:");
+    println!(
+        "A mailbox with an account of its own is opened by that one's password, and not by this one. That holds for its address as it is \
+         written there; another address of the same mailbox (an alias) is another one here:"
+    );
     println!("  oxpost account add NAME@{domain} --through {pattern}\n");
     println!("Next: oxpost sign-in {pattern}");
     Ok(())

@@ -79,7 +79,10 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
         AccountCommand::Apply => declared::apply(&store, config, &[]).await,
         AccountCommand::Declare { mailboxes } => declared::declare(&store, config, &mailboxes).await,
         AccountCommand::Remove { mailbox } => {
-            declared::not_declared(config, &mailbox)?;
+            // One that cannot be read is made anew by the next start.
+            if !store.unreadable_accounts().await?.iter().any(|damaged| damaged == mailbox.as_str()) {
+                declared::not_declared(config, &mailbox)?;
+            }
             remove::remove(&store, &mailbox).await
         }
         AccountCommand::Password(command) => password::run(command, &store, config).await,

@@ -12,7 +12,8 @@ use crate::{
 pub(super) struct Hashed {
     pub(super) mailbox: Mailbox,
     pub(super) name: String,
-    pub(super) hash: PasswordHash,
+    /// Unknown where the one in the store cannot be opened.
+    pub(super) hash: Option<PasswordHash>,
     pub(super) declared: bool,
 }
 
