@@ -35,7 +35,7 @@ impl Audit {
             }
             Event::NotAllowed { command, address, answer } => {
                 let address = printable(address.as_bytes());
-                warn!(%account, %client, without_login, command, address, answer, "refused by the rules for this sender");
+                warn!(%account, %client, without_login, command, address, answer, "refused by the rules of this account or device");
             }
             Event::Refused { command, address, reply } => {
                 let address = printable(address.as_bytes());
@@ -104,7 +104,9 @@ fn why_not_sent(why: NotSent) -> &'static str {
         NotSent::BareCr => "the message has a CR without LF",
         NotSent::Nul => "the message has a NUL byte",
         NotSent::TooLarge => "the message is larger than the mail server takes",
-        NotSent::OtherSender => "it is from somebody whom this account may not send as",
+        NotSent::OtherSender => {
+            "its From: or Sender: is somebody whom this account may not send as (`oxpost account sender`, or the [[listener.device]])"
+        }
         NotSent::UnreadableSender => "it cannot be read who it is from",
         NotSent::HeaderTooLong => "its header is longer than 256 KiB",
         NotSent::HeaderLineEnd => "its header has a line that does not end in CRLF",

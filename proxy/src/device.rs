@@ -3,13 +3,15 @@
 //! Their session is that of one account, within bounds that no password has: senders and recipients are named, and messages
 //! counted. The network is the proof, and it is the most special one that is named.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use oxpost_protocol::smtp::Submission;
+use oxpost_token_store::{Mailbox, Store, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config;
+use crate::config::{self, Config};
 use crate::pacing::Rate;
 use crate::senders;
 
@@ -49,6 +51,11 @@ impl Devices {
         Self(devices.iter().map(device).collect())
     }
 
+    /// Whether there are devices, and a client at this address is none of them.
+    pub fn has_no_place_for(&self, peer: IpAddr) -> bool {
+        !self.0.is_empty() && self.at(peer).is_none()
+    }
+
     /// What a client at this address is, if it is one of them.
     pub fn at(&self, peer: IpAddr) -> Option<&Arc<Device>> {
         // An IPv4 client on a dual-stack socket arrives as ::ffff:a.b.c.d.
@@ -71,14 +78,31 @@ impl Device {
     pub fn hold(&self, machine: Submission) -> Submission {
         let config::Device { account, senders, recipients, .. } = &self.config;
         let senders = senders::held_to(account.as_str(), senders)
-            .with_remedy("To allow or to replace it: `senders` of this [[listener.device]] in proxy.toml");
+            .said_of("This device")
+            .with_remedy("To replace or to allow it: `sender` or `senders` of this [[listener.device]] in proxy.toml");
         machine.with_senders(Some(senders)).with_recipients(recipients.clone())
     }
 }
 
+/// The accounts that devices should send as, and that are not there.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn without_account(config: &Config, store: &Store) -> Result<Vec<Mailbox>, StoreError> {
+    let devices = config.listeners.iter().flat_map(|listener| &listener.devices);
+    let wanted: BTreeSet<&Mailbox> = devices.map(|device| &device.account).collect();
+    let mut missing = Vec::new();
+    for mailbox in wanted {
+        if store.opened_by(mailbox).await?.is_none() {
+            missing.push(mailbox.clone());
+        }
+    }
+    Ok(missing)
+}
+
 #[cfg(test)]
 mod tests {
-    use oxpost_token_store::{Mailbox, SenderPolicy};
+    use oxpost_token_store::SenderPolicy;
 
     use super::*;
 

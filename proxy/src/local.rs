@@ -156,7 +156,7 @@ async fn admit(
             *seat = Some(device.seat().ok_or_else(|| Failure::too_many_devices(&device.config.account))?);
             let admitted = account::vouch(gateway, &device.config.account).await?;
             // It may still have to go for somebody else: it has proved nothing.
-            debug!(mailbox = %admitted.account().mailbox, "let in without a login");
+            info!(mailbox = %admitted.account().mailbox, "let in without a login, because of its address");
             return Ok(admitted);
         }
         (_, None) => return Err(Failure::denied(&Denied::BadCredentials)),

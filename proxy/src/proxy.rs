@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use crate::certificate::Certificates;
 use crate::config::{Config, Protocol};
 use crate::declared;
+use crate::device;
 use crate::gateway::{Gateway, StartError};
 use crate::listener::Bound;
 use crate::notify::start::Own;
@@ -43,6 +44,9 @@ impl Proxy {
         let now = clock.now();
         let gateway = Arc::new(Gateway::open(&config, Arc::clone(&clock)).await?);
         declared::bring_in_line(&config, &gateway.store, &[], now).await?;
+        for mailbox in device::without_account(&config, &gateway.store).await.map_err(StartError::Store)? {
+            warn!(%mailbox, "a device should send as this account, and there is none: oxpost account add {mailbox}");
+        }
         // They ended with the process that made them.
         gateway.store.forget_bans(&gateway.host_name).await.map_err(StartError::Store)?;
         let watch = watch(&config, &gateway, clock)?;

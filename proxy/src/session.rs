@@ -60,6 +60,9 @@ async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
     let logged_in = match login {
         Ok(logged_in) => logged_in,
         Err(NoLogin::Closed(Closed::NotMail(stray))) => return info!("ended without a login: {}", stray.advice()),
+        Err(NoLogin::Closed(why)) if entry.devices.has_no_place_for(peer) => {
+            return info!(?why, "ended without a login; its address is in no [[listener.device]] of this listener");
+        }
         Err(NoLogin::Closed(why)) => return info!(?why, "ended without a login"),
         Err(NoLogin::TimedOut) => return info!("ended: no login within the login-timeout"),
         Err(NoLogin::HungUp(why)) => {

@@ -77,7 +77,7 @@ pub enum BadSenderPolicy {
     #[error("a map needs at least one rule, whose place is taken and by whom")]
     NoRules,
     /// Rules without a map.
-    #[error("rules of a map are there, but the sender is not to be mapped; say sender map too")]
+    #[error("rules say who takes whose place with map only")]
     NotMapped,
 }
 

@@ -13,6 +13,7 @@ pub struct Senders {
     own: String,
     allowed: Vec<Pattern>,
     otherwise: Otherwise,
+    who: &'static str,
     remedy: String,
 }
 
@@ -50,7 +51,7 @@ pub(super) enum Verdict<'a> {
 impl Senders {
     /// A login that always may send as its own address, and as these besides.
     pub fn new(own: impl Into<String>, allowed: Vec<Pattern>, otherwise: Otherwise) -> Self {
-        Self { own: own.into(), allowed, otherwise, remedy: String::new() }
+        Self { own: own.into(), allowed, otherwise, who: "This login", remedy: String::new() }
     }
 
     /// What an administrator can do so that a sender is taken, for the end of the sentence that refuses it.
@@ -58,6 +59,12 @@ impl Senders {
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = remedy.into();
         self
+    }
+
+    /// Who sends, at the beginning of that sentence, if that is not a login.
+    #[must_use]
+    pub fn said_of(self, who: &'static str) -> Self {
+        Self { who, ..self }
     }
 
     pub(super) fn verdict(&self, address: &str) -> Verdict<'_> {
@@ -86,11 +93,11 @@ impl Senders {
 
     /// The answer to a sender that is refused.
     pub(super) fn answer(&self, address: &str) -> String {
-        let Self { own, remedy, .. } = self;
+        let Self { own, who, remedy, .. } = self;
         // A long one must not push the remedy out of the reply.
         let address: String = address.chars().take(SHOWN).collect();
         let remedy = if remedy.is_empty() { String::new() } else { format!(". {remedy}") };
-        format!("550 5.7.60 This login sends as {own}, and not as {address}{remedy}")
+        format!("550 5.7.60 {who} sends as {own}, and not as {address}{remedy}")
     }
 }
 

@@ -1,17 +1,16 @@
 //! `oxpost check`: everything that can be known without serving a client.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::SystemTime;
 
-use oxpost_token_store::{Applications, Credential, Mailbox, Origin, Store};
+use oxpost_token_store::{Applications, Credential, Mailbox, Origin, SenderMode, Store};
 
 use super::{Failed, NO_LISTENER, credential};
 use crate::certificate::Held;
 use crate::config::{Config, Device, Listener, ListenerTls};
-use crate::declared;
 use crate::gateway::{StartError, open_existing_store};
 use crate::tls;
+use crate::{declared, device};
 
 pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     if config.listeners.is_empty() {
@@ -25,7 +24,11 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     }
     let store = open_existing_store(config).await?;
     let applications = accounts(config, store.as_ref()).await?;
-    let missing = missing(config, store.as_ref()).await?;
+    let missing = match &store {
+        Some(store) => device::without_account(config, store).await?,
+        None => Vec::new(),
+    };
+    let declared = |mailbox: &&Mailbox| config.accounts.iter().any(|account| account.declared.mailbox == **mailbox);
     let ends = credential::ends(&applications, SystemTime::now());
     if let Some(end) = ends.iter().find(|end| end.has_passed()) {
         return Err(Failed::new(format!("{end}.")));
@@ -47,7 +50,7 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
             println!("    certificate for {}, good until {}{near}", held.names.join(", "), held.last_day());
         }
     }
-    for mailbox in &missing {
+    for mailbox in missing.iter().filter(|mailbox| !declared(mailbox)) {
         println!("  no account {mailbox} yet, as which a device should send: oxpost account add {mailbox}");
     }
     let names = config.applications.names();
@@ -71,7 +74,7 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
 
 /// Who may send without a login, as whom and to whom.
 fn without_login(device: &Device) -> String {
-    let Device { networks, account, recipients, messages_per_minute, .. } = device;
+    let Device { networks, account, senders, recipients, messages_per_minute } = device;
     let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
     let to = match recipients {
         None => "everybody".to_owned(),
@@ -80,8 +83,14 @@ fn without_login(device: &Device) -> String {
             names.join(", ")
         }
     };
+    let others = match senders.mode {
+        SenderMode::AsIs => "refused",
+        SenderMode::Account => "replaced",
+        SenderMode::Map => "replaced by the map",
+    };
+    let allowed: String = senders.allowed.iter().map(|sender| format!(", {sender}")).collect();
     format!(
-        "without a login: {} sends as {account} to {to}, {messages_per_minute} messages a minute",
+        "without a login: {} sends as {account}{allowed} (other senders are {others}) to {to}, {messages_per_minute} messages a minute",
         networks.join(", ")
     )
 }
@@ -90,24 +99,6 @@ fn without_login(device: &Device) -> String {
 fn certificate(listener: &Listener) -> Option<Held> {
     let (certificate, _) = listener.certificate.as_ref()?;
     Held::of_pem(&std::fs::read(certificate).ok()?)
-}
-
-/// The accounts that devices should send as, and that are not there.
-async fn missing(config: &Config, store: Option<&Store>) -> Result<Vec<Mailbox>, Failed> {
-    let devices = config.listeners.iter().flat_map(|listener| &listener.devices);
-    let wanted: BTreeSet<&Mailbox> = devices.map(|device| &device.account).collect();
-    let mut missing = Vec::new();
-    for mailbox in wanted {
-        let declared = config.accounts.iter().any(|account| account.declared.mailbox == *mailbox);
-        let opened = match store {
-            Some(store) => store.account(mailbox).await?.is_some() || store.opened_by(mailbox).await?.is_some(),
-            None => false,
-        };
-        if !declared && !opened {
-            missing.push(mailbox.clone());
-        }
-    }
-    Ok(missing)
 }
 
 /// What accounts ask of their application and it cannot give; gives back what is known of the applications then. A store that

@@ -56,14 +56,14 @@ pub struct Section {
     #[serde(default)]
     pub map: Vec<senders::Rule>,
     /// Domains and addresses that mail may go to; by default the account's own domain, and with `*` everybody.
-    pub recipients: Option<Vec<String>>,
+    pub recipients: Option<OneOrMore>,
     /// Messages within any minute.
     pub messages_per_minute: Option<usize>,
 }
 
 /// A text, or a list of them.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "write a network or a list of them: \"10.1.2.0/24\"")]
+#[serde(untagged, expecting = "write one text or a list of them: \"10.1.2.0/24\"")]
 pub enum OneOrMore {
     /// One.
     One(String),
@@ -119,9 +119,16 @@ pub(super) fn check(sections: &[Section], protocol: Protocol, served: &[IpNet]) 
                 continue;
             }
         };
+        if section.sender == Some(SenderMode::AsIs) {
+            // Of an account that leaves it to the mail server; here there is no password that stands for anything.
+            wrong(
+                "sender",
+                "a device says account or map; without `sender`, a sender that is not allowed is refused.".into(),
+            );
+        }
         let senders = senders::policy(section.sender, &section.senders, &section.map);
         let senders = senders.map_err(|(key, sentence)| wrong(key, sentence)).ok();
-        let recipients = recipients(section.recipients.as_deref(), &account);
+        let recipients = recipients(section.recipients.as_ref().map(OneOrMore::texts), &account);
         let recipients = recipients.map_err(|sentence| wrong("recipients", sentence)).ok();
         let messages_per_minute = section.messages_per_minute.unwrap_or(MESSAGES_PER_MINUTE);
         if !(1..=MOST_MESSAGES).contains(&messages_per_minute) {
@@ -240,6 +247,7 @@ mod tests {
         for (lines, key, words) in [
             ("from = \"0.0.0.0/0\"\naccount = \"scan@contoso.com\"", "from", "too wide"),
             ("from = \"10.0.0.0/7\"\naccount = \"scan@contoso.com\"", "from", "too wide"),
+            ("from = \"10.1.2.3\"\naccount = \"scan@contoso.com\"\nsender = \"as-is\"", "sender", "account or map"),
             ("from = \"8.8.0.0/16\"\naccount = \"scan@contoso.com\"", "from", "too wide"),
             ("from = \"10.1.2.3/24\"\naccount = \"scan@contoso.com\"", "from", "\"10.1.2.3\" for it alone"),
             ("from = \"::ffff:10.1.2.0/120\"\naccount = \"scan@contoso.com\"", "from", "of IPv4"),

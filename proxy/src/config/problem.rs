@@ -125,6 +125,7 @@ fn without_value(message: &str) -> String {
         Some((invalid, expected)) if invalid.starts_with("invalid ") => {
             let key = expected.rsplit_once(" for key `").map_or("", |(_, key)| key.trim_end_matches('`'));
             let expected = expected.split_once(" for key `").map_or(expected, |(expected, _)| expected);
+            let expected = if expected == "a sequence" { "a list, [\"…\"]" } else { expected };
             let at = if key.is_empty() { String::new() } else { format!(", at `{key}`") };
             format!("a value of the wrong kind, expected {expected}{at}")
         }

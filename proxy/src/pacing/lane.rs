@@ -11,7 +11,7 @@ use oxpost_protocol::smtp::submission::{Event, Outcome};
 use oxpost_token_store::Mailbox;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, warn};
+use tracing::{info, warn};
 
 use super::day::Day;
 use super::rate::Rate;
@@ -161,11 +161,14 @@ impl Turn {
                 true
             };
             let come = timeout_at(self.patience.until, turns).await.unwrap_or(false);
-            debug!(seconds = began.elapsed().as_secs(), "a message waited for its turn");
+            let seconds = began.elapsed().as_secs();
+            if seconds > 0 {
+                info!(mailbox = %lane.mailbox, seconds, "a message waited for its turn");
+            }
             let answer = come.then_some(()).ok_or_else(|| {
                 reply_text(&match holds {
                     Some(rate) => format!(
-                        "451 4.3.2 Without a login, {} messages a minute may be sent from here. Try again in a minute",
+                        "451 4.3.2 More than {} a minute: so many messages may be sent from here without a login. Try again in a minute",
                         rate.limit()
                     ),
                     None => format!(

@@ -58,7 +58,10 @@ impl Submission {
         match &self.recipients {
             Some(allowed) if !allowed.iter().any(|pattern| pattern.fits(&address)) => {
                 let names: Vec<String> = allowed.iter().map(|pattern| pattern.to_string().replace("*@", "")).collect();
-                let answer = format!("550 5.7.1 Without a login, mail goes to {} only", names.join(", "));
+                let answer = format!(
+                    "550 5.7.1 Without a login, mail goes to {} only, as `recipients` says in proxy.toml",
+                    names.join(", ")
+                );
                 self.refuse("RCPT", address, line::reply_text(&answer));
             }
             Some(_) => self.send(&spelt_out(line, "TO", &address), Sent::Rcpt(address)),

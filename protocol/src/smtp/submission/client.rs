@@ -115,7 +115,12 @@ impl Submission {
             self.say("221 2.0.0 Oxpost signing off");
             self.over(Ended::ByClient);
         } else {
-            self.say("421 4.3.0 The connection to the mail server has ended, closing");
+            self.say(match ended {
+                Ended::MessageGivenUp => {
+                    "421 4.3.0 The session has ended with the message that was not sent, connect again"
+                }
+                _ => "421 4.3.0 The connection to the mail server has ended, closing",
+            });
             self.over(ended);
         }
     }

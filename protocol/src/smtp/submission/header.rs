@@ -28,6 +28,8 @@ pub(super) struct Header {
     has_from: bool,
     has_reply_to: bool,
     any_field: bool,
+    /// A field was left out, or says another sender now.
+    changed: bool,
     over: bool,
 }
 
@@ -52,7 +54,7 @@ impl Header {
 
     /// Whether another sender stands in the message than in what came.
     pub(super) fn is_changed(&self) -> bool {
-        self.replaced.is_some()
+        self.changed
     }
 
     /// As far as the message was looked at, in octets.
@@ -149,7 +151,10 @@ impl Header {
         };
         match name.to_ascii_lowercase().as_slice() {
             b"from" => self.from(field, body, senders, out),
-            b"sender" => sender(field, body, senders, out),
+            b"sender" => {
+                self.changed |= !sender(field, body, senders, out)?;
+                Ok(())
+            }
             name => {
                 self.has_reply_to |= name == b"reply-to";
                 out.extend_from_slice(field);
@@ -161,6 +166,7 @@ impl Header {
     fn from(&mut self, field: &[u8], body: &[u8], senders: &Senders, out: &mut Vec<u8>) -> Result<(), Wrong> {
         if mem::replace(&mut self.has_from, true) && senders.replaces() {
             // There is one (RFC 5322, 3.6), and which of two a reader shows is up to the reader.
+            self.changed = true;
             return Ok(());
         }
         let Some(mailboxes) = Mailboxes::read(body) else {
@@ -177,6 +183,7 @@ impl Header {
 
     fn replace(&mut self, name: Option<&[u8]>, address: &str, answers_to: Vec<u8>, out: &mut Vec<u8>) {
         self.replaced = Some(answers_to);
+        self.changed = true;
         out.extend_from_slice(b"From: ");
         if let Some(name) = name {
             out.extend_from_slice(name);
@@ -220,15 +227,15 @@ fn verdict<'a>(mailboxes: &Mailboxes, senders: &'a Senders) -> Result<Option<&'a
     Ok(instead)
 }
 
-/// Who has sent it for whom it is from. Where that may be replaced it is left out: then both are the same.
-fn sender(field: &[u8], body: &[u8], senders: &Senders, out: &mut Vec<u8>) -> Result<(), Wrong> {
+/// Who has sent it for whom it is from. Where that may be replaced it is left out (`false`): then both are the same.
+fn sender(field: &[u8], body: &[u8], senders: &Senders, out: &mut Vec<u8>) -> Result<bool, Wrong> {
     match Mailboxes::read(body).map(|mailboxes| verdict(&mailboxes, senders)) {
         Some(Ok(None)) => out.extend_from_slice(field),
-        _ if senders.replaces() => {}
+        _ if senders.replaces() => return Ok(false),
         Some(Err(wrong)) => return Err(wrong),
         None | Some(Ok(_)) => return Err(Wrong::Unreadable),
     }
-    Ok(())
+    Ok(true)
 }
 
 /// RFC 5322, 2.2 and 4.5: blanks may stand in front of the colon.

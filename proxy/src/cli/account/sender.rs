@@ -49,6 +49,7 @@ pub(super) async fn sender(options: SenderOptions, store: &Store) -> Result<(), 
         account.senders = policy;
         println!("Of every message that is sent from now on:");
     }
+    println!("{}:", account.senders.mode);
     let own = if account.mailbox.is_pattern() { "the mailbox".to_owned() } else { mailbox.to_string() };
     for line in described(&own, &account.senders, account.sends_as_another()) {
         println!("{line}");

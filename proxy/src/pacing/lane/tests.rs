@@ -106,7 +106,7 @@ async fn who_sends_without_a_login_waits_for_its_own_minute_but_not_in_the_way_o
         async move { place(&lane).await }
     });
     let (_, answer) = device.turn().come().await;
-    assert!(answer.unwrap_err().starts_with("451 4.3.2 Without a login, 2 messages a minute"));
+    assert!(answer.unwrap_err().starts_with("451 4.3.2 More than 2 a minute"));
     assert_eq!(began.elapsed(), Duration::from_secs(30));
     drop(device);
     assert!(waiting.await.unwrap().is_some());
