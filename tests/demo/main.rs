@@ -66,7 +66,7 @@ async fn demo(once: bool) -> Result<(), Problem> {
     show_a_token_expiring(&tenant, &running, &password).await?;
     show_a_wrong_password(&tenant, &running).await?;
     if !once {
-        stay_up(&running, &password).await?;
+        stay_up(&oxpost, &running, &password).await?;
     }
     running.stop().await?;
     println!("Stopped. Nothing is left behind: the store was in a temporary folder.");
@@ -197,7 +197,7 @@ async fn show_a_wrong_password(tenant: &Tenant, running: &Running) -> Result<(),
     Ok(())
 }
 
-async fn stay_up(running: &Running, password: &str) -> Result<(), Problem> {
+async fn stay_up(oxpost: &Oxpost, running: &Running, password: &str) -> Result<(), Problem> {
     let (imap, pop3, smtp) = (running.imap, running.pop3, running.smtp);
     println!("\n7. Now your own mail program. The simulated tenant and Oxpost stay up until Ctrl-C.\n");
     println!("     user name  {ALICE}");
@@ -210,7 +210,10 @@ async fn stay_up(running: &Running, password: &str) -> Result<(), Problem> {
     println!("     curl pop3://{pop3}/1 -u '{ALICE}:{password}'");
     println!("     printf 'Subject: hello\\r\\n\\r\\nfrom curl\\r\\n' | curl smtp://{smtp} -u '{ALICE}:{password}' \\");
     println!("       --mail-from {ALICE} --mail-rcpt {ALICE} --upload-file -\n");
-    println!("   Mail to anybody at contoso.com stays here; mail to others goes nowhere.\n");
+    println!(
+        "   Mail to anybody at contoso.com stays here; mail to others goes nowhere. The proxy.toml of this Oxpost, and its store, are in"
+    );
+    println!("   {} until it ends.\n", oxpost.folder().display());
     tokio::signal::ctrl_c().await?;
     println!();
     Ok(())
