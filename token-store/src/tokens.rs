@@ -270,6 +270,11 @@ impl Tokens {
 
 #[cfg(test)]
 impl Tokens {
+    /// Whether nothing is asked for or to be written for this mailbox.
+    pub(crate) fn is_idle(&self, mailbox: &Mailbox) -> bool {
+        self.0.slot(mailbox).is_idle()
+    }
+
     pub(crate) fn has_unsaved(&self, mailbox: &Mailbox) -> bool {
         self.0.slot(mailbox).has_unsaved()
     }
