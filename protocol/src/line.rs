@@ -121,9 +121,14 @@ pub fn without_end(line: &[u8]) -> &[u8] {
 
 /// The same, and without the NULs and doubled CRs that firmware with lines of a fixed size leaves around it.
 pub(crate) fn without_padding(line: &[u8]) -> &[u8] {
-    let start = line.iter().take_while(|byte| **byte == 0).count();
+    stripped(line, |byte| byte == 0, |byte| matches!(byte, b'\r' | b'\n' | 0))
+}
+
+/// The line without the bytes that are padding in front of it, and those that are behind it.
+pub(crate) fn stripped(line: &[u8], in_front: impl Fn(u8) -> bool, behind: impl Fn(u8) -> bool) -> &[u8] {
+    let start = line.iter().take_while(|byte| in_front(**byte)).count();
     let line = line.get(start..).unwrap_or_default();
-    let end = line.iter().rev().take_while(|byte| matches!(**byte, b'\r' | b'\n' | 0)).count();
+    let end = line.iter().rev().take_while(|byte| behind(**byte)).count();
     line.get(..line.len() - end).unwrap_or_default()
 }
 

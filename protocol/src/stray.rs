@@ -30,6 +30,15 @@ impl Stray {
     }
 }
 
+/// What is done about what came ahead of the first command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// Commands follow it, and it has no answer.
+    PassOver(Stray),
+    /// Whatever follows it is none.
+    End(Stray),
+}
+
 /// The lines that make the signature of version 2 of the PROXY header, if they are read as lines. What follows is binary.
 const PROXY_2: [&[u8]; 4] = [b"\r\n", b"\r\n", b"\0\r\n", b"QUIT\n"];
 
@@ -50,20 +59,20 @@ impl Beginning {
     }
 
     /// Looks at the next line, its end still on.
-    pub(crate) fn look(&mut self, line: &[u8]) -> Option<Stray> {
+    pub(crate) fn look(&mut self, line: &[u8]) -> Option<Ahead> {
         let number = self.lines;
         self.lines = number.saturating_add(1);
         self.not_proxy_2 |= PROXY_2.get(number) != Some(&line);
         if !self.not_proxy_2 && self.lines == PROXY_2.len() {
-            return Some(Stray::ProxyHeader);
+            return Some(Ahead::End(Stray::ProxyHeader));
         }
         if number > 0 {
             return None;
         }
         let words: Vec<&[u8]> = without_end(line).splitn(4, |byte| *byte == b' ').collect();
         match words.as_slice() {
-            [b"PROXY", b"TCP4" | b"TCP6" | b"UNKNOWN", ..] => Some(Stray::ProxyHeader),
-            [_, _, version] if version.starts_with(b"HTTP/") => Some(Stray::HttpRequest),
+            [b"PROXY", b"TCP4" | b"TCP6" | b"UNKNOWN", ..] => Some(Ahead::PassOver(Stray::ProxyHeader)),
+            [_, _, version] if version.starts_with(b"HTTP/") => Some(Ahead::End(Stray::HttpRequest)),
             _ => None,
         }
     }
@@ -76,12 +85,12 @@ mod tests {
     #[test]
     fn knows_what_it_is_for_and_nothing_else() {
         for (line, stray) in [
-            (&b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 587\r\n"[..], Some(Stray::ProxyHeader)),
-            (b"PROXY TCP6 2001:db8::1 2001:db8::2 40000 587\r\n", Some(Stray::ProxyHeader)),
-            (b"PROXY UNKNOWN\r\n", Some(Stray::ProxyHeader)),
+            (&b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 587\r\n"[..], Some(Ahead::PassOver(Stray::ProxyHeader))),
+            (b"PROXY TCP6 2001:db8::1 2001:db8::2 40000 587\r\n", Some(Ahead::PassOver(Stray::ProxyHeader))),
+            (b"PROXY UNKNOWN\r\n", Some(Ahead::PassOver(Stray::ProxyHeader))),
             (b"PROXY LOGIN alice secret\r\n", None),
-            (b"GET / HTTP/1.1\r\n", Some(Stray::HttpRequest)),
-            (b"CONNECT x:25 HTTP/1.0\n", Some(Stray::HttpRequest)),
+            (b"GET / HTTP/1.1\r\n", Some(Ahead::End(Stray::HttpRequest))),
+            (b"CONNECT x:25 HTTP/1.0\n", Some(Ahead::End(Stray::HttpRequest))),
             (b"a LOGIN HTTP/1.1 HTTP/1.1\r\n", None),
             (b"EHLO HTTP/1.1\r\n", None),
             (b"QUIT\n", None),

@@ -108,7 +108,7 @@ fn why_not_sent(why: NotSent) -> &'static str {
             "its From: or Sender: is somebody whom this account may not send as (`oxpost account sender`, or the [[listener.device]])"
         }
         NotSent::UnreadableSender => "it cannot be read who it is from",
-        NotSent::HeaderTooLong => "its header is longer than 256 KiB",
+        NotSent::HeaderTooLong => "its header is longer than any that a mail server takes",
         NotSent::HeaderLineEnd => "its header has a line that does not end in CRLF",
         NotSent::ClientGone => "the client went away in the middle",
         NotSent::ClientGoneBehindBareLf => {

@@ -101,20 +101,22 @@ pub async fn login<S: Speak>(
             }
             event @ (LocalEvent::Login(_) | LocalEvent::WithoutLogin) => {
                 let began = Instant::now();
-                let mut seat = None;
-                let attempt = match admit(gateway, &mut visitor, event, device, &mut seat).await {
-                    Ok(admitted) => hang_up::unless_gone(&mut client, &mut dialogue, log_in::<S>(gateway, &admitted))
-                        .await
-                        .map_err(NoLogin::HungUp)?,
+                let attempt = match admit(gateway, &mut visitor, event, device).await {
+                    Ok((admitted, seat)) => {
+                        hang_up::unless_gone(&mut client, &mut dialogue, log_in::<S>(gateway, &admitted))
+                            .await
+                            .map_err(NoLogin::HungUp)?
+                            .map(|done| (done, seat))
+                    }
                     Err(failure) => Err(failure),
                 };
                 patience.deadline += began.elapsed();
                 match attempt {
-                    Ok((account, connected, sending)) => {
+                    Ok(((account, connected, sending), seat)) => {
                         dialogue.accept(&connected.capabilities);
                         patience.until(say(&mut dialogue, &mut client)).await?;
                         visitor.place.let_stay();
-                        let rate = seat.as_ref().map(|seat: &Seat| Arc::clone(&seat.device.rate));
+                        let rate = seat.as_ref().map(|seat| Arc::clone(&seat.device.rate));
                         return Ok(LoggedIn {
                             account,
                             from,
@@ -148,23 +150,22 @@ async fn admit(
     visitor: &mut Visitor<'_>,
     event: LocalEvent,
     device: Option<&Arc<Device>>,
-    seat: &mut Option<Seat>,
-) -> Result<Admitted, Failure> {
+) -> Result<(Admitted, Option<Seat>), Failure> {
     let admitted = match (event, device) {
         (LocalEvent::Login(login), _) => account::admit(gateway, visitor.peer, &login).await?,
         (_, Some(device)) => {
-            *seat = Some(device.seat().ok_or_else(|| Failure::too_many_devices(&device.config.account))?);
+            let seat = device.seat().ok_or_else(|| Failure::too_many_devices(&device.config.account))?;
             let admitted = account::vouch(gateway, &device.config.account).await?;
             // It may still have to go for somebody else: it has proved nothing.
             info!(mailbox = %admitted.account().mailbox, "let in without a login, because of its address");
-            return Ok(admitted);
+            return Ok((admitted, Some(seat)));
         }
         (_, None) => return Err(Failure::denied(&Denied::BadCredentials)),
     };
     // From now on it is nobody's to be let go: who it is was proved, and it is only waiting for the mail server.
     visitor.place.make_known();
     debug!(mailbox = %admitted.account().mailbox, "local login accepted");
-    Ok(admitted)
+    Ok((admitted, None))
 }
 
 /// The other half: token, mail server.

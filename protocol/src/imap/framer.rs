@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::line::{Buffer, TooLong, without_end};
+use crate::line::{Buffer, TooLong, stripped, without_end};
 use crate::sasl::{PASSWORD_LIMIT, USER_LIMIT};
 
 /// Longest line of a command. RFC 7162, 4 asks for at least 8192, and a line with a SASL message may have 12288
@@ -155,13 +155,9 @@ impl Framer {
 /// Firmware with lines of a fixed size fills them up with NULs: behind the text, or behind the line end, which is ahead of
 /// the next command. A line of nothing else is left as it is.
 fn without_nuls(line: Zeroizing<Vec<u8>>, begins_command: bool) -> Zeroizing<Vec<u8>> {
-    let start = if begins_command { line.iter().take_while(|byte| **byte == 0).count() } else { 0 };
-    let end = line.len() - line.iter().rev().take_while(|byte| matches!(**byte, b'\r' | b'\n' | 0)).count();
-    let padded = start > 0 || without_end(&line).ends_with(b"\0");
-    match line.get(start..end) {
-        Some(text) if padded && !(begins_command && text.is_empty()) => Zeroizing::new([text, b"\r\n"].concat()),
-        _ => line,
-    }
+    let text = stripped(&line, |byte| begins_command && byte == 0, |byte| matches!(byte, b'\r' | b'\n' | 0));
+    let padded = begins_command && line.starts_with(b"\0") || without_end(&line).ends_with(b"\0");
+    if padded && !(begins_command && text.is_empty()) { Zeroizing::new([text, b"\r\n"].concat()) } else { line }
 }
 
 /// What is in it may be a password.

@@ -9,7 +9,7 @@ use crate::line::{Buffer, TooLong, reply_text};
 use crate::outbox::Outbox;
 use crate::sasl::exchange::{Exchange, Mechanism, NO_TOKEN_NEEDED, Progress};
 use crate::sasl::{PASSWORD_LIMIT, USER_LIMIT};
-use crate::stray::{Beginning, Stray};
+use crate::stray::{Ahead, Beginning, Stray};
 use crate::{Action, Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind, Secret};
 
 /// Most refused logins of one connection. People mistype, programs try the same again.
@@ -94,10 +94,8 @@ impl Local {
             Framed::NeedsMore => return false,
             Framed::GoAhead => self.out.say("+ Ready"),
             Framed::Command(command) => match self.beginning.look(&command) {
-                Some(Stray::ProxyHeader) if command.starts_with(b"PROXY") => {
-                    self.out.report(LocalEvent::PassedOver(Stray::ProxyHeader));
-                }
-                Some(stray) => self.close(Closed::NotMail(stray)),
+                Some(Ahead::PassOver(stray)) => self.out.report(LocalEvent::PassedOver(stray)),
+                Some(Ahead::End(stray)) => self.close(Closed::NotMail(stray)),
                 None => match command::tag(&command) {
                     Some(tag) => self.obey(tag, command::parse(&command)),
                     None => self.not_understood("*", "A command is a tag, a blank and a name"),

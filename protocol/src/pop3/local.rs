@@ -8,7 +8,7 @@ use crate::line::{self, Buffer};
 use crate::outbox::Outbox;
 use crate::sasl::exchange::{Exchange, Mechanism, NO_TOKEN_NEEDED, Progress, is_bearer};
 use crate::sasl::{self, login};
-use crate::stray::{Beginning, Stray};
+use crate::stray::{Ahead, Beginning, Stray};
 use crate::{Action, Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind, Secret};
 
 /// Longest command line taken, its line end included. RFC 2449, 4 allows 255; `PASS` with the longest password and `USER`
@@ -83,10 +83,8 @@ impl Local {
             Ok(Some(line)) => match mem::replace(&mut self.state, State::Command) {
                 State::Exchange(exchange) => self.go_on(exchange.answer(&line)),
                 _ => match self.beginning.look(&line) {
-                    Some(Stray::ProxyHeader) if line.starts_with(b"PROXY") => {
-                        self.out.report(LocalEvent::PassedOver(Stray::ProxyHeader));
-                    }
-                    Some(stray) => self.close(Closed::NotMail(stray)),
+                    Some(Ahead::PassOver(stray)) => self.out.report(LocalEvent::PassedOver(stray)),
+                    Some(Ahead::End(stray)) => self.close(Closed::NotMail(stray)),
                     None => self.command(line::without_padding(&line)),
                 },
             },

@@ -1,6 +1,7 @@
 //! The server's side of PLAIN and LOGIN, step by step, for the protocols to put into their own words.
 
 use super::{Malformed, decode, login, plain};
+use crate::line::stripped;
 use crate::{Login, Secret};
 
 /// A mechanism that clients may log in with.
@@ -109,11 +110,8 @@ impl Exchange {
 
 /// Without the blanks, line ends and NUL at either end; devices pad their lines with all of them.
 pub(crate) fn trimmed(line: &[u8]) -> &[u8] {
-    let padding = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
-    let start = line.iter().take_while(|byte| padding(byte)).count();
-    let line = line.get(start..).unwrap_or_default();
-    let end = line.iter().rev().take_while(|byte| padding(byte)).count();
-    line.get(..line.len() - end).unwrap_or_default()
+    let padding = |byte: u8| byte.is_ascii_whitespace() || byte == 0;
+    stripped(line, padding, padding)
 }
 
 #[cfg(test)]

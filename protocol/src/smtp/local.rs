@@ -11,7 +11,7 @@ use crate::line::{self, Buffer};
 use crate::outbox::Outbox;
 use crate::sasl;
 use crate::sasl::exchange::{Exchange, NO_TOKEN_NEEDED, Progress};
-use crate::stray::{Beginning, Stray};
+use crate::stray::{Ahead, Beginning, Stray};
 use crate::{Action, Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind};
 
 /// Longest command line taken, its line end included. RFC 5321, 4.5.3.1.4 asks for 512 and more with extensions. AUTH
@@ -119,12 +119,12 @@ impl Local {
 
     fn line(&mut self, line: Zeroizing<Vec<u8>>) {
         match self.beginning.look(&line) {
-            Some(Stray::ProxyHeader) if line.starts_with(b"PROXY") => {
+            Some(Ahead::PassOver(stray)) => {
                 // Whose client it is the balancer knows; its own network must not speak for everybody behind it.
                 self.without_login = false;
-                self.out.report(LocalEvent::PassedOver(Stray::ProxyHeader));
+                self.out.report(LocalEvent::PassedOver(stray));
             }
-            Some(stray) => self.close(Closed::NotMail(stray)),
+            Some(Ahead::End(stray)) => self.close(Closed::NotMail(stray)),
             None if self.needs_no_login() && is_mail(&line) => {
                 self.put_off = None;
                 self.mail = Some(line);

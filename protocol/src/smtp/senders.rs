@@ -118,6 +118,11 @@ impl fmt::Display for BadPattern {
 impl std::error::Error for BadPattern {}
 
 impl Pattern {
+    /// As people write it in a list of recipients: the domain, or the address.
+    pub fn name(&self) -> &str {
+        self.0.strip_prefix("*@").unwrap_or(&self.0)
+    }
+
     /// Whether this address is meant.
     pub fn fits(&self, address: &str) -> bool {
         match self.0.strip_prefix("*@") {

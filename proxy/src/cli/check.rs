@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use oxpost_protocol::smtp::senders::Pattern;
 use oxpost_token_store::{Applications, Credential, Mailbox, Origin, SenderMode, Store};
 
 use super::{Failed, NO_LISTENER, credential};
@@ -78,10 +79,7 @@ fn without_login(device: &Device) -> String {
     let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
     let to = match recipients {
         None => "everybody".to_owned(),
-        Some(patterns) => {
-            let names: Vec<String> = patterns.iter().map(|pattern| pattern.to_string().replace("*@", "")).collect();
-            names.join(", ")
-        }
+        Some(patterns) => patterns.iter().map(Pattern::name).collect::<Vec<_>>().join(", "),
     };
     let others = match senders.mode {
         SenderMode::AsIs => "refused",

@@ -214,7 +214,7 @@ pub(super) fn line_of(text: &str, listener: usize, device: usize, key: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::file::parse_alone;
+    use crate::config::read::parse_alone;
 
     fn checked(device: &str) -> (Vec<Device>, Vec<Wrong>) {
         let text = format!("[[listener]]\nprotocol = \"smtp\"\naddress = \"10.0.0.1:25\"\n{device}");

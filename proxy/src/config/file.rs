@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::account::Account;
 use super::guarding::WrongPasswords;
-use super::problem::{BACKSLASHES, ConfigError};
-
-/// The environment variables that override keys begin with this; `__` separates the levels.
-const ENVIRONMENT_PREFIX: &str = "OXPOST";
+use super::problem::BACKSLASHES;
 
 /// Longest name of a password for mail programs, in characters.
 pub(crate) const PASSWORD_NAME_LIMIT: usize = 64;
@@ -390,43 +387,3 @@ impl<'de> Deserialize<'de> for FilePath {
         Ok(Self(text.into()))
     }
 }
-
-/// Reads the text of a file, with the overrides of the environment on top.
-///
-/// `config` puts the two together; its messages do not name lines, so a failure is explained by reading the file once more
-/// with `toml` alone.
-pub(super) fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
-    parse_with(path, text, None)
-}
-
-/// Reads a text that is no file yet: the environment has nothing to do with it.
-pub(super) fn parse_alone(path: &Path, text: &str) -> Result<File, ConfigError> {
-    parse_with(path, text, Some(std::collections::HashMap::new()))
-}
-
-fn parse_with(
-    path: &Path,
-    text: &str,
-    environment: Option<std::collections::HashMap<String, String>>,
-) -> Result<File, ConfigError> {
-    let mut overrides = config::Environment::with_prefix(ENVIRONMENT_PREFIX)
-        .prefix_separator("__")
-        .separator("__")
-        .convert_case(config::Case::Kebab)
-        .try_parsing(true);
-    if let Some(variables) = environment {
-        overrides = overrides.source(Some(variables.into_iter().collect()));
-    }
-    let both = config::Config::builder()
-        .add_source(config::File::from_str(text, config::FileFormat::Toml))
-        .add_source(overrides)
-        .build()
-        .and_then(config::Config::try_deserialize::<File>);
-    both.map_err(|error| match toml::from_str::<File>(text) {
-        Err(in_file) => ConfigError::from_toml(path, text, &in_file),
-        Ok(_) => ConfigError::in_environment(&error.to_string()),
-    })
-}
-
-#[cfg(test)]
-mod tests;

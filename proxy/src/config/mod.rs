@@ -12,6 +12,7 @@ mod guarding;
 pub mod notify;
 mod problem;
 mod provider;
+mod read;
 mod secret;
 mod senders;
 mod store;
@@ -186,13 +187,13 @@ impl Config {
     /// [`ConfigError`] names the file, the line and the remedy.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
-        let parsed = file::parse(path, &text)?;
+        let parsed = read::parse(path, &text)?;
         check::check(path, &text, parsed)
     }
 
     /// Checks a text as if it were this file.
     pub(crate) fn try_text(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        check::check(path, text, file::parse_alone(path, text)?)
+        check::check(path, text, read::parse_alone(path, text)?)
     }
 }
 

@@ -116,7 +116,8 @@ fn describe_unknown(key: &str, known: &[String]) -> String {
 fn quotable(line: &str) -> bool {
     let key = line.split_once('=').map_or("", |(key, _)| key.trim());
     let has_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
-    has_key && !["password", "secret", "hash"].iter().any(|word| line.contains(word))
+    // An address may have a password in it, and that of a webhook is one.
+    has_key && !["password", "secret", "hash", "://"].iter().any(|word| line.contains(word))
 }
 
 /// Serde's sentence "invalid type: string "x", expected y" without the value, which may be a secret in the wrong place.

@@ -9,7 +9,7 @@ use super::server::words;
 use super::{Sent, Submission};
 use crate::line;
 use crate::smtp::reply::Reply;
-use crate::smtp::senders::Verdict;
+use crate::smtp::senders::{Pattern, Verdict};
 
 /// A MAIL that waits.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Submission {
     pub(super) fn rcpt(&mut self, line: &[u8], address: String) {
         match &self.recipients {
             Some(allowed) if !allowed.iter().any(|pattern| pattern.fits(&address)) => {
-                let names: Vec<String> = allowed.iter().map(|pattern| pattern.to_string().replace("*@", "")).collect();
+                let names: Vec<&str> = allowed.iter().map(Pattern::name).collect();
                 let answer = format!(
                     "550 5.7.1 Without a login, mail goes to {} only, as `recipients` says in proxy.toml",
                     names.join(", ")

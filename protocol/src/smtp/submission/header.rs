@@ -68,7 +68,9 @@ impl Header {
             out.extend_from_slice(bytes);
             return Ok(());
         }
-        let mut bytes = mem::take(&mut self.field).into_iter().chain(bytes.iter().copied()).collect::<Vec<u8>>();
+        self.field.extend_from_slice(bytes);
+        // Taken, not copied: a header may come byte by byte.
+        let mut bytes = mem::take(&mut self.field);
         let mut taken = 0;
         while let Some(rest) = bytes.get(taken..).filter(|_| !self.over) {
             if rest.starts_with(b"\r\n") {

@@ -1,6 +1,7 @@
 //! How the file is read, and what is said of what cannot be.
 
 use super::*;
+use crate::config::file::FilePath;
 
 fn with(text: &str, variables: &[(&str, &str)]) -> Result<File, String> {
     let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
