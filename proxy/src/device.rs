@@ -84,16 +84,20 @@ impl Device {
     }
 }
 
-/// The accounts that devices should send as, and that are not there.
+/// The accounts that devices should send as, and that are not there; all of them where there is no store yet.
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn without_account(config: &Config, store: &Store) -> Result<Vec<Mailbox>, StoreError> {
+pub async fn without_account(config: &Config, store: Option<&Store>) -> Result<Vec<Mailbox>, StoreError> {
     let devices = config.listeners.iter().flat_map(|listener| &listener.devices);
     let wanted: BTreeSet<&Mailbox> = devices.map(|device| &device.account).collect();
     let mut missing = Vec::new();
     for mailbox in wanted {
-        if store.opened_by(mailbox).await?.is_none() {
+        let opened = match store {
+            Some(store) => store.opened_by(mailbox).await?.is_some(),
+            None => false,
+        };
+        if !opened {
             missing.push(mailbox.clone());
         }
     }

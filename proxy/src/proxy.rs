@@ -44,7 +44,7 @@ impl Proxy {
         let now = clock.now();
         let gateway = Arc::new(Gateway::open(&config, Arc::clone(&clock)).await?);
         declared::bring_in_line(&config, &gateway.store, &[], now).await?;
-        for mailbox in device::without_account(&config, &gateway.store).await.map_err(StartError::Store)? {
+        for mailbox in device::without_account(&config, Some(&gateway.store)).await.map_err(StartError::Store)? {
             warn!(%mailbox, "a device should send as this account, and there is none: oxpost account add {mailbox}");
         }
         // They ended with the process that made them.

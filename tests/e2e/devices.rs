@@ -122,6 +122,8 @@ async fn a_sender_of_its_own_is_replaced_where_the_device_says_so() {
 async fn without_its_account_or_its_sign_in_a_device_is_put_off_with_the_reason() {
     let tenant = tenant().await;
     let oxpost = with_device(&tenant, "").await;
+    let checked = oxpost.call(&["check"]).await.unwrap().said().unwrap();
+    assert!(checked.contains("no account alice@contoso.com yet"), "{checked}");
     let running = oxpost.run().await.unwrap();
     let mail = format!("MAIL FROM:<{ALICE}>");
     let answer = say(&running, SCANNER, &["HELO scanner", &mail]).await;

@@ -25,10 +25,7 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     }
     let store = open_existing_store(config).await?;
     let applications = accounts(config, store.as_ref()).await?;
-    let missing = match &store {
-        Some(store) => device::without_account(config, store).await?,
-        None => Vec::new(),
-    };
+    let missing = device::without_account(config, store.as_ref()).await?;
     let declared = |mailbox: &&Mailbox| config.accounts.iter().any(|account| account.declared.mailbox == **mailbox);
     let ends = credential::ends(&applications, SystemTime::now());
     if let Some(end) = ends.iter().find(|end| end.has_passed()) {
