@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod certificate;
+pub mod close_request;
 pub mod guard;
 pub mod listener;
 pub mod session;
