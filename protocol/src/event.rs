@@ -52,6 +52,8 @@ pub enum Closed {
     TooLong,
     /// Bytes were waiting behind the command that starts TLS: an injection, or a client that must not go on.
     BytesBehindStartTls,
+    /// The driver asked for it ([`LocalDialogue::say_goodbye`](crate::LocalDialogue::say_goodbye)).
+    Asked,
     /// Not a mail client's words, and nothing that could follow them is.
     NotMail(Stray),
 }

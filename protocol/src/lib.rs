@@ -90,6 +90,12 @@ pub trait LocalDialogue: Dialogue<Event = LocalEvent> {
     /// Answers [`LocalEvent::Login`]: no, and why.
     fn refuse(&mut self, refusal: &Refusal);
 
+    /// Ends the connection with the protocol's own words for it (SMTP `421 4.3.2`, IMAP `* BYE`, POP3 `-ERR [SYS/TEMP]`) and
+    /// this sentence, at any point of the dialogue. Poll until [`LocalEvent::Closed`], or [`Action::Read`] if the dialogue is
+    /// already over. A login that was reported needs no answer any longer. Nothing is said while TLS is being started,
+    /// where plain text would break the handshake.
+    fn say_goodbye(&mut self, text: &str);
+
     /// Whether the client has said more than was used: while [`LocalEvent::Login`] waits for its answer, whatever was said
     /// behind it.
     fn has_unread(&self) -> bool;

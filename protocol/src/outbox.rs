@@ -29,6 +29,11 @@ impl<E> Outbox<E> {
         self.event.get_or_insert(event);
     }
 
+    /// Reports this in place of what was not reported yet.
+    pub(crate) fn report_instead(&mut self, event: E) {
+        self.event = Some(event);
+    }
+
     /// The next thing for the driver, if there is one.
     pub(crate) fn next(&mut self) -> Option<Action<E>> {
         if !self.bytes.is_empty() {

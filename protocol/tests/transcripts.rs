@@ -13,7 +13,8 @@
 //! C= plain \0alice\0secret    base64 of the text, after a prefix up to the first blank if it is not `-`
 //! CLOSE                       the peer closes its side
 //! E: login alice secret       an event of the dialogue, as `event_text` below prints it
-//! > accept IMAP4rev1 IDLE     the driver answers: accept, refuse KIND TEXT, tls-started
+//! > accept IMAP4rev1 IDLE     the driver answers: accept, refuse KIND TEXT, tls-started,
+//!                             goodbye TEXT
 //! READ                        everything was said and the dialogue wants to read
 //! UNREAD: text                at the end: the bytes not used (escapes as above); checked to be empty when absent,
 //!                             unless the last event was a failure

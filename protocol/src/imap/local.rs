@@ -306,6 +306,18 @@ impl LocalDialogue for Local {
         }
     }
 
+    /// RFC 3501, 7.1.5: at any time, also within a command, and no tagged reply follows.
+    fn say_goodbye(&mut self, text: &str) {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Over => return,
+            State::StartingTls => {}
+            State::Commands | State::Answer { .. } | State::Deciding { .. } => {
+                self.out.say(format!("* BYE {}", reply_text(text)));
+            }
+        }
+        self.out.report_instead(LocalEvent::Closed(Closed::Asked));
+    }
+
     /// In IMAP the client speaks next; there is no second greeting (RFC 3501, 6.2.1).
     fn tls_started(&mut self) {
         let greeted = Self::new(Offer { start_tls: false, tls_before_login: false });

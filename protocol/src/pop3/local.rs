@@ -282,6 +282,18 @@ impl LocalDialogue for Local {
         }
     }
 
+    /// The codes are those of RFC 3206; a client without them shows its user the sentence.
+    fn say_goodbye(&mut self, text: &str) {
+        match mem::replace(&mut self.state, State::Over) {
+            State::Over => return,
+            State::StartingTls => {}
+            State::Greeting | State::Command | State::Exchange(_) | State::Verdict => {
+                self.out.say(format!("-ERR [SYS/TEMP] {}", line::reply_text(text)));
+            }
+        }
+        self.out.report_instead(LocalEvent::Closed(Closed::Asked));
+    }
+
     fn tls_started(&mut self) {
         if !matches!(self.state, State::StartingTls) {
             return;

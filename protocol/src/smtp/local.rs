@@ -348,6 +348,17 @@ impl LocalDialogue for Local {
         }
     }
 
+    fn say_goodbye(&mut self, text: &str) {
+        match mem::replace(&mut self.state, State::Over) {
+            State::Over => return,
+            State::StartingTls => {}
+            State::Greeting | State::Command | State::Exchange(_) | State::Verdict => {
+                self.out.say(format!("421 4.3.2 {}", line::reply_text(text)));
+            }
+        }
+        self.out.report_instead(LocalEvent::Closed(Closed::Asked));
+    }
+
     fn tls_started(&mut self) {
         if !matches!(self.state, State::StartingTls) {
             return;

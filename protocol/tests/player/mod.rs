@@ -157,6 +157,7 @@ pub(crate) fn play_local<D: LocalDialogue>(dialogue: D, script: &Script, chunk: 
                 dialogue.refuse(&Refusal::new(kind, String::from_utf8(unescape(text)).unwrap()));
             }
             "tls-started" => dialogue.tls_started(),
+            "goodbye" => dialogue.say_goodbye(&String::from_utf8(unescape(rest)).unwrap()),
             _ => panic!("unknown answer: {answer}"),
         }
     });
