@@ -7,6 +7,8 @@ mod binary;
 mod door;
 mod inside;
 mod log;
+#[cfg(target_os = "linux")]
+mod network;
 mod person;
 #[cfg(unix)]
 pub mod postgres;
@@ -18,6 +20,8 @@ mod watching;
 pub use binary::{Oxpost, Running};
 pub use door::Door;
 pub use inside::{ALICE, CLIENT_ID, Inside, PASSWORD};
+#[cfg(target_os = "linux")]
+pub use network::{Network, in_own_network};
 pub use person::{Page, SigningIn, choose, open, say};
 pub use program::{Ran, find, run};
 pub use settings::Settings;
