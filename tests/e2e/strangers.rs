@@ -124,7 +124,7 @@ async fn a_flood_of_half_open_connections_keeps_no_client_out() {
 /// Every check of a password costs a core for 22 ms and 19 MiB: a flood of wrong logins must not keep others from theirs.
 #[tokio::test]
 async fn a_flood_of_wrong_passwords_keeps_no_known_client_out() {
-    let inside = proxy("[limits]\npassword-checks = 1\npassword-checks-waiting = 1\n").await;
+    let inside = proxy("[limits]\nconcurrent-password-checks = 1\npassword-checks-waiting = 1\n").await;
     let mut known = Client::connect(inside.address(Protocol::Imap)).await;
     known.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
     assert!(known.until("a ").await.starts_with("a OK"));

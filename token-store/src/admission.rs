@@ -4,6 +4,7 @@ mod docket;
 mod judge;
 mod memory;
 mod pool;
+mod spare_memory;
 mod strangers;
 mod user;
 mod uses;
@@ -38,8 +39,8 @@ use crate::{
 /// The bounds of admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdmissionLimits {
-    /// Passwords that are hashed at once; each takes 19 MiB and a core.
-    pub hashes_at_once: usize,
+    /// Passwords that are hashed concurrently, those of logins that are known included; each takes 19 MiB and a core.
+    pub concurrent_hashes: usize,
     /// Logins that may wait for that; others are told that we are busy.
     pub hashes_waiting: usize,
     /// Logins that are remembered, right ones and wrong ones, so many of each.
@@ -50,7 +51,7 @@ pub struct AdmissionLimits {
 
 impl Default for AdmissionLimits {
     fn default() -> Self {
-        Self { hashes_at_once: 4, hashes_waiting: 256, remembered: 4096, remember_for: Duration::from_secs(600) }
+        Self { concurrent_hashes: 4, hashes_waiting: 256, remembered: 4096, remember_for: Duration::from_secs(600) }
     }
 }
 
@@ -60,7 +61,7 @@ pub struct Accounts(Arc<Gate>);
 
 struct Gate {
     store: Store,
-    pool: Pool,
+    pool: Arc<Pool>,
     memory: Memory,
     uses: Uses,
     judge: Option<Judge>,
@@ -151,13 +152,14 @@ impl Accounts {
         Self::with_judge(store, clock, limits, None)
     }
 
-    fn with_judge(store: Store, clock: SharedClock, limits: AdmissionLimits, judge: Option<Judge>) -> Self {
+    fn with_judge(store: Store, clock: SharedClock, limits: AdmissionLimits, tokens: Option<Tokens>) -> Self {
+        let pool = Arc::new(Pool::new(limits.concurrent_hashes, limits.hashes_waiting));
         Self(Arc::new(Gate {
             uses: Uses::new(store.clone(), clock),
             store,
-            pool: Pool::new(limits.hashes_at_once, limits.hashes_waiting),
+            judge: tokens.map(|tokens| Judge::new(tokens, Arc::clone(&pool))),
+            pool,
             memory: Memory::new(limits.remembered, limits.remember_for),
-            judge,
             dummy: PasswordHash::dummy(),
         }))
     }
@@ -165,7 +167,7 @@ impl Accounts {
     /// A gate that also lets Microsoft judge the passwords of accounts with [`Grant::Password`]; without this, nobody can
     /// log in to those.
     pub fn judged_by(store: Store, clock: SharedClock, limits: AdmissionLimits, tokens: Tokens) -> Self {
-        Self::with_judge(store, clock, limits, Some(Judge::new(tokens)))
+        Self::with_judge(store, clock, limits, Some(tokens))
     }
 
     /// Checks a login that comes from this machine itself; see [`Accounts::admit_from`].
@@ -325,8 +327,8 @@ impl Accounts {
         self.0.pool.hashes()
     }
 
-    /// Takes all places for strangers' hashes.
-    pub(crate) async fn crowd(&self, at_once: u32) -> tokio::sync::OwnedSemaphorePermit {
-        self.0.pool.crowd(at_once).await
+    /// Takes so many of the permits that strangers may have.
+    pub(crate) async fn crowd(&self, permits: u32) -> [tokio::sync::OwnedSemaphorePermit; 2] {
+        self.0.pool.crowd(permits).await
     }
 }

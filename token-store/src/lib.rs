@@ -35,6 +35,7 @@ pub mod sign_in;
 pub mod store;
 pub mod tokens;
 pub mod vault;
+mod working_memory;
 
 pub use account::{Account, Grant, LocalPasswordInfo, Mailbox, Origin};
 pub use admission::{Accounts, AdmissionLimits, Admitted, Attempt, Denied, Standing};

@@ -4,10 +4,12 @@ use std::fmt;
 
 use argon2::{
     Algorithm, Argon2, Params, Version,
-    password_hash::{PasswordHasher, PasswordVerifier, phc},
+    password_hash::phc::{self, Output, ParamsString, Salt},
 };
-use aws_lc_rs::rand;
+use aws_lc_rs::{constant_time::verify_slices_are_equal, rand};
 use oxpost_protocol::Secret;
+
+use crate::working_memory::WorkingMemory;
 
 /// Letters and digits that cannot be taken for one another in any typeface: no 0 and o, no 1, i and l.
 const ALPHABET: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
@@ -20,16 +22,14 @@ const GROUP: usize = 4;
 
 /// Kilobytes and passes of argon2id: the first choice of OWASP's password storage page, some 20 ms on one core.
 #[cfg(not(fuzzing))]
-const COST: (u32, u32) = (19 * 1024, 2);
+pub(crate) const COST: (u32, u32) = (19 * 1024, 2);
 
 /// A fuzzer looks for other things than a guessed password, and wants thousands of logins in a second.
 #[cfg(fuzzing)]
-const COST: (u32, u32) = (Params::MIN_M_COST, 1);
+pub(crate) const COST: (u32, u32) = (Params::MIN_M_COST, 1);
 
-fn argon2() -> Option<Argon2<'static>> {
-    let (kilobytes, passes) = COST;
-    Some(Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(kilobytes, passes, 1, None).ok()?))
-}
+/// Bytes of a hash (RFC 9106, 4: 256 bits).
+const HASH_LENGTH: usize = 32;
 
 /// How every hash begins that was made so.
 #[cfg(not(fuzzing))]
@@ -91,19 +91,28 @@ pub struct NotAHash;
 pub struct PasswordHash(String);
 
 impl PasswordHash {
-    /// Hashes a password. This takes tens of milliseconds and 19 MiB: not on a runtime's worker thread.
+    /// Hashes a password in memory of its own. This takes tens of milliseconds and 19 MiB: not on a runtime's worker thread,
+    /// and in a long-lived process only for passwords that an administrator gives.
     pub fn of(password: &Secret) -> Result<Self, HashingFailed> {
+        Self::of_in(password, &mut WorkingMemory::new()?)
+    }
+
+    /// Whether this is the password. As slow as [`PasswordHash::of`], and of the same size.
+    pub fn verify(&self, password: &Secret) -> bool {
+        WorkingMemory::new().is_ok_and(|mut memory| self.verify_in(password, &mut memory))
+    }
+
+    /// [`PasswordHash::of`] in the caller's memory.
+    pub(crate) fn of_in(password: &Secret, memory: &mut WorkingMemory) -> Result<Self, HashingFailed> {
         let mut salt = [0; 16];
         rand::fill(&mut salt).map_err(|_| HashingFailed)?;
-        let hashed: Result<phc::PasswordHash, _> =
-            argon2().ok_or(HashingFailed)?.hash_password_with_salt(as_hashed(password).reveal(), &salt);
+        let hashed = hash(as_hashed(password).reveal(), &salt, memory);
         Ok(Self(hashed.map_err(|_| HashingFailed)?.to_string()))
     }
 
-    /// Whether this is the password. As slow as [`PasswordHash::of`].
-    pub fn verify(&self, password: &Secret) -> bool {
-        let (Some(argon2), Ok(hash)) = (argon2(), phc::PasswordHash::new(&self.0)) else { return false };
-        argon2.verify_password(as_hashed(password).reveal(), &hash).is_ok()
+    /// [`PasswordHash::verify`] in the caller's memory. A hash that costs more memory than ours is that of no password.
+    pub(crate) fn verify_in(&self, password: &Secret, memory: &mut WorkingMemory) -> bool {
+        phc::PasswordHash::new(&self.0).is_ok_and(|stored| is_hash_of(&stored, as_hashed(password).reveal(), memory))
     }
 
     /// A hash of the same cost that no password matches, for accounts that do not exist.
@@ -145,6 +154,41 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
+/// The hash of these bytes at the agreed cost.
+fn hash(
+    password: &[u8],
+    salt: &[u8],
+    memory: &mut WorkingMemory,
+) -> Result<phc::PasswordHash, argon2::password_hash::Error> {
+    let (kilobytes, passes) = COST;
+    let params = Params::new(kilobytes, passes, 1, Some(HASH_LENGTH))?;
+    let mut out = [0; HASH_LENGTH];
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    argon2.hash_password_into_with_memory(password, salt, &mut out, memory)?;
+    Ok(phc::PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(argon2.params())?,
+        salt: Some(Salt::new(salt)?),
+        hash: Some(Output::new(&out)?),
+    })
+}
+
+/// Whether these bytes have this hash, computed at its own cost, compared in constant time.
+fn is_hash_of(stored: &phc::PasswordHash, password: &[u8], memory: &mut WorkingMemory) -> bool {
+    let computed = || {
+        let (salt, expected) = (stored.salt.as_ref()?, stored.hash.as_ref()?);
+        let algorithm = Algorithm::try_from(stored.algorithm.as_str()).ok()?;
+        let version = stored.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
+        let argon2 = Argon2::new(algorithm, version, Params::try_from(stored).ok()?);
+        let mut out = [0; Output::MAX_LENGTH];
+        let out = out.get_mut(..expected.len())?;
+        argon2.hash_password_into_with_memory(password, salt, out, memory).ok()?;
+        Some(verify_slices_are_equal(out, expected.as_bytes()).is_ok())
+    };
+    computed().unwrap_or(false)
+}
+
 /// The form in which a password is hashed: one of ours may be typed in capitals, with or without its hyphens, because
 /// it is typed on the panels of printers. Any other password is taken byte by byte.
 pub(crate) fn as_hashed(password: &Secret) -> Secret {
@@ -157,6 +201,8 @@ pub(crate) fn as_hashed(password: &Secret) -> Secret {
 
 #[cfg(test)]
 mod tests {
+    use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+
     use super::*;
 
     #[test]
@@ -181,6 +227,30 @@ mod tests {
             "the dummy is computed, not rejected"
         );
         assert!(!PasswordHash::from_stored("no hash".into()).verify(&Secret::from(shown)));
+    }
+
+    #[test]
+    fn hashes_are_those_of_the_argon2_crate() {
+        let (password, wrong) = (Secret::from("correct horse"), Secret::from("correct house"));
+        let reference = Argon2::default();
+        let ours = PasswordHash::of(&password).unwrap();
+        assert!(reference.verify_password(password.reveal(), ours.text()).is_ok());
+        // Another cost, as it may be stored by another version: 256 KiB, three passes, two lanes, 16 bytes.
+        for (kilobytes, length) in [(19 * 1024, 32), (256, 16)] {
+            let params = Params::new(kilobytes, 3, 2, Some(length)).unwrap();
+            let argon2 = Argon2::new(Algorithm::Argon2i, Version::V0x10, params);
+            let salt = b"sixteen bytes of";
+            let theirs: phc::PasswordHash = argon2.hash_password_with_salt(password.reveal(), salt).unwrap();
+            let theirs = PasswordHash::from_stored(theirs.to_string());
+            assert!(theirs.verify(&password) && !theirs.verify(&wrong), "{}", theirs.text());
+        }
+        let dearer: phc::PasswordHash = Argon2::from(Params::new(19 * 1024 + 8, 1, 1, None).unwrap())
+            .hash_password_with_salt(password.reveal(), b"sixteen bytes of")
+            .unwrap();
+        assert!(!PasswordHash::from_stored(dearer.to_string()).verify(&password), "it does not fit");
+        for part in [AGREED, AGREED.trim_end_matches('$'), "$argon2id$v=19$m=19456,t=2,p=1$c2l4dGVlbiBieXRlcyBvZg"] {
+            assert!(!PasswordHash::from_stored(part.into()).verify(&password), "{part}");
+        }
     }
 
     #[test]

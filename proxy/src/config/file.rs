@@ -260,8 +260,8 @@ pub struct Limits {
     pub unauthenticated: usize,
     /// See [`crate::guard::PlaceLimits::strangers_per_source`].
     pub unauthenticated_per_source: usize,
-    /// See [`oxpost_token_store::AdmissionLimits::hashes_at_once`].
-    pub password_checks: usize,
+    /// See [`oxpost_token_store::AdmissionLimits::concurrent_hashes`].
+    pub concurrent_password_checks: usize,
     /// See [`oxpost_token_store::AdmissionLimits::hashes_waiting`].
     pub password_checks_waiting: usize,
     /// See [`super::Limits::login_timeout`].
@@ -284,7 +284,7 @@ impl Default for Limits {
             unauthenticated: 1_000,
             // A terminal server has a hundred people, and their programs come back all at once.
             unauthenticated_per_source: 200,
-            password_checks: 4,
+            concurrent_password_checks: 4,
             // Six seconds on one core.
             password_checks_waiting: 256,
             // Exchange waits 60 s for a login; a person typing into telnet deserves a little more.

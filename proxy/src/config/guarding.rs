@@ -43,7 +43,7 @@ impl Default for WrongPasswords {
 /// The longest ban, and the longest memory of a guess.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// More passwords at once than this are more than any machine has cores, and 19 MiB each.
+/// More than any machine has cores, and 19 MiB each.
 const MOST_CHECKS: usize = 256;
 
 /// What is wrong: section, key, sentence.
@@ -55,17 +55,17 @@ pub(super) fn check(limits: &Limits, wrong: &WrongPasswords) -> (GuardLimits, Ad
     for (key, count) in [
         ("unauthenticated", limits.unauthenticated),
         ("unauthenticated-per-source", limits.unauthenticated_per_source),
-        ("password-checks", limits.password_checks),
+        ("concurrent-password-checks", limits.concurrent_password_checks),
         ("password-checks-waiting", limits.password_checks_waiting),
     ] {
         if count == 0 {
             problems.push(("limits", key, "with 0 of them nobody can log in.".to_owned()));
         }
     }
-    if limits.password_checks > MOST_CHECKS {
+    if limits.concurrent_password_checks > MOST_CHECKS {
         problems.push((
             "limits",
-            "password-checks",
+            "concurrent-password-checks",
             format!(
                 "each takes a core and 19 MiB; at most {MOST_CHECKS}, and best no more than the machine has cores."
             ),
@@ -109,7 +109,7 @@ pub(super) fn check(limits: &Limits, wrong: &WrongPasswords) -> (GuardLimits, Ad
         never_ban,
     };
     let admission = AdmissionLimits {
-        hashes_at_once: limits.password_checks,
+        concurrent_hashes: limits.concurrent_password_checks,
         hashes_waiting: limits.password_checks_waiting,
         ..AdmissionLimits::default()
     };

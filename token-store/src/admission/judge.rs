@@ -24,6 +24,7 @@ use tokio::sync::{OwnedMutexGuard, Semaphore};
 use super::{
     Denied,
     docket::{Docket, Name, SHARE, SHARE_OF_THREE, Standing, Step, Verdict},
+    pool::Pool,
     strangers::{Source, Strangers},
 };
 use crate::{
@@ -45,6 +46,7 @@ pub(super) struct Judge(Arc<Court>);
 
 struct Court {
     tokens: Tokens,
+    pool: Arc<Pool>,
     /// Without a key nothing could be remembered, and nobody is let in.
     key: Option<hmac::Key>,
     /// Only accounts that exist have one.
@@ -69,11 +71,12 @@ struct Case {
 }
 
 impl Judge {
-    pub(super) fn new(tokens: Tokens) -> Self {
+    pub(super) fn new(tokens: Tokens, pool: Arc<Pool>) -> Self {
         let mut bytes = [0; 32];
         let key = rand::fill(&mut bytes).is_ok().then(|| hmac::Key::new(hmac::HMAC_SHA256, &bytes));
         Self(Arc::new(Court {
             tokens,
+            pool,
             key,
             desks: DashMap::new(),
             strangers: Mutex::default(),
@@ -188,7 +191,10 @@ impl Court {
         // To the millisecond, as it is stored.
         let now = schedule::to_the_millisecond(self.tokens.now());
         match (&verdict, was_right) {
-            (Verdict::Right, _) => self.tokens.keep_judged(&account.mailbox, password, now).await,
+            (Verdict::Right, _) => {
+                let hash = self.pool.hash(password).await;
+                self.tokens.keep_judged(&account.mailbox, hash, now).await;
+            }
             (Verdict::Wrong, Some(judged)) => self.tokens.forget_judged(&account.mailbox, judged).await,
             _ => {}
         }

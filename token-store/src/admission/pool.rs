@@ -1,6 +1,7 @@
 //! Where passwords are hashed: each hash takes 19 MiB and a core for tens of milliseconds, so that whoever sends wrong
-//! passwords fast enough could have the whole machine. So there are few places, a bounded queue before them, and another
-//! door for logins that were right a short while ago: no crowd of strangers keeps those out.
+//! passwords fast enough could have the whole machine. So there are few permits, each with working memory that outlives the
+//! check, a bounded queue before them, and some that only logins get that were right a short while ago: no crowd of strangers
+//! keeps those out.
 
 use std::sync::{
     Arc,
@@ -8,36 +9,43 @@ use std::sync::{
 };
 
 use oxpost_protocol::Secret;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Denied;
-use crate::password::PasswordHash;
+use super::{Denied, spare_memory::SpareMemory};
+use crate::{
+    password::{HashingFailed, PasswordHash},
+    working_memory::WorkingMemory,
+};
 
-/// Hashes at once for those who are known, beside the others: they come one by one, each once in ten minutes.
-const FOR_THE_KNOWN: usize = 2;
+/// The most permits that are reserved for those who are known; they come one by one, each once in ten minutes.
+const MOST_RESERVED: usize = 2;
 
 /// The door a login comes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Door {
-    /// This very login was right within the last day.
+    /// This very login was right within the last day. Any permit is for it.
     Known,
-    /// Any other.
+    /// Any other. All permits but the reserved ones are for them.
     Stranger,
 }
 
 pub(super) struct Pool {
-    known: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
+    /// So many of the permits strangers may have.
     strangers: Arc<Semaphore>,
+    memory: Arc<SpareMemory>,
     waiting: AtomicUsize,
     waiting_limit: usize,
     hashes: AtomicUsize,
 }
 
 impl Pool {
-    pub(super) fn new(at_once: usize, waiting_limit: usize) -> Self {
+    pub(super) fn new(permits: usize, waiting_limit: usize) -> Self {
+        let permits = permits.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            known: Arc::new(Semaphore::new(FOR_THE_KNOWN)),
-            strangers: Arc::new(Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS))),
+            permits: Arc::new(Semaphore::new(permits)),
+            strangers: Arc::new(Semaphore::new(for_strangers(permits))),
+            memory: Arc::default(),
             waiting: AtomicUsize::new(0),
             waiting_limit,
             hashes: AtomicUsize::new(0),
@@ -47,44 +55,87 @@ impl Pool {
     /// Which of the hashes is that of this password, counted from 0.
     ///
     /// # Errors
-    /// The queue is full.
+    /// The queue is full, or there is no memory.
     pub(super) async fn find(
         &self,
         door: Door,
         hashes: Vec<PasswordHash>,
         password: &Secret,
     ) -> Result<Option<usize>, Denied> {
-        let permit = match door {
-            Door::Known => self.known.clone().acquire_owned().await,
-            Door::Stranger => {
-                let waiting = Waiting::enter(&self.waiting, self.waiting_limit).ok_or(Denied::Busy)?;
-                let permit = self.strangers.clone().acquire_owned().await;
-                drop(waiting);
-                permit
-            }
-        };
-        let permit = permit.map_err(|_| Denied::Busy)?;
+        let permit = self.permit(door).await?;
         self.hashes.fetch_add(hashes.len(), Ordering::Relaxed);
         let password = password.clone();
-        let checked = tokio::task::spawn_blocking(move || {
-            // The permit goes with the work: a client that hangs up must not let more hashes run than allowed.
-            let _permit = permit;
-            hashes.iter().position(|hash| hash.verify(&password))
-        });
-        checked.await.map_err(|_| Denied::Busy)
+        let find = move |memory: &mut WorkingMemory| hashes.iter().position(|hash| hash.verify_in(&password, memory));
+        self.run(permit, find).await.map_err(|HashingFailed| Denied::Busy)
     }
 
-    /// How many hashes were computed.
+    /// Hashes a password that was right a moment ago.
+    ///
+    /// # Errors
+    /// There is no memory, or there are no random numbers.
+    pub(super) async fn hash(&self, password: Secret) -> Result<PasswordHash, HashingFailed> {
+        let permit = self.permit(Door::Known).await.map_err(|_| HashingFailed)?;
+        self.run(permit, move |memory| PasswordHash::of_in(&password, memory)).await?
+    }
+
+    async fn permit(&self, door: Door) -> Result<Permit, Denied> {
+        let (waiting, stranger) = match door {
+            Door::Known => (None, None),
+            Door::Stranger => {
+                let waiting = Waiting::enter(&self.waiting, self.waiting_limit).ok_or(Denied::Busy)?;
+                let stranger = self.strangers.clone().acquire_owned().await.map_err(|_| Denied::Busy)?;
+                (Some(waiting), Some(stranger))
+            }
+        };
+        // First come, first served: the strangers before a known login are no more than may run.
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| Denied::Busy)?;
+        drop(waiting);
+        Ok(Permit { _stranger: stranger, _permit: permit })
+    }
+
+    /// Runs a hash on a thread where that holds up nobody.
+    async fn run<T: Send + 'static>(
+        &self,
+        permit: Permit,
+        work: impl FnOnce(&mut WorkingMemory) -> T + Send + 'static,
+    ) -> Result<T, HashingFailed> {
+        let memories = Arc::clone(&self.memory);
+        let done = tokio::task::spawn_blocking(move || {
+            // The permit goes with the work: a client that hangs up must not let more hashes run than allowed.
+            let _permit = permit;
+            let mut memory = memories.take()?;
+            let done = work(&mut memory);
+            // Before the permit is: so there are never more memories than permits.
+            memories.put_back(memory);
+            Ok(done)
+        });
+        done.await.map_err(|_| HashingFailed)?
+    }
+
+    /// How many passwords were compared with a hash.
     #[cfg(test)]
     pub(super) fn hashes(&self) -> usize {
         self.hashes.load(Ordering::Relaxed)
     }
 
-    /// Takes all places of the strangers, as a crowd of them would.
+    /// Takes so many of the strangers' permits, as a crowd of them would.
     #[cfg(test)]
-    pub(super) async fn crowd(&self, at_once: u32) -> tokio::sync::OwnedSemaphorePermit {
-        self.strangers.clone().acquire_many_owned(at_once).await.unwrap()
+    pub(super) async fn crowd(&self, permits: u32) -> [OwnedSemaphorePermit; 2] {
+        let strangers = self.strangers.clone().acquire_many_owned(permits).await.unwrap();
+        [strangers, self.permits.clone().acquire_many_owned(permits).await.unwrap()]
     }
+}
+
+/// How many of so many permits strangers may have. Of a single one they have it, and a known login waits for one hash at most.
+fn for_strangers(permits: usize) -> usize {
+    let reserved = permits.div_ceil(4).min(MOST_RESERVED);
+    permits.saturating_sub(reserved).max(1)
+}
+
+/// One hash at a time; dropped in this order.
+struct Permit {
+    _stranger: Option<OwnedSemaphorePermit>,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// One place in the queue; it is given back when the caller goes away.
@@ -101,5 +152,72 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_quarter_of_the_permits_is_reserved_but_two_at_most() {
+        let strangers = [1, 2, 3, 4, 5, 8, 9, 256].map(for_strangers);
+        assert_eq!(strangers, [1, 1, 2, 3, 3, 6, 7, 254]);
+    }
+
+    /// However many come, and however they end, there is one memory for each permit.
+    #[tokio::test(start_paused = true)]
+    async fn checks_make_no_more_memories_than_permits() {
+        let pool = Arc::new(Pool::new(2, 1000));
+        let mut checks = tokio::task::JoinSet::new();
+        for number in 0..40 {
+            let pool = Arc::clone(&pool);
+            checks.spawn(async move {
+                let password = Secret::from("wrong");
+                match number % 4 {
+                    0 => drop(pool.hash(password).await.unwrap()),
+                    1 => assert_eq!(pool.find(Door::Known, vec![PasswordHash::dummy()], &password).await, Ok(None)),
+                    _ => assert_eq!(pool.find(Door::Stranger, vec![PasswordHash::dummy()], &password).await, Ok(None)),
+                }
+            });
+        }
+        // A client that hangs up does not stop its check.
+        for _ in 0..10 {
+            checks.join_next().await.unwrap().unwrap();
+        }
+        checks.abort_all();
+        while checks.join_next().await.is_some() {}
+        let _all = pool.permits.clone().acquire_many_owned(2).await.unwrap();
+        let (spare, made) = pool.memory.spare_and_made();
+        assert!((1..=2).contains(&made) && spare == made, "{made} were made, {spare} are spare");
+        tokio::time::sleep(super::super::spare_memory::KEEP_UNUSED * 2).await;
+        assert_eq!(pool.memory.spare_and_made(), (0, made), "after a minute without use");
+    }
+
+    #[tokio::test]
+    async fn a_hash_made_in_used_memory_is_that_of_its_password_alone() {
+        let pool = Pool::new(1, 1);
+        let (right, wrong) = (Secret::from("right"), Secret::from("wrong"));
+        let hash = pool.hash(right.clone()).await.unwrap();
+        for door in [Door::Known, Door::Stranger] {
+            let hashes = vec![PasswordHash::dummy(), hash.clone()];
+            assert_eq!(pool.find(door, hashes.clone(), &wrong).await, Ok(None));
+            assert_eq!(pool.find(door, hashes, &right).await, Ok(Some(1)));
+        }
+        assert!(hash.verify(&right) && !hash.verify(&wrong), "and in new memory");
+        assert_eq!(pool.memory.spare_and_made(), (1, 1));
+    }
+
+    /// Whatever strangers do, one permit is not theirs.
+    #[tokio::test(start_paused = true)]
+    async fn a_reserved_permit_is_for_known_logins_only() {
+        let pool = Pool::new(4, 1);
+        let _crowd = pool.crowd(3).await;
+        let password = Secret::from("wrong");
+        let stranger = pool.find(Door::Stranger, vec![PasswordHash::dummy()], &password);
+        assert!(tokio::time::timeout(Duration::from_secs(3600), stranger).await.is_err(), "it waits");
+        assert_eq!(pool.find(Door::Known, vec![PasswordHash::dummy()], &password).await, Ok(None));
     }
 }

@@ -143,8 +143,8 @@ async fn the_same_wrong_login_again_costs_no_hash_until_something_changes() {
 #[tokio::test]
 async fn a_crowd_of_strangers_does_not_keep_a_known_login_out() {
     let limits =
-        AdmissionLimits { hashes_at_once: 1, hashes_waiting: 0, remember_for: Duration::ZERO, ..Default::default() };
-    let gate = gate(AdmissionLimits { hashes_waiting: 1, ..limits }).await;
+        AdmissionLimits { concurrent_hashes: 2, hashes_waiting: 1, remember_for: Duration::ZERO, ..Default::default() };
+    let gate = gate(limits).await;
     gate.accounts.admit("ann@contoso.com", &gate.password).await.unwrap();
     let crowd = gate.accounts.crowd(1).await;
     let mut strangers = tokio::task::JoinSet::new();

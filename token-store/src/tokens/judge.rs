@@ -64,9 +64,16 @@ impl Tokens {
     }
 
     /// Keeps the hash of a password that Microsoft has just judged right. If that fails it is asked again after a restart.
-    pub(crate) async fn keep_judged(&self, mailbox: &Mailbox, password: Secret, judged: SystemTime) {
-        let hashed = tokio::task::spawn_blocking(move || PasswordHash::of(&password)).await;
-        let Ok(Ok(hash)) = hashed else { return tracing::warn!(%mailbox, "{HashingFailed}") };
+    pub(crate) async fn keep_judged(
+        &self,
+        mailbox: &Mailbox,
+        hash: Result<PasswordHash, HashingFailed>,
+        judged: SystemTime,
+    ) {
+        let hash = match hash {
+            Ok(hash) => hash,
+            Err(error) => return tracing::warn!(%mailbox, "{error}"),
+        };
         if let Err(error) = self.0.store.save_judged(mailbox, &hash, judged).await {
             tracing::warn!(%mailbox, "the password that Microsoft takes could not be noted: {error}");
         }
