@@ -48,9 +48,11 @@ impl CloseRequest {
 
     /// Waits until the session is asked to close; for ever, if it never is.
     pub async fn wait(&mut self) -> CloseReason {
-        match self.0.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(reason)) => *reason,
-            Ok(None) | Err(_) => std::future::pending().await,
+        // What was waited for holds a lock, which must not be kept while the other arm waits.
+        let requested = self.0.wait_for(Option::is_some).await.ok().and_then(|requested| *requested);
+        match requested {
+            Some(reason) => reason,
+            None => std::future::pending().await,
         }
     }
 }
