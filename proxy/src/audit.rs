@@ -37,6 +37,9 @@ impl Audit {
                 let address = printable(address.as_bytes());
                 warn!(%account, %client, without_login, command, address, answer, "refused by the rules of this account or device");
             }
+            Event::Malformed { command, answer } => {
+                warn!(%account, %client, without_login, command, answer, "the client's command has no address that can be understood");
+            }
             Event::Refused { command, address, reply } => {
                 let address = printable(address.as_bytes());
                 let remedy = remedy::explained(reply, account);

@@ -4,13 +4,19 @@
 //! - What it says to either side and reports does not depend on how the bytes are cut.
 //! - What reaches the server is commands in whole lines, messages that every server reads alike, and chunks of the size that
 //!   was announced; the server has as many messages as were reported.
+//! - Every MAIL and RCPT that reaches the server has exactly one address, to a reader that shares nothing with ours; it is one that this
+//!   login may send from or to, and the one that is reported.
 //! - Where senders are looked at, no message reaches the server that any reader could take to be from somebody else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use oxpost_protocol::smtp::Senders;
-use oxpost_protocol::smtp::senders::{Otherwise, Rule};
+use oxpost_protocol::smtp::senders::{Otherwise, Pattern, Rule};
 use oxpost_protocol::smtp::submission::{Event, Options, Outcome, Peer, Step, Submission};
+
+/// Public, since the fuzz target uses the same file.
+#[path = "strict_path.rs"]
+pub mod strict_path;
 
 /// What the driver of the real proxy reads at once.
 const READ: usize = 2048;
@@ -21,9 +27,9 @@ const WRITE_BOUND: usize = 70 * 1024;
 /// Between what the client says and what the server says, if the server is not an obedient one.
 const DIVISION: &[u8] = b"\xff\xfe\xff";
 
-/// Plays these bytes. The first one chooses what the server can do and whether it is obedient.
-pub fn check(data: &[u8]) {
-    let Some((&choice, bytes)) = data.split_first() else { return };
+/// Plays these bytes. The first one chooses what the server can do and whether it is obedient. Says how many messages reached it.
+pub fn check(data: &[u8]) -> usize {
+    let Some((&choice, bytes)) = data.split_first() else { return 0 };
     let whole = run(choice, bytes, READ);
     for cut in [1, 7] {
         let in_pieces = run(choice, bytes, cut);
@@ -35,6 +41,7 @@ pub fn check(data: &[u8]) {
         let alike = if whole.cut { one.starts_with(other) || other.starts_with(one) } else { one == other };
         assert!(alike, "{}\n{}", one.escape_ascii(), other.escape_ascii());
     }
+    whole.messages
 }
 
 #[derive(Default)]
@@ -43,6 +50,7 @@ struct Run {
     to_server: Vec<u8>,
     happened: Vec<String>,
     cut: bool,
+    messages: usize,
 }
 
 fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
@@ -51,11 +59,15 @@ fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
     extensions.extend((choice & 2 != 0).then(|| "SIZE 100".to_owned()));
     extensions.extend((choice & 8 != 0).then(|| "CHUNKING".to_owned()));
     let mut machine = Submission::new(Options { host_name: "mail.example".into(), extensions });
-    machine = machine.with_senders(senders(choice));
+    machine = machine.with_senders(senders(choice)).with_recipients(recipients(choice));
     let division = bytes.windows(DIVISION.len()).position(|window| window == DIVISION);
     let (mut client, mut server, mut obedient) = match division {
         Some(at) if choice & 4 != 0 => (&bytes[..at], &bytes[at + DIVISION.len()..], None),
-        _ => (bytes, &b""[..], Some(Obedient { watched: choice & 48 != 0, ..Obedient::default() })),
+        _ => (
+            bytes,
+            &b""[..],
+            Some(Obedient { watched: choice & 48 != 0, held_recipients: choice & 64 != 0, ..Obedient::default() }),
+        ),
     };
     let mut run = Run::default();
     let (mut polls, mut client_ended, mut server_ended) = (0, false, false);
@@ -90,6 +102,10 @@ fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
             Step::Event(event) => {
                 if let Event::Message(report) = &event {
                     reports += usize::from(!matches!(report.outcome, Outcome::NotSent(_)));
+                    if let (Some(obedient), false) = (&obedient, matches!(report.outcome, Outcome::NotSent(_))) {
+                        let envelope = (report.sender.clone(), report.recipients.clone());
+                        assert_eq!(Some(&envelope), obedient.envelopes.last(), "{}", run.to_server.escape_ascii());
+                    }
                 }
                 run.happened.push(format!("{event:?}"));
             }
@@ -128,6 +144,7 @@ fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
     }
     if let Some(obedient) = obedient {
         assert_eq!(obedient.messages, reports, "{}", run.to_server.escape_ascii());
+        run.messages = obedient.messages;
     }
     run
 }
@@ -144,6 +161,11 @@ fn senders(choice: u8) -> Option<Senders> {
     Some(Senders::new("a@b.c", vec!["scan@b.c".parse().unwrap()], otherwise))
 }
 
+/// Whom messages may go to, if that is looked at.
+fn recipients(choice: u8) -> Option<Vec<Pattern>> {
+    (choice & 64 != 0).then(|| vec!["*@y.z".parse().unwrap(), "boss@b.c".parse().unwrap()])
+}
+
 /// A server that takes almost everything, and complains aloud about what no server may be sent.
 #[derive(Default)]
 struct Obedient {
@@ -155,6 +177,11 @@ struct Obedient {
     messages: usize,
     /// Who messages are from is looked at.
     watched: bool,
+    /// Whom they are to is looked at.
+    held_recipients: bool,
+    /// The envelope that is open, as a strict reader finds it, and those of the messages that came.
+    envelope: (String, Vec<String>),
+    envelopes: Vec<(String, Vec<String>)>,
     /// The message so far, without its dots.
     message: Vec<u8>,
 }
@@ -182,7 +209,9 @@ impl Obedient {
             self.state = Expects::Chunk(left, last);
             if left == 0 {
                 self.state = Expects::Commands;
-                self.messages += usize::from(last && self.open);
+                if last && self.open {
+                    self.message_came();
+                }
                 if last {
                     self.look_at_message();
                 }
@@ -199,7 +228,9 @@ impl Obedient {
         match self.state {
             Expects::Text if inner == b"." => {
                 self.state = Expects::Commands;
-                self.messages += usize::from(self.open);
+                if self.open {
+                    self.message_came();
+                }
                 self.open = false;
                 self.look_at_message();
                 self.says.extend(b"250 OK <id>\r\n");
@@ -211,6 +242,25 @@ impl Obedient {
             _ => self.command(inner),
         }
         true
+    }
+
+    fn message_came(&mut self) {
+        self.messages += 1;
+        self.envelopes.push(std::mem::take(&mut self.envelope));
+    }
+
+    /// Panics if it is no address that was to be let through.
+    fn address(&self, line: &[u8], mail: bool) -> String {
+        let address = strict_path::address(line);
+        let lower = address.to_ascii_lowercase();
+        let allowed = if mail {
+            !self.watched || matches!(&*lower, "" | "a@b.c" | "scan@b.c")
+        } else {
+            let in_domain = |local: &str| !local.contains(['@', '"', '%', '!']) && !local.starts_with("imcea");
+            !self.held_recipients || lower == "boss@b.c" || lower.strip_suffix("@y.z").is_some_and(in_domain)
+        };
+        assert!(allowed, "not allowed: {}", line.escape_ascii());
+        address
     }
 
     /// As the most gullible reader looks at it: every kind of line end is one, and a line that is no field is passed over.
@@ -244,10 +294,15 @@ impl Obedient {
             b"MAIL" if upper.contains(&b'!') => b"550 no\r\n",
             b"MAIL" => {
                 self.open = true;
+                self.envelope = (self.address(line, true), Vec::new());
                 b"250 OK\r\n"
             }
             b"RCPT" if upper.contains(&b'!') => b"550-no\r\n550 no\r\n",
-            b"RCPT" => b"250 OK\r\n",
+            b"RCPT" => {
+                let address = self.address(line, false);
+                self.envelope.1.push(address);
+                b"250 OK\r\n"
+            }
             b"DATA" if upper.contains(&b'!') => b"503 no\r\n",
             b"DATA" => {
                 self.state = Expects::Text;
@@ -260,6 +315,7 @@ impl Obedient {
             }
             b"RSET" => {
                 self.open = false;
+                self.envelope = Default::default();
                 b"250 OK\r\n"
             }
             b"QUIT" => b"221 bye\r\n",

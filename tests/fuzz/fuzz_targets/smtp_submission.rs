@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    oxpost_fuzz::session::check(data);
+    let _ = oxpost_fuzz::session::check(data);
 });

@@ -3,7 +3,7 @@
 //! MAIL is held back, and with it everything behind it, until the driver lets it go or puts it off. Behind MAIL nothing is
 //! ever tried again: that it was refused is certain, and that nothing else was is not.
 
-use super::order::spelt_out;
+use super::path::{Path, Verb};
 use super::report::{Ended, Event};
 use super::server::words;
 use super::{Sent, Submission};
@@ -24,7 +24,7 @@ pub(super) struct Waiting {
 /// A MAIL, as it goes on.
 #[derive(Debug)]
 pub(super) struct Mail {
-    pub(super) line: Vec<u8>,
+    line: Vec<u8>,
     /// The sender; empty if it is nobody.
     pub(super) address: String,
     /// The one that the client has given, if that is another.
@@ -33,40 +33,49 @@ pub(super) struct Mail {
 
 impl Submission {
     /// A message begins once the driver says so, one within another too: whether that one is over only the server knows.
-    pub(super) fn mail(&mut self, mail: Mail) {
-        let mail = match &self.senders {
-            Some(senders) if !mail.address.is_empty() => match senders.verdict(&mail.address) {
-                Verdict::Allowed => Mail { line: spelt_out(&mail.line, "FROM", &mail.address), ..mail },
-                Verdict::Replaced(instead) => Mail {
-                    line: spelt_out(&mail.line, "FROM", instead),
-                    address: instead.to_owned(),
-                    given: Some(mail.address),
-                },
+    pub(super) fn mail(&mut self, line: &[u8], path: Path) {
+        let (mut path, mut given) = (path, None);
+        if let Some(senders) = &self.senders {
+            path = path.with_known_parameters();
+            match senders.verdict(&path.address) {
+                _ if path.address.is_empty() => {}
+                Verdict::Allowed => {}
+                Verdict::Replaced(instead) => given = Some(std::mem::replace(&mut path.address, instead.to_owned())),
                 Verdict::Refused => {
-                    let answer = line::reply_text(&senders.answer(&mail.address));
-                    return self.refuse("MAIL", mail.address, answer);
+                    let answer = line::reply_text(&senders.answer(&path.address));
+                    return self.refuse("MAIL", path.address, answer);
                 }
-            },
-            Some(_) => Mail { line: spelt_out(&mail.line, "FROM", ""), ..mail },
-            None => mail,
-        };
+            }
+        }
+        let mail = Mail { line: path.command(Verb::Mail, line), address: path.address, given };
         self.waiting = Some(Waiting { mail, refused: None, asked: false });
     }
 
     /// A recipient, if it is one that messages may go to.
-    pub(super) fn rcpt(&mut self, line: &[u8], address: String) {
-        match &self.recipients {
-            Some(allowed) if !allowed.iter().any(|pattern| pattern.fits(&address)) => {
+    pub(super) fn rcpt(&mut self, line: &[u8], path: Path) {
+        let path = match &self.recipients {
+            Some(allowed) if !allowed.iter().any(|pattern| pattern.fits(&path.address)) => {
                 let names: Vec<&str> = allowed.iter().map(Pattern::name).collect();
                 let answer = format!(
                     "550 5.7.1 Without a login, mail goes to {} only, as `recipients` says in proxy.toml",
                     names.join(", ")
                 );
-                self.refuse("RCPT", address, line::reply_text(&answer));
+                return self.refuse("RCPT", path.address, line::reply_text(&answer));
             }
-            Some(_) => self.send(&spelt_out(line, "TO", &address), Sent::Rcpt(address)),
-            None => self.send(line, Sent::Rcpt(address)),
-        }
+            Some(_) => path.with_known_parameters(),
+            None => path,
+        };
+        self.send(&path.command(Verb::Rcpt, line), Sent::Rcpt(path.address));
+    }
+
+    /// MAIL or RCPT without an address that every reader finds in it. What was checked is what goes on, so this goes nowhere.
+    pub(super) fn no_path(&mut self, verb: Verb) {
+        let (command, answer) = match verb {
+            Verb::Mail => ("MAIL", "501 5.5.4 Not understood: write MAIL FROM:<address>"),
+            Verb::Rcpt => ("RCPT", "501 5.5.4 Not understood: write RCPT TO:<address>"),
+        };
+        self.say(answer);
+        self.events.push_back(Event::Malformed { command, answer });
     }
 
     /// It is not even asked of the server.

@@ -2,7 +2,6 @@
 
 use std::mem;
 
-use super::begin::Mail;
 use super::order::{Order, is_harmless};
 use super::report::{Ended, NotSent, Outcome};
 use super::server::reply_line;
@@ -85,8 +84,9 @@ impl Submission {
             _ => 0,
         };
         match order {
-            Order::Mail { line, address } => self.mail(Mail { line, address, given: None }),
-            Order::Rcpt { line, address } => self.rcpt(&line, address),
+            Order::Mail { line, path } => self.mail(&line, path),
+            Order::Rcpt { line, path } => self.rcpt(&line, path),
+            Order::NoPath(verb) => self.no_path(verb),
             Order::Data { line } => self.send(&line, Sent::Data),
             Order::Bdat { count, last } => self.begin_chunk(count, last),
             Order::Rset => self.send(b"RSET", Sent::Rset),

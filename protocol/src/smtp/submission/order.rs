@@ -2,7 +2,7 @@
 
 use smtp_proto::Request;
 
-use super::path::Path;
+use super::path::{Path, Verb};
 use crate::sasl::exchange::trimmed;
 use crate::smtp::command::{is, split};
 
@@ -14,13 +14,14 @@ const CHUNK_DIGITS: usize = 18;
 pub(super) enum Order {
     Mail {
         line: Vec<u8>,
-        /// The sender; empty if it is nobody.
-        address: String,
+        path: Path,
     },
     Rcpt {
         line: Vec<u8>,
-        address: String,
+        path: Path,
     },
+    /// MAIL or RCPT without an address that every reader finds in it.
+    NoPath(Verb),
     Data {
         line: Vec<u8>,
     },
@@ -62,13 +63,13 @@ impl Order {
         }
         match upper.as_slice() {
             b"" => Self::Refused("500 5.5.2 This line has no command"),
-            b"MAIL" => match Path::parse(rest, "FROM") {
-                Some(path) => Self::Mail { line: rebuilt(line, "MAIL FROM", &path), address: text(path.address) },
-                None => Self::Refused("501 5.5.4 Not understood: write MAIL FROM:<address>"),
+            b"MAIL" => match Path::parse(Verb::Mail, rest) {
+                Some(path) => Self::Mail { line: line.to_vec(), path },
+                None => Self::NoPath(Verb::Mail),
             },
-            b"RCPT" => match Path::parse(rest, "TO") {
-                Some(path) => Self::Rcpt { line: rebuilt(line, "RCPT TO", &path), address: text(path.address) },
-                None => Self::Refused("501 5.5.4 Not understood: write RCPT TO:<address>"),
+            b"RCPT" => match Path::parse(Verb::Rcpt, rest) {
+                Some(path) => Self::Rcpt { line: line.to_vec(), path },
+                None => Self::NoPath(Verb::Rcpt),
             },
             b"AUTH" => Self::Auth,
             b"EHLO" => Self::Hello { extended: true },
@@ -114,40 +115,6 @@ impl Order {
     }
 }
 
-/// The line as it came, or as it should have come.
-fn rebuilt(line: &[u8], verb: &str, path: &Path<'_>) -> Vec<u8> {
-    let one_blank = line.get(4).is_some_and(|byte| *byte == b' ') && line.get(5).is_some_and(|byte| *byte != b' ');
-    if path.strict && one_blank {
-        return line.to_vec();
-    }
-    let mut rebuilt = [verb.as_bytes(), b":<", path.address, b">"].concat();
-    if !path.parameters.is_empty() {
-        rebuilt.push(b' ');
-        rebuilt.extend_from_slice(path.parameters);
-    }
-    rebuilt
-}
-
-/// MAIL or RCPT spelt out anew with this address, where it matters that what was checked is what goes on. Parameters are kept, but
-/// for those that speak of another sender (RFC 4954, 5) or that nobody knows.
-pub(super) fn spelt_out(line: &[u8], word: &str, address: &str) -> Vec<u8> {
-    let (verb, rest) = split(line);
-    let parameters = Path::parse(rest, word).map_or(&b""[..], |path| path.parameters);
-    let keeps = |parameter: &&[u8]| {
-        let keyword = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
-        !keyword.is_empty()
-            && !is(keyword, "AUTH")
-            && !keyword.first().is_some_and(|byte| byte.eq_ignore_ascii_case(&b'X'))
-    };
-    let parameters = parameters.split(u8::is_ascii_whitespace).filter(keeps).collect::<Vec<_>>().join(&b' ');
-    let verb = [verb.to_ascii_uppercase().as_slice(), b" ", word.as_bytes()].concat();
-    rebuilt(
-        line,
-        &String::from_utf8_lossy(&verb),
-        &Path { address: address.as_bytes(), parameters: &parameters, strict: false },
-    )
-}
-
 /// Whether a command that is not understood can have no part in sending.
 pub(super) fn is_harmless(line: &[u8]) -> bool {
     ["NOOP", "VRFY", "HELP"].iter().any(|verb| is(split(line).0, verb))
@@ -158,10 +125,6 @@ fn number(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,21 +133,36 @@ mod tests {
         Order::Other { line: line.into() }
     }
 
-    fn mail(line: &str, address: &str) -> Order {
-        Order::Mail { line: line.into(), address: address.into() }
+    /// What goes on for MAIL or RCPT.
+    fn command(line: &[u8]) -> String {
+        let (verb, path, line) = match Order::understand(line) {
+            Order::Mail { line, path } => (Verb::Mail, path, line),
+            Order::Rcpt { line, path } => (Verb::Rcpt, path, line),
+            other => panic!("{other:?}"),
+        };
+        String::from_utf8(path.command(verb, &line)).unwrap()
+    }
+
+    #[test]
+    fn paths_go_on_as_they_came_or_as_they_should_have() {
+        for (line, expected) in [
+            (&b"MAIL FROM:<a@b.c>\r\n"[..], "MAIL FROM:<a@b.c>"),
+            (b"mail from:<a@b.c> SIZE=1 X-NEW=\r\n", "mail from:<a@b.c> SIZE=1 X-NEW="),
+            (b"MAIL FROM:<a@b.c>\n", "MAIL FROM:<a@b.c>"),
+            (b"MAIL FROM:<a@b.c> \0\0\r\n", "MAIL FROM:<a@b.c>"),
+            (b"MAIL  FROM:<a@b.c>\r\n", "MAIL FROM:<a@b.c>"),
+            (b"MAIL\tFROM:<a@b.c>\r\n", "MAIL FROM:<a@b.c>"),
+            (b"mail from: a@b.c  SIZE=1\r\n", "MAIL FROM:<a@b.c> SIZE=1"),
+            (b"rcpt to:a@b.c\r\n", "RCPT TO:<a@b.c>"),
+            (b"rcpt to:<a@b.c>\r\n", "rcpt to:<a@b.c>"),
+        ] {
+            assert_eq!(command(line), expected, "{}", line.escape_ascii());
+        }
     }
 
     #[test]
     fn understands_commands_in_good_and_in_bad_shape() {
         let table: &[(&[u8], Order)] = &[
-            (b"MAIL FROM:<a@b.c>\r\n", mail("MAIL FROM:<a@b.c>", "a@b.c")),
-            (b"mail from:<a@b.c> SIZE=1 X-NEW=\r\n", mail("mail from:<a@b.c> SIZE=1 X-NEW=", "a@b.c")),
-            (b"MAIL FROM:<a@b.c>\n", mail("MAIL FROM:<a@b.c>", "a@b.c")),
-            (b"MAIL FROM:<a@b.c> \0\0\r\n", mail("MAIL FROM:<a@b.c>", "a@b.c")),
-            (b"MAIL  FROM:<a@b.c>\r\n", mail("MAIL FROM:<a@b.c>", "a@b.c")),
-            (b"MAIL\tFROM:<a@b.c>\r\n", mail("MAIL FROM:<a@b.c>", "a@b.c")),
-            (b"mail from: a@b.c  SIZE=1\r\n", mail("MAIL FROM:<a@b.c> SIZE=1", "a@b.c")),
-            (b"rcpt to:a@b.c\r\n", Order::Rcpt { line: b"RCPT TO:<a@b.c>".into(), address: "a@b.c".into() }),
             (b"DATA\r\n", Order::Data { line: b"DATA".into() }),
             (b"data now\r\n", Order::Data { line: b"data now".into() }),
             (b"BDAT 10\r\n", Order::Bdat { count: 10, last: false }),
@@ -211,8 +189,6 @@ mod tests {
             b"NOOP\0RSET\r\n",
             b"RSET\x0bDATA\r\n",
             b"\r\n",
-            b"MAIL a@b.c\r\n",
-            b"RCPT TO:<a@b.c\r\n",
             b"STARTTLS\r\n",
             b"SEND FROM:<a@b.c>\r\n",
             b"soml from:<a@b.c>\r\n",
@@ -224,6 +200,12 @@ mod tests {
         ] {
             assert!(matches!(Order::understand(line), Order::Refused(_)), "{}", line.escape_ascii());
         }
+    }
+
+    #[test]
+    fn a_path_that_is_none_is_told_from_other_mistakes() {
+        assert_eq!(Order::understand(b"MAIL a@b.c\r\n"), Order::NoPath(Verb::Mail));
+        assert_eq!(Order::understand(b"RCPT TO:<a@b.c\r\n"), Order::NoPath(Verb::Rcpt));
     }
 
     #[test]

@@ -26,6 +26,14 @@ pub enum Event {
         /// What the client was told.
         answer: String,
     },
+    /// A MAIL or RCPT without exactly one address, or with parameters that are none. The server was not asked, and what it said
+    /// is not repeated: it can be anything.
+    Malformed {
+        /// `MAIL` or `RCPT`.
+        command: &'static str,
+        /// What the client was told.
+        answer: &'static str,
+    },
     /// The server refused a command that belongs to a message, before the message began.
     Refused {
         /// `MAIL`, `RCPT` or `DATA`.
