@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use oxpost_token_store::{
     Accounts, HttpPolicy, KeySource, Postgres, PostgresSettings, RefreshLimits, SharedClock, Store, StoreError, Tokens,
-    VaultError, database::DatabaseError,
+    VaultError, database::DatabaseError, store::STORE_SCHEMA,
 };
 use tokio_rustls::TlsConnector;
 
@@ -171,7 +171,7 @@ pub async fn open_store(config: &Config) -> Result<Store, StartError> {
             Store::open(path, vault).await.map_err(StartError::Store)
         }
         StorePlace::Postgres(settings) => {
-            let opened = Postgres::open(settings.as_ref().clone(), tls_of_the_database(config)?).await;
+            let opened = Postgres::open(settings.as_ref().clone(), tls_of_the_database(config)?, STORE_SCHEMA).await;
             with_key(config, settings, opened.map_err(|error| StartError::Store(error.into()))?).await
         }
     }
@@ -186,7 +186,7 @@ pub async fn open_existing_store(config: &Config) -> Result<Option<Store>, Start
         StorePlace::File(path) if !path.exists() => Ok(None),
         StorePlace::File(_) => open_store(config).await.map(Some),
         StorePlace::Postgres(settings) => {
-            match Postgres::open_existing(settings.as_ref().clone(), tls_of_the_database(config)?).await {
+            match Postgres::open_existing(settings.as_ref().clone(), tls_of_the_database(config)?, STORE_SCHEMA).await {
                 Ok(database) => with_key(config, settings, database).await.map(Some),
                 Err(DatabaseError::NoStore { .. }) => Ok(None),
                 Err(error) => Err(StartError::Store(error.into())),

@@ -11,6 +11,7 @@ pub mod notices;
 mod passwords;
 mod patterns;
 mod refusals;
+pub mod schema;
 mod secret_ends;
 mod short_names;
 mod tokens;
@@ -28,6 +29,7 @@ pub use self::{
     bans::Ban,
     declared::{Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Way},
     refusals::Refused,
+    schema::STORE_SCHEMA,
 };
 pub(crate) use self::{
     lease::RENEW_EVERY,
@@ -165,9 +167,9 @@ const KEY_CHECK: &str = "the key of this store";
 const KEY_CHECK_PLACE: &str = "meta/value/key-check";
 
 impl Store {
-    /// Opens the store, or creates it, readable by its owner alone. The vault must be the one it was created with.
+    /// Opens the store, or creates it, readable by its owner alone; one of an older version is migrated. The vault must be the one it was created with.
     pub async fn open(path: &Path, vault: Vault) -> Result<Self, StoreError> {
-        Self::with(Arc::new(Sqlite::open(path.to_owned()).await?), vault).await
+        Self::with(Arc::new(Sqlite::open(path.to_owned(), STORE_SCHEMA).await?), vault).await
     }
 
     /// Opens a store in PostgreSQL, which several nodes may share; or makes its tables. The vault must be the one it was
@@ -177,7 +179,7 @@ impl Store {
         tls: rustls::ClientConfig,
         vault: Vault,
     ) -> Result<Self, StoreError> {
-        Self::with(Arc::new(Postgres::open(settings, tls).await?), vault).await
+        Self::with(Arc::new(Postgres::open(settings, tls, STORE_SCHEMA).await?), vault).await
     }
 
     /// Whether a database holds a store already, so that it takes the key it was sealed with, and no new one will do.
@@ -188,7 +190,7 @@ impl Store {
 
     /// A store that is gone when the program ends, for tests and demonstrations.
     pub async fn open_in_memory(vault: Vault) -> Result<Self, StoreError> {
-        Self::with(Arc::new(Sqlite::open_in_memory().await?), vault).await
+        Self::with(Arc::new(Sqlite::open_in_memory(STORE_SCHEMA).await?), vault).await
     }
 
     /// A store in any engine.

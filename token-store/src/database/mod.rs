@@ -8,6 +8,7 @@ mod dialect;
 mod hint;
 pub(crate) mod lock;
 pub mod postgres;
+mod schema;
 pub mod sqlite;
 pub(crate) mod sqlite_file;
 
@@ -19,10 +20,10 @@ use std::{
 
 use async_trait::async_trait;
 
-pub use self::hint::Hints;
-
-/// The version of the tables this program writes; see `schema.sql`.
-pub const SCHEMA_VERSION: i64 = 1;
+pub use self::{
+    hint::Hints,
+    schema::{Migration, Schema},
+};
 
 /// An engine that keeps our tables.
 #[async_trait]
@@ -175,6 +176,22 @@ pub enum DatabaseError {
         found: i64,
         /// Ours.
         known: i64,
+    },
+    /// The tables could not be changed to those of this program.
+    #[error(
+        "the store {} could not be migrated from version {from} to version {to}: {why}. It is unchanged, and the program that \
+         wrote it still opens it; check the free space and who may write there, then start again",
+        path.display()
+    )]
+    Migration {
+        /// Which file or server.
+        path: PathBuf,
+        /// Its version.
+        from: i64,
+        /// The version this program needs.
+        to: i64,
+        /// What the engine says.
+        why: String,
     },
     /// A row would break a rule of the tables: a duplicate, or a row that belongs to nothing.
     #[error("a row like this one is there already, or the one it belongs to is not")]

@@ -16,12 +16,10 @@ use std::{
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, config::DbConfig, types::ValueRef};
 use tokio::sync::{mpsc, oneshot};
+use tracing::info;
 
-use super::{Database, DatabaseError, Outcome, Row, SCHEMA_VERSION, Statement, Value, dialect, lock::StoreLock};
+use super::{Database, DatabaseError, Outcome, Row, Schema, Statement, Value, dialect, lock::StoreLock};
 use crate::platform;
-
-/// Marks the file as ours, in SQLite's header (`PRAGMA application_id`): "OxPo".
-const APPLICATION_ID: i64 = 0x4f78_506f;
 
 /// How long to wait for another process to finish its transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,24 +43,25 @@ struct Job {
 }
 
 impl Sqlite {
-    /// Opens the file, or creates it, readable by its owner alone.
-    pub async fn open(path: PathBuf) -> Result<Self, DatabaseError> {
-        Self::open_under(path, StoreLock::shared).await
+    /// Opens the file, or creates it, readable by its owner alone. One of an older version is migrated.
+    pub async fn open(path: PathBuf, schema: Schema) -> Result<Self, DatabaseError> {
+        Self::open_under(path, schema, StoreLock::shared).await
     }
 
     /// Opens the file while no other process has it open, and keeps others out.
-    pub async fn open_alone(path: PathBuf) -> Result<Self, DatabaseError> {
-        Self::open_under(path, StoreLock::alone).await
+    pub async fn open_alone(path: PathBuf, schema: Schema) -> Result<Self, DatabaseError> {
+        Self::open_under(path, schema, StoreLock::alone).await
     }
 
     async fn open_under(
         path: PathBuf,
+        schema: Schema,
         lock: fn(&Path) -> Result<StoreLock, DatabaseError>,
     ) -> Result<Self, DatabaseError> {
         let file = path.clone();
         let (writer, lock) = start("store", move || {
             let lock = Arc::new(lock(&file)?);
-            Ok((connect(&file)?, lock))
+            Ok((connect(&file, schema)?, lock))
         })
         .await?;
         let (reader, _) = start("store-reader", move || Ok((connect_to_read(&path)?, lock))).await?;
@@ -70,10 +69,10 @@ impl Sqlite {
     }
 
     /// A store that lives as long as the program.
-    pub async fn open_in_memory() -> Result<Self, DatabaseError> {
-        let (writer, _) = start("store", || {
+    pub async fn open_in_memory(schema: Schema) -> Result<Self, DatabaseError> {
+        let (writer, _) = start("store", move || {
             let mut connection = Connection::open_in_memory().map_err(failed)?;
-            prepare(&mut connection, Path::new(":memory:"))?;
+            prepare(&mut connection, Path::new(":memory:"), schema)?;
             Ok((connection, Arc::new(StoreLock::none())))
         })
         .await?;
@@ -173,7 +172,7 @@ fn read(value: ValueRef<'_>) -> Value {
     }
 }
 
-pub(super) fn connect(path: &Path) -> Result<Connection, DatabaseError> {
+pub(super) fn connect(path: &Path, schema: Schema) -> Result<Connection, DatabaseError> {
     let open = |why: String| DatabaseError::Open { path: path.to_owned(), why };
     // SQLite gives its log the mode of the file, so making the file private makes all of it private.
     match platform::create_private(path) {
@@ -187,7 +186,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, DatabaseError> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| open(error.to_string()))?;
     // A file that proves to be damaged stays as it is, its log included, which SQLite would remove otherwise.
     leave_log(&connection, true).map_err(failed)?;
-    prepare(&mut connection, path)?;
+    prepare(&mut connection, path, schema)?;
     leave_log(&connection, false).map_err(failed)?;
     Ok(connection)
 }
@@ -225,8 +224,8 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Checks that the file is ours and of a version we know, and makes the tables in a new one.
-fn prepare(connection: &mut Connection, path: &Path) -> Result<(), DatabaseError> {
+/// Checks that the file is ours and of a version we know, makes the tables in a new one, and migrates an older one.
+fn prepare(connection: &mut Connection, path: &Path, schema: Schema) -> Result<(), DatabaseError> {
     let described = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             DatabaseError::Garbled { path: path.to_owned(), why: error.to_string() }
@@ -237,29 +236,55 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), DatabaseError
         _ => failed(error),
     };
     connection.busy_timeout(BUSY_TIMEOUT).map_err(described)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(described)?;
-    let number = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(described);
-    let application = number("PRAGMA application_id")?;
-    let version = number("PRAGMA user_version")?;
-    let tables = number("SELECT count(*) FROM sqlite_schema")?;
-    if application != APPLICATION_ID && (application, version, tables) != (0, 0, 0) {
-        return Err(DatabaseError::Garbled { path: path.to_owned(), why: "another program's database".into() });
-    }
-    if version > SCHEMA_VERSION {
-        return Err(DatabaseError::Newer { path: path.to_owned(), found: version, known: SCHEMA_VERSION });
-    }
-    if version == 0 {
-        transaction.execute_batch(include_str!("schema.sql")).map_err(described)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(described)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(described)?;
-    }
-    transaction.commit().map_err(described)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(described)?;
+    migrate(connection, path, schema, described)?;
     // Only now, so that a file of another program is left as it was.
     connection.pragma_update(None, "journal_mode", "WAL").map_err(described)?;
-    connection.pragma_update(None, "synchronous", "FULL").map_err(described)?;
     // What was deleted or sealed anew is overwritten, and not left in free pages under a key that may be known.
     connection.pragma_update(None, "secure_delete", true).map_err(described)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(described)
+}
+
+/// Runs the migrations that the file has not seen, in one transaction with its new version. Dropped before its end, the
+/// transaction leaves the file as it was; of several processes one migrates, and the others find it done.
+fn migrate(
+    connection: &mut Connection,
+    path: &Path,
+    schema: Schema,
+    described: impl Fn(rusqlite::Error) -> DatabaseError,
+) -> Result<(), DatabaseError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&described)?;
+    let number = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(&described);
+    let application = number("PRAGMA application_id")?;
+    let from = number("PRAGMA user_version")?;
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    if application != i64::from(schema.application_id) && (application, from, tables) != (0, 0, 0) {
+        return Err(DatabaseError::Garbled { path: path.to_owned(), why: "another program's database".into() });
+    }
+    let pending = schema.pending(from, path)?;
+    if pending.is_empty() {
+        return transaction.commit().map_err(described);
+    }
+    let to = schema.version();
+    let run = || {
+        pending.iter().try_for_each(|migration| transaction.execute_batch(migration.sql))?;
+        transaction.pragma_update(None, "application_id", schema.application_id)?;
+        transaction.pragma_update(None, "user_version", to)
+    };
+    let stopped = |error: rusqlite::Error| match described(error) {
+        DatabaseError::Failed(why) if from > 0 => DatabaseError::Migration { path: path.to_owned(), from, to, why },
+        DatabaseError::Conflict => {
+            let why = "its rows do not fit into the new tables".into();
+            DatabaseError::Migration { path: path.to_owned(), from, to, why }
+        }
+        other => other,
+    };
+    run().map_err(&stopped)?;
+    transaction.commit().map_err(&stopped)?;
+    if from > 0 {
+        info!(store = %path.display(), from, to, "migrated the store to the version of this program");
+    }
+    Ok(())
 }
 
 /// SQLite's texts name tables and columns, never values.
@@ -274,13 +299,14 @@ pub(super) fn failed(error: rusqlite::Error) -> DatabaseError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::schema::STORE_SCHEMA;
 
     #[test]
     fn a_transaction_that_returned_is_on_the_disk() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
         for round in ["new", "again"] {
-            let connection = connect(&path).unwrap();
+            let connection = connect(&path, STORE_SCHEMA).unwrap();
             let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
             let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
             assert_eq!(
@@ -295,11 +321,11 @@ mod tests {
     async fn whoever_reads_does_not_wait_for_whoever_writes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
-        let database = Sqlite::open(path.clone()).await.unwrap();
+        let database = Sqlite::open(path.clone(), STORE_SCHEMA).await.unwrap();
         let read = || vec![Statement::new("SELECT count(*) FROM meta", [])];
         let write = || vec![Statement::new("INSERT INTO meta (name, value) VALUES ('a', $1)", [vec![1].into()])];
         // Another process, in the middle of a transaction that it does not end.
-        let other = connect(&path).unwrap();
+        let other = connect(&path, STORE_SCHEMA).unwrap();
         other.execute_batch("BEGIN IMMEDIATE; DELETE FROM meta").unwrap();
         let mut writing = Box::pin(database.transaction(write()));
         for _ in 0..3 {
@@ -318,10 +344,36 @@ mod tests {
 
     #[tokio::test]
     async fn a_transaction_that_fails_leaves_nothing() {
-        let database = Sqlite::open_in_memory().await.unwrap();
+        let database = Sqlite::open_in_memory(STORE_SCHEMA).await.unwrap();
         let insert = || Statement::new("INSERT INTO meta (name, value) VALUES ('a', $1)", [Value::Bytes(vec![1])]);
         assert_eq!(database.transaction(vec![insert(), insert()]).await, Err(DatabaseError::Conflict));
         let count = database.transaction(vec![Statement::new("SELECT count(*) FROM meta", [])]).await.unwrap();
         assert_eq!(count[0].rows, [Row(vec![Value::Integer(0)])]);
+    }
+
+    /// A file of version 1 that must not grow has no room for new tables.
+    #[test]
+    fn migration_on_a_full_disk_leaves_the_version_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        let mut file = platform::create_private(&path).unwrap();
+        io::Write::write_all(&mut file, include_bytes!("../tests/stores/version-1.sqlite")).unwrap();
+        let full = |connection: &Connection| {
+            let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+            connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+        };
+        let count = |connection: &Connection| -> i64 {
+            connection.query_row("SELECT count(*) FROM token", [], |row| row.get(0)).unwrap()
+        };
+        let mut connection = Connection::open(&path).unwrap();
+        let tokens = count(&connection);
+        full(&connection);
+        let error = prepare(&mut connection, &path, STORE_SCHEMA).unwrap_err();
+        let full = matches!(&error, DatabaseError::Migration { from: 1, .. });
+        assert!(full && error.to_string().contains("full"), "{error:?}");
+        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!((version, count(&connection)), (1, tokens));
+        drop(connection);
+        assert_eq!(count(&connect(&path, STORE_SCHEMA).unwrap()), tokens, "there is room again");
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::{
-    DatabaseError,
+    DatabaseError, Schema,
     lock::StoreLock,
     sqlite::{beside, connect, failed, leave_log},
 };
@@ -18,8 +18,8 @@ use crate::platform;
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Copies a store as it is at this moment, also one that is in use. The copy is readable by its owner alone.
-pub(crate) fn back_up(store: &Path, copy: &Path) -> Result<(), DatabaseError> {
-    let connection = connect(store)?;
+pub(crate) fn back_up(store: &Path, schema: Schema, copy: &Path) -> Result<(), DatabaseError> {
+    let connection = connect(store, schema)?;
     make(copy)?;
     let copied = copy_into(&connection, copy);
     if copied.is_err() {
@@ -35,6 +35,7 @@ pub(crate) fn back_up(store: &Path, copy: &Path) -> Result<(), DatabaseError> {
 /// one step: a process killed at any moment leaves the old one or the new one.
 pub(crate) fn restore<E: From<DatabaseError>>(
     store: &Path,
+    schema: Schema,
     copy: &Path,
     name: &str,
     opens: impl FnOnce(&[u8]) -> Result<(), E>,
@@ -43,9 +44,9 @@ pub(crate) fn restore<E: From<DatabaseError>>(
     let new = beside(store, ".restoring");
     // Left by a process that was killed in here.
     remove_with_companions(&new)?;
-    let replaced = check_copy(copy, &new).map_err(E::from).and_then(|check| {
+    let replaced = check_copy(copy, schema, &new).map_err(E::from).and_then(|check| {
         opens(&check)?;
-        Ok(put_in_place(store, &new, &beside(store, &format!(".{name}")))?)
+        Ok(put_in_place(store, schema, &new, &beside(store, &format!(".{name}")))?)
     });
     if replaced.is_err() {
         let _ = remove_with_companions(&new);
@@ -53,13 +54,16 @@ pub(crate) fn restore<E: From<DatabaseError>>(
     replaced
 }
 
-/// Copies the file and opens the copy, so that the one that was given stays as it is. Gives back the check value of its key.
-fn check_copy(copy: &Path, new: &Path) -> Result<Vec<u8>, DatabaseError> {
+/// Copies the file, opens the copy and migrates it, so that the one that was given stays as it is. Gives back the check value of its key.
+fn check_copy(copy: &Path, schema: Schema, new: &Path) -> Result<Vec<u8>, DatabaseError> {
     let garbled = |why: &str| DatabaseError::Garbled { path: copy.to_owned(), why: why.to_owned() };
     copy_file(copy, new)?;
-    let connection = connect(new).map_err(|error| match error {
+    let connection = connect(new, schema).map_err(|error| match error {
         DatabaseError::Garbled { why, .. } => garbled(&why),
         DatabaseError::Newer { found, known, .. } => DatabaseError::Newer { path: copy.to_owned(), found, known },
+        DatabaseError::Migration { from, to, why, .. } => {
+            DatabaseError::Migration { path: copy.to_owned(), from, to, why }
+        }
         other => other,
     })?;
     let sound: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(failed)?;
@@ -72,11 +76,11 @@ fn check_copy(copy: &Path, new: &Path) -> Result<Vec<u8>, DatabaseError> {
     Ok(check)
 }
 
-fn put_in_place(store: &Path, new: &Path, kept: &Path) -> Result<Option<PathBuf>, DatabaseError> {
+fn put_in_place(store: &Path, schema: Schema, new: &Path, kept: &Path) -> Result<Option<PathBuf>, DatabaseError> {
     let there = store.exists();
     if there {
         platform::give_to_owner_of(store, new).map_err(cannot(new))?;
-        keep_old(store, kept)?;
+        keep_old(store, schema, kept)?;
     }
     fs::rename(new, store).map_err(cannot(store))?;
     platform::sync_directory(directory_of(store)).map_err(cannot(store))?;
@@ -85,8 +89,8 @@ fn put_in_place(store: &Path, new: &Path, kept: &Path) -> Result<Option<PathBuf>
 
 /// Copies the old store to its new name, whole, and leaves it where it is without a log: a log left behind would be
 /// taken for the new store's.
-fn keep_old(store: &Path, kept: &Path) -> Result<(), DatabaseError> {
-    if let Ok(connection) = connect(store) {
+fn keep_old(store: &Path, schema: Schema, kept: &Path) -> Result<(), DatabaseError> {
+    if let Ok(connection) = connect(store, schema) {
         match at_rest(connection) {
             Ok(()) => return copy_file(store, kept),
             Err(error) if is_damage(&error) => {}

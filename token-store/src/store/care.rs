@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Store, StoreError, is_check};
+use super::{Store, StoreError, is_check, schema::STORE_SCHEMA};
 use crate::{
     database::{
         Database, Statement, Value,
@@ -86,7 +86,7 @@ pub struct Rotated {
 /// A key that is not in a file is not ours to write: then the new one must stand in front of the old one already.
 pub async fn rotate_key(path: &Path, source: &KeySource) -> Result<Rotated, RotateError> {
     let (vault, resumed) = read(source)?;
-    rotate(Arc::new(Sqlite::open_alone(path.to_owned()).await?), vault, resumed, source).await
+    rotate(Arc::new(Sqlite::open_alone(path.to_owned(), STORE_SCHEMA).await?), vault, resumed, source).await
 }
 
 /// Does the same for a store in PostgreSQL. No other node may be connected to it meanwhile, and each needs the new key
@@ -97,7 +97,7 @@ pub async fn rotate_key_on_postgres(
     source: &KeySource,
 ) -> Result<Rotated, RotateError> {
     let (vault, resumed) = read(source)?;
-    rotate(Arc::new(Postgres::open_alone(settings, tls).await?), vault, resumed, source).await
+    rotate(Arc::new(Postgres::open_alone(settings, tls, STORE_SCHEMA).await?), vault, resumed, source).await
 }
 
 /// The key as it is now, and whether a change of it has begun.
@@ -155,7 +155,7 @@ pub async fn back_up(path: &Path, vault: &Vault, copy: &Path) -> Result<(), Stor
     // A copy that no key of ours opens would be found out on the worst of days.
     let store = Store::open(path, vault.clone()).await?;
     let (path, copy) = (path.to_owned(), copy.to_owned());
-    let copied = in_background(move || sqlite_file::back_up(&path, &copy)).await?;
+    let copied = in_background(move || sqlite_file::back_up(&path, STORE_SCHEMA, &copy)).await?;
     drop(store);
     Ok(copied?)
 }
@@ -164,7 +164,7 @@ pub async fn back_up(path: &Path, vault: &Vault, copy: &Path) -> Result<(), Stor
 pub async fn restore(path: &Path, vault: &Vault, copy: &Path, name: &str) -> Result<Option<PathBuf>, StoreError> {
     let (path, copy, name, vault) = (path.to_owned(), copy.to_owned(), name.to_owned(), vault.clone());
     let opens = move |check: &[u8]| if is_check(&vault, check) { Ok(()) } else { Err(StoreError::WrongKey) };
-    in_background(move || sqlite_file::restore(&path, &copy, &name, opens)).await?
+    in_background(move || sqlite_file::restore(&path, STORE_SCHEMA, &copy, &name, opens)).await?
 }
 
 async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {

@@ -1,12 +1,32 @@
 //! A fresh store for each test: SQLite's, or, when the suite is run once more by `on_postgres`, PostgreSQL's.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{care, vault};
 use crate::{
     KeySource, Store, StoreError, Vault,
+    database::{Database, DatabaseError, Schema, sqlite::Sqlite},
     store::care::{RotateError, Rotated},
 };
+
+/// A store of version 1 in SQLite, made by the program of that version.
+pub(super) const VERSION_1: &[u8] = include_bytes!("stores/version-1.sqlite");
+
+/// Puts the key of the stores of version 1 into a folder.
+pub(super) fn version_1_key(folder: &Path) -> KeySource {
+    let path = folder.join("version-1.key");
+    let mut file = crate::platform::create_private(&path).unwrap();
+    std::io::Write::write_all(&mut file, include_bytes!("stores/version-1-key.txt")).unwrap();
+    KeySource::File(path)
+}
+
+/// What opens the stores of version 1.
+pub(super) fn version_1_vault() -> Vault {
+    version_1_key(tempfile::tempdir().unwrap().path()).read().unwrap()
+}
 
 /// Where a test keeps a store that it opens more than once.
 pub(super) enum Place {
@@ -24,6 +44,43 @@ impl Place {
             return Self::Postgres(url);
         }
         Self::File(tempfile::tempdir().unwrap())
+    }
+
+    /// A store as the program of version 1 has left it, with its key in [`version_1_vault`].
+    pub(super) fn of_version_1() -> Self {
+        let place = Self::new();
+        match &place {
+            Self::File(_) => {
+                let mut file = crate::platform::create_private(&place.path()).unwrap();
+                std::io::Write::write_all(&mut file, VERSION_1).unwrap();
+            }
+            #[cfg(unix)]
+            Self::Postgres(url) => {
+                super::on_postgres::sql_as_owner(url, include_str!("stores/version-1.postgres.sql"));
+            }
+        }
+        place
+    }
+
+    /// The same database once more, where a database can hold several.
+    pub(super) fn same(other: &Self) -> Self {
+        match other {
+            Self::File(_) => Self::new(),
+            #[cfg(unix)]
+            Self::Postgres(url) => Self::Postgres(url.clone()),
+        }
+    }
+
+    /// Opens the database with other tables than those of this program.
+    pub(super) async fn open_as(&self, schema: Schema) -> Result<Arc<dyn Database>, DatabaseError> {
+        match self {
+            Self::File(_) => Ok(Arc::new(Sqlite::open(self.path(), schema).await?)),
+            #[cfg(unix)]
+            Self::Postgres(url) => {
+                use super::on_postgres::{settings, tls};
+                Ok(Arc::new(crate::Postgres::open(settings(url), tls(), schema).await?))
+            }
+        }
     }
 
     pub(super) fn path(&self) -> PathBuf {

@@ -14,6 +14,7 @@ mod fixture;
 mod guesses;
 mod lease;
 mod mail_use;
+mod migrations;
 mod new_key;
 mod notices;
 #[cfg(unix)]

@@ -6,8 +6,8 @@ use self::server::Postgres as Server;
 use super::{endpoint::Reply, *};
 use crate::{
     KeySource, PostgresSettings, StoreError,
-    database::{Database, DatabaseError, Statement, Value, postgres::Postgres},
-    store::care::rotate_key_on_postgres,
+    database::{Database, DatabaseError, Migration, Schema, Statement, Value, postgres::Postgres},
+    store::{STORE_SCHEMA, care::rotate_key_on_postgres},
 };
 
 #[path = "../../../tests/harness/postgres.rs"]
@@ -18,7 +18,7 @@ mod server;
 const SERVER: &str = "OXPOST_TEST_POSTGRES";
 
 /// The tests of these files are run on both engines.
-const BOTH: [&str; 16] = [
+const BOTH: [&str; 17] = [
     "store",
     "single_flight",
     "durability",
@@ -34,6 +34,7 @@ const BOTH: [&str; 16] = [
     "declared",
     "patterns",
     "mail_use",
+    "migrations",
     "failures::tokens_that_could_not",
 ];
 
@@ -49,10 +50,13 @@ pub(super) fn fresh_database() -> Option<String> {
 }
 
 /// Runs SQL as the server's superuser, in a psql of its own.
-pub(super) fn sql(url: &str, sql: &str) {
-    let url = url.replacen(server::USER, "postgres", 1);
-    let done =
-        Command::new("psql").args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &url, "-c", sql]).output().unwrap();
+pub(super) fn sql(url: &str, text: &str) {
+    sql_as_owner(&url.replacen(server::USER, "postgres", 1), text);
+}
+
+/// The same as the owner of the store.
+pub(super) fn sql_as_owner(url: &str, sql: &str) {
+    let done = Command::new("psql").args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
@@ -72,7 +76,7 @@ pub(super) fn tls() -> rustls::ClientConfig {
 /// Until nobody has the store open.
 pub(super) async fn alone(url: &str) {
     loop {
-        match Postgres::open_alone(settings(url), tls()).await {
+        match Postgres::open_alone(settings(url), tls(), STORE_SCHEMA).await {
             Err(DatabaseError::InUseByNodes { .. }) => {}
             other => return drop(other.unwrap()),
         }
@@ -86,7 +90,7 @@ fn server() -> &'static Server {
 }
 
 async fn open(url: &str) -> Postgres {
-    Postgres::open(settings(url), tls()).await.unwrap()
+    Postgres::open(settings(url), tls(), STORE_SCHEMA).await.unwrap()
 }
 
 fn rows(sql: &'static str) -> Vec<Statement> {
@@ -176,8 +180,8 @@ async fn whoever_is_alone_with_the_store_keeps_others_out_and_is_not_connected_a
     let url = server().socket_url(&name);
     let node = Store::open_postgres(settings(&url), tls(), vault()).await.unwrap();
     cut_off(&name).await;
-    let alone = Postgres::open_alone(settings(&url), tls()).await.unwrap();
-    let newcomer = Postgres::open(settings(&url), tls()).await.unwrap_err();
+    let alone = Postgres::open_alone(settings(&url), tls(), STORE_SCHEMA).await.unwrap();
+    let newcomer = Postgres::open(settings(&url), tls(), STORE_SCHEMA).await.unwrap_err();
     assert!(matches!(newcomer, DatabaseError::InUseByNodes { .. }), "{newcomer}");
     assert!(node.accounts().await.is_err());
     cut_off(&name).await;
@@ -202,7 +206,7 @@ async fn cut_off(database: &str) {
 #[tokio::test]
 async fn a_database_without_a_store_is_left_as_it_is_by_those_who_only_look() {
     let name = server().database().unwrap();
-    let error = Postgres::open_existing(settings(&server().socket_url(&name)), tls()).await.unwrap_err();
+    let error = Postgres::open_existing(settings(&server().socket_url(&name)), tls(), STORE_SCHEMA).await.unwrap_err();
     assert!(matches!(error, DatabaseError::NoStore { .. }), "{error}");
     assert_eq!(server().sql(&name, "SELECT count(*) FROM pg_namespace WHERE nspname = 'oxpost'").unwrap().trim(), "0");
 }
@@ -279,6 +283,24 @@ async fn many_at_once_share_the_connection_and_transactions_do_not_mix() {
 }
 
 #[tokio::test]
+async fn connection_lost_during_a_migration_leaves_the_version_before() {
+    const DIES: &[Migration] = &[
+        STORE_SCHEMA.migrations[0],
+        Migration { sql: "DELETE FROM token;", postgres: "SELECT pg_terminate_backend(pg_backend_pid())" },
+    ];
+    let name = server().database().unwrap();
+    let url = server().socket_url(&name);
+    sql_as_owner(&url, include_str!("stores/version-1.postgres.sql"));
+    let dying = Schema { migrations: DIES, ..STORE_SCHEMA };
+    let error = Postgres::open(settings(&url), tls(), dying).await.unwrap_err();
+    assert!(matches!(error, DatabaseError::Unavailable { .. }), "{error}");
+    let tokens = server().sql(&name, "SELECT version, (SELECT count(*) FROM oxpost.token) FROM oxpost.store_version");
+    assert_eq!(tokens.unwrap().trim(), "1|4");
+    let store = Store::open_postgres(settings(&url), tls(), fixture::version_1_vault()).await.unwrap();
+    assert_eq!(store.accounts().await.unwrap().len(), 5);
+}
+
+#[tokio::test]
 async fn a_name_with_a_nul_is_nobodys() {
     let url = server().socket_url(&server().database().unwrap());
     let store = Store::open_postgres(settings(&url), tls(), vault()).await.unwrap();
@@ -289,12 +311,12 @@ async fn a_name_with_a_nul_is_nobodys() {
 async fn the_password_is_asked_for_and_a_wrong_one_is_named_with_its_remedy() {
     let url = server().tcp_url(&server().database().unwrap());
     let with = |password: &str| PostgresSettings::parse(&url, Some(&Secret::from(password))).unwrap();
-    Postgres::open(with(server::PASSWORD), tls()).await.unwrap();
-    let error = Postgres::open(with("another"), tls()).await.unwrap_err();
+    Postgres::open(with(server::PASSWORD), tls(), STORE_SCHEMA).await.unwrap();
+    let error = Postgres::open(with("another"), tls(), STORE_SCHEMA).await.unwrap_err();
     assert!(matches!(error, DatabaseError::Refused { .. }), "{error}");
     let text = format!("{error} {error:?}");
     assert!(text.contains("postgres-password-file") && !text.contains("another"), "{text}");
-    let none = Postgres::open(settings(&server().tcp_url("no_such")), tls()).await.unwrap_err();
+    let none = Postgres::open(settings(&server().tcp_url("no_such")), tls(), STORE_SCHEMA).await.unwrap_err();
     assert!(none.to_string().contains("password"), "{none}");
 }
 
@@ -307,7 +329,7 @@ async fn tables_of_somebody_else_are_left_alone() {
             &format!("CREATE SCHEMA oxpost AUTHORIZATION {}; CREATE TABLE oxpost.account (x int)", server::USER),
         )
         .unwrap();
-    let error = Postgres::open(settings(&server().socket_url(&name)), tls()).await.unwrap_err();
+    let error = Postgres::open(settings(&server().socket_url(&name)), tls(), STORE_SCHEMA).await.unwrap_err();
     assert!(matches!(error, DatabaseError::Garbled { .. }), "{error}");
     assert_eq!(server().sql(&name, "SELECT count(*) FROM pg_tables WHERE schemaname = 'oxpost'").unwrap().trim(), "1");
 }

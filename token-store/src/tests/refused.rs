@@ -9,6 +9,7 @@ use super::{endpoint::Reply, *};
 use crate::{
     AccessToken, ErrorKind, TokenError,
     database::{Database, DatabaseError, Outcome, Statement, sqlite::Sqlite},
+    store::STORE_SCHEMA,
 };
 
 impl Bench {
@@ -87,7 +88,7 @@ impl Database for LateAnswer {
 
 #[tokio::test]
 async fn a_session_that_looked_just_before_the_replacement_gets_the_replacement() {
-    let engine = Sqlite::open_in_memory().await.unwrap();
+    let engine = Sqlite::open_in_memory(STORE_SCHEMA).await.unwrap();
     let late = Arc::new(LateAnswer { engine, next: false.into(), held: Notify::new(), go: Notify::new() });
     let bench = Bench::signed_in_to(Store::with(late.clone(), vault()).await.unwrap()).await;
     let refused = bench.tokens.access_token(&bench.admitted).await.unwrap();

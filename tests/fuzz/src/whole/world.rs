@@ -73,7 +73,7 @@ impl World {
             .unwrap()
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
-        let engine = AtOnce(Sqlite::open_in_memory().await.unwrap());
+        let engine = AtOnce(Sqlite::open_in_memory(oxpost_token_store::store::STORE_SCHEMA).await.unwrap());
         let store = Store::with(Arc::new(engine), Vault::from_key(&[7; 32]).unwrap()).await.unwrap();
         let (mailbox, now) = (mailbox(), VirtualClock.now());
         let account =

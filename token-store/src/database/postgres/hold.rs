@@ -8,9 +8,6 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
-/// The name of the lock: "OxPo", and a number of its own.
-const LOCK: i64 = 0x4f78_506f_0000_0001;
-
 /// The server lets go of a lock a moment after the process that had it has ended.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -31,19 +28,19 @@ pub(super) enum Hold {
 }
 
 impl Hold {
-    /// Takes it for the life of the connection; or says who is in the way.
-    pub(super) async fn take(self, client: &Client) -> Result<Result<(), String>, tokio_postgres::Error> {
+    /// Takes the lock for the life of the connection; or says who is in the way.
+    pub(super) async fn take(self, client: &Client, lock: i64) -> Result<Result<(), String>, tokio_postgres::Error> {
         let try_it = match self {
             Self::Shared => "SELECT pg_try_advisory_lock_shared($1)",
             Self::Alone => "SELECT pg_try_advisory_lock($1)",
         };
         let until = Instant::now() + PATIENCE;
         loop {
-            if client.query_one(try_it, &[&LOCK]).await?.try_get(0)? {
+            if client.query_one(try_it, &[&lock]).await?.try_get(0)? {
                 return Ok(Ok(()));
             }
             if Instant::now() >= until {
-                let holders = client.query(HOLDERS, &[&LOCK]).await?;
+                let holders = client.query(HOLDERS, &[&lock]).await?;
                 let names: Vec<String> = holders.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
                 return Ok(Err(names.join(", ")));
             }

@@ -3,9 +3,10 @@
 //!
 //! A statement by itself is a transaction by itself and waits for nobody. Several in one transaction have the connection
 //! to themselves meanwhile, and are serializable: they see what they would see in SQLite, where only one writes at a time.
-//! Nothing waits longer than [`CONNECT_TIME`] and [`STATEMENT_TIME`] together.
+//! Nothing waits longer than [`CONNECT_TIME`] and [`STATEMENT_TIME`] together, but for the one who migrates the tables.
 
 mod hold;
+mod migrate;
 mod session;
 mod settings;
 mod value;
@@ -25,10 +26,11 @@ use tokio::{
 pub use self::settings::{BadSettings, PostgresSettings};
 use self::{
     hold::Hold,
+    migrate::MIGRATION_TIME,
     session::{Entry, Session, Tables},
 };
 use super::{
-    Database, DatabaseError, Outcome, Statement,
+    Database, DatabaseError, Outcome, Schema, Statement,
     hint::{Hint, Hints, KEPT},
 };
 
@@ -49,6 +51,7 @@ const RETRY_EVERY: Duration = Duration::from_millis(500);
 pub struct Postgres {
     settings: PostgresSettings,
     tls: ClientConfig,
+    schema: Schema,
     hold: Hold,
     /// The check value of the key that opened the store. A node that has lost its connection must not go on sealing with a
     /// key that was replaced meanwhile.
@@ -71,32 +74,41 @@ impl std::fmt::Debug for Postgres {
 }
 
 impl Postgres {
-    /// Connects, and makes our tables if there are none. `tls` says whom to trust; the server's certificate is always
+    /// Connects, and makes our tables if there are none, or migrates older ones. `tls` says whom to trust; the server's certificate is always
     /// verified with it.
-    pub async fn open(settings: PostgresSettings, tls: ClientConfig) -> Result<Self, DatabaseError> {
-        Self::start(settings, tls, Hold::Shared, Tables::Make).await
+    pub async fn open(settings: PostgresSettings, tls: ClientConfig, schema: Schema) -> Result<Self, DatabaseError> {
+        Self::start(settings, tls, schema, Hold::Shared, Tables::Make).await
     }
 
     /// Connects to a store that is there already, and makes none ([`DatabaseError::NoStore`]).
-    pub async fn open_existing(settings: PostgresSettings, tls: ClientConfig) -> Result<Self, DatabaseError> {
-        Self::start(settings, tls, Hold::Shared, Tables::Expect).await
+    pub async fn open_existing(
+        settings: PostgresSettings,
+        tls: ClientConfig,
+        schema: Schema,
+    ) -> Result<Self, DatabaseError> {
+        Self::start(settings, tls, schema, Hold::Shared, Tables::Expect).await
     }
 
     /// Connects to a store that is there already while no other process is connected, and keeps others out.
-    pub async fn open_alone(settings: PostgresSettings, tls: ClientConfig) -> Result<Self, DatabaseError> {
-        Self::start(settings, tls, Hold::Alone, Tables::Expect).await
+    pub async fn open_alone(
+        settings: PostgresSettings,
+        tls: ClientConfig,
+        schema: Schema,
+    ) -> Result<Self, DatabaseError> {
+        Self::start(settings, tls, schema, Hold::Alone, Tables::Expect).await
     }
 
     async fn start(
         settings: PostgresSettings,
         mut tls: ClientConfig,
+        schema: Schema,
         hold: Hold,
         tables: Tables,
     ) -> Result<Self, DatabaseError> {
         // PostgreSQL 17 asks for it when TLS begins at once; older ones do not look at it.
         tls.alpn_protocols = vec![b"postgresql".to_vec()];
         let (key_check, line) = (std::sync::Mutex::default(), Mutex::default());
-        let database = Self { settings, tls, hold, key_check, line, hints: broadcast::channel(KEPT).0 };
+        let database = Self { settings, tls, schema, hold, key_check, line, hints: broadcast::channel(KEPT).0 };
         let session = database.connect(tables).await?;
         database.line.lock().await.session = Some(Arc::new(session));
         Ok(database)
@@ -135,12 +147,22 @@ impl Postgres {
 
     async fn connect(&self, tables: Tables) -> Result<Session, DatabaseError> {
         let key_check = self.key_check.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let entry = Entry { hold: self.hold, tables, key_check };
-        let connecting = Box::pin(Session::open(&self.settings, &self.tls, entry, self.hints.clone()));
-        timeout(CONNECT_TIME, connecting).await.unwrap_or_else(|_| {
-            let why = format!("no connection within {} s", CONNECT_TIME.as_secs());
-            Err(DatabaseError::Unavailable { server: self.settings.server().to_owned(), why })
-        })
+        let entry = Entry { schema: self.schema, hold: self.hold, tables, key_check };
+        let opening = Box::pin(Session::open(&self.settings, &self.tls, entry, self.hints.clone()));
+        let late = |what: &str, bound: Duration| {
+            let why = format!("{what} within {} s", bound.as_secs());
+            DatabaseError::Unavailable { server: self.settings.server().to_owned(), why }
+        };
+        let opened = timeout(CONNECT_TIME, opening).await.unwrap_or_else(|_| Err(late("no connection", CONNECT_TIME)));
+        let mut session = opened?;
+        if session.needs_migration() {
+            let migrating = Box::pin(session.migrate());
+            let bound = MIGRATION_TIME;
+            timeout(bound, migrating)
+                .await
+                .unwrap_or_else(|_| Err(late("its tables were not made or migrated", bound)))?;
+        }
+        Ok(session)
     }
 
     async fn attempt(&self, statements: &[Statement]) -> Result<Vec<Outcome>, DatabaseError> {

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     error::Error as _,
     future::poll_fn,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -23,28 +23,23 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{PostgresSettings, hold::Hold, value};
-use crate::database::{DatabaseError, Outcome, SCHEMA_VERSION, Statement, dialect, hint::Hint};
+use super::{PostgresSettings, hold::Hold, migrate, value};
+use crate::database::{DatabaseError, Outcome, Schema, Statement, dialect, hint::Hint};
 
 /// How often a transaction is done again because another one got in its way (SQLSTATE 40001, 40P01).
 const TRIES: usize = 8;
 
 /// Our own schema, so that a database may be shared; and bounds on the server's side, for when we can no longer ask it to
 /// stop. A session that dies in a transaction, or a node that loses its power, must not keep its locks.
-const MANNERS: &str = "SET search_path = oxpost; SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
-                       SET idle_in_transaction_session_timeout = '10s'; SET tcp_keepalives_idle = 15; \
-                       SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; LISTEN oxpost_token";
-
-/// Says to all nodes, within a round trip, that an account is new, that tokens were written, or that a lease was taken or
-/// given back; and whose, as `hint.rs` calls them.
-const HINTS: &str = "CREATE FUNCTION token_written() RETURNS trigger LANGUAGE plpgsql AS \
-                     'BEGIN PERFORM pg_notify(''oxpost_token'', encode(sha256(convert_to(NEW.mailbox, ''UTF8'')), ''hex'')); \
-                     RETURN NULL; END'; \
-                     CREATE TRIGGER token_written AFTER INSERT OR UPDATE OF version, lease_owner ON token \
-                     FOR EACH ROW EXECUTE FUNCTION token_written()";
-
-/// Two nodes that start on an empty database make the tables one after the other: "OxPo", as in SQLite's header.
-const MAKING: i64 = 0x4f78_506f;
+fn manners(schema: Schema) -> String {
+    let listen = schema.postgres_channel.map(|channel| format!("; LISTEN {channel}")).unwrap_or_default();
+    format!(
+        "SET search_path = {}; SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
+         SET idle_in_transaction_session_timeout = '10s'; SET tcp_keepalives_idle = 15; \
+         SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3{listen}",
+        schema.postgres_schema
+    )
+}
 
 /// What to do about tables that are not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +52,7 @@ pub(super) enum Tables {
 
 /// How a session begins.
 pub(super) struct Entry {
+    pub(super) schema: Schema,
     pub(super) hold: Hold,
     pub(super) tables: Tables,
     /// The check value of the key that we have, once that is known.
@@ -71,6 +67,8 @@ pub(super) struct Session {
     driver: JoinHandle<()>,
     given_up: AtomicBool,
     server: String,
+    schema: Schema,
+    needs_migration: bool,
 }
 
 impl Session {
@@ -96,6 +94,8 @@ impl Session {
             driver,
             given_up: AtomicBool::new(false),
             server,
+            schema: entry.schema,
+            needs_migration: false,
         };
         session.prepare(entry).await?;
         Ok(session)
@@ -110,48 +110,45 @@ impl Session {
         self.driver.abort();
     }
 
+    /// Everything that a session needs before its first statement, but for a migration.
     async fn prepare(&mut self, entry: Entry) -> Result<(), DatabaseError> {
         let server = self.server.clone();
         let failed = |error: tokio_postgres::Error| failed(&server, &error);
         let client = self.client.get_mut();
-        client.batch_execute(MANNERS).await.map_err(failed)?;
+        client.batch_execute(&manners(entry.schema)).await.map_err(failed)?;
         entry
             .hold
-            .take(client)
+            .take(client, entry.schema.open_lock())
             .await
             .map_err(failed)?
             .map_err(|by| DatabaseError::InUseByNodes { server: server.clone(), by })?;
-        let transaction = client.transaction().await.map_err(failed)?;
-        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&MAKING]).await.map_err(failed)?;
-        let there = |name: &'static str| format!("SELECT to_regclass('oxpost.{name}') IS NOT NULL");
-        let ours: bool =
-            transaction.query_one(&there("store_version"), &[]).await.and_then(|row| row.try_get(0)).map_err(failed)?;
-        if ours {
-            let read = transaction.query_one("SELECT max(version) FROM store_version", &[]).await;
-            let found: i64 = read.and_then(|row| row.try_get(0)).map_err(failed)?;
-            if found > SCHEMA_VERSION {
-                return Err(DatabaseError::Newer { path: PathBuf::from(&server), found, known: SCHEMA_VERSION });
-            }
+        let found = migrate::version(client, entry.schema).await.map_err(failed)?;
+        if found.is_none() && entry.tables == Tables::Expect {
+            return Err(DatabaseError::NoStore { server });
+        }
+        let pending = entry.schema.pending(found.unwrap_or(0), Path::new(&server))?;
+        self.needs_migration = !pending.is_empty();
+        if let (Some(known), Some(_)) = (entry.key_check, found) {
             let check = "SELECT value FROM meta WHERE name = 'key-check'";
-            let check = transaction.query_opt(check, &[]).await.map_err(failed)?;
+            let check = client.query_opt(check, &[]).await.map_err(failed)?;
             let check: Option<Vec<u8>> = check.map(|row| row.try_get(0)).transpose().map_err(failed)?;
-            if entry.key_check.is_some_and(|known| check.as_ref() != Some(&known)) {
+            if check != Some(known) {
                 return Err(DatabaseError::KeyChanged { server });
             }
-        } else if entry.tables == Tables::Expect {
-            return Err(DatabaseError::NoStore { server });
-        } else {
-            let schema = transaction.query_one("SELECT to_regnamespace('oxpost') IS NOT NULL", &[]).await;
-            if !schema.and_then(|row| row.try_get::<_, bool>(0)).map_err(failed)? {
-                transaction.batch_execute("CREATE SCHEMA oxpost").await.map_err(failed)?;
-            }
-            let tables = dialect::schema_for_postgres(include_str!("../schema.sql"));
-            transaction.batch_execute(&tables).await.map_err(failed)?;
-            transaction.batch_execute(HINTS).await.map_err(failed)?;
-            transaction.batch_execute("CREATE TABLE store_version (version BIGINT NOT NULL)").await.map_err(failed)?;
-            transaction.execute("INSERT INTO store_version VALUES ($1)", &[&SCHEMA_VERSION]).await.map_err(failed)?;
         }
-        transaction.commit().await.map_err(failed)
+        Ok(())
+    }
+
+    /// Whether [`Session::migrate`] has something to do.
+    pub(super) fn needs_migration(&self) -> bool {
+        self.needs_migration
+    }
+
+    /// Makes the tables, or migrates older ones.
+    pub(super) async fn migrate(&mut self) -> Result<(), DatabaseError> {
+        migrate::migrate(self.client.get_mut(), self.schema, &self.server).await?;
+        self.needs_migration = false;
+        Ok(())
     }
 
     pub(super) async fn run(&self, statements: &[Statement]) -> Result<Vec<Outcome>, DatabaseError> {
@@ -246,11 +243,11 @@ fn in_the_way(error: &tokio_postgres::Error) -> bool {
     matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED))
 }
 
-fn failed(server: &str, error: &tokio_postgres::Error) -> DatabaseError {
+pub(super) fn failed(server: &str, error: &tokio_postgres::Error) -> DatabaseError {
     let (server, why) = (server.to_owned(), described(error));
     let Some(code) = error.code() else { return DatabaseError::Unavailable { server, why } };
     if *code == SqlState::DUPLICATE_TABLE {
-        let why = "its schema `oxpost` holds tables of another program".into();
+        let why = "its schema holds tables of another program".into();
         return DatabaseError::Garbled { path: PathBuf::from(server), why };
     }
     if *code == SqlState::UNDEFINED_DATABASE || *code == SqlState::INSUFFICIENT_PRIVILEGE {

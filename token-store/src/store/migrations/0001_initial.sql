@@ -1,5 +1,4 @@
--- The tables of version 1, as SQLite reads them; `dialect.rs` says them to PostgreSQL. Times are milliseconds since 1970, in
--- UTC. What is sealed is a BLOB.
+-- Version 1. Times are milliseconds since 1970, in UTC. What is sealed is a BLOB.
 
 -- Facts about the store itself: the check value that tells a wrong key from a right one.
 CREATE TABLE meta (

@@ -1,0 +1,22 @@
+//! The tables of the store, as the ordered migrations that make them.
+//!
+//! To change the tables, append a file `migrations/NNNN_name.sql` and its entry here. A file that was released is never
+//! changed. A migration only adds (tables, columns with a default, indices): while nodes are upgraded one after the other,
+//! programs of the version before go on reading and writing the tables they know.
+
+use crate::database::{Migration, Schema};
+
+/// The store of accounts and tokens. Each migration makes the version of its place in this list.
+pub const STORE_SCHEMA: Schema = Schema {
+    // "OxPo".
+    application_id: 0x4f78_506f,
+    postgres_schema: "oxpost",
+    postgres_channel: Some("oxpost_token"),
+    migrations: &[
+        Migration {
+            sql: include_str!("migrations/0001_initial.sql"),
+            postgres: include_str!("migrations/0001_initial.postgres.sql"),
+        },
+        Migration { sql: include_str!("migrations/0002_smtp_extensions.sql"), postgres: "" },
+    ],
+};
