@@ -1,7 +1,8 @@
 //! What Oxpost costs, side by side with other proxies in the same run: memory of sessions and of strangers, CPU of a login,
 //! of relayed bytes, and the delay of a command.
 //!
-//! `tests/bench/run` installs the others, builds all of it optimised and runs this. Nothing here is asserted: figures
+//! `tests/bench/run` installs the others, builds all of it optimised and runs this; `tests/bench/run password-checks`
+//! measures only that, `sessions`, `strangers`, `transfer` or `round-trip` only those. Nothing here is asserted: figures
 //! depend on the machine, and a busy one would fail for no reason.
 //!
 //! The simulated tenant and the mail clients live in this process, the proxies are processes of their own, and only
@@ -19,7 +20,7 @@ use std::time::Instant;
 
 use oxpost_tests::harness::Problem;
 
-use measure::{round_trip, sessions, strangers, transfer};
+use measure::{password_checks, round_trip, sessions, strangers, transfer};
 use peer::Kind;
 use stage::Stage;
 use table::Table;
@@ -49,14 +50,29 @@ async fn bench() -> Result<(), Problem> {
         println!("- {}: {}", kind.name(), kind.version(&stage).await);
     }
     let mut table = Table::new();
-    eprintln!("idle sessions and logins …");
-    sessions::measure(&stage, &mut table).await;
-    eprintln!("strangers …");
-    strangers::measure(&stage, &mut table).await;
-    eprintln!("messages of {} MiB …", transfer::MEBIBYTES);
-    transfer::measure(&stage, &mut table).await;
-    eprintln!("round trips …");
-    round_trip::measure(&stage, &mut table).await;
+    let only: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |name: &str| {
+        let wanted = only.is_empty() || only.iter().any(|only| only == name);
+        if wanted {
+            eprintln!("{name} …");
+        }
+        wanted
+    };
+    if wanted("sessions") {
+        sessions::measure(&stage, &mut table).await;
+    }
+    if wanted("strangers") {
+        strangers::measure(&stage, &mut table).await;
+    }
+    if wanted("password-checks") {
+        password_checks::measure(&stage, &mut table).await;
+    }
+    if wanted("transfer") {
+        transfer::measure(&stage, &mut table).await;
+    }
+    if wanted("round-trip") {
+        round_trip::measure(&stage, &mut table).await;
+    }
     println!("\n{table}");
     println!("Measured in {} s.", began.elapsed().as_secs());
     Ok(())

@@ -43,6 +43,14 @@ certificate = "listener.crt"
 private-key = "listener.key"
 "#;
 
+/// Mailboxes of others that Alice may open, so many.
+pub(crate) const OWNERS: usize = 1_000;
+
+/// The address of one of them.
+pub(crate) fn owner(number: usize) -> String {
+    format!("owner{number}@contoso.com")
+}
+
 /// The tenant, an installed Oxpost, and a folder for the others' files.
 pub(crate) struct Stage {
     pub(crate) tenant: Tenant,
@@ -58,8 +66,10 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts the tenant; Alice has an account at Oxpost and is signed in.
     pub(crate) async fn set() -> Result<Self, Problem> {
-        let tenant = Tenant::builder()
-            .mailbox(Mailbox::user(ALICE).password(MICROSOFT_PASSWORD))
+        let alice = Tenant::builder().mailbox(Mailbox::user(ALICE).password(MICROSOFT_PASSWORD));
+        let owners = (0..OWNERS).map(|number| Mailbox::shared(&owner(number)).full_access(ALICE));
+        let tenant = owners
+            .fold(alice, |tenant, owner| tenant.mailbox(owner))
             .application(Application::public(CLIENT_ID))
             .behave(|it| {
                 it.entra.device_code_interval = std::time::Duration::from_secs(1);

@@ -12,7 +12,7 @@ use crate::stage::{ALICE, Stage};
 use crate::table::{Figure, Measured, Table};
 
 /// The size of a message.
-pub(crate) const MEBIBYTES: usize = 50;
+const MEBIBYTES: usize = 50;
 const SIZE: usize = MEBIBYTES * 1024 * 1024;
 
 /// Rounds in which each proxy has its turn, so that a disturbance of the machine does not meet one of them alone.
