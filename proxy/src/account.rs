@@ -8,6 +8,7 @@ use tracing::warn;
 
 use crate::config::Protocol;
 use crate::gateway::Gateway;
+use crate::guard::Source;
 use crate::remedy::Failure;
 
 /// Checks the local password, when its turn comes. A wrong one never touches a token and never reaches
@@ -20,23 +21,17 @@ pub async fn admit(gateway: &Gateway, peer: IpAddr, login: &Login) -> Result<Adm
         .accounts
         .attempt(&login.user, &login.password)
         .await
-        .map_err(|denied| refused(&denied, Some("[not looked up]".to_owned())))?;
+        .map_err(|denied| refused(gateway, peer, Failure::denied(&denied), "[not looked up]"))?;
     let (standing, user) = (attempt.standing(), attempt.name_for_log());
-    let check = gateway.guard.check(peer, &login.user, standing).await.map_err(|held| {
-        let failure = Failure::held(held);
-        if gateway.guard.should_say_held() {
-            warn!(user, "local login not checked: {}", failure.log);
-        }
-        failure
-    })?;
+    let check = gateway.guard.check(peer, &login.user, standing).await;
+    let check = check.map_err(|held| refused(gateway, peer, Failure::held(held), &user))?;
     match attempt.verify(peer).await {
         Ok(admitted) => Ok(admitted),
         Err(denied) => {
-            let user = gateway.guard.should_say(standing).then_some(user);
             if matches!(denied, Denied::BadCredentials | Denied::WrongAtMicrosoft) {
                 check.was_wrong().await;
             }
-            Err(refused(&denied, user))
+            Err(refused(gateway, peer, Failure::denied(&denied), &user))
         }
     }
 }
@@ -48,22 +43,18 @@ pub async fn admit(gateway: &Gateway, peer: IpAddr, login: &Login) -> Result<Adm
 pub async fn vouch(gateway: &Gateway, mailbox: &Mailbox) -> Result<Admitted, Failure> {
     match gateway.accounts.vouch(mailbox).await {
         Ok(Some(admitted)) => Ok(admitted),
-        Ok(None) => {
-            let failure = Failure::no_account(mailbox);
-            warn!(%mailbox, "a device was not let in: {}", failure.log);
-            Err(failure)
-        }
-        Err(error) => Err(refused(&Denied::Store(error), Some(mailbox.to_string()))),
+        Ok(None) => Err(Failure::no_account(mailbox)),
+        Err(error) => Err(Failure::denied(&Denied::Store(error))),
     }
 }
 
-/// The failure; it is said in the log if there is a name to say it of.
-fn refused(denied: &Denied, user: Option<String>) -> Failure {
-    let failure = Failure::denied(denied);
-    if let Some(user) = user {
-        warn!(user, "local login refused: {}", failure.log);
+/// The failure of a login that was not proved; it has a line if the rate of those allows it.
+pub fn refused(gateway: &Gateway, peer: IpAddr, failure: Failure, user: &str) -> Failure {
+    let is_logged = gateway.log_limits.refused_login.permit_for(Source::of(peer));
+    if is_logged {
+        warn!(user, reason = failure.log, "login refused");
     }
-    failure
+    failure.logged(is_logged)
 }
 
 /// The SASL user: the mailbox, but by SMTP whoever the token belongs to (Exchange takes a person's token for `user=shared` by

@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::{Config, ConfigError, Limits, Servers, StorePlace};
 use crate::guard::Guard;
+use crate::log_limits::LogLimits;
 use crate::observe::Observer;
 use crate::pacing::Pacing;
 use crate::platform;
@@ -42,6 +43,8 @@ pub struct Gateway {
     pub throttles: Throttles,
     /// Takes what is noticed in sessions.
     pub observer: Observer,
+    /// Limits for lines that unauthenticated clients can cause.
+    pub log_limits: LogLimits,
     /// Our own name.
     pub host_name: String,
     /// The bounds.
@@ -149,6 +152,7 @@ impl Gateway {
             pacing: Pacing::new(config.limits.sending_wait),
             throttles: Throttles::default(),
             observer: Observer::default(),
+            log_limits: LogLimits::default(),
             host_name: config.host_name.clone(),
             limits: config.limits.clone(),
             #[cfg(fuzzing)]

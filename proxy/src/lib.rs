@@ -11,6 +11,7 @@ pub mod close_request;
 pub mod guard;
 pub mod listener;
 pub mod session;
+pub mod session_result;
 
 pub mod account;
 pub mod device;
@@ -47,6 +48,8 @@ pub mod smtp_offer;
 
 pub mod cli;
 pub mod log;
+pub mod log_limits;
+pub mod log_rate_limit;
 pub mod platform;
 
 pub use config::Config;

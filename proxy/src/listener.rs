@@ -11,13 +11,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, info_span, warn};
+use tracing::{Instrument, Level, debug, info_span, warn};
 
 use crate::certificate::Certificates;
 use crate::config::{Listener, ListenerTls};
 use crate::device::Devices;
 use crate::gateway::{Gateway, StartError};
-use crate::seldom::Seldom;
+use crate::log_rate_limit::LogRateLimit;
 use crate::session;
 use crate::stream::Stream;
 
@@ -43,7 +43,8 @@ pub struct Bound {
     entry: Arc<Entry>,
     socket: TcpListener,
     address: SocketAddr,
-    not_served: Seldom,
+    accept_failed: LogRateLimit,
+    not_served: LogRateLimit,
 }
 
 impl Bound {
@@ -64,7 +65,9 @@ impl Bound {
         let address = socket.local_addr().map_err(failed)?;
         let devices = Devices::new(&listener.devices);
         let entry = Arc::new(Entry { listener, acceptor, devices });
-        Ok(Self { entry, socket, address, not_served: Seldom::default() })
+        let accept_failed = LogRateLimit::new(Level::WARN, "connection not accepted");
+        let not_served = LogRateLimit::new(Level::WARN, "connection from outside the networks of its listener");
+        Ok(Self { entry, socket, address, accept_failed, not_served })
     }
 
     /// Where it listens; the port is the real one also where the configuration says 0.
@@ -94,14 +97,16 @@ impl Bound {
                     continue;
                 }
                 Err(error) => {
-                    warn!(address = %self.address, %error, "cannot accept a connection; pausing");
+                    if self.accept_failed.permit() {
+                        warn!(address = %self.address, %error, "connection not accepted; pausing");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
             if !serves(&self.entry.listener, peer.ip()) {
-                if let Some(unsaid) = self.not_served.say() {
-                    warn!(%peer, address = %self.address, unsaid, "refused: not in the networks this listener serves");
+                if self.not_served.permit() {
+                    warn!(client = %peer, address = %self.address, "connection from outside the networks of its listener");
                 }
                 continue;
             }

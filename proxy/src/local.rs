@@ -16,7 +16,7 @@ use crate::config::ListenerTls;
 use crate::device::{Device, Seat};
 use crate::drive::{drive, say};
 use crate::gateway::Gateway;
-use crate::guard::Place;
+use crate::guard::{Place, Source};
 use crate::hang_up;
 use crate::listener::Entry;
 use crate::metered::Metered;
@@ -128,12 +128,18 @@ pub async fn login<S: Speak>(
                         });
                     }
                     Err(mut failure) => {
-                        failure.refusal.text = with_session(&failure.refusal.text, visitor.id);
+                        if failure.is_logged {
+                            failure.refusal.text = with_session(&failure.refusal.text, visitor.id);
+                        }
                         dialogue.refuse(&failure.refusal);
                     }
                 }
             }
-            LocalEvent::PassedOver(stray) => info!("{}", stray.advice()),
+            LocalEvent::PassedOver(stray) => {
+                if gateway.log_limits.preamble.permit_for(Source::of(from)) {
+                    info!(advice = stray.advice(), "connection began with no mail protocol");
+                }
+            }
             LocalEvent::Closed(why) => {
                 // Tell the client that this was the end; it may still be reading our last words, or never read at all.
                 let _ = patience.until(tokio::io::AsyncWriteExt::shutdown(&mut client)).await;
@@ -154,17 +160,22 @@ async fn admit(
     let admitted = match (event, device) {
         (LocalEvent::Login(login), _) => account::admit(gateway, visitor.peer, &login).await?,
         (_, Some(device)) => {
-            let seat = device.seat().ok_or_else(|| Failure::too_many_devices(&device.config.account))?;
-            let admitted = account::vouch(gateway, &device.config.account).await?;
+            let account = &device.config.account;
+            let refused = |failure| account::refused(gateway, visitor.peer, failure, account.as_str());
+            let seat = device.seat().ok_or_else(|| refused(Failure::too_many_devices(account)))?;
+            let admitted = account::vouch(gateway, account).await.map_err(refused)?;
             // It may still have to go for somebody else: it has proved nothing.
-            info!(mailbox = %admitted.account().mailbox, "let in without a login, because of its address");
+            debug!(account = %admitted.account().mailbox, "let in without a login, because of its address");
             return Ok((admitted, Some(seat)));
         }
-        (_, None) => return Err(Failure::denied(&Denied::BadCredentials)),
+        (_, None) => {
+            let failure = Failure::denied(&Denied::BadCredentials);
+            return Err(account::refused(gateway, visitor.peer, failure, "[no login]"));
+        }
     };
     // From now on it is nobody's to be let go: who it is was proved, and it is only waiting for the mail server.
     visitor.place.make_known();
-    debug!(mailbox = %admitted.account().mailbox, "local login accepted");
+    debug!(account = %admitted.account().mailbox, "local login accepted");
     Ok((admitted, None))
 }
 
@@ -176,12 +187,13 @@ async fn log_in<S: Speak>(
     let mailbox = &admitted.account().mailbox;
     match pacing::log_in::<S>(gateway, admitted).await {
         Ok((connected, sending)) => {
-            info!(%mailbox, "logged in");
+            debug!(account = %mailbox, "logged in");
             Ok((admitted.account().clone(), connected, sending))
         }
         Err(failure) => {
-            warn!(%mailbox, "upstream login failed: {}", failure.log);
-            Err(failure)
+            // Whoever causes it has proved who it is.
+            warn!(account = %mailbox, reason = failure.log, "upstream login failed");
+            Err(failure.logged(true))
         }
     }
 }

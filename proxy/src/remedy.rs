@@ -22,6 +22,8 @@ pub struct Failure {
     pub log: String,
     /// What the mail server itself said, if it was the mail server that refused.
     pub said: Option<String>,
+    /// Whether a line of the log, within the session, has it. Only then is the client shown the id of its session.
+    pub is_logged: bool,
 }
 
 /// The same sentence for every account and for none: nobody learns by it which there are.
@@ -33,7 +35,13 @@ impl Failure {
     pub fn new(kind: RefusalKind, sentence: impl Into<String>, detail: &str) -> Self {
         let sentence = sentence.into();
         let log = if detail.is_empty() { sentence.clone() } else { format!("{sentence} ({detail})") };
-        Self { refusal: Refusal::new(kind, sentence), log, said: None }
+        Self { refusal: Refusal::new(kind, sentence), log, said: None, is_logged: false }
+    }
+
+    /// The same, after its line was written, or was not.
+    #[must_use]
+    pub fn logged(self, is_logged: bool) -> Self {
+        Self { is_logged, ..self }
     }
 
     /// The local login failed.

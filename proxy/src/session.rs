@@ -21,6 +21,7 @@ use crate::local::{self, LoggedIn, NoLogin};
 use crate::pacing::Sending;
 use crate::relay::relay;
 use crate::senders;
+use crate::session_result;
 use crate::smtp_offer;
 use crate::speak::{Imap, Pop3, Smtp, Speak};
 use crate::stream::Stream;
@@ -81,16 +82,19 @@ async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
 /// IMAP and POP3: bytes, and a tap that listens.
 async fn relay_bytes(gateway: &Gateway, logged_in: LoggedIn, protocol: Protocol, tap: impl Tap) {
     let began = Instant::now();
-    let LoggedIn { account, client, unread, upstream, .. } = logged_in;
+    let LoggedIn { account, from, client, unread, upstream, .. } = logged_in;
     let mut tapped = Tapped::new(gateway, &account.mailbox, tap, protocol);
     let relayed =
         relay(client, upstream.stream, unread, upstream.unread, gateway.limits.idle_timeout, &mut tapped).await;
     let counts = tapped.end();
     info!(
-        to_server = relayed.to_server,
-        to_client = relayed.to_client,
+        account = %account.mailbox,
+        client = %from,
+        %protocol,
+        result = session_result::of_relay(relayed.end),
         seconds = began.elapsed().as_secs(),
-        end = ?relayed.end,
+        bytes_from_client = relayed.to_server,
+        bytes_from_server = relayed.to_client,
         fetched = counts.fetched,
         stored = counts.stored,
         "session ended"
@@ -112,7 +116,8 @@ async fn submit(gateway: &Gateway, logged_in: LoggedIn) {
     };
     machine.receive(Peer::Client, &unread);
     machine.receive(Peer::Server, &upstream.unread);
-    let audit = Audit { account: account.mailbox, client: from, without_login: seat.is_some() };
+    let account = account.mailbox;
+    let audit = Audit { account: account.clone(), client: from, without_login: seat.is_some() };
     let tally = sending.as_ref().map(Sending::tally);
     let happened = |event: &Event| {
         audit.write(event);
@@ -121,11 +126,16 @@ async fn submit(gateway: &Gateway, logged_in: LoggedIn) {
         }
     };
     let carried = carry(client, upstream.stream, machine, gateway.limits.idle_timeout, sending, happened).await;
+    let (result, reason) = session_result::of_submission(&carried.end);
     info!(
-        from_client = carried.from_client,
-        from_server = carried.from_server,
+        %account,
+        client = %from,
+        protocol = %Protocol::Smtp,
+        result,
+        reason,
         seconds = began.elapsed().as_secs(),
-        end = ?carried.end,
+        bytes_from_client = carried.from_client,
+        bytes_from_server = carried.from_server,
         "session ended"
     );
 }

@@ -21,6 +21,7 @@ mod guessing;
 mod import;
 mod killed;
 mod large_messages;
+mod log_lines;
 mod logins;
 mod machines;
 mod many_at_once;

@@ -22,6 +22,7 @@ mod times;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -116,14 +117,18 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// How long the end of a command may take: tasks are dropped within milliseconds, unless a thread is stuck.
+const SHUTDOWN: Duration = Duration::from_secs(1);
+
 fn start(command: Command, path: &std::path::Path) -> Result<(), Failed> {
     if let Err(error) = platform::forbid_core_dumps() {
         eprintln!("oxpost: core dumps could not be switched off ({error}); a crash could write tokens to disk");
     }
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failed::new(format!("cannot start: {error}")))?;
     let result = runtime.block_on(run(command, path));
-    // Sessions that outlived the drain timeout are cut here.
-    runtime.shutdown_background();
+    // Sessions that outlived the drain timeout are cut here. Dropping the tasks writes what rate-limited lines have counted; a
+    // thread that still reads from a terminal or a disk is not waited for longer.
+    runtime.shutdown_timeout(SHUTDOWN);
     result
 }
 

@@ -86,8 +86,6 @@ struct Said {
     let_go: Seldom,
     full: Seldom,
     turned_away: Seldom,
-    again: Seldom,
-    held: Seldom,
 }
 
 /// What the guard goes by.
@@ -201,16 +199,6 @@ impl Guard {
     fn ban_of(&self, peer: IpAddr) -> Option<(Source, Instant)> {
         let sources: Vec<Source> = counted(peer, &self.never_ban).collect();
         self.guesses().ban_of(&sources, Instant::now())
-    }
-
-    /// Whether the line about a wrong login should be written; the same wrong login again is said seldom.
-    pub fn should_say(&self, standing: Standing) -> bool {
-        standing != Standing::WrongAgain || self.said.again.say().is_some()
-    }
-
-    /// Whether the line about a login that was not even checked should be written.
-    pub fn should_say_held(&self) -> bool {
-        self.said.held.say().is_some()
     }
 
     async fn wrong(&self, peer: IpAddr, name: u64) {

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use oxpost::config::{Device, Limits, SendingLimits, Server, ServerTls, Servers};
 use oxpost::gateway::{Dial, Gateway};
 use oxpost::guard::{Guard, GuardLimits, GuessLimits, PlaceLimits};
+use oxpost::log_limits::LogLimits;
 use oxpost::observe::Observer;
 use oxpost::pacing::Pacing;
 use oxpost::smtp_offer::SmtpOffer;
@@ -105,6 +106,7 @@ impl World {
             pacing: Pacing::new(LIMITS.sending_wait),
             throttles: Throttles::default(),
             observer: Observer::default(),
+            log_limits: LogLimits::default(),
             host_name: HOST_NAME.into(),
             limits: LIMITS,
             dial,

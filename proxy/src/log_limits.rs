@@ -1,0 +1,36 @@
+//! The rate-limited lines of sessions: what an unauthenticated client can cause between its connection and its login.
+
+use tracing::Level;
+
+use crate::guard::Source;
+use crate::log_rate_limit::{Limits, LogRateLimit};
+
+/// Refused logins in a minute that have a line each.
+const REFUSED_LOGINS: u32 = 60;
+
+/// Those of one source in ten minutes: as many as are checked of it.
+const REFUSED_LOGINS_OF_A_SOURCE: u32 = 10;
+
+/// One limit for each kind of line.
+#[derive(Debug)]
+pub struct LogLimits {
+    /// A login was refused. Where the line is not written, the client is not shown the id of its session either. It must be the
+    /// same limit whether the account exists or not, or the id would tell.
+    pub refused_login: LogRateLimit<Source>,
+    /// A connection ended without a login.
+    pub no_login: LogRateLimit<Source>,
+    /// A connection began with something that is not a mail protocol.
+    pub preamble: LogRateLimit<Source>,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        let few = Limits { lines: 30, lines_per_key: 10 };
+        let refused_logins = Limits { lines: REFUSED_LOGINS, lines_per_key: REFUSED_LOGINS_OF_A_SOURCE };
+        Self {
+            refused_login: LogRateLimit::with_limits(Level::WARN, "login refused", refused_logins),
+            no_login: LogRateLimit::with_limits(Level::INFO, "connection ended without a login", few),
+            preamble: LogRateLimit::with_limits(Level::INFO, "connection began with no mail protocol", few),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! How a session ended, in the words of the log: `result` of the line `session ended`.
+
+use oxpost_protocol::smtp::submission::Ended;
+
+use crate::relay::End;
+
+/// IMAP and POP3.
+pub fn of_relay(end: End) -> &'static str {
+    match end {
+        End::ByClient => "closed by the client",
+        End::ByServer => "closed by the mail server",
+        End::ClientBroke => "client connection broke",
+        End::ServerBroke => "mail server connection broke",
+        End::Idle => "idle timeout",
+    }
+}
+
+/// SMTP; for some with the reason.
+pub fn of_submission(end: &Ended) -> (&'static str, &str) {
+    match end {
+        Ended::ByClient => ("closed by the client", ""),
+        Ended::ByServer => ("closed by the mail server", ""),
+        Ended::Idle => ("idle timeout", ""),
+        Ended::MessageGivenUp => ("message given up", ""),
+        Ended::ClientBroke(why) => ("client broke the protocol", why),
+        Ended::ServerBroke(why) => ("mail server broke the protocol", why),
+    }
+}
