@@ -9,13 +9,13 @@ use oxpost_token_store::{
 };
 use tokio_rustls::TlsConnector;
 
+use crate::advertised_extensions::AdvertisedExtensions;
 use crate::config::{Config, ConfigError, Limits, Servers, StorePlace};
 use crate::guard::Guard;
 use crate::log_limits::LogLimits;
 use crate::observe::Observer;
 use crate::pacing::Pacing;
 use crate::platform;
-use crate::smtp_offer::SmtpOffer;
 use crate::throttle::Throttles;
 use crate::tls::{self, TlsError};
 
@@ -36,7 +36,7 @@ pub struct Gateway {
     /// TLS towards mail servers.
     pub tls: TlsConnector,
     /// What SMTP clients are offered before they log in.
-    pub smtp_offer: SmtpOffer,
+    pub advertised_extensions: AdvertisedExtensions,
     /// Who may send when.
     pub pacing: Pacing,
     /// Mailboxes that mail servers want to be left alone.
@@ -148,7 +148,9 @@ impl Gateway {
             clock,
             servers: config.servers.clone(),
             tls: TlsConnector::from(Arc::new(tls)),
-            smtp_offer: SmtpOffer::new(config.servers.values().map(|servers| &servers.smtp)),
+            advertised_extensions: AdvertisedExtensions::new(
+                config.servers.iter().map(|(application, servers)| (application.as_str(), &servers.smtp)),
+            ),
             pacing: Pacing::new(config.limits.sending_wait),
             throttles: Throttles::default(),
             observer: Observer::default(),

@@ -14,6 +14,7 @@ pub mod session;
 pub mod session_result;
 
 pub mod account;
+pub mod advertised_extensions;
 pub mod device;
 pub mod local;
 pub mod pacing;
@@ -44,7 +45,6 @@ pub mod notify;
 pub mod observe;
 pub mod proxy;
 pub mod remedy;
-pub mod smtp_offer;
 
 pub mod cli;
 pub mod log;

@@ -47,6 +47,7 @@ impl Proxy {
         for mailbox in device::without_account(&config, Some(&gateway.store)).await.map_err(StartError::Store)? {
             warn!(%mailbox, "a device should send as this account, and there is none: oxpost account add {mailbox}");
         }
+        gateway.advertised_extensions.look(&gateway.store, &clock).await;
         // They ended with the process that made them.
         gateway.store.forget_bans(&gateway.host_name).await.map_err(StartError::Store)?;
         let watch = watch(&config, &gateway, clock)?;
@@ -87,6 +88,7 @@ impl Proxy {
         tokio::spawn(self.certificates.look_after(stop.clone()));
         let (gateway, until) = (Arc::clone(&self.gateway), stop.clone());
         tokio::spawn(async move { gateway.guard.look_after_bans(until).await });
+        let learning = tokio::spawn(keep_learning(Arc::clone(&self.gateway), stop.clone()));
         let watching = tokio::spawn(keep_watching(self.watch, stop.clone()));
         let last_session = CancellationToken::new();
         let observing = tokio::spawn(keep_observing(Arc::clone(&self.gateway), last_session.clone()));
@@ -117,6 +119,7 @@ impl Proxy {
         last_session.cancel();
         let _ = tokio::time::timeout(LAST_NOTES, self.gateway.accounts.uses_noted()).await;
         let _ = tokio::time::timeout(LAST_NOTES, observing).await;
+        let _ = tokio::time::timeout(LAST_NOTES, learning).await;
         info!("stopped");
     }
 }
@@ -135,6 +138,21 @@ async fn keep_refreshing(gateway: Arc<Gateway>, stop: CancellationToken) {
             error!("the refresher has failed by a bug; it is started again");
             tokio::time::sleep(RESTART_PAUSE).await;
         }
+    }
+}
+
+/// What SMTP servers offer is read from the store and written to it.
+async fn keep_learning(gateway: Arc<Gateway>, stop: CancellationToken) {
+    loop {
+        let (gateway, stop) = (Arc::clone(&gateway), stop.clone());
+        let learning = tokio::spawn(async move {
+            gateway.advertised_extensions.keep_in_step(&gateway.store, &gateway.clock, &stop).await;
+        });
+        if learning.await.is_ok() {
+            return;
+        }
+        error!("the task that keeps lists of SMTP extensions panicked; restarting it");
+        tokio::time::sleep(RESTART_PAUSE).await;
     }
 }
 

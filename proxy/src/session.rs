@@ -12,6 +12,7 @@ use oxpost_protocol::smtp::submission::{self, Event, Peer};
 use oxpost_protocol::tap::{self, Tap};
 use tracing::{debug, info};
 
+use crate::advertised_extensions;
 use crate::audit::Audit;
 use crate::config::Protocol;
 use crate::gateway::Gateway;
@@ -22,7 +23,6 @@ use crate::pacing::Sending;
 use crate::relay::relay;
 use crate::senders;
 use crate::session_result;
-use crate::smtp_offer;
 use crate::speak::{Imap, Pop3, Smtp, Speak};
 use crate::stream::Stream;
 use crate::submission::carry;
@@ -107,7 +107,7 @@ async fn submit(gateway: &Gateway, logged_in: LoggedIn) {
     let LoggedIn { account, from, client, unread, upstream, sending, seat } = logged_in;
     let options = submission::Options {
         host_name: gateway.host_name.clone(),
-        extensions: smtp_offer::usable(&upstream.capabilities),
+        extensions: advertised_extensions::usable(&upstream.capabilities),
     };
     let machine = Submission::new(options);
     let mut machine = match &seat {

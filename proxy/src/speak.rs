@@ -69,8 +69,10 @@ impl Speak for Smtp {
     type Upstream = smtp::Upstream;
 
     fn local(gateway: &Gateway, offer: Offer) -> smtp::Local {
-        let greeting =
-            smtp::Greeting { host_name: gateway.host_name.clone(), extensions: gateway.smtp_offer.extensions() };
+        let greeting = smtp::Greeting {
+            host_name: gateway.host_name.clone(),
+            extensions: gateway.advertised_extensions.now().to_vec(),
+        };
         smtp::Local::new(offer, greeting)
     }
 

@@ -66,7 +66,7 @@ pub async fn login<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<C
     })?;
     debug!(waited_for = %trail, "logged in upstream");
     if S::PROTOCOL == Protocol::Smtp {
-        gateway.smtp_offer.learn(server, &connected.capabilities);
+        gateway.advertised_extensions.learn(&account.application, &connected.capabilities);
     }
     Ok(connected)
 }

@@ -8,6 +8,7 @@
 mod client;
 mod story;
 
+mod advertised_extensions;
 mod audit;
 mod bad_servers;
 mod certificates;

@@ -14,6 +14,7 @@ mod refusals;
 pub mod schema;
 mod secret_ends;
 mod short_names;
+pub mod smtp_extensions;
 mod tokens;
 
 use std::{

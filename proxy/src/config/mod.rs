@@ -31,6 +31,8 @@ pub use file::{ListenerTls, LogFormat, Protocol, ServerTls};
 pub(crate) use notify::date;
 pub use notify::{Notify, Webhook};
 pub use problem::ConfigError;
+#[cfg(test)]
+pub(crate) use provider::PRESETS;
 
 use crate::guard::GuardLimits;
 

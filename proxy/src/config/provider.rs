@@ -8,7 +8,7 @@ use super::SendingLimits;
 use super::file::{self, Sending, Server, ServerTls};
 
 /// The presets, for messages.
-pub(super) const PRESETS: [&str; 6] = ["office365", "outlook.com", "us-gov-high", "us-gov-dod", "china", "gmail"];
+pub(crate) const PRESETS: [&str; 6] = ["office365", "outlook.com", "us-gov-high", "us-gov-dod", "china", "gmail"];
 
 /// What a request to the authorize page is made of. A provider adds to it, and does not replace it.
 const OUR_PARAMETERS: [&str; 7] =

@@ -26,6 +26,7 @@ mod refresher;
 mod refused;
 mod sign_in;
 mod single_flight;
+mod smtp_extensions;
 mod store;
 mod through;
 

@@ -18,7 +18,7 @@ mod server;
 const SERVER: &str = "OXPOST_TEST_POSTGRES";
 
 /// The tests of these files are run on both engines.
-const BOTH: [&str; 17] = [
+const BOTH: [&str; 18] = [
     "store",
     "single_flight",
     "durability",
@@ -35,6 +35,7 @@ const BOTH: [&str; 17] = [
     "patterns",
     "mail_use",
     "migrations",
+    "smtp_extensions",
     "failures::tokens_that_could_not",
 ];
 

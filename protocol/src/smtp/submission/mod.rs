@@ -350,3 +350,25 @@ impl fmt::Debug for Submission {
         f.debug_struct("Submission").field("state", &self.state).field("sent", &self.sent.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Options;
+
+    /// RFC 1870, 4: a server that names no number, or 0, has no fixed limit.
+    #[test]
+    fn size_limit_is_a_number_above_zero() {
+        let limit = |line: &str| {
+            let extensions = vec!["DSN 7".to_owned(), line.to_owned(), "8BITMIME".to_owned()];
+            Options { host_name: "mail.example".into(), extensions }.size_limit()
+        };
+        for line in
+            ["SIZE 0", "SIZE 00", "SIZE", "SIZE ", "SIZE x", "SIZE -1", "SIZE 99999999999999999999999", "XSIZE 5"]
+        {
+            assert_eq!(limit(line), None, "{line}");
+        }
+        for line in ["SIZE 1000", "size 1000", "SIZE  1000 "] {
+            assert_eq!(limit(line), Some(1000), "{line}");
+        }
+    }
+}

@@ -8,13 +8,13 @@ use std::thread::Thread;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use oxpost::advertised_extensions::AdvertisedExtensions;
 use oxpost::config::{Device, Limits, SendingLimits, Server, ServerTls, Servers};
 use oxpost::gateway::{Dial, Gateway};
 use oxpost::guard::{Guard, GuardLimits, GuessLimits, PlaceLimits};
 use oxpost::log_limits::LogLimits;
 use oxpost::observe::Observer;
 use oxpost::pacing::Pacing;
-use oxpost::smtp_offer::SmtpOffer;
 use oxpost::throttle::Throttles;
 use oxpost_protocol::Secret;
 use oxpost_token_store::database::sqlite::Sqlite;
@@ -100,7 +100,7 @@ impl World {
             store,
             tokens,
             clock,
-            smtp_offer: SmtpOffer::new([&servers.smtp].into_iter()),
+            advertised_extensions: AdvertisedExtensions::new([(APPLICATION, &servers.smtp)].into_iter()),
             servers: HashMap::from([(APPLICATION.to_owned(), servers)]),
             tls: self.tls.clone(),
             pacing: Pacing::new(LIMITS.sending_wait),
