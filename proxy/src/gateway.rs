@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use oxpost_token_store::http::client_with_resolver;
 use oxpost_token_store::{
     Accounts, HttpPolicy, KeySource, Postgres, PostgresSettings, RefreshLimits, SharedClock, Store, StoreError, Tokens,
     VaultError, database::DatabaseError, store::STORE_SCHEMA,
@@ -11,6 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::advertised_extensions::AdvertisedExtensions;
 use crate::config::{Config, ConfigError, Limits, Servers, StorePlace};
+use crate::connect::lookups::Lookups;
 use crate::guard::Guard;
 use crate::log_limits::LogLimits;
 use crate::observe::Observer;
@@ -35,6 +37,8 @@ pub struct Gateway {
     pub servers: std::collections::HashMap<String, Servers>,
     /// TLS towards mail servers.
     pub tls: TlsConnector,
+    /// Lookups of the names of mail servers and authorities.
+    pub lookups: Lookups,
     /// What SMTP clients are offered before they log in.
     pub advertised_extensions: AdvertisedExtensions,
     /// Who may send when.
@@ -136,7 +140,8 @@ impl Gateway {
 
     fn with(store: Store, config: &Config, clock: SharedClock) -> Result<Self, StartError> {
         let tls = tls::client_config(config.ca_file.as_deref(), config.system_roots).map_err(StartError::Tls)?;
-        let http = oxpost_token_store::http::client(tls.clone(), HttpPolicy::HttpsOnly)
+        let lookups = Lookups::default();
+        let http = client_with_resolver(tls.clone(), HttpPolicy::HttpsOnly, Arc::new(lookups.clone()))
             .map_err(|error| StartError::Http(error.to_string()))?;
         let tokens =
             Tokens::new(store.clone(), config.applications.clone(), http, Arc::clone(&clock), RefreshLimits::default());
@@ -148,6 +153,7 @@ impl Gateway {
             clock,
             servers: config.servers.clone(),
             tls: TlsConnector::from(Arc::new(tls)),
+            lookups,
             advertised_extensions: AdvertisedExtensions::new(
                 config.servers.iter().map(|(application, servers)| (application.as_str(), &servers.smtp)),
             ),

@@ -215,7 +215,7 @@ pub async fn attempt(
     trail: &Trail,
 ) -> Result<Result<Connected, UpstreamFailure>, Unreached> {
     #[cfg(not(fuzzing))]
-    let mut stream = reach(server, trail).await.map_err(Unreached::for_good)?;
+    let mut stream = reach(gateway, server, trail).await.map_err(Unreached::for_good)?;
     #[cfg(fuzzing)]
     let mut stream = (gateway.dial)(server);
     if server.tls == ServerTls::Implicit {
@@ -242,12 +242,16 @@ pub async fn attempt(
 
 /// A connection to the first address of the server that answers.
 #[cfg_attr(fuzzing, allow(dead_code, reason = "nobody is reached"))]
-async fn reach(server: &Server, trail: &Trail) -> Result<Stream, Failure> {
+async fn reach(gateway: &Gateway, server: &Server, trail: &Trail) -> Result<Stream, Failure> {
     let Server { host, port, .. } = server;
     trail.waits_for("the address of its name");
-    let addresses = connect::addresses(host, *port).await.map_err(|error| Failure::unreachable(host, *port, &error))?;
+    let unreachable = |error| Failure::unreachable(host, *port, &error);
+    let addresses = connect::addresses(&gateway.lookups, host, *port).await.map_err(unreachable)?;
     trail.waits_for("a connection");
-    let tcp = connect::first_of(addresses).await.map_err(|error| Failure::unreachable(host, *port, &error))?;
+    let tcp = connect::first_of(addresses).await.map_err(|error| {
+        gateway.lookups.expire(host);
+        unreachable(error)
+    })?;
     debug!(server = host, address = ?tcp.peer_addr().ok(), "connected upstream");
     Ok(Stream::Plain(tcp))
 }

@@ -13,10 +13,12 @@ use std::{
     future::Future,
     net::IpAddr,
     pin::Pin,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
+use reqwest::dns::Resolve;
 use tokio::time::timeout;
 use url::{Host, Url};
 
@@ -64,6 +66,23 @@ pub struct HttpClientError(String);
 /// Makes the client. `tls` carries the trusted roots and the one crypto provider. The system's proxy settings are
 /// followed, but not under [`HttpPolicy::LoopbackHttp`].
 pub fn client(tls: rustls::ClientConfig, policy: HttpPolicy) -> Result<HttpClient, HttpClientError> {
+    build(tls, policy, None)
+}
+
+/// The same, with the resolver that the rest of the process uses.
+pub fn client_with_resolver(
+    tls: rustls::ClientConfig,
+    policy: HttpPolicy,
+    resolver: Arc<dyn Resolve>,
+) -> Result<HttpClient, HttpClientError> {
+    build(tls, policy, Some(resolver))
+}
+
+fn build(
+    tls: rustls::ClientConfig,
+    policy: HttpPolicy,
+    resolver: Option<Arc<dyn Resolve>>,
+) -> Result<HttpClient, HttpClientError> {
     let machine_local = machine_local::client(tls.clone()).map_err(|error| HttpClientError(root_cause(&error)))?;
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
@@ -75,6 +94,9 @@ pub fn client(tls: rustls::ClientConfig, policy: HttpPolicy) -> Result<HttpClien
         .user_agent(concat!("oxpost/", env!("CARGO_PKG_VERSION")));
     if policy == HttpPolicy::LoopbackHttp {
         builder = builder.no_proxy();
+    }
+    if let Some(resolver) = resolver {
+        builder = builder.dns_resolver(resolver);
     }
     let client = builder.build().map_err(|error| HttpClientError(root_cause(&error)))?;
     Ok(HttpClient { client, machine_local, policy })

@@ -3,6 +3,8 @@
 //! The system's resolver gives the addresses of both families at once, so there is no waiting for one of them as in RFC
 //! 8305, 3; the order and the delays are those of that RFC.
 
+pub mod known;
+pub mod lookups;
 pub mod race;
 
 use std::fmt;
@@ -14,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::lookups::{LookupError, Lookups};
 use self::race::{Next, Race};
 
 /// How long one address may take to accept a connection. The others are tried meanwhile.
@@ -25,8 +28,8 @@ const NAMED: usize = 6;
 /// Why there is no connection.
 #[derive(Debug)]
 pub enum NoConnection {
-    /// The name has no address, or nobody says which.
-    NoAddress(io::Error),
+    /// The name has no address, or the resolver fails.
+    NoAddress(LookupError),
     /// What became of each address, in the order in which they were given up.
     NoAnswer(Vec<(SocketAddr, io::Error)>),
 }
@@ -52,14 +55,10 @@ impl fmt::Display for NoConnection {
 /// The addresses of a name, as the system's resolver orders them.
 ///
 /// # Errors
-/// It has none, or nobody says which.
-pub async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, NoConnection> {
-    let found: Vec<SocketAddr> =
-        tokio::net::lookup_host((host, port)).await.map_err(NoConnection::NoAddress)?.collect();
-    if found.is_empty() {
-        return Err(NoConnection::NoAddress(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
-    }
-    Ok(found)
+/// It has none, or the resolver fails.
+pub async fn addresses(lookups: &Lookups, host: &str, port: u16) -> Result<Vec<SocketAddr>, NoConnection> {
+    let found = lookups.addresses(host).await.map_err(NoConnection::NoAddress)?;
+    Ok(found.iter().map(|address| SocketAddr::new(*address, port)).collect())
 }
 
 /// A connection to the first of them that answers.

@@ -86,6 +86,6 @@ async fn when_none_answers_each_is_named_with_its_reason() {
 
 #[tokio::test]
 async fn a_name_that_nobody_knows_has_no_address() {
-    let error = addresses("no-such-host.invalid", 993).await.unwrap_err();
+    let error = addresses(&Lookups::default(), "no-such-host.invalid", 993).await.unwrap_err();
     assert!(matches!(error, NoConnection::NoAddress(_)), "{error}");
 }

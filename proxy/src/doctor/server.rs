@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use super::certificate::{Distrust, Witness};
 use super::facts::{NotSecured, Secured, Way};
 use crate::config::{Server, ServerTls};
+use crate::connect::lookups::Lookups;
 use crate::drive::drive;
 use crate::stream::Stream;
 use crate::{connect, tls};
@@ -26,8 +27,9 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Goes the way.
 pub(super) async fn explore(server: &Server, host_name: &str, verifier: &Arc<dyn ServerCertVerifier>) -> Way {
-    let addresses: Vec<SocketAddr> = match tokio::net::lookup_host((server.host.as_str(), server.port)).await {
-        Ok(addresses) => addresses.collect(),
+    // A resolver of its own: what an earlier lookup found proves nothing.
+    let addresses: Vec<SocketAddr> = match connect::addresses(&Lookups::default(), &server.host, server.port).await {
+        Ok(addresses) => addresses,
         Err(error) => return Way { addresses: Some(Err(error.to_string())), ..Way::default() },
     };
     let begun = Instant::now();

@@ -100,6 +100,7 @@ impl World {
             store,
             tokens,
             clock,
+            lookups: oxpost::connect::lookups::Lookups::default(),
             advertised_extensions: AdvertisedExtensions::new([(APPLICATION, &servers.smtp)].into_iter()),
             servers: HashMap::from([(APPLICATION.to_owned(), servers)]),
             tls: self.tls.clone(),
