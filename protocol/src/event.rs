@@ -99,6 +99,9 @@ pub enum RefusalKind {
     /// It would have worked at another time; the client should try again by itself.
     /// IMAP `[UNAVAILABLE]`, POP3 `[SYS/TEMP]`, SMTP `454 4.7.0`.
     Unavailable,
+    /// The password was right, and as many sessions as are allowed are there already; the client should try again by itself.
+    /// IMAP `[LIMIT]` (RFC 5530), POP3 `[SYS/TEMP]` (RFC 3206 names too many connections as its example), SMTP `454 4.7.0`.
+    LimitReached,
     /// The administrator must act first (sign in again, change a setting at Microsoft). The password was right, so that no
     /// client may be told otherwise, and no queued mail may bounce meanwhile.
     /// IMAP `[CONTACTADMIN]`, POP3 `[SYS/PERM]`, SMTP `454 4.7.0`.

@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 use crate::advertised_extensions::AdvertisedExtensions;
 use crate::config::{Config, ConfigError, Limits, Servers, StorePlace};
 use crate::connect::lookups::Lookups;
+use crate::connection_slots::ConnectionSlots;
 use crate::guard::Guard;
 use crate::log_limits::LogLimits;
 use crate::observe::Observer;
@@ -27,6 +28,8 @@ pub struct Gateway {
     pub store: Store,
     /// What keeps strangers from harming anybody.
     pub guard: Guard,
+    /// How many connections there may be.
+    pub slots: ConnectionSlots,
     /// The gate: local passwords, and those that Microsoft judges.
     pub accounts: Accounts,
     /// The tokens of the accounts.
@@ -147,6 +150,7 @@ impl Gateway {
             Tokens::new(store.clone(), config.applications.clone(), http, Arc::clone(&clock), RefreshLimits::default());
         Ok(Self {
             guard: Guard::new(config.guard.clone(), store.clone(), Arc::clone(&clock), config.host_name.clone()),
+            slots: ConnectionSlots::new(config.slots.clone()),
             accounts: Accounts::judged_by(store.clone(), Arc::clone(&clock), config.admission, tokens.clone()),
             store,
             tokens,

@@ -8,6 +8,7 @@
 
 pub mod certificate;
 pub mod close_request;
+pub mod connection_slots;
 pub mod guard;
 pub mod listener;
 pub mod session;
@@ -25,6 +26,7 @@ pub mod upstream;
 
 pub mod audit;
 pub mod connect;
+pub mod drain;
 pub mod drive;
 pub mod hang_up;
 pub mod metered;

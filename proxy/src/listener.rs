@@ -1,7 +1,7 @@
 //! Accepting connections: which are served, how many, and what happens to them when Oxpost stops.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,7 +14,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Level, debug, info_span, warn};
 
 use crate::certificate::Certificates;
-use crate::config::{Listener, ListenerTls};
+use crate::close_request::CloseReason;
+use crate::config::{Listener, ListenerTls, Protocol};
 use crate::device::Devices;
 use crate::gateway::{Gateway, StartError};
 use crate::log_rate_limit::LogRateLimit;
@@ -80,8 +81,14 @@ impl Bound {
         &self.entry.listener
     }
 
-    /// Accepts until `stop`; sessions are spawned on the tracker and go on.
-    pub async fn accept(self, gateway: Arc<Gateway>, sessions: TaskTracker, stop: CancellationToken) {
+    /// Accepts until `stop`; sessions are spawned on the tracker and go on, until `hard_stop` ends them wherever they are.
+    pub async fn accept(
+        self,
+        gateway: Arc<Gateway>,
+        sessions: TaskTracker,
+        stop: CancellationToken,
+        hard_stop: CancellationToken,
+    ) {
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
@@ -110,16 +117,25 @@ impl Bound {
                 }
                 continue;
             }
-            let Ok(place) = gateway.guard.enter(peer.ip(), &stop) else { continue };
+            if gateway.guard.turns_away(peer.ip(), gateway.slots.is_familiar(peer.ip())) {
+                continue;
+            }
+            let slot = match gateway.slots.enter(peer.ip()) {
+                Ok(slot) => slot,
+                Err(_) => {
+                    refuse(tcp, &self.entry.listener);
+                    continue;
+                }
+            };
             if let Err(error) = tune(&tcp) {
                 debug!(%peer, %error, "the connection was gone at once");
                 continue;
             }
             let id = session_id();
             let span = info_span!("session", %id, protocol = %self.entry.listener.protocol, %peer);
-            let client = session::Client { stream: Stream::Plain(tcp), id, peer: peer.ip(), place };
+            let client = session::Client { stream: Stream::Plain(tcp), id, peer: peer.ip(), slot };
             let serve = session::serve(Arc::clone(&gateway), Arc::clone(&self.entry), client);
-            sessions.spawn(serve.instrument(span));
+            sessions.spawn(hard_stop.clone().run_until_cancelled_owned(serve.instrument(span)));
         }
     }
 }
@@ -129,6 +145,27 @@ fn serves(listener: &Listener, peer: IpAddr) -> bool {
     // An IPv4 client on a dual-stack socket arrives as ::ffff:a.b.c.d.
     let peer = peer.to_canonical();
     listener.networks.is_empty() || listener.networks.iter().any(|network| network.contains(&peer))
+}
+
+/// Tells a client that it is not served now, in its protocol's words instead of a greeting. Nothing waits for it: so few bytes
+/// fit into the buffer of a new connection. Within TLS this would need a handshake, so that there it is just closed.
+fn refuse(tcp: TcpStream, listener: &Listener) {
+    if listener.tls != ListenerTls::Implicit
+        && let Ok(mut tcp) = tcp.into_std()
+    {
+        let _ = tcp.write_all(refusal(listener.protocol).as_bytes());
+        let _ = tcp.shutdown(Shutdown::Write);
+    }
+}
+
+/// SMTP: RFC 5321, 3.8; IMAP: RFC 9051, 7.1.5; POP3 with the code of RFC 3206.
+fn refusal(protocol: Protocol) -> String {
+    let text = CloseReason::Evicted.text();
+    match protocol {
+        Protocol::Imap => format!("* BYE {text}\r\n"),
+        Protocol::Pop3 => format!("-ERR [SYS/TEMP] {text}\r\n"),
+        Protocol::Smtp => format!("421 4.3.2 {text}\r\n"),
+    }
 }
 
 /// A short name for a session, for the log and the client's dialog box. Unique within a process.
@@ -146,7 +183,6 @@ pub(crate) fn tune(tcp: &TcpStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Protocol;
 
     #[test]
     fn serves_its_networks_only() {

@@ -1,29 +1,33 @@
 //! The login of a client: drives the local dialogue, and lets the client hear OK only when its upstream session is ready.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use oxpost_protocol::line::REPLY_TEXT_LIMIT;
-use oxpost_protocol::{Closed, Dialogue, LocalDialogue, LocalEvent, Offer};
+use oxpost_protocol::{Closed, Dialogue as _, LocalDialogue, LocalEvent, Offer};
 use oxpost_token_store::{Account, Admitted, Denied};
-use tokio::time::{Instant, timeout_at};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use crate::account;
+use crate::close_request::{CloseReason, CloseRequest};
 use crate::config::ListenerTls;
+use crate::connection_slots::{Proof, Slot};
 use crate::device::{Device, Seat};
-use crate::drive::{drive, say};
+use crate::drive::{Driven, LAST_WORDS, drive_until, say};
 use crate::gateway::Gateway;
-use crate::guard::{Place, Source};
+use crate::guard::Source;
 use crate::hang_up;
 use crate::listener::Entry;
 use crate::metered::Metered;
 use crate::pacing::{self, Sending};
 use crate::remedy::Failure;
 use crate::speak::Speak;
-use crate::stream::Stream;
+use crate::stream::{Stream, poll_discard};
 use crate::upstream::Connected;
 
 /// Who a client is as long as it has not said so.
@@ -33,8 +37,8 @@ pub struct Visitor<'a> {
     pub id: &'a str,
     /// Where it comes from.
     pub peer: IpAddr,
-    /// The place it has.
-    pub place: &'a mut Place,
+    /// Its connection slot.
+    pub slot: &'a Slot,
 }
 
 /// A client that has logged in, and its upstream session.
@@ -63,6 +67,8 @@ pub enum NoLogin {
     Closed(Closed),
     /// The client took too long.
     TimedOut,
+    /// It was asked to close.
+    Asked(CloseReason),
     /// The connection broke, or TLS failed.
     Broke(io::Error),
     /// The client went away while it was logged in at the mail server.
@@ -72,111 +78,148 @@ pub enum NoLogin {
 /// Greets a client and waits for a login that succeeds.
 ///
 /// # Errors
-/// The connection ended before that.
+/// The connection ended before that; the client was told why in its protocol's words.
 pub async fn login<S: Speak>(
     gateway: &Gateway,
     entry: &Entry,
-    mut client: Stream,
-    mut visitor: Visitor<'_>,
+    client: Stream,
+    visitor: Visitor<'_>,
 ) -> Result<LoggedIn, NoLogin> {
-    let mut patience = Patience { deadline: Instant::now() + gateway.limits.login_timeout };
     let from = visitor.peer;
-    if entry.listener.tls == ListenerTls::Implicit {
-        client = patience.until(start_tls(client, entry.acceptor.as_ref())).await?;
-    }
     let offer = Offer {
         start_tls: entry.listener.tls == ListenerTls::StartTls,
         tls_before_login: entry.listener.tls_before_login,
     };
-    let mut dialogue = S::local(gateway, offer);
-    let device = entry.devices.at(from);
+    let mut conversation = Conversation {
+        dialogue: S::local(gateway, offer),
+        stream: Some(client),
+        ends: Ends {
+            deadline: Instant::now() + gateway.limits.login_timeout,
+            request: visitor.slot.close_request().clone(),
+        },
+    };
+    match converse::<S>(gateway, entry, &visitor, &mut conversation).await {
+        Ok((account, connected, sending, seat)) => {
+            let Conversation { dialogue, stream, .. } = conversation;
+            let client = stream.ok_or_else(|| NoLogin::Broke(io::ErrorKind::NotConnected.into()))?;
+            let rate = seat.as_ref().map(|seat| Arc::clone(&seat.device.rate));
+            Ok(LoggedIn {
+                account,
+                from,
+                client,
+                unread: dialogue.into_unread(),
+                upstream: connected,
+                sending: sending.map(|sending| sending.held_to(rate)),
+                seat,
+            })
+        }
+        Err(why) => {
+            if let Some(text) = why.last_words() {
+                conversation.say_goodbye(text, !matches!(why, NoLogin::Asked(CloseReason::Evicted))).await;
+            }
+            Err(why)
+        }
+    }
+}
+
+/// An accepted login: account, upstream session, its place among those who send, and its device permit.
+type Accepted = (Account, Connected, Option<Sending>, Option<Seat>);
+
+async fn converse<S: Speak>(
+    gateway: &Gateway,
+    entry: &Entry,
+    visitor: &Visitor<'_>,
+    conversation: &mut Conversation<S::Local>,
+) -> Result<Accepted, NoLogin> {
+    if entry.listener.tls == ListenerTls::Implicit {
+        conversation.start_tls(entry.acceptor.as_ref()).await?;
+    }
+    let device = entry.devices.at(visitor.peer);
     if device.is_some() {
-        dialogue.allow_without_login();
+        conversation.dialogue.allow_without_login();
     }
     loop {
-        match patience.until(drive(&mut dialogue, &mut client)).await? {
+        match conversation.next().await? {
             LocalEvent::StartTls => {
-                client = patience.until(start_tls(client, entry.acceptor.as_ref())).await?;
-                dialogue.tls_started();
+                conversation.start_tls(entry.acceptor.as_ref()).await?;
+                conversation.dialogue.tls_started();
             }
             event @ (LocalEvent::Login(_) | LocalEvent::WithoutLogin) => {
                 let began = Instant::now();
-                let attempt = match admit(gateway, &mut visitor, event, device).await {
+                let attempt = match conversation.unless_asked(admit(gateway, visitor, event, device)).await? {
                     Ok((admitted, seat)) => {
-                        hang_up::unless_gone(&mut client, &mut dialogue, log_in::<S>(gateway, &admitted))
-                            .await
-                            .map_err(NoLogin::HungUp)?
-                            .map(|done| (done, seat))
+                        let attempt = conversation.unless_gone(log_in::<S>(gateway, &admitted)).await?;
+                        attempt.map(|(account, connected, sending)| (account, connected, sending, seat))
                     }
                     Err(failure) => Err(failure),
                 };
-                patience.deadline += began.elapsed();
+                conversation.ends.deadline += began.elapsed();
                 match attempt {
-                    Ok(((account, connected, sending), seat)) => {
-                        dialogue.accept(&connected.capabilities);
-                        patience.until(say(&mut dialogue, &mut client)).await?;
-                        visitor.place.let_stay();
-                        let rate = seat.as_ref().map(|seat| Arc::clone(&seat.device.rate));
-                        return Ok(LoggedIn {
-                            account,
-                            from,
-                            client,
-                            unread: dialogue.into_unread(),
-                            upstream: connected,
-                            sending: sending.map(|sending| sending.held_to(rate)),
-                            seat,
-                        });
+                    // Whoever was evicted while the mail server answered is not logged in.
+                    Ok(_) if !visitor.slot.accept_login() => return Err(NoLogin::Asked(CloseReason::Evicted)),
+                    Ok(accepted) => {
+                        conversation.accept(&accepted.1.capabilities).await?;
+                        return Ok(accepted);
                     }
                     Err(mut failure) => {
+                        visitor.slot.fail_login();
                         if failure.is_logged {
                             failure.refusal.text = with_session(&failure.refusal.text, visitor.id);
                         }
-                        dialogue.refuse(&failure.refusal);
+                        conversation.dialogue.refuse(&failure.refusal);
                     }
                 }
             }
             LocalEvent::PassedOver(stray) => {
-                if gateway.log_limits.preamble.permit_for(Source::of(from)) {
+                if gateway.log_limits.preamble.permit_for(Source::of(visitor.peer)) {
                     info!(advice = stray.advice(), "connection began with no mail protocol");
                 }
             }
             LocalEvent::Closed(why) => {
-                // Tell the client that this was the end; it may still be reading our last words, or never read at all.
-                let _ = patience.until(tokio::io::AsyncWriteExt::shutdown(&mut client)).await;
+                conversation.shut_down().await;
                 return Err(NoLogin::Closed(why));
             }
         }
     }
 }
 
-/// The local half of a login: password, account. It goes to its end also when the client has gone, or somebody could guess
-/// and be away before the guess is counted.
+/// The local half of a login: password, account, and whether it may have one more session. It goes to its end also when the
+/// client has gone, or somebody could guess and be away before the guess is counted.
 async fn admit(
     gateway: &Gateway,
-    visitor: &mut Visitor<'_>,
+    visitor: &Visitor<'_>,
     event: LocalEvent,
     device: Option<&Arc<Device>>,
 ) -> Result<(Admitted, Option<Seat>), Failure> {
-    let admitted = match (event, device) {
-        (LocalEvent::Login(login), _) => account::admit(gateway, visitor.peer, &login).await?,
+    let (admitted, seat, proof) = match (event, device) {
+        (LocalEvent::Login(login), _) => {
+            let admitted = account::admit(gateway, visitor.peer, &login).await?;
+            debug!(account = %admitted.account().mailbox, "local login accepted");
+            (admitted, None, Proof::Password)
+        }
         (_, Some(device)) => {
             let account = &device.config.account;
             let refused = |failure| account::refused(gateway, visitor.peer, failure, account.as_str());
             let seat = device.seat().ok_or_else(|| refused(Failure::too_many_devices(account)))?;
             let admitted = account::vouch(gateway, account).await.map_err(refused)?;
-            // It may still have to go for somebody else: it has proved nothing.
             debug!(account = %admitted.account().mailbox, "let in without a login, because of its address");
-            return Ok((admitted, Some(seat)));
+            (admitted, Some(seat), Proof::Network)
         }
         (_, None) => {
             let failure = Failure::denied(&Denied::BadCredentials);
             return Err(account::refused(gateway, visitor.peer, failure, "[no login]"));
         }
     };
-    // From now on it is nobody's to be let go: who it is was proved, and it is only waiting for the mail server.
-    visitor.place.make_known();
-    debug!(account = %admitted.account().mailbox, "local login accepted");
-    Ok((admitted, None))
+    let account = admitted.account();
+    visitor.slot.begin_login(account, proof).map_err(|reached| {
+        let failure = Failure::session_limit(&reached);
+        let is_logged = gateway.log_limits.session_limit.permit_for(reached.limit);
+        if is_logged {
+            warn!(account = %account.mailbox, limit = reached.limit.key(), reason = failure.log, "login refused");
+        }
+        failure.logged(is_logged)
+    })?;
+    Ok((admitted, seat))
 }
 
 /// The other half: token, mail server.
@@ -208,17 +251,118 @@ fn with_session(text: &str, id: &str) -> String {
     text
 }
 
-/// How long a client may still take.
-struct Patience {
-    deadline: Instant,
+/// What is said with a client before its login, and what may end it.
+struct Conversation<D> {
+    dialogue: D,
+    /// None while TLS begins, and for good if it fails or the client does not take what is sent: nothing can be said then.
+    stream: Option<Stream>,
+    ends: Ends,
 }
 
-impl Patience {
-    async fn until<T>(&self, work: impl Future<Output = io::Result<T>>) -> Result<T, NoLogin> {
-        match timeout_at(self.deadline, work).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(NoLogin::Broke(error)),
+/// What may end a conversation.
+struct Ends {
+    /// When the client has taken too long. What the mail server takes is not counted.
+    deadline: Instant,
+    request: CloseRequest,
+}
+
+impl Ends {
+    async fn come(&mut self) -> NoLogin {
+        tokio::select! {
+            biased;
+            reason = self.request.wait() => NoLogin::Asked(reason),
+            () = sleep_until(self.deadline) => NoLogin::TimedOut,
+        }
+    }
+}
+
+impl<D: LocalDialogue> Conversation<D> {
+    async fn start_tls(&mut self, acceptor: Option<&TlsAcceptor>) -> Result<(), NoLogin> {
+        let stream = self.stream.take().ok_or_else(not_connected)?;
+        let secured = tokio::select! {
+            biased;
+            why = self.ends.come() => return Err(why),
+            secured = start_tls(stream, acceptor) => secured,
+        };
+        self.stream = Some(secured.map_err(NoLogin::Broke)?);
+        Ok(())
+    }
+
+    /// The next thing that the dialogue reports.
+    async fn next(&mut self) -> Result<LocalEvent, NoLogin> {
+        let stream = self.stream.as_mut().ok_or_else(not_connected)?;
+        match drive_until(&mut self.dialogue, stream, self.ends.come()).await.map_err(NoLogin::Broke)? {
+            Driven::Event(event) => Ok(event),
+            Driven::Interrupted(why) => Err(why),
+            Driven::Stuck(why) => {
+                self.stream = None;
+                Err(why)
+            }
+        }
+    }
+
+    /// Does `work`, unless the connection is asked to close meanwhile.
+    async fn unless_asked<T>(&mut self, work: impl Future<Output = T>) -> Result<T, NoLogin> {
+        tokio::select! {
+            biased;
+            reason = self.ends.request.wait() => Err(NoLogin::Asked(reason)),
+            done = work => Ok(done),
+        }
+    }
+
+    /// Does `work`, unless the connection is asked to close meanwhile, or the client goes away.
+    async fn unless_gone<T>(&mut self, work: impl Future<Output = T>) -> Result<T, NoLogin> {
+        let stream = self.stream.as_mut().ok_or_else(not_connected)?;
+        tokio::select! {
+            biased;
+            reason = self.ends.request.wait() => Err(NoLogin::Asked(reason)),
+            done = hang_up::unless_gone(stream, &mut self.dialogue, work) => done.map_err(NoLogin::HungUp),
+        }
+    }
+
+    /// Tells the client that it is logged in. Whoever asks it to close meanwhile is heard by what follows.
+    async fn accept(&mut self, capabilities: &[String]) -> Result<(), NoLogin> {
+        self.dialogue.accept(capabilities);
+        let stream = self.stream.as_mut().ok_or_else(not_connected)?;
+        match timeout_at(self.ends.deadline, say(&mut self.dialogue, stream)).await {
+            Ok(said) => said.map(drop).map_err(NoLogin::Broke),
             Err(_) => Err(NoLogin::TimedOut),
+        }
+    }
+
+    /// Tells the client that this was the end; it may still be reading our last words, or never read at all.
+    async fn shut_down(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            let _ = timeout(LAST_WORDS, stream.shutdown()).await;
+        }
+    }
+
+    /// Ends the conversation with these words. If there is time for that, the client may close first: closing a socket with
+    /// unread bytes in it resets the connection, and the reset could overtake the words.
+    async fn say_goodbye(mut self, text: &str, has_time: bool) {
+        let Some(mut stream) = self.stream else { return };
+        self.dialogue.say_goodbye(text);
+        let _ = timeout(LAST_WORDS, async {
+            say(&mut self.dialogue, &mut stream).await?;
+            stream.shutdown().await?;
+            while has_time && poll_fn(|cx| poll_discard(&mut stream, cx)).await? > 0 {}
+            io::Result::Ok(())
+        })
+        .await;
+    }
+}
+
+fn not_connected() -> NoLogin {
+    NoLogin::Broke(io::ErrorKind::NotConnected.into())
+}
+
+impl NoLogin {
+    /// What the client is told, if the dialogue has not told it already.
+    fn last_words(&self) -> Option<&'static str> {
+        match self {
+            Self::Asked(reason) => Some(reason.text()),
+            Self::TimedOut => Some("No login within the time allowed"),
+            Self::Closed(_) | Self::Broke(_) | Self::HungUp(_) => None,
         }
     }
 }

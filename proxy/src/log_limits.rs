@@ -2,6 +2,7 @@
 
 use tracing::Level;
 
+use crate::connection_slots::SessionLimit;
 use crate::guard::Source;
 use crate::log_rate_limit::{Limits, LogRateLimit};
 
@@ -17,6 +18,8 @@ pub struct LogLimits {
     /// A login was refused. Where the line is not written, the client is not shown the id of its session either. It must be the
     /// same limit whether the account exists or not, or the id would tell.
     pub refused_login: LogRateLimit<Source>,
+    /// A login was refused because as many sessions are there as are allowed.
+    pub session_limit: LogRateLimit<SessionLimit>,
     /// A connection ended without a login.
     pub no_login: LogRateLimit<Source>,
     /// A connection began with something that is not a mail protocol.
@@ -29,6 +32,7 @@ impl Default for LogLimits {
         let refused_logins = Limits { lines: REFUSED_LOGINS, lines_per_key: REFUSED_LOGINS_OF_A_SOURCE };
         Self {
             refused_login: LogRateLimit::with_limits(Level::WARN, "login refused", refused_logins),
+            session_limit: LogRateLimit::with_limits(Level::WARN, "login refused by a session limit", few),
             no_login: LogRateLimit::with_limits(Level::INFO, "connection ended without a login", few),
             preamble: LogRateLimit::with_limits(Level::INFO, "connection began with no mail protocol", few),
         }

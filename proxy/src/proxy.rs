@@ -14,6 +14,7 @@ use crate::certificate::Certificates;
 use crate::config::{Config, Protocol};
 use crate::declared;
 use crate::device;
+use crate::drain::drain;
 use crate::gateway::{Gateway, StartError};
 use crate::listener::Bound;
 use crate::notify::start::Own;
@@ -77,11 +78,12 @@ impl Proxy {
 
     /// Serves until `stop`, then lets the sessions that run finish within the drain timeout; `at_once` cuts that short.
     pub async fn run(self, stop: CancellationToken, at_once: CancellationToken) {
-        let sessions = TaskTracker::new();
+        let (sessions, hard_stop) = (TaskTracker::new(), CancellationToken::new());
         let mut accepting = JoinSet::new();
         for bound in self.listeners {
             info!(address = %bound.address(), protocol = %bound.listener().protocol, tls = ?bound.listener().tls, "listening");
-            accepting.spawn(bound.accept(Arc::clone(&self.gateway), sessions.clone(), stop.clone()));
+            let (gateway, sessions) = (Arc::clone(&self.gateway), sessions.clone());
+            accepting.spawn(bound.accept(gateway, sessions, stop.clone(), hard_stop.clone()));
         }
         let refreshing = if self.refreshes { stop.clone() } else { over() };
         let refresher = tokio::spawn(keep_refreshing(Arc::clone(&self.gateway), refreshing));
@@ -102,15 +104,10 @@ impl Proxy {
         }
         while accepting.join_next().await.is_some() {}
         sessions.close();
-        let bound = self.gateway.limits.drain_timeout;
-        if !sessions.is_empty() {
-            info!(sessions = sessions.len(), seconds = bound.as_secs(), "stopping; sessions may finish");
-        }
-        tokio::select! {
-            () = sessions.wait() => {}
-            () = tokio::time::sleep(bound) => warn!(sessions = sessions.len(), "stopped with sessions still open"),
-            () = at_once.cancelled() => warn!(sessions = sessions.len(), "stopped at once"),
-        }
+        drain(&self.gateway.slots, &sessions, self.gateway.limits.drain_timeout, &at_once).await;
+        // Whatever is still there ends wherever it is, and with it the connections that it holds.
+        hard_stop.cancel();
+        let _ = tokio::time::timeout(LAST_NOTES, sessions.wait()).await;
         if refresher.await.is_err() {
             error!("the refresher did not end in order");
         }

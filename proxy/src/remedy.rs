@@ -11,6 +11,7 @@ use oxpost_protocol::{Refusal, RefusalKind, UpstreamFailure};
 use oxpost_token_store::{Denied, Mailbox, StoreError, TokenError};
 
 use crate::connect::NoConnection;
+use crate::connection_slots::LimitReached;
 use crate::guard::Held;
 
 /// A login that failed, in both texts.
@@ -170,6 +171,20 @@ impl Failure {
         Self::new(
             RefusalKind::Unavailable,
             format!("Too many devices send as {mailbox} at this moment. Try again in a minute."),
+            "",
+        )
+    }
+
+    /// As many sessions as are allowed are there already.
+    pub fn session_limit(reached: &LimitReached) -> Self {
+        let LimitReached { limit, allowed, of } = reached;
+        Self::new(
+            RefusalKind::LimitReached,
+            format!(
+                "{of} already has {allowed} sessions, as many as Oxpost allows. Close some mail programs and try again, or raise \
+                 {} under [limits] in proxy.toml.",
+                limit.key()
+            ),
             "",
         )
     }

@@ -15,8 +15,8 @@ use tracing::{debug, info};
 use crate::advertised_extensions;
 use crate::audit::Audit;
 use crate::config::Protocol;
+use crate::connection_slots::Slot;
 use crate::gateway::Gateway;
-use crate::guard::Place;
 use crate::listener::Entry;
 use crate::local::{self, LoggedIn, NoLogin};
 use crate::pacing::Sending;
@@ -36,12 +36,11 @@ pub struct Client {
     pub id: String,
     /// Where it comes from.
     pub peer: IpAddr,
-    /// The place it has.
-    pub place: Place,
+    /// Its connection slot.
+    pub slot: Slot,
 }
 
-/// Serves one client. A client that has not logged in is let go when its place is taken from it, for another client or
-/// because the proxy stops; one that has may finish.
+/// Serves one client, until it ends, or is asked to close and has finished what it is doing.
 pub async fn serve(gateway: Arc<Gateway>, entry: Arc<Entry>, client: Client) {
     match entry.listener.protocol {
         Protocol::Imap => session::<Imap>(&gateway, &entry, client).await,
@@ -51,13 +50,11 @@ pub async fn serve(gateway: Arc<Gateway>, entry: Arc<Entry>, client: Client) {
 }
 
 async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
-    let Client { stream, id, peer, mut place } = client;
+    let Client { stream, id, peer, slot } = client;
     debug!("connected");
-    let let_go = place.let_go().clone();
-    let visitor = local::Visitor { id: &id, peer, place: &mut place };
+    let visitor = local::Visitor { id: &id, peer, slot: &slot };
     // Boxed, so that what the login needed is gone from memory while the session idles.
-    let login = let_go.run_until_cancelled_owned(Box::pin(local::login::<S>(gateway, entry, stream, visitor))).await;
-    let Some(login) = login else { return debug!("ended without a login: its place was needed, or Oxpost stops") };
+    let login = Box::pin(local::login::<S>(gateway, entry, stream, visitor)).await;
     let logged_in = match login {
         Ok(logged_in) => logged_in,
         Err(NoLogin::Closed(Closed::NotMail(stray))) => return info!("ended without a login: {}", stray.advice()),
@@ -65,6 +62,7 @@ async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
             return info!(?why, "ended without a login; its address is in no [[listener.device]] of this listener");
         }
         Err(NoLogin::Closed(why)) => return info!(?why, "ended without a login"),
+        Err(NoLogin::Asked(reason)) => return debug!(?reason, "ended without a login: it was asked to close"),
         Err(NoLogin::TimedOut) => return info!("ended: no login within the login-timeout"),
         Err(NoLogin::HungUp(why)) => {
             return info!(%why, "ended: the client went away before the mail server had answered");

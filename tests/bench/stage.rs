@@ -30,10 +30,11 @@ pub(crate) const CLIENT_ID: &str = "2b0e5c11-9f7c-4a83-8c5e-61d1f60a7c02";
 pub(crate) const SCOPES: &str =
     "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access";
 
-/// Room for all the strangers of this bench, and a listener beside the plain ones for those in TLS.
+/// Room for all the strangers and sessions of this bench, and a listener beside the plain ones for those in TLS.
 const FOR_STRANGERS: &str = r#"
 [limits]
-unauthenticated = 10000
+max-unauthenticated = 10000
+max-sessions-per-account = 10000
 
 [[listener]]
 protocol = "imap"

@@ -13,6 +13,7 @@ mod audit;
 mod bad_servers;
 mod certificates;
 mod command_line;
+mod connection_slots;
 mod declared;
 mod devices;
 mod doctor;

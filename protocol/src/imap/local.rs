@@ -216,6 +216,7 @@ impl Local {
         let code = match kind {
             RefusalKind::BadCredentials => "AUTHENTICATIONFAILED",
             RefusalKind::Unavailable => "UNAVAILABLE",
+            RefusalKind::LimitReached => "LIMIT",
             RefusalKind::AdministratorMustAct => "CONTACTADMIN",
         };
         let text = reply_text(text);

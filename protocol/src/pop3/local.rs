@@ -271,7 +271,7 @@ impl LocalDialogue for Local {
         }
         let code = match refusal.kind {
             RefusalKind::BadCredentials => "AUTH",
-            RefusalKind::Unavailable => "SYS/TEMP",
+            RefusalKind::Unavailable | RefusalKind::LimitReached => "SYS/TEMP",
             RefusalKind::AdministratorMustAct => "SYS/PERM",
         };
         self.out.say(format!("-ERR [{code}] {}", line::reply_text(&refusal.text)));

@@ -236,7 +236,7 @@ impl Local {
     fn login_first(&mut self) {
         let reply = match &self.last_refusal {
             Some((RefusalKind::BadCredentials, text)) => format!("530 5.7.0 {text}"),
-            Some((RefusalKind::Unavailable | RefusalKind::AdministratorMustAct, text)) => format!("451 4.7.0 {text}"),
+            Some((_, text)) => format!("451 4.7.0 {text}"),
             None if self.offer.login_allowed() => {
                 "530 5.7.0 Authentication required: log in with your Oxpost password".to_owned()
             }
@@ -331,7 +331,7 @@ impl LocalDialogue for Local {
         // 454 for what an administrator must mend: a queue keeps its mail until then, 535 would bounce it.
         let code = match refusal.kind {
             RefusalKind::BadCredentials => "535 5.7.8",
-            RefusalKind::Unavailable | RefusalKind::AdministratorMustAct => "454 4.7.0",
+            RefusalKind::Unavailable | RefusalKind::LimitReached | RefusalKind::AdministratorMustAct => "454 4.7.0",
         };
         let text = line::reply_text(&refusal.text);
         if self.mail.take().is_some() {

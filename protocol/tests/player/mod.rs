@@ -151,6 +151,7 @@ pub(crate) fn play_local<D: LocalDialogue>(dialogue: D, script: &Script, chunk: 
                 let kind = match kind {
                     "bad-credentials" => RefusalKind::BadCredentials,
                     "unavailable" => RefusalKind::Unavailable,
+                    "limit" => RefusalKind::LimitReached,
                     "administrator" => RefusalKind::AdministratorMustAct,
                     _ => panic!("unknown kind of refusal: {kind}"),
                 };

@@ -18,7 +18,7 @@ pub(super) async fn run(config: Config) -> Result<(), Failed> {
     if config.listeners.is_empty() {
         return Err(Failed::new(NO_LISTENER));
     }
-    make_room_for(config.limits.connections);
+    make_room_for(config.slots.limits.max_connections);
     for end in credential::ends(&config.applications, SystemTime::now()).iter().filter(|end| end.is_near()) {
         warn!("{end}");
     }
@@ -67,7 +67,7 @@ fn make_room_for(connections: usize) {
         Ok(granted) if granted < wanted => warn!(
             granted,
             wanted,
-            "the system allows fewer file descriptors than [limits] connections can need; lower it, or raise LimitNOFILE"
+            "the system allows fewer file descriptors than [limits] max-connections can need; lower it, or raise LimitNOFILE"
         ),
         Ok(_) => {}
         Err(error) => warn!(%error, "the limit of file descriptors could not be raised"),

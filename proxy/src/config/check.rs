@@ -14,7 +14,7 @@ use super::file::{self, File};
 use super::guarding;
 use super::notify::{self, Notify};
 use super::problem::{ConfigError, line_of, line_of_key};
-use super::{Config, Limits, Listener, Log, StorePlace, store};
+use super::{Config, Limits, Listener, Log, StorePlace, slots, store};
 
 /// The longest timeout taken. Nobody means more, and the clock must be able to add it.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -40,6 +40,10 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
     let (guard, admission, problems) = guarding::check(&file.limits, &file.wrong_passwords);
     for (section, key, sentence) in problems {
         checker.report(section, None, Some(key), sentence);
+    }
+    let (slots, problems) = slots::check(&file.limits, guard.never_ban.clone());
+    for (key, sentence) in problems {
+        checker.report("limits", None, Some(key), sentence);
     }
     checker.trust(&file.trust);
     checker.log(&file.log);
@@ -73,7 +77,6 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
         log: Log { level: file.log.level, format: file.log.format },
         notify,
         limits: Limits {
-            connections: file.limits.connections,
             login_timeout: file.limits.login_timeout.0,
             upstream_timeout: file.limits.upstream_timeout.0,
             idle_timeout: file.limits.idle_timeout.0,
@@ -81,6 +84,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
             sending_wait: file.limits.sending_wait.0,
         },
         guard,
+        slots,
         admission,
         host_name: file.host_name.unwrap_or_else(own_host_name),
     })
@@ -98,14 +102,6 @@ impl Checker<'_> {
     }
 
     fn limits(&mut self, limits: &file::Limits) {
-        if limits.connections == 0 {
-            self.report(
-                "limits",
-                None,
-                Some("connections"),
-                "with 0 connections nobody can connect; the default is 10000.",
-            );
-        }
         if limits.sending_wait.0 > LONGEST_WAIT {
             let sentence = "at most 4 minutes: few mail programs wait longer for an answer.";
             self.report("limits", None, Some("sending-wait"), sentence);

@@ -254,12 +254,18 @@ impl Default for Log {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Limits {
-    /// See [`super::Limits::connections`].
-    pub connections: usize,
-    /// See [`crate::guard::PlaceLimits::strangers`].
-    pub unauthenticated: usize,
-    /// See [`crate::guard::PlaceLimits::strangers_per_source`].
-    pub unauthenticated_per_source: usize,
+    /// See [`crate::connection_slots::SlotLimits::max_connections`].
+    pub max_connections: usize,
+    /// See [`crate::connection_slots::SlotLimits::max_unauthenticated`].
+    pub max_unauthenticated: usize,
+    /// See [`crate::connection_slots::SlotLimits::max_unauthenticated_per_source`].
+    pub max_unauthenticated_per_source: usize,
+    /// See [`crate::connection_slots::SlotLimits::max_sessions_per_account`]; by default it depends on `max-connections`.
+    pub max_sessions_per_account: Option<usize>,
+    /// See [`crate::connection_slots::SlotLimits::max_sessions_per_delegate`]; by default it depends on `max-connections`.
+    pub max_sessions_per_delegate: Option<usize>,
+    /// See [`crate::connection_slots::SlotLimits::max_sessions_per_source`]; by default it depends on `max-connections`.
+    pub max_sessions_per_source: Option<usize>,
     /// See [`oxpost_token_store::AdmissionLimits::concurrent_hashes`].
     pub concurrent_password_checks: usize,
     /// See [`oxpost_token_store::AdmissionLimits::hashes_waiting`].
@@ -279,11 +285,14 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 10_000,
+            max_connections: 10_000,
             // None of them holds more than 64 KiB.
-            unauthenticated: 1_000,
+            max_unauthenticated: 1_000,
             // A terminal server has a hundred people, and their programs come back all at once.
-            unauthenticated_per_source: 200,
+            max_unauthenticated_per_source: 200,
+            max_sessions_per_account: None,
+            max_sessions_per_delegate: None,
+            max_sessions_per_source: None,
             concurrent_password_checks: 4,
             // Six seconds on one core.
             password_checks_waiting: 256,

@@ -1,4 +1,4 @@
-//! The bounds against strangers: their places, their guesses, and what checking a password may cost.
+//! The bounds against strangers: their guesses, and what checking a password may cost.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use oxpost_token_store::AdmissionLimits;
 use serde::Deserialize;
 
 use super::file::{Limits, Period};
-use crate::guard::{GuardLimits, GuessLimits, PlaceLimits};
+use crate::guard::{GuardLimits, GuessLimits};
 
 /// `[wrong-passwords]`
 #[derive(Debug, Deserialize)]
@@ -53,8 +53,6 @@ pub(super) type Problems = Vec<(&'static str, &'static str, String)>;
 pub(super) fn check(limits: &Limits, wrong: &WrongPasswords) -> (GuardLimits, AdmissionLimits, Problems) {
     let mut problems = Vec::new();
     for (key, count) in [
-        ("unauthenticated", limits.unauthenticated),
-        ("unauthenticated-per-source", limits.unauthenticated_per_source),
         ("concurrent-password-checks", limits.concurrent_password_checks),
         ("password-checks-waiting", limits.password_checks_waiting),
     ] {
@@ -95,11 +93,6 @@ pub(super) fn check(limits: &Limits, wrong: &WrongPasswords) -> (GuardLimits, Ad
         }
     }
     let guard = GuardLimits {
-        places: PlaceLimits {
-            connections: limits.connections,
-            strangers: limits.unauthenticated,
-            strangers_per_source: limits.unauthenticated_per_source,
-        },
         guesses: GuessLimits {
             ban_after: wrong.ban_after,
             ban_network_after: wrong.ban_network_after,

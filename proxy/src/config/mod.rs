@@ -15,6 +15,7 @@ mod provider;
 mod read;
 mod secret;
 mod senders;
+mod slots;
 mod store;
 
 use std::fmt;
@@ -34,6 +35,7 @@ pub use problem::ConfigError;
 #[cfg(test)]
 pub(crate) use provider::PRESETS;
 
+use crate::connection_slots::SlotSettings;
 use crate::guard::GuardLimits;
 
 /// A configuration that was checked. Paths are absolute or relative to the working directory of the process.
@@ -67,6 +69,8 @@ pub struct Config {
     pub limits: Limits,
     /// What strangers may do.
     pub guard: GuardLimits,
+    /// How many connections and sessions there may be.
+    pub slots: SlotSettings,
     /// What checking passwords may cost.
     pub admission: AdmissionLimits,
     /// The name this machine gives itself in greetings and in EHLO.
@@ -168,8 +172,6 @@ pub struct Log {
 /// The bounds an administrator may move. Durations are wall time.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Client connections at once.
-    pub connections: usize,
     /// How long a client may take to log in, from its connection on, not counting what the upstream takes.
     pub login_timeout: Duration,
     /// How long the whole upstream login may take, both attempts together.

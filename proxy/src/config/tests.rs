@@ -153,7 +153,8 @@ fn what_cannot_work_is_refused_with_line_and_remedy() {
         (application("tenant = \"t\""), 1, "`client-id`"),
         (application("tenant = \"t\"\nclient-id = \"c\"\nprovider = \"gmial\""), 5, "presets"),
         (application("tenant = \"t\"\nclient-id = \"c\"\nclient-secret-file = \"none.txt\""), 5, "none.txt"),
-        ("[limits]\nconnections = 0".to_owned(), 2, "10000"),
+        ("[limits]\nmax-connections = 0".to_owned(), 2, "10000"),
+        ("[limits]\nmax-sessions-per-source = 10001".to_owned(), 2, "at most 10000"),
         ("[limits]\nconcurrent-password-checks = 0".to_owned(), 2, "nobody can log in"),
         ("[limits]\nconcurrent-password-checks = 1000".to_owned(), 2, "19 MiB"),
         ("[wrong-passwords]\nban-for = \"0s\"".to_owned(), 2, "ban-after = 0"),
@@ -298,7 +299,7 @@ fn a_provider_or_an_application_that_lacks_something_is_told_what() {
 
 #[test]
 fn everything_wrong_is_told_at_once() {
-    let error = load("[limits]\nconnections = 0\nidle-timeout = \"0s\"").unwrap_err();
+    let error = load("[limits]\nmax-connections = 0\nidle-timeout = \"0s\"").unwrap_err();
     assert_eq!(error.lines().count(), 2, "{error}");
 }
 

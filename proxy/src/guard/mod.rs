@@ -1,11 +1,10 @@
-//! What keeps strangers from harming anybody: shares of the places, and the counting of wrong passwords.
+//! What keeps strangers from harming anybody: the counting of wrong passwords.
 //!
 //! Two promises lead it. Nobody who was let in before is kept out by somebody else: whoever logged in within the last day, with
 //! the same password, passes by everything here, even from an address that is banned. And nobody learns anything: every wrong
 //! login has the same answer, and gets it at the same time.
 
 mod guesses;
-mod places;
 mod source;
 mod turns;
 
@@ -22,12 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::guesses::{Guesses, Next};
-use self::places::Places;
 use self::turns::{Turn, Turns};
 use crate::seldom::Seldom;
 
 pub use self::guesses::GuessLimits;
-pub use self::places::{Place, PlaceLimits};
 pub use self::source::{Source, counted};
 
 /// When a wrong login is answered at the earliest, from the moment on when its check began. An account may have eight
@@ -46,19 +43,9 @@ pub enum Held {
     TooMany(Duration),
 }
 
-/// Why a connection is not let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Away {
-    /// Its source is banned, and nobody has ever logged in from there.
-    Banned,
-    /// All places are taken by those who have logged in.
-    Full,
-}
-
 /// The guard of all listeners.
 #[derive(Debug)]
 pub struct Guard {
-    places: Places,
     guesses: Mutex<Guesses>,
     turns: Turns,
     never_ban: Vec<IpNet>,
@@ -83,16 +70,12 @@ impl std::fmt::Debug for GuardClock {
 /// What anybody may cause to be said.
 #[derive(Debug, Default)]
 struct Said {
-    let_go: Seldom,
-    full: Seldom,
     turned_away: Seldom,
 }
 
 /// What the guard goes by.
 #[derive(Debug, Clone)]
 pub struct GuardLimits {
-    /// The places.
-    pub places: PlaceLimits,
     /// Wrong passwords.
     pub guesses: GuessLimits,
     /// Addresses that are never banned, such as a load balancer's.
@@ -114,7 +97,6 @@ impl Guard {
     /// A guard that writes its bans into this store, under the name of this node.
     pub fn new(limits: GuardLimits, store: Store, clock: SharedClock, node: String) -> Self {
         Self {
-            places: Places::new(limits.places),
             guesses: Mutex::new(Guesses::new(limits.guesses)),
             turns: Turns::default(),
             never_ban: limits.never_ban,
@@ -127,33 +109,14 @@ impl Guard {
         }
     }
 
-    /// Gives a new connection a place, at the cost of another stranger if need be. `stop` ends it as well.
-    ///
-    /// # Errors
-    /// It is turned away; it was said in the log.
-    pub fn enter(&self, peer: IpAddr, stop: &CancellationToken) -> Result<Place, Away> {
-        let source = Source::of(peer);
-        if self.ban_of(peer).is_some() && !self.places.is_friend(source) {
-            if let Some(unsaid) = self.said.turned_away.say() {
-                warn!(%peer, unsaid, "turned away: banned for too many wrong passwords");
-            }
-            return Err(Away::Banned);
+    /// Whether a connection is turned away, because its source is banned and nobody has logged in from there. It was said in the
+    /// log.
+    pub fn turns_away(&self, peer: IpAddr, is_familiar: bool) -> bool {
+        let away = !is_familiar && self.ban_of(peer).is_some();
+        if away && let Some(unsaid) = self.said.turned_away.say() {
+            warn!(%peer, unsaid, "turned away: banned for too many wrong passwords");
         }
-        let Ok((place, gone)) = self.places.enter(source, stop) else {
-            if let Some(unsaid) = self.said.full.say() {
-                warn!(%peer, unsaid, "turned away: all connections are taken (see [limits] connections)");
-            }
-            return Err(Away::Full);
-        };
-        if gone > 0
-            && let Some(unsaid) = self.said.let_go.say()
-        {
-            warn!(
-                gone,
-                unsaid, "connections that had not logged in were let go to make room (see [limits] unauthenticated)"
-            );
-        }
-        Ok(place)
+        away
     }
 
     /// Waits until a login may be checked. Whoever is known need not wait.

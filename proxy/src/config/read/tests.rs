@@ -57,7 +57,7 @@ fn values_of_the_wrong_kind_name_their_line() {
     for (text, line, word) in [
         ("[[listener]]\nprotocol = \"imapp\"\naddress = \"127.0.0.1:1\"", 2, "imap"),
         ("[limits]\n\nidle-timeout = \"soon\"", 3, "length of time"),
-        ("[limits]\nconnections = \"many\"", 2, "connections"),
+        ("[limits]\nmax-connections = \"many\"", 2, "connections"),
         ("[store\npath = 1", 1, "TOML"),
         ("[[listener]]\naddress = \"127.0.0.1:1\"", 1, "protocol"),
     ] {

@@ -12,7 +12,6 @@ use oxpost::listener::Entry;
 use oxpost::session::{Client, serve};
 use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::marks;
 use super::script::{Peer, Script, Turn};
@@ -73,7 +72,7 @@ async fn in_time(protocol: Protocol, script: &Script, cut: Cut) -> Outcome {
     let smtp_tls = if choice.server_starts_tls() { ServerTls::StartTls } else { ServerTls::Implicit };
     let gateway = Arc::new(world.gateway(smtp_tls, dial).await);
     let peer = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
-    let place = gateway.guard.enter(peer, &CancellationToken::new()).unwrap();
+    let slot = gateway.slots.enter(peer).unwrap();
     let tls = if choice.client_may_start_tls() { ListenerTls::StartTls } else { ListenerTls::None };
     let listener = Listener {
         protocol,
@@ -86,7 +85,7 @@ async fn in_time(protocol: Protocol, script: &Script, cut: Cut) -> Outcome {
     };
     let devices = Devices::new(&listener.devices);
     let entry = Arc::new(Entry { listener, acceptor: None, devices });
-    let stranger = Client { stream: facing_client, id: "000001".into(), peer, place };
+    let stranger = Client { stream: facing_client, id: "000001".into(), peer, slot };
     let mut session = tokio::spawn(serve(gateway, entry, stranger));
     let mut peers = Peers {
         client: client.clone(),

@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use oxpost::advertised_extensions::AdvertisedExtensions;
 use oxpost::config::{Device, Limits, SendingLimits, Server, ServerTls, Servers};
+use oxpost::connection_slots::{ConnectionSlots, SlotLimits, SlotSettings};
 use oxpost::gateway::{Dial, Gateway};
-use oxpost::guard::{Guard, GuardLimits, GuessLimits, PlaceLimits};
+use oxpost::guard::{Guard, GuardLimits, GuessLimits};
 use oxpost::log_limits::LogLimits;
 use oxpost::observe::Observer;
 use oxpost::pacing::Pacing;
@@ -40,12 +41,24 @@ const APPLICATION: &str = "default";
 
 /// The bounds of the session; those of time are as in a configuration, but for the longest.
 pub const LIMITS: Limits = Limits {
-    connections: 8,
     login_timeout: Duration::from_secs(60),
     upstream_timeout: Duration::from_secs(60),
     idle_timeout: Duration::from_secs(300),
     drain_timeout: Duration::from_secs(30),
     sending_wait: Duration::from_secs(60),
+};
+
+/// Room for every session of a script.
+const SLOTS: SlotSettings = SlotSettings {
+    limits: SlotLimits {
+        max_connections: 8,
+        max_unauthenticated: 8,
+        max_unauthenticated_per_source: 8,
+        max_sessions_per_account: 8,
+        max_sessions_per_delegate: 8,
+        max_sessions_per_source: 8,
+    },
+    exempt_networks: Vec::new(),
 };
 
 /// What all sessions share: it costs too much to be made for each.
@@ -96,6 +109,7 @@ impl World {
         let servers = servers(smtp_tls);
         Gateway {
             guard: Guard::new(guard_limits(), store.clone(), clock.clone(), HOST_NAME.into()),
+            slots: ConnectionSlots::new(SLOTS),
             accounts: Accounts::judged_by(store.clone(), clock.clone(), AdmissionLimits::default(), tokens.clone()),
             store,
             tokens,
@@ -174,7 +188,6 @@ pub fn device(replaces_senders: bool) -> Device {
 
 fn guard_limits() -> GuardLimits {
     GuardLimits {
-        places: PlaceLimits { connections: 8, strangers: 8, strangers_per_source: 8 },
         guesses: GuessLimits {
             ban_after: 10,
             ban_network_after: 20,
