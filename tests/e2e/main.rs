@@ -35,6 +35,7 @@ mod proofs;
 mod refused_logins;
 mod retries;
 mod scripted;
+mod searcher;
 mod secrets;
 mod senders;
 mod shared_mailboxes;

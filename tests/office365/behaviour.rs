@@ -155,6 +155,8 @@ pub enum TokenFault {
         /// The value of `suberror`, if any.
         suberror: Option<String>,
     },
+    /// The error of an AADSTS code, described with everything that the request contained.
+    Repeat(u32),
     /// A success whose access token Exchange will refuse.
     UselessToken,
     /// A success without `expires_in`.

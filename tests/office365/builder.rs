@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::entra::{self, managed_identity};
+use super::secrets::Secrets;
 use super::tokens::{self, Tokens};
 use super::{Application, Behaviour, Clock, Error, Mailbox, Shared, Tenant, bind, certificates, exchange};
 
@@ -71,6 +72,7 @@ impl Builder {
             token_requests: Mutex::default(),
             logins: Mutex::default(),
             outgoing: Mutex::default(),
+            secrets: Secrets::default(),
             held: watch::Sender::new(0),
             released: watch::Sender::new(()),
         });

@@ -23,6 +23,7 @@ mod error;
 mod exchange;
 mod mailbox;
 mod records;
+mod secrets;
 mod tokens;
 mod transcript;
 
@@ -41,6 +42,7 @@ pub use clock::Clock;
 pub use directory::{Application, Mailbox};
 pub use error::Error;
 pub use records::{Login, LoginOutcome, Outcome, Outgoing, TokenRequest};
+pub use secrets::SecretKind;
 pub use tokens::{Refusal, TokenKey};
 pub use transcript::{Direction, Protocol, Transcript};
 
@@ -49,6 +51,7 @@ use entra::managed_identity::ArcAgent;
 use entra::{Grants, Lockouts};
 use exchange::Sending;
 use mailbox::Store;
+use secrets::Secrets;
 use tokens::Tokens;
 use transcript::Transcripts;
 
@@ -212,6 +215,7 @@ impl Tenant {
     /// A refresh token as a sign-in would have given it.
     pub fn grant_refresh_token(&self, client_id: &str, user: &str) -> Result<String, Error> {
         let token = format!("1.A{}", tokens::random_text(300)?);
+        self.shared.secrets.add(SecretKind::RefreshToken, &token);
         lock(&self.shared.grants).add_refresh_token(token.clone(), client_id, user, self.shared.clock.now());
         Ok(token)
     }
@@ -275,6 +279,11 @@ impl Tenant {
         lock(&self.shared.logins).iter().filter(accepted).count()
     }
 
+    /// Every secret it has issued or was sent since it started, accepted or not.
+    pub fn secrets(&self) -> Vec<(SecretKind, String)> {
+        self.shared.secrets.all()
+    }
+
     /// The messages in a folder, in order.
     pub fn messages(&self, address: &str, folder: &str) -> Vec<Vec<u8>> {
         let mut store = lock(&self.shared.store);
@@ -336,6 +345,7 @@ struct Shared {
     token_requests: Mutex<Vec<TokenRequest>>,
     logins: Mutex<Vec<Login>>,
     outgoing: Mutex<Vec<Outgoing>>,
+    secrets: Secrets,
     held: watch::Sender<usize>,
     released: watch::Sender<()>,
 }

@@ -19,7 +19,7 @@ use super::scopes;
 use super::token::check_segment;
 use crate::office365::directory::Application;
 use crate::office365::tokens::random_text;
-use crate::office365::{Shared, lock};
+use crate::office365::{SecretKind, Shared, lock};
 
 /// How long an authorization code may be redeemed.
 const CODE_LIFETIME: Duration = Duration::from_mins(10);
@@ -175,6 +175,7 @@ fn sign_in(shared: &Shared, request: &Request, account: &str) -> Result<String, 
         expires: now.checked_add(CODE_LIFETIME).unwrap_or(now),
         redeemed: false,
     };
+    shared.secrets.add(SecretKind::AuthorizationCode, &code);
     lock(&shared.grants).codes.insert(code.clone(), granted);
     Ok(code)
 }

@@ -18,7 +18,7 @@ use super::scopes;
 use super::token::{Form, check_segment};
 use crate::office365::directory::Application;
 use crate::office365::tokens::random_text;
-use crate::office365::{Shared, lock};
+use crate::office365::{SecretKind, Shared, lock};
 
 /// Letters and digits that nobody confuses.
 const ALPHABET: &[u8; 24] = b"ABCDEFGHJKLMNPQRSTUVWXYZ";
@@ -62,6 +62,8 @@ fn start(shared: &Shared, tenant: &str, headers: &HeaderMap, body: &[u8]) -> Res
         polled: None,
         decision: Decision::Pending,
     };
+    shared.secrets.add(SecretKind::DeviceCode, &device_code);
+    shared.secrets.add(SecretKind::UserCode, &user_code);
     lock(&shared.grants).devices.insert(device_code.clone(), device);
     let page = format!("{}/devicelogin", shared.authority());
     let message = format!(

@@ -43,6 +43,12 @@ impl Failure {
         self.fill("{value}", value)
     }
 
+    /// The same with more in its description.
+    pub(super) fn adding(mut self, text: &str) -> Self {
+        self.text = format!("{} The request was {text}", self.text);
+        self
+    }
+
     /// The same code under another `error`.
     pub(super) fn under(mut self, error: &str) -> Self {
         error.clone_into(&mut self.error);

@@ -10,7 +10,7 @@ use super::token::Form;
 use crate::office365::clock::unix;
 use crate::office365::directory::Application;
 use crate::office365::tokens::{Claims, guid, issuer, random_text};
-use crate::office365::{Error, Shared, lock};
+use crate::office365::{Error, SecretKind, Shared, lock};
 
 /// What a grant was found to be worth.
 pub(super) struct Issued {
@@ -78,6 +78,7 @@ pub(super) fn issue(
         wids: "0123456789abcdef".chars().cycle().take(entra.token_bloat).collect(),
     };
     let access_token = lock(&shared.tokens).issue(&claims, entra.opaque_tokens)?;
+    shared.secrets.add(SecretKind::AccessToken, &access_token);
     let number = |value: u64| if v1 || entra.numbers_as_strings { json!(value.to_string()) } else { json!(value) };
     let mut answer = Map::new();
     answer.insert("token_type".to_owned(), json!("Bearer"));
@@ -94,12 +95,15 @@ pub(super) fn issue(
     let Some(user) = &issued.user else { return Ok(answer) };
     if matches!(issued.refresh_token, Refresh::New) {
         let token = format!("1.A{}", random_text(300)?);
+        shared.secrets.add(SecretKind::RefreshToken, &token);
         lock(&shared.grants).add_refresh_token(token.clone(), &application.client_id, user, shared.clock.now());
         answer.insert("refresh_token".to_owned(), json!(token));
     }
     let object_id = object_id(user);
     if issued.scopes.openid {
-        answer.insert("id_token".to_owned(), json!(id_token(shared, application, issued, user, &object_id, &claims)));
+        let token = id_token(shared, application, issued, user, &object_id, &claims);
+        shared.secrets.add(SecretKind::IdToken, &token);
+        answer.insert("id_token".to_owned(), json!(token));
     }
     if form.get("client_info") == Some("1") {
         let info = json!({ "uid": object_id, "utid": shared.id }).to_string();

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use super::errors::Failure;
 use super::issue;
 use crate::office365::tokens::random_text;
-use crate::office365::{Shared, lock};
+use crate::office365::{SecretKind, Shared, lock};
 
 /// The API versions by which a caller says which of the two it means.
 const ARC_VERSIONS: [&str; 2] = ["2019-11-01", "2020-06-01"];
@@ -82,6 +82,7 @@ fn challenge(shared: &Shared, headers: &HeaderMap) -> Option<Response> {
     let (Ok(key), Ok(name), Some(directory)) = (random_text(48), random_text(12), &arc.directory) else {
         return Some(StatusCode::NOT_FOUND.into_response());
     };
+    shared.secrets.add(SecretKind::MachineKey, &key);
     let path = directory.join(format!("{name}.key"));
     if std::fs::write(&path, &key).is_err() {
         return Some(StatusCode::INTERNAL_SERVER_ERROR.into_response());

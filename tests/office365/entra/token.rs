@@ -24,7 +24,7 @@ use crate::office365::behaviour::TokenFault;
 use crate::office365::clock::Civil;
 use crate::office365::directory::Application;
 use crate::office365::records::{Outcome, TokenRequest};
-use crate::office365::{Shared, lock};
+use crate::office365::{SecretKind, Shared, lock};
 
 /// The fields of a request's body.
 #[derive(Debug, Default)]
@@ -90,6 +90,9 @@ async fn answer(
     v1: bool,
 ) -> Response {
     let record = Record::begin(shared, tenant, headers, form.as_ref().ok());
+    if let Ok(form) = &form {
+        keep_secrets(shared, headers, form);
+    }
     let delay = shared.behaviour(|behaviour| behaviour.entra.delay);
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
@@ -102,6 +105,12 @@ async fn answer(
         match fault {
             TokenFault::Hang => shared.hold().await,
             TokenFault::UselessToken | TokenFault::NoLifetime => edit = Some(fault),
+            TokenFault::Repeat(code) => {
+                let fields = form.iter().flat_map(|form| form.0.iter());
+                let mut repeated: Vec<String> = fields.map(|(name, value)| format!("{name}={value}")).collect();
+                repeated.sort();
+                return Failure::new(code).adding(&repeated.join("&")).response(shared);
+            }
             fault => return failing(shared, &fault, cut),
         }
     }
@@ -123,6 +132,21 @@ async fn answer(
             failure.response(shared)
         }
     }
+}
+
+/// What a request proves itself with, right or wrong.
+fn keep_secrets(shared: &Shared, headers: &HeaderMap, form: &Form) {
+    for (name, kind) in [
+        ("refresh_token", SecretKind::RefreshToken),
+        ("code", SecretKind::AuthorizationCode),
+        ("code_verifier", SecretKind::CodeVerifier),
+        ("device_code", SecretKind::DeviceCode),
+        ("client_assertion", SecretKind::Assertion),
+        ("password", SecretKind::Password),
+    ] {
+        shared.secrets.add(kind, form.get(name).unwrap_or_default());
+    }
+    shared.secrets.add(SecretKind::ClientSecret, &client::credentials(form, headers).1.unwrap_or_default());
 }
 
 /// The place of a request in the tenant's records; its outcome is filled in when it is known.
@@ -171,7 +195,11 @@ fn failing(shared: &Shared, fault: &TokenFault, cut: &Cut) -> Response {
         TokenFault::Disguised { error, code, suberror } => {
             Failure::new(*code).disguised(error, suberror.clone()).response(shared)
         }
-        TokenFault::Close | TokenFault::Hang | TokenFault::UselessToken | TokenFault::NoLifetime => {
+        TokenFault::Close
+        | TokenFault::Hang
+        | TokenFault::Repeat(_)
+        | TokenFault::UselessToken
+        | TokenFault::NoLifetime => {
             cut.0.cancel();
             StatusCode::OK.into_response()
         }

@@ -9,10 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use super::connection::Connection;
 use crate::office365::behaviour::ErrorChallenge;
 use crate::office365::directory::Mailbox;
-use crate::office365::lock;
 use crate::office365::records::{Login, LoginOutcome};
 use crate::office365::tokens::{Claims, Permission, Refusal};
 use crate::office365::transcript::Protocol;
+use crate::office365::{SecretKind, lock};
 
 /// A line of credentials may be so long: 12288 octets for SMTP by RFC 4954 section 4, and more is accepted of all.
 pub(super) const MAX_CREDENTIALS: usize = 16 * 1024;
@@ -40,6 +40,7 @@ pub(super) enum Verdict {
 /// Decides, and puts the decision on record.
 pub(super) fn judge(connection: &Connection, credentials: &[u8]) -> Verdict {
     let protocol = connection.protocol;
+    connection.shared.secrets.add(SecretKind::Xoauth2, &String::from_utf8_lossy(credentials));
     let (user, token) = read(credentials).unwrap_or_default();
     let (mut verdict, mut outcome) = decide(connection, protocol, &user, &token);
     if matches!(verdict, Verdict::Accepted(_)) {
