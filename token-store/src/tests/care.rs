@@ -103,7 +103,7 @@ async fn what_cannot_be_used_is_not_put_in_place() {
     alone(&path).await;
     let vault = source(folder.path()).read().unwrap();
     back_up(&path, &vault, &copy).await.unwrap();
-    alone(&path).await;
+    at_rest(&path).await;
     let count = std::fs::read_dir(folder.path()).unwrap().count();
 
     let other = Vault::from_key(&[8; 32]).unwrap();
@@ -156,7 +156,7 @@ async fn a_damaged_store_is_kept_for_a_rescue() {
     let vault = source(folder.path()).read().unwrap();
     back_up(&path, &vault, &copy).await.unwrap();
     drop(store);
-    alone(&path).await;
+    at_rest(&path).await;
     std::fs::write(&path, vec![b'x'; 8192]).unwrap();
     let mut log = crate::platform::create_private(&folder.path().join("store.db-wal")).unwrap();
     std::io::Write::write_all(&mut log, b"its log").unwrap();
@@ -165,6 +165,19 @@ async fn a_damaged_store_is_kept_for_a_rescue() {
     assert_eq!(std::fs::read(&kept).unwrap(), vec![b'x'; 8192]);
     assert_eq!(std::fs::read(folder.path().join("store.db.damaged-wal")).unwrap(), b"its log");
     assert_whole(&open(folder.path()).await.unwrap()).await;
+}
+
+/// Until a store that was dropped is closed and has nothing beside it. Two connections that are closed together may each
+/// take the other for the one that removes the log, and leave it.
+async fn at_rest(path: &Path) {
+    alone(path).await;
+    let connection = Connection::open(path).unwrap();
+    let mode = connection.pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get::<_, String>(0));
+    assert_eq!(mode.unwrap(), "delete");
+    connection.close().unwrap();
+    for name in ["store.db-wal", "store.db-shm"] {
+        assert!(!path.with_file_name(name).exists(), "{name} is left");
+    }
 }
 
 /// A store that was dropped is closed a moment later, by its thread.
