@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings, eventually};
 use oxpost_tests::office365::behaviour::{Act, Certificate, Fault, SmtpRefusal, Stage, TokenFault};
 use oxpost_tests::office365::{Application, Behaviour, LoginOutcome, Mailbox, Protocol, Tenant};
 use serde_json::Value;
@@ -313,9 +313,7 @@ async fn waiting_ends_when_the_change_has_arrived_and_prints_only_what_changed()
     };
     let administrator = async {
         // The third round still finds it switched off.
-        while refused(&tenant) < 3 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually("it looks three times", async || (refused(&tenant) >= 3).then_some(())).await;
         tenant.behave(|it| it.smtp.disabled_for_tenant = false);
     };
     let (ran, ()) = tokio::join!(oxpost.call(&["doctor", "--wait", "--every", "1s"]), administrator);

@@ -1,6 +1,6 @@
 //! People are told when they must act: once, with the remedy, and again when it is over.
 
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings, Told};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings, Told, eventually};
 use oxpost_tests::office365::{Protocol, Tenant};
 
 use crate::client::Client;
@@ -57,11 +57,12 @@ async fn a_revoked_sign_in_is_told_once_and_so_is_its_end() {
         assert!(login().await.starts_with("a NO [CONTACTADMIN]"));
     }
     // It is noted once everybody was told, the command too.
-    let mut status = String::new();
-    while !status.contains("(People were told ") {
-        status = String::from_utf8(oxpost.call(&["status"]).await.unwrap().output().unwrap()).unwrap();
+    eventually("it is noted that people were told", async || {
+        let status = String::from_utf8(oxpost.call(&["status"]).await.unwrap().output().unwrap()).unwrap();
         assert!(status.contains("sign in again"), "{status}");
-    }
+        status.contains("(People were told ").then_some(())
+    })
+    .await;
     oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
     let (_, solved) = told.next().await.unwrap();
     assert_eq!((&solved["kind"], &solved["id"]), (&"solved".into(), &problem["id"]), "{solved}");

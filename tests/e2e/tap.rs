@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, Oxpost, Running, Settings};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, Oxpost, Running, Settings, eventually};
 use oxpost_tests::office365::Protocol;
 use oxpost_token_store::Store;
 use oxpost_token_store::store::mail_use::Used;
@@ -40,9 +40,8 @@ async fn exactly(protocol: Protocol, said: &[(char, &[u8])]) -> Used {
     assert_eq!(client.rest().await, "");
     drop(client);
     // Everything is written down when it has stopped; its session needs no time to end, as both sides are gone.
-    while store.mail_use().await.unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let written = async || (!store.mail_use().await.unwrap().is_empty()).then_some(());
+    eventually("what was noticed is written down", written).await;
     scripted.inside.stop().await;
     assert_eq!(
         store.recreated_folders(std::time::SystemTime::UNIX_EPOCH).await.unwrap(),

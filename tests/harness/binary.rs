@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use super::Problem;
+use super::built;
 use super::log::{Line, Log};
 use super::person::SigningIn;
 use super::program::{self, Ran};
@@ -33,7 +34,7 @@ impl Oxpost {
     /// # Errors
     /// The program was not built, or the folder cannot be written.
     pub fn new(settings: &Settings) -> Result<Self, Problem> {
-        let binary = find_binary()?;
+        let binary = built::find()?;
         let folder = tempfile::Builder::new().prefix("oxpost-").tempdir()?;
         settings.write(folder.path())?;
         Ok(Self { folder, binary, variables: Vec::new() })
@@ -251,36 +252,4 @@ async fn ask_to_stop(child: &mut Child) -> Result<bool, Problem> {
 async fn ask_to_stop(child: &mut Child) -> Result<bool, Problem> {
     child.start_kill()?;
     Ok(false)
-}
-
-/// The program beside this one: `target/debug/oxpost`, seen from `target/debug/deps/interop-…` or `target/debug/demo`.
-fn find_binary() -> Result<PathBuf, Problem> {
-    let name = format!("oxpost{}", std::env::consts::EXE_SUFFIX);
-    let this = std::env::current_exe()?;
-    let found = this.ancestors().skip(1).take(2).map(|folder| folder.join(&name)).find(|file| file.is_file());
-    let release = if this.components().any(|part| part.as_os_str() == "release") { " --release" } else { "" };
-    let build = format!("cargo build --package oxpost{release}");
-    let found = found.ok_or_else(|| Problem::new(format!("the program oxpost was not built. Run: {build}")))?;
-    let built = std::fs::metadata(&found).and_then(|metadata| metadata.modified());
-    if let (Ok(built), Some(changed)) = (built, newest_source())
-        && built < changed
-    {
-        eprintln!("{} is older than its sources. To test what they say now: {build}", found.display());
-    }
-    Ok(found)
-}
-
-fn newest_source() -> Option<SystemTime> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
-    ["proxy/src", "protocol/src", "token-store/src"].iter().filter_map(|folder| newest_within(&root.join(folder))).max()
-}
-
-fn newest_within(folder: &Path) -> Option<SystemTime> {
-    let entries = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
-    entries
-        .filter_map(|entry| {
-            let metadata = entry.metadata().ok()?;
-            if metadata.is_dir() { newest_within(&entry.path()) } else { metadata.modified().ok() }
-        })
-        .max()
 }

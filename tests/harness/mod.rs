@@ -4,6 +4,7 @@
 //! It reports failures as [`Problem`]s, whose text shows what the programs have said.
 
 mod binary;
+mod built;
 mod door;
 mod inside;
 mod log;
@@ -15,6 +16,7 @@ pub mod postgres;
 mod program;
 mod settings;
 mod told;
+mod wait;
 mod watching;
 
 pub use binary::{Oxpost, Running};
@@ -26,6 +28,7 @@ pub use person::{Page, SigningIn, choose, open, say};
 pub use program::{Ran, find, run};
 pub use settings::Settings;
 pub use told::Told;
+pub use wait::eventually;
 pub use watching::Watching;
 
 /// Why a test cannot go on, in words for whoever runs it.

@@ -18,7 +18,7 @@ use super::{Problem, find};
 const INSIDE: &str = "OXPOST_TEST_NETWORK";
 
 /// Most that such a test may take.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// For benchmarks of networks (RFC 2544), so in no route of a developer's machine.
 const IPV4: &str = "198.18.0.0/15";

@@ -6,7 +6,9 @@ use oxpost_tests::office365::behaviour::TokenFault;
 
 use crate::clients::{Curl, LOGIN_DENIED};
 use crate::message;
-use crate::world::{ALICE, Kind, NOBODY_HOME, World, eventually};
+use oxpost_tests::harness::eventually;
+
+use crate::world::{ALICE, Kind, NOBODY_HOME, World};
 
 /// Two tests for a story: one in front of each server.
 macro_rules! in_front_of_both {

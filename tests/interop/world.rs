@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,9 +21,6 @@ pub const ALICE: &str = "alice@contoso.com";
 pub const NOBODY_HOME: &str = "bob@contoso.com";
 
 const CLIENT_ID: &str = "0c6b2f4e-0000-4000-8000-000000000001";
-
-/// Nothing needs a tenth of it; whoever waits longer waits in vain.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Beside the plain listeners; their certificate is of the authority in listener-ca.pem.
 const TLS_LISTENERS: &str = r#"
@@ -260,17 +257,5 @@ impl Drop for World {
 impl Doors {
     async fn open([imap, pop3, smtp]: [SocketAddr; 3]) -> Result<Self, Problem> {
         Ok(Self { imap: Door::open(imap).await?, pop3: Door::open(pop3).await?, smtp: Door::open(smtp).await? })
-    }
-}
-
-/// Tries until something is there: for what another process does in its own time.
-pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = attempt().await {
-            return found;
-        }
-        assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -31,6 +31,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -257,10 +258,13 @@ impl Tenant {
     }
 
     /// Waits until at least so many requests and connections are held.
+    ///
+    /// # Panics
+    /// They are not for a long time.
     pub async fn wait_until_held(&self, count: usize) {
         let mut held = self.shared.held.subscribe();
-        // The sender lives as long as the tenant.
-        let _ = held.wait_for(|held| *held >= count).await;
+        let waiting = tokio::time::timeout(Duration::from_secs(60), held.wait_for(|held| *held >= count)).await;
+        assert!(waiting.is_ok(), "fewer than {count} requests and connections are held");
     }
 
     /// Every request the token endpoint got, in order.

@@ -9,7 +9,7 @@ use oxpost_tests::office365::{Application, Tenant};
 
 use super::{ALICE, CLIENT_ID, Cluster, Imap};
 use crate::certificate;
-use crate::world::eventually;
+use oxpost_tests::harness::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_costs_logins_for_as_long_and_nothing_else() {

@@ -8,7 +8,7 @@ use tokio::process::{Child, Command};
 
 use super::{ALICE, Cluster};
 use crate::certificate;
-use crate::world::eventually;
+use oxpost_tests::harness::eventually;
 
 const README: &str = include_str!("../../../README.md");
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use oxpost_tests::harness::Running;
+use oxpost_tests::harness::{Running, eventually};
 use oxpost_tests::office365::behaviour::TokenFault;
 
 use super::{ALICE, Cluster};
@@ -71,9 +71,7 @@ async fn a_node_that_waits_for_the_other_is_told_of_the_new_token() {
             cluster.tenant.wait_until_held(1).await;
             let waiting = waits(&two);
             let second = tokio::spawn(cluster.login(&two));
-            while waits(&two) == waiting {
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
+            eventually("the other node waits", async || (waits(&two) > waiting).then_some(())).await;
             let released = Instant::now();
             cluster.tenant.release();
             let answer = second.await.unwrap();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use oxpost_tests::office365::behaviour::TokenFault;
 
 use super::{ALICE, Cluster, PEOPLE, login};
-use crate::world::eventually;
+use oxpost_tests::harness::eventually;
 
 /// A node that has died is replaced after the 15 seconds of its lease; the machine may be busy.
 const TAKE_OVER: Duration = Duration::from_secs(55);

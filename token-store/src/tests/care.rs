@@ -182,10 +182,12 @@ async fn at_rest(path: &Path) {
 
 /// A store that was dropped is closed a moment later, by its thread.
 pub(super) async fn alone(path: &Path) {
-    loop {
-        match StoreLock::alone(path) {
-            Err(DatabaseError::InUse { .. }) => tokio::task::yield_now().await,
-            other => return drop(other.unwrap()),
+    until("nobody has the store open", async || match StoreLock::alone(path) {
+        Err(DatabaseError::InUse { .. }) => false,
+        other => {
+            drop(other.unwrap());
+            true
         }
-    }
+    })
+    .await;
 }

@@ -39,9 +39,7 @@ impl Bench {
 
     /// Waits until nobody is due.
     async fn all_refreshed(&self) {
-        while self.due().await.0 > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until("nobody is due", async || self.due().await.0 == 0).await;
     }
 }
 

@@ -122,7 +122,7 @@ impl Endpoint {
 
     /// Waits until so many requests have come.
     pub(super) async fn arrived(&self, count: usize) {
-        self.shared.arrived.subscribe().wait_for(|arrived| *arrived >= count).await.unwrap();
+        super::until(&format!("{count} requests have come"), async || self.requests() >= count).await;
     }
 
     /// A form member of the request of this number.

@@ -7,8 +7,7 @@ use async_trait::async_trait;
 use super::{endpoint::Reply, *};
 use crate::{
     Clock, ErrorKind, TokenError,
-    database::{Database, DatabaseError, Outcome, Statement, sqlite::Sqlite},
-    store::STORE_SCHEMA,
+    database::{Database, DatabaseError, Outcome, Statement},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -185,7 +184,7 @@ async fn nobody_signed_in_yet() {
 }
 
 /// An engine whose disk is full when it is told so.
-struct FullDisk(Sqlite, AtomicBool);
+struct FullDisk(Arc<dyn Database>, AtomicBool);
 
 #[async_trait]
 impl Database for FullDisk {
@@ -215,7 +214,7 @@ impl Bench {
 /// A refresh token that is rotated while nothing can be written lives in memory only.
 #[tokio::test]
 async fn nothing_is_asked_for_while_nothing_can_be_written() {
-    let disk = Arc::new(FullDisk(Sqlite::open_in_memory(STORE_SCHEMA).await.unwrap(), AtomicBool::new(false)));
+    let disk = Arc::new(FullDisk(fresh_engine().await, AtomicBool::new(false)));
     let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR);
     disk.1.store(true, Ordering::SeqCst);
@@ -225,7 +224,7 @@ async fn nothing_is_asked_for_while_nothing_can_be_written() {
 
 #[tokio::test]
 async fn tokens_that_a_full_disk_did_not_take_are_written_before_any_other_is_asked_for() {
-    let disk = Arc::new(FullDisk(Sqlite::open_in_memory(STORE_SCHEMA).await.unwrap(), AtomicBool::new(false)));
+    let disk = Arc::new(FullDisk(fresh_engine().await, AtomicBool::new(false)));
     let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR - MINUTE);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
@@ -240,7 +239,7 @@ async fn tokens_that_a_full_disk_did_not_take_are_written_before_any_other_is_as
 
 #[tokio::test]
 async fn tokens_that_could_not_be_written_do_not_replace_a_later_sign_in() {
-    let disk = Arc::new(FullDisk(Sqlite::open_in_memory(STORE_SCHEMA).await.unwrap(), AtomicBool::new(false)));
+    let disk = Arc::new(FullDisk(fresh_engine().await, AtomicBool::new(false)));
     let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
@@ -259,7 +258,7 @@ async fn tokens_that_could_not_be_written_do_not_replace_a_later_sign_in() {
 
 #[tokio::test]
 async fn tokens_that_could_not_be_written_are_no_other_applications() {
-    let disk = Arc::new(FullDisk(Sqlite::open_in_memory(STORE_SCHEMA).await.unwrap(), AtomicBool::new(false)));
+    let disk = Arc::new(FullDisk(fresh_engine().await, AtomicBool::new(false)));
     let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR);
     bench.endpoint.then(Reply::tokens("at-1", None));
@@ -282,7 +281,7 @@ async fn tokens_that_could_not_be_written_are_no_other_applications() {
 /// The database was away when they came, and the service is stopped to help it.
 #[tokio::test]
 async fn tokens_that_could_not_be_written_are_written_before_the_end() {
-    let disk = Arc::new(FullDisk(Sqlite::open_in_memory(STORE_SCHEMA).await.unwrap(), AtomicBool::new(false)));
+    let disk = Arc::new(FullDisk(fresh_engine().await, AtomicBool::new(false)));
     let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR - MINUTE);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));

@@ -6,10 +6,15 @@ use std::{
 };
 
 use super::{care, vault};
+#[cfg(unix)]
+use crate::database::postgres::Postgres;
 use crate::{
     KeySource, Store, StoreError, Vault,
     database::{Database, DatabaseError, Schema, sqlite::Sqlite},
-    store::care::{RotateError, Rotated},
+    store::{
+        STORE_SCHEMA,
+        care::{RotateError, Rotated},
+    },
 };
 
 /// A store of version 1 in SQLite, made by the program of that version.
@@ -141,6 +146,16 @@ pub(super) async fn open(path: &Path, vault: Vault) -> Result<Store, StoreError>
         return Store::open_postgres(super::on_postgres::settings(url), super::on_postgres::tls(), vault).await;
     }
     Store::open(path, vault).await
+}
+
+/// An engine without a store in it.
+pub(super) async fn fresh_engine() -> Arc<dyn Database> {
+    #[cfg(unix)]
+    if let Some(url) = super::on_postgres::fresh_database() {
+        use super::on_postgres::{settings, tls};
+        return Arc::new(Postgres::open(settings(&url), tls(), STORE_SCHEMA).await.unwrap());
+    }
+    Arc::new(Sqlite::open_in_memory(STORE_SCHEMA).await.unwrap())
 }
 
 /// A store that is opened once.

@@ -108,9 +108,7 @@ async fn a_guess_counts_though_its_client_hangs_up() {
             let accounts = gate.accounts.clone();
             tokio::spawn(async move { accounts.admit_from(stranger(1), USER, &Secret::from(format!("{guess}"))).await })
         };
-        while gate.asked() == before && !client.is_finished() {
-            tokio::task::yield_now().await;
-        }
+        until("the guess is asked about", async || gate.asked() > before || client.is_finished()).await;
         client.abort();
         gate.bench.endpoint.release();
         // Behind it in the queue of its account.

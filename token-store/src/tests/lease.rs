@@ -15,9 +15,7 @@ async fn token(tokens: &Tokens, bench: &Bench) -> Result<String, crate::TokenErr
 
 /// Until a node has found that another one has the lease.
 async fn has_waited(tokens: &Tokens) {
-    while tokens.waits() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("it waits", async || tokens.waits() > 0).await;
 }
 
 #[tokio::test]
@@ -107,9 +105,7 @@ async fn a_node_whose_lease_was_taken_over_does_not_write_over_the_one_that_has_
         assert!(bench.store.lease(bench.mailbox(), &row, "the new one").await.unwrap());
         bench.endpoint.release();
         // The late one tries to write now; it must neither succeed nor take the lease back.
-        while !bench.tokens.has_unsaved(bench.mailbox()) {
-            tokio::task::yield_now().await;
-        }
+        until("its tokens could not be saved", async || bench.tokens.has_unsaved(bench.mailbox())).await;
         let tokens = token_set("at-new", Some("rt-new"));
         let now = bench.clock.now();
         assert!(bench.store.save_refreshed(bench.mailbox(), row.version, "the new one", &tokens, now).await.unwrap());

@@ -147,9 +147,7 @@ async fn failed_migration_leaves_the_version_before() {
 
 /// A failed attempt lets go of the store a moment later.
 async fn alone_as(place: &Place, schema: Schema) {
-    while place.open_as(schema).await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    until("the store can be opened", async || place.open_as(schema).await.is_ok()).await;
 }
 
 #[tokio::test]

@@ -37,7 +37,10 @@ use std::{
 
 use oxpost_protocol::Secret;
 
-use self::{endpoint::Endpoint, fixture::fresh_store};
+use self::{
+    endpoint::Endpoint,
+    fixture::{fresh_engine, fresh_store},
+};
 use crate::{
     Account, Admitted, Application, Applications, Grant, HttpClient, HttpPolicy, Mailbox, ManualClock, RefreshLimits,
     SharedClock, Store, TokenSet, Tokens, Vault, http,
@@ -151,6 +154,16 @@ impl Bench {
             crate::store::RefreshToken::Some(token) => Some(text(&token)),
             _ => None,
         }
+    }
+}
+
+/// Waits until something has happened that happens in its own time. The clock of the runtime does not go on meanwhile where it
+/// is paused, and does not end this: that on the wall does, when nothing will come any more.
+async fn until(what: &str, mut happened: impl AsyncFnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !happened().await {
+        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1))).await.unwrap();
     }
 }
 

@@ -15,9 +15,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 impl Bench {
     /// Waits until the store has an error of the account, or none.
     async fn noted(&self, error: Option<ErrorKind>) {
-        while self.store.token_state(self.mailbox()).await.unwrap().last_error.map(|error| error.kind) != error {
-            tokio::task::yield_now().await;
-        }
+        until("the error is noted", async || {
+            let state = self.store.token_state(self.mailbox()).await.unwrap();
+            state.last_error.map(|noted| noted.kind) == error
+        })
+        .await;
     }
 }
 
@@ -127,9 +129,7 @@ async fn an_authority_that_is_slow_costs_five_seconds_and_no_token() {
     assert_eq!((bench.endpoint.requests(), bench.stored_refresh_token().await.as_deref()), (1, Some("rt-1")));
 
     // Whoever comes before the request of before has told its end is given what that has brought.
-    while !bench.tokens.is_idle(bench.mailbox()) {
-        tokio::task::yield_now().await;
-    }
+    until("nobody asks", async || bench.tokens.is_idle(bench.mailbox())).await;
     // Without a living token there is nothing else to give: the caller waits.
     bench.clock.advance(HOUR);
     bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));

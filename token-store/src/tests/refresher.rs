@@ -12,16 +12,11 @@ impl Bench {
 
     /// Waits until the stored access token is this one.
     pub(super) async fn stored(&self, address: &str, access: &str) {
-        while self
-            .store
-            .tokens(&mailbox(address))
-            .await
-            .unwrap()
-            .access
-            .is_none_or(|token| text(&token.secret) != access)
-        {
-            tokio::task::yield_now().await;
-        }
+        until("the token is stored", async || {
+            let stored = self.store.tokens(&mailbox(address)).await.unwrap().access;
+            stored.is_some_and(|token| text(&token.secret) == access)
+        })
+        .await;
     }
 }
 

@@ -8,8 +8,7 @@ use tokio::sync::Notify;
 use super::{endpoint::Reply, *};
 use crate::{
     AccessToken, ErrorKind, TokenError,
-    database::{Database, DatabaseError, Outcome, Statement, sqlite::Sqlite},
-    store::STORE_SCHEMA,
+    database::{Database, DatabaseError, Outcome, Statement},
 };
 
 impl Bench {
@@ -68,7 +67,7 @@ async fn a_failure_does_not_give_the_refused_token_back() {
 
 /// An engine that keeps one answer back.
 struct LateAnswer {
-    engine: Sqlite,
+    engine: Arc<dyn Database>,
     next: AtomicBool,
     held: Notify,
     go: Notify,
@@ -88,14 +87,14 @@ impl Database for LateAnswer {
 
 #[tokio::test]
 async fn a_session_that_looked_just_before_the_replacement_gets_the_replacement() {
-    let engine = Sqlite::open_in_memory(STORE_SCHEMA).await.unwrap();
+    let engine = fresh_engine().await;
     let late = Arc::new(LateAnswer { engine, next: false.into(), held: Notify::new(), go: Notify::new() });
     let bench = Bench::signed_in_to(Store::with(late.clone(), vault()).await.unwrap()).await;
     let refused = bench.tokens.access_token(&bench.admitted).await.unwrap();
     bench.endpoint.then(Reply::tokens("at-1", None));
     late.next.store(true, Ordering::SeqCst);
     let (late_one, ()) = tokio::join!(bench.refused(&refused), async {
-        late.held.notified().await;
+        tokio::time::timeout(Duration::from_secs(60), late.held.notified()).await.unwrap();
         assert_eq!(text(bench.refused(&refused).await.unwrap().secret()), "at-1");
         late.go.notify_one();
     });

@@ -50,8 +50,7 @@ async fn accounts_are_found_by_login_and_mailbox_and_names_are_unique() {
 
 #[tokio::test]
 async fn a_refusal_stands_until_a_login_succeeds_and_is_written_once_a_minute() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = file_with_two_accounts(&folder.path().join("oxpost.db")).await;
+    let store = with_two_accounts(fresh_store().await).await;
     let ann = mailbox("ann@contoso.com");
     let refused = |protocol: &str, text: &str, seconds: u64| Refused {
         protocol: protocol.into(),
@@ -127,7 +126,7 @@ async fn passwords_are_listed_replaced_bounded_and_go_with_the_account() {
 
 #[tokio::test]
 async fn a_refresh_token_is_adopted_only_where_there_is_none() {
-    let store = Store::open_in_memory(vault()).await.unwrap();
+    let store = fresh_store().await;
     let (ann, token) = (mailbox("ann@contoso.com"), Secret::from("rt-of-another-program"));
     assert!(!store.adopt_refresh_token(&ann, &token).await.unwrap(), "there is no such account");
     store.add_account(&account("ann@contoso.com", Grant::SignIn)).await.unwrap();
@@ -228,11 +227,10 @@ async fn the_files_of_the_store_are_private_and_must_stay_so() {
 /// A row that was damaged, or written by a newer version: the right password must not be called wrong.
 #[tokio::test]
 async fn an_account_that_cannot_be_read_is_no_wrong_password_and_costs_that_account_only() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("store.db");
-    let store = file_with_two_accounts(&path).await;
+    let place = Place::new();
+    let store = with_two_accounts(place.open().await).await;
     let damage = "UPDATE account SET grant_kind = 'from-the-future' WHERE mailbox = 'ben@contoso.com'";
-    Connection::open(&path).unwrap().execute(damage, []).unwrap();
+    place.meddle(damage, damage);
     let error = store.account_by_login("ben@contoso.com").await.unwrap_err();
     assert!(matches!(error, StoreError::Unreadable { .. }), "{error}");
     assert!(error.to_string().contains("oxpost account remove ben@contoso.com"), "{error}");
