@@ -100,6 +100,9 @@ pub trait LocalDialogue: Dialogue<Event = LocalEvent> {
     /// behind it.
     fn has_unread(&self) -> bool;
 
+    /// Whether the client has ever sent anything. A client that has not is a probe, or connected by mistake.
+    fn has_spoken(&self) -> bool;
+
     /// TLS is on: everything said before is forgotten (RFC 3207, 4.2; RFC 2595, 4; RFC 9051, 6.2.1).
     fn tls_started(&mut self);
 }

@@ -13,6 +13,7 @@ pub struct Buffer {
     start: usize,
     /// How far the unread part is known to hold no LF, so that a line arriving byte by byte is searched once.
     searched: usize,
+    received: bool,
     ended: bool,
 }
 
@@ -28,6 +29,12 @@ impl Buffer {
         self.searched = self.searched.saturating_sub(self.start);
         self.start = 0;
         self.bytes.extend_from_slice(bytes);
+        self.received |= !bytes.is_empty();
+    }
+
+    /// Whether anything was ever received.
+    pub fn has_received(&self) -> bool {
+        self.received
     }
 
     /// The peer will send no more.
@@ -86,7 +93,7 @@ impl Buffer {
 
     /// Throws away everything not used yet (at a TLS boundary nothing may survive).
     pub fn clear(&mut self) {
-        *self = Self { ended: self.ended, ..Self::default() };
+        *self = Self { received: self.received, ended: self.ended, ..Self::default() };
     }
 
     fn take(&mut self, count: usize) -> Vec<u8> {

@@ -43,6 +43,7 @@ pub mod declared;
 pub mod doctor;
 pub mod gateway;
 pub mod import;
+pub mod no_login;
 pub mod notify;
 pub mod observe;
 pub mod proxy;

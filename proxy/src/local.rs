@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use oxpost_protocol::line::REPLY_TEXT_LIMIT;
 use oxpost_protocol::{Closed, Dialogue as _, LocalDialogue, LocalEvent, Offer};
@@ -11,7 +12,7 @@ use oxpost_token_store::{Account, Admitted, Denied};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::account;
 use crate::close_request::{CloseReason, CloseRequest};
@@ -24,6 +25,7 @@ use crate::guard::Source;
 use crate::hang_up;
 use crate::listener::Entry;
 use crate::metered::Metered;
+use crate::no_login::FailedHandshake;
 use crate::pacing::{self, Sending};
 use crate::remedy::Failure;
 use crate::speak::Speak;
@@ -39,6 +41,8 @@ pub struct Visitor<'a> {
     pub peer: IpAddr,
     /// Its connection slot.
     pub slot: &'a Slot,
+    /// Is set when it has sent anything.
+    pub has_spoken: &'a AtomicBool,
 }
 
 /// A client that has logged in, and its upstream session.
@@ -139,7 +143,9 @@ async fn converse<S: Speak>(
         conversation.dialogue.allow_without_login();
     }
     loop {
-        match conversation.next().await? {
+        let event = conversation.next().await;
+        visitor.has_spoken.fetch_or(conversation.dialogue.has_spoken(), Ordering::Relaxed);
+        match event? {
             LocalEvent::StartTls => {
                 conversation.start_tls(entry.acceptor.as_ref()).await?;
                 conversation.dialogue.tls_started();
@@ -171,9 +177,7 @@ async fn converse<S: Speak>(
                 }
             }
             LocalEvent::PassedOver(stray) => {
-                if gateway.log_limits.preamble.permit_for(Source::of(visitor.peer)) {
-                    info!(advice = stray.advice(), "connection began with no mail protocol");
-                }
+                gateway.log_limits.log_preamble(Source::of(visitor.peer), stray);
             }
             LocalEvent::Closed(why) => {
                 conversation.shut_down().await;
@@ -370,7 +374,9 @@ impl NoLogin {
 async fn start_tls(stream: Stream, acceptor: Option<&TlsAcceptor>) -> io::Result<Stream> {
     match (stream, acceptor) {
         (Stream::Plain(tcp), Some(acceptor)) => {
-            Ok(Stream::Tls(Box::new(acceptor.accept(Metered::client(tcp)).await?.into())))
+            let accepted = acceptor.accept(Metered::client(tcp)).into_fallible().await;
+            let failed = |(error, metered): (_, Metered)| FailedHandshake { has_begun: metered.has_received(), error };
+            Ok(Stream::Tls(Box::new(accepted.map_err(failed)?.into())))
         }
         #[cfg(fuzzing)]
         (stream @ Stream::Memory(_), _) => Ok(stream),

@@ -1,6 +1,7 @@
 //! The rate-limited lines of sessions: what an unauthenticated client can cause between its connection and its login.
 
-use tracing::Level;
+use oxpost_protocol::Stray;
+use tracing::{Level, info};
 
 use crate::connection_slots::SessionLimit;
 use crate::guard::Source;
@@ -24,6 +25,15 @@ pub struct LogLimits {
     pub no_login: LogRateLimit<Source>,
     /// A connection began with something that is not a mail protocol.
     pub preamble: LogRateLimit<Source>,
+}
+
+impl LogLimits {
+    /// Writes that a connection began with this, if the rate of such lines allows it.
+    pub fn log_preamble(&self, source: Source, stray: Stray) {
+        if self.preamble.permit_for(source) {
+            info!(advice = stray.advice(), "connection began with no mail protocol");
+        }
+    }
 }
 
 impl Default for LogLimits {

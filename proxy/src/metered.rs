@@ -33,6 +33,11 @@ impl Metered {
         Self { tcp, count: 0, limit: usize::MAX }
     }
 
+    /// Whether anything came in since content last came out.
+    pub fn has_received(&self) -> bool {
+        self.count > 0
+    }
+
     /// Content came out of what came in: the count begins anew.
     pub fn content_came(&mut self) {
         self.count = 0;

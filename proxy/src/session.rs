@@ -4,9 +4,9 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use oxpost_protocol::Closed;
 use oxpost_protocol::smtp::Submission;
 use oxpost_protocol::smtp::submission::{self, Event, Peer};
 use oxpost_protocol::tap::{self, Tap};
@@ -17,8 +17,10 @@ use crate::audit::Audit;
 use crate::config::Protocol;
 use crate::connection_slots::Slot;
 use crate::gateway::Gateway;
+use crate::guard::Source;
 use crate::listener::Entry;
-use crate::local::{self, LoggedIn, NoLogin};
+use crate::local::{self, LoggedIn};
+use crate::no_login;
 use crate::pacing::Sending;
 use crate::relay::relay;
 use crate::senders;
@@ -52,22 +54,18 @@ pub async fn serve(gateway: Arc<Gateway>, entry: Arc<Entry>, client: Client) {
 async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
     let Client { stream, id, peer, slot } = client;
     debug!("connected");
-    let visitor = local::Visitor { id: &id, peer, slot: &slot };
+    let has_spoken = AtomicBool::new(false);
+    let visitor = local::Visitor { id: &id, peer, slot: &slot, has_spoken: &has_spoken };
     // Boxed, so that what the login needed is gone from memory while the session idles.
     let login = Box::pin(local::login::<S>(gateway, entry, stream, visitor)).await;
     let logged_in = match login {
         Ok(logged_in) => logged_in,
-        Err(NoLogin::Closed(Closed::NotMail(stray))) => return info!("ended without a login: {}", stray.advice()),
-        Err(NoLogin::Closed(why)) if entry.devices.has_no_place_for(peer) => {
-            return info!(?why, "ended without a login; its address is in no [[listener.device]] of this listener");
+        Err(why) => {
+            let has_spoken = has_spoken.load(Ordering::Relaxed);
+            let is_no_device = entry.devices.has_no_place_for(peer);
+            let ended = no_login::Ended { source: Source::of(peer), has_spoken, is_no_device, why: &why };
+            return ended.log(&gateway.log_limits);
         }
-        Err(NoLogin::Closed(why)) => return info!(?why, "ended without a login"),
-        Err(NoLogin::Asked(reason)) => return debug!(?reason, "ended without a login: it was asked to close"),
-        Err(NoLogin::TimedOut) => return info!("ended: no login within the login-timeout"),
-        Err(NoLogin::HungUp(why)) => {
-            return info!(%why, "ended: the client went away before the mail server had answered");
-        }
-        Err(NoLogin::Broke(error)) => return info!(%error, "ended without a login: the connection broke"),
     };
     // Boxed again, so that an idle session of another protocol has no room for it.
     match S::PROTOCOL {

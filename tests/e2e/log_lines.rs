@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Running, Settings};
 use oxpost_tests::office365::Tenant;
@@ -126,4 +127,79 @@ async fn a_flood_of_wrong_logins_is_a_few_lines() {
     assert_eq!(counted + written as u64, WRONG_LOGINS as u64, "every one is a line or counted\n{summaries:#?}");
     assert!(summaries.iter().all(|line| line["message"] == "similar events in the last minute"), "{summaries:#?}");
     assert_eq!(count(&lines, "session ended"), 1, "{log}");
+}
+
+/// Listeners besides those of the harness: one with TLS, one for a network that no test is in.
+fn more_listeners(folder: &std::path::Path) -> (String, [SocketAddr; 2]) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.join("tls.crt"), made.cert.pem()).unwrap();
+    std::fs::write(folder.join("tls.key"), made.signing_key.serialize_pem()).unwrap();
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (tls, foreign) = (free(), free());
+    let folder = folder.display();
+    let text = format!(
+        "[[listener]]\nprotocol = \"imap\"\naddress = \"{tls}\"\ntls = \"implicit\"\n\
+         certificate = '{folder}/tls.crt'\nprivate-key = '{folder}/tls.key'\n\
+         [[listener]]\nprotocol = \"smtp\"\naddress = \"{foreign}\"\nnetworks = [\"192.0.2.0/24\"]\n"
+    );
+    (text, [tls, foreign])
+}
+
+/// What a load balancer does every two seconds, to each listener.
+#[tokio::test]
+async fn probes_leave_no_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (more, [tls, _]) = more_listeners(folder.path());
+    let (_tenant, _oxpost, running, _password) = at_info(&more).await;
+    for address in [running.imap, running.pop3, running.smtp, tls] {
+        for _ in 0..10 {
+            drop(Client::connect(address).await);
+        }
+        for _ in 0..10 {
+            let mut probe = Client::connect(address).await;
+            if address != tls {
+                probe.line().await.unwrap();
+            }
+        }
+    }
+    // A stop waits for what the probes have begun.
+    let log = running.stop().await.unwrap();
+    assert!(log.contains("\"stopped\""), "{log}");
+    let lines = lines(&log);
+    assert!(lines.is_empty(), "{lines:#?}");
+}
+
+/// Every kind of line that a client can cause before its login.
+#[tokio::test]
+async fn each_kind_of_flood_is_bounded_and_counted() {
+    const FLOOD: usize = 100;
+    let folder = tempfile::tempdir().unwrap();
+    let (more, [tls, foreign]) = more_listeners(folder.path());
+    let (_tenant, _oxpost, running, _password) = at_info(&more).await;
+    let floods: [(SocketAddr, &[u8], &str); 4] = [
+        (running.smtp, b"EHLO x\r\nQUIT\r\n", "connection ended without a login"),
+        (tls, b"no TLS at all\r\n", "connection ended without a login"),
+        (running.smtp, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "connection began with no mail protocol"),
+        (foreign, b"EHLO x\r\n", "connection from outside the networks of its listener"),
+    ];
+    for (address, said, _) in floods {
+        for _ in 0..FLOOD {
+            let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+            // It may be closed already.
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut client, said).await;
+            let mut heard = Vec::new();
+            let end = tokio::io::AsyncReadExt::read_to_end(&mut client, &mut heard);
+            let _ = tokio::time::timeout(Duration::from_secs(60), end).await.expect("a client is kept waiting");
+        }
+    }
+    let log = running.stop().await.unwrap();
+    let lines = lines(&log);
+    for event in floods.map(|(_, _, event)| event) {
+        let caused = FLOOD * floods.iter().filter(|(_, _, other)| *other == event).count();
+        let written = count(&lines, event);
+        assert!((1..=10).contains(&written), "{written} of {event} in\n{log}");
+        let summaries = lines.iter().filter(|line| line["event"] == event);
+        let counted: u64 = summaries.map(|line| line["count"].as_u64().unwrap()).sum();
+        assert_eq!(counted + written as u64, caused as u64, "{event} in\n{log}");
+    }
 }

@@ -319,10 +319,16 @@ impl LocalDialogue for Local {
         self.out.report_instead(LocalEvent::Closed(Closed::Asked));
     }
 
+    fn has_spoken(&self) -> bool {
+        self.buffer.has_received()
+    }
+
     /// In IMAP the client speaks next; there is no second greeting (RFC 3501, 6.2.1).
     fn tls_started(&mut self) {
         let greeted = Self::new(Offer { start_tls: false, tls_before_login: false });
-        *self = Self { out: Outbox::default(), ..greeted };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        *self = Self { out: Outbox::default(), buffer, ..greeted };
     }
 }
 

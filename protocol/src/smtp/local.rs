@@ -359,6 +359,10 @@ impl LocalDialogue for Local {
         self.out.report_instead(LocalEvent::Closed(Closed::Asked));
     }
 
+    fn has_spoken(&self) -> bool {
+        self.input.has_received()
+    }
+
     fn tls_started(&mut self) {
         if !matches!(self.state, State::StartingTls) {
             return;
