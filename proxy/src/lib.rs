@@ -28,6 +28,7 @@ pub mod audit;
 pub mod connect;
 pub mod drain;
 pub mod drive;
+pub mod flow;
 pub mod hang_up;
 pub mod metered;
 pub mod seldom;

@@ -14,6 +14,7 @@ use tracing::{debug, info};
 
 use crate::advertised_extensions;
 use crate::audit::Audit;
+use crate::close_request::CloseRequest;
 use crate::config::Protocol;
 use crate::connection_slots::Slot;
 use crate::gateway::Gateway;
@@ -22,7 +23,7 @@ use crate::listener::Entry;
 use crate::local::{self, LoggedIn};
 use crate::no_login;
 use crate::pacing::Sending;
-use crate::relay::relay;
+use crate::relay::{Connection, relay};
 use crate::senders;
 use crate::session_result;
 use crate::speak::{Imap, Pop3, Smtp, Speak};
@@ -75,14 +76,18 @@ async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
     }
 }
 
-/// IMAP and POP3: bytes, and a tap that listens.
-async fn relay_bytes(gateway: &Gateway, logged_in: LoggedIn, protocol: Protocol, tap: impl Tap) {
+/// IMAP and POP3: bytes, and a tap between them.
+async fn relay_bytes(gateway: &Gateway, logged_in: LoggedIn, protocol: Protocol, mut tap: impl Tap) {
     let began = Instant::now();
     let LoggedIn { account, from, client, unread, upstream, .. } = logged_in;
-    let mut tapped = Tapped::new(gateway, &account.mailbox, tap, protocol);
-    let relayed =
-        relay(client, upstream.stream, unread, upstream.unread, gateway.limits.idle_timeout, &mut tapped).await;
-    let counts = tapped.end();
+    let tapped = Tapped::new(gateway, &account.mailbox, protocol);
+    let client = Connection { stream: client, unread };
+    let server = Connection { stream: upstream.stream, unread: upstream.unread };
+    let notice = |noticed| tapped.act(noticed);
+    let idle_timeout = gateway.limits.idle_timeout;
+    let relayed = relay(client, server, &mut tap, notice, idle_timeout, CloseRequest::never()).await;
+    let counts = tap.counts();
+    tapped.end(&tap, relayed.end);
     info!(
         account = %account.mailbox,
         client = %from,

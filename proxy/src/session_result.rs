@@ -2,6 +2,7 @@
 
 use oxpost_protocol::smtp::submission::Ended;
 
+use crate::close_request::CloseReason;
 use crate::relay::End;
 
 /// IMAP and POP3.
@@ -11,7 +12,12 @@ pub fn of_relay(end: End) -> &'static str {
         End::ByServer => "closed by the mail server",
         End::ClientBroke => "client connection broke",
         End::ServerBroke => "mail server connection broke",
+        End::ClientTruncated => "client cut its TLS connection",
+        End::ServerTruncated => "mail server cut its TLS connection",
         End::Idle => "idle timeout",
+        End::Closed(CloseReason::Stopping) => "closed because Oxpost is stopping",
+        End::Closed(CloseReason::Evicted) => "closed to free its slot",
+        End::LoginNotFollowed => "client logged in again behind what cannot be followed",
     }
 }
 

@@ -16,7 +16,7 @@ use crate::metered::Metered;
 const SCRATCH: usize = 16 * 1024;
 
 thread_local! {
-    static SCRATCH_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
+    pub(crate) static SCRATCH_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
 }
 
 /// A connection to a client or a server.
@@ -64,7 +64,7 @@ impl Leftover {
     }
 
     /// So many of them were sent.
-    fn advance(&mut self, count: usize) {
+    pub(crate) fn advance(&mut self, count: usize) {
         self.sent += count;
         if self.as_slice().is_empty() {
             *self = Self::default();
@@ -79,58 +79,6 @@ pub enum Broken {
     Source,
     /// The one written to.
     Sink,
-}
-
-/// Moves one chunk from `source` to `sink`, after whatever is left over, and lets `hear` hear what was moved. Ready with the
-/// count of bytes moved, or with 0 when the source has ended.
-pub fn poll_move(
-    source: &mut Stream,
-    sink: &mut Stream,
-    leftover: &mut Leftover,
-    cx: &mut Context<'_>,
-    hear: &mut dyn FnMut(&[u8]),
-) -> Poll<Result<usize, Broken>> {
-    let mut hear = |bytes: &[u8], count: usize| hear(bytes.get(..count).unwrap_or_default());
-    if !leftover.as_slice().is_empty() {
-        let count = ready!(poll_write_some(sink, leftover.as_slice(), cx))?;
-        hear(leftover.as_slice(), count);
-        leftover.advance(count);
-        return Poll::Ready(Ok(count));
-    }
-    match source {
-        Stream::Tls(tls) => {
-            // rustls lends its decrypted record; only what the sink took is consumed.
-            let chunk = match ready!(Pin::new(tls.as_mut()).poll_fill_buf(cx)) {
-                Ok(chunk) => chunk,
-                // A peer that closes TCP without close_notify: the mail protocols mark their own ends.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => &[],
-                Err(_) => return Poll::Ready(Err(Broken::Source)),
-            };
-            if chunk.is_empty() {
-                return Poll::Ready(Ok(0));
-            }
-            let count = ready!(poll_write_some(sink, chunk, cx))?;
-            hear(chunk, count);
-            Pin::new(tls.as_mut()).consume(count);
-            tls.get_mut().0.content_came();
-            Poll::Ready(Ok(count))
-        }
-        plain => SCRATCH_BUFFER.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(plain).poll_read(cx, &mut buffer)).map_err(|_| Broken::Source)?;
-            let chunk = buffer.filled();
-            if chunk.is_empty() {
-                return Poll::Ready(Ok(0));
-            }
-            let written = match poll_write_some(sink, chunk, cx) {
-                Poll::Ready(written) => written?,
-                Poll::Pending => 0,
-            };
-            hear(chunk, written);
-            *leftover = Leftover::new(chunk.get(written..).unwrap_or_default().to_vec());
-            if written == 0 { Poll::Pending } else { Poll::Ready(Ok(written)) }
-        }),
-    }
 }
 
 /// Reads what there is and lends it, without a buffer of its own. Ready with how much it was; with 0, and nothing lent, when
@@ -185,10 +133,20 @@ pub fn poll_discard(source: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Resul
     })
 }
 
-fn poll_write_some(sink: &mut Stream, bytes: &[u8], cx: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
+/// Writes as much as the sink takes.
+pub(crate) fn poll_write_some(sink: &mut Stream, bytes: &[u8], cx: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
     match ready!(Pin::new(sink).poll_write(cx, bytes)) {
         Ok(0) | Err(_) => Poll::Ready(Err(Broken::Sink)),
         Ok(count) => Poll::Ready(Ok(count)),
+    }
+}
+
+impl Stream {
+    /// Closes it so that the peer sees that it was cut: a plain connection is reset, and TLS ends without `close_notify`.
+    pub fn abort(self) {
+        if let Self::Plain(tcp) = self {
+            let _ = tcp.set_zero_linger();
+        }
     }
 }
 

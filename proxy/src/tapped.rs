@@ -2,59 +2,46 @@
 
 use std::time::Duration;
 
-use oxpost_protocol::tap::{Counts, Noticed, Tap};
+use oxpost_protocol::tap::{Counts, Noticed, Peer, Tap};
 use oxpost_token_store::Mailbox;
 use oxpost_token_store::store::mail_use::Used;
 use tracing::{info, warn};
 
 use crate::config::Protocol;
 use crate::gateway::Gateway;
-use crate::relay::Ear;
+use crate::relay::End;
 
 /// How Exchange says that the session's access token is over. It is no accident: the program logs in again, and has a new one.
 const TOKEN_EXPIRED: &str = "AccessTokenExpired";
 
-/// Listens to a session that is relayed.
-pub struct Tapped<'a, T> {
-    session: Session<'a>,
-    tap: T,
-}
+/// What the mail server has said that ends a session without a word.
+const CUT: &str = "(the connection was cut)";
 
+/// A session that is relayed.
 #[derive(Clone, Copy)]
-struct Session<'a> {
+pub struct Tapped<'a> {
     gateway: &'a Gateway,
     mailbox: &'a Mailbox,
     protocol: Protocol,
 }
 
-impl<'a, T: Tap> Tapped<'a, T> {
-    /// Listens to a session of this mailbox.
-    pub fn new(gateway: &'a Gateway, mailbox: &'a Mailbox, tap: T, protocol: Protocol) -> Self {
-        Self { session: Session { gateway, mailbox, protocol }, tap }
+impl<'a> Tapped<'a> {
+    /// A session of this mailbox.
+    pub fn new(gateway: &'a Gateway, mailbox: &'a Mailbox, protocol: Protocol) -> Self {
+        Self { gateway, mailbox, protocol }
     }
 
-    /// The session has ended: what went through.
-    pub fn end(self) -> Counts {
-        let Session { gateway, mailbox, protocol } = self.session;
-        let counts @ Counts { fetched, stored } = self.tap.counts();
-        gateway.observer.used(mailbox, protocol, Used { sessions: 1, fetched, stored, ..Used::default() });
-        counts
-    }
-}
-
-impl<T: Tap> Ear for Tapped<'_, T> {
-    fn client(&mut self, bytes: &[u8]) {
-        self.tap.client(bytes);
+    /// The session has ended so: what went through.
+    pub fn end(self, tap: &impl Tap, end: End) {
+        let Self { gateway, mailbox, protocol } = self;
+        let Counts { fetched, stored } = tap.counts();
+        let was_cut = matches!(end, End::ServerTruncated | End::ServerBroke) && !tap.has_said_goodbye(Peer::Server);
+        let last_end = was_cut.then(|| (CUT.to_owned(), gateway.clock.now()));
+        gateway.observer.used(mailbox, protocol, Used { sessions: 1, fetched, stored, last_end, ..Used::default() });
     }
 
-    fn server(&mut self, bytes: &[u8]) {
-        let session = self.session;
-        self.tap.server(bytes, &mut |noticed| session.act(noticed));
-    }
-}
-
-impl Session<'_> {
-    fn act(self, noticed: Noticed) {
+    /// Does what is to be done about it.
+    pub fn act(self, noticed: Noticed) {
         let Self { gateway, mailbox, protocol } = self;
         match noticed {
             Noticed::UidValidity { folder, value } => gateway.observer.uid_validity(mailbox, folder, value),

@@ -71,6 +71,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
+    /// Closes it in order.
+    pub(crate) async fn close(mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     pub(crate) async fn exactly(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         let read = tokio::time::timeout(PATIENCE, self.stream.read_exact(&mut bytes)).await;

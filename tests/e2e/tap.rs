@@ -7,6 +7,7 @@ use oxpost_tests::office365::Protocol;
 use oxpost_token_store::Store;
 use oxpost_token_store::store::mail_use::Used;
 use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
 
 use crate::bad_servers::{is_ok, log_in, login, say_login};
 use crate::client::Client;
@@ -36,7 +37,7 @@ async fn exactly(protocol: Protocol, said: &[(char, &[u8])]) -> Used {
         };
         assert!(heard == *bytes, "{side} {}", bytes.get(..200).unwrap_or(bytes).escape_ascii());
     }
-    drop(server);
+    server.close().await;
     assert_eq!(client.rest().await, "");
     drop(client);
     // Everything is written down when it has stopped; its session needs no time to end, as both sides are gone.
@@ -53,21 +54,66 @@ async fn exactly(protocol: Protocol, said: &[(char, &[u8])]) -> Used {
     used.into_iter().next().unwrap().used
 }
 
+/// A client of a session in which it logs in again, and what its server says to what reaches it.
 #[tokio::test]
-async fn compression_passes() {
-    let garbage = garbage();
-    let used = exactly(
-        Protocol::Imap,
-        &[
-            ('C', b"b COMPRESS DEFLATE\r\n"),
-            ('S', b"b OK DEFLATE active\r\n"),
-            ('C', &garbage),
-            ('S', &garbage),
-            ('C', b"\0\n"),
-        ],
-    )
-    .await;
-    assert_eq!(used, Used { sessions: 1, ..Used::default() });
+async fn login_again_compression_and_tls_are_answered_here() {
+    let scripted = Scripted::start().await;
+    let (mut client, mut server) = scripted.session(Protocol::Imap).await;
+    client
+        .say("b NOOP\r\nc LOGIN alice hunter2\r\nd AUTHENTICATE LOGIN\r\nYWxpY2U=\r\naHVudGVyMg==\r\ne CAPABILITY")
+        .await;
+    assert_eq!(server.line().await.unwrap(), "b NOOP");
+    assert_eq!(server.line().await.unwrap(), "e CAPABILITY", "no byte of a login goes on");
+    server.say("b OK x").await;
+    for line in ["b OK x", "c BAD Already logged in", "d BAD Already logged in"] {
+        assert_eq!(client.line().await.unwrap(), line);
+    }
+    server.say("* CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR IDLE UNAUTHENTICATE COMPRESS=DEFLATE\r\ne OK x").await;
+    assert_eq!(client.line().await.unwrap(), "* CAPABILITY IMAP4rev1 IDLE");
+    assert_eq!(client.line().await.unwrap(), "e OK x");
+    client.say("f LOGIN {5}").await;
+    assert_eq!(client.line().await.unwrap(), "+ Ready");
+    client.say("alice {7}").await;
+    assert_eq!(client.line().await.unwrap(), "+ Ready");
+    client.say("hunter2\r\ng COMPRESS DEFLATE\r\nh STARTTLS\r\ni UNAUTHENTICATE\r\nj NOOP").await;
+    for answer in ["f BAD ", "g NO [CANNOT] ", "h BAD ", "i NO [CANNOT] "] {
+        let line = client.line().await.unwrap();
+        assert!(line.starts_with(answer), "{line}");
+    }
+    assert_eq!(server.line().await.unwrap(), "j NOOP");
+
+    let (mut client, mut server) = scripted.session(Protocol::Pop3).await;
+    client.say("STAT\r\nUSER alice\r\nPASS hunter2\r\nCAPA").await;
+    assert_eq!(server.line().await.unwrap(), "STAT");
+    assert_eq!(server.line().await.unwrap(), "CAPA", "no byte of a login goes on");
+    server.say("+OK 1 10\r\n+OK\r\nTOP\r\nSASL XOAUTH2\r\nUSER\r\nSTLS\r\nUIDL\r\n.").await;
+    for line in ["+OK 1 10", "-ERR Already logged in", "-ERR Already logged in", "+OK", "TOP", "UIDL", "."] {
+        assert_eq!(client.line().await.unwrap(), line);
+    }
+    scripted.inside.stop().await;
+}
+
+/// TLS of the server that ends without `close_notify` may have been cut by whoever is on the wire; the client sees that, unless the
+/// server had said goodbye.
+#[tokio::test]
+async fn server_whose_tls_is_cut_cuts_its_client() {
+    for (said, end, is_cut) in [("* 3 EXISTS", "ServerTruncated", true), ("* BYE Session ended", "ByServer", false)] {
+        let scripted = Scripted::start().await;
+        let (mut client, mut server) = scripted.session(Protocol::Imap).await;
+        server.say(said).await;
+        assert_eq!(client.line().await.unwrap(), said);
+        drop(server);
+        let rest = client.into_inner().read(&mut [0]).await;
+        let expected = if is_cut { Err(std::io::ErrorKind::ConnectionReset) } else { Ok(0) };
+        assert_eq!(rest.map_err(|error| error.kind()), expected, "{end}");
+        let store: Store = scripted.inside.gateway.store.clone();
+        while store.mail_use().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        scripted.inside.stop().await;
+        let last_end = store.mail_use().await.unwrap().swap_remove(0).used.last_end.map(|(text, _)| text);
+        assert_eq!(last_end.as_deref(), Some(if is_cut { "(the connection was cut)" } else { "Session ended" }));
+    }
 }
 
 #[tokio::test]

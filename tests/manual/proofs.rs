@@ -3,9 +3,11 @@
 use crate::root;
 
 /// Transcripts that are played, whichever stand in these folders.
-const PLAYED: [&str; 8] = [
+const PLAYED: [&str; 10] = [
     "protocol/transcripts/imap/local/",
     "protocol/transcripts/imap/upstream/",
+    "protocol/transcripts/imap/relay/",
+    "protocol/transcripts/pop3/relay/",
     "protocol/transcripts/pop3/local/",
     "protocol/transcripts/pop3/upstream/",
     "protocol/transcripts/smtp/local/",

@@ -22,14 +22,18 @@ const HIDDEN: [&str; 8] = [
     "CLIENTNETWORKPRESENCELOCATION",
 ];
 
-/// The same, by how they begin.
-const HIDDEN_PREFIXES: [&str; 2] = ["AUTH=", "BACKENDAUTHENTICATE"];
+/// The same, by how they begin. Compression (RFC 4978) would hide from us what the client sends.
+const HIDDEN_PREFIXES: [&str; 3] = ["AUTH=", "BACKENDAUTHENTICATE", "COMPRESS="];
 
 /// What a client hears after its login, from what the server listed after ours: the same order and spelling, without
 /// what a client may not use, and always with `IMAP4rev1`.
 pub fn for_client(upstream: &[String]) -> Vec<String> {
-    let mut shown: Vec<String> =
-        upstream.iter().filter(|name| is_plain(name) && !is_hidden(name)).take(COUNT_LIMIT).cloned().collect();
+    let mut shown: Vec<String> = upstream
+        .iter()
+        .filter(|name| is_plain(name) && !is_hidden(name.as_bytes()))
+        .take(COUNT_LIMIT)
+        .cloned()
+        .collect();
     if !shown.iter().any(|name| name.eq_ignore_ascii_case("IMAP4rev1")) {
         shown.insert(0, "IMAP4rev1".into());
     }
@@ -52,9 +56,12 @@ fn is_plain(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"(){%*\"\\]".contains(&byte))
 }
 
-fn is_hidden(name: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    HIDDEN.contains(&name.as_str()) || HIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+/// Whether a client may not use this capability, and does not see it.
+pub(crate) fn is_hidden(name: &[u8]) -> bool {
+    let begins_with =
+        |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()));
+    HIDDEN.iter().any(|hidden| name.eq_ignore_ascii_case(hidden.as_bytes()))
+        || HIDDEN_PREFIXES.iter().any(|prefix| begins_with(prefix))
 }
 
 #[cfg(test)]
@@ -75,7 +82,7 @@ mod tests {
             ),
             "IMAP4 IMAP4rev1 UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+"
         );
-        assert_eq!(shown("imap4rev1 auth=xoauth2 imap4REV2 unauthenticate Idle"), "imap4rev1 Idle");
+        assert_eq!(shown("imap4rev1 auth=xoauth2 imap4REV2 unauthenticate compress=deflate Idle"), "imap4rev1 Idle");
     }
 
     #[test]

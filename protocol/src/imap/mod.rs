@@ -3,7 +3,7 @@
 //! The crate `imap-codec` reads commands and responses; what it does not understand, and legacy software says all the
 //! same, is read again by a lenient reader of ours. No type of that crate leaves `command.rs` and `response.rs`.
 
-mod capability;
+pub(crate) mod capability;
 mod command;
 mod framer;
 pub mod local;

@@ -1,42 +1,42 @@
-//! IMAP: the commands that matter (SELECT, EXAMINE, APPEND, LOGOUT, and those behind which nothing can be read), and the
-//! answers to them.
+//! IMAP (RFC 3501, RFC 9051): what goes on, what is answered here, and the commands that are worth following.
 
+mod client;
+mod list;
+mod notes;
+mod server;
 mod words;
 
 use std::collections::VecDeque;
 
-use self::words::{Literal, announces_message, astring, literal, number, number_behind, word};
-use super::lines::{Line, Lines, Next};
-use super::{Counts, Noticed, Tap, back_off};
-use crate::line::printable;
+use self::client::Course;
+use self::list::List;
+use self::notes::{Command, Notes, Response};
+use super::lines::Lines;
+use super::{ANSWER_BYTES_LIMIT, ANSWERS_LIMIT, Counts, Cut, Noticed, Over, Peer, Tap, cut};
 
-/// Longest folder name that is remembered, in bytes. Exchange's have 255 characters at most.
-const FOLDER_LIMIT: usize = 400;
-
-/// Longest tag that is followed. Programs use a handful of characters.
-const TAG_LIMIT: usize = 64;
-
-/// Most commands that are remembered at once, of those that matter. A client that sends more without waiting for one answer
-/// is followed no further.
-const COMMANDS_LIMIT: usize = 128;
-
-/// Follows IMAP (RFC 3501, RFC 9051).
+/// Between a client and a server of IMAP.
 #[derive(Default)]
 pub struct Imap {
     client: Lines,
-    server: Lines,
+    course: Course,
+    /// A command whose literal goes through, or is to come.
     unfinished: Option<Unfinished>,
+    server: Lines,
+    server_course: ServerCourse,
     /// The next line of the server goes on with a response that had a literal.
     continues: Option<Response>,
-    waiting: VecDeque<Command>,
-    counts: Counts,
-    is_aside: bool,
-}
-
-/// A command that matters, and whose answer is still to come.
-struct Command {
-    tag: Vec<u8>,
-    kind: Kind,
+    order: Order,
+    /// IDLE was sent, and no DONE.
+    is_idling: bool,
+    /// AUTHENTICATE was answered here: lines that are no commands belong to it.
+    is_authenticating: bool,
+    has_logged_out: bool,
+    has_said_bye: bool,
+    closing: Option<String>,
+    over: Option<Over>,
+    to_client: Vec<u8>,
+    to_server: Vec<u8>,
+    notes: Notes,
 }
 
 /// A command whose literal goes through, or is to come.
@@ -46,292 +46,172 @@ struct Unfinished {
     waits: bool,
 }
 
-#[derive(PartialEq, Eq)]
-enum Kind {
-    /// SELECT or EXAMINE of this folder, whose UIDVALIDITY was seen or not.
-    Open {
-        folder: Vec<u8>,
-        is_seen: bool,
-    },
-    Append,
-    Logout,
-    /// What follows the answer is no IMAP that could be read.
-    Aside,
-    Other,
-    /// Cannot be followed.
-    Lost,
+/// What becomes of the server's line.
+#[derive(Default)]
+enum ServerCourse {
+    /// It is not known yet; what there is of it is held.
+    #[default]
+    Start,
+    /// It goes on.
+    Passes,
+    /// It has a list of capabilities.
+    Lists(List),
 }
 
-/// A response that goes over several lines, because it has literals.
-#[derive(Clone, Copy)]
-enum Response {
-    /// A FETCH; the message in it was counted or not.
-    Fetch {
-        is_counted: bool,
-    },
-    Other,
+/// Which replies come before which local answer. Only their number counts: a reply that comes out of turn lets an answer
+/// come out of turn, which IMAP allows (RFC 3501, 5.5).
+#[derive(Default)]
+struct Order {
+    /// Commands that went on to the server, and how many of them it has answered.
+    sent: u64,
+    replied: u64,
+    /// Local answers that wait for their place.
+    answers: VecDeque<Answer>,
+}
+
+struct Answer {
+    /// So many commands were sent before.
+    after: u64,
+    line: String,
+}
+
+impl Order {
+    fn reply(&mut self) {
+        self.replied = self.sent.min(self.replied.saturating_add(1));
+    }
+
+    /// Whether all but so many commands are answered.
+    fn is_answered_but(&self, count: u64) -> bool {
+        self.replied.saturating_add(count) >= self.sent
+    }
+
+    fn push(&mut self, line: String) {
+        self.answers.push_back(Answer { after: self.sent, line });
+    }
+
+    /// The next answer, if its place has come. IDLE is answered only behind DONE.
+    fn next(&mut self, is_idling: bool) -> Option<String> {
+        let answered = self.replied.saturating_add(is_idling.into());
+        let answer = self.answers.pop_front_if(|answer| answer.after <= answered)?;
+        if self.answers.is_empty() {
+            self.answers = VecDeque::new();
+        }
+        Some(answer.line)
+    }
 }
 
 impl Tap for Imap {
-    fn client(&mut self, mut bytes: &[u8]) {
-        while !self.is_aside {
-            let mut client = std::mem::take(&mut self.client);
-            let went_on = client.next(&mut bytes, |next| match next {
-                Next::Line(line) => self.said(&line),
-                Next::Literal(piece) => {
-                    self.name_of(piece);
-                    None
-                }
-            });
-            self.client = client;
-            match went_on {
-                None => return,
-                Some(None) => {}
-                Some(Some(size)) => self.client.skip(size),
-            }
+    fn client(&mut self, bytes: &[u8]) -> Cut {
+        cut(bytes, |rest| self.client_step(rest))
+    }
+
+    fn server(&mut self, bytes: &[u8], notice: &mut dyn FnMut(Noticed)) -> Cut {
+        cut(bytes, |rest| self.server_step(rest, notice))
+    }
+
+    fn end(&mut self, from: Peer) {
+        match from {
+            Peer::Client => self.client_ends(),
+            Peer::Server => self.server_ends(),
         }
     }
 
-    fn server(&mut self, mut bytes: &[u8], notice: &mut dyn FnMut(Noticed)) {
-        while !self.is_aside {
-            let mut server = std::mem::take(&mut self.server);
-            let went_on = server.next(&mut bytes, |next| match next {
-                Next::Line(line) => self.answered(&line, notice),
-                Next::Literal(_) => None,
-            });
-            self.server = server;
-            match went_on {
-                None => return,
-                Some(None) => {}
-                Some(Some(size)) => self.server.skip(size),
-            }
+    fn output(&mut self, to: Peer) -> Vec<u8> {
+        std::mem::take(match to {
+            Peer::Client => &mut self.to_client,
+            Peer::Server => &mut self.to_server,
+        })
+    }
+
+    fn close(&mut self, text: &str) {
+        self.closing.get_or_insert_with(|| text.to_owned());
+        self.close_if_quiet();
+    }
+
+    fn over(&self) -> Option<Over> {
+        self.over
+    }
+
+    fn owes_reply(&self) -> bool {
+        !self.order.is_answered_but(self.is_idling.into())
+    }
+
+    fn has_said_goodbye(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Client => self.has_logged_out,
+            Peer::Server => self.has_said_bye,
         }
     }
 
     fn counts(&self) -> Counts {
-        self.counts
+        self.notes.counts
     }
 
     fn held(&self) -> usize {
-        let all = self.waiting.iter().chain(self.unfinished.as_ref().map(|unfinished| &unfinished.command));
-        let commands = all.map(Command::held).sum::<usize>() + self.waiting.capacity() * size_of::<Command>();
-        self.client.held() + self.server.held() + commands
+        let answers = self.order.answers.iter().map(|answer| answer.line.capacity()).sum::<usize>();
+        let unfinished = self.unfinished.as_ref().map_or(0, |unfinished| unfinished.command.held());
+        let list = if let ServerCourse::Lists(list) = &self.server_course { list.held() } else { 0 };
+        self.client.held()
+            + self.server.held()
+            + self.course.held()
+            + list
+            + self.notes.held()
+            + unfinished
+            + answers
+            + self.order.answers.capacity() * size_of::<Answer>()
+            + self.to_client.capacity()
+            + self.to_server.capacity()
     }
 }
 
-/// What the client says.
 impl Imap {
-    /// A line of a command; gives back the size of the literal behind it.
-    fn said(&mut self, line: &Line<'_>) -> Option<u64> {
-        let literal = literal(line.tail);
-        let command = match self.unfinished.take() {
-            Some(unfinished) => unfinished.command,
-            None => Command::read(line.head, literal.is_some())?,
-        };
-        if command.kind == Kind::Lost || self.waiting.len() >= COMMANDS_LIMIT {
-            self.step_aside();
-            return None;
-        }
-        if let Some(Literal { size, waits }) = literal {
-            self.unfinished = Some(Unfinished { command, waits });
-            return Some(size);
-        }
-        if command.kind != Kind::Other {
-            self.waiting.push_back(command);
-        }
-        None
+    /// A local answer, in its place.
+    fn answer(&mut self, line: String) {
+        self.order.push(line);
+        self.give_answers();
     }
 
-    /// A piece of a literal: the name of a folder, if it is one.
-    fn name_of(&mut self, piece: &[u8]) {
-        let Some(Unfinished { command, waits }) = &mut self.unfinished else { return };
-        *waits = false;
-        if let Kind::Open { folder, .. } = &mut command.kind {
-            // One byte more than may be, so that it is seen to be too long.
-            let room = (FOLDER_LIMIT + 1).saturating_sub(folder.len());
-            folder.extend_from_slice(piece.get(..room).unwrap_or(piece));
-        }
-    }
-}
-
-impl Command {
-    fn held(&self) -> usize {
-        let folder = if let Kind::Open { folder, .. } = &self.kind { folder.capacity() } else { 0 };
-        self.tag.capacity() + folder
-    }
-
-    /// `tag SELECT folder`. The folder of one with a literal comes in that.
-    fn read(line: &[u8], has_literal: bool) -> Option<Self> {
-        let (tag, rest) = word(line);
-        let (verb, rest) = word(rest.trim_ascii_start());
-        let is = |name: &str| verb.eq_ignore_ascii_case(name.as_bytes());
-        if verb.is_empty() {
-            // DONE, the answer to a challenge, or nothing; but a literal is one whatever stands before it.
-            return has_literal.then(|| Self { tag: Vec::new(), kind: Kind::Other });
-        }
-        if tag.len() > TAG_LIMIT {
-            return Some(Self { tag: Vec::new(), kind: Kind::Lost });
-        }
-        let kind = if is("SELECT") || is("EXAMINE") {
-            let folder = astring(rest).filter(|folder| !has_literal && folder.len() <= FOLDER_LIMIT);
-            Kind::Open { folder: folder.unwrap_or_default(), is_seen: false }
-        } else if is("APPEND") {
-            Kind::Append
-        } else if is("LOGOUT") {
-            Kind::Logout
-        } else if is("COMPRESS") || is("STARTTLS") {
-            Kind::Aside
-        } else {
-            Kind::Other
-        };
-        Some(Self { tag: tag.to_vec(), kind })
-    }
-}
-
-/// What the server says.
-impl Imap {
-    /// A line of a response; gives back the size of the literal behind it.
-    fn answered(&mut self, line: &Line<'_>, notice: &mut dyn FnMut(Noticed)) -> Option<u64> {
-        // Only a literal may have a NUL (RFC 3501, 9): whatever this is, it is no IMAP.
-        if memchr::memchr(0, line.head).is_some() {
-            self.step_aside();
-            return None;
-        }
-        let response = match self.continues.take() {
-            Some(response) => response,
-            None => self.begun(line.head, notice)?,
-        };
-        let size = literal(line.tail)?.size;
-        self.continues = Some(match response {
-            Response::Fetch { is_counted: false } if announces_message(line.tail) => {
-                self.counts.fetched += 1;
-                Response::Fetch { is_counted: true }
-            }
-            other => other,
-        });
-        Some(size)
-    }
-
-    /// The first line of a response. Gives back what it is if it may have a literal; the text of a condition has none, whatever
-    /// it looks like.
-    fn begun(&mut self, head: &[u8], notice: &mut dyn FnMut(Noticed)) -> Option<Response> {
-        let (first, rest) = word(head);
-        match first {
-            b"+" => {
-                if let Some(unfinished) = &mut self.unfinished {
-                    unfinished.waits = false;
-                }
-                None
-            }
-            b"*" => self.untagged(rest, notice),
-            // Exchange has been seen to leave `* OK` out before a code.
-            _ if first.starts_with(b"[") => {
-                self.code(head, notice);
-                None
-            }
-            _ => {
-                self.tagged(first, rest, notice);
-                None
-            }
-        }
-    }
-
-    fn untagged(&mut self, rest: &[u8], notice: &mut dyn FnMut(Noticed)) -> Option<Response> {
-        let (verb, text) = word(rest);
-        let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        if is(verb, "OK") {
-            self.code(text, notice);
-            return None;
-        }
-        if is(verb, "NO") || is(verb, "BAD") || is(verb, "PREAUTH") {
-            throttled(text, notice);
-            return None;
-        }
-        if is(verb, "BYE") {
-            throttled(text, notice);
-            let asked_for = self.waiting.iter().any(|command| matches!(command.kind, Kind::Logout));
-            notice(Noticed::Bye { text: printable(text), asked_for });
-            return None;
-        }
-        if is(verb, "STATUS") {
-            status(text, notice);
-            return Some(Response::Other);
-        }
-        let is_fetch = verb.iter().all(u8::is_ascii_digit) && is(word(text).0, "FETCH");
-        Some(if is_fetch { Response::Fetch { is_counted: false } } else { Response::Other })
-    }
-
-    /// `[UIDVALIDITY 14]` belongs to the folder that is being opened.
-    fn code(&mut self, text: &[u8], notice: &mut dyn FnMut(Noticed)) {
-        let Some(value) = text.strip_prefix(b"[").and_then(|code| number_behind(code, "UIDVALIDITY")) else { return };
-        let opening = self.waiting.iter_mut().find_map(|command| match &mut command.kind {
-            Kind::Open { folder, is_seen } => Some((folder, is_seen)),
-            _ => None,
-        });
-        if let Some((folder, is_seen)) = opening
-            && !std::mem::replace(is_seen, true)
+    /// The local answers whose place has come.
+    fn give_answers(&mut self) {
+        while self.is_between_responses()
+            && let Some(line) = self.order.next(self.is_idling)
         {
-            tell(folder, value, notice);
+            self.to_client.extend_from_slice(line.as_bytes());
+            self.to_client.extend_from_slice(b"\r\n");
         }
+        self.close_if_quiet();
     }
 
-    fn tagged(&mut self, tag: &[u8], rest: &[u8], notice: &mut dyn FnMut(Noticed)) {
-        let (condition, text) = word(rest);
-        let is_ok = condition.eq_ignore_ascii_case(b"OK");
-        if !is_ok {
-            throttled(text, notice);
-        }
-        // A literal that the server does not want is never sent; the client's next byte begins a command.
-        if self.unfinished.as_ref().is_some_and(|one| one.waits && one.command.tag == tag) && !is_ok {
-            self.unfinished = None;
-            self.client.skip(0);
-        }
-        let Some(at) = self.waiting.iter().position(|command| command.tag == tag) else { return };
-        let command = self.waiting.remove(at);
-        if self.waiting.is_empty() {
-            // Without memory until the next one.
-            self.waiting = VecDeque::new();
-        }
-        match command.map(|command| command.kind) {
-            Some(Kind::Append) if is_ok => self.counts.stored += 1,
-            Some(Kind::Aside) if is_ok => self.step_aside(),
-            _ => {}
-        }
+    /// Whether something may be said to the client now.
+    fn is_between_responses(&self) -> bool {
+        self.server.is_between() && self.continues.is_none()
     }
 
-    /// Follows nothing any more, and forgets everything but what was counted.
-    fn step_aside(&mut self) {
-        *self = Self { counts: self.counts, is_aside: true, ..Self::default() };
+    /// No new command goes on: the session is to end, or too many answers wait.
+    fn must_client_wait(&self) -> bool {
+        self.closing.is_some()
+            || self.order.answers.len() >= ANSWERS_LIMIT
+            || self.to_client.len() >= ANSWER_BYTES_LIMIT
     }
-}
 
-fn throttled(text: &[u8], notice: &mut dyn FnMut(Noticed)) {
-    if let Some(back_off) = back_off(text) {
-        notice(Noticed::Throttled { back_off });
+    fn close_if_quiet(&mut self) {
+        let is_quiet = self.is_between_responses()
+            && self.order.is_answered_but(self.is_idling.into())
+            && self.order.answers.is_empty()
+            && self.unfinished.is_none()
+            && self.course.has_passed_nothing();
+        if let Some(text) = &self.closing
+            && is_quiet
+            && self.over.is_none()
+        {
+            self.to_client.extend_from_slice(format!("* BYE {}\r\n", crate::line::reply_text(text)).as_bytes());
+            if self.is_idling {
+                self.to_server.extend_from_slice(b"DONE\r\n");
+            }
+            self.to_server.extend_from_slice(b"OXPOST LOGOUT\r\n");
+            self.over = Some(Over::Asked);
+        }
     }
-}
-
-/// `STATUS folder (MESSAGES 3 UIDVALIDITY 14)`, with the folder on the same line.
-fn status(text: &[u8], notice: &mut dyn FnMut(Noticed)) {
-    let Some(folder) = astring(text) else { return };
-    // The items stand behind the last parenthesis; a folder's name may have one too.
-    let items = text.rsplit(|&byte| byte == b'(').next().unwrap_or_default();
-    let found = items
-        .split(u8::is_ascii_whitespace)
-        .position(|word| word.eq_ignore_ascii_case(b"UIDVALIDITY"))
-        .and_then(|at| items.split(u8::is_ascii_whitespace).nth(at + 1))
-        .and_then(number);
-    if let Some(value) = found {
-        tell(&folder, value, notice);
-    }
-}
-
-fn tell(folder: &[u8], value: u32, notice: &mut dyn FnMut(Noticed)) {
-    if folder.is_empty() || folder.len() > FOLDER_LIMIT {
-        return;
-    }
-    let folder = if folder.eq_ignore_ascii_case(b"INBOX") { b"INBOX" } else { folder };
-    notice(Noticed::UidValidity { folder: printable(folder), value });
 }
 
 #[cfg(test)]

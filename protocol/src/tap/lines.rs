@@ -1,5 +1,9 @@
 //! Lines as they pass: of each the beginning and the end, in constant memory, and literals counted off.
 
+use std::borrow::Cow;
+
+use zeroize::Zeroizing;
+
 use crate::line::without_end;
 
 /// So much of a line's beginning is kept: more than a `STATUS` with a long folder name has.
@@ -16,12 +20,19 @@ pub(super) struct Line<'a> {
     pub(super) tail: &'a [u8],
 }
 
+/// The same, before its end is taken off: lent if the line came in one piece.
+pub(super) struct Whole<'a> {
+    head: Cow<'a, [u8]>,
+    tail: Cow<'a, [u8]>,
+}
+
 /// What comes next in a stream.
-pub(super) enum Next<'a> {
-    /// A line that is whole now.
-    Line(Line<'a>),
-    /// Some bytes of a literal.
-    Literal(&'a [u8]),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// So many bytes of a literal.
+    Literal(usize),
+    /// So many bytes of a line, up to its end or not.
+    Line { length: usize, is_whole: bool },
 }
 
 /// One direction of a session.
@@ -29,7 +40,8 @@ pub(super) enum Next<'a> {
 pub(super) struct Lines {
     /// The line that is not whole yet; without memory when there is none.
     head: Vec<u8>,
-    tail: Vec<u8>,
+    /// It may be that of a password.
+    tail: Zeroizing<Vec<u8>>,
     begun: bool,
     /// Bytes of a literal that are still to come.
     literal: u64,
@@ -46,50 +58,87 @@ impl Lines {
         self.head.capacity() + self.tail.capacity()
     }
 
-    /// Goes on to the next line or piece of a literal, and takes it off `bytes`. `None`: there is no whole line left.
-    pub(super) fn next<T>(&mut self, bytes: &mut &[u8], see: impl FnOnce(Next<'_>) -> T) -> Option<T> {
-        if bytes.is_empty() {
-            return None;
-        }
+    /// Whether the next byte begins a line, and none of a literal is missing.
+    pub(super) fn is_between(&self) -> bool {
+        !self.begun && self.literal == 0
+    }
+
+    /// How the line begins that is not whole yet: all of it, while it is shorter than [`HEAD`].
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// What these bytes begin with.
+    pub(super) fn piece(&self, bytes: &[u8]) -> Piece {
         if self.literal > 0 {
-            let count = usize::try_from(self.literal).map_or(bytes.len(), |missing| missing.min(bytes.len()));
-            let (piece, rest) = bytes.split_at(count);
-            *bytes = rest;
-            self.literal -= count as u64;
-            return Some(see(Next::Literal(piece)));
+            return Piece::Literal(
+                usize::try_from(self.literal).map_or(bytes.len(), |missing| missing.min(bytes.len())),
+            );
         }
-        let Some(end) = memchr::memchr(b'\n', bytes) else {
-            self.keep(bytes);
-            *bytes = &[];
-            return None;
-        };
-        let (line, rest) = bytes.split_at(end + 1);
-        *bytes = rest;
-        if !self.begun {
-            return Some(see(Next::Line(Line::of(line))));
+        match memchr::memchr(b'\n', bytes) {
+            Some(end) => Piece::Line { length: end + 1, is_whole: true },
+            None => Piece::Line { length: bytes.len(), is_whole: false },
         }
-        self.keep(line);
-        let (head, tail) = (std::mem::take(&mut self.head), std::mem::take(&mut self.tail));
-        self.begun = false;
-        // A short line is whole in both; of a long one the beginning has no end.
-        let head = if head.len() < HEAD { without_end(&head) } else { &head };
-        Some(see(Next::Line(Line { head, tail: without_end(&tail) })))
+    }
+
+    /// So many bytes of the literal have come.
+    pub(super) fn take_literal(&mut self, count: usize) {
+        self.literal = self.literal.saturating_sub(count as u64);
+    }
+
+    /// Takes a piece of a line. Gives back the line once it is whole.
+    pub(super) fn take<'a>(&mut self, piece: &'a [u8], is_whole: bool) -> Option<Whole<'a>> {
+        if is_whole && !self.begun {
+            let head = piece.get(..HEAD).unwrap_or(piece);
+            return Some(Whole { head: Cow::Borrowed(head), tail: Cow::Borrowed(last(piece)) });
+        }
+        self.keep(piece);
+        is_whole.then(|| {
+            self.begun = false;
+            let (head, tail) = (std::mem::take(&mut self.head), std::mem::take(&mut *self.tail));
+            Whole { head: Cow::Owned(head), tail: Cow::Owned(tail) }
+        })
+    }
+
+    /// Takes a piece of a line that may have a password in it, of which only the end is kept. Gives back, once the line is whole,
+    /// what `see` sees in its end.
+    pub(super) fn take_secret<T>(&mut self, piece: &[u8], is_whole: bool, see: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.begun = true;
+        self.head = Vec::new();
+        self.keep_tail(piece);
+        is_whole.then(|| {
+            self.begun = false;
+            see(without_end(&std::mem::take(&mut self.tail)))
+        })
+    }
+
+    /// Forgets the line that is not whole yet.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
     }
 
     fn keep(&mut self, bytes: &[u8]) {
         self.begun = true;
         let room = HEAD - self.head.len().min(HEAD);
         self.head.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        self.keep_tail(bytes);
+    }
+
+    fn keep_tail(&mut self, bytes: &[u8]) {
+        // It never grows, which would leave a copy of it behind.
+        let kept = self.tail.len();
+        self.tail.reserve_exact((2 * TAIL).saturating_sub(kept));
         self.tail.extend_from_slice(last(bytes));
         let surplus = self.tail.len().saturating_sub(TAIL);
         self.tail.drain(..surplus);
     }
 }
 
-impl<'a> Line<'a> {
-    fn of(line: &'a [u8]) -> Self {
-        let head = if line.len() < HEAD { without_end(line) } else { line.get(..HEAD).unwrap_or(line) };
-        Self { head, tail: without_end(last(line)) }
+impl Whole<'_> {
+    pub(super) fn line(&self) -> Line<'_> {
+        // A short line is whole in both; of a long one the beginning has no end.
+        let head = if self.head.len() < HEAD { without_end(&self.head) } else { &self.head };
+        Line { head, tail: without_end(&self.tail) }
     }
 }
 
@@ -101,28 +150,33 @@ fn last(bytes: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    /// Lines and literals as they are seen when the bytes come in pieces of this size.
+    /// Each line as it was seen, or piece of a literal, which `{5}` at the end of a line begins.
     fn seen(bytes: &[u8], cut: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
         let (mut lines, mut seen) = (Lines::default(), Vec::<(Vec<u8>, Vec<u8>)>::new());
         for mut piece in bytes.chunks(cut) {
-            loop {
-                let literal = lines.literal > 0;
-                let next = lines.next(&mut piece, |next| match next {
-                    Next::Line(line) => (line.head.to_vec(), line.tail.to_vec()),
-                    Next::Literal(piece) => (b"literal".to_vec(), piece.to_vec()),
-                });
-                match next {
-                    None => break,
-                    Some((_, piece)) if literal && seen.last().is_some_and(|(head, _)| head == b"literal") => {
-                        seen.last_mut().unwrap().1.extend(piece);
-                    }
-                    Some(one) => {
-                        if one.1.ends_with(b"{5}") {
-                            lines.skip(5);
+            while !piece.is_empty() {
+                let length = match lines.piece(piece) {
+                    Piece::Literal(length) => {
+                        lines.take_literal(length);
+                        let bytes = piece[..length].to_vec();
+                        match seen.last_mut() {
+                            Some((name, literal)) if name == b"literal" => literal.extend(bytes),
+                            _ => seen.push((b"literal".to_vec(), bytes)),
                         }
-                        seen.push(one);
+                        length
                     }
-                }
+                    Piece::Line { length, is_whole } => {
+                        if let Some(whole) = lines.take(&piece[..length], is_whole) {
+                            let line = whole.line();
+                            if line.tail.ends_with(b"{5}") {
+                                lines.skip(5);
+                            }
+                            seen.push((line.head.to_vec(), line.tail.to_vec()));
+                        }
+                        length
+                    }
+                };
+                piece = &piece[length..];
             }
         }
         seen
@@ -150,11 +204,11 @@ mod tests {
     fn a_line_without_end_costs_its_bounds() {
         let mut lines = Lines::default();
         for _ in 0..1000 {
-            let mut piece = [b'x'; 5000].as_slice();
-            assert!(lines.next(&mut piece, |_| ()).is_none());
+            assert!(lines.take(&[b'x'; 5000], false).is_none());
         }
         assert!(lines.head.capacity() <= 2 * HEAD && lines.tail.capacity() <= 4 * TAIL);
-        assert!(lines.next(&mut b"\n".as_slice(), |_| ()).is_some());
+        assert!(!lines.is_between() && lines.take(b"\n", true).is_some());
+        assert!(lines.is_between());
         assert_eq!((lines.head.capacity(), lines.tail.capacity()), (0, 0), "an idle session holds nothing");
     }
 }

@@ -1,18 +1,34 @@
-//! What is noticed behind the login, without changing a byte: a tap listens to both directions and follows lines and
-//! literals, as far as it needs to.
+//! What sits between client and server of IMAP and POP3 after the login.
 //!
-//! It keeps the beginning and the end of a line that is not whole yet, and nothing of a literal: what is behind `{35000000}`
-//! is counted off. When compression or TLS begins within the session there is nothing left to follow, and it steps aside. A tap
-//! that is led astray by a peer may notice something wrong, or nothing; it can do no more than that.
+//! ```text
+//!   client(bytes) ──▶ ┌─────┐ ──▶ Cut: so many of them go on to the server, so many do not
+//!   server(bytes) ──▶ │ Tap │ ──▶ Cut: so many of them go on to the client, so many do not
+//!   close(text)   ──▶ │     │ ──▶ output(peer): what goes to this peer behind that
+//!   end(peer)     ──▶ └─────┘ ──▶ Noticed, Counts
+//! ```
+//!
+//! - Bytes go on as they came and in order, but for two things. A client that logs in again is answered here, and no byte of
+//!   what it sends for that reaches the server; lists of capabilities lose what a client may not use.
+//! - What goes on is lent, never copied. Held back is only the beginning of a line whose command is not known yet, and of a
+//!   list of capabilities one word. What is behind `{35000000}` is counted off.
+//! - A local answer has the place that the server's would have: behind the replies to the commands before it.
+//! - Besides, it notices what is worth knowing. Where it cannot follow a peer it may notice something wrong, or nothing.
 
 mod imap;
 mod lines;
 mod pop3;
+mod start;
 
 use std::time::Duration;
 
 pub use self::{imap::Imap, pop3::Pop3};
 use crate::line::printable;
+pub use crate::smtp::submission::Peer;
+
+/// Local answers that may wait for their place, and bytes of them that the client has not taken: a client that sends on is
+/// not read until there are less.
+const ANSWERS_LIMIT: usize = 64;
+const ANSWER_BYTES_LIMIT: usize = 4096;
 
 /// Longest back-off that is believed. Exchange suggests five minutes.
 pub const BACK_OFF_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -53,13 +69,51 @@ pub struct Counts {
     pub stored: u64,
 }
 
-/// Follows one session. Bytes may be cut anywhere, but what one side says in answer to the other must come behind it.
-pub trait Tap {
-    /// The client has said this, and it was sent on.
-    fn client(&mut self, bytes: &[u8]);
+/// What becomes of bytes that a peer has sent. What [`Tap::output`] then has for the other peer goes behind them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// So many go on as they are.
+    pub pass: usize,
+    /// So many are done with: those, and behind them some that do not go on, or are held. The rest is to be given again; if
+    /// none was taken and there is no output, then after the other peer was heard, or has taken what there is for it.
+    pub taken: usize,
+}
 
-    /// The server has said this. `notice` is told what is in it.
-    fn server(&mut self, bytes: &[u8], notice: &mut dyn FnMut(Noticed));
+/// Why a session is over before one of its ends has closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// [`Tap::close`] was called, and nothing is in flight any more.
+    Asked,
+    /// The client logs in again where it is not known which answer is which.
+    LoginNotFollowed,
+}
+
+/// Stands between the two ends of one session. Bytes may be cut anywhere, but what one side says in answer to the other must
+/// come behind it.
+pub trait Tap {
+    /// The client has sent this.
+    fn client(&mut self, bytes: &[u8]) -> Cut;
+
+    /// The server has sent this. `notice` is told what is in it.
+    fn server(&mut self, bytes: &[u8], notice: &mut dyn FnMut(Noticed)) -> Cut;
+
+    /// No more comes from this peer. What was held of it goes on.
+    fn end(&mut self, from: Peer);
+
+    /// Takes what is to be sent to this peer, behind all that has gone on to it so far.
+    fn output(&mut self, to: Peer) -> Vec<u8>;
+
+    /// Ends the session as soon as nothing is in flight, with this sentence. No new command goes on.
+    fn close(&mut self, text: &str);
+
+    /// Whether the session is over: its last words are in the output, and nothing goes on any more.
+    fn over(&self) -> Option<Over>;
+
+    /// Whether the server has still something to answer.
+    fn owes_reply(&self) -> bool;
+
+    /// Whether this peer has ended the session in the protocol's words: what it closes then is closed in order.
+    fn has_said_goodbye(&self, peer: Peer) -> bool;
 
     /// What went through so far.
     fn counts(&self) -> Counts;
@@ -67,6 +121,48 @@ pub trait Tap {
     /// How many bytes it has taken of the memory: none between two lines with no command unanswered; never more than 128 KiB,
     /// for a client that sends its commands without waiting for any answer.
     fn held(&self) -> usize;
+}
+
+/// What one look at a peer's bytes came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Step {
+    /// So many go on.
+    pass: usize,
+    /// So many behind them do not.
+    drop: usize,
+    /// The rest has to wait until what there is for output has gone.
+    stops: bool,
+}
+
+impl Step {
+    fn pass(count: usize) -> Self {
+        Self { pass: count, drop: 0, stops: false }
+    }
+
+    fn drop(count: usize) -> Self {
+        Self { pass: 0, drop: count, stops: true }
+    }
+
+    fn stop() -> Self {
+        Self::drop(0)
+    }
+
+    fn and_stop(self) -> Self {
+        Self { stops: true, ..self }
+    }
+}
+
+/// Step by step through these bytes, as far as it goes.
+fn cut(bytes: &[u8], mut step: impl FnMut(&[u8]) -> Step) -> Cut {
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let Step { pass, drop, stops } = step(rest);
+        at += pass;
+        if stops {
+            return Cut { pass: at, taken: at + drop };
+        }
+    }
+    Cut { pass: at, taken: at }
 }
 
 /// How long a server wants to be left alone, if this is what it says: `NO Request is throttled. Suggested Backoff Time: 299961
@@ -85,31 +181,47 @@ pub fn back_off(text: &[u8]) -> Option<Duration> {
 /// How the tests of both taps play a session.
 #[cfg(test)]
 mod playing {
-    use super::{Counts, Noticed, Tap};
+    use super::{Counts, Cut, Noticed, Peer, Tap};
 
-    /// What is noticed and counted in a session, and whether the tap has stepped aside.
-    pub(super) type Heard = (Vec<Noticed>, Counts, bool);
+    /// What came of a session.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    pub(super) struct Played {
+        pub(super) noticed: Vec<Noticed>,
+        pub(super) counts: Counts,
+        pub(super) to_server: String,
+        pub(super) to_client: String,
+    }
 
     /// The same, however the bytes are cut: one by one, in sevens, and not at all.
-    pub(super) fn alike<T: Tap + Default>(session: &[(char, &str)], is_aside: impl Fn(&T) -> bool) -> Heard {
-        let whole = follow(session, &is_aside, usize::MAX);
+    pub(super) fn alike<T: Tap + Default>(session: &[(char, &str)]) -> Played {
+        let whole = follow(&mut T::default(), session, usize::MAX);
         for cut in [1, 7] {
-            assert_eq!(follow(session, &is_aside, cut), whole, "{cut}");
+            assert_eq!(follow(&mut T::default(), session, cut), whole, "{cut}");
         }
         whole
     }
 
-    fn follow<T: Tap + Default>(session: &[(char, &str)], is_aside: impl Fn(&T) -> bool, cut: usize) -> Heard {
-        let (mut tap, mut noticed) = (T::default(), Vec::new());
+    pub(super) fn follow(tap: &mut impl Tap, session: &[(char, &str)], cut: usize) -> Played {
+        let (mut noticed, mut out) = (Vec::new(), [Vec::new(), Vec::new()]);
         for (side, text) in session {
-            for piece in text.as_bytes().chunks(cut) {
-                match side {
-                    'C' => tap.client(piece),
-                    _ => tap.server(piece, &mut |one| noticed.push(one)),
+            let (from, to) = if *side == 'C' { (Peer::Client, Peer::Server) } else { (Peer::Server, Peer::Client) };
+            for mut piece in text.as_bytes().chunks(cut) {
+                while !piece.is_empty() {
+                    let Cut { pass, taken } = match from {
+                        Peer::Client => tap.client(piece),
+                        Peer::Server => tap.server(piece, &mut |one| noticed.push(one)),
+                    };
+                    out[to as usize].extend_from_slice(&piece[..pass]);
+                    piece = &piece[taken..];
+                    let more = tap.output(to);
+                    assert!(taken > 0 || !more.is_empty(), "it waits at {}", piece.escape_ascii());
+                    out[to as usize].extend(more);
+                    out[from as usize].extend(tap.output(from));
                 }
             }
         }
-        (noticed, tap.counts(), is_aside(&tap))
+        let [to_client, to_server] = out.map(|bytes| String::from_utf8(bytes).unwrap());
+        Played { noticed, counts: tap.counts(), to_server, to_client }
     }
 }
 

@@ -1,24 +1,79 @@
-//! POP3: which command an answer belongs to says whether it has lines behind it (RFC 1939, 3).
+//! POP3: which command an answer belongs to says whether it has lines behind it (RFC 1939, 3), and where ours belongs.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use super::lines::{Lines, Next};
-use super::{Counts, Noticed, Tap, back_off};
-use crate::line::printable;
+use super::lines::{Line, Lines, Piece};
+use super::start::{Found, Start};
+use super::{ANSWER_BYTES_LIMIT, Counts, Cut, Noticed, Over, Peer, Step, Tap, back_off, cut};
+use crate::line::{printable, reply_text};
 
-/// Most commands whose answers are awaited at once. Behind more than that nothing is followed.
+/// Most commands whose answers are awaited at once. A client that sends more is not read until there are less.
 const COMMANDS_LIMIT: usize = 1024;
 
-/// Follows POP3.
+/// Lines that may belong to an AUTH that was answered here: PLAIN has one, LOGIN two.
+const CONTINUATIONS: u8 = 2;
+
+/// Capabilities that are for the login, which is over (RFC 2449, 6; RFC 2595, 4; RFC 5034, 3).
+const HIDDEN: [&str; 3] = ["SASL", "USER", "STLS"];
+
+/// Between a client and a server of POP3.
 #[derive(Default)]
 pub struct Pop3 {
     client: Lines,
+    course: Course,
     server: Lines,
+    server_course: ServerCourse,
     waiting: VecDeque<Kind>,
     /// The lines of an answer go through, up to the one with a dot.
-    in_answer: bool,
+    answer: Lists,
+    /// So many lines that are no commands may belong to an AUTH that was answered here.
+    continuations: u8,
     counts: Counts,
-    is_aside: bool,
+    /// It is not known any more which answer is which.
+    is_lost: bool,
+    has_quit: bool,
+    has_said_bye: bool,
+    closing: Option<String>,
+    over: Option<Over>,
+    to_client: Vec<u8>,
+    to_server: Vec<u8>,
+}
+
+/// What becomes of the client's line.
+enum Course {
+    /// It is not known yet; what there is of it is held, unless it is too long.
+    Start(Start),
+    /// It goes on.
+    Passes,
+    /// It does not, and is answered so, if at all.
+    Stays(Option<Kind>),
+}
+
+impl Default for Course {
+    fn default() -> Self {
+        Self::Start(Start::without_tag())
+    }
+}
+
+/// What becomes of the server's line.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum ServerCourse {
+    /// It is not known yet; what there is of it is held.
+    #[default]
+    Start,
+    Passes,
+    Stays,
+}
+
+/// What lines go through.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Lists {
+    /// None: the next one is an answer.
+    #[default]
+    Nothing,
+    Anything,
+    Capabilities,
 }
 
 /// What a command is answered with, if it succeeds.
@@ -28,42 +83,80 @@ enum Kind {
     Line,
     /// Lines.
     Lines,
+    /// Lines, of which a client may not see all.
+    Capabilities,
     /// A message.
     Message,
     /// One line before the end of the session.
     Quit,
     /// Nobody here knows what, or nothing that could be read.
-    Aside,
+    Unknown,
+    /// Our own words, as it was not sent on.
+    LoginAgain,
+    StartTls,
+}
+
+impl Kind {
+    /// Our own answer to it.
+    fn local(self) -> Option<&'static str> {
+        match self {
+            Self::LoginAgain => Some("-ERR Already logged in\r\n"),
+            Self::StartTls => Some("-ERR TLS cannot start after the login\r\n"),
+            _ => None,
+        }
+    }
 }
 
 impl Tap for Pop3 {
-    fn client(&mut self, mut bytes: &[u8]) {
-        while !self.is_aside {
-            let said = self.client.next(&mut bytes, |next| match next {
-                Next::Line(line) => kind(line.head),
-                Next::Literal(_) => Kind::Line,
-            });
-            let Some(kind) = said else { return };
-            if self.waiting.len() >= COMMANDS_LIMIT {
-                return self.step_aside();
+    fn client(&mut self, bytes: &[u8]) -> Cut {
+        cut(bytes, |rest| self.client_step(rest))
+    }
+
+    fn server(&mut self, bytes: &[u8], notice: &mut dyn FnMut(Noticed)) -> Cut {
+        cut(bytes, |rest| self.server_step(rest, notice))
+    }
+
+    fn end(&mut self, from: Peer) {
+        if self.over.is_some() {
+            return;
+        }
+        match from {
+            Peer::Client if self.holds_client() => {
+                self.to_server.extend_from_slice(self.client.head());
+                self.client.forget();
             }
-            self.waiting.push_back(kind);
+            Peer::Server if self.server_course == ServerCourse::Start => {
+                self.to_client.extend_from_slice(self.server.head());
+                self.server.forget();
+            }
+            Peer::Client | Peer::Server => {}
         }
     }
 
-    fn server(&mut self, mut bytes: &[u8], notice: &mut dyn FnMut(Noticed)) {
-        while !self.is_aside {
-            let in_answer = self.in_answer;
-            let answered = self.server.next(&mut bytes, |next| match next {
-                Next::Line(line) if in_answer => (line.head == b".").then_some(Answer::End),
-                Next::Line(line) => Some(Answer::of(line.head)),
-                Next::Literal(_) => None,
-            });
-            match answered {
-                None => return,
-                Some(None) => {}
-                Some(Some(answer)) => self.answered(answer, notice),
-            }
+    fn output(&mut self, to: Peer) -> Vec<u8> {
+        std::mem::take(match to {
+            Peer::Client => &mut self.to_client,
+            Peer::Server => &mut self.to_server,
+        })
+    }
+
+    fn close(&mut self, text: &str) {
+        self.closing.get_or_insert_with(|| text.to_owned());
+        self.close_if_quiet();
+    }
+
+    fn over(&self) -> Option<Over> {
+        self.over
+    }
+
+    fn owes_reply(&self) -> bool {
+        !self.waiting.is_empty() || self.answer != Lists::Nothing
+    }
+
+    fn has_said_goodbye(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Client => self.has_quit,
+            Peer::Server => self.has_said_bye,
         }
     }
 
@@ -72,7 +165,132 @@ impl Tap for Pop3 {
     }
 
     fn held(&self) -> usize {
-        self.client.held() + self.server.held() + self.waiting.capacity()
+        self.client.held()
+            + self.server.held()
+            + self.waiting.capacity() * size_of::<Kind>()
+            + self.to_client.capacity()
+            + self.to_server.capacity()
+    }
+}
+
+/// What the client says.
+impl Pop3 {
+    fn client_step(&mut self, rest: &[u8]) -> Step {
+        if self.over.is_some() {
+            return Step::drop(rest.len());
+        }
+        let (length, is_whole) = length(self.client.piece(rest));
+        let piece = rest.get(..length).unwrap_or(rest);
+        if self.holds_client() && self.must_client_wait() {
+            return Step::stop();
+        }
+        if let Some(step) = self.begin(piece) {
+            return step;
+        }
+        if let Course::Stays(kind) = self.course {
+            if self.client.take_secret(piece, is_whole, |_| ()).is_some() {
+                self.course = Course::default();
+                self.waiting.extend(kind);
+                self.give_answers();
+            }
+            return Step::drop(length);
+        }
+        if let Some(whole) = self.client.take(piece, is_whole) {
+            self.course = Course::default();
+            self.passed(&whole.line());
+        }
+        Step::pass(length)
+    }
+
+    /// Reads the beginning of a line. `None` when it is known what becomes of it, or it is so long that it goes on meanwhile.
+    fn begin(&mut self, piece: &[u8]) -> Option<Step> {
+        let Course::Start(start) = &mut self.course else { return None };
+        let room = start.room();
+        let is_held = room > 0;
+        let window = if is_held { piece.get(..room).unwrap_or(piece) } else { piece };
+        let before = start.seen();
+        match start.read(window) {
+            Some(found) => {
+                let name_ends = start.seen().saturating_sub(before + 1);
+                self.course = self.course_of(found);
+                if matches!(self.course, Course::Stays(Some(_))) && !is_held {
+                    // Its beginning has gone to the server, and no more of it does.
+                    self.over = Some(Over::LoginNotFollowed);
+                }
+                if self.over.is_some() {
+                    return Some(Step::pass(if is_held { 0 } else { name_ends }));
+                }
+                if !is_held {
+                    self.course = Course::Passes;
+                }
+            }
+            None if !is_held => return None,
+            None => {
+                let is_long = start.room() == 0;
+                let was_empty = self.client.head().is_empty();
+                self.client.take(window, false);
+                if is_long && was_empty {
+                    return Some(Step::pass(window.len()));
+                }
+                if is_long {
+                    self.to_server.extend_from_slice(self.client.head());
+                }
+                return Some(Step::drop(window.len()));
+            }
+        }
+        // What was held goes on first.
+        if is_held && matches!(self.course, Course::Passes) && !self.client.head().is_empty() {
+            self.to_server.extend_from_slice(self.client.head());
+            return Some(Step::stop());
+        }
+        None
+    }
+
+    fn course_of(&mut self, found: Found) -> Course {
+        let name = match &found {
+            Found::NoName => &b""[..],
+            Found::Name(name) => name.as_bytes(),
+        };
+        let kind = match name {
+            b"USER" | b"PASS" | b"APOP" | b"AUTH" => Some(Kind::LoginAgain),
+            b"STLS" => Some(Kind::StartTls),
+            _ => None,
+        };
+        let is_command = kind.is_some() || of(name, true) != Kind::Unknown;
+        if self.continuations > 0 && !is_command {
+            self.continuations -= 1;
+            return Course::Stays(None);
+        }
+        self.continuations = if name == b"AUTH" { CONTINUATIONS } else { 0 };
+        // Which answer is that of CAPA, and where ours belongs, is not known.
+        if self.is_lost && (kind.is_some() || name == b"CAPA") {
+            self.over = Some(Over::LoginNotFollowed);
+        }
+        kind.map_or(Course::Passes, |kind| Course::Stays(Some(kind)))
+    }
+
+    /// A line that went on.
+    fn passed(&mut self, line: &Line<'_>) {
+        let kind = kind(line.head);
+        self.has_quit |= kind == Kind::Quit;
+        if !self.is_lost {
+            self.waiting.push_back(kind);
+        }
+    }
+
+    /// Whether the server has nothing of the client's line.
+    fn holds_client(&self) -> bool {
+        match &self.course {
+            Course::Start(start) => start.room() > 0,
+            Course::Passes => false,
+            Course::Stays(_) => true,
+        }
+    }
+
+    fn must_client_wait(&self) -> bool {
+        self.closing.is_some() && !self.is_lost
+            || self.waiting.len() >= COMMANDS_LIMIT
+            || self.to_client.len() >= ANSWER_BYTES_LIMIT
     }
 }
 
@@ -81,10 +299,8 @@ enum Answer {
     Good,
     Bad {
         text: String,
-        back_off: Option<std::time::Duration>,
+        back_off: Option<Duration>,
     },
-    /// The last of several lines.
-    End,
     /// Something else where an answer should be.
     None,
 }
@@ -103,19 +319,74 @@ impl Answer {
     }
 }
 
+/// What the server says.
 impl Pop3 {
-    fn answered(&mut self, answer: Answer, notice: &mut dyn FnMut(Noticed)) {
+    fn server_step(&mut self, rest: &[u8], notice: &mut dyn FnMut(Noticed)) -> Step {
+        if self.over.is_some() {
+            return Step::drop(rest.len());
+        }
+        let (length, is_whole) = length(self.server.piece(rest));
+        let piece = rest.get(..length).unwrap_or(rest);
+        if self.server_course == ServerCourse::Start {
+            match self.look(piece) {
+                Some(course) => self.server_course = course,
+                None => {
+                    self.server.take(piece, false);
+                    return Step::drop(length);
+                }
+            }
+            if self.server_course == ServerCourse::Passes && !self.server.head().is_empty() {
+                self.to_client.extend_from_slice(self.server.head());
+                return Step::stop();
+            }
+        }
+        let step = if self.server_course == ServerCourse::Stays { Step::drop(length) } else { Step::pass(length) };
+        if let Some(whole) = self.server.take(piece, is_whole) {
+            self.server_course = ServerCourse::Start;
+            let line = whole.line();
+            if self.answer == Lists::Nothing {
+                self.responded(Answer::of(line.head), notice);
+            } else if line.head == b"." {
+                self.answer = Lists::Nothing;
+            }
+            self.give_answers();
+        }
+        if self.to_client.is_empty() { step } else { step.and_stop() }
+    }
+
+    /// What becomes of a line that begins so; `None` as long as more of it is needed.
+    fn look(&self, piece: &[u8]) -> Option<ServerCourse> {
+        if self.answer != Lists::Capabilities {
+            return Some(ServerCourse::Passes);
+        }
+        let mut beginning = self.server.head().iter().chain(piece);
+        let word: Vec<u8> =
+            beginning.by_ref().take_while(|byte| !byte.is_ascii_whitespace()).take(5).copied().collect();
+        // The byte behind a whole word was looked at as well.
+        let seen = self.server.head().len() + piece.len();
+        if word.len() == seen && word.len() < 5 {
+            return None;
+        }
+        let is_hidden = HIDDEN.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()));
+        Some(if is_hidden { ServerCourse::Stays } else { ServerCourse::Passes })
+    }
+
+    fn responded(&mut self, answer: Answer, notice: &mut dyn FnMut(Noticed)) {
+        if self.is_lost {
+            return;
+        }
         match answer {
-            Answer::End => self.in_answer = false,
-            Answer::None => self.step_aside(),
-            Answer::Good => match self.answers() {
-                Some(Kind::Aside) | None => self.step_aside(),
+            Answer::None => self.lose(),
+            Answer::Good => match self.next_command() {
+                Some(Kind::Unknown) | None => self.lose(),
                 Some(kind) => {
-                    self.in_answer = matches!(kind, Kind::Lines | Kind::Message);
+                    self.answer = match kind {
+                        Kind::Lines | Kind::Message => Lists::Anything,
+                        Kind::Capabilities => Lists::Capabilities,
+                        _ => Lists::Nothing,
+                    };
                     self.counts.fetched += u64::from(kind == Kind::Message);
-                    if kind == Kind::Quit {
-                        self.step_aside();
-                    }
+                    self.has_said_bye |= kind == Kind::Quit;
                 }
             },
             Answer::Bad { text, back_off } => {
@@ -123,7 +394,8 @@ impl Pop3 {
                     notice(Noticed::Throttled { back_off });
                 }
                 // Nobody has asked: these are its last words.
-                if self.answers().is_none() {
+                if self.next_command().is_none() {
+                    self.has_said_bye = true;
                     notice(Noticed::Bye { text, asked_for: false });
                 }
             }
@@ -131,7 +403,7 @@ impl Pop3 {
     }
 
     /// The command that an answer belongs to.
-    fn answers(&mut self) -> Option<Kind> {
+    fn next_command(&mut self) -> Option<Kind> {
         let kind = self.waiting.pop_front();
         if self.waiting.is_empty() {
             // Without memory until the next one.
@@ -140,97 +412,66 @@ impl Pop3 {
         kind
     }
 
-    /// Follows nothing any more, and forgets everything but what was counted.
-    fn step_aside(&mut self) {
-        *self = Self { counts: self.counts, is_aside: true, ..Self::default() };
+    /// The local answers whose place has come.
+    fn give_answers(&mut self) {
+        while self.server.is_between()
+            && self.answer == Lists::Nothing
+            && let Some(text) = self.waiting.front().and_then(|kind| kind.local())
+        {
+            self.next_command();
+            self.to_client.extend_from_slice(text.as_bytes());
+        }
+        self.close_if_quiet();
+    }
+
+    /// What is asked and answered is not known any more.
+    fn lose(&mut self) {
+        if self.waiting.iter().any(|kind| kind.local().is_some()) {
+            self.over = Some(Over::LoginNotFollowed);
+        }
+        self.waiting = VecDeque::new();
+        self.is_lost = true;
+    }
+
+    /// There are no untagged replies here: what is said now is taken for the answer to the next command, as it should be. QUIT is
+    /// not said, so the server deletes nothing that the client has not said QUIT for.
+    fn close_if_quiet(&mut self) {
+        let is_quiet = self.server.is_between() && !self.owes_reply() && !self.is_lost && self.holds_client();
+        if let Some(text) = &self.closing
+            && is_quiet
+            && self.over.is_none()
+        {
+            self.to_client.extend_from_slice(format!("-ERR [SYS/TEMP] {}\r\n", reply_text(text)).as_bytes());
+            self.over = Some(Over::Asked);
+        }
+    }
+}
+
+fn length(piece: Piece) -> (usize, bool) {
+    match piece {
+        Piece::Literal(length) => (length, false),
+        Piece::Line { length, is_whole } => (length, is_whole),
     }
 }
 
 fn kind(line: &[u8]) -> Kind {
     let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    let verb = words.next().unwrap_or_default();
-    let is = |name: &str| verb.eq_ignore_ascii_case(name.as_bytes());
-    let is_alone = words.next().is_none();
-    if is("RETR") {
-        Kind::Message
-    } else if is("TOP") || is("CAPA") || ((is("LIST") || is("UIDL") || is("LANG")) && is_alone) {
-        Kind::Lines
-    } else if is("QUIT") {
-        Kind::Quit
-    } else if ["STAT", "DELE", "NOOP", "RSET", "LIST", "UIDL", "LANG", "UTF8"].iter().any(|name| is(name)) {
-        Kind::Line
-    } else {
-        Kind::Aside
+    let name = words.next().unwrap_or_default().to_ascii_uppercase();
+    of(&name, words.next().is_none())
+}
+
+/// A command by its name in capitals.
+fn of(name: &[u8], is_alone: bool) -> Kind {
+    match name {
+        b"RETR" => Kind::Message,
+        b"TOP" => Kind::Lines,
+        b"CAPA" => Kind::Capabilities,
+        b"LIST" | b"UIDL" | b"LANG" if is_alone => Kind::Lines,
+        b"QUIT" => Kind::Quit,
+        b"STAT" | b"DELE" | b"NOOP" | b"RSET" | b"LIST" | b"UIDL" | b"LANG" | b"UTF8" | b"LAST" => Kind::Line,
+        _ => Kind::Unknown,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::tap::playing;
-
-    fn alike(session: &[(char, &str)]) -> playing::Heard {
-        playing::alike(session, |tap: &Pop3| tap.is_aside)
-    }
-
-    #[test]
-    fn messages_are_counted_and_their_text_means_nothing() {
-        let (noticed, counts, _) = alike(&[
-            ('C', "STAT\r\nLIST\r\nuidl\r\nLIST 1\r\nRETR 1\r\nTOP 1 0\r\nRETR 2\r\nRETR 9\r\n"),
-            ('S', "+OK 2 200\r\n+OK\r\n1 100\r\n2 100\r\n.\r\n+OK\r\n1 a\r\n.\r\n+OK 1 100\r\n"),
-            ('S', "+OK 100 octets\r\nSubject: x\r\n\r\n-ERR Request is throttled.\r\n..\r\n.dot\r\n+OK\r\n.\r\n"),
-            ('S', "+OK\r\nSubject: x\r\n.\r\n+OK\r\n\r\n.\r\n-ERR no such message\r\n"),
-            ('C', "RETR 1\n"),
-            ('S', "+OK\ntext\n.\n"),
-            ('C', "QUIT\r\n"),
-            ('S', "+OK bye\r\n"),
-        ]);
-        assert_eq!((noticed, counts), (vec![], Counts { fetched: 3, stored: 0 }));
-    }
-
-    #[test]
-    fn throttling_is_noticed() {
-        let (noticed, ..) = alike(&[
-            ('C', "RETR 1\r\n"),
-            ('S', "-ERR Request is throttled. Suggested Backoff Time: 1500 milliseconds\r\n"),
-        ]);
-        assert_eq!(noticed, [Noticed::Throttled { back_off: Duration::from_millis(1500) }]);
-    }
-
-    #[test]
-    fn it_steps_aside_where_it_cannot_follow() {
-        let (noticed, _, aside) = alike(&[
-            ('C', "STLS\r\n"),
-            ('S', "+OK begin\r\n"),
-            ('C', "\u{16}\u{3}\r\n\n"),
-            ('S', "-ERR Request is throttled.\r\n"),
-        ]);
-        assert!(noticed.is_empty() && aside);
-        let many = "NOOP\r\n".repeat(COMMANDS_LIMIT + 1);
-        assert!(alike(&[('C', &many)]).2, "a client that sends on and on without an answer costs a bound");
-        for (said, answer) in [
-            ("STLS\r\n", "-ERR not now\r\n"),
-            ("XNEW\r\n", "-ERR unknown\r\n"),
-            ("\r\n", "-ERR what\r\n"),
-            ("NOOP\r\n", "+OK\r\n"),
-        ] {
-            assert!(!alike(&[('C', said), ('S', answer)]).2, "{said}");
-        }
-        for (said, answer) in [
-            ("XNEW\r\n", "+OK lines or not\r\n"),
-            ("NOOP\r\n", "\u{16}\u{3}\u{1}\r\n"),
-            ("", "+OK nobody asked\r\n"),
-            ("QUIT\r\n", "+OK the end\r\n"),
-        ] {
-            assert!(alike(&[('C', said), ('S', answer)]).2, "{said}");
-        }
-    }
-
-    #[test]
-    fn last_words_that_nobody_asked_for_are_noticed() {
-        let (noticed, ..) = alike(&[('C', "NOOP\r\n"), ('S', "+OK\r\n-ERR Connection is closed. 13\r\n")]);
-        assert_eq!(noticed, [Noticed::Bye { text: "Connection is closed. 13".into(), asked_for: false }]);
-    }
-}
+mod tests;

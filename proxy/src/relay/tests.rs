@@ -1,26 +1,54 @@
 //! Stories of the relay, over real sockets on loopback.
 
-use std::sync::{Arc, Mutex};
-
+use oxpost_protocol::tap::{Counts, Imap, Pop3};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::close_request::{CloseHandle, close_request};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// All that was heard of the client and of the server.
-#[derive(Default, Clone)]
-struct Heard(Arc<Mutex<[Vec<u8>; 2]>>);
+/// A tap that lets everything go on.
+#[derive(Default)]
+struct Everything;
 
-impl Ear for Heard {
-    fn client(&mut self, bytes: &[u8]) {
-        self.0.lock().unwrap()[0].extend_from_slice(bytes);
+impl Tap for Everything {
+    fn client(&mut self, bytes: &[u8]) -> Cut {
+        Cut { pass: bytes.len(), taken: bytes.len() }
     }
 
-    fn server(&mut self, bytes: &[u8]) {
-        self.0.lock().unwrap()[1].extend_from_slice(bytes);
+    fn server(&mut self, bytes: &[u8], _: &mut dyn FnMut(Noticed)) -> Cut {
+        Cut { pass: bytes.len(), taken: bytes.len() }
+    }
+
+    fn end(&mut self, _: Peer) {}
+
+    fn output(&mut self, _: Peer) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn close(&mut self, _: &str) {}
+
+    fn over(&self) -> Option<Over> {
+        None
+    }
+
+    fn owes_reply(&self) -> bool {
+        false
+    }
+
+    fn has_said_goodbye(&self, _: Peer) -> bool {
+        false
+    }
+
+    fn counts(&self) -> Counts {
+        Counts::default()
+    }
+
+    fn held(&self) -> usize {
+        0
     }
 }
 
@@ -29,19 +57,24 @@ struct Play {
     client: TcpStream,
     server: TcpStream,
     relay: JoinHandle<Relayed>,
-    heard: Heard,
+    close: CloseHandle,
 }
 
 async fn play(to_server: &[u8], to_client: &[u8], idle: Duration) -> Play {
+    through(Everything, to_server, to_client, idle).await
+}
+
+async fn through(mut tap: impl Tap + Send + 'static, to_server: &[u8], to_client: &[u8], idle: Duration) -> Play {
     let (client, facing_client) = pair().await;
     let (server, facing_server) = pair().await;
-    let (to_server, to_client, heard) = (to_server.to_vec(), to_client.to_vec(), Heard::default());
-    let mut ear = heard.clone();
+    let (to_server, to_client) = (to_server.to_vec(), to_client.to_vec());
+    let (close, request) = close_request();
     let relay = tokio::spawn(async move {
-        let (client, server) = (Stream::Plain(facing_client), Stream::Plain(facing_server));
-        relay(client, server, to_server, to_client, idle, &mut ear).await
+        let client = Connection { stream: Stream::Plain(facing_client), unread: to_server };
+        let server = Connection { stream: Stream::Plain(facing_server), unread: to_client };
+        relay(client, server, &mut tap, |_| {}, idle, request).await
     });
-    Play { client, server, relay, heard }
+    Play { client, server, relay, close }
 }
 
 async fn pair() -> (TcpStream, TcpStream) {
@@ -68,7 +101,6 @@ async fn what_the_login_left_over_goes_first() {
     drop(play.client);
     let relayed = play.relay.await.unwrap();
     assert_eq!((relayed.to_server, relayed.to_client), (18, 18));
-    assert_eq!(*play.heard.0.lock().unwrap(), [at_server, at_client]);
 }
 
 /// The end of a download must not be lost because the server has ended while the client was still reading.
@@ -161,7 +193,6 @@ async fn both_directions_at_once() {
     a.unwrap();
     b.unwrap();
     assert!(at_server == up && at_client == down);
-    assert!(*play.heard.0.lock().unwrap() == [up, down], "each byte is heard once, in order");
     writers.await.unwrap();
     play.relay.await.unwrap();
 }
@@ -194,18 +225,160 @@ async fn a_session_without_a_byte_ends_at_the_idle_timeout() {
     let before = Instant::now();
     let relayed = play.relay.await.unwrap();
     assert_eq!(relayed.end, End::Idle);
-    assert!(before.elapsed() >= Duration::from_secs(1800));
+    assert!(ends_after(before, 1800), "{:?}", before.elapsed());
+}
+
+fn ends_after(before: Instant, seconds: u64) -> bool {
+    before.elapsed().as_secs().abs_diff(seconds) <= 1
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_closes_is_let_go_after_the_server_has() {
     let play = play(b"", b"", HOUR).await;
+    // A long silence before counts for nothing.
+    tokio::time::sleep(Duration::from_secs(600)).await;
     let before = Instant::now();
     drop(play.server);
     let relayed = play.relay.await.unwrap();
     assert_eq!(relayed.end, End::ByServer);
-    assert!(before.elapsed() < HOUR, "{:?}", before.elapsed());
+    assert!(ends_after(before, LINGER.as_secs()), "{:?}", before.elapsed());
     drop(play.client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_server_of_a_half_closed_client_gets_its_time() {
+    for (said, seconds) in [
+        ("a SEARCH TEXT x\r\n", OWED_REPLY_TIMEOUT.as_secs()),
+        ("a IDLE\r\n", LINGER.as_secs()),
+        ("", LINGER.as_secs()),
+        ("a LOGIN x y\r\n", LINGER.as_secs()),
+    ] {
+        let mut play = through(Imap::default(), b"", b"", HOUR).await;
+        play.client.write_all(said.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        let before = Instant::now();
+        play.client.shutdown().await.unwrap();
+        let relayed = play.relay.await.unwrap();
+        assert_eq!(relayed.end, End::ByClient);
+        assert!(ends_after(before, seconds), "{said} {:?}", before.elapsed());
+    }
+    // One that answers meanwhile begins its time anew, and one that has answered has less of it.
+    let mut play = through(Pop3::default(), b"", b"", HOUR).await;
+    play.client.write_all(b"RETR 1\r\n").await.unwrap();
+    play.client.shutdown().await.unwrap();
+    let before = Instant::now();
+    tokio::time::sleep(Duration::from_secs(500)).await;
+    play.server.write_all(b"+OK\r\nx\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(500)).await;
+    play.server.write_all(b".\r\n").await.unwrap();
+    assert_eq!(play.relay.await.unwrap().to_client, 11);
+    assert!(ends_after(before, 1000 + LINGER.as_secs()), "{:?}", before.elapsed());
+}
+
+/// What it reads until the end, and how that was.
+async fn rest(stream: &mut TcpStream) -> (String, Result<(), std::io::ErrorKind>) {
+    let mut rest = Vec::new();
+    let end = stream.read_to_end(&mut rest).await.map(|_| ()).map_err(|error| error.kind());
+    (String::from_utf8(rest).unwrap(), end)
+}
+
+#[tokio::test]
+async fn login_again_is_answered_in_its_place_and_stays_here() {
+    let unread = b"a NOOP\r\nb LOGIN alice hunter2\r\nc CAPABILITY\r\n";
+    let mut play = through(Imap::default(), unread, b"* 1 EXI", HOUR).await;
+    let mut at_server = [0; 22];
+    play.server.read_exact(&mut at_server).await.unwrap();
+    assert_eq!(&at_server, b"a NOOP\r\nc CAPABILITY\r\n");
+    play.server.write_all(b"STS\r\na OK\r\n* CAPABILITY IDLE AUTH=XOAUTH2\r\nc OK\r\n").await.unwrap();
+    play.server.shutdown().await.unwrap();
+    let expected = "* 1 EXISTS\r\na OK\r\nb BAD Already logged in\r\n* CAPABILITY IDLE\r\nc OK\r\n";
+    assert_eq!(rest(&mut play.client).await, (expected.into(), Ok(())));
+    drop(play.client);
+    assert_eq!(rest(&mut play.server).await.0, "");
+    assert_eq!(play.relay.await.unwrap().to_client, expected.len() as u64);
+}
+
+#[tokio::test]
+async fn answers_to_logins_without_end_wait_for_a_client_that_does_not_read() {
+    let play = through(Imap::default(), b"", b"", HOUR).await;
+    let line = b"a LOGIN alice hunter2\r\n".repeat(1000);
+    let mut sent = 0;
+    while tokio::time::timeout(Duration::from_millis(500), play.client.writable()).await.is_ok() {
+        sent += play.client.try_write(&line[sent % line.len()..]).unwrap_or(0);
+        assert!(sent < 64 << 20, "the relay takes without bound");
+    }
+    let (mut reads, writes) = play.client.into_split();
+    let mut answers = vec![0; 25 * (sent / 23)];
+    reads.read_exact(&mut answers).await.unwrap();
+    assert!(answers == b"a BAD Already logged in\r\n".repeat(sent / 23), "each is answered");
+    drop((reads, writes, play.server));
+    play.relay.await.unwrap();
+}
+
+#[tokio::test]
+async fn session_asked_to_close_finishes_what_is_in_flight_and_says_goodbye() {
+    for (idle, first, answer) in
+        [(false, "a FETCH 1 BODY[]\r\n", "* 1 FETCH (BODY[] {2}\r\nx"), (true, "a IDLE\r\n", "+ idling\r\n")]
+    {
+        let mut play = through(Imap::default(), first.as_bytes(), b"", HOUR).await;
+        let mut heard = vec![0; first.len()];
+        play.server.read_exact(&mut heard).await.unwrap();
+        play.server.write_all(answer.as_bytes()).await.unwrap();
+        let mut got = vec![0; answer.len()];
+        play.client.read_exact(&mut got).await.unwrap();
+        play.close.close(CloseReason::Stopping);
+        if !idle {
+            play.client.write_all(b"b NOOP\r\n").await.unwrap();
+            play.server.write_all(b"y)\r\na OK\r\n").await.unwrap();
+            let mut got = [0; 10];
+            play.client.read_exact(&mut got).await.unwrap();
+        }
+        let bye = "* BYE Oxpost is stopping; try again in a minute\r\n";
+        assert_eq!(rest(&mut play.client).await, (bye.into(), Ok(())));
+        let logout = if idle { "DONE\r\nOXPOST LOGOUT\r\n" } else { "OXPOST LOGOUT\r\n" };
+        assert_eq!(rest(&mut play.server).await, (logout.into(), Ok(())));
+        drop(play.client);
+        assert_eq!(play.relay.await.unwrap().end, End::Closed(CloseReason::Stopping));
+    }
+    let mut play = through(Pop3::default(), b"RETR 1\r\n", b"+OK\r\nx\r\n", HOUR).await;
+    let (mut heard, mut got) = ([0; 8], [0; 8]);
+    play.server.read_exact(&mut heard).await.unwrap();
+    play.client.read_exact(&mut got).await.unwrap();
+    play.close.close(CloseReason::Stopping);
+    play.server.write_all(b".\r\n").await.unwrap();
+    let bye = ".\r\n-ERR [SYS/TEMP] Oxpost is stopping; try again in a minute\r\n";
+    assert_eq!(rest(&mut play.client).await, (bye.into(), Ok(())));
+    assert_eq!(rest(&mut play.server).await, (String::new(), Ok(())), "no QUIT: nothing is deleted");
+    drop(play.client);
+    assert_eq!(play.relay.await.unwrap().end, End::Closed(CloseReason::Stopping));
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_ignores_the_goodbye_is_closed_soon() {
+    let play = through(Imap::default(), b"", b"", HOUR).await;
+    let before = Instant::now();
+    play.close.close(CloseReason::Stopping);
+    assert_eq!(play.relay.await.unwrap().end, End::Closed(CloseReason::Stopping));
+    assert!(ends_after(before, FAREWELL.as_secs()), "{:?}", before.elapsed());
+    drop(play.client);
+}
+
+#[tokio::test]
+async fn connection_that_breaks_is_not_closed_in_order_on_the_other_side() {
+    for (said, end, relayed) in [
+        ("* 1 EXISTS\r\n", Err(std::io::ErrorKind::ConnectionReset), End::ServerBroke),
+        ("* BYE signing off\r\n", Ok(()), End::ByServer),
+    ] {
+        let mut play = through(Imap::default(), b"", b"", HOUR).await;
+        play.server.write_all(said.as_bytes()).await.unwrap();
+        let mut got = vec![0; said.len()];
+        play.client.read_exact(&mut got).await.unwrap();
+        socket2::SockRef::from(&play.server).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(play.server);
+        assert_eq!(rest(&mut play.client).await, (String::new(), end), "{said}");
+        drop(play.client);
+        assert_eq!(play.relay.await.unwrap().end, relayed);
+    }
 }
 
 #[tokio::test]
@@ -217,5 +390,5 @@ async fn a_client_that_breaks_off_takes_its_upstream_session_along() {
     play.server.read_to_end(&mut rest).await.unwrap();
     assert!(rest.is_empty());
     drop(play.server);
-    assert!(matches!(play.relay.await.unwrap().end, End::ClientBroke | End::ByClient));
+    assert_eq!(play.relay.await.unwrap().end, End::ClientBroke);
 }

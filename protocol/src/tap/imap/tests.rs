@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
+use super::notes::COMMANDS_LIMIT;
 use super::*;
 use crate::tap::playing;
 
-fn alike(session: &[(char, &str)]) -> playing::Heard {
-    playing::alike(session, |tap: &Imap| tap.is_aside)
+fn alike(session: &[(char, &str)]) -> playing::Played {
+    let played = playing::alike::<Imap>(session);
+    let said = |side| session.iter().filter(|one| one.0 == side).map(|one| one.1).collect::<String>();
+    assert_eq!((&played.to_server, &played.to_client), (&said('C'), &said('S')), "all of it goes on");
+    played
 }
 
 fn noticed(session: &[(char, &str)]) -> Vec<Noticed> {
-    alike(session).0
+    alike(session).noticed
 }
 
 fn validity(folder: &str, value: u32) -> Noticed {
@@ -72,7 +76,7 @@ fn what_stands_in_a_literal_means_nothing() {
         ('C', "\r\n"),
         ('S', "b OK [APPENDUID 14 6] APPEND completed.\r\nz OK x\r\n"),
     ];
-    let (noticed, counts, _) = alike(&session);
+    let playing::Played { noticed, counts, .. } = alike(&session);
     assert_eq!((noticed, counts), (vec![], Counts { fetched: 1, stored: 1 }));
 }
 
@@ -87,7 +91,7 @@ fn messages_are_counted_once_and_parts_are_not() {
          * 5 FETCH (body[]<0> {3}\r\nabc)\r\n* 5 FETCH (BODY[]<3> {3}\r\nabc)\r\n\
          * LIST () \"/\" {8}\r\nBODY[] x\r\n* 6 FETCH (BODY[HEADER] {0}\r\n BODY[] {2}\r\nxy)\r\n",
     )];
-    assert_eq!(alike(&session).1, Counts { fetched: 4, stored: 0 });
+    assert_eq!(alike(&session).counts, Counts { fetched: 4, stored: 0 });
 }
 
 #[test]
@@ -111,14 +115,14 @@ fn a_literal_that_is_refused_is_never_sent() {
         ('C', "b SELECT INBOX\r\n"),
         ('S', "* OK [UIDVALIDITY 3] x\r\nb OK x\r\n"),
     ];
-    let (noticed, counts, _) = alike(&session);
+    let playing::Played { noticed, counts, .. } = alike(&session);
     assert_eq!((noticed, counts), (vec![validity("INBOX", 3)], Counts::default()));
     let several = [
         ('C', "a APPEND INBOX {3+}\r\nabc {4+}\r\n"),
         ('C', "defg\r\nb SELECT x\r\n"),
         ('S', "a OK x\r\n* OK [UIDVALIDITY 3] x\r\n"),
     ];
-    let (noticed, counts, _) = alike(&several);
+    let playing::Played { noticed, counts, .. } = alike(&several);
     assert_eq!((noticed, counts), (vec![validity("x", 3)], Counts { fetched: 0, stored: 1 }));
 }
 
@@ -175,43 +179,98 @@ fn throttling_is_noticed_wherever_it_is_said() {
 }
 
 #[test]
-fn it_steps_aside_when_compression_or_tls_begins() {
-    for command in ["COMPRESS DEFLATE", "STARTTLS"] {
-        let begin = format!("a {command}\r\n");
-        let session = [
-            ('C', begin.as_str()),
-            ('S', "a OK begin\r\n* BYE this is no IMAP any more\r\n"),
-            ('C', "b SELECT x\r\n"),
-            ('S', "* OK [UIDVALIDITY 1] x\r\n"),
-        ];
-        let (noticed, _, is_aside) = alike(&session);
-        assert!(noticed.is_empty() && is_aside, "{command}");
-        assert!(!alike(&[('C', &begin), ('S', "a NO not now\r\n")]).2);
-    }
-}
-
-#[test]
-fn it_steps_aside_where_it_cannot_follow() {
-    let tag = "t".repeat(TAG_LIMIT + 1);
-    let long = format!("{tag} SELECT x\r\n");
+fn nothing_is_noticed_where_a_peer_cannot_be_followed() {
     let many = "a SELECT x\r\n".repeat(COMMANDS_LIMIT + 1);
-    for side in [('C', long.as_str()), ('C', &many), ('S', "* 1 FETCH (\0 {3}\r\n")] {
-        let (noticed, counts, is_aside) = alike(&[('C', "b SELECT y\r\n"), side, ('S', "* OK [UIDVALIDITY 1] x\r\n")]);
-        assert!(noticed.is_empty() && counts == Counts::default() && is_aside, "{side:?}");
+    for side in [('C', many.as_str()), ('S', "* 1 FETCH (\0 {3}\r\nabc)\r\n")] {
+        let session = [
+            ('C', "b SELECT y\r\n"),
+            side,
+            ('S', "* OK [UIDVALIDITY 1] x\r\na BAD Request is throttled.\r\n"),
+            ('S', "* 1 FETCH (BODY[] {1}\r\nx)\r\n"),
+        ];
+        let playing::Played { noticed, counts, .. } = alike(&session);
+        assert_eq!((noticed, counts), (vec![], Counts::default()), "{side:?}");
     }
     let within = "a SELECT x\r\n".repeat(COMMANDS_LIMIT);
-    assert!(!alike(&[('C', &within)]).2);
+    assert_eq!(noticed(&[('C', &within), ('S', "* OK [UIDVALIDITY 1] x\r\n")]), [validity("x", 1)]);
+    let tag = "t".repeat(1000);
+    let session = [('C', format!("{tag} SELECT x\r\n")), ('S', format!("* OK [UIDVALIDITY 1] x\r\n{tag} OK x\r\n"))];
+    let session: Vec<(char, &str)> = session.iter().map(|(side, text)| (*side, text.as_str())).collect();
+    assert_eq!(noticed(&session), [validity("x", 1)], "a long tag is only compared in part");
 }
 
 #[test]
 fn a_client_that_names_too_much_costs_a_bound() {
     let mut tap = Imap::default();
     for number in 0..10_000 {
-        tap.client(format!("a{number} SELECT \"{}\"\r\n", "x".repeat(400)).as_bytes());
-        assert!(tap.waiting.len() <= COMMANDS_LIMIT);
+        let select = format!("a{number} SELECT \"{}\"\r\n", "x".repeat(400));
+        assert_eq!(tap.client(select.as_bytes()), Cut { pass: select.len(), taken: select.len() });
+        assert!(tap.held() <= 128 * 1024);
     }
-    let name = "x".repeat(FOLDER_LIMIT + 1);
+    let name = "x".repeat(401);
     let select = format!("a SELECT {{{}+}}\r\n{name}\r\n", name.len());
     assert_eq!(noticed(&[('C', &select), ('S', "* OK [UIDVALIDITY 1] x\r\n")]), []);
     assert_eq!(noticed(&[('S', "* STATUS \"x (UIDVALIDITY 1)\r\n* OK [UIDVALIDITY 99999999999] x\r\n")]), []);
+}
+
+/// The session as it goes on.
+fn through(session: &[(char, &str)]) -> (String, String) {
+    let playing::Played { to_server, to_client, .. } = playing::alike::<Imap>(session);
+    (to_server, to_client)
+}
+
+#[test]
+fn long_tag_ahead_of_a_login_ends_the_session_without_the_password() {
+    let long = format!("{} LOGIN alice hunter2\r\nb NOOP\r\n", "t".repeat(500));
+    let (to_server, to_client) = through(&[('C', &long), ('S', "* 3 EXISTS\r\n")]);
+    assert_eq!(to_server, format!("{} LOGIN", "t".repeat(500)));
+    assert_eq!(to_client, "* BYE The tag of this command is too long\r\n");
+    let harmless = format!("{} NOOP\r\n{}\r\n{} LOGINS x\r\n", "t".repeat(500), "u".repeat(500), " ".repeat(500));
+    assert_eq!(through(&[('C', &harmless)]), (harmless, String::new()));
+}
+
+#[test]
+fn answers_that_are_not_taken_or_have_no_place_stop_the_client() {
+    let login = b"b LOGIN alice hunter2\r\n";
+    let mut tap = Imap::default();
+    assert_eq!(tap.client(b"a NOOP\r\n"), Cut { pass: 8, taken: 8 });
+    let count = (0..10_000).take_while(|_| tap.client(login).taken > 0).count();
+    assert_eq!((count, tap.output(Peer::Client)), (ANSWERS_LIMIT, vec![]), "they wait for the reply to NOOP");
+    assert_eq!(tap.server(b"a OK\r\nx", &mut |_| {}), Cut { pass: 6, taken: 6 });
+    assert_eq!(tap.output(Peer::Client), b"b BAD Already logged in\r\n".repeat(ANSWERS_LIMIT));
+    let count = (0..10_000).take_while(|_| tap.client(login).taken > 0).count();
+    assert!((ANSWER_BYTES_LIMIT / 30..ANSWER_BYTES_LIMIT).contains(&count), "{count}");
+    assert!(tap.held() < 4 * ANSWER_BYTES_LIMIT);
+    // Empty literals without end ask for as many go-aheads.
+    let mut tap = Imap::default();
+    assert_eq!(tap.client(b"a NOOP\r\nb LOGIN {0}\r\n").taken, 21);
+    let count = (0..10_000).take_while(|_| tap.client(b"{0}\r\n").taken > 0).count();
+    assert!(count < ANSWERS_LIMIT, "{count}");
+}
+
+#[test]
+fn unfinished_beginning_goes_on_when_its_side_ends() {
+    for (line, whole) in [("a NO", true), ("a LOG", true), ("a FETCH 1", true), ("a LOGIN alice", false)] {
+        let mut tap = Imap::default();
+        let Cut { pass, taken } = tap.client(line.as_bytes());
+        tap.end(Peer::Client);
+        let sent = [&line.as_bytes()[..pass], &tap.output(Peer::Server)].concat();
+        assert_eq!((taken, sent.as_slice()), (line.len(), if whole { line.as_bytes() } else { b"" }), "{line}");
+        assert!(!tap.client.head().windows(2).any(|bytes| bytes == b"al"), "nothing is kept of a login");
+    }
+    for (line, rest) in [("* CAPA", "* CAPA"), ("* CAPABILITY IDLE AUTH=P", "* CAPABILITY IDLE"), ("* 1 FE", "* 1 FE")]
+    {
+        let mut tap = Imap::default();
+        let mut out = Vec::new();
+        let mut bytes = line.as_bytes();
+        while !bytes.is_empty() {
+            let Cut { pass, taken } = tap.server(bytes, &mut |_| {});
+            out.extend_from_slice(&bytes[..pass]);
+            out.extend(tap.output(Peer::Client));
+            bytes = &bytes[taken..];
+        }
+        tap.end(Peer::Server);
+        out.extend(tap.output(Peer::Client));
+        assert_eq!(String::from_utf8(out).unwrap(), rest);
+    }
 }

@@ -1,0 +1,255 @@
+//! What is worth knowing of a session: folders that are opened, messages that go through, throttling, the end.
+
+use std::collections::VecDeque;
+
+use super::words::{announces_message, astring, literal, number, number_behind, word};
+use crate::line::printable;
+use crate::tap::lines::Line;
+use crate::tap::{Counts, Noticed, back_off};
+
+/// Longest folder name that is remembered, in bytes. Exchange's have 255 characters at most.
+const FOLDER_LIMIT: usize = 400;
+
+/// So much of a tag is compared. Programs use a handful of characters.
+const TAG_LIMIT: usize = 64;
+
+/// Most commands that are remembered at once, of those that matter. Of a client that sends more without waiting for one answer
+/// nothing more is noticed.
+pub(super) const COMMANDS_LIMIT: usize = 128;
+
+/// What was noticed, and the commands whose answers are worth it.
+#[derive(Default)]
+pub(super) struct Notes {
+    waiting: VecDeque<Command>,
+    pub(super) counts: Counts,
+    /// Nothing is noticed any more.
+    is_lost: bool,
+}
+
+/// A command, and what its answer means.
+pub(super) struct Command {
+    tag: Vec<u8>,
+    kind: Kind,
+}
+
+#[derive(PartialEq, Eq)]
+enum Kind {
+    /// SELECT or EXAMINE of this folder, whose UIDVALIDITY was seen or not.
+    Open {
+        folder: Vec<u8>,
+        is_seen: bool,
+    },
+    Append,
+    Logout,
+    Other,
+}
+
+/// A response that goes over several lines, because it has literals.
+#[derive(Clone, Copy)]
+pub(super) enum Response {
+    /// A FETCH; the message in it was counted or not.
+    Fetch {
+        is_counted: bool,
+    },
+    Other,
+}
+
+impl Command {
+    /// `tag SELECT folder`. The folder of one with a literal comes in that.
+    pub(super) fn read(line: &[u8], has_literal: bool) -> Option<Self> {
+        let (tag, rest) = word(line);
+        let (verb, rest) = word(rest.trim_ascii_start());
+        let is = |name: &str| verb.eq_ignore_ascii_case(name.as_bytes());
+        if verb.is_empty() {
+            // DONE, the answer to a challenge, or nothing; but a literal is one whatever stands before it.
+            return has_literal.then(|| Self { tag: Vec::new(), kind: Kind::Other });
+        }
+        let kind = if is("SELECT") || is("EXAMINE") {
+            let folder = astring(rest).filter(|folder| !has_literal && folder.len() <= FOLDER_LIMIT);
+            Kind::Open { folder: folder.unwrap_or_default(), is_seen: false }
+        } else if is("APPEND") {
+            Kind::Append
+        } else if is("LOGOUT") {
+            Kind::Logout
+        } else {
+            Kind::Other
+        };
+        Some(Self { tag: start_of(tag).to_vec(), kind })
+    }
+
+    /// A piece of its literal: the name of a folder, if it is one.
+    pub(super) fn add_name(&mut self, piece: &[u8]) {
+        if let Kind::Open { folder, .. } = &mut self.kind {
+            // One byte more than may be, so that it is seen to be too long.
+            let room = (FOLDER_LIMIT + 1).saturating_sub(folder.len());
+            folder.extend_from_slice(piece.get(..room).unwrap_or(piece));
+        }
+    }
+
+    pub(super) fn has_tag(&self, tag: &[u8]) -> bool {
+        self.tag == start_of(tag)
+    }
+
+    pub(super) fn held(&self) -> usize {
+        let folder = if let Kind::Open { folder, .. } = &self.kind { folder.capacity() } else { 0 };
+        self.tag.capacity() + folder
+    }
+}
+
+fn start_of(tag: &[u8]) -> &[u8] {
+    tag.get(..TAG_LIMIT).unwrap_or(tag)
+}
+
+impl Notes {
+    /// A command went on to the server, all of it.
+    pub(super) fn sent(&mut self, command: Command) {
+        if self.is_lost || command.kind == Kind::Other {
+            return;
+        }
+        if self.waiting.len() >= COMMANDS_LIMIT {
+            return self.lose();
+        }
+        self.waiting.push_back(command);
+    }
+
+    /// A line of a response. Gives back what goes on behind it with a literal, and the size of that.
+    pub(super) fn response(
+        &mut self,
+        continued: Option<Response>,
+        line: &Line<'_>,
+        notice: &mut dyn FnMut(Noticed),
+    ) -> Option<(Response, u64)> {
+        // Only a literal may have a NUL (RFC 3501, 9): whatever this is, it is no IMAP.
+        if memchr::memchr(0, line.head).is_some() {
+            self.lose();
+        }
+        let mut nothing = |_| {};
+        let notice = if self.is_lost { &mut nothing } else { notice };
+        let response = match continued {
+            Some(response) => response,
+            None => self.begun(line.head, notice)?,
+        };
+        let size = literal(line.tail)?.size;
+        let response = match response {
+            Response::Fetch { is_counted: false } if announces_message(line.tail) => {
+                self.counts.fetched += u64::from(!self.is_lost);
+                Response::Fetch { is_counted: true }
+            }
+            other => other,
+        };
+        Some((response, size))
+    }
+
+    /// The first line of a response. Gives back what it is if it may have a literal; the text of a condition has none, whatever
+    /// it looks like.
+    fn begun(&mut self, head: &[u8], notice: &mut dyn FnMut(Noticed)) -> Option<Response> {
+        let (first, rest) = word(head);
+        match first {
+            b"+" => None,
+            b"*" => self.untagged(rest, notice),
+            // Exchange has been seen to leave `* OK` out before a code.
+            _ if first.starts_with(b"[") => {
+                self.code(head, notice);
+                None
+            }
+            _ => {
+                self.tagged(first, rest, notice);
+                None
+            }
+        }
+    }
+
+    fn untagged(&mut self, rest: &[u8], notice: &mut dyn FnMut(Noticed)) -> Option<Response> {
+        let (verb, text) = word(rest);
+        let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        if is(verb, "OK") {
+            self.code(text, notice);
+            return None;
+        }
+        if is(verb, "NO") || is(verb, "BAD") || is(verb, "PREAUTH") {
+            throttled(text, notice);
+            return None;
+        }
+        if is(verb, "BYE") {
+            throttled(text, notice);
+            let asked_for = self.waiting.iter().any(|command| matches!(command.kind, Kind::Logout));
+            notice(Noticed::Bye { text: printable(text), asked_for });
+            return None;
+        }
+        if is(verb, "STATUS") {
+            status(text, notice);
+            return Some(Response::Other);
+        }
+        let is_fetch = verb.iter().all(u8::is_ascii_digit) && is(word(text).0, "FETCH");
+        Some(if is_fetch { Response::Fetch { is_counted: false } } else { Response::Other })
+    }
+
+    /// `[UIDVALIDITY 14]` belongs to the folder that is being opened.
+    fn code(&mut self, text: &[u8], notice: &mut dyn FnMut(Noticed)) {
+        let Some(value) = text.strip_prefix(b"[").and_then(|code| number_behind(code, "UIDVALIDITY")) else { return };
+        let opening = self.waiting.iter_mut().find_map(|command| match &mut command.kind {
+            Kind::Open { folder, is_seen } => Some((folder, is_seen)),
+            _ => None,
+        });
+        if let Some((folder, is_seen)) = opening
+            && !std::mem::replace(is_seen, true)
+        {
+            tell(folder, value, notice);
+        }
+    }
+
+    fn tagged(&mut self, tag: &[u8], rest: &[u8], notice: &mut dyn FnMut(Noticed)) {
+        let (condition, text) = word(rest);
+        let is_ok = condition.eq_ignore_ascii_case(b"OK");
+        if !is_ok {
+            throttled(text, notice);
+        }
+        let Some(at) = self.waiting.iter().position(|command| command.has_tag(tag)) else { return };
+        let command = self.waiting.remove(at);
+        if self.waiting.is_empty() {
+            // Without memory until the next one.
+            self.waiting = VecDeque::new();
+        }
+        if is_ok && command.is_some_and(|command| command.kind == Kind::Append) {
+            self.counts.stored += 1;
+        }
+    }
+
+    /// Notices nothing any more, and forgets everything but what was counted.
+    fn lose(&mut self) {
+        *self = Self { counts: self.counts, is_lost: true, ..Self::default() };
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.waiting.iter().map(Command::held).sum::<usize>() + self.waiting.capacity() * size_of::<Command>()
+    }
+}
+
+fn throttled(text: &[u8], notice: &mut dyn FnMut(Noticed)) {
+    if let Some(back_off) = back_off(text) {
+        notice(Noticed::Throttled { back_off });
+    }
+}
+
+/// `STATUS folder (MESSAGES 3 UIDVALIDITY 14)`, with the folder on the same line.
+fn status(text: &[u8], notice: &mut dyn FnMut(Noticed)) {
+    let Some(folder) = astring(text) else { return };
+    // The items stand behind the last parenthesis; a folder's name may have one too.
+    let items = text.rsplit(|&byte| byte == b'(').next().unwrap_or_default();
+    let found = items
+        .split(u8::is_ascii_whitespace)
+        .position(|word| word.eq_ignore_ascii_case(b"UIDVALIDITY"))
+        .and_then(|at| items.split(u8::is_ascii_whitespace).nth(at + 1))
+        .and_then(number);
+    if let Some(value) = found {
+        tell(&folder, value, notice);
+    }
+}
+
+fn tell(folder: &[u8], value: u32, notice: &mut dyn FnMut(Noticed)) {
+    if folder.is_empty() || folder.len() > FOLDER_LIMIT {
+        return;
+    }
+    let folder = if folder.eq_ignore_ascii_case(b"INBOX") { b"INBOX" } else { folder };
+    notice(Noticed::UidValidity { folder: printable(folder), value });
+}

@@ -1,0 +1,129 @@
+//! What the server says: it goes on, without what a client may not use.
+
+use std::borrow::Cow;
+
+use super::list::{List, Look, look};
+use super::words::word;
+use super::{Imap, ServerCourse};
+use crate::tap::lines::{Line, Piece};
+use crate::tap::start::HOLD_LIMIT;
+use crate::tap::{Noticed, Step};
+
+impl Imap {
+    pub(super) fn server_step(&mut self, rest: &[u8], notice: &mut dyn FnMut(Noticed)) -> Step {
+        if self.over.is_some() {
+            return Step::drop(rest.len());
+        }
+        let (length, is_whole) = match self.server.piece(rest) {
+            Piece::Literal(count) => {
+                self.server.take_literal(count);
+                return Step::pass(count);
+            }
+            Piece::Line { length, is_whole } => (length, is_whole),
+        };
+        let piece = rest.get(..length).unwrap_or(rest);
+        if let ServerCourse::Start = self.server_course
+            && let Some(step) = self.begin_response(piece, is_whole)
+        {
+            return step;
+        }
+        let step = match &mut self.server_course {
+            ServerCourse::Lists(list) => {
+                list.pass(piece, &mut self.to_client);
+                Step::drop(length)
+            }
+            ServerCourse::Start | ServerCourse::Passes => Step::pass(length),
+        };
+        if let Some(whole) = self.server.take(piece, is_whole) {
+            self.server_course = ServerCourse::Start;
+            self.responded(&whole.line(), notice);
+            self.give_answers();
+        }
+        if self.to_client.is_empty() { step } else { step.and_stop() }
+    }
+
+    /// Looks at the beginning of a response. `None` when it is known what becomes of it.
+    fn begin_response(&mut self, piece: &[u8], is_whole: bool) -> Option<Step> {
+        let head = self.server.head();
+        let line = if head.is_empty() { Cow::Borrowed(piece) } else { Cow::Owned([head, piece].concat()) };
+        let beginning = line.get(..HOLD_LIMIT).unwrap_or(&line);
+        let found = if self.continues.is_some() { Look::Plain } else { look(beginning) };
+        match found {
+            Look::NeedsMore if line.len() < HOLD_LIMIT && !is_whole => {
+                self.server.take(piece, false);
+                Some(Step::drop(piece.len()))
+            }
+            Look::NeedsMore | Look::Plain => {
+                self.server_course = ServerCourse::Passes;
+                if self.server.head().is_empty() {
+                    return None;
+                }
+                self.to_client.extend_from_slice(self.server.head());
+                Some(Step::stop())
+            }
+            Look::List { at, is_code } => {
+                // What was held does not reach to the end of the word before the list.
+                let rest = at.saturating_sub(self.server.head().len());
+                self.to_client.extend_from_slice(line.get(..at).unwrap_or_default());
+                self.server.take(piece.get(..rest).unwrap_or(piece), false);
+                self.server_course = ServerCourse::Lists(List::new(is_code));
+                Some(Step::drop(rest))
+            }
+        }
+    }
+
+    /// A line of a response.
+    fn responded(&mut self, line: &Line<'_>, notice: &mut dyn FnMut(Noticed)) {
+        let continued = self.continues.take();
+        if continued.is_none() {
+            self.follow(line.head);
+        }
+        if let Some((response, size)) = self.notes.response(continued, line, notice) {
+            self.continues = Some(response);
+            self.server.skip(size);
+        }
+    }
+
+    /// What a response means for what goes on.
+    fn follow(&mut self, head: &[u8]) {
+        let (first, rest) = word(head);
+        let is = |name: &str| word(rest).0.eq_ignore_ascii_case(name.as_bytes());
+        match first {
+            b"+" => {
+                if let Some(unfinished) = &mut self.unfinished {
+                    unfinished.waits = false;
+                }
+            }
+            b"*" => {
+                self.has_said_bye |= is("BYE");
+                // A command whose tag it could not read.
+                if is("BAD") {
+                    self.replied();
+                }
+            }
+            _ if first.starts_with(b"[") => {}
+            tag => {
+                self.replied();
+                if self.unfinished.as_ref().is_some_and(|one| one.waits && one.command.has_tag(tag)) && !is("OK") {
+                    self.literal_was_refused();
+                }
+            }
+        }
+    }
+
+    fn replied(&mut self) {
+        self.order.reply();
+        // One that was refused is answered without DONE.
+        self.is_idling &= !self.order.is_answered_but(0);
+    }
+
+    pub(super) fn server_ends(&mut self) {
+        match &mut self.server_course {
+            _ if self.over.is_some() => {}
+            ServerCourse::Start => self.to_client.extend_from_slice(self.server.head()),
+            ServerCourse::Lists(list) => list.end(&mut self.to_client),
+            ServerCourse::Passes => {}
+        }
+        self.server.forget();
+    }
+}

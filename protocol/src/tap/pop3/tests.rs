@@ -1,0 +1,80 @@
+//! Sessions as they are, and as they are not meant to be: each in pieces of one byte, of seven, and at once.
+
+use std::time::Duration;
+
+use super::*;
+use crate::tap::playing;
+
+fn alike(session: &[(char, &str)]) -> playing::Played {
+    let played = playing::alike::<Pop3>(session);
+    let said = |side| session.iter().filter(|one| one.0 == side).map(|one| one.1).collect::<String>();
+    assert_eq!((&played.to_server, &played.to_client), (&said('C'), &said('S')), "all of it goes on");
+    played
+}
+
+#[test]
+fn messages_are_counted_and_their_text_means_nothing() {
+    let playing::Played { noticed, counts, .. } = alike(&[
+        ('C', "STAT\r\nLIST\r\nuidl\r\nLIST 1\r\nRETR 1\r\nTOP 1 0\r\nRETR 2\r\nRETR 9\r\n"),
+        ('S', "+OK 2 200\r\n+OK\r\n1 100\r\n2 100\r\n.\r\n+OK\r\n1 a\r\n.\r\n+OK 1 100\r\n"),
+        ('S', "+OK 100 octets\r\nSubject: x\r\n\r\n-ERR Request is throttled.\r\n..\r\n.dot\r\n+OK\r\n.\r\n"),
+        ('S', "+OK\r\nSubject: x\r\n.\r\n+OK\r\n\r\n.\r\n-ERR no such message\r\n"),
+        ('C', "RETR 1\n"),
+        ('S', "+OK\ntext\n.\n"),
+        ('C', "QUIT\r\n"),
+        ('S', "+OK bye\r\n"),
+    ]);
+    assert_eq!((noticed, counts), (vec![], Counts { fetched: 3, stored: 0 }));
+}
+
+#[test]
+fn throttling_is_noticed() {
+    let playing::Played { noticed, .. } = alike(&[
+        ('C', "RETR 1\r\n"),
+        ('S', "-ERR Request is throttled. Suggested Backoff Time: 1500 milliseconds\r\n"),
+    ]);
+    assert_eq!(noticed, [Noticed::Throttled { back_off: Duration::from_millis(1500) }]);
+}
+
+/// Whether it is known which answer is which.
+fn is_followed(said: &str, answer: &str) -> bool {
+    let mut tap = Pop3::default();
+    playing::follow(&mut tap, &[('C', said), ('S', answer)], 7);
+    assert!(alike(&[('C', said), ('S', answer)]).noticed.is_empty());
+    !tap.is_lost
+}
+
+#[test]
+fn answers_that_mean_nothing_are_known_to() {
+    for (said, answer) in
+        [("XNEW\r\n", "-ERR unknown\r\n"), ("\r\n", "-ERR what\r\n"), ("NOOP\r\nLAST\r\n", "+OK\r\n+OK 1\r\n")]
+    {
+        assert!(is_followed(said, answer), "{said}");
+    }
+    for (said, answer) in
+        [("XNEW\r\n", "+OK lines or not\r\n"), ("NOOP\r\n", "\u{16}\u{3}\u{1}\r\n"), ("", "+OK nobody asked\r\n")]
+    {
+        assert!(!is_followed(said, answer), "{said}");
+    }
+}
+
+#[test]
+fn client_waits_while_too_much_is_unanswered() {
+    let mut tap = Pop3::default();
+    let noop = b"NOOP\r\n";
+    let count = (0..2 * COMMANDS_LIMIT).take_while(|_| tap.client(noop).taken > 0).count();
+    assert_eq!(count, COMMANDS_LIMIT);
+    assert_eq!(tap.server(b"+OK\r\n", &mut |_| {}).pass, 5);
+    assert_eq!(tap.client(noop), Cut { pass: 6, taken: 6 });
+    assert_eq!(tap.client(noop), Cut { pass: 0, taken: 0 });
+    let mut tap = Pop3::default();
+    let count = (0..2 * COMMANDS_LIMIT).take_while(|_| tap.client(b"PASS hunter2\r\n").taken > 0).count();
+    assert!(count < ANSWER_BYTES_LIMIT / 20, "answers that the client does not take: {count}");
+}
+
+#[test]
+fn last_words_that_nobody_asked_for_are_noticed() {
+    let playing::Played { noticed, .. } =
+        alike(&[('C', "NOOP\r\n"), ('S', "+OK\r\n-ERR Connection is closed. 13\r\n")]);
+    assert_eq!(noticed, [Noticed::Bye { text: "Connection is closed. 13".into(), asked_for: false }]);
+}
