@@ -18,6 +18,10 @@
 //! BEGIN                       one asks whether it may begin; `BEGIN again` after the server refused it for now
 //! GO                          it may
 //! LATER 451 4.3.2 Later       it may not, and the client is told this if the server has said nothing
+//! WAITS Client(Envelope)      whom it waits for, behind READ
+//! TIMEOUT client              this one was waited for too long (`client` or `server`)
+//! ROOM                        others wait for what the session holds
+//! GOODBYE text                the session is asked to end
 //! CUT                         the server's connection is cut
 //! E: accepted a@b.c …         an event, as `event_text` prints it
 //! OVER ByClient               the session is over
@@ -103,6 +107,17 @@ impl Play {
                 (Peer::Client, "CUT" | "OVER" | "BEGIN") => self.expect(&here, step),
                 (Peer::Client, "GO") => self.machine.begin(),
                 (Peer::Client, "LATER") => self.machine.put_off(rest),
+                (Peer::Client, "WAITS") => {
+                    let waits = self.machine.waits_for().map_or("nobody".into(), |wait| format!("{wait:?}"));
+                    assert_eq!(waits, rest, "{here}");
+                }
+                (Peer::Client, "TIMEOUT") => self.machine.time_out(match rest {
+                    "client" => Peer::Client,
+                    "server" => Peer::Server,
+                    _ => panic!("{here}: who is {rest}?"),
+                }),
+                (Peer::Client, "ROOM") => self.machine.make_room(),
+                (Peer::Client, "GOODBYE") => self.machine.close(rest),
                 (Peer::Client, "READ") => {
                     let read = loop {
                         match self.go_on() {

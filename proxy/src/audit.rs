@@ -118,6 +118,11 @@ fn why_not_sent(why: NotSent) -> &'static str {
             "the client went away in the middle; it had sent a line with only a dot, which ends a message only if that line and \
              the one before it end in CRLF"
         }
+        NotSent::ClientSilent => "the client stopped in the middle and said nothing more",
+        NotSent::EndedWithBareLf => {
+            "the client ended it with a dot on a line of its own and waited, but that line or the one before it ended in a bare LF; \
+             only CRLF.CRLF ends a message"
+        }
         NotSent::GivenUp => "the client gave the message up",
         NotSent::ServerGone => "the mail server went away in the middle",
     }

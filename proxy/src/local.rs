@@ -378,7 +378,7 @@ async fn start_tls(stream: Stream, acceptor: Option<&TlsAcceptor>) -> io::Result
             let failed = |(error, metered): (_, Metered)| FailedHandshake { has_begun: metered.has_received(), error };
             Ok(Stream::Tls(Box::new(accepted.map_err(failed)?.into())))
         }
-        #[cfg(fuzzing)]
+        #[cfg(any(test, fuzzing))]
         (stream @ Stream::Memory(_), _) => Ok(stream),
         _ => Err(io::Error::new(io::ErrorKind::Unsupported, "TLS cannot begin here")),
     }

@@ -28,7 +28,7 @@ use crate::senders;
 use crate::session_result;
 use crate::speak::{Imap, Pop3, Smtp, Speak};
 use crate::stream::Stream;
-use crate::submission::carry;
+use crate::submission::{Terms, Upstream, carry};
 use crate::tapped::Tapped;
 
 /// One client's connection.
@@ -70,7 +70,7 @@ async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
     };
     // Boxed again, so that an idle session of another protocol has no room for it.
     match S::PROTOCOL {
-        Protocol::Smtp => Box::pin(submit(gateway, logged_in)).await,
+        Protocol::Smtp => Box::pin(submit(gateway, logged_in, slot.close_request().clone())).await,
         Protocol::Imap => relay_bytes(gateway, logged_in, Protocol::Imap, tap::Imap::default()).await,
         Protocol::Pop3 => Box::pin(relay_bytes(gateway, logged_in, Protocol::Pop3, tap::Pop3::default())).await,
     }
@@ -103,7 +103,7 @@ async fn relay_bytes(gateway: &Gateway, logged_in: LoggedIn, protocol: Protocol,
 }
 
 /// SMTP: messages.
-async fn submit(gateway: &Gateway, logged_in: LoggedIn) {
+async fn submit(gateway: &Gateway, logged_in: LoggedIn, close: CloseRequest) {
     let began = Instant::now();
     let LoggedIn { account, from, client, unread, upstream, sending, seat } = logged_in;
     let options = submission::Options {
@@ -126,7 +126,8 @@ async fn submit(gateway: &Gateway, logged_in: LoggedIn) {
             tally.note(event);
         }
     };
-    let carried = carry(client, upstream.stream, machine, gateway.limits.idle_timeout, sending, happened).await;
+    let terms = Terms { command_timeout: gateway.limits.smtp_command_timeout, place: sending, close };
+    let carried = carry(client, Upstream::live(upstream.stream), machine, terms, happened).await;
     let (result, reason) = session_result::of_submission(&carried.end);
     info!(
         %account,

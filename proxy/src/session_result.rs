@@ -26,7 +26,10 @@ pub fn of_submission(end: &Ended) -> (&'static str, &str) {
     match end {
         Ended::ByClient => ("closed by the client", ""),
         Ended::ByServer => ("closed by the mail server", ""),
-        Ended::Idle => ("idle timeout", ""),
+        Ended::ClientSilent => ("client was silent for too long", ""),
+        Ended::ServerSilent => ("mail server did not answer in time", ""),
+        Ended::MadeRoom => ("closed: idle while others waited to send", ""),
+        Ended::OnRequest => ("closed: Oxpost is stopping", ""),
         Ended::MessageGivenUp => ("message given up", ""),
         Ended::ClientBroke(why) => ("client broke the protocol", why),
         Ended::ServerBroke(why) => ("mail server broke the protocol", why),

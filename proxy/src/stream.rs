@@ -26,14 +26,17 @@ pub enum Stream {
     Plain(TcpStream),
     /// Within TLS, whichever side began it. Boxed: it is a kilobyte, and most local sessions are plain.
     Tls(Box<TlsStream<Metered>>),
-    /// A fuzzer's: bytes that come from memory, on which TLS begins without a handshake.
-    #[cfg(fuzzing)]
+    /// A fuzzer's or a test's: bytes that come from memory, on which TLS begins without a handshake.
+    #[cfg(any(test, fuzzing))]
     Memory(Box<dyn Memory>),
 }
 
-/// What a fuzzer puts in the place of a connection.
-#[cfg(fuzzing)]
+/// What a fuzzer or a test puts in the place of a connection.
+#[cfg(any(test, fuzzing))]
 pub trait Memory: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug {}
+
+#[cfg(test)]
+impl Memory for tokio::io::DuplexStream {}
 
 /// Bytes taken from a plain connection that the other side could not take at once. Empty, and without memory, unless the
 /// other side is slower; never more than [`SCRATCH`], or than what a login left over.
@@ -162,7 +165,7 @@ impl AsyncRead for Stream {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
                 Err(error) => Poll::Ready(Err(error)),
             },
-            #[cfg(fuzzing)]
+            #[cfg(any(test, fuzzing))]
             Self::Memory(memory) => Pin::new(memory).poll_read(cx, buffer),
         }
     }
@@ -173,7 +176,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
-            #[cfg(fuzzing)]
+            #[cfg(any(test, fuzzing))]
             Self::Memory(memory) => Pin::new(memory).poll_write(cx, bytes),
         }
     }
@@ -182,7 +185,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
-            #[cfg(fuzzing)]
+            #[cfg(any(test, fuzzing))]
             Self::Memory(memory) => Pin::new(memory).poll_flush(cx),
         }
     }
@@ -191,7 +194,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
-            #[cfg(fuzzing)]
+            #[cfg(any(test, fuzzing))]
             Self::Memory(memory) => Pin::new(memory).poll_shutdown(cx),
         }
     }

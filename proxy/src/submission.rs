@@ -3,7 +3,11 @@
 //! The promises are those of the relay. A side that is not read from is not read for: the client is not read while anything
 //! is still to be sent to either side, the server not while anything is to be sent to the client, so a session holds what
 //! was read at once and no more. An end of one side is an end of that side only. What was said to a client that has closed,
-//! or to one that is slow, still goes out.
+//! or to one that is slow, still goes out. Nobody is waited for without a limit ([`silence`]).
+
+mod side;
+mod silence;
+mod upstream;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,16 +16,16 @@ use std::time::Duration;
 
 use oxpost_protocol::smtp::Submission;
 use oxpost_protocol::smtp::submission::{Ended, Event, Peer, Step};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, Sleep, timeout};
 
-use crate::pacing::{REST_WHILE_OTHERS_WAIT, Sending, Turn, Waiting};
-use crate::relay::{LINGER, Quiet};
-use crate::stream::{Leftover, Stream, poll_discard, poll_lend, poll_send};
-
-/// How long the server may take for what it still owes to a client that has closed its side. Its answer to a message may
-/// take ten minutes (RFC 5321, 4.5.3.2.6).
-const PATIENCE_WITHOUT_CLIENT: Duration = Duration::from_secs(600);
+use self::side::Side;
+use self::silence::{Circumstances, Clock, Seen, Silent};
+pub use self::upstream::Upstream;
+use crate::close_request::{CloseReason, CloseRequest};
+use crate::pacing::{Crowd, Sending, Turn, Waiting};
+use crate::relay::LINGER;
+use crate::stream::{Stream, poll_discard};
 
 /// What a session has moved, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,70 +38,66 @@ pub struct Carried {
     pub end: Ended,
 }
 
-/// Carries mail between a client and a server that have both logged in, until one of them ends it.
-///
-/// `place` is given back when the connection to the server is closed; without one, nothing waits for its turn. `happened`
-/// hears of each message and of each refusal.
+/// How a session is driven.
+pub struct Terms {
+    /// How long a client may take for its next command, or the next part of a message.
+    pub command_timeout: Duration,
+    /// The send slot. It is given back when the connection to the server is closed; without one, nothing waits for its turn.
+    pub place: Option<Sending>,
+    /// What may ask the session to end.
+    pub close: CloseRequest,
+}
+
+/// Carries mail between a client and a server that have both logged in, until one of them ends it, or it is asked to end.
+/// `happened` hears of each message and of each refusal.
 pub async fn carry(
     client: Stream,
-    server: Stream,
+    upstream: Upstream,
     machine: Submission,
-    idle_timeout: Duration,
-    place: Option<Sending>,
+    terms: Terms,
     happened: impl FnMut(&Event),
 ) -> Carried {
-    let mut crowd = place.as_ref().map(Sending::crowd);
+    let Terms { command_timeout, place, mut close } = terms;
     let mut carrier = Carrier {
         machine,
         happened,
         client: Side::new(client),
-        server: Side::new(server),
+        upstream,
         client_ended: false,
+        crowd: place.as_ref().map(Sending::crowd),
         place,
         turn: None,
         waiting: None,
+        end: None,
     };
-    let mut quiet = Quiet::new();
+    let mut watch = Watch::new(command_timeout, Box::pin(async move { close.wait().await }));
     let end = poll_fn(|cx| {
-        let moved = carrier.moved();
-        if let Poll::Ready(end) = carrier.poll(cx) {
-            return Poll::Ready(end);
+        loop {
+            watch.poll_close_request(cx, &mut carrier.machine);
+            if let Poll::Ready(end) = carrier.poll(cx) {
+                return Poll::Ready(end);
+            }
+            let (silent, circumstances) = ready!(watch.poll_silence(cx, &mut carrier));
+            match carrier.end.take() {
+                // The last words of a session go out if they can; nobody waits for them.
+                Some(end) => return Poll::Ready(end),
+                None => carrier.time_out(silent, circumstances),
+            }
         }
-        // A message that waits for its turn has a bound of its own.
-        if carrier.moved() != moved || carrier.waiting.is_some() {
-            quiet.since = Instant::now();
-        }
-        let crowded = carrier.machine.is_at_rest() && crowd.as_mut().is_some_and(|crowd| crowd.poll(cx));
-        let bound = match (carrier.client_ended, crowded) {
-            (true, _) => PATIENCE_WITHOUT_CLIENT.min(idle_timeout),
-            (false, true) => REST_WHILE_OTHERS_WAIT.min(idle_timeout),
-            (false, false) => idle_timeout,
-        };
-        if quiet.poll_longer_than(bound, cx).is_ready() {
-            carrier.machine.expire();
-            // The last words of a session go out if they can; nobody waits for them.
-            return Poll::Ready(match carrier.poll(cx) {
-                Poll::Ready(end) => end,
-                Poll::Pending => Ended::Idle,
-            });
-        }
-        Poll::Pending
     })
     .await;
-    let carried = Carried { from_client: carrier.client.received, from_server: carrier.server.received, end };
-    let Carrier { client, server, client_ended, place, waiting, .. } = carrier;
+    let carried = Carried { from_client: carrier.client.received(), from_server: carrier.upstream.received(), end };
+    let Carrier { client, upstream, client_ended, place, waiting, .. } = carrier;
     drop(waiting);
-    farewell(client, server, client_ended, place).await;
+    farewell(client, upstream, client_ended, place).await;
     carried
 }
 
 /// Closes both connections in order. What a client still says must be read: closing a socket with unread bytes in it
 /// resets the connection, and the reset would overtake the last words on their way to it.
-async fn farewell(client: Side, server: Side, client_ended: bool, place: Option<Sending>) {
+async fn farewell(client: Side, upstream: Upstream, client_ended: bool, place: Option<Sending>) {
     let server = async {
-        if let Some(mut server) = server.stream {
-            let _ = server.shutdown().await;
-        }
+        upstream.close().await;
         drop(place);
     };
     let client = async {
@@ -111,29 +111,110 @@ async fn farewell(client: Side, server: Side, client_ended: bool, place: Option<
     let _ = timeout(LINGER, async { tokio::join!(server, client) }).await;
 }
 
+/// Looks at the time, and at whether the session is asked to end.
+struct Watch {
+    command_timeout: Duration,
+    /// None once it was asked.
+    close: Option<Pin<Box<dyn Future<Output = CloseReason> + Send>>>,
+    clock: Clock,
+    /// Only touched when it fires, or would fire too late; not for every byte.
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Watch {
+    fn new(command_timeout: Duration, close: Pin<Box<dyn Future<Output = CloseReason> + Send>>) -> Self {
+        let now = Instant::now();
+        let timer = Box::pin(tokio::time::sleep_until(now));
+        Self { command_timeout, close: Some(close), clock: Clock::new(now), timer }
+    }
+
+    fn poll_close_request(&mut self, cx: &mut Context<'_>, machine: &mut Submission) {
+        if let Some(close) = &mut self.close
+            && let Poll::Ready(reason) = close.as_mut().poll(cx)
+        {
+            self.close = None;
+            machine.close(reason.text());
+        }
+    }
+
+    /// Ready with what was waited for too long, and under which circumstances.
+    fn poll_silence<F>(&mut self, cx: &mut Context<'_>, carrier: &mut Carrier<F>) -> Poll<(Silent, Circumstances)> {
+        let seen = carrier.seen();
+        self.clock.show(seen, Instant::now());
+        let Some(silent) = seen.silent else { return Poll::Pending };
+        let circumstances = Circumstances {
+            command_timeout: self.command_timeout,
+            others_wait: silence::is_idle(silent) && carrier.crowd.as_mut().is_some_and(|crowd| crowd.poll(cx)),
+            closing: self.close.is_none(),
+            server_on_network: carrier.upstream.is_on_network(),
+        };
+        let Some(limit) = silence::limit(silent, circumstances) else { return Poll::Pending };
+        let deadline = self.clock.deadline(limit);
+        if deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready((silent, circumstances));
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
 struct Carrier<F> {
     machine: Submission,
     happened: F,
     client: Side,
-    server: Side,
+    upstream: Upstream,
     client_ended: bool,
     place: Option<Sending>,
+    crowd: Option<Crowd>,
     /// That of the message that is about to begin, or was the last to.
     turn: Option<Turn>,
     /// It is waited for.
     waiting: Option<Waiting>,
+    /// How it has ended, while the last words are on their way.
+    end: Option<Ended>,
 }
 
-/// One of the two connections.
-struct Side {
-    /// None when it was cut, or has broken.
-    stream: Option<Stream>,
-    leftover: Leftover,
-    unflushed: bool,
-    /// A write has failed: nothing more goes there, or there would be a hole in what did.
-    broken: bool,
-    received: u64,
-    sent: u64,
+impl<F> Carrier<F> {
+    /// What is waited for, and what tells since when.
+    fn seen(&self) -> Seen {
+        let silent = if self.end.is_some() {
+            Some(Silent::LastWords)
+        } else if self.client.has_unsent() {
+            Some(Silent::Takes(Peer::Client))
+        } else if self.upstream.has_unsent() {
+            Some(Silent::Takes(Peer::Server))
+        } else {
+            self.machine.waits_for().map(Silent::Speaks)
+        };
+        Seen {
+            silent,
+            progress: self.machine.progress(),
+            replies: self.machine.replies(),
+            lone_dots: self.machine.lone_dots(),
+            taken: self.client.taken() + self.upstream.taken(),
+        }
+    }
+
+    /// This was waited for too long.
+    fn time_out(&mut self, silent: Silent, circumstances: Circumstances) {
+        match silent {
+            Silent::Takes(Peer::Client) => {
+                // It is as good as gone. What became of its message is still to be known.
+                self.client.cut();
+                self.client_ended = true;
+                self.machine.receive_end(Peer::Client);
+            }
+            Silent::Takes(Peer::Server) => self.machine.time_out(Peer::Server),
+            Silent::Speaks(_) if silence::makes_room(silent, circumstances) => self.machine.make_room(),
+            Silent::Speaks(wait) => self.machine.time_out(wait.peer()),
+            Silent::LastWords => {}
+        }
+    }
 }
 
 impl<F: FnMut(&Event)> Carrier<F> {
@@ -142,9 +223,9 @@ impl<F: FnMut(&Event)> Carrier<F> {
         loop {
             match self.machine.poll() {
                 Step::Write(Peer::Client, bytes) => self.client.push(bytes),
-                Step::Write(Peer::Server, bytes) => self.server.push(bytes),
+                Step::Write(Peer::Server, bytes) => self.upstream.push(bytes),
                 Step::CutServer => {
-                    self.server.cut();
+                    self.upstream.cut();
                     // The rest of a message that is forgotten keeps nobody from sending.
                     self.place = None;
                 }
@@ -153,7 +234,8 @@ impl<F: FnMut(&Event)> Carrier<F> {
                 Step::Over(end) => {
                     // Nobody else waits behind a message that will not come.
                     self.waiting = None;
-                    let server = self.server.poll_send(cx);
+                    self.end = Some(end.clone());
+                    let server = self.upstream.poll_send(cx);
                     ready!(self.client.poll_send(cx));
                     ready!(server);
                     return Poll::Ready(end);
@@ -194,12 +276,12 @@ impl<F: FnMut(&Event)> Carrier<F> {
 
     /// Sends what there is to send, and reads from whoever may speak. Ready when the machine has something to do for it.
     fn poll_read(&mut self, client: bool, server: bool, cx: &mut Context<'_>) -> Poll<()> {
-        let to_server = self.server.poll_send(cx).is_ready();
+        let to_server = self.upstream.poll_send(cx).is_ready();
         let to_client = self.client.poll_send(cx).is_ready();
         let mut progress = Poll::Pending;
         if server
             && to_client
-            && let Poll::Ready(more) = self.server.poll_lend(cx, |bytes| self.machine.receive(Peer::Server, bytes))
+            && let Poll::Ready(more) = self.upstream.poll_lend(cx, |bytes| self.machine.receive(Peer::Server, bytes))
         {
             if !more {
                 self.machine.receive_end(Peer::Server);
@@ -219,70 +301,6 @@ impl<F: FnMut(&Event)> Carrier<F> {
             progress = Poll::Ready(());
         }
         progress
-    }
-
-    fn moved(&self) -> u64 {
-        self.client.received + self.client.sent + self.server.received + self.server.sent
-    }
-}
-
-impl Side {
-    fn new(stream: Stream) -> Self {
-        Self {
-            stream: Some(stream),
-            leftover: Leftover::default(),
-            unflushed: false,
-            broken: false,
-            received: 0,
-            sent: 0,
-        }
-    }
-
-    /// To be sent, if there is still somebody to send it to.
-    fn push(&mut self, bytes: Vec<u8>) {
-        if self.stream.is_some() && !self.broken {
-            self.sent += bytes.len() as u64;
-            self.leftover.push(bytes);
-            self.unflushed = true;
-        }
-    }
-
-    /// Closes at once. TLS says no farewell, and what has not gone yet is gone for good.
-    fn cut(&mut self) {
-        self.stream = None;
-        self.leftover = Leftover::default();
-        self.unflushed = false;
-    }
-
-    /// Ready when all is sent. A peer that does not take it any more may still have something to say.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(stream) = &mut self.stream else { return Poll::Ready(()) };
-        let sent = match poll_send(stream, &mut self.leftover, cx) {
-            // Ciphertext may still lie in rustls after its plaintext was taken.
-            Poll::Ready(Ok(())) if self.unflushed => Pin::new(stream).poll_flush(cx),
-            sent => sent,
-        };
-        if ready!(sent).is_err() {
-            self.leftover = Leftover::default();
-            self.broken = true;
-        }
-        self.unflushed = false;
-        Poll::Ready(())
-    }
-
-    /// Ready with `false` when the peer has ended or its connection has broken.
-    fn poll_lend(&mut self, cx: &mut Context<'_>, lend: impl FnOnce(&[u8])) -> Poll<bool> {
-        let Some(stream) = &mut self.stream else { return Poll::Ready(false) };
-        Poll::Ready(match ready!(poll_lend(stream, cx, lend)) {
-            Ok(count) => {
-                self.received += count as u64;
-                count > 0
-            }
-            Err(_) => {
-                self.cut();
-                false
-            }
-        })
     }
 }
 

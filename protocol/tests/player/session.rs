@@ -139,7 +139,10 @@ fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
                 server_ended = true;
                 machine.receive_end(Peer::Server);
             }
-            Step::Read { .. } => machine.expire(),
+            Step::Read { .. } => match machine.waits_for() {
+                Some(wait) => machine.time_out(wait.peer()),
+                None => panic!("it reads, and waits for nobody: {machine:?}"),
+            },
         }
     }
     if let Some(obedient) = obedient {

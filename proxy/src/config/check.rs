@@ -80,6 +80,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
             login_timeout: file.limits.login_timeout.0,
             upstream_timeout: file.limits.upstream_timeout.0,
             idle_timeout: file.limits.idle_timeout.0,
+            smtp_command_timeout: file.limits.smtp_command_timeout.0,
             drain_timeout: file.limits.drain_timeout.0,
             sending_wait: file.limits.sending_wait.0,
         },
@@ -110,6 +111,7 @@ impl Checker<'_> {
             ("login-timeout", limits.login_timeout),
             ("upstream-timeout", limits.upstream_timeout),
             ("idle-timeout", limits.idle_timeout),
+            ("smtp-command-timeout", limits.smtp_command_timeout),
             ("drain-timeout", limits.drain_timeout),
         ] {
             if period.0.is_zero() && key != "drain-timeout" {

@@ -276,6 +276,8 @@ pub struct Limits {
     pub upstream_timeout: Period,
     /// See [`super::Limits::idle_timeout`].
     pub idle_timeout: Period,
+    /// See [`super::Limits::smtp_command_timeout`].
+    pub smtp_command_timeout: Period,
     /// See [`super::Limits::drain_timeout`].
     pub drain_timeout: Period,
     /// See [`super::Limits::sending_wait`].
@@ -302,6 +304,8 @@ impl Default for Limits {
             upstream_timeout: Period(Duration::from_secs(60)),
             // RFC 9051, 5.4: not under 30 minutes. Exchange ends a session before that by itself.
             idle_timeout: Period(Duration::from_secs(35 * 60)),
+            // RFC 5321, 4.5.3.2.7. Exchange gives a client as long.
+            smtp_command_timeout: Period(Duration::from_secs(5 * 60)),
             // Exchange's answer to a message can take 40 s; systemd's own patience is 90 s.
             drain_timeout: Period(Duration::from_secs(60)),
             // Outlook waits a minute for an answer unless it is told otherwise, .NET a hundred seconds for all of a message.

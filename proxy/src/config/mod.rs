@@ -176,8 +176,10 @@ pub struct Limits {
     pub login_timeout: Duration,
     /// How long the whole upstream login may take, both attempts together.
     pub upstream_timeout: Duration,
-    /// How long a logged-in session may go without a byte in either direction.
+    /// How long a logged-in IMAP or POP3 session may go without a byte in either direction.
     pub idle_timeout: Duration,
+    /// How long an SMTP client may take for its next command after the login, or for the next part of a message.
+    pub smtp_command_timeout: Duration,
     /// How long sessions may go on after a stop was asked for.
     pub drain_timeout: Duration,
     /// How long a client waits for its turn to send.

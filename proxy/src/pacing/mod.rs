@@ -28,10 +28,6 @@ pub use rate::Rate;
 use crate::config::SendingLimits;
 use lane::Lane;
 
-/// How long a session may say nothing between two messages while others wait for its place. A pool of connections that
-/// idles must not keep everybody else out; whoever has something to say says it at once.
-pub const REST_WHILE_OTHERS_WAIT: Duration = Duration::from_secs(10);
-
 /// The lanes of all mailboxes.
 #[derive(Debug)]
 pub struct Pacing {

@@ -113,12 +113,6 @@ impl Submission {
         }
     }
 
-    /// Whether nothing has begun, and nothing is waited for but the client's next command.
-    pub fn is_at_rest(&self) -> bool {
-        let orders = matches!(self.state, super::State::Orders) && self.sent.is_empty() && self.held.is_none();
-        orders && self.waiting.is_none() && self.client.is_empty() && !self.transaction.is_open()
-    }
-
     /// While a MAIL waits. `false`: nothing happens but that.
     pub(super) fn hear_waiting_client(&mut self) -> bool {
         // With more behind it, it has said all it wants and still wants its answers; otherwise it has gone.

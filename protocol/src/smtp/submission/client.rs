@@ -22,14 +22,14 @@ impl Submission {
             State::Text(..) => self.text(),
             State::Chunk { .. } => self.chunk(),
             State::Header { .. } => self.header_in_chunk(),
-            State::Over(_) => false,
+            State::Leaving(_) | State::Over(_) => false,
         }
     }
 
     fn next_order(&mut self) -> bool {
         if matches!(self.sent.back(), Some(Sent::Data)) {
             // Whether commands follow or a message is for the server to say.
-            return false;
+            return self.client.is_ended() && self.client.is_empty() && self.client_left();
         }
         let order = match self.held.take() {
             Some(order) => order,
@@ -37,12 +37,7 @@ impl Submission {
                 Ok(Some(line)) => Order::understand(&line),
                 // Where the rest of the line ends is not known, so that nothing behind it can be a command.
                 Err(_) => Order::Fatal { answer: "500 5.5.6 Line is too long", why: "a line without end" },
-                Ok(None) if self.client.is_ended() && self.sent.is_empty() => {
-                    self.forget_transaction();
-                    self.over(Ended::ByClient);
-                    return true;
-                }
-                Ok(None) => return false,
+                Ok(None) => return self.client.is_ended() && self.client_left(),
             },
         };
         if matches!(self.state, State::Ending(_)) {
@@ -53,6 +48,24 @@ impl Submission {
             self.held = Some(order);
             return false;
         }
+        true
+    }
+
+    /// The client has closed its side, and has said nothing that could be done. What is on its way can lead to no message, and
+    /// whoever waits for what this session holds need not wait for its answer; only what becomes of a whole message is still to be known.
+    /// `false`: that is waited for.
+    fn client_left(&mut self) -> bool {
+        match self.sent.back() {
+            Some(Sent::Message | Sent::Chunk { last: true }) => return false,
+            None => {}
+            Some(Sent::Quit) => self.say("221 2.0.0 Oxpost signing off"),
+            Some(_) => {
+                self.cut();
+                self.say("421 4.4.2 You closed your side before the mail server had answered, closing");
+            }
+        }
+        self.forget_transaction();
+        self.over(Ended::ByClient);
         true
     }
 
@@ -132,6 +145,7 @@ impl Submission {
         let out = if header.is_some() { &mut came } else { &mut self.to_server };
         let (used, progress) = text.pass(self.client.unread(), out);
         self.client.skip(used);
+        self.counted.octets(used);
         if let (Some(header), Some(senders)) = (&mut header, &self.senders)
             && let Err(wrong) = header.pass_text(&came, progress == Progress::End, senders, &mut self.to_server)
         {
@@ -180,7 +194,7 @@ impl Submission {
                 *fate = discard;
             }
             State::Chunk { fate, .. } => *fate = discard,
-            State::Orders | State::Header { .. } | State::Ending(_) | State::Over(_) => {}
+            State::Orders | State::Header { .. } | State::Ending(_) | State::Leaving(_) | State::Over(_) => {}
         }
     }
 
@@ -199,6 +213,7 @@ impl Submission {
             | State::Orders
             | State::Header { .. }
             | State::Ending(_)
+            | State::Leaving(_)
             | State::Over(_) => {}
         }
     }
@@ -217,7 +232,7 @@ impl Submission {
             self.state = State::Chunk { left: count, fate: Fate::Skip("502 5.5.1 The mail server does not take BDAT") };
             return;
         }
-        self.transaction.begin(count);
+        self.message_begins(count);
         self.watch();
         self.state = State::Chunk { left: count, fate: Fate::Pass };
         if self.too_large().is_some() {
@@ -248,6 +263,7 @@ impl Submission {
             self.to_server.extend_from_slice(unread.get(..count).unwrap_or_default());
         }
         self.client.skip(count);
+        self.counted.octets(count);
         *left = left.saturating_sub(count as u64);
         if *left == 0 {
             self.end_of_message();

@@ -4,6 +4,7 @@
 //!   receive(Client, bytes) ──▶ ┌────────────┐ ──▶ Write(Server, bytes)
 //!   receive(Server, bytes) ──▶ │ Submission │ ──▶ Write(Client, bytes)
 //!   receive_end(peer)      ──▶ │            │ ──▶ Event, CutServer, Over
+//!   time_out(peer), close  ──▶ │            │ ──▶ waits_for
 //!   begin, put_off         ──▶ └────────────┘ ──▶ Begin
 //! ```
 //!
@@ -12,6 +13,7 @@
 //! - A message goes through as it comes and is never held. Its end is CRLF.CRLF and nothing else; what goes on has CRLF at
 //!   the end of every line, and a dot doubled wherever a line of the message begins with one. So no server, however it
 //!   reads line ends, can see an end of the message where the client has not written one.
+//! - Whose silence a session waits out is known at any time ([`Wait`]); how long, and when a session is asked to end, the driver says.
 //! - A message begins when the driver says so: MAIL is held until then, and what is behind it with it.
 //! - Where a login may not send as everybody, the envelope and the header are held to it ([`Senders`]).
 //! - A message that cannot go on is never finished: the server's connection is cut with the message incomplete, which a
@@ -27,6 +29,7 @@ mod path;
 mod report;
 mod server;
 mod text;
+mod wait;
 mod watch;
 
 use std::collections::VecDeque;
@@ -37,6 +40,8 @@ use self::order::Order;
 use self::report::Transaction;
 pub use self::report::{Ended, Event, NotSent, Outcome, Report};
 use self::text::Text;
+use self::wait::Counted;
+pub use self::wait::{ClientStage, Progress, ServerStage, Wait};
 use self::watch::Watched;
 use super::reply::{Collector, Reply};
 use super::senders::{Pattern, Senders};
@@ -146,6 +151,9 @@ pub struct Submission {
     /// Whether anything may still be written to the server.
     server_open: bool,
     cut_server: bool,
+    /// What the client is told when the session was asked to end.
+    closing: Option<String>,
+    counted: Counted,
     /// The last AUTH was refused here: so many lines that follow may be a password that nobody asked for.
     secrets_to_come: u8,
 }
@@ -170,6 +178,8 @@ enum State {
     },
     /// The server is gone: the client may say QUIT.
     Ending(Ended),
+    /// The client was told that it is over, and the server was told QUIT.
+    Leaving(Ended),
     Over(Ended),
 }
 
@@ -229,6 +239,8 @@ impl Submission {
             refusal: None,
             server_open: true,
             cut_server: false,
+            closing: None,
+            counted: Counted::default(),
             secrets_to_come: 0,
         }
     }
@@ -276,6 +288,9 @@ impl Submission {
             if let State::Over(ended) = &self.state {
                 return Step::Over(ended.clone());
             }
+            if self.close_if_asked() {
+                continue;
+            }
             if let Some(waiting) = &mut self.waiting
                 && !mem::replace(&mut waiting.asked, true)
             {
@@ -285,20 +300,6 @@ impl Submission {
                 return self.read();
             }
         }
-    }
-
-    /// Nobody has said anything for too long, and nobody is waited for any more.
-    pub fn expire(&mut self) {
-        let outcome = match (&self.state, self.sent.front()) {
-            (State::Over(_), _) => return,
-            (State::Orders, Some(Sent::Message | Sent::Chunk { last: true })) => Outcome::InDoubt,
-            (State::Text(text, _), _) if text.had_a_lone_dot() => Outcome::NotSent(NotSent::ClientGoneBehindBareLf),
-            _ => Outcome::NotSent(NotSent::ClientGone),
-        };
-        self.cut();
-        self.say("421 4.4.2 Nothing was said for too long, closing");
-        self.report(outcome);
-        self.over(Ended::Idle);
     }
 
     /// A client is read from ahead of its turn, so that it is noticed when it goes away, but not further than a line.

@@ -99,6 +99,10 @@ pub enum NotSent {
     /// The client went away in the middle, and had sent a line with nothing but a dot that did not end a message, because
     /// it, or the line before it, ended in a bare LF.
     ClientGoneBehindBareLf,
+    /// The client stopped in the middle, and was not waited for any more.
+    ClientSilent,
+    /// The client ended it with a dot that ends no message, because that line, or the one before it, ended in a bare LF, and waited.
+    EndedWithBareLf,
     /// The client gave it up between two chunks.
     GivenUp,
     /// The server went away in the middle, or answered what cannot be.
@@ -112,8 +116,14 @@ pub enum Ended {
     ByClient,
     /// The server closed, or announced that it would.
     ByServer,
-    /// Neither side said anything for too long.
-    Idle,
+    /// The client said nothing for too long.
+    ClientSilent,
+    /// The server did not answer in time, or took nothing more.
+    ServerSilent,
+    /// The client was idle, and others waited for what the session held.
+    MadeRoom,
+    /// The driver asked for it.
+    OnRequest,
     /// A message could not go on, and the server's connection was cut for it.
     MessageGivenUp,
     /// The client sent what cannot be understood safely; what, in words.
@@ -156,17 +166,28 @@ impl Transaction {
         }
     }
 
-    /// The message begins, or goes on with another chunk of this size.
-    pub(super) fn begin(&mut self, octets: u64) {
-        if self.phase == Phase::Open {
+    /// The message begins (`true`), or goes on with another chunk of this size.
+    pub(super) fn begin(&mut self, octets: u64) -> bool {
+        let begins = self.phase == Phase::Open;
+        if begins {
             self.phase = Phase::Began;
         }
         self.octets = self.octets.saturating_add(octets);
+        begins
+    }
+
+    pub(super) fn recipient_count(&self) -> usize {
+        self.recipient_count
     }
 
     /// Whether the server has taken a sender, and the message behind it is not over.
     pub(super) fn is_open(&self) -> bool {
         self.phase != Phase::None
+    }
+
+    /// Whether a part of the message was, or may be, with the server.
+    pub(super) fn has_begun(&self) -> bool {
+        self.phase == Phase::Began
     }
 
     pub(super) fn octets(&self) -> u64 {
@@ -185,8 +206,16 @@ impl Submission {
             std::mem::take(&mut self.transaction);
         let from_changed = self.header.take().is_some_and(|header| header.is_changed());
         if phase == Phase::Began {
+            self.counted.message();
             let report = Report { sender, given_sender, from_changed, recipients, recipient_count, octets, outcome };
             self.events.push_back(Event::Message(report));
+        }
+    }
+
+    /// The message begins, or goes on with another chunk of this size.
+    pub(super) fn message_begins(&mut self, octets: u64) {
+        if self.transaction.begin(octets) {
+            self.counted.message();
         }
     }
 

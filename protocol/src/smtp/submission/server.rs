@@ -14,12 +14,23 @@ impl Submission {
     pub(super) fn hear_server(&mut self) -> bool {
         match self.state {
             State::Over(_) | State::Ending(_) | State::Text(_, Fate::Discard { .. } | Fate::Skip(_)) => return false,
+            State::Leaving(ref ended) => {
+                let done = self.server.is_ended() || !matches!(self.replies.take(&mut self.server), Ok(None));
+                if done {
+                    let ended = ended.clone();
+                    self.over(ended);
+                }
+                return done;
+            }
             State::Chunk { fate: Fate::Pass, .. } if self.refusal.is_none() => return self.hear_ahead(),
             State::Chunk { .. } | State::Header { .. } => return self.notice_the_end(),
             State::Orders | State::Text(_, Fate::Pass) => {}
         }
         match self.replies.take(&mut self.server) {
-            Ok(Some(reply)) => self.reply(&reply),
+            Ok(Some(reply)) => {
+                self.counted.reply();
+                self.reply(&reply);
+            }
             Ok(None) if self.server.is_ended() => self.lose_server(Ended::ByServer),
             Ok(None) => return false,
             Err(what) => self.lose_server(Ended::ServerBroke(what)),
@@ -94,12 +105,16 @@ impl Submission {
             Sent::Mail(mail) if done => {
                 self.forget_transaction();
                 self.transaction.open(mail.address, mail.given);
+                self.counted.sender();
             }
             // Not where it closes behind that: the client must come again anyway.
             Sent::Mail(mail) if reply.code != 421 && is_throttled(&words(reply)) => {
                 return self.wait_again(mail, reply);
             }
-            Sent::Rcpt(recipient) if done => self.transaction.add_recipient(recipient),
+            Sent::Rcpt(recipient) if done => {
+                self.transaction.add_recipient(recipient);
+                self.counted.recipients(self.transaction.recipient_count());
+            }
             Sent::Message | Sent::Chunk { last: true } if done => self.report(Outcome::Accepted(words(reply))),
             Sent::Message | Sent::Chunk { .. } if !done => self.report(Outcome::Refused(words(reply))),
             Sent::Mail(mail) => self.report_refused("MAIL", mail.address, words(reply)),
@@ -133,7 +148,7 @@ impl Submission {
 
     fn go_ahead(&mut self, reply: &Reply) {
         self.sent.pop_front();
-        self.transaction.begin(0);
+        self.message_begins(0);
         self.header = None;
         self.watch();
         self.state = State::Text(Text::default(), Fate::Pass);
@@ -165,17 +180,21 @@ impl Submission {
         self.over(Ended::ByServer);
     }
 
-    /// The server is gone, or cannot be followed any more.
-    fn lose_server(&mut self, ended: Ended) {
+    /// The server is gone, is silent, or cannot be followed any more.
+    pub(super) fn lose_server(&mut self, ended: Ended) {
         self.cut();
         let waiting = self.sent.pop_front();
         self.sent.clear();
+        let what = match ended {
+            Ended::ServerSilent => "did not answer in time",
+            _ => "closed the connection",
+        };
         match (&self.state, waiting) {
             (State::Text(..), _) => {
                 self.discard(reply_line(NOT_SENT), Outcome::NotSent(NotSent::ServerGone), ended);
             }
             (_, Some(Sent::Message | Sent::Chunk { last: true })) => {
-                self.say("451 4.4.2 The mail server closed the connection. Whether it took the message is not known");
+                self.say(&format!("451 4.4.2 The mail server {what}. Whether it took the message is not known"));
                 self.report(Outcome::InDoubt);
                 self.state = State::Ending(ended);
             }
@@ -189,7 +208,7 @@ impl Submission {
                 self.over(Ended::ByClient);
             }
             _ => {
-                self.say("421 4.4.2 The mail server closed the connection");
+                self.say(&format!("421 4.4.2 The mail server {what}"));
                 self.report(Outcome::NotSent(NotSent::ServerGone));
                 self.over(ended);
             }

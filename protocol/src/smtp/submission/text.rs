@@ -4,12 +4,17 @@
 //! be taken away only where the line before ended in CRLF: software that ends its lines in LF does not know of such dots. What
 //! goes out has CRLF after every line, and a dot before every line of the message that begins with one.
 
+/// What a client may say behind what it believes to be the end of its message.
+const QUIT: &[u8] = b"QUIT";
+
 /// The text of one message.
 #[derive(Debug, Default)]
 pub(super) struct Text {
     at: At,
     octets: u64,
-    lone_dot: bool,
+    lone_dots: u64,
+    /// Behind a lone dot, how much of a QUIT has come; what else comes is more of the message.
+    behind_lone_dot: Option<usize>,
     discarding: bool,
 }
 
@@ -77,7 +82,34 @@ impl Text {
 
     /// Whether it had a line with nothing but a dot that was not its end.
     pub(super) fn had_a_lone_dot(&self) -> bool {
-        self.lone_dot
+        self.lone_dots > 0
+    }
+
+    /// How many of them.
+    pub(super) fn lone_dots(&self) -> u64 {
+        self.lone_dots
+    }
+
+    /// Whether nothing of a message has followed the last of them, but at most a QUIT: to its client it may have been the end.
+    pub(super) fn is_behind_a_lone_dot(&self) -> bool {
+        self.behind_lone_dot.is_some_and(|quit| quit == 0 || quit == QUIT.len())
+    }
+
+    fn lone_dot(&mut self) {
+        self.lone_dots = self.lone_dots.saturating_add(1);
+        self.behind_lone_dot = Some(0);
+    }
+
+    /// Sees what follows a lone dot: line ends and a QUIT are no more of the message.
+    fn look_behind_lone_dot(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            let Some(quit) = self.behind_lone_dot else { return };
+            self.behind_lone_dot = match QUIT.get(quit) {
+                Some(expected) if byte.eq_ignore_ascii_case(expected) => Some(quit + 1),
+                _ if matches!(byte, b'\r' | b'\n') && (quit == 0 || quit == QUIT.len()) => Some(quit),
+                _ => None,
+            };
+        }
     }
 
     /// Uses one byte, several where they are all alike, or none where the place has changed.
@@ -105,9 +137,10 @@ impl Text {
             (At::Dot, b'\n') => {
                 // The dot is one to be taken away, and the line behind it is empty. It must not go on as it is: with the
                 // LF made a CRLF it would be the end.
-                self.lone_dot = true;
                 self.put(b"\r\n", 2, out);
                 self.at = At::BeginBehindLf;
+                self.lone_dot();
+                return Ok(1);
             }
             (At::Dot, _) => {
                 self.put(b".", 0, out);
@@ -118,12 +151,19 @@ impl Text {
                 self.put(b"..", 1, out);
                 self.at = At::DotBehindLf;
             }
-            (_, b'\r') => {
-                self.lone_dot |= self.at == At::DotBehindLf;
+            (At::DotBehindLf, b'\r') => {
                 self.at = At::Cr;
+                self.lone_dot();
+                return Ok(1);
             }
+            (At::DotBehindLf, b'\n') => {
+                self.put(b"\r\n", 2, out);
+                self.at = At::BeginBehindLf;
+                self.lone_dot();
+                return Ok(1);
+            }
+            (_, b'\r') => self.at = At::Cr,
             (_, b'\n') => {
-                self.lone_dot |= self.at == At::DotBehindLf;
                 self.put(b"\r\n", 2, out);
                 self.at = At::BeginBehindLf;
             }
@@ -132,9 +172,11 @@ impl Text {
                 let plain = rest.get(..end).unwrap_or_default();
                 self.put(plain, plain.len(), out);
                 self.at = At::Within;
+                self.look_behind_lone_dot(plain);
                 return Ok(plain.len());
             }
         }
+        self.look_behind_lone_dot(&[byte]);
         Ok(1)
     }
 

@@ -81,6 +81,7 @@ impl Submission {
             over |= header.is_over();
         }
         self.client.skip(count);
+        self.counted.octets(count);
         let (left, last) = (*left, *last);
         if let Err(wrong) = passed {
             self.state = State::Chunk { left, fate: Fate::Pass };

@@ -1,0 +1,182 @@
+//! How long a session waits for whom (RFC 5321, 4.5.3.2), and since when it does.
+//!
+//! The limits are a table of what is waited for; the clock is a function of what it is shown and when. Neither awaits anything.
+
+use std::time::Duration;
+
+use oxpost_protocol::smtp::submission::{ClientStage, Peer, Progress, ServerStage, Wait};
+use tokio::time::Instant;
+
+/// The client has sent a line with only a dot that ends no message because of a bare LF, and nothing behind it: most likely it waits for
+/// an answer. Longer than any pause within a message that is being sent, shorter than any program's patience.
+const LONE_DOT: Duration = Duration::from_secs(10);
+
+/// The client was told that its session has ended, and may still say QUIT.
+const TOLD: Duration = Duration::from_secs(60);
+
+/// The last words are on their way to a client, or to a server, that does not take them.
+const LAST_WORDS: Duration = Duration::from_secs(60);
+
+/// Nothing was said between two messages, and others wait for the send slot. A pool of connections that idles must not keep
+/// everybody else out; whoever has something to say says it at once.
+const IDLE_WHILE_OTHERS_WAIT: Duration = Duration::from_secs(5);
+
+/// The same within an envelope, whose next line a program has ready. Below the time that others wait (`sending-wait`), so that
+/// they wait for something.
+const ENVELOPE_WHILE_OTHERS_WAIT: Duration = Duration::from_secs(30);
+
+/// RFC 5321, 4.5.3.2.2.
+const SERVER_MAIL: Duration = Duration::from_secs(300);
+
+/// RFC 5321, 4.5.3.2.3. Exchange looks some recipients up for long.
+const SERVER_RCPT: Duration = Duration::from_secs(300);
+
+/// RFC 5321, 4.5.3.2.4.
+const SERVER_DATA: Duration = Duration::from_secs(120);
+
+/// RFC 5321, 4.5.3.2.5: a block of data that is not taken; RFC 3030 has none for the answer to a chunk.
+const SERVER_BLOCK: Duration = Duration::from_secs(180);
+
+/// RFC 5321, 4.5.3.2.6: an impatient sender gets its message delivered twice.
+const SERVER_FINAL_DOT: Duration = Duration::from_secs(600);
+
+/// NOOP, RSET and the like: as MAIL, which no server answers more slowly.
+const SERVER_COMMAND: Duration = Duration::from_secs(300);
+
+/// QUIT: the client can be answered without the server.
+const SERVER_QUIT: Duration = Duration::from_secs(10);
+
+/// An answer that can lead to no message, because the client has closed its side.
+const SERVER_UNUSED: Duration = Duration::from_secs(10);
+
+/// What a session waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silent {
+    /// That a peer speaks.
+    Speaks(Wait),
+    /// That a peer takes what was said to it.
+    Takes(Peer),
+    /// That both take the last words.
+    LastWords,
+}
+
+/// What moves the limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Circumstances {
+    /// How long a client may take for its next command, or the next part of a message.
+    pub(super) command_timeout: Duration,
+    /// Others wait for the send slot that this session holds, and it is this session's turn to make room.
+    pub(super) others_wait: bool,
+    /// The session was asked to end.
+    pub(super) closing: bool,
+    /// The server is on the network.
+    pub(super) server_on_network: bool,
+}
+
+/// How long this may be waited for. `None`: without a limit.
+pub(super) fn limit(silent: Silent, now: Circumstances) -> Option<Duration> {
+    let client = now.command_timeout;
+    let on_network = |limit| now.server_on_network.then_some(limit);
+    match silent {
+        Silent::LastWords => Some(LAST_WORDS),
+        Silent::Takes(Peer::Client) => Some(client),
+        Silent::Takes(Peer::Server) => on_network(SERVER_BLOCK),
+        Silent::Speaks(Wait::Client(stage)) => Some(match stage {
+            ClientStage::NextMessage if now.others_wait => client.min(IDLE_WHILE_OTHERS_WAIT),
+            ClientStage::Envelope if now.others_wait || now.closing => client.min(ENVELOPE_WHILE_OTHERS_WAIT),
+            ClientStage::NextMessage | ClientStage::Envelope | ClientStage::Message => client,
+            ClientStage::LoneDot => client.min(LONE_DOT),
+            ClientStage::Quit => client.min(TOLD),
+        }),
+        Silent::Speaks(Wait::Server(stage)) => on_network(match stage {
+            ServerStage::Mail => SERVER_MAIL,
+            ServerStage::Rcpt => SERVER_RCPT,
+            ServerStage::Data => SERVER_DATA,
+            ServerStage::Chunk => SERVER_BLOCK,
+            ServerStage::FinalDot => SERVER_FINAL_DOT,
+            ServerStage::Command => SERVER_COMMAND,
+            ServerStage::Quit => SERVER_QUIT,
+            ServerStage::Unused => SERVER_UNUSED,
+        }),
+    }
+}
+
+/// Whether a session that waits for this could make room for others.
+pub(super) fn is_idle(silent: Silent) -> bool {
+    matches!(silent, Silent::Speaks(Wait::Client(ClientStage::NextMessage | ClientStage::Envelope)))
+}
+
+/// Whether it is only because others wait that this is over already.
+pub(super) fn makes_room(silent: Silent, now: Circumstances) -> bool {
+    is_idle(silent) && now.others_wait
+}
+
+/// What a session shows its clock, each time it can go no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// What it waits for. `None`: for its own turn to send, which has a limit of its own.
+    pub(super) silent: Option<Silent>,
+    /// How far the client has come.
+    pub(super) progress: Progress,
+    /// How many replies the server has given.
+    pub(super) replies: u64,
+    /// How many lone dots the message has that goes by.
+    pub(super) lone_dots: u64,
+    /// Bytes that the peers have taken.
+    pub(super) taken: u64,
+}
+
+/// Since when a session waits.
+///
+/// A server's silence begins with what it is to answer. A client's adds up: what is no progress does not end it, and what the server
+/// takes for its answers is not the client's.
+#[derive(Debug)]
+pub(super) struct Clock {
+    seen: Option<Seen>,
+    /// When it was last shown something.
+    at: Instant,
+    /// Since when it has been shown the same.
+    since: Instant,
+    /// How long the client was waited for since its last progress.
+    client: Duration,
+}
+
+impl Clock {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { seen: None, at: now, since: now, client: Duration::ZERO }
+    }
+
+    /// What the session waits for from now on.
+    pub(super) fn show(&mut self, seen: Seen, now: Instant) {
+        let before = self.seen.replace(seen);
+        if matches!(before.and_then(|seen| seen.silent), Some(Silent::Speaks(Wait::Client(_)))) {
+            self.client += now.saturating_duration_since(self.at);
+        }
+        if before.is_some_and(|before| before.progress != seen.progress) {
+            self.client = Duration::ZERO;
+        }
+        if before != Some(seen) {
+            self.since = now;
+        }
+        self.at = now;
+    }
+
+    /// For how long the session has waited, as far as it counts.
+    pub(super) fn waited(&self) -> Duration {
+        let same = self.at.saturating_duration_since(self.since);
+        match self.seen.and_then(|seen| seen.silent) {
+            // Bytes of a QUIT behind the dot do not change what was shown.
+            Some(Silent::Speaks(Wait::Client(ClientStage::LoneDot))) | None => same,
+            Some(Silent::Speaks(Wait::Client(_))) => self.client,
+            Some(Silent::Speaks(Wait::Server(_)) | Silent::Takes(_) | Silent::LastWords) => same,
+        }
+    }
+
+    /// When this limit is reached.
+    pub(super) fn deadline(&self, limit: Duration) -> Instant {
+        self.at + limit.saturating_sub(self.waited())
+    }
+}
+
+#[cfg(test)]
+mod tests;
