@@ -86,6 +86,27 @@ async fn an_account_that_is_declared_no_more_is_disabled_and_loses_nothing() {
     assert_eq!(store.plan().await.unwrap().len(), 1);
 }
 
+/// What a device without a password sends as. A disabled account is there, and is not to be used.
+#[tokio::test]
+async fn device_account_is_vouched_for_while_it_is_enabled() {
+    let store = fresh_store().await;
+    let gate = Accounts::new(store.clone(), Arc::new(ManualClock::new(start())), AdmissionLimits::default());
+    let vouched = async |address| {
+        let admitted = gate.vouch(&mailbox(address)).await.unwrap();
+        admitted.map(|admitted| admitted.account().mailbox.clone())
+    };
+    apply(&store, &[ann(), info()]).await;
+    assert_eq!(vouched(ANN).await, Some(mailbox(ANN)));
+    assert_eq!(vouched(INFO).await, Some(mailbox(INFO)));
+    assert_eq!(vouched("nobody@contoso.com").await, None);
+    apply(&store, &[ann()]).await;
+    assert_eq!((vouched(ANN).await, vouched(INFO).await), (Some(mailbox(ANN)), None), "disabled");
+    apply(&store, &[]).await;
+    assert_eq!(vouched(ANN).await, None, "disabled");
+    apply(&store, &[ann()]).await;
+    assert_eq!(vouched(ANN).await, Some(mailbox(ANN)), "enabled again");
+}
+
 /// One of them still uses it.
 #[tokio::test]
 async fn a_sign_in_that_others_need_is_kept_fresh_though_its_own_account_is_disabled() {

@@ -23,6 +23,46 @@ impl Bench {
     }
 }
 
+/// The refresher drops what is kept of accounts that are gone, and of no others.
+#[tokio::test]
+async fn pause_after_a_failed_refresh_survives_the_next_look() {
+    let bench = Bench::signed_in().await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.always(Reply::error("invalid_grant", 50_173));
+    assert_eq!(bench.access_token().await.unwrap_err().kind(), ErrorKind::SignInRequired);
+    let known = std::collections::HashSet::from([bench.mailbox()]);
+    for _ in 0..3 {
+        bench.tokens.forget_all_but(&known);
+        assert_eq!(bench.access_token().await.unwrap_err().kind(), ErrorKind::SignInRequired);
+    }
+    assert_eq!(bench.endpoint.requests(), 1, "the account is left alone for a minute");
+
+    // Of an account that is gone nothing is kept.
+    bench.tokens.forget_all_but(&std::collections::HashSet::new());
+    assert!(bench.access_token().await.is_err());
+    assert_eq!(bench.endpoint.requests(), 2);
+}
+
+/// A request in flight is not forgotten with its account: another one would spend the same refresh token.
+#[tokio::test]
+async fn request_in_flight_survives_the_removal_of_its_account() {
+    let bench = Bench::signed_in().await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    bench.endpoint.hold().await;
+    let (first, second) = tokio::join!(bench.access_token(), async {
+        bench.endpoint.arrived(1).await;
+        bench.tokens.forget_all_but(&std::collections::HashSet::new());
+        let (token, ()) = tokio::join!(bench.access_token(), async {
+            tokio::task::yield_now().await;
+            bench.endpoint.release();
+        });
+        token
+    });
+    assert_eq!((first.unwrap(), second.unwrap()), ("at-1".to_owned(), "at-1".to_owned()));
+    assert_eq!(bench.endpoint.requests(), 1);
+}
+
 /// Failures that pass, under the names that Entra gives them; and some under the name of one that does not.
 fn failures() -> Vec<(Reply, ErrorKind)> {
     let passing = passing_failures().into_iter().map(|failure| (failure, ErrorKind::Transient));

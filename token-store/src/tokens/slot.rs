@@ -164,3 +164,128 @@ pub(super) fn pause_after(error: &TokenError, failures: u32) -> Duration {
     let retry_after = if let TokenError::Transient { retry_after, .. } = error { *retry_after } else { None };
     schedule::pause(error.kind(), failures, retry_after, schedule::jitter())
 }
+
+#[cfg(test)]
+mod tests {
+    use oxpost_protocol::Secret;
+
+    use super::*;
+    use crate::{error::ErrorKind, store::Living, tokens::AccessToken};
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const MINUTE: Duration = Duration::from_secs(60);
+    const EVERY: Duration = Duration::from_secs(30);
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+    }
+
+    fn refused() -> Why {
+        let living = Living { secret: Secret::from("at"), issued_at: at(0), expires_at: at(3600) };
+        Why::Refused(AccessToken::from(&living))
+    }
+
+    fn transient() -> TokenError {
+        TokenError::Transient { retry_after: None, problem: Problem::new("It is away.", "Wait.") }
+    }
+
+    /// The sender of a flight that was started.
+    fn started(entry: Entry) -> watch::Sender<Option<Outcome>> {
+        match entry {
+            Entry::Start(sender) => sender,
+            Entry::Blocked(error) => panic!("blocked: {error}"),
+            Entry::Join(_) => panic!("joined"),
+        }
+    }
+
+    fn blocked(entry: Entry) -> TokenError {
+        match entry {
+            Entry::Blocked(error) => *error,
+            Entry::Start(_) => panic!("started"),
+            Entry::Join(_) => panic!("joined"),
+        }
+    }
+
+    #[test]
+    fn a_flight_is_joined_while_it_lasts() {
+        let slot = Slot::default();
+        assert!(slot.is_idle());
+        let sender = started(slot.enter(1, &Why::Serve, at(0), EVERY));
+        assert!(!slot.is_idle());
+        assert!(matches!(slot.enter(1, &refused(), at(0), EVERY), Entry::Join(_)));
+        // Its answer is there, and it has not yet told the slot: whoever comes now starts another one.
+        sender.send_replace(Some(Err(transient())));
+        drop(started(slot.enter(1, &Why::Serve, at(0), EVERY)));
+        // A task that died has no answer.
+        let sender = started(slot.enter(1, &Why::Serve, at(0), EVERY));
+        slot.succeeded(&Why::Serve, at(0));
+        assert!(slot.is_idle());
+        drop(sender);
+    }
+
+    #[test]
+    fn a_pause_blocks_its_version_until_it_is_over() {
+        let slot = Slot::default();
+        let _sender = started(slot.enter(1, &Why::Serve, at(0), EVERY));
+        slot.failed(1, &transient(), MINUTE, at(0));
+        assert!(slot.is_idle());
+        for (now, left) in [(0, 60), (59, 1), (20, 40)] {
+            let error = blocked(slot.enter(1, &Why::Serve, at(now), EVERY));
+            let TokenError::Transient { retry_after, .. } = error else { panic!("{error}") };
+            assert_eq!(retry_after, Some(left * SECOND), "at {now}");
+        }
+        let almost = at(59) + Duration::from_millis(999);
+        let TokenError::Transient { retry_after, .. } = blocked(slot.enter(1, &Why::Serve, almost, EVERY)) else {
+            panic!("another error")
+        };
+        assert_eq!(retry_after, Some(SECOND), "nobody is told to try again in no time");
+        drop(started(slot.enter(1, &Why::Serve, at(60), EVERY)));
+        drop(started(slot.enter(2, &Why::Serve, at(1), EVERY)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_ends_a_pause() {
+        let slot = Slot::default();
+        slot.failed(1, &transient(), MINUTE, at(100));
+        drop(started(slot.enter(1, &Why::Serve, at(99), EVERY)));
+    }
+
+    #[test]
+    fn failures_in_a_row_are_counted_for_one_version() {
+        let slot = Slot::default();
+        assert_eq!(slot.failures(1), 0);
+        for count in 1..4 {
+            slot.failed(1, &transient(), SECOND, at(0));
+            assert_eq!((slot.failures(1), slot.failures(2)), (count, 0));
+        }
+        slot.failed(2, &transient(), SECOND, at(0));
+        assert_eq!((slot.failures(1), slot.failures(2)), (0, 1));
+        slot.succeeded(&Why::Due(2), at(1));
+        assert_eq!(slot.failures(2), 0);
+        drop(started(slot.enter(2, &Why::Serve, at(0), EVERY)));
+    }
+
+    /// A mailbox that refuses every token is no flood of requests.
+    #[test]
+    fn a_refused_token_is_replaced_once_in_a_while() {
+        let slot = Slot::default();
+        drop(started(slot.enter(1, &refused(), at(0), EVERY)));
+        slot.succeeded(&refused(), at(0));
+        let error = blocked(slot.enter(2, &refused(), at(29), EVERY));
+        assert!(error.kind() == ErrorKind::Misconfigured && error.to_string().contains("new ones too"), "{error}");
+        drop(started(slot.enter(2, &Why::Serve, at(29), EVERY)));
+        slot.succeeded(&Why::Serve, at(29));
+        assert_eq!(blocked(slot.enter(3, &refused(), at(29), EVERY)).kind(), ErrorKind::Misconfigured);
+        drop(started(slot.enter(2, &refused(), at(30), EVERY)));
+    }
+
+    #[test]
+    fn only_a_failure_that_passes_says_when_to_try_again() {
+        let required = TokenError::SignInRequired(Problem::new("Over.", "Sign in."));
+        assert_eq!(with_retry_after(required.clone(), MINUTE), required);
+        let asked = TokenError::Transient { retry_after: Some(7 * MINUTE), problem: Problem::new("Busy.", "Wait.") };
+        assert!(pause_after(&asked, 1) >= 7 * MINUTE);
+        assert!(pause_after(&transient(), 1) < 7 * MINUTE);
+        assert!(pause_after(&required, 1) >= MINUTE);
+    }
+}
