@@ -118,6 +118,7 @@ fn damage_each(folder: &str, side: Side, play: impl Fn(&Script, &[u8], bool, usi
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts").join(folder);
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
+    assert!(!files.is_empty(), "no transcript in {}", folder.display());
     for file in files {
         let script = Script::parse(&file, &std::fs::read_to_string(&file).unwrap(), side);
         let (said, ends) = script.peer_says();

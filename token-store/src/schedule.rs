@@ -122,7 +122,9 @@ mod tests {
         assert_eq!(next_refresh(at(0), HOUR, 0.0), at(2340));
         assert_eq!(next_refresh(at(0), HOUR, 1.0), at(2700));
         assert_eq!(next_refresh(at(0), HOUR, f64::INFINITY), at(2700), "a wild jitter is bounded");
-        assert!((0..100).map(|_| jitter()).all(|jitter| (0.0..=1.0).contains(&jitter)));
+        let jitters: Vec<f64> = (0..100).map(|_| jitter()).collect();
+        assert!(jitters.iter().all(|jitter| (0.0..=1.0).contains(jitter)));
+        assert!(jitters.iter().any(|jitter| jitter != &jitters[0]), "accounts drift apart");
     }
 
     #[test]
@@ -145,6 +147,8 @@ mod tests {
         assert!(is_due(Some(at(2520)), Some(at(0)), at(2520)));
         assert!(is_due(None, None, at(0)), "never planned");
         assert!(!is_due(Some(at(2520)), Some(at(200)), at(0)), "a small correction is none");
+        assert!(!is_due(Some(at(2520)), Some(at(300)), at(0)), "as far as one may be");
+        assert!(is_due(Some(at(2520)), Some(at(301)), at(0)));
         assert!(is_due(Some(at(9000)), Some(at(6480)), at(0)));
         assert_eq!(usable(at(6480), at(10080), at(0)), Usable::NearlyOver, "its age is unknown");
     }

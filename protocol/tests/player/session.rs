@@ -1,6 +1,6 @@
 //! A whole session of SMTP after the login, with any bytes at all: what must hold of it, however the bytes are cut.
 //!
-//! - It neither panics nor goes on without end, and never holds or writes more than a command, a reply and one read.
+//! - It neither panics nor goes on without end, and never writes more at once than a command, a reply and one read.
 //! - What it says to either side and reports does not depend on how the bytes are cut.
 //! - What reaches the server is commands in whole lines, messages that every server reads alike, and chunks of the size that
 //!   was announced; the server has as many messages as were reported.

@@ -2,9 +2,10 @@
 //!
 //! - it does not panic, whatever the peer sends;
 //! - what it says and reports does not depend on how the peer's bytes are cut;
-//! - it never holds more unread than one line or literal within its bounds and one read;
-//! - a local dialogue says nothing of a login before the driver has allowed it, and an upstream dialogue that must start
-//!   TLS says nothing of the token before TLS is on.
+//! - what it holds, as the allocator counts it, is bounded whenever it wants to read ([`HELD_BOUND`]);
+//! - it asks for something else than more bytes only so often;
+//! - a local dialogue says that a login has succeeded only after the driver has allowed it, and an upstream dialogue that must
+//!   start TLS says nothing of the token before TLS is on, or ever, if TLS never comes.
 
 /// A whole session of SMTP: what it asserts stands there.
 #[path = "../../../protocol/tests/player/session.rs"]
@@ -15,6 +16,9 @@ pub mod tap;
 /// Whole sessions through the real proxy: what they assert stands there.
 pub mod whole;
 
+use std::alloc::System;
+
+use cap::Cap;
 use oxpost_protocol::sasl::Malformed;
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
 use oxpost_protocol::{
@@ -25,8 +29,14 @@ use oxpost_protocol::{
 /// What the driver of the real proxy reads at once.
 const READ: usize = 2048;
 
-/// More than any line or literal bound of any dialogue, plus one read.
-const UNREAD_BOUND: usize = 128 * 1024;
+#[global_allocator]
+static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
+
+/// What a dialogue may hold: see `protocol/tests/bounds.rs`.
+const HELD_BOUND: usize = 64 * 1024;
+
+/// How a local dialogue says that a login has succeeded: IMAP, POP3, SMTP.
+const SUCCESS: [&[u8]; 3] = [b"] Logged in\r\n", b"+OK Logged in\r\n", b"235 2.7.0 "];
 
 /// More polls than this without wanting to read is a loop.
 const POLLS: usize = 10_000;
@@ -78,15 +88,32 @@ pub fn local<D: LocalDialogue>(data: &[u8], make: impl Fn(Offer) -> D) {
             LocalEvent::Closed(why) => (format!("closed {why:?}"), Then::Stop),
         })
     };
-    independent_of_the_cut(bytes, run, None);
+    independent_of_the_cut(bytes, run, |outcome| {
+        // Before the event behind which the driver has said yes; or all of it, if it never has.
+        let allowed =
+            outcome.events.iter().filter(|(_, event)| event.starts_with("login ") || event == "without-login");
+        let before = allowed.map(|(said, _)| *said).nth(accept_after).unwrap_or(outcome.said.len());
+        for success in SUCCESS {
+            let early = contains(&outcome.said[..before], success);
+            assert!(!early, "a success before the driver's: {}", outcome.said.escape_ascii());
+        }
+    });
 }
 
-/// Plays a server's bytes. The first byte chooses whether TLS must be started.
-pub fn upstream<D: UpstreamDialogue>(data: &[u8], make: impl Fn(&XOAuth2, bool) -> Result<D, Malformed>) {
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// Plays a server's bytes. The first byte chooses whether TLS must be started, where it can be.
+pub fn upstream<D: UpstreamDialogue>(
+    data: &[u8],
+    can_start_tls: bool,
+    make: impl Fn(&XOAuth2, bool) -> Result<D, Malformed>,
+) {
     let Some((&choice, bytes)) = data.split_first() else { return };
     let login = XOAuth2 { user: "a@b.c".into(), token: Secret::from(TOKEN) };
     let Ok(message) = login.message() else { return };
-    let start_tls = choice & 1 != 0;
+    let start_tls = can_start_tls && choice & 1 != 0;
     let run = |cut: usize| {
         let Ok(dialogue) = make(&login, start_tls) else { unreachable!("user and token are plain") };
         play(dialogue, bytes, cut, |dialogue, event| match event {
@@ -104,7 +131,15 @@ pub fn upstream<D: UpstreamDialogue>(data: &[u8], make: impl Fn(&XOAuth2, bool) 
             }
         })
     };
-    independent_of_the_cut(bytes, run, Some(message));
+    independent_of_the_cut(bytes, run, |outcome| {
+        if start_tls {
+            let tls = outcome.events.iter().find(|(_, event)| event == "start-tls").map(|(said, _)| *said);
+            let before = &outcome.said[..tls.unwrap_or(outcome.said.len())];
+            for token in [message.reveal(), TOKEN.as_bytes()] {
+                assert!(!contains(before, token), "the token before TLS: {}", outcome.said.escape_ascii());
+            }
+        }
+    });
 }
 
 /// What happens after an event.
@@ -124,15 +159,17 @@ struct Outcome {
     rest: Vec<u8>,
 }
 
-fn independent_of_the_cut(bytes: &[u8], run: impl Fn(usize) -> Outcome, message: Option<Secret>) {
-    let whole = run(READ);
-    if let Some(message) = message {
-        let tls = whole.events.iter().find(|(_, event)| event == "start-tls").map(|(said, _)| *said);
-        if let Some(before) = tls {
-            let said = &whole.said[..before];
-            assert!(!said.windows(message.len()).any(|window| window == message.reveal()), "the token before TLS");
-        }
+impl Outcome {
+    fn allocated(&self) -> usize {
+        let texts: usize = self.events.iter().map(|(_, text)| text.capacity()).sum();
+        self.said.capacity() + self.events.capacity() * size_of::<(usize, String)>() + texts
     }
+}
+
+/// `holds` looks at each of the outcomes.
+fn independent_of_the_cut(bytes: &[u8], run: impl Fn(usize) -> Outcome, holds: impl Fn(&Outcome)) {
+    let whole = run(READ);
+    holds(&whole);
     // Bytes that wait behind STARTTLS are refused, and whether they wait depends on when they arrive: that is the point.
     let tls = |outcome: &Outcome| {
         outcome.events.iter().any(|(_, event)| {
@@ -141,6 +178,7 @@ fn independent_of_the_cut(bytes: &[u8], run: impl Fn(usize) -> Outcome, message:
     };
     for cut in [1, 7] {
         let cut_up = run(cut);
+        holds(&cut_up);
         if !tls(&whole) && !tls(&cut_up) {
             assert_eq!(whole, cut_up, "input {:?}", bytes.escape_ascii().to_string());
         }
@@ -153,13 +191,19 @@ fn play<D: Dialogue>(
     cut: usize,
     mut answer: impl FnMut(&mut D, D::Event) -> (String, Then),
 ) -> Outcome {
+    let allocated = ALLOCATED.allocated();
     let mut outcome = Outcome::default();
     let (mut ended, mut relay) = (false, false);
     let (mut given, mut polls) = (0, 0);
     loop {
         polls += 1;
         assert!(polls < POLLS + input.len() + given, "the dialogue loops");
-        match dialogue.poll() {
+        let action = dialogue.poll();
+        if matches!(action, Action::Read) {
+            let held = ALLOCATED.allocated().saturating_sub(allocated + outcome.allocated());
+            assert!(held <= HELD_BOUND, "{held} bytes are held");
+        }
+        match action {
             Action::Write(bytes) => outcome.said.extend(bytes),
             Action::Read if relay || ended => break,
             Action::Read if input.is_empty() => {
@@ -184,7 +228,6 @@ fn play<D: Dialogue>(
         }
     }
     outcome.rest = dialogue.into_unread();
-    assert!(outcome.rest.len() <= UNREAD_BOUND, "{} bytes unread", outcome.rest.len());
     outcome.rest.extend_from_slice(input);
     outcome
 }

@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     KeySource, StoreError,
-    database::DatabaseError,
     store::{
         RefreshToken,
         care::{RotateError, Rotated},
@@ -145,18 +144,4 @@ async fn the_child_that_changes_keys() {
         println!("\nrotated");
         std::io::stdout().flush().unwrap();
     }
-}
-
-#[tokio::test]
-async fn a_store_that_is_not_there_gets_no_key() {
-    let keyed = Keyed::new();
-    keyed.source().open().unwrap();
-    let before = std::fs::read(keyed.folder.path().join("oxpost.key")).unwrap();
-    if matches!(keyed.place, Place::File(_)) {
-        // The command line looks for the file first.
-        return;
-    }
-    let error = keyed.rotate().await.unwrap_err();
-    assert!(matches!(error, RotateError::Store(StoreError::Database(DatabaseError::NoStore { .. }))), "{error}");
-    assert_eq!(std::fs::read(keyed.folder.path().join("oxpost.key")).unwrap(), before);
 }

@@ -7,7 +7,10 @@ use super::{endpoint::Reply, *};
 use crate::{
     KeySource, PostgresSettings, StoreError,
     database::{Database, DatabaseError, Migration, Schema, Statement, Value, postgres::Postgres},
-    store::{STORE_SCHEMA, care::rotate_key_on_postgres},
+    store::{
+        STORE_SCHEMA,
+        care::{RotateError, rotate_key_on_postgres},
+    },
 };
 
 #[path = "../../../tests/harness/postgres.rs"]
@@ -223,6 +226,19 @@ async fn a_node_that_comes_back_after_a_change_of_the_key_writes_nothing() {
     let again = Store::open_postgres(settings(&url), tls(), source.read().unwrap()).await.unwrap();
     let state = again.token_state(&mailbox("ann@contoso.com")).await.unwrap();
     assert!(!state.has_refresh_token, "nothing was written with the old key");
+}
+
+/// (For a store in SQLite the command line looks for the file first.)
+#[tokio::test]
+async fn a_store_that_is_not_there_gets_no_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = KeySource::File(folder.path().join("oxpost.key"));
+    source.open().unwrap();
+    let before = std::fs::read(folder.path().join("oxpost.key")).unwrap();
+    let url = server().socket_url(&server().database().unwrap());
+    let error = rotate_key_on_postgres(settings(&url), tls(), &source).await.unwrap_err();
+    assert!(matches!(error, RotateError::Store(StoreError::Database(DatabaseError::NoStore { .. }))), "{error}");
+    assert_eq!(std::fs::read(folder.path().join("oxpost.key")).unwrap(), before);
 }
 
 #[tokio::test]

@@ -205,7 +205,9 @@ async fn the_files_of_the_store_are_private_and_must_stay_so() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.db");
     let store = file_with_two_accounts(&path).await;
-    for entry in std::fs::read_dir(dir.path()).unwrap() {
+    let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert!(files.len() >= 3, "the store, its log and its index: {files:?}");
+    for entry in files {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
     }
@@ -271,7 +273,9 @@ async fn nothing_secret_is_printed_or_stored_in_clear() {
     store.set_client_secret("office", &Secret::from("client~secret")).await.unwrap();
     assert_eq!(store.client_secret("office").await.unwrap(), Some(Secret::from("client~secret")));
     assert_eq!(store.client_secret("other").await.unwrap(), None);
-    for entry in std::fs::read_dir(dir.path()).unwrap() {
+    let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert!(files.len() >= 2, "the store and its log: {files:?}");
+    for entry in files {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
         for secret in ["at-ann@", "rt-ann@", "client~secret"] {
             assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");

@@ -30,7 +30,7 @@ fn webhook_and_command_are_taken() {
     let (name, value) = notify.webhook.unwrap().header.unwrap();
     assert_eq!((name.as_str(), value.reveal()), ("Authorization", b"Bearer s3cret".as_slice()));
     let command = notify.command.unwrap();
-    assert!(Path::new(&command.program).is_absolute() || command.program.to_string_lossy().contains("alert"));
+    assert!(Path::new(&command.program).is_absolute() && command.program.to_string_lossy().contains("alert"));
     assert_eq!((command.arguments, command.withheld.as_deref()), (vec!["two words".to_owned()], Some("THE_KEY")));
     assert_eq!((notify.reminder, notify.warn_before), (None, Duration::from_secs(14 * 24 * 3600)));
     for here in ["http://127.0.0.1:9/x", "http://localhost:9", "http://[::1]:9"] {

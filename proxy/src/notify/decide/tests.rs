@@ -173,9 +173,8 @@ fn a_reminder_has_the_words_of_its_own_day() {
     let [mut step] = <[Step; 1]>::try_from(decide(&revoked(), &[], now, Some(DAY), || "1".into())).unwrap();
     step.new = told(&step.new, now, Some(DAY));
     let mut findings = revoked();
-    if let Finding::Trouble(trouble) = &mut findings[0] {
-        trouble.what = "In 3 days.".into();
-    }
+    let Finding::Trouble(trouble) = &mut findings[0] else { panic!("it is no trouble") };
+    trouble.what = "In 3 days.".into();
     let steps = decide(&findings, &[step.new], now + DAY, Some(DAY), || "2".into());
     assert_eq!((steps[0].tell, steps[0].new.what.as_str()), (Some(Kind::Reminder), "In 3 days."));
 }

@@ -43,6 +43,8 @@ struct State {
     taken: Vec<u8>,
     /// All that the session has written.
     heard: Vec<u8>,
+    /// At each write: where it begins, and how much the session had read by then.
+    written: Vec<(usize, usize)>,
     /// How much the peer still takes, if it does not read.
     room: Option<usize>,
     /// The session has something to write for which there is no room.
@@ -71,6 +73,7 @@ impl Wire {
             ended: None,
             taken: Vec::new(),
             heard: Vec::new(),
+            written: Vec::new(),
             room: None,
             blocked: false,
             ahead: 0,
@@ -133,6 +136,13 @@ impl Wire {
 
     pub fn heard(&self) -> Vec<u8> {
         self.state().heard.clone()
+    }
+
+    /// What the session had read when it wrote the byte of this number.
+    pub fn taken_before(&self, number: usize) -> Vec<u8> {
+        let state = self.state();
+        let write = state.written.iter().rev().find(|(begin, _)| *begin <= number);
+        write.map(|(_, taken)| state.taken[..*taken].to_vec()).unwrap_or_default()
     }
 
     pub fn is_live(&self) -> bool {
@@ -223,6 +233,8 @@ impl AsyncWrite for End {
             return Poll::Pending;
         }
         let count = state.cut.piece().min(room).min(bytes.len());
+        let written = (state.heard.len(), state.taken.len());
+        state.written.push(written);
         state.heard.extend_from_slice(&bytes[..count]);
         state.room = state.room.map(|room| room - count);
         Poll::Ready(Ok(count))
