@@ -208,6 +208,18 @@ mod tests {
         assert_eq!(windows.permit(1, start + KEY_WINDOW), Permit::Write);
     }
 
+    /// Also in a minute that began before the key's ten are over.
+    #[test]
+    fn a_source_has_lines_again_after_ten_minutes() {
+        let (mut windows, start) = windows(5, 1);
+        assert_eq!(windows.permit(1, start), Permit::Write);
+        assert_eq!(windows.permit(2, start + KEY_WINDOW - SECOND), Permit::Write);
+        assert_ne!(windows.permit(1, start + KEY_WINDOW - SECOND), Permit::Write);
+        assert_eq!(windows.permit(1, start + KEY_WINDOW), Permit::Write);
+        assert_ne!(windows.permit(1, start + KEY_WINDOW), Permit::Write, "and its count began anew");
+        assert_ne!(windows.permit(1, start + KEY_WINDOW + SECOND), Permit::Write);
+    }
+
     /// A flood that lasts a day, from ever new sources.
     #[test]
     fn lines_and_memory_are_bounded_however_long_a_flood_lasts() {

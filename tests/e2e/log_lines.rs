@@ -176,13 +176,13 @@ async fn each_kind_of_flood_is_bounded_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let (more, [tls, foreign]) = more_listeners(folder.path());
     let (_tenant, _oxpost, running, _password) = at_info(&more).await;
-    let floods: [(SocketAddr, &[u8], &str); 4] = [
-        (running.smtp, b"EHLO x\r\nQUIT\r\n", "connection ended without a login"),
-        (tls, b"no TLS at all\r\n", "connection ended without a login"),
-        (running.smtp, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "connection began with no mail protocol"),
-        (foreign, b"EHLO x\r\n", "connection from outside the networks of its listener"),
+    let floods: [(SocketAddr, &[u8], &str, &str); 4] = [
+        (running.smtp, b"EHLO x\r\nQUIT\r\n", "connection ended without a login", "INFO"),
+        (tls, b"no TLS at all\r\n", "connection ended without a login", "INFO"),
+        (running.smtp, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "connection began with no mail protocol", "INFO"),
+        (foreign, b"EHLO x\r\n", "connection from outside the networks of its listener", "WARN"),
     ];
-    for (address, said, _) in floods {
+    for (address, said, ..) in floods {
         for _ in 0..FLOOD {
             let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
             // It may be closed already.
@@ -194,10 +194,12 @@ async fn each_kind_of_flood_is_bounded_and_counted() {
     }
     let log = running.stop().await.unwrap();
     let lines = lines(&log);
-    for event in floods.map(|(_, _, event)| event) {
-        let caused = FLOOD * floods.iter().filter(|(_, _, other)| *other == event).count();
+    for (event, level) in floods.map(|(_, _, event, level)| (event, level)) {
+        let caused = FLOOD * floods.iter().filter(|(_, _, other, _)| *other == event).count();
         let written = count(&lines, event);
         assert!((1..=10).contains(&written), "{written} of {event} in\n{log}");
+        let about_it = |line: &&Value| line["message"] == event || line["event"] == event;
+        assert!(lines.iter().filter(about_it).all(|line| line["level"] == level), "{event} in\n{log}");
         let summaries = lines.iter().filter(|line| line["event"] == event);
         let counted: u64 = summaries.map(|line| line["count"].as_u64().unwrap()).sum();
         assert_eq!(counted + written as u64, caused as u64, "{event} in\n{log}");
