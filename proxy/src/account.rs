@@ -3,37 +3,125 @@
 use std::net::IpAddr;
 
 use oxpost_protocol::Login;
-use oxpost_token_store::{Account, Admitted, Denied, Mailbox};
+use oxpost_token_store::{Account, Admitted, Attempt, Denied, Mailbox, Problem, Source, TokenError};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::warn;
 
 use crate::config::Protocol;
 use crate::gateway::Gateway;
-use crate::guard::Source;
+use crate::login_throttle::{Compared, LoginThrottle, Turn};
 use crate::remedy::Failure;
 
-/// Checks the local password, when its turn comes. A wrong one never touches a token and never reaches
-/// Microsoft, unless the account has the grant password, where Microsoft is the judge.
+/// Checks the local password, when the login throttle lets it: every attempt is counted before anything is compared with it. A
+/// wrong one never touches a token and never reaches Microsoft, unless the account has the grant password, where Microsoft
+/// verifies it.
+///
+/// Unknown and disabled accounts, those with local passwords and those that Microsoft verifies answer alike: with the same
+/// words, at the same time.
 ///
 /// # Errors
 /// Who this is was not proved, or cannot be checked now.
 pub async fn admit(gateway: &Gateway, peer: IpAddr, login: &Login) -> Result<Admitted, Failure> {
-    let attempt = gateway
-        .accounts
-        .attempt(&login.user, &login.password)
-        .await
-        .map_err(|denied| refused(gateway, peer, Failure::denied(&denied), "[not looked up]"))?;
-    let (standing, user) = (attempt.standing(), attempt.name_for_log());
-    let check = gateway.guard.check(peer, &login.user, standing).await;
-    let check = check.map_err(|held| refused(gateway, peer, Failure::held(held), &user))?;
-    match attempt.verify(peer).await {
-        Ok(admitted) => Ok(admitted),
-        Err(denied) => {
-            if matches!(denied, Denied::BadCredentials | Denied::WrongAtMicrosoft) {
-                check.was_wrong().await;
-            }
-            Err(refused(gateway, peer, Failure::denied(&denied), &user))
+    let throttle = &gateway.throttle;
+    let not_looked_up = "[not looked up]";
+    let throttled = throttle.may_be_looked_up(peer, &login.user).await;
+    throttled.map_err(|why| refused(gateway, peer, Failure::throttled_login(why), not_looked_up))?;
+    let attempt = gateway.accounts.attempt(&login.user, &login.password, Source::of(peer)).await;
+    let attempt = attempt.map_err(|denied| refused(gateway, peer, Failure::denied(&denied), not_looked_up))?;
+    let user = attempt.name_for_log();
+    let turn = throttle.turn(&gateway.accounts, peer, &login.user, &attempt).await;
+    let turn = turn.map_err(|denied| refused(gateway, peer, Failure::denied(&denied), &user))?;
+    let turn = turn.map_err(|why| refused(gateway, peer, Failure::throttled_login(why), &user))?;
+    let began = Instant::now();
+    let told = Told::of(&attempt).await;
+    let (repeated, verified) = match turn {
+        Turn::Repeated => (true, Box::pin(attempt.verify_repeated()).await),
+        Turn::Granted(permit) => {
+            let verified = match told {
+                Told::Nothing => in_time(throttle, Box::pin(attempt.verify())).await,
+                Told::Everything => Box::pin(attempt.verify()).await,
+            };
+            permit.ended(compared(&verified)).await;
+            (false, verified)
         }
+    };
+    let denied = match verified {
+        Ok(admitted) => return Ok(admitted),
+        Err(denied) => denied,
+    };
+    let reason = Failure::denied(&denied);
+    let failure = if repeated {
+        let is_logged = gateway.log_limits.repeated_login.permit_for(Source::of(peer));
+        if is_logged {
+            warn!(user, reason = reason.log, "login refused again; a device may have an old password");
+        }
+        reason.logged(is_logged)
+    } else {
+        refused(gateway, peer, reason, &user)
+    };
+    let failure = discreetly(throttle, told, &denied, failure);
+    sleep_until(began + throttle.failure_delay()).await;
+    Err(failure)
+}
+
+/// How much a client is told of why Microsoft did not verify a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// It comes from where a login to this account has succeeded before.
+    Everything,
+    /// No more than of an account that does not exist.
+    Nothing,
+}
+
+impl Told {
+    async fn of(attempt: &Attempt) -> Self {
+        let unfamiliar = attempt.is_remote() && attempt.guessed().await.iter().any(|guessed| !guessed.familiar);
+        if unfamiliar { Self::Nothing } else { Self::Everything }
     }
+}
+
+/// What the client hears, so that an account that Microsoft verifies cannot be told from others. The log has the reason.
+fn discreetly(throttle: &LoginThrottle, told: Told, denied: &Denied, failure: Failure) -> Failure {
+    let say = |other: Failure| Failure { refusal: other.refusal, ..failure.clone() };
+    match (told, denied) {
+        (Told::Nothing, Denied::NotJudged(TokenError::Transient { .. } | TokenError::Store(_))) => {
+            throttle.note_slow_verification();
+            say(Failure::not_verified_now())
+        }
+        (Told::Nothing, Denied::WrongAtMicrosoft | Denied::TooManyPasswords | Denied::NotJudged(_))
+        | (_, Denied::BadCredentials)
+            if throttle.is_verification_slow() =>
+        {
+            say(Failure::not_verified_now())
+        }
+        (Told::Nothing, Denied::WrongAtMicrosoft | Denied::TooManyPasswords | Denied::NotJudged(_)) => {
+            say(Failure::denied(&Denied::BadCredentials))
+        }
+        _ => failure,
+    }
+}
+
+/// How an attempt has ended, for the throttle.
+fn compared(verified: &Result<Admitted, Denied>) -> Compared {
+    match verified {
+        Ok(_) => Compared::Right,
+        Err(Denied::BadCredentials | Denied::WrongAtMicrosoft) => Compared::Wrong,
+        Err(Denied::Busy | Denied::Store(_)) => Compared::NotCompared,
+        Err(Denied::TooManyPasswords | Denied::NotJudged(_)) => Compared::Unknown,
+    }
+}
+
+/// A verification by Microsoft for an unfamiliar source is waited for only as long as every wrong login waits: how long it takes
+/// would tell that Microsoft verifies this account. It goes on, and a right password opens at the next login.
+async fn in_time(
+    throttle: &LoginThrottle,
+    verify: impl Future<Output = Result<Admitted, Denied>>,
+) -> Result<Admitted, Denied> {
+    timeout(throttle.failure_delay(), verify).await.unwrap_or_else(|_| {
+        let what = "Microsoft did not verify the password in time.";
+        let problem = Problem::new(what, "It goes on being verified; the next login finds the answer.");
+        Err(Denied::NotJudged(TokenError::Transient { retry_after: None, problem }))
+    })
 }
 
 /// The account of clients that need no password.

@@ -11,14 +11,14 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
-use oxpost_token_store::Account;
+use oxpost_token_store::{Account, Accounts};
 use tracing::{Level, warn};
 
 use self::familiar::FamiliarSources;
 use self::state::{Entered, Id, SlotState};
 use crate::close_request::{CloseHandle, CloseReason, CloseRequest, close_request};
-use crate::guard::Source;
 use crate::log_rate_limit::LogRateLimit;
+use oxpost_token_store::Source;
 
 pub use self::state::{Full, LimitReached, Login, Origin, Proof, SessionLimit, SlotLimits};
 
@@ -78,11 +78,16 @@ pub struct Slot {
 impl ConnectionSlots {
     /// All free.
     pub fn new(settings: SlotSettings) -> Self {
-        let table = Table {
-            state: SlotState::new(settings.limits),
-            familiar: FamiliarSources::default(),
-            handles: HashMap::new(),
-        };
+        Self::with_familiar(settings, FamiliarSources::default())
+    }
+
+    /// All free; the store has familiar sources.
+    pub fn with_accounts(settings: SlotSettings, accounts: Accounts) -> Self {
+        Self::with_familiar(settings, FamiliarSources::stored(accounts))
+    }
+
+    fn with_familiar(settings: SlotSettings, familiar: FamiliarSources) -> Self {
+        let table = Table { state: SlotState::new(settings.limits), familiar, handles: HashMap::new() };
         let (table, exempt_networks) = (Mutex::new(table), settings.exempt_networks);
         Self(Arc::new(Shared { table, exempt_networks, logged: Logged::default() }))
     }

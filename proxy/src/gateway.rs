@@ -14,8 +14,8 @@ use crate::advertised_extensions::AdvertisedExtensions;
 use crate::config::{Config, ConfigError, Limits, Servers, StorePlace};
 use crate::connect::lookups::Lookups;
 use crate::connection_slots::ConnectionSlots;
-use crate::guard::Guard;
 use crate::log_limits::LogLimits;
+use crate::login_throttle::LoginThrottle;
 use crate::observe::Observer;
 use crate::pacing::Pacing;
 use crate::platform;
@@ -26,10 +26,10 @@ use crate::tls::{self, TlsError};
 pub struct Gateway {
     /// The accounts as they are stored.
     pub store: Store,
-    /// What keeps strangers from harming anybody.
-    pub guard: Guard,
     /// How many connections there may be.
     pub slots: ConnectionSlots,
+    /// What bounds guesses at passwords.
+    pub throttle: LoginThrottle,
     /// The gate: local passwords, and those that Microsoft judges.
     pub accounts: Accounts,
     /// The tokens of the accounts.
@@ -148,10 +148,16 @@ impl Gateway {
             .map_err(|error| StartError::Http(error.to_string()))?;
         let tokens =
             Tokens::new(store.clone(), config.applications.clone(), http, Arc::clone(&clock), RefreshLimits::default());
+        let accounts = Accounts::judged_by(store.clone(), Arc::clone(&clock), config.admission, tokens.clone());
         Ok(Self {
-            guard: Guard::new(config.guard.clone(), store.clone(), Arc::clone(&clock), config.host_name.clone()),
-            slots: ConnectionSlots::new(config.slots.clone()),
-            accounts: Accounts::judged_by(store.clone(), Arc::clone(&clock), config.admission, tokens.clone()),
+            slots: ConnectionSlots::with_accounts(config.slots.clone(), accounts.clone()),
+            throttle: LoginThrottle::new(
+                config.login_throttle.clone(),
+                store.clone(),
+                Arc::clone(&clock),
+                config.host_name.clone(),
+            ),
+            accounts,
             store,
             tokens,
             clock,

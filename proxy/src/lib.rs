@@ -9,8 +9,8 @@
 pub mod certificate;
 pub mod close_request;
 pub mod connection_slots;
-pub mod guard;
 pub mod listener;
+pub mod login_throttle;
 pub mod session;
 pub mod session_result;
 
@@ -31,7 +31,6 @@ pub mod drive;
 pub mod flow;
 pub mod hang_up;
 pub mod metered;
-pub mod seldom;
 pub mod speak;
 pub mod stream;
 pub mod tapped;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use oxpost_token_store::Source;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -117,7 +118,10 @@ impl Bound {
                 }
                 continue;
             }
-            if gateway.guard.turns_away(peer.ip(), gateway.slots.is_familiar(peer.ip())) {
+            if gateway.throttle.blocked(peer.ip()).is_some() {
+                if gateway.log_limits.blocked.permit_for(Source::of(peer.ip())) {
+                    warn!(client = %peer, address = %self.address, "connection from a blocked source closed");
+                }
                 continue;
             }
             let slot = match gateway.slots.enter(peer.ip()) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use oxpost_protocol::line::REPLY_TEXT_LIMIT;
 use oxpost_protocol::{Closed, Dialogue as _, LocalDialogue, LocalEvent, Offer};
-use oxpost_token_store::{Account, Admitted, Denied};
+use oxpost_token_store::{Account, Admitted, Denied, Source};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -21,7 +21,6 @@ use crate::connection_slots::{Proof, Slot};
 use crate::device::{Device, Seat};
 use crate::drive::{Driven, LAST_WORDS, drive_until, say};
 use crate::gateway::Gateway;
-use crate::guard::Source;
 use crate::hang_up;
 use crate::listener::Entry;
 use crate::metered::Metered;

@@ -4,10 +4,10 @@ use std::fmt;
 use std::io;
 
 use oxpost_protocol::{Closed, Stray};
+use oxpost_token_store::Source;
 use tracing::{debug, info};
 
 use crate::close_request::CloseReason;
-use crate::guard::Source;
 use crate::local::NoLogin;
 use crate::log_limits::LogLimits;
 

@@ -50,7 +50,8 @@ impl Proxy {
         }
         gateway.advertised_extensions.look(&gateway.store, &clock).await;
         // They ended with the process that made them.
-        gateway.store.forget_bans(&gateway.host_name).await.map_err(StartError::Store)?;
+        gateway.store.forget_blocks(&gateway.host_name).await.map_err(StartError::Store)?;
+        gateway.accounts.load_familiar_sources().await.map_err(StartError::Store)?;
         let watch = watch(&config, &gateway, clock)?;
         let (mut listeners, mut certificates) = (Vec::new(), Certificates::default());
         for listener in config.listeners {
@@ -89,8 +90,8 @@ impl Proxy {
         let refresher = tokio::spawn(keep_refreshing(Arc::clone(&self.gateway), refreshing));
         tokio::spawn(self.certificates.look_after(stop.clone()));
         let (gateway, until) = (Arc::clone(&self.gateway), stop.clone());
-        tokio::spawn(async move { gateway.guard.look_after_bans(until).await });
         let learning = tokio::spawn(keep_learning(Arc::clone(&self.gateway), stop.clone()));
+        tokio::spawn(async move { gateway.throttle.watch_blocks(until).await });
         let watching = tokio::spawn(keep_watching(self.watch, stop.clone()));
         let last_session = CancellationToken::new();
         let observing = tokio::spawn(keep_observing(Arc::clone(&self.gateway), last_session.clone()));

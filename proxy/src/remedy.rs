@@ -12,7 +12,7 @@ use oxpost_token_store::{Denied, Mailbox, StoreError, TokenError};
 
 use crate::connect::NoConnection;
 use crate::connection_slots::LimitReached;
-use crate::guard::Held;
+use crate::login_throttle::Throttled;
 
 /// A login that failed, in both texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,20 +62,29 @@ impl Failure {
         }
     }
 
-    /// The local password is not checked now. Right or wrong, it is told the same.
-    pub fn held(held: Held) -> Self {
-        let (what, wait) = match held {
-            Held::Banned(wait) => ("Too many wrong passwords came from your network address", wait),
-            Held::TooMany(wait) => {
-                ("Too many wrong passwords are tried for this user name or from your network address", wait)
+    /// The local password is not compared now. Right or wrong, the answer is the same.
+    pub fn throttled_login(throttled: Throttled) -> Self {
+        let (what, wait, hint) = match throttled {
+            Throttled::Blocked(wait) => (
+                "Too many different wrong logins came from your network address",
+                wait,
+                "`oxpost status` shows blocks, `oxpost block lift` lifts one",
+            ),
+            Throttled::TooMany(wait) => {
+                ("Too many wrong passwords were tried for this user name or from your network address", wait, "")
             }
         };
         let wait = match wait.as_secs() {
             0..60 => "a minute".to_owned(),
             seconds => format!("{} minutes", seconds.div_ceil(60)),
         };
-        let sentence = format!("{what}. No new login is taken from it now; try again in {wait}.");
-        Self::new(RefusalKind::Unavailable, sentence, "`oxpost status` shows bans, `oxpost ban lift` lifts one")
+        let sentence = format!("{what}. Passwords are not checked for now; try again in {wait}.");
+        Self::new(RefusalKind::Unavailable, sentence, hint)
+    }
+
+    /// Passwords of unknown users and those that Microsoft verifies have the same answer, also while Microsoft is slow.
+    pub fn not_verified_now() -> Self {
+        Self::new(RefusalKind::Unavailable, "Passwords cannot be verified at this moment. Try again in a minute.", "")
     }
 
     /// No token could be had.

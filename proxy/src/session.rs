@@ -2,6 +2,7 @@
 //!
 //! accept → local login → account → token → upstream login → relay
 
+use oxpost_token_store::Source;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,6 @@ use crate::close_request::CloseRequest;
 use crate::config::Protocol;
 use crate::connection_slots::Slot;
 use crate::gateway::Gateway;
-use crate::guard::Source;
 use crate::listener::Entry;
 use crate::local::{self, LoggedIn};
 use crate::no_login;

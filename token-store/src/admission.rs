@@ -1,8 +1,9 @@
 //! The gate: a user name and a local password become an [`Admitted`] account, the only thing that opens a token.
 
 mod docket;
+mod familiar;
 mod judge;
-mod memory;
+mod login_cache;
 mod pool;
 mod spare_memory;
 mod strangers;
@@ -22,8 +23,9 @@ use oxpost_protocol::{
 };
 
 use self::{
+    familiar::FamiliarSources,
     judge::Judge,
-    memory::{Memory, Recalled},
+    login_cache::LoginCache,
     pool::{Door, Pool},
     uses::{Used, Uses},
 };
@@ -32,6 +34,7 @@ use crate::{
     clock::SharedClock,
     error::TokenError,
     password::PasswordHash,
+    source::Source,
     store::{PasswordRow, Refused, Store, StoreError},
     tokens::Tokens,
 };
@@ -62,7 +65,8 @@ pub struct Accounts(Arc<Gate>);
 struct Gate {
     store: Store,
     pool: Arc<Pool>,
-    memory: Memory,
+    cache: LoginCache,
+    familiar: FamiliarSources,
     uses: Uses,
     judge: Option<Judge>,
     dummy: PasswordHash,
@@ -113,30 +117,28 @@ pub enum Denied {
     Store(#[from] StoreError),
 }
 
-/// What is known of a login before its password is hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// The same login was right within the last day, and the password still stands.
-    Known,
-    /// The same login was wrong a moment ago, and would be again: no guess, but a device that was not told.
-    WrongAgain,
-    /// Anybody's.
-    New,
-}
-
-/// A login that was looked up, and whose password was not hashed yet.
+/// A login that was looked up, and whose password was not compared with anything yet.
 pub struct Attempt {
     accounts: Accounts,
     user: String,
     password: Secret,
+    source: Source,
     account: Option<Account>,
     passwords: Vec<PasswordRow>,
-    recalled: Recalled,
+}
+
+/// An account whose password is guessed at, if a login is a guess.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guessed {
+    /// The account that the password belongs to.
+    pub mailbox: Mailbox,
+    /// Whether a login with one of its passwords has succeeded from this source within the last 30 days.
+    pub familiar: bool,
 }
 
 impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attempt").field("standing", &self.standing()).finish_non_exhaustive()
+        f.debug_struct("Attempt").field("source", &self.source).finish_non_exhaustive()
     }
 }
 
@@ -155,11 +157,12 @@ impl Accounts {
     fn with_judge(store: Store, clock: SharedClock, limits: AdmissionLimits, tokens: Option<Tokens>) -> Self {
         let pool = Arc::new(Pool::new(limits.concurrent_hashes, limits.hashes_waiting));
         Self(Arc::new(Gate {
+            familiar: FamiliarSources::new(store.clone(), clock.clone()),
             uses: Uses::new(store.clone(), clock),
             store,
             judge: tokens.map(|tokens| Judge::new(tokens, Arc::clone(&pool))),
             pool,
-            memory: Memory::new(limits.remembered, limits.remember_for),
+            cache: LoginCache::new(limits.remembered, limits.remember_for),
             dummy: PasswordHash::dummy(),
         }))
     }
@@ -179,7 +182,20 @@ impl Accounts {
     /// the same login was checked a short while ago and nothing has changed since. Where Microsoft judges passwords it may
     /// cost a request, and the address matters: strangers' guesses must not cost the user's own tries.
     pub async fn admit_from(&self, from: IpAddr, user: &str, password: &Secret) -> Result<Admitted, Denied> {
-        self.attempt(user, password).await?.verify(from).await
+        self.attempt(user, password, Source::of(from)).await?.verify().await
+    }
+
+    /// Reads from where logins have succeeded, so that those sources are known before the first login.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn load_familiar_sources(&self) -> Result<(), StoreError> {
+        self.0.familiar.load().await
+    }
+
+    /// Whether a login to any account has succeeded from there within the last 30 days, as far as this process knows.
+    pub fn is_familiar_to_any(&self, source: Source) -> bool {
+        self.0.familiar.is_familiar_to_any(source)
     }
 
     /// The account of a mailbox, for clients that an administrator lets in without a password. `None`: there is none, or it is
@@ -197,41 +213,61 @@ impl Accounts {
     /// Until it is noted of every login so far that its password was used; nobody who logs in waits for that.
     pub async fn uses_noted(&self) {
         self.0.uses.written().await;
+        self.0.familiar.written().await;
     }
 
-    /// The first half of [`Accounts::admit_from`], which costs little: whoever bounds guesses decides between the two.
-    pub async fn attempt(&self, user: &str, password: &Secret) -> Result<Attempt, Denied> {
+    /// The first half of [`Accounts::admit_from`]: nothing is compared with the password yet. Between the halves the login
+    /// throttle decides.
+    pub async fn attempt(&self, user: &str, password: &Secret, source: Source) -> Result<Attempt, Denied> {
         let found = if possible(user, password) { user::find(&self.0.store, user).await? } else { None };
         let (account, passwords) = match found {
             Some((account, passwords)) => (Some(account), passwords),
             None => (None, Vec::new()),
         };
-        let mailbox = account.as_ref().map(|account| &account.mailbox);
-        let recalled = self.0.memory.recall(user, mailbox, password, &passwords);
-        Ok(Attempt {
-            accounts: self.clone(),
-            user: user.to_owned(),
-            password: password.clone(),
-            account,
-            passwords,
-            recalled,
-        })
+        let (user, password) = (user.to_owned(), password.clone());
+        Ok(Attempt { accounts: self.clone(), user, password, source, account, passwords })
     }
 }
 
 impl Attempt {
-    /// What is known of it.
-    pub fn standing(&self) -> Standing {
-        if let (Some(account), Some(judge)) = (&self.account, self.accounts.0.judge_of(self.account.as_ref()))
-            && judge.was_right(account.token_of(), &self.password)
-        {
-            return Standing::Known;
+    /// The accounts whose passwords this one is compared with: two for `owner\shared`, none where there is no such account.
+    pub async fn guessed(&self) -> Vec<Guessed> {
+        let mut guessed: Vec<Guessed> = Vec::new();
+        for mailbox in self.owners() {
+            if guessed.iter().all(|other| other.mailbox != *mailbox) {
+                let familiar = self.accounts.0.familiar.is_familiar(mailbox, self.source).await;
+                guessed.push(Guessed { mailbox: mailbox.clone(), familiar });
+            }
         }
-        match &self.recalled {
-            Recalled::Right(_) | Recalled::Known => Standing::Known,
-            Recalled::Wrong => Standing::WrongAgain,
-            Recalled::Nothing => Standing::New,
-        }
+        guessed
+    }
+
+    /// Whether a login with the same password has succeeded from this source before; see [`Guessed::familiar`].
+    async fn is_familiar(&self) -> bool {
+        let guessed = self.guessed().await;
+        !guessed.is_empty() && guessed.iter().all(|guessed| guessed.familiar)
+    }
+
+    fn owners(&self) -> impl Iterator<Item = &Mailbox> {
+        let remote = self.account.as_ref().filter(|_| self.is_remote()).map(Account::token_of);
+        let local = self.passwords.iter().map(|row| &row.mailbox).filter(move |_| remote.is_none());
+        let without = self.account.as_ref().filter(|_| remote.is_none() && self.passwords.is_empty());
+        remote.into_iter().chain(local).chain(without.map(|account| &account.mailbox))
+    }
+
+    /// Whether Microsoft verifies this password.
+    pub fn is_remote(&self) -> bool {
+        self.accounts.0.judge_of(self.account.as_ref()).is_some()
+    }
+
+    /// Stands for this user name and password, and for what it is compared with, under a key that never leaves the process: a
+    /// password that was added or revoked makes another one of it.
+    ///
+    /// # Errors
+    /// The system gave no random numbers when this process started.
+    pub fn pair_tag(&self) -> Result<[u8; 16], Denied> {
+        let account = self.account.as_ref().map_or(self.user.as_str(), |account| account.mailbox.as_str());
+        self.accounts.0.cache.pair_tag(account, &self.password, &self.passwords).ok_or(Denied::Busy)
     }
 
     /// How to name its user in a log. Only a name that exists is written down: people type passwords into the wrong field.
@@ -239,33 +275,55 @@ impl Attempt {
         self.account.as_ref().map_or_else(|| "[no such account]".to_owned(), |account| account.mailbox.to_string())
     }
 
-    /// The second half of [`Accounts::admit_from`]: hashes the password, or asks about it, if that is still needed.
-    pub async fn verify(self, from: IpAddr) -> Result<Admitted, Denied> {
-        let Self { accounts, user, password, account, passwords, recalled } = self;
-        let gate = &accounts.0;
-        if !possible(&user, &password) {
-            return Err(Denied::BadCredentials);
-        }
-        if let (Some(account), Some(judge)) = (&account, gate.judge_of(account.as_ref())) {
-            let judged = gate.judged(judge, account, &password, from).await;
-            if let Err(Denied::WrongAtMicrosoft) = judged {
-                gate.memory.remember_wrong(&user, &password, &passwords);
+    /// The second half for a login that was wrong before and is repeated: it is wrong again. Where Microsoft verifies passwords it
+    /// is asked again now and then, as the password may have been changed there to what a device has.
+    pub async fn verify_repeated(self) -> Result<Admitted, Denied> {
+        let familiar = self.is_familiar().await;
+        let gate = &self.accounts.0;
+        match (&self.account, gate.judge_of(self.account.as_ref())) {
+            (Some(account), Some(judge)) if possible(&self.user, &self.password) => {
+                gate.judged(judge, account, &self.password, From { source: self.source, familiar }, true).await
             }
-            return judged;
+            _ => Err(Denied::BadCredentials),
         }
-        let verified = match recalled {
-            Recalled::Right(row) => Some(row),
-            Recalled::Wrong => None,
-            Recalled::Known => gate.verify(Door::Known, &passwords, &password).await?,
-            Recalled::Nothing => gate.verify(Door::Stranger, &passwords, &password).await?,
-        };
-        let (Some(account), Some(row)) = (account, verified) else {
-            gate.memory.remember_wrong(&user, &password, &passwords);
+    }
+
+    /// The second half of [`Accounts::admit_from`]: hashes the password, or asks about it, if that is still needed.
+    pub async fn verify(self) -> Result<Admitted, Denied> {
+        if !possible(&self.user, &self.password) {
             return Err(Denied::BadCredentials);
+        }
+        let familiar = self.is_familiar().await;
+        let Self { accounts, password, source, account, passwords, .. } = self;
+        let gate = &accounts.0;
+        if let (Some(account), Some(judge)) = (&account, gate.judge_of(account.as_ref())) {
+            return gate.judged(judge, account, &password, From { source, familiar }, false).await;
+        }
+        let remembered =
+            account.as_ref().and_then(|account| gate.cache.recall(&account.mailbox, &password, &passwords));
+        let verified = match remembered {
+            Some(row) => Some(row),
+            None => gate.verify(From { source, familiar }.door(), &passwords, &password).await?,
         };
-        gate.memory.remember_right(&account.mailbox, &password, &row);
+        let (Some(account), Some(row)) = (account, verified) else { return Err(Denied::BadCredentials) };
+        gate.cache.remember(&account.mailbox, &password, &row);
+        gate.familiar.note(&row.mailbox, source);
         gate.uses.note(Used::Local(row.mailbox, row.name), row.last_used);
         Ok(Admitted { account: Arc::new(account) })
+    }
+}
+
+/// Where a login comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct From {
+    source: Source,
+    /// Whether it is familiar to whoever the password belongs to.
+    familiar: bool,
+}
+
+impl From {
+    fn door(self) -> Door {
+        if self.familiar { Door::Known } else { Door::Stranger }
     }
 }
 
@@ -286,17 +344,20 @@ impl Gate {
         judge: &Judge,
         account: &Account,
         password: &Secret,
-        from: IpAddr,
+        from: From,
+        repeated: bool,
     ) -> Result<Admitted, Denied> {
         let holder = account.holder();
         let mailbox = &holder.mailbox;
         let stored = self.store.judged_password(mailbox).await?;
-        if let Some(stored) = stored.as_ref().filter(|stored| judge.has_not_seen(mailbox, password, stored.judged))
-            && self.pool.find(Door::Stranger, vec![stored.hash.clone()], password).await?.is_some()
+        if let Some(stored) =
+            stored.as_ref().filter(|stored| !repeated && judge.has_not_seen(mailbox, password, stored.judged))
+            && self.pool.find(from.door(), vec![stored.hash.clone()], password).await?.is_some()
         {
             judge.remember(mailbox, password, stored.judged);
         }
         judge.admit(&holder, password, from).await?;
+        self.familiar.note(mailbox, from.source);
         self.uses.note(Used::Judged(mailbox.clone()), stored.and_then(|stored| stored.last_used));
         // Read again: the judge may have taken a while.
         let account = self.store.account(&account.mailbox).await?.filter(|now| now.token_of() == mailbox);

@@ -110,7 +110,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// A problem without a code.
+    pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { what: what.into(), remedy: remedy.into(), code: None, detail: String::new() }
     }
 

@@ -32,13 +32,14 @@ mod refresher;
 pub mod schedule;
 pub mod sender_policy;
 pub mod sign_in;
+mod source;
 pub mod store;
 pub mod tokens;
 pub mod vault;
 mod working_memory;
 
 pub use account::{Account, Grant, LocalPasswordInfo, Mailbox, Origin};
-pub use admission::{Accounts, AdmissionLimits, Admitted, Attempt, Denied, Standing};
+pub use admission::{Accounts, AdmissionLimits, Admitted, Attempt, Denied, Guessed};
 pub use application::{Application, Applications};
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use credential::{
@@ -55,8 +56,9 @@ pub use sign_in::{
     BrowserSignIn, DeviceSignIn, REDIRECT_LIMIT, Redirect, RedirectError, SignInError, SignedIn, begin_browser_sign_in,
     begin_device_sign_in, connect_client_credentials,
 };
+pub use source::Source;
 pub use store::{
-    Ban, Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Store, StoreError, TokenSet,
+    Block, Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Store, StoreError, TokenSet,
     TokenState, Way,
 };
 pub use tokens::{AccessToken, RefreshLimits, Tokens};

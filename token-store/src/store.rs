@@ -1,9 +1,10 @@
 //! The store: accounts, the hashes of their local passwords, and their sealed tokens, in SQL that no engine owns.
 
 mod accounts;
-mod bans;
+mod blocks;
 pub mod care;
 mod declared;
+mod familiar_sources;
 mod judged;
 mod lease;
 pub mod mail_use;
@@ -11,6 +12,7 @@ pub mod notices;
 mod passwords;
 mod patterns;
 mod refusals;
+mod remote_attempts;
 pub mod schema;
 mod secret_ends;
 mod short_names;
@@ -27,14 +29,16 @@ use oxpost_protocol::Secret;
 
 pub use self::{
     accounts::Removed,
-    bans::Ban,
+    blocks::Block,
     declared::{Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Way},
     refusals::Refused,
     schema::STORE_SCHEMA,
 };
 pub(crate) use self::{
+    familiar_sources::{SOURCES_PER_ACCOUNT, Seen},
     lease::RENEW_EVERY,
     passwords::PasswordRow,
+    remote_attempts::RemoteAttempt,
     tokens::{Failure, Living, Planned, RefreshToken, Stored},
 };
 use crate::{

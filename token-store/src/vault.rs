@@ -9,7 +9,10 @@ mod source;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce};
+use aws_lc_rs::{
+    aead::{Aad, NONCE_LEN, Nonce},
+    hmac,
+};
 use oxpost_protocol::Secret;
 use zeroize::Zeroizing;
 
@@ -181,6 +184,17 @@ impl Vault {
         Ok(Secret::new(&*plain))
     }
 
+    /// Sixteen bits that are the same for the same secret in the same place: enough to see that it comes again, too few to
+    /// find it by. Another key gives others.
+    pub(crate) fn short_tag(&self, context: &str, secret: &Secret) -> u16 {
+        let Some(key) = self.0.first() else { return 0 };
+        let mut hashed = hmac::Context::with_key(key.tagging());
+        hashed.update(context.as_bytes());
+        hashed.update(&[0]);
+        hashed.update(secret.reveal());
+        hashed.sign().as_ref().first_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes))
+    }
+
     /// Whether a value was sealed with the key that seals now.
     pub(crate) fn is_current(&self, record: &[u8]) -> bool {
         self.key_of(record).is_ok_and(|(key, _)| self.0.first().is_some_and(|first| first.id() == key.id()))
@@ -238,6 +252,17 @@ mod tests {
         assert!(both.is_current(&new));
         assert_eq!(vault(1).open("c", &new), Err(VaultError::DoesNotOpen));
         assert_eq!(vault(2).open("c", &new).unwrap().reveal(), b"s");
+    }
+
+    #[test]
+    fn short_tag_is_the_same_for_the_same_secret_in_the_same_place() {
+        let tag = |fill, context, secret| vault(fill).short_tag(context, &Secret::from(secret));
+        let same = tag(1, "a", "secret");
+        assert_eq!(tag(1, "a", "secret"), same);
+        assert_eq!(
+            [tag(2, "a", "secret"), tag(1, "b", "secret"), tag(1, "a", "secreu")].map(|tag| tag == same),
+            [false; 3]
+        );
     }
 
     #[test]

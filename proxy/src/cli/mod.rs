@@ -3,7 +3,7 @@
 mod account;
 mod application;
 mod ask;
-mod ban;
+mod block;
 mod cert;
 mod check;
 pub(crate) mod credential;
@@ -83,9 +83,9 @@ enum Command {
     /// which every mail program accepts that is told to trust that authority: it prints how. Run it again, by hand or once a
     /// month by the system, to renew it; a running service reads the new one by itself.
     Cert(cert::Options),
-    /// List and lift the bans of addresses that sent too many wrong passwords
+    /// List and lift the blocks of addresses that sent too many wrong logins
     #[command(subcommand)]
-    Ban(ban::BanCommand),
+    Block(block::BlockCommand),
     /// Carry the configuration of email-oauth2-proxy or DavMail over: listeners, applications, accounts, sign-ins
     ///
     /// Says first what becomes of it, and what cannot be carried over. Then it asks for the old passwords, which open the
@@ -152,7 +152,7 @@ async fn run(command: Command, path: &std::path::Path) -> Result<(), Failed> {
         // A configuration that cannot be used is the first line of its checklist.
         Command::Doctor(options) => doctor::doctor(options, path).await,
         Command::Cert(options) => cert::cert(&options, &config()?, path),
-        Command::Ban(command) => ban::run(command, &config()?).await,
+        Command::Block(command) => block::run(command, &config()?).await,
         // There may be no configuration yet.
         Command::Import(options) => import::import(&options, path).await,
         Command::Notify(command) => notify::run(&command, &config()?).await,

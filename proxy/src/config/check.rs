@@ -11,8 +11,8 @@ use oxpost_token_store::KeySource;
 
 use super::account::{self, DeclaredAccount};
 use super::file::{self, File};
-use super::guarding;
 use super::notify::{self, Notify};
+use super::password_checks;
 use super::problem::{ConfigError, line_of, line_of_key};
 use super::{Config, Limits, Listener, Log, StorePlace, slots, store};
 
@@ -37,11 +37,13 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
         checker.report("account", Some(index), Some(key), sentence);
     }
     checker.limits(&file.limits);
-    let (guard, admission, problems) = guarding::check(&file.limits, &file.wrong_passwords);
+    let (admission, mut problems) = password_checks::check(&file.limits);
+    let (throttle, throttle_problems) = super::login_throttle::check(&file.login_throttle);
+    problems.extend(throttle_problems);
     for (section, key, sentence) in problems {
         checker.report(section, None, Some(key), sentence);
     }
-    let (slots, problems) = slots::check(&file.limits, guard.never_ban.clone());
+    let (slots, problems) = slots::check(&file.limits, throttle.exempt_networks.clone());
     for (key, sentence) in problems {
         checker.report("limits", None, Some(key), sentence);
     }
@@ -84,8 +86,8 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
             drain_timeout: file.limits.drain_timeout.0,
             sending_wait: file.limits.sending_wait.0,
         },
-        guard,
         slots,
+        login_throttle: throttle,
         admission,
         host_name: file.host_name.unwrap_or_else(own_host_name),
     })

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::file::Protocol;
 use super::problem::line_at;
-use super::{guarding, senders};
+use super::{password_checks, senders};
 
 /// The messages a minute of a device that says nothing of it.
 const MESSAGES_PER_MINUTE: usize = 10;
@@ -152,7 +152,7 @@ fn networks(
         wrong("from", "name the network or the addresses of the device.".into());
     }
     for text in section.from.texts() {
-        let Some(network) = guarding::network(text) else {
+        let Some(network) = password_checks::network(text) else {
             wrong("from", format!("`{text}` is not a network; write it like \"10.1.2.0/24\"."));
             continue;
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::account::Account;
-use super::guarding::WrongPasswords;
+use super::login_throttle::LoginThrottle;
 use super::problem::BACKSLASHES;
 
 /// Longest name of a password for mail programs, in characters.
@@ -38,8 +38,8 @@ pub struct File {
     pub notify: super::notify::Section,
     /// `[limits]`
     pub limits: Limits,
-    /// `[wrong-passwords]`
-    pub wrong_passwords: WrongPasswords,
+    /// `[login-throttle]`
+    pub login_throttle: LoginThrottle,
 }
 
 /// `[[listener]]`: an address clients connect to.

@@ -8,8 +8,9 @@ mod check;
 mod credential;
 mod device;
 pub mod file;
-mod guarding;
+mod login_throttle;
 pub mod notify;
+mod password_checks;
 mod problem;
 mod provider;
 mod read;
@@ -36,7 +37,7 @@ pub use problem::ConfigError;
 pub(crate) use provider::PRESETS;
 
 use crate::connection_slots::SlotSettings;
-use crate::guard::GuardLimits;
+use crate::login_throttle::ThrottleLimits;
 
 /// A configuration that was checked. Paths are absolute or relative to the working directory of the process.
 #[derive(Debug, Clone)]
@@ -67,10 +68,10 @@ pub struct Config {
     pub notify: Notify,
     /// The bounds an administrator may move.
     pub limits: Limits,
-    /// What strangers may do.
-    pub guard: GuardLimits,
     /// How many connections and sessions there may be.
     pub slots: SlotSettings,
+    /// What bounds guesses at passwords.
+    pub login_throttle: ThrottleLimits,
     /// What checking passwords may cost.
     pub admission: AdmissionLimits,
     /// The name this machine gives itself in greetings and in EHLO.

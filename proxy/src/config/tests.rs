@@ -87,7 +87,7 @@ fn tls_comes_before_the_login_wherever_passwords_may_not_cross_in_clear() {
 fn the_defaults_are_those_the_shipped_file_shows() {
     let (shipped, empty) = (load(SHIPPED).unwrap(), load("").unwrap());
     assert_eq!(format!("{:?}", shipped.limits), format!("{:?}", empty.limits));
-    assert_eq!(format!("{:?}", shipped.guard), format!("{:?}", empty.guard));
+    assert_eq!(shipped.login_throttle, empty.login_throttle);
     assert_eq!(shipped.admission, empty.admission);
     assert_eq!(shipped.log.level, empty.log.level);
     let file_name = |config: &Config| match &config.store {
@@ -157,10 +157,12 @@ fn what_cannot_work_is_refused_with_line_and_remedy() {
         ("[limits]\nmax-sessions-per-source = 10001".to_owned(), 2, "at most 10000"),
         ("[limits]\nconcurrent-password-checks = 0".to_owned(), 2, "nobody can log in"),
         ("[limits]\nconcurrent-password-checks = 1000".to_owned(), 2, "19 MiB"),
-        ("[wrong-passwords]\nban-for = \"0s\"".to_owned(), 2, "ban-after = 0"),
-        ("[wrong-passwords]\nforgive = \"30d\"".to_owned(), 2, "7 days"),
-        ("[wrong-passwords]\nnever-ban = [\"lb.example\"]".to_owned(), 2, "192.168.1.5"),
-        ("[wrong-passwords]\nban = 3".to_owned(), 2, "ban-for"),
+        ("[login-throttle]\nblock-for = \"0s\"".to_owned(), 2, "block-after = 0"),
+        ("[login-throttle]\nblock-after = 10001".to_owned(), 2, "at most 10000"),
+        ("[login-throttle]\nfailure-delay = \"21s\"".to_owned(), 2, "20 seconds"),
+        ("[login-throttle]\ndecay-interval = \"30d\"".to_owned(), 2, "7 days"),
+        ("[login-throttle]\nexempt-networks = [\"lb.example\"]".to_owned(), 2, "192.168.1.5"),
+        ("[login-throttle]\nblock = 3".to_owned(), 2, "block-for"),
         ("[log]\nlevel = \"oxpost=lots\"".to_owned(), 2, "trace"),
         ("host-name = \"two words\"".to_owned(), 1, "EHLO"),
         ("[limits]\nidle-timeout = \"18446744073709551615s\"".to_owned(), 2, "30 days"),

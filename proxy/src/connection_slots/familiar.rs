@@ -1,8 +1,9 @@
-//! Sources from which somebody has logged in: a connection from there is likely to log in as well.
+//! Sources from which somebody has logged in: a connection from there is likely to log in as well. Those of before a restart, and
+//! of other nodes, are in the store.
 
 use std::collections::HashMap;
 
-use crate::guard::Source;
+use oxpost_token_store::{Accounts, Source};
 
 /// Most sources that are remembered; the one that was not seen for longest is forgotten.
 const MAX_FAMILIAR: usize = 4096;
@@ -10,14 +11,21 @@ const MAX_FAMILIAR: usize = 4096;
 /// The sources, each with the time of its last login as a number that grows.
 #[derive(Debug, Default)]
 pub(super) struct FamiliarSources {
+    stored: Option<Accounts>,
     seen: HashMap<Source, u64>,
     next: u64,
 }
 
 impl FamiliarSources {
+    /// With those that the store has.
+    pub(super) fn stored(accounts: Accounts) -> Self {
+        Self { stored: Some(accounts), ..Self::default() }
+    }
+
     /// Whether a correct password was sent from there.
     pub(super) fn is_familiar(&self, source: Source) -> bool {
         self.seen.contains_key(&source)
+            || self.stored.as_ref().is_some_and(|accounts| accounts.is_familiar_to_any(source))
     }
 
     /// A correct password was sent from there.

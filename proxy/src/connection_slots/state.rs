@@ -14,7 +14,7 @@ use std::hash::Hash;
 
 use oxpost_token_store::{Account, Mailbox};
 
-use crate::guard::Source;
+use oxpost_token_store::Source;
 
 /// The limits an administrator may move. They count what this process serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

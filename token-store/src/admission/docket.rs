@@ -1,16 +1,10 @@
 //! What is known of the passwords of one account that Microsoft judges. Pure: everything from what was answered and the time.
 //!
-//! Wrong passwords are counted where they come from: strangers, of whom the account knows nothing, have a share of their
-//! own, so that what they use up is not missing where the right password came from before. Both shares together stay
-//! below what makes Entra lock the user out everywhere
-//! (<https://learn.microsoft.com/entra/identity/authentication/howto-password-smart-lockout>).
+//! How many wrong ones Microsoft hears is counted in the store, for all nodes: see `store/remote_attempts.rs`.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
-use super::{Denied, strangers::Source};
+use super::Denied;
 use crate::{
     error::{ErrorKind, TokenError},
     schedule::{self, after},
@@ -23,24 +17,15 @@ pub(super) const RIGHT_FOR: Duration = Duration::from_secs(3600);
 /// How long it still opens when Microsoft does not answer.
 const RIGHT_WITHOUT_ANSWER: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a wrong password is wrong without asking again, at first. It doubles up to [`WINDOW`]: a device repeats the
+/// How long a wrong password is wrong without asking again, at first. It doubles up to [`WRONG_AT_MOST`]: a device repeats the
 /// password that it was given, for ever.
 const WRONG_FOR: Duration = Duration::from_secs(600);
 
-/// The time within which wrong passwords are counted.
-pub(super) const WINDOW: Duration = Duration::from_secs(3600);
-
-/// How many wrong passwords Microsoft hears within [`WINDOW`] from strangers, and how many from the others: ten lock.
-pub(super) const SHARE: usize = 4;
-
-/// The same in the clouds of the US Government, where three lock.
-pub(super) const SHARE_OF_THREE: usize = 1;
+/// The longest time that a wrong password is wrong without asking again.
+const WRONG_AT_MOST: Duration = Duration::from_secs(3600);
 
 /// How long Microsoft is left alone after an answer that was neither yes nor no, at most, unless it names a time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
-
-/// The places from which the right password came, so many of them.
-const FAMILIAR_LIMIT: usize = 16;
 
 /// A password under a key that never leaves the process.
 pub(super) type Name = [u8; 32];
@@ -48,14 +33,12 @@ pub(super) type Name = [u8; 32];
 #[derive(Default)]
 pub(super) struct Docket {
     right: Option<(Name, SystemTime)>,
-    familiar: VecDeque<Source>,
     wrong: Vec<Wrong>,
     pause: Option<Pause>,
 }
 
 struct Wrong {
     name: Name,
-    familiar: bool,
     asked: SystemTime,
     times: u32,
 }
@@ -69,8 +52,6 @@ pub(super) struct Standing {
     pub(super) got: Option<SystemTime>,
     /// When the last right password was judged, as the store has it.
     pub(super) judged: Option<SystemTime>,
-    /// How many wrong passwords Microsoft hears from strangers, and how many from the others.
-    pub(super) share: usize,
 }
 
 /// After an answer that was neither yes nor no.
@@ -118,21 +99,15 @@ impl Docket {
         self.right.map(|(_, judged)| judged)
     }
 
-    /// Whether the right password has come from there.
-    pub(super) fn knows(&self, from: Source) -> bool {
-        self.familiar.contains(&from)
-    }
-
     /// What to do about a login. The last right password counts only as the store has it: an account that was removed and
     /// added again has none.
-    pub(super) fn look(&mut self, name: &Name, from: Source, standing: &Standing, now: SystemTime) -> Step {
+    pub(super) fn look(&mut self, name: &Name, standing: &Standing, now: SystemTime) -> Step {
         self.tidy(now);
         self.pause.take_if(|pause| standing.got.is_some_and(|got| pause.since < got));
         let right = self.right.filter(|(right, since)| right == name && standing.judged == Some(*since));
         let right_since = right.map(|(_, since)| age(since, now));
         let right_for = |limit| standing.going_on && right_since.is_some_and(|age| age < limit);
         if right_for(RIGHT_FOR) {
-            self.is_familiar(from);
             return Step::Admit;
         }
         let right_meanwhile = right_for(RIGHT_WITHOUT_ANSWER);
@@ -143,28 +118,23 @@ impl Docket {
             let passing = error.kind() == ErrorKind::Transient;
             return if passing && right_meanwhile { Step::Admit } else { Step::Deny(denied(error, left)) };
         }
-        if right_since.is_none() && self.heard(self.knows(from), name, now) >= standing.share {
-            return Step::Deny(Denied::TooManyPasswords);
-        }
         Step::Ask { right_meanwhile }
     }
 
     /// Notes what was answered about a password that [`Docket::look`] had sent to be asked about.
-    pub(super) fn note(&mut self, name: Name, from: Source, verdict: &Verdict, now: SystemTime) {
+    pub(super) fn note(&mut self, name: Name, verdict: &Verdict, now: SystemTime) {
         match verdict {
             Verdict::Right => {
                 self.right = Some((name, now));
                 self.wrong.retain(|wrong| wrong.name != name);
                 self.pause = None;
-                self.is_familiar(from);
             }
             Verdict::Wrong => {
                 // It may have been right once, and was changed at Microsoft.
                 self.right.take_if(|(right, _)| *right == name);
                 let times = self.wrong.iter().find(|wrong| wrong.name == name).map_or(0, |wrong| wrong.times);
                 self.wrong.retain(|wrong| wrong.name != name);
-                let (familiar, times) = (self.knows(from), times.saturating_add(1));
-                self.wrong.push(Wrong { name, familiar, asked: now, times });
+                self.wrong.push(Wrong { name, asked: now, times: times.saturating_add(1) });
                 self.pause = None;
             }
             Verdict::Neither(error) => {
@@ -172,21 +142,6 @@ impl Docket {
                 self.pause =
                     Some(Pause { error: error.clone(), since: now, length: length(error, failures), failures });
             }
-        }
-    }
-
-    /// How many other wrong passwords Microsoft has heard lately, from strangers or from the others.
-    fn heard(&self, familiar: bool, name: &Name, now: SystemTime) -> usize {
-        let counts =
-            |wrong: &&Wrong| wrong.familiar == familiar && wrong.name != *name && age(wrong.asked, now) < WINDOW;
-        self.wrong.iter().filter(counts).count()
-    }
-
-    fn is_familiar(&mut self, from: Source) {
-        self.familiar.retain(|known| *known != from);
-        self.familiar.push_back(from);
-        if self.familiar.len() > FAMILIAR_LIMIT {
-            self.familiar.pop_front();
         }
     }
 
@@ -198,16 +153,16 @@ impl Docket {
         if let Some(pause) = &mut self.pause {
             pause.since = pause.since.min(now);
         }
-        self.right.take_if(|(_, since)| *since > after(now, WINDOW));
+        self.right.take_if(|(_, since)| *since > after(now, WRONG_AT_MOST));
         // A little longer than it counts, so that one that is repeated does not begin anew.
-        self.wrong.retain(|wrong| age(wrong.asked, now) < 2 * WINDOW);
+        self.wrong.retain(|wrong| age(wrong.asked, now) < 2 * WRONG_AT_MOST);
     }
 }
 
 impl Wrong {
     fn stays(&self) -> Duration {
         let doubled = 1_u32.checked_shl(self.times.saturating_sub(1)).unwrap_or(u32::MAX);
-        WRONG_FOR.saturating_mul(doubled).min(WINDOW)
+        WRONG_FOR.saturating_mul(doubled).min(WRONG_AT_MOST)
     }
 }
 

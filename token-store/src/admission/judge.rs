@@ -1,14 +1,13 @@
 //! The accounts whose passwords Microsoft judges.
 //!
 //! A password opens a stored token only if Microsoft has said that this very password is right; the [`Docket`] of its
-//! account says for how long. Microsoft is asked about one password of an account at a time, and about [`AT_ONCE`] in all;
+//! account says for how long. Microsoft is asked about one password of an account at a time, and about a few in all;
 //! it hears so few wrong ones that nobody can have the user locked out there by trying them here. A login that is asked
 //! about is noted even if its client hangs up meanwhile. What is remembered of a password is an HMAC under a key that
 //! never leaves the process; of the last right one the store keeps a sealed argon2id hash, so that after a restart its user
 //! is none of the strangers.
 
 use std::{
-    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -22,10 +21,10 @@ use oxpost_protocol::Secret;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use super::{
-    Denied,
-    docket::{Docket, Name, SHARE, SHARE_OF_THREE, Standing, Step, Verdict},
+    Denied, From,
+    docket::{Docket, Name, Standing, Step, Verdict},
     pool::Pool,
-    strangers::{Source, Strangers},
+    strangers::Strangers,
 };
 use crate::{
     account::{Account, Mailbox},
@@ -36,8 +35,11 @@ use crate::{
     tokens::Tokens,
 };
 
-/// Passwords that Microsoft is asked about at once.
-const AT_ONCE: usize = 8;
+/// Passwords from unfamiliar sources that Microsoft is asked about concurrently.
+const UNFAMILIAR_AT_ONCE: usize = 8;
+
+/// The same from familiar sources, so that no attack keeps their users waiting.
+const FAMILIAR_AT_ONCE: usize = 4;
 
 /// Accounts that may wait for that; others are told that we are busy.
 const WAITING: usize = 256;
@@ -52,7 +54,8 @@ struct Court {
     /// Only accounts that exist have one.
     desks: DashMap<Mailbox, Arc<Desk>>,
     strangers: Mutex<Strangers>,
-    places: Semaphore,
+    unfamiliar: Semaphore,
+    familiar: Semaphore,
     waiting: AtomicUsize,
 }
 
@@ -67,7 +70,7 @@ struct Desk {
 #[derive(Clone, Copy)]
 struct Case {
     name: Name,
-    from: Source,
+    from: From,
 }
 
 impl Judge {
@@ -80,7 +83,8 @@ impl Judge {
             key,
             desks: DashMap::new(),
             strangers: Mutex::default(),
-            places: Semaphore::new(AT_ONCE),
+            unfamiliar: Semaphore::new(UNFAMILIAR_AT_ONCE),
+            familiar: Semaphore::new(FAMILIAR_AT_ONCE),
             waiting: AtomicUsize::new(0),
         }))
     }
@@ -92,11 +96,6 @@ impl Judge {
         docket.judged() != Some(judged) && !self.0.name(password).is_some_and(|name| docket.was_right(&name))
     }
 
-    /// Whether Microsoft has said that this password is right, and nothing else since.
-    pub(super) fn was_right(&self, mailbox: &Mailbox, password: &Secret) -> bool {
-        self.0.name(password).is_some_and(|name| self.0.desk(mailbox).docket().was_right(&name))
-    }
-
     /// This is the password that was judged right then.
     pub(super) fn remember(&self, mailbox: &Mailbox, password: &Secret, judged: SystemTime) {
         if let Some(name) = self.0.name(password) {
@@ -105,10 +104,10 @@ impl Judge {
     }
 
     /// Whether this is the account's password, as far as we know or else as Microsoft says.
-    pub(super) async fn admit(&self, account: &Account, password: &Secret, from: IpAddr) -> Result<(), Denied> {
+    pub(super) async fn admit(&self, account: &Account, password: &Secret, from: From) -> Result<(), Denied> {
         let court = &self.0;
         let name = court.name(password).ok_or(Denied::Busy)?;
-        let case = Case { name, from: Source::of(from) };
+        let case = Case { name, from };
         let desk = court.desk(&account.mailbox);
         match court.look(account, &desk, &case).await? {
             Step::Admit => return Ok(()),
@@ -153,13 +152,8 @@ impl Court {
     async fn look(&self, account: &Account, desk: &Desk, case: &Case) -> Result<Step, StoreError> {
         let was_right = desk.docket().was_right(&case.name);
         let tokens = self.tokens.standing(account, was_right).await?;
-        let standing = Standing {
-            going_on: tokens.going_on,
-            got: tokens.got,
-            judged: tokens.judged,
-            share: if self.tokens.locks_after_three(account) { SHARE_OF_THREE } else { SHARE },
-        };
-        Ok(desk.docket().look(&case.name, case.from, &standing, self.tokens.now()))
+        let standing = Standing { going_on: tokens.going_on, got: tokens.got, judged: tokens.judged };
+        Ok(desk.docket().look(&case.name, &standing, self.tokens.now()))
     }
 
     /// Asks Microsoft, and notes the answer while the turn lasts.
@@ -171,13 +165,20 @@ impl Court {
         case: Case,
         _turn: OwnedMutexGuard<()>,
     ) -> Result<Verdict, Denied> {
-        let _place = self.place().await?;
-        let (was_right, stranger) = {
+        let _permit = self.permit(case.from.familiar).await?;
+        let was_right = {
             let docket = desk.docket();
-            let was_right = docket.judged().filter(|_| docket.was_right(&case.name));
-            (was_right, was_right.is_none() && !docket.knows(case.from))
+            docket.judged().filter(|_| docket.was_right(&case.name))
         };
-        if stranger && !self.strangers().count(case.from, self.tokens.now()) {
+        let counted = was_right.is_none();
+        let stranger = counted && !case.from.familiar;
+        if stranger && !self.strangers().count(case.from.source, self.tokens.now()) {
+            return Err(Denied::TooManyPasswords);
+        }
+        if counted && !self.tokens.count_remote_attempt(&account, case.from.familiar, &password).await? {
+            if stranger {
+                self.strangers().take_back(case.from.source);
+            }
             return Err(Denied::TooManyPasswords);
         }
         let verdict = match self.tokens.judge(&account, &password).await {
@@ -185,8 +186,13 @@ impl Court {
             Err(error) if is_wrong_password(&error) => Verdict::Wrong,
             Err(error) => Verdict::Neither(error),
         };
-        if stranger && !matches!(verdict, Verdict::Wrong) {
-            self.strangers().take_back(case.from);
+        if !matches!(verdict, Verdict::Wrong) {
+            if stranger {
+                self.strangers().take_back(case.from.source);
+            }
+            if counted {
+                self.tokens.uncount_remote_attempt(&account, case.from.familiar, &password).await;
+            }
         }
         // To the millisecond, as it is stored.
         let now = schedule::to_the_millisecond(self.tokens.now());
@@ -198,16 +204,22 @@ impl Court {
             (Verdict::Wrong, Some(judged)) => self.tokens.forget_judged(&account.mailbox, judged).await,
             _ => {}
         }
-        desk.docket().note(case.name, case.from, &verdict, now);
+        desk.docket().note(case.name, &verdict, now);
         Ok(verdict)
     }
 
-    async fn place(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Denied> {
+    async fn permit(&self, familiar: bool) -> Result<tokio::sync::SemaphorePermit<'_>, Denied> {
+        if familiar {
+            return self.familiar.acquire().await.map_err(|_| Denied::Busy);
+        }
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let place =
-            if waiting < WAITING { self.places.acquire().await.map_err(|_| Denied::Busy) } else { Err(Denied::Busy) };
+        let permit = if waiting < WAITING {
+            self.unfamiliar.acquire().await.map_err(|_| Denied::Busy)
+        } else {
+            Err(Denied::Busy)
+        };
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        place
+        permit
     }
 }
 

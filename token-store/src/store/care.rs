@@ -25,7 +25,7 @@ struct Sealed {
 }
 
 /// Every column that holds sealed values. A test compares this list with the tables.
-const SEALED: [Sealed; 6] = [
+const SEALED: [Sealed; 7] = [
     Sealed {
         place: "token/access_token",
         select: "SELECT mailbox, access_token FROM token WHERE access_token IS NOT NULL",
@@ -45,6 +45,11 @@ const SEALED: [Sealed; 6] = [
         place: "judged_password/hash",
         select: "SELECT mailbox, hash FROM judged_password",
         update: "UPDATE judged_password SET hash = $3 WHERE mailbox = $1 AND hash = $2",
+    },
+    Sealed {
+        place: "familiar_source/source",
+        select: "SELECT mailbox || '/' || place, source FROM familiar_source",
+        update: "UPDATE familiar_source SET source = $3 WHERE mailbox || '/' || place = $1 AND source = $2",
     },
     Sealed {
         place: "client_secret/sealed",

@@ -18,5 +18,6 @@ pub const STORE_SCHEMA: Schema = Schema {
             postgres: include_str!("migrations/0001_initial.postgres.sql"),
         },
         Migration { sql: include_str!("migrations/0002_smtp_extensions.sql"), postgres: "" },
+        Migration { sql: include_str!("migrations/0003_login_throttle.sql"), postgres: "" },
     ],
 };

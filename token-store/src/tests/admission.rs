@@ -1,7 +1,7 @@
 //! The gate.
 
 use super::*;
-use crate::{Accounts, AdmissionLimits, Clock, Denied, LocalPassword, PasswordHash, Standing};
+use crate::{Accounts, AdmissionLimits, Clock, Denied, LocalPassword, PasswordHash, Source};
 
 struct Gate {
     bench: Bench,
@@ -117,31 +117,85 @@ async fn when_too_many_wait_the_next_is_told_so() {
     assert_eq!(gate.accounts.hashes(), 0);
 }
 
+/// The login throttle decides between the halves of an attempt, by what these say.
 #[tokio::test]
-async fn the_same_wrong_login_again_costs_no_hash_until_something_changes() {
+async fn attempt_names_what_it_is_compared_with_and_stands_for_a_pair() {
     let gate = gate(AdmissionLimits::default()).await;
     let (store, mailbox) = (&gate.bench.store, gate.bench.mailbox());
-    for user in ["ann@contoso.com", "nobody@contoso.com"] {
-        let wrong = Secret::from("the old one");
-        let before = gate.accounts.hashes();
-        assert_eq!(gate.accounts.attempt(user, &wrong).await.unwrap().standing(), Standing::New);
-        for _ in 0..3 {
-            assert_eq!(gate.accounts.admit(user, &wrong).await.unwrap_err(), Denied::BadCredentials);
-        }
-        assert_eq!(gate.accounts.hashes(), before + 1, "{user}");
-        assert_eq!(gate.accounts.attempt(user, &wrong).await.unwrap().standing(), Standing::WrongAgain);
-    }
-    // An administrator gives the account that very password.
-    store
-        .set_password(mailbox, "old", &PasswordHash::of(&Secret::from("the old one")).unwrap(), start())
-        .await
-        .unwrap();
-    gate.accounts.admit("ann@contoso.com", &Secret::from("the old one")).await.unwrap();
+    let source = Source::of([192, 0, 2, 7].into());
+    let of = async |user: &str, password: &str| {
+        let attempt = gate.accounts.attempt(user, &Secret::from(password), source).await.unwrap();
+        let guessed: Vec<_> = attempt.guessed().await.into_iter().map(|guessed| guessed.mailbox).collect();
+        (guessed, attempt.pair_tag().unwrap())
+    };
+    let (guessed, pair) = of("Ann@contoso.com", "guess").await;
+    assert_eq!(guessed, std::slice::from_ref(mailbox));
+    assert_eq!(of("owner\\ann@contoso.com", "guess").await, (guessed, pair), "another spelling is no other guess");
+    assert_ne!(of("ann@contoso.com", "guess 2").await.1, pair);
+    assert_eq!(of("nobody@contoso.com", "guess").await.0, []);
+    assert_eq!(gate.accounts.hashes(), 0, "nothing was compared");
+    let repeated = gate.accounts.attempt("ann@contoso.com", &gate.password, source).await.unwrap();
+    assert_eq!(repeated.verify_repeated().await.unwrap_err(), Denied::BadCredentials);
+    assert_eq!(gate.accounts.hashes(), 0, "a login that was wrong before needs no hash");
+    let hash = PasswordHash::of(&Secret::from("guess")).unwrap();
+    store.set_password(mailbox, "new", &hash, start()).await.unwrap();
+    assert_ne!(of("ann@contoso.com", "guess").await.1, pair, "a password was added: it may be right now");
 }
 
-/// Strangers have all places and the whole queue; whoever logged in today still can.
 #[tokio::test]
-async fn a_crowd_of_strangers_does_not_keep_a_known_login_out() {
+async fn source_is_familiar_after_a_success_also_to_another_process_and_for_30_days() {
+    let gate = gate(AdmissionLimits::default()).await;
+    let (here, elsewhere) = (Source::of([192, 0, 2, 7].into()), Source::of([192, 0, 2, 8].into()));
+    let other_node = || Accounts::new(gate.bench.store.clone(), gate.bench.shared_clock(), AdmissionLimits::default());
+    let familiar = async |accounts: &Accounts, source| {
+        let attempt = accounts.attempt("ann@contoso.com", &Secret::from("any"), source).await.unwrap();
+        attempt.guessed().await[0].familiar
+    };
+    let before = other_node();
+    assert!(!familiar(&before, here).await);
+    gate.accounts.admit_from([192, 0, 2, 7].into(), "ann@contoso.com", &Secret::from("wrong")).await.unwrap_err();
+    assert!(!familiar(&gate.accounts, here).await, "a wrong password makes nothing familiar");
+    gate.accounts.admit_from([192, 0, 2, 7].into(), "ann@contoso.com", &gate.password).await.unwrap();
+    gate.accounts.uses_noted().await;
+    assert!(familiar(&gate.accounts, here).await && !familiar(&gate.accounts, elsewhere).await);
+    let restarted = other_node();
+    assert!(!restarted.is_familiar_to_any(here));
+    restarted.load_familiar_sources().await.unwrap();
+    assert!(restarted.is_familiar_to_any(here) && !restarted.is_familiar_to_any(elsewhere));
+    assert!(familiar(&other_node(), here).await, "read when it is needed");
+    gate.bench.clock.advance(Duration::from_secs(30 * 24 * 3600 - 1));
+    assert!(familiar(&restarted, here).await);
+    gate.bench.clock.advance(Duration::from_secs(1));
+    assert!(!familiar(&restarted, here).await && !restarted.is_familiar_to_any(here));
+}
+
+#[tokio::test]
+async fn sixteen_sources_of_an_account_are_kept_and_the_oldest_makes_room() {
+    let gate = gate(AdmissionLimits::default()).await;
+    let (store, mailbox) = (&gate.bench.store, gate.bench.mailbox());
+    let source = |number: u8| Source::of([192, 0, 2, number].into());
+    let month = Duration::from_secs(30 * 24 * 3600);
+    for number in (0..20).chain([4]) {
+        gate.bench.clock.advance(Duration::from_secs(1));
+        store.note_familiar_source(mailbox, source(number), gate.bench.clock.now(), month).await.unwrap();
+    }
+    let mut kept: Vec<_> = store.familiar_sources(mailbox).await.unwrap().into_iter().map(|seen| seen.source).collect();
+    kept.sort_unstable_by_key(ToString::to_string);
+    let mut expected: Vec<_> = (4..20).map(source).collect();
+    expected.sort_unstable_by_key(ToString::to_string);
+    assert_eq!(kept, expected);
+    gate.bench.clock.advance(month + Duration::from_secs(1));
+    store.note_familiar_source(mailbox, source(99), gate.bench.clock.now(), month).await.unwrap();
+    assert_eq!(store.all_familiar_sources().await.unwrap().len(), 1, "what is too old goes");
+    store.remove_account(mailbox).await.unwrap();
+    assert_eq!(store.all_familiar_sources().await.unwrap().len(), 0);
+    store.note_familiar_source(mailbox, source(1), gate.bench.clock.now(), month).await.unwrap();
+    assert_eq!(store.all_familiar_sources().await.unwrap().len(), 0, "no account, no source");
+}
+
+/// Unfamiliar logins have all permits and the whole queue.
+#[tokio::test]
+async fn crowd_does_not_keep_out_a_login_from_a_familiar_source() {
     let limits =
         AdmissionLimits { concurrent_hashes: 2, hashes_waiting: 1, remember_for: Duration::ZERO, ..Default::default() };
     let gate = gate(limits).await;
@@ -153,9 +207,7 @@ async fn a_crowd_of_strangers_does_not_keep_a_known_login_out() {
         strangers.spawn(async move { accounts.admit(name, &Secret::from("guess")).await.unwrap_err() });
     }
     assert_eq!(strangers.join_next().await.unwrap().unwrap(), Denied::Busy, "one waits, the queue is full");
-    let attempt = gate.accounts.attempt("ann@contoso.com", &gate.password).await.unwrap();
-    assert_eq!(attempt.standing(), Standing::Known);
-    attempt.verify([127, 0, 0, 1].into()).await.unwrap();
+    gate.accounts.admit("ann@contoso.com", &gate.password).await.unwrap();
     assert_eq!(gate.accounts.hashes(), 2);
     drop(crowd);
     assert_eq!(strangers.join_next().await.unwrap().unwrap(), Denied::BadCredentials);

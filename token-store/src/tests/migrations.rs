@@ -56,7 +56,7 @@ async fn assert_nothing_lost(store: &Store) {
     assert_eq!(store.client_secret("office").await.unwrap(), Some(Secret::from("client~secret")));
     assert_eq!(store.secret_ends().await.unwrap(), [("office".to_owned(), start() + 24 * HOUR)]);
     assert_eq!(store.refused(&mailbox("ben@contoso.com")).await.unwrap().len(), 1);
-    assert_eq!(store.bans(start()).await.unwrap().len(), 1);
+    assert_eq!(store.blocks(start()).await.unwrap().len(), 1);
     assert_eq!(store.notices().await.unwrap().len(), 1);
     assert_eq!(store.mail_use().await.unwrap().first().unwrap().used.sessions, 3);
     let before = store.note_uid_validity(&mailbox("ann@contoso.com"), "INBOX", 14, start()).await.unwrap();

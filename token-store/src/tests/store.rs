@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::{fixture::Place, *};
 use crate::{
-    Ban, LocalPassword, PasswordHash, StoreError, TokenError,
+    Block, LocalPassword, PasswordHash, StoreError, TokenError,
     database::DatabaseError,
     store::{RefreshToken, Refused, STORE_SCHEMA},
 };
@@ -78,26 +78,26 @@ async fn a_refusal_stands_until_a_login_succeeds_and_is_written_once_a_minute() 
 #[tokio::test]
 async fn bans_are_shown_while_they_last_lifted_for_all_nodes_and_forgotten_by_their_own() {
     let store = fresh_store().await;
-    let ban = |source: &str, node: &str, minutes: u64| Ban {
+    let ban = |source: &str, node: &str, minutes: u64| Block {
         source: source.into(),
         node: node.into(),
         since: start(),
         until: start() + Duration::from_secs(minutes * 60),
     };
     for ban in [ban("192.0.2.7", "a", 15), ban("192.0.2.7", "b", 15), ban("2001:db8::/64", "a", 5)] {
-        store.note_ban(&ban).await.unwrap();
+        store.note_block(&ban).await.unwrap();
     }
-    store.note_ban(&ban("192.0.2.7", "b", 20)).await.unwrap();
+    store.note_block(&ban("192.0.2.7", "b", 20)).await.unwrap();
     assert_eq!(
-        store.bans(start() + Duration::from_secs(5 * 60)).await.unwrap(),
+        store.blocks(start() + Duration::from_secs(5 * 60)).await.unwrap(),
         [ban("192.0.2.7", "a", 15), ban("192.0.2.7", "b", 20)]
     );
-    assert!(store.ban_stands("192.0.2.7", "b").await.unwrap());
-    store.forget_bans("a").await.unwrap();
-    assert_eq!(store.bans(start()).await.unwrap(), [ban("192.0.2.7", "b", 20)]);
-    assert!(store.lift_ban("192.0.2.7").await.unwrap());
-    assert!(!store.lift_ban("192.0.2.7").await.unwrap());
-    assert!(!store.ban_stands("192.0.2.7", "b").await.unwrap());
+    assert!(store.has_block("192.0.2.7", "b").await.unwrap());
+    store.forget_blocks("a").await.unwrap();
+    assert_eq!(store.blocks(start()).await.unwrap(), [ban("192.0.2.7", "b", 20)]);
+    assert!(store.lift_block("192.0.2.7").await.unwrap());
+    assert!(!store.lift_block("192.0.2.7").await.unwrap());
+    assert!(!store.has_block("192.0.2.7", "b").await.unwrap());
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Many mailboxes through one sign-in: one refresh token, one request, and whose password opens what.
 
 use super::{endpoint::Reply, *};
-use crate::{Accounts, AdmissionLimits, Denied, LocalPassword, StoreError, store::Removed};
+use crate::{Accounts, AdmissionLimits, Denied, LocalPassword, Source, StoreError, store::Removed};
 
 const INFO: &str = "info@contoso.com";
 const SALES: &str = "sales@contoso.com";
@@ -188,7 +188,8 @@ async fn a_short_name_that_may_mean_two_opens_neither() {
 async fn a_log_names_the_mailbox_and_nothing_that_is_none() {
     let bench = shared_mailboxes().await;
     let accounts = Accounts::new(bench.store.clone(), bench.shared_clock(), AdmissionLimits::default());
-    let named = async |user: &str| accounts.attempt(user, &Secret::from("x")).await.unwrap().name_for_log();
+    let named =
+        async |user: &str| accounts.attempt(user, &Secret::from("x"), Source::Loopback).await.unwrap().name_for_log();
     for user in ["INFO@contoso.com", "ann@contoso.com\\info@contoso.com", "whoever/info@contoso.com"] {
         assert_eq!(named(user).await, INFO, "{user}");
     }

@@ -1,6 +1,6 @@
 //! What an account whose passwords Microsoft judges asks of its tokens.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use oxpost_protocol::Secret;
 
@@ -11,8 +11,19 @@ use crate::{
     password::{HashingFailed, PasswordHash},
     password_grant::{connect_with_password, is_wrong_password},
     schedule,
-    store::{RefreshToken, StoreError},
+    store::{RefreshToken, RemoteAttempt, StoreError},
 };
+
+/// The time within which wrong passwords are counted that Microsoft was asked about.
+const HEARD_WITHIN: Duration = Duration::from_secs(3600);
+
+/// How many Microsoft hears within that time for one account from unfamiliar sources, and how many from familiar ones: ten
+/// lock the user out there
+/// (<https://learn.microsoft.com/entra/identity/authentication/howto-password-smart-lockout>).
+const HEARD: usize = 4;
+
+/// The same in the clouds of the US Government, where three lock.
+const HEARD_OF_THREE: usize = 1;
 
 /// How the tokens of an account stand.
 pub(crate) struct Standing {
@@ -86,8 +97,28 @@ impl Tokens {
         }
     }
 
+    /// Counts a password before Microsoft is asked about it; `false` if it must not be asked.
+    pub(crate) async fn count_remote_attempt(
+        &self,
+        account: &Account,
+        familiar: bool,
+        password: &Secret,
+    ) -> Result<bool, StoreError> {
+        let limit = if self.locks_after_three(account) { HEARD_OF_THREE } else { HEARD };
+        let attempt = RemoteAttempt { mailbox: &account.mailbox, familiar, password };
+        self.0.store.count_remote_attempt(attempt, limit, HEARD_WITHIN, self.0.clock.now()).await
+    }
+
+    /// A password that was counted was not wrong.
+    pub(crate) async fn uncount_remote_attempt(&self, account: &Account, familiar: bool, password: &Secret) {
+        let attempt = RemoteAttempt { mailbox: &account.mailbox, familiar, password };
+        if let Err(error) = self.0.store.uncount_remote_attempt(attempt).await {
+            tracing::warn!(account = %account.mailbox, "a right password stays counted as a wrong one for an hour: {error}");
+        }
+    }
+
     /// Whether the cloud of an account locks its users after three wrong passwords, as those of the US Government do.
-    pub(crate) fn locks_after_three(&self, account: &Account) -> bool {
+    fn locks_after_three(&self, account: &Account) -> bool {
         let application = self.0.applications.get(&account.application);
         application.and_then(|application| application.token_url.host_str()).is_some_and(|host| host.ends_with(".us"))
     }

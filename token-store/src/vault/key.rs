@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, RandomizedNonceKey},
-    digest, rand,
+    digest, hmac, rand,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use oxpost_protocol::Secret;
@@ -24,11 +24,15 @@ pub(super) type KeyId = [u8; 4];
 /// Keeps this digest apart from every other one of the same bytes.
 const ID_LABEL: &[u8] = b"oxpost key id\0";
 
+/// The same for the key of tags.
+const TAGGING_LABEL: &[u8] = b"oxpost tagging key\0";
+
 /// A key, ready to be used.
 #[derive(Clone)]
 pub(super) struct Key {
     id: KeyId,
     aead: Arc<RandomizedNonceKey>,
+    tagging: hmac::Key,
 }
 
 impl Key {
@@ -38,11 +42,20 @@ impl Key {
         digest.update(ID_LABEL);
         digest.update(bytes);
         let id = digest.finish().as_ref().first_chunk().copied().ok_or(VaultError::Library)?;
-        Ok(Self { id, aead: Arc::new(aead) })
+        let mut digest = digest::Context::new(&digest::SHA256);
+        digest.update(TAGGING_LABEL);
+        digest.update(bytes);
+        let tagging = hmac::Key::new(hmac::HMAC_SHA256, digest.finish().as_ref());
+        Ok(Self { id, aead: Arc::new(aead), tagging })
     }
 
     pub(super) fn id(&self) -> KeyId {
         self.id
+    }
+
+    /// A key derived from it, for tags.
+    pub(super) fn tagging(&self) -> &hmac::Key {
+        &self.tagging
     }
 
     pub(super) fn aead(&self) -> &RandomizedNonceKey {

@@ -18,14 +18,14 @@ pub(super) fn accounts(report: &Report) -> Value {
 
 /// Everything but what changes by itself from one moment to the next.
 pub(super) fn everything(report: &Report) -> Value {
-    let bans: Vec<_> = report.bans.iter().map(|ban| (&ban.source, &ban.node)).collect();
+    let blocks: Vec<_> = report.blocks.iter().map(|block| (&block.source, &block.node)).collect();
     let mut accounts = accounts(report);
     // That mail goes through is no news; that it is throttled is.
     for account in accounts.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
         account.remove("mail");
     }
     let throttled: Vec<_> = report.noticed.throttled(report.now).map(|one| (&one.mailbox, &one.protocol)).collect();
-    json!({ "accounts": accounts, "unreadable": report.unreadable, "bans": bans, "throttled": throttled })
+    json!({ "accounts": accounts, "unreadable": report.unreadable, "blocks": blocks, "throttled": throttled })
 }
 
 /// A damaged row must not end the report of all others: humantime knows the years 1970 to 9999 only.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use oxpost_token_store::store::notices::Notice;
-use oxpost_token_store::{Account, Applications, Ban, Grant, Origin, Store, StoreError, TokenState};
+use oxpost_token_store::{Account, Applications, Block, Grant, Origin, Store, StoreError, TokenState};
 
 use super::condition::{NOT_SIGNED_IN, condition};
 use crate::cli::credential::{self, End};
@@ -12,7 +12,7 @@ use crate::cli::mail_use::Noticed;
 use crate::cli::refused::AllRefused;
 use crate::cli::table::table;
 use crate::cli::times::distance;
-use crate::cli::{Failed, ban};
+use crate::cli::{Failed, block};
 use crate::config::Config;
 use crate::notify::trouble::Topic;
 
@@ -24,7 +24,7 @@ pub(super) struct Report {
     pub(super) refused: AllRefused,
     pub(super) noticed: Noticed,
     pub(super) unreadable: Vec<String>,
-    pub(super) bans: Vec<Ban>,
+    pub(super) blocks: Vec<Block>,
     /// Those of the configuration, with the ends of client secrets that the store knows.
     pub(super) applications: Applications,
 }
@@ -56,7 +56,7 @@ impl Report {
             notices: store.notices().await?,
             noticed: Noticed::read(store, now).await?,
             unreadable: store.unreadable_accounts().await?,
-            bans: store.bans(now).await?,
+            blocks: store.blocks(now).await?,
             applications: config.applications.with_secret_ends(&store.secret_ends().await?),
         })
     }
@@ -181,9 +181,9 @@ impl fmt::Display for Report {
                 "\n{mailbox}: its row in the store is damaged. Run `oxpost account remove {mailbox}`, then add it again."
             )?;
         }
-        if !self.bans.is_empty() {
-            let bans = ban::shown(&self.bans, self.now);
-            write!(f, "\nToo many wrong passwords; `oxpost ban lift ADDRESS` lifts one:\n{bans}")?;
+        if !self.blocks.is_empty() {
+            let blocks = block::shown(&self.blocks, self.now);
+            write!(f, "\nToo many wrong logins; `oxpost block lift ADDRESS` lifts one:\n{blocks}")?;
         }
         Ok(())
     }

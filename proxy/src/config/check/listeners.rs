@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::Checker;
 use crate::config::file::{self, ListenerTls};
-use crate::config::{Listener, device, guarding};
+use crate::config::{Listener, device, password_checks};
 
 impl Checker<'_> {
     pub(super) fn listener(&mut self, index: usize, listener: &file::Listener) -> Option<Listener> {
@@ -21,7 +21,7 @@ impl Checker<'_> {
         }
         let mut networks = Vec::new();
         for network in &listener.networks {
-            match guarding::network(network) {
+            match password_checks::network(network) {
                 Some(network) => networks.push(network),
                 None => wrong("networks", format!("`{network}` is not a network; write it like \"192.168.1.0/24\".")),
             }

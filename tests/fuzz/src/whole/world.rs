@@ -12,8 +12,8 @@ use oxpost::advertised_extensions::AdvertisedExtensions;
 use oxpost::config::{Device, Limits, SendingLimits, Server, ServerTls, Servers};
 use oxpost::connection_slots::{ConnectionSlots, SlotLimits, SlotSettings};
 use oxpost::gateway::{Dial, Gateway};
-use oxpost::guard::{Guard, GuardLimits, GuessLimits};
 use oxpost::log_limits::LogLimits;
+use oxpost::login_throttle::{BlockLimits, LoginThrottle, ThrottleLimits};
 use oxpost::observe::Observer;
 use oxpost::pacing::Pacing;
 use oxpost::throttle::Throttles;
@@ -108,8 +108,8 @@ impl World {
         let tokens = Tokens::new(store.clone(), applications, http, clock.clone(), RefreshLimits::default());
         let servers = servers(smtp_tls);
         Gateway {
-            guard: Guard::new(guard_limits(), store.clone(), clock.clone(), HOST_NAME.into()),
             slots: ConnectionSlots::new(SLOTS),
+            throttle: LoginThrottle::new(throttle_limits(), store.clone(), clock.clone(), HOST_NAME.into()),
             accounts: Accounts::judged_by(store.clone(), clock.clone(), AdmissionLimits::default(), tokens.clone()),
             store,
             tokens,
@@ -186,16 +186,14 @@ pub fn device(replaces_senders: bool) -> Device {
     }
 }
 
-fn guard_limits() -> GuardLimits {
-    GuardLimits {
-        guesses: GuessLimits {
-            ban_after: 10,
-            ban_network_after: 20,
-            ban_for: Duration::from_secs(600),
-            forgive: Duration::from_secs(600),
-        },
-        never_ban: Vec::new(),
-    }
+fn throttle_limits() -> ThrottleLimits {
+    let block = BlockLimits {
+        after: 10,
+        repeat_interval: Duration::from_secs(60),
+        duration: Duration::from_secs(600),
+        decay_interval: Duration::from_secs(600),
+    };
+    ThrottleLimits { block, failure_delay: Duration::from_secs(2), exempt_networks: Vec::new() }
 }
 
 /// The wall clock goes with tokio's, which stands still but where everybody waits.

@@ -1,0 +1,603 @@
+//! Which login may have its password compared, and when. Pure: state, time and an attempt in, a decision out.
+//!
+//! Every attempt is counted before anything is compared with it; a right one is given back afterwards. What bounds it:
+//!
+//! - the *lane* of an account from one source: so many in [`super::WINDOW`], and two at the same time;
+//! - the pace of the account, for all unfamiliar sources together. They take turns: the one with the fewest wrong ones goes first;
+//! - the pace of an unfamiliar source over all accounts, and a block where nothing but guesses comes from it.
+//!
+//! A source from which a login to this account succeeded before is *familiar*: its lane has a small budget of its own that no
+//! one else can use up. A wrong login that is repeated is recognized in its lane, is answered as before, and costs nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use oxpost_token_store::Source;
+use tokio::time::Instant;
+
+use super::lane::{Lane, PairTag};
+use super::pace::{Pace, Rate};
+use super::strikes::{BlockLimits, Strikes};
+
+/// Passwords that are compared in [`super::WINDOW`] for one account from one unfamiliar source.
+pub(super) const UNFAMILIAR: usize = 10;
+
+/// The same from a familiar one.
+pub(super) const FAMILIAR: usize = 20;
+
+/// The same from a source that many clients share: this machine, and the exempt networks. Those beyond [`UNFAMILIAR`] take
+/// their turn among the unfamiliar sources, and so cost real time.
+pub(super) const SHARED: usize = 70;
+
+/// Passwords of an account that are compared for all unfamiliar sources together: 60 in any [`super::WINDOW`].
+const ACCOUNT: Rate = Rate { burst: 20, interval: Duration::from_secs(15) };
+
+/// Different logins from one source, whatever the account, before any login from there has succeeded.
+const SOURCE: Rate = Rate { burst: 60, interval: Duration::from_secs(5) };
+
+/// The same where one has: a site with many devices, some of them with an old password.
+const FAMILIAR_SOURCE: Rate = Rate { burst: 120, interval: Duration::from_secs(1) };
+
+/// Passwords of one account that are compared for one source at the same time.
+const LANE_IN_PROGRESS: usize = 2;
+
+/// Passwords that are compared for one unfamiliar source at the same time. Those that Microsoft verifies do not count: they
+/// take as long as Microsoft takes, and have bounds of their own.
+const SOURCE_IN_PROGRESS: usize = 8;
+
+/// How long an attempt waits for its turn. Mail programs wait for an answer for a minute, scanners for half of one.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Attempts that wait for one account.
+const ACCOUNT_WAITING: usize = 64;
+
+/// Those of them from one unfamiliar source.
+const LANE_WAITING: usize = 2;
+
+/// The same from a familiar or shared one.
+const TRUSTED_LANE_WAITING: usize = 16;
+
+/// Attempts from one unfamiliar source that wait, for whatever account.
+const SOURCE_WAITING: usize = 32;
+
+/// How often it is looked again whether a turn has come, where no better time is known.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Lanes that are kept: some 16 MiB.
+const LANES: usize = 65_536;
+
+/// Sources that are kept. Sources beyond that share one pace.
+const SOURCES: usize = 65_536;
+
+/// How often it is looked for sources that can be forgotten, where there are too many.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// An account, or a user name without one, under a keyed hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Subject(pub(super) u64);
+
+/// Whose password is guessed at, and whether a login to it from this source has succeeded before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Target {
+    /// The account.
+    pub(super) subject: Subject,
+    /// Whether the source is familiar to it.
+    pub(super) familiar: bool,
+}
+
+/// One login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Attempt {
+    /// Every account whose passwords it is compared with: one, or two with `owner\shared`.
+    pub(super) targets: Vec<Target>,
+    /// Where it comes from.
+    pub(super) source: Source,
+    /// Whether many clients share this source.
+    pub(super) shared: bool,
+    /// Whether any login from there has succeeded before.
+    pub(super) familiar_source: bool,
+    /// Whether Microsoft verifies the password.
+    pub(super) remote: bool,
+    /// The account and the password.
+    pub(super) pair: PairTag,
+}
+
+/// An attempt that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Ticket(u64);
+
+/// What becomes of an attempt.
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// It was wrong before and is repeated.
+    Repeated,
+    /// Its password may be compared now. It was counted.
+    Compare(Charge),
+    /// Ask again at this time, or when another attempt has ended.
+    Wait(Ticket, Instant),
+    /// It is beyond a bound; it may come again after this time.
+    Refuse(Duration),
+}
+
+/// An attempt that was counted and is being compared.
+#[derive(Debug)]
+pub(super) struct Charge {
+    attempt: Attempt,
+    /// The accounts whose pace was used.
+    paced: Vec<Subject>,
+    source_paced: bool,
+}
+
+impl Charge {
+    /// Where the attempt comes from.
+    pub(super) fn source(&self) -> Source {
+        self.attempt.source
+    }
+}
+
+/// How an attempt has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    /// The password was right.
+    Right,
+    /// It was wrong.
+    Wrong,
+    /// Nothing was compared with it.
+    NotCompared,
+    /// It may have been compared, and nobody has heard how.
+    Unknown,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    pace: Pace,
+    waiting: Vec<Ticket>,
+}
+
+#[derive(Debug, Default)]
+struct SourceState {
+    pace: Pace,
+    in_progress: usize,
+    waiting: usize,
+    strikes: Strikes,
+    blocked_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    attempt: Attempt,
+    until: Instant,
+    /// Not, if it only waits for the same login, which costs nothing more.
+    queued: bool,
+}
+
+/// The state of the login throttle.
+#[derive(Debug)]
+pub(super) struct Policy {
+    limits: BlockLimits,
+    lanes: HashMap<(Subject, Source), Lane>,
+    accounts: HashMap<Subject, Account>,
+    sources: HashMap<Source, SourceState>,
+    /// Of all sources that found no entry of their own.
+    overflow: Pace,
+    swept: Option<Instant>,
+    waiting: HashMap<Ticket, Waiting>,
+    next_ticket: u64,
+}
+
+/// Why an attempt cannot be compared at this moment.
+enum Obstacle {
+    Until(Instant),
+    /// Another attempt must end first.
+    AnotherEnds,
+    /// The same login is being compared.
+    SameInProgress,
+    Beyond(Duration),
+}
+
+impl Policy {
+    pub(super) fn new(limits: BlockLimits) -> Self {
+        Self {
+            limits,
+            lanes: HashMap::new(),
+            accounts: HashMap::new(),
+            sources: HashMap::new(),
+            overflow: Pace::default(),
+            swept: None,
+            waiting: HashMap::new(),
+            next_ticket: 0,
+        }
+    }
+
+    /// Until when a source is blocked.
+    pub(super) fn blocked_until(&self, source: Source, now: Instant) -> Option<Instant> {
+        self.sources.get(&source)?.blocked_until.filter(|&until| until > now)
+    }
+
+    /// Ends the block of a source, and forgets what led to it.
+    pub(super) fn unblock(&mut self, source: Source) {
+        if let Some(state) = self.sources.get_mut(&source) {
+            (state.blocked_until, state.strikes) = (None, Strikes::default());
+        }
+    }
+
+    /// Whether an attempt from this source can be refused before it is known which account it is for.
+    pub(super) fn is_beyond(&self, source: Source) -> bool {
+        self.sources.get(&source).is_some_and(|source| source.waiting >= SOURCE_WAITING)
+    }
+
+    /// A new attempt.
+    pub(super) fn begin(&mut self, attempt: Attempt, now: Instant) -> Decision {
+        self.make_room(now);
+        if self.is_repeated(&attempt, now) {
+            return Decision::Repeated;
+        }
+        match self.obstacle(&attempt, None, now) {
+            None => Decision::Compare(self.charge(attempt, now)),
+            Some(Obstacle::Beyond(after)) => Decision::Refuse(after),
+            Some(Obstacle::Until(at)) if at > now + PATIENCE => Decision::Refuse(at - now),
+            Some(Obstacle::SameInProgress) => {
+                let ticket = self.ticket(attempt, now);
+                Decision::Wait(ticket, now + LOOK_AGAIN)
+            }
+            Some(obstacle) => match self.enqueue(attempt, now) {
+                Some(ticket) => Decision::Wait(ticket, obstacle.look_again(now)),
+                None => Decision::Refuse(PATIENCE),
+            },
+        }
+    }
+
+    /// An attempt that waits asks again.
+    pub(super) fn ask_again(&mut self, ticket: Ticket, now: Instant) -> Decision {
+        let Some(waiting) = self.waiting.get(&ticket) else { return Decision::Refuse(PATIENCE) };
+        let (attempt, until) = (waiting.attempt.clone(), waiting.until);
+        if self.is_repeated(&attempt, now) {
+            self.leave(ticket);
+            return Decision::Repeated;
+        }
+        match self.obstacle(&attempt, Some(ticket), now) {
+            None => {
+                self.leave(ticket);
+                Decision::Compare(self.charge(attempt, now))
+            }
+            Some(Obstacle::Beyond(after)) => {
+                self.leave(ticket);
+                Decision::Refuse(after)
+            }
+            Some(_) if now >= until => {
+                self.leave(ticket);
+                Decision::Refuse(PATIENCE)
+            }
+            Some(obstacle) => Decision::Wait(ticket, obstacle.look_again(now).min(until)),
+        }
+    }
+
+    /// An attempt waits no longer.
+    pub(super) fn leave(&mut self, ticket: Ticket) {
+        let Some(waiting) = self.waiting.remove(&ticket) else { return };
+        for target in &waiting.attempt.targets {
+            if let Some(account) = self.accounts.get_mut(&target.subject) {
+                account.waiting.retain(|other| *other != ticket);
+            }
+        }
+        if waiting.queued
+            && let Some(source) = self.sources.get_mut(&waiting.attempt.source)
+        {
+            source.waiting = source.waiting.saturating_sub(1);
+        }
+    }
+
+    /// An attempt was compared. Gives the time until which its source is blocked, if that is new.
+    pub(super) fn end(&mut self, charge: Charge, compared: Compared, now: Instant) -> Option<Instant> {
+        let Charge { attempt, paced, source_paced } = charge;
+        let counts = matches!(compared, Compared::Wrong | Compared::Unknown);
+        for target in &attempt.targets {
+            let lane = self.lanes.entry((target.subject, attempt.source)).or_insert_with(|| Lane::new(now));
+            lane.end(&attempt.pair, compared);
+        }
+        if !attempt.remote
+            && let Some(source) = self.sources.get_mut(&attempt.source)
+        {
+            source.in_progress = source.in_progress.saturating_sub(1);
+        }
+        if !counts {
+            if source_paced {
+                self.pace_of(attempt.source).give_back(source_rate(&attempt));
+            }
+            for subject in paced {
+                self.accounts.entry(subject).or_default().pace.give_back(ACCOUNT);
+            }
+        }
+        let lane = attempt.targets.first().and_then(|first| self.lanes.get_mut(&(first.subject, attempt.source)));
+        match (compared, lane) {
+            (Compared::Wrong, Some(lane)) => lane.note_wrong(attempt.pair, now),
+            (Compared::Right, Some(lane)) => lane.note_right(attempt.pair),
+            _ => {}
+        }
+        if compared != Compared::Wrong {
+            return None;
+        }
+        if attempt.shared || attempt.familiar_source {
+            return None;
+        }
+        let limits = self.limits;
+        // Sources that share a pace are not blocked for each other.
+        let source = self.sources.get_mut(&attempt.source)?;
+        let blocks = source.strikes.strike(attempt.pair, &limits, now);
+        let until = blocks.then(|| now + limits.duration)?;
+        source.blocked_until = Some(until);
+        Some(until)
+    }
+
+    fn is_repeated(&mut self, attempt: &Attempt, now: Instant) -> bool {
+        let Some(first) = attempt.targets.first() else { return false };
+        let lane = self.lanes.get_mut(&(first.subject, attempt.source));
+        let repeated = lane.is_some_and(|lane| lane.is_repeated(&attempt.pair, now));
+        if repeated && let Some(source) = self.sources.get_mut(&attempt.source) {
+            source.strikes.repeated(&attempt.pair);
+        }
+        repeated
+    }
+
+    fn obstacle(&mut self, attempt: &Attempt, ticket: Option<Ticket>, now: Instant) -> Option<Obstacle> {
+        let unfamiliar = attempt.targets.iter().any(|target| !target.familiar);
+        if unfamiliar && let Some(until) = self.blocked_until(attempt.source, now) {
+            return Some(Obstacle::Beyond(until - now));
+        }
+        if let Some(obstacle) = self.obstacle_of_lanes(attempt, now) {
+            return Some(obstacle);
+        }
+        if let Some(obstacle) = self.obstacle_of_source(attempt, unfamiliar, now) {
+            return Some(obstacle);
+        }
+        for subject in self.paced(attempt, now) {
+            let next = self.accounts.get(&subject).map_or(now, |account| account.pace.next(ACCOUNT, now));
+            if next > now {
+                return Some(Obstacle::Until(next));
+            }
+            if self.is_behind(subject, attempt, ticket, now) {
+                return Some(Obstacle::Until(now + LOOK_AGAIN));
+            }
+        }
+        None
+    }
+
+    fn obstacle_of_lanes(&mut self, attempt: &Attempt, now: Instant) -> Option<Obstacle> {
+        for target in &attempt.targets {
+            let Some(lane) = self.lanes.get_mut(&(target.subject, attempt.source)) else { continue };
+            if lane.is_in_progress(&attempt.pair) {
+                // It is paid for. What was right lately takes no time; of the others one hash is enough.
+                if lane.was_right(&attempt.pair) {
+                    continue;
+                }
+                return Some(Obstacle::SameInProgress);
+            }
+            let next = lane.next(lane_limit(attempt, target), now);
+            if next > now + PATIENCE {
+                return Some(Obstacle::Beyond(next - now));
+            }
+            if next > now {
+                return Some(Obstacle::Until(next));
+            }
+            if lane.in_progress() >= LANE_IN_PROGRESS && !lane.was_right(&attempt.pair) {
+                return Some(Obstacle::AnotherEnds);
+            }
+        }
+        None
+    }
+
+    fn obstacle_of_source(&self, attempt: &Attempt, unfamiliar: bool, now: Instant) -> Option<Obstacle> {
+        if attempt.shared || !unfamiliar {
+            return None;
+        }
+        let source = self.sources.get(&attempt.source);
+        let pace = source.map_or(if self.is_full() { self.overflow } else { Pace::default() }, |source| source.pace);
+        let next = pace.next(source_rate(attempt), now);
+        if next > now {
+            return Some(Obstacle::Until(next));
+        }
+        let in_progress = source.map_or(0, |source| source.in_progress);
+        (!attempt.remote && in_progress >= SOURCE_IN_PROGRESS).then_some(Obstacle::AnotherEnds)
+    }
+
+    /// The accounts whose pace this attempt uses.
+    fn paced(&mut self, attempt: &Attempt, now: Instant) -> Vec<Subject> {
+        let mut paced = Vec::new();
+        for target in &attempt.targets {
+            let mut beyond = || {
+                let lane = self.lanes.get_mut(&(target.subject, attempt.source));
+                lane.is_some_and(|lane| lane.compared(now) >= UNFAMILIAR)
+            };
+            if !target.familiar || (attempt.shared && beyond()) {
+                paced.push(target.subject);
+            }
+        }
+        paced
+    }
+
+    /// Whether another attempt that waits for this account goes first: one whose source had fewer compared, or one that came
+    /// earlier.
+    fn is_behind(&mut self, subject: Subject, attempt: &Attempt, ticket: Option<Ticket>, now: Instant) -> bool {
+        let own = (self.had(subject, attempt.source), ticket.map_or(u64::MAX, |ticket| ticket.0));
+        let others = self.accounts.get(&subject).map(|account| account.waiting.clone()).unwrap_or_default();
+        others.into_iter().filter(|other| Some(*other) != ticket).any(|other| {
+            let Some(waiting) = self.waiting.get(&other) else { return false };
+            let theirs = waiting.attempt.clone();
+            let unfamiliar = theirs.targets.iter().any(|target| !target.familiar);
+            (self.had(subject, theirs.source), other.0) < own
+                && self.paced(&theirs, now).contains(&subject)
+                && self.obstacle_of_lanes(&theirs, now).is_none()
+                && self.obstacle_of_source(&theirs, unfamiliar, now).is_none()
+        })
+    }
+
+    /// How many wrong passwords of an account were compared for a source.
+    fn had(&self, subject: Subject, source: Source) -> u32 {
+        self.lanes.get(&(subject, source)).map_or(0, Lane::guesses)
+    }
+
+    fn charge(&mut self, attempt: Attempt, now: Instant) -> Charge {
+        let unfamiliar = attempt.targets.iter().any(|target| !target.familiar);
+        let paid = self.is_in_progress(&attempt);
+        let paced = if paid { Vec::new() } else { self.paced(&attempt, now) };
+        for subject in &paced {
+            self.accounts.entry(*subject).or_default().pace.take(ACCOUNT, now);
+        }
+        for target in &attempt.targets {
+            let lane = self.lanes.entry((target.subject, attempt.source)).or_insert_with(|| Lane::new(now));
+            lane.begin(attempt.pair, now);
+        }
+        let source_paced = unfamiliar && !attempt.shared && !paid;
+        if source_paced {
+            self.pace_of(attempt.source).take(source_rate(&attempt), now);
+        }
+        if !attempt.remote
+            && let Some(source) = self.entry_of(attempt.source)
+        {
+            source.in_progress += 1;
+        }
+        Charge { attempt, paced, source_paced }
+    }
+
+    fn is_in_progress(&self, attempt: &Attempt) -> bool {
+        let lane = attempt.targets.first().and_then(|first| self.lanes.get(&(first.subject, attempt.source)));
+        lane.is_some_and(|lane| lane.is_in_progress(&attempt.pair))
+    }
+
+    /// A place in the queue, unless there are too many. The one whose source had most compared makes room for one that had fewer.
+    fn enqueue(&mut self, attempt: Attempt, now: Instant) -> Option<Ticket> {
+        let trusted = attempt.shared || attempt.targets.iter().all(|target| target.familiar);
+        if !trusted && self.is_beyond(attempt.source) {
+            return None;
+        }
+        for target in &attempt.targets {
+            let waiting = self.accounts.entry(target.subject).or_default().waiting.clone();
+            let mut own_lane = 0;
+            let mut last = (self.had(target.subject, attempt.source), None);
+            for ticket in &waiting {
+                let Some(source) = self.waiting.get(ticket).map(|waiting| waiting.attempt.source) else { continue };
+                own_lane += usize::from(source == attempt.source);
+                let had = self.had(target.subject, source);
+                if had > last.0 {
+                    last = (had, Some(*ticket));
+                }
+            }
+            if own_lane >= if trusted { TRUSTED_LANE_WAITING } else { LANE_WAITING } {
+                return None;
+            }
+            if waiting.len() >= ACCOUNT_WAITING && !target.familiar {
+                self.leave(last.1?);
+            }
+        }
+        let (source, subjects) =
+            (attempt.source, attempt.targets.iter().map(|target| target.subject).collect::<Vec<_>>());
+        let ticket = self.ticket(attempt, now);
+        for subject in subjects {
+            self.accounts.entry(subject).or_default().waiting.push(ticket);
+        }
+        if let Some(source) = self.entry_of(source) {
+            source.waiting += 1;
+        }
+        if let Some(waiting) = self.waiting.get_mut(&ticket) {
+            waiting.queued = true;
+        }
+        Some(ticket)
+    }
+
+    fn ticket(&mut self, attempt: Attempt, now: Instant) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.waiting.insert(ticket, Waiting { attempt, until: now + PATIENCE, queued: false });
+        ticket
+    }
+
+    fn pace_of(&mut self, source: Source) -> &mut Pace {
+        if self.is_full() && !self.sources.contains_key(&source) {
+            return &mut self.overflow;
+        }
+        &mut self.sources.entry(source).or_default().pace
+    }
+
+    /// The entry of a source; none if there are too many.
+    fn entry_of(&mut self, source: Source) -> Option<&mut SourceState> {
+        if self.is_full() && !self.sources.contains_key(&source) {
+            return None;
+        }
+        Some(self.sources.entry(source).or_default())
+    }
+
+    fn is_full(&self) -> bool {
+        self.sources.len() >= SOURCES
+    }
+
+    /// Forgets what bounds nothing any more, so that no crowd makes these tables grow, nor has a bound forgotten by filling them.
+    fn make_room(&mut self, now: Instant) {
+        if self.lanes.len() >= LANES {
+            self.lanes.retain(|_, lane| !lane.is_empty(now));
+            if self.lanes.len() >= LANES * 3 / 4 {
+                self.forget_lanes(now);
+            }
+        }
+        if self.accounts.len() >= LANES {
+            self.accounts.retain(|_, account| !account.waiting.is_empty() || !account.pace.is_rested(now));
+        }
+        if self.is_full() && self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP_EVERY) {
+            self.swept = Some(now);
+            let limits = self.limits;
+            self.sources.retain(|_, source| {
+                let rested = source.strikes.decay(&limits, now) && source.pace.is_rested(now);
+                !rested || source.waiting + source.in_progress > 0 || source.blocked_until.is_some_and(|end| end > now)
+            });
+        }
+    }
+
+    /// Of the lanes that only recognize repeated logins the older half is forgotten; those that bound guesses stay, unless
+    /// there are too many of them as well.
+    fn forget_lanes(&mut self, now: Instant) {
+        let mut idle: Vec<_> = self
+            .lanes
+            .iter_mut()
+            .filter_map(|(key, lane)| lane.is_idle(now).then_some((lane.last_used(), *key)))
+            .collect();
+        if idle.is_empty() {
+            idle = self
+                .lanes
+                .iter()
+                .filter(|(_, lane)| lane.in_progress() == 0)
+                .map(|(key, lane)| (lane.last_used(), *key))
+                .collect();
+        }
+        idle.sort_unstable_by_key(|(last_used, _)| *last_used);
+        let gone: HashSet<_> = idle.iter().take(idle.len().div_ceil(2)).map(|(_, key)| *key).collect();
+        self.lanes.retain(|key, _| !gone.contains(key));
+    }
+}
+
+impl Obstacle {
+    fn look_again(&self, now: Instant) -> Instant {
+        match self {
+            Self::Until(at) => *at,
+            Self::AnotherEnds | Self::SameInProgress | Self::Beyond(_) => now + LOOK_AGAIN,
+        }
+    }
+}
+
+fn lane_limit(attempt: &Attempt, target: &Target) -> usize {
+    match (attempt.shared, target.familiar) {
+        (true, _) => SHARED,
+        (false, true) => FAMILIAR,
+        (false, false) => UNFAMILIAR,
+    }
+}
+
+fn source_rate(attempt: &Attempt) -> Rate {
+    if attempt.familiar_source { FAMILIAR_SOURCE } else { SOURCE }
+}
+
+#[cfg(test)]
+impl Policy {
+    /// How many lanes, accounts and sources it keeps.
+    pub(super) fn sizes(&self) -> (usize, usize, usize) {
+        (self.lanes.len(), self.accounts.len(), self.sources.len())
+    }
+}

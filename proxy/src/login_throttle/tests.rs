@@ -1,0 +1,256 @@
+//! What the policy decides, case by case; `model.rs` plays whole worlds.
+
+use super::lane::PairTag;
+use super::policy::{Attempt, PATIENCE, Policy, Subject, Target};
+use super::strikes::BlockLimits;
+use super::*;
+
+const LIMITS: BlockLimits = BlockLimits {
+    after: 100,
+    repeat_interval: Duration::from_secs(900),
+    duration: Duration::from_secs(900),
+    decay_interval: Duration::from_secs(300),
+};
+
+fn second(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+struct Bench {
+    policy: Policy,
+    now: Instant,
+}
+
+fn bench() -> Bench {
+    Bench { policy: Policy::new(LIMITS), now: Instant::now() }
+}
+
+fn attempt(source: u8, account: u64, familiar: bool, password: u8) -> Attempt {
+    Attempt {
+        targets: vec![Target { subject: Subject(account), familiar }],
+        source: Source::of([192, 0, 2, source].into()),
+        shared: false,
+        familiar_source: familiar,
+        remote: false,
+        pair: tag(account, password),
+    }
+}
+
+fn tag(account: u64, password: u8) -> PairTag {
+    let mut tag = [password; 16];
+    tag[..8].copy_from_slice(&account.to_be_bytes());
+    tag
+}
+
+impl Bench {
+    fn charge(&mut self, attempt: Attempt) -> Charge {
+        match self.policy.begin(attempt, self.now) {
+            Decision::Compare(charge) => charge,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn wrong(&mut self, attempt: Attempt) {
+        let charge = self.charge(attempt);
+        assert_eq!(self.policy.end(charge, Compared::Wrong, self.now), None);
+    }
+
+    fn wait(&mut self, attempt: Attempt) -> (Ticket, Duration) {
+        match self.policy.begin(attempt, self.now) {
+            Decision::Wait(ticket, until) => (ticket, until - self.now),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refused(&mut self, attempt: Attempt) -> Duration {
+        match self.policy.begin(attempt, self.now) {
+            Decision::Refuse(wait) => wait,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Property 1: a right password beyond the budget has the same answer as a wrong one.
+#[test]
+fn attempt_beyond_the_budget_is_refused_whatever_its_password() {
+    for (familiar, budget) in [(false, 10), (true, 20)] {
+        let mut bench = bench();
+        let charge = bench.charge(attempt(1, 1, familiar, 0));
+        bench.policy.end(charge, Compared::Right, bench.now);
+        for password in 1..=budget {
+            bench.wrong(attempt(1, 1, familiar, password));
+        }
+        assert_eq!(bench.refused(attempt(1, 1, familiar, 99)), second(600));
+        assert_eq!(bench.refused(attempt(1, 1, familiar, 0)), second(600), "the right one");
+        assert!(matches!(bench.policy.begin(attempt(1, 1, familiar, 3), bench.now), Decision::Repeated));
+        bench.wrong(attempt(1, 2, familiar, 1));
+        bench.now += second(600);
+        bench.wrong(attempt(1, 1, familiar, 99));
+    }
+}
+
+#[test]
+fn what_was_right_or_not_compared_is_given_back_and_what_was_cut_off_is_not() {
+    let mut bench = bench();
+    for _ in 0..200 {
+        for compared in [Compared::Right, Compared::NotCompared] {
+            let charge = bench.charge(attempt(1, 1, false, 0));
+            bench.policy.end(charge, compared, bench.now);
+        }
+    }
+    for password in 1..=10 {
+        let charge = bench.charge(attempt(1, 1, false, password));
+        bench.policy.end(charge, Compared::Unknown, bench.now);
+    }
+    assert_eq!(bench.refused(attempt(1, 1, false, 0)), second(600));
+}
+
+#[test]
+fn one_source_compares_two_passwords_of_an_account_at_the_same_time() {
+    let mut bench = bench();
+    let (first, _second) = (bench.charge(attempt(1, 1, false, 1)), bench.charge(attempt(1, 1, false, 2)));
+    let (third, _) = bench.wait(attempt(1, 1, false, 3));
+    // Another account is not concerned: one that hangs keeps nobody else of the same source waiting.
+    bench.wrong(attempt(1, 2, false, 1));
+    assert!(matches!(bench.policy.ask_again(third, bench.now), Decision::Wait(..)));
+    bench.policy.end(first, Compared::Wrong, bench.now);
+    assert!(matches!(bench.policy.ask_again(third, bench.now), Decision::Compare(_)));
+}
+
+/// A program that opens many connections at the same time, after a restart.
+#[test]
+fn the_same_login_many_times_is_compared_once_and_then_all_get_in() {
+    let mut bench = bench();
+    let first = bench.charge(attempt(1, 1, true, 0));
+    let tickets: Vec<Ticket> = (0..100).map(|_| bench.wait(attempt(1, 1, true, 0)).0).collect();
+    bench.policy.end(first, Compared::Right, bench.now);
+    let charges: Vec<Charge> = tickets
+        .into_iter()
+        .map(|ticket| match bench.policy.ask_again(ticket, bench.now) {
+            Decision::Compare(charge) => charge,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    for charge in charges {
+        bench.policy.end(charge, Compared::Right, bench.now);
+    }
+    // Nothing of it is left.
+    for password in 1..=20 {
+        bench.wrong(attempt(1, 1, true, password));
+    }
+    bench.refused(attempt(1, 1, true, 0));
+}
+
+#[test]
+fn attempt_that_waits_too_long_is_refused_and_one_that_leaves_makes_room() {
+    let mut bench = bench();
+    let _busy = [bench.charge(attempt(1, 1, false, 1)), bench.charge(attempt(1, 1, false, 2))];
+    let (first, _) = bench.wait(attempt(1, 1, false, 3));
+    let (second_waiting, _) = bench.wait(attempt(1, 1, false, 4));
+    assert_eq!(bench.refused(attempt(1, 1, false, 5)), PATIENCE, "two of one source wait, no more");
+    bench.policy.leave(second_waiting);
+    let (third, _) = bench.wait(attempt(1, 1, false, 5));
+    bench.now += PATIENCE;
+    for ticket in [first, third, second_waiting] {
+        assert!(matches!(bench.policy.ask_again(ticket, bench.now), Decision::Refuse(PATIENCE)));
+    }
+}
+
+/// Property 4: the source that had fewest goes first, whoever came earlier.
+#[test]
+fn sources_take_turns_at_an_account() {
+    let mut bench = bench();
+    for number in 0..20 {
+        bench.wrong(attempt(number % 4, 1, false, number));
+    }
+    let (greedy, wait) = bench.wait(attempt(0, 1, false, 100));
+    assert_eq!(wait, second(15));
+    let (modest, _) = bench.wait(attempt(9, 1, false, 101));
+    bench.now += second(15);
+    assert!(matches!(bench.policy.ask_again(greedy, bench.now), Decision::Wait(..)), "it had five already");
+    assert!(matches!(bench.policy.begin(attempt(8, 1, false, 102), bench.now), Decision::Wait(..)), "it came later");
+    assert!(matches!(bench.policy.ask_again(modest, bench.now), Decision::Compare(_)));
+    // A familiar source uses none of these turns.
+    bench.wrong(attempt(7, 1, true, 1));
+}
+
+#[test]
+fn full_queue_makes_room_for_a_source_that_had_fewer() {
+    let mut bench = bench();
+    for number in 0..20 {
+        bench.wrong(attempt(number, 1, false, number));
+    }
+    let mut queue = Vec::new();
+    for source in 0..32 {
+        for password in 100..102 {
+            queue.push(bench.wait(attempt(source, 1, false, password)).0);
+        }
+    }
+    let (newcomer, _) = bench.wait(attempt(200, 1, false, 100));
+    let refused = |bench: &mut Bench, ticket| matches!(bench.policy.ask_again(ticket, bench.now), Decision::Refuse(_));
+    let displaced = queue.iter().filter(|ticket| refused(&mut bench, **ticket)).count();
+    assert_eq!(displaced, 1);
+    assert!(!refused(&mut bench, newcomer));
+}
+
+#[test]
+fn one_source_fills_no_queue() {
+    let mut bench = bench();
+    let source = Source::of([192, 0, 2, 1].into());
+    for number in 0..8 {
+        std::mem::forget(bench.charge(attempt(1, number, false, 1)));
+    }
+    for account in 100..132 {
+        assert!(!bench.policy.is_beyond(source));
+        bench.wait(attempt(1, account, false, 1));
+    }
+    assert!(bench.policy.is_beyond(source));
+    assert_eq!(bench.refused(attempt(1, 200, false, 1)), PATIENCE);
+    // Where its users are known they do not wait behind it.
+    let _charge = bench.charge(attempt(1, 300, true, 1));
+}
+
+/// `owner\shared`: the owner's password opens it too, so that a guess counts for both.
+#[test]
+fn guess_counts_for_every_account_it_is_compared_with() {
+    let mut bench = bench();
+    for shared in 0..10 {
+        let mut attempt = attempt(1, 100 + shared, false, 1);
+        attempt.targets.push(Target { subject: Subject(7), familiar: false });
+        bench.wrong(attempt);
+    }
+    assert_eq!(bench.refused(attempt(1, 7, false, 9)), second(600));
+    bench.wrong(attempt(1, 100, false, 9));
+}
+
+#[test]
+fn crowd_of_sources_neither_grows_the_tables_nor_ends_a_block() {
+    let mut bench = bench();
+    for number in 0..110 {
+        bench.wrong(attempt(1, 1000 + number, false, 1));
+        bench.now += second(5);
+    }
+    bench.now += second(900);
+    let charge = bench.charge(attempt(1, 5000, false, 1));
+    let until = bench.policy.end(charge, Compared::Wrong, bench.now).expect("blocked");
+    assert_eq!(until, bench.now + LIMITS.duration);
+    assert_eq!(bench.refused(attempt(1, 1, false, 1)), LIMITS.duration);
+    let crowd = |number: u32, account| Attempt {
+        source: Source::of(std::net::IpAddr::from(number.to_be_bytes())),
+        ..attempt(0, account, false, 1)
+    };
+    for number in 0..70_000 {
+        match bench.policy.begin(crowd(0x0a00_0000 + number, u64::from(number)), bench.now) {
+            Decision::Compare(charge) => drop(bench.policy.end(charge, Compared::Wrong, bench.now)),
+            Decision::Wait(ticket, _) => bench.policy.leave(ticket),
+            other => panic!("{other:?}"),
+        }
+        bench.now += Duration::from_millis(1);
+    }
+    let (lanes, accounts, sources) = bench.policy.sizes();
+    assert!(lanes <= 65_536 && accounts <= 65_536 + 1 && sources <= 65_536, "{lanes} {accounts} {sources}");
+    let source = Source::of([192, 0, 2, 1].into());
+    assert_eq!(bench.policy.blocked_until(source, bench.now), Some(until));
+    bench.policy.unblock(source);
+    assert_eq!(bench.policy.blocked_until(source, bench.now), None);
+}

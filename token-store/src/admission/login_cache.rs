@@ -1,0 +1,175 @@
+//! The login cache: logins that were right a short while ago. Mail clients reconnect all the time, and an argon2 each time
+//! would be most of the work of this program. It is asked only about logins that the throttle has counted.
+//!
+//! A login is kept under an HMAC with a key that never leaves the process, and it counts only while the hash that it was
+//! compared with is still in the store: a password that was revoked or changed counts immediately.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use aws_lc_rs::{hmac, rand};
+use oxpost_protocol::Secret;
+use tokio::time::Instant;
+
+use crate::{
+    account::Mailbox,
+    password::{PasswordHash, as_hashed},
+    store::PasswordRow,
+};
+
+type Tag = [u8; 32];
+
+pub(super) struct LoginCache {
+    /// Without a key nothing is kept.
+    key: Option<hmac::Key>,
+    keep: Duration,
+    right: Mutex<Entries>,
+}
+
+struct Entries {
+    limit: usize,
+    /// The hash, and until when it needs no argon2.
+    entries: HashMap<Tag, (PasswordHash, Instant)>,
+}
+
+impl LoginCache {
+    pub(super) fn new(limit: usize, keep: Duration) -> Self {
+        let mut bytes = [0; 32];
+        let key = rand::fill(&mut bytes).is_ok().then(|| hmac::Key::new(hmac::HMAC_SHA256, &bytes));
+        Self { key, keep, right: Mutex::new(Entries { limit, entries: HashMap::new() }) }
+    }
+
+    /// The row that this login was compared with, if it was right a short while ago and the row is still there.
+    pub(super) fn recall(&self, mailbox: &Mailbox, password: &Secret, rows: &[PasswordRow]) -> Option<PasswordRow> {
+        let tag = self.right_tag(mailbox, password)?;
+        let right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        let (hash, until) = right.entries.get(&tag)?;
+        rows.iter().find(|row| *until > Instant::now() && row.hash == *hash).cloned()
+    }
+
+    /// Keeps a verified login from now on. If it is kept already its time does not start again, so that an argon2 is due now
+    /// and then.
+    pub(super) fn remember(&self, mailbox: &Mailbox, password: &Secret, row: &PasswordRow) {
+        let Some(tag) = self.right_tag(mailbox, password) else { return };
+        let now = Instant::now();
+        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        if right.entries.get(&tag).is_none_or(|(hash, until)| *hash != row.hash || *until <= now) {
+            right.insert(tag, row.hash.clone(), now, self.keep);
+        }
+    }
+
+    /// Stands for a login and for everything that it is compared with.
+    pub(super) fn pair_tag(&self, account: &str, password: &Secret, rows: &[PasswordRow]) -> Option<[u8; 16]> {
+        let mut hashes: Vec<&[u8]> = rows.iter().map(|row| row.hash.as_stored().as_bytes()).collect();
+        // Their order changes with every use.
+        hashes.sort_unstable();
+        let (account, password) = (account.trim().to_lowercase(), as_hashed(password));
+        // Neither a user name nor a hash holds a NUL, so no other parts give the same bytes.
+        let mut parts: Vec<&[u8]> = vec![b"pair", account.as_bytes()];
+        parts.extend(hashes);
+        parts.push(password.reveal());
+        self.tag(&parts)?.first_chunk().copied()
+    }
+
+    fn right_tag(&self, mailbox: &Mailbox, password: &Secret) -> Option<Tag> {
+        self.tag(&[b"right", mailbox.as_str().as_bytes(), as_hashed(password).reveal()])
+    }
+
+    fn tag(&self, parts: &[&[u8]]) -> Option<Tag> {
+        let mut context = hmac::Context::with_key(self.key.as_ref()?);
+        for part in parts {
+            context.update(part);
+            context.update(&[0]);
+        }
+        context.sign().as_ref().try_into().ok()
+    }
+}
+
+impl Entries {
+    /// The one that ends next makes room.
+    fn insert(&mut self, tag: Tag, hash: PasswordHash, now: Instant, keep: Duration) {
+        if self.entries.len() >= self.limit {
+            self.entries.retain(|_, (_, until)| *until > now);
+        }
+        if self.entries.len() >= self.limit {
+            let oldest = self.entries.iter().min_by_key(|(_, (_, until))| *until).map(|(tag, _)| *tag);
+            oldest.and_then(|oldest| self.entries.remove(&oldest));
+        }
+        if self.limit > 0 {
+            self.entries.insert(tag, (hash, now + keep));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(hash: &str) -> PasswordRow {
+        let mailbox = Mailbox::parse("ann@x").unwrap();
+        PasswordRow { mailbox, name: "scanner".into(), hash: PasswordHash::from_stored(hash.into()), last_used: None }
+    }
+
+    fn mailbox(name: &str) -> Mailbox {
+        Mailbox::parse(name).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn right_login_is_kept_for_its_time_and_its_hash() {
+        let cache = LoginCache::new(2, Duration::from_secs(600));
+        let (ann, ben) = (mailbox("ann@x"), mailbox("ben@x"));
+        let password = Secret::from("secret");
+        cache.remember(&ann, &password, &row("h1"));
+        let of = |mailbox: &Mailbox, password: &Secret, rows: &[PasswordRow]| {
+            cache.recall(mailbox, password, rows).map(|row| row.hash.as_stored().to_owned())
+        };
+        assert_eq!(of(&ann, &password, &[row("h0"), row("h1")]).as_deref(), Some("h1"));
+        assert_eq!(of(&ann, &Secret::from("other"), &[row("h1")]), None);
+        assert_eq!(of(&ben, &password, &[row("h1")]), None);
+        assert_eq!(of(&ann, &password, &[row("h2")]), None, "the password was changed");
+        assert_eq!(of(&ann, &password, &[]), None, "the password was revoked");
+
+        tokio::time::advance(Duration::from_secs(599)).await;
+        cache.remember(&ann, &password, &row("h1"));
+        assert!(of(&ann, &password, &[row("h1")]).is_some());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(of(&ann, &password, &[row("h1")]), None, "using it does not prolong it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_that_ends_next_makes_room() {
+        let cache = LoginCache::new(2, Duration::from_secs(600));
+        let password = Secret::from("secret");
+        let mailboxes = ["a@x", "b@x", "c@x"].map(mailbox);
+        for mailbox in &mailboxes {
+            cache.remember(mailbox, &password, &row("h"));
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let kept = mailboxes.each_ref().map(|mailbox| cache.recall(mailbox, &password, &[row("h")]).is_some());
+        assert_eq!(kept, [false, true, true]);
+    }
+
+    #[test]
+    fn tag_changes_with_everything_a_login_is_compared_with() {
+        let cache = LoginCache::new(2, Duration::from_secs(600));
+        let tag = |account: &str, password: &str, rows: &[PasswordRow]| {
+            cache.pair_tag(account, &Secret::from(password), rows).unwrap()
+        };
+        let same = tag("ann@x", "secret", &[row("h1"), row("h2")]);
+        assert_eq!(tag(" Ann@X ", "secret", &[row("h2"), row("h1")]), same);
+        for other in [
+            tag("ben@x", "secret", &[row("h1"), row("h2")]),
+            tag("ann@x", "secret2", &[row("h1"), row("h2")]),
+            tag("ann@x", "secret", &[row("h1")]),
+            tag("ann@x", "secret", &[row("h1"), row("h2"), row("h3")]),
+            LoginCache::new(2, Duration::ZERO)
+                .pair_tag("ann@x", &Secret::from("secret"), &[row("h1"), row("h2")])
+                .unwrap(),
+        ] {
+            assert_ne!(other, same);
+        }
+    }
+}
