@@ -162,6 +162,7 @@ fn other(peer: Peer) -> Peer {
 fn text_of(noticed: &Noticed) -> String {
     match noticed {
         Noticed::UidValidity { folder, value } => format!("UidValidity {folder} {value}"),
+        Noticed::FolderChanged { folder } => format!("FolderChanged {folder}"),
         Noticed::Bye { text, asked_for } => format!("Bye {text}{}", if *asked_for { " (asked for)" } else { "" }),
         Noticed::Throttled { back_off } => format!("Throttled {}", back_off.as_secs()),
     }

@@ -24,6 +24,7 @@ const REMEMBERED: usize = 10_000;
 #[derive(Debug)]
 enum Noticed {
     UidValidity { mailbox: Mailbox, folder: String, value: u32, session: Span },
+    FolderChanged { mailbox: Mailbox, folder: String },
     Used { mailbox: Mailbox, protocol: Protocol, used: Used },
 }
 
@@ -45,6 +46,11 @@ impl Observer {
     /// A folder was opened that has this UIDVALIDITY.
     pub fn uid_validity(&self, mailbox: &Mailbox, folder: String, value: u32) {
         self.take(Noticed::UidValidity { mailbox: mailbox.clone(), folder, value, session: Span::current() });
+    }
+
+    /// A client of this mailbox has created, deleted or renamed this folder.
+    pub fn folder_changed(&self, mailbox: &Mailbox, folder: String) {
+        self.take(Noticed::FolderChanged { mailbox: mailbox.clone(), folder });
     }
 
     /// This went through.
@@ -91,6 +97,7 @@ impl Scribe {
             Noticed::UidValidity { mailbox, folder, value, session } => {
                 self.compare(mailbox, folder, value, &session).await;
             }
+            Noticed::FolderChanged { mailbox, folder } => self.forget(&mailbox, &folder).await,
             Noticed::Used { mailbox, protocol, used } => {
                 let is_throttled = used.throttled.is_some();
                 add(self.counts.entry((mailbox, protocol)).or_default(), used);
@@ -126,6 +133,16 @@ impl Scribe {
             self.known.clear();
         }
         self.known.insert(key, value);
+    }
+
+    /// The next UIDVALIDITY of this folder, and of those within it, is the first.
+    async fn forget(&mut self, mailbox: &Mailbox, folder: &str) {
+        let is_within =
+            |name: &str| name.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.known.retain(|(of, name), _| of != mailbox || !is_within(name));
+        if let Err(error) = self.store.forget_uid_validity(mailbox, folder).await {
+            debug!(%error, "the UIDVALIDITY of a folder could not be forgotten");
+        }
     }
 
     async fn write_counts(&mut self) {
@@ -165,13 +182,22 @@ mod tests {
         for value in [14, 14, 15] {
             observer.uid_validity(&mailbox, "INBOX".into(), value);
         }
+        // What a client has done to its own folders is no surprise, nor is that of the folders within.
+        for (folder, value) in [("Old", 1), ("Old/2026", 1), ("Older", 1)] {
+            observer.uid_validity(&mailbox, folder.into(), value);
+        }
+        observer.folder_changed(&mailbox, "Old".into());
+        for (folder, value) in [("Old", 2), ("Old/2026", 2), ("Older", 2)] {
+            observer.uid_validity(&mailbox, folder.into(), value);
+        }
         for fetched in 1..=3 {
             observer.used(&mailbox, Protocol::Imap, Used { sessions: 1, fetched, ..Used::default() });
         }
         stop.cancel();
         let clock: SharedClock = Arc::new(ManualClock::new(now));
         observer.write_down(store.clone(), Arc::clone(&clock), stop.clone()).await;
-        assert_eq!(store.recreated_folders(now).await.unwrap()[0].folder, "INBOX");
+        let recreated = store.recreated_folders(now).await.unwrap();
+        assert_eq!(recreated.iter().map(|one| one.folder.as_str()).collect::<Vec<_>>(), ["INBOX", "Older"]);
         let used = &store.mail_use().await.unwrap()[0].used;
         assert_eq!((used.sessions, used.fetched), (3, 6));
         // A store that fails costs the counts, and no session.

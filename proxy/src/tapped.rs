@@ -45,6 +45,7 @@ impl<'a> Tapped<'a> {
         let Self { gateway, mailbox, protocol } = self;
         match noticed {
             Noticed::UidValidity { folder, value } => gateway.observer.uid_validity(mailbox, folder, value),
+            Noticed::FolderChanged { folder } => gateway.observer.folder_changed(mailbox, folder),
             Noticed::Bye { asked_for: true, .. } => {}
             Noticed::Bye { text, .. } if text.contains(TOKEN_EXPIRED) => info!(
                 %mailbox,

@@ -21,6 +21,13 @@ const THROW_AWAY_LIMIT: u64 = 4096;
 /// Most bytes of one command, its literals included, taken or thrown away, before its last line.
 const COMMAND_LIMIT: usize = 16384;
 
+/// Longest ID, its literals included: 30 fields of 30 octets with values of 1024, every octet of them behind a backslash (RFC
+/// 2971, 3.3). Nothing of it is kept.
+const ID_LIMIT: usize = 64 * 1024;
+
+/// So much of an ID's line is kept as its announcement of a literal may need.
+const ID_TAIL: usize = 32;
+
 /// What a line announces at its end: `{5}`, or `{5+}` for one that comes without being asked for (RFC 7888).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Literal {
@@ -70,6 +77,19 @@ pub(super) struct Framer {
     refused: bool,
     /// How much was.
     thrown_away: usize,
+    /// An ID, whose arguments mean nothing here: they are passed over.
+    passed_over: Option<PassedOver>,
+}
+
+/// How far an ID is passed over.
+#[derive(Default)]
+struct PassedOver {
+    /// All of it so far, and of a literal under way all of that.
+    length: usize,
+    /// The end of its line.
+    tail: Vec<u8>,
+    /// What is missing of a literal.
+    literal: usize,
 }
 
 /// What there is after a look at the buffer.
@@ -90,6 +110,23 @@ impl Framer {
     /// Looks for the next command. `wants_literal` is asked, with the command so far, whether a literal makes sense in
     /// it.
     pub(super) fn next(&mut self, buffer: &mut Buffer, wants_literal: impl Fn(&[u8]) -> bool) -> Framed {
+        if self.is_between_commands()
+            && let Some(tag) = id_tag(buffer.unread())
+        {
+            self.raw.extend_from_slice(&[tag, b" ID\r\n"].concat());
+            self.passed_over = Some(PassedOver::default());
+        }
+        if let Some(passed_over) = &mut self.passed_over {
+            return match passed_over.next(buffer) {
+                Passed::All { refused } => {
+                    self.refused = refused;
+                    self.finish()
+                }
+                Passed::NeedsMore => Framed::NeedsMore,
+                Passed::GoAhead => Framed::GoAhead,
+                Passed::TooLong => Framed::TooLong,
+            };
+        }
         loop {
             if !self.take_literal(buffer) {
                 return Framed::NeedsMore;
@@ -150,6 +187,69 @@ impl Framer {
         let Self { raw, refused, .. } = std::mem::take(self);
         if refused { Framed::Refused(raw) } else { Framed::Command(raw) }
     }
+}
+
+enum Passed {
+    NeedsMore,
+    GoAhead,
+    /// The command has ended, perhaps with a literal that was refused.
+    All {
+        refused: bool,
+    },
+    TooLong,
+}
+
+impl PassedOver {
+    /// Passes over what there is, up to the end of the command.
+    fn next(&mut self, buffer: &mut Buffer) -> Passed {
+        loop {
+            self.literal -= buffer.skip(self.literal);
+            if self.literal > 0 || buffer.is_empty() {
+                return Passed::NeedsMore;
+            }
+            let unread = buffer.unread();
+            let end = memchr::memchr(b'\n', unread).map(|at| at + 1);
+            let line = unread.get(..end.unwrap_or(unread.len())).unwrap_or_default();
+            let count = line.len();
+            self.tail.extend_from_slice(line.get(count.saturating_sub(ID_TAIL)..).unwrap_or(line));
+            let surplus = self.tail.len().saturating_sub(ID_TAIL);
+            self.tail.drain(..surplus);
+            buffer.skip(count);
+            self.length = self.length.saturating_add(count);
+            if self.length > ID_LIMIT {
+                return Passed::TooLong;
+            }
+            if end.is_none() {
+                return Passed::NeedsMore;
+            }
+            let mut tail = std::mem::take(&mut self.tail);
+            // The first string of the list has no blank before it.
+            tail.iter_mut().filter(|byte| **byte == b'(').for_each(|byte| *byte = b' ');
+            let Some(literal) = Literal::at_end_of(&tail) else { return Passed::All { refused: false } };
+            let size = usize::try_from(literal.size).unwrap_or(usize::MAX);
+            self.length = self.length.saturating_add(size);
+            match (self.length > ID_LIMIT, literal.synchronising) {
+                // A tagged reply instead of `+`: the client will not send it (RFC 3501, 7.5).
+                (true, true) => return Passed::All { refused: true },
+                (true, false) => return Passed::TooLong,
+                (false, synchronising) => {
+                    self.literal = size;
+                    if synchronising {
+                        return Passed::GoAhead;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The tag of the ID that begins here.
+fn id_tag(unread: &[u8]) -> Option<&[u8]> {
+    let text = stripped(unread, |byte| byte == 0, |_| false);
+    let (tag, rest) = text.split_at_checked(text.iter().position(|byte| is_blank(byte) || *byte == b'\n')?)?;
+    let (name, behind) = rest.get(rest.iter().position(|byte| !is_blank(byte))?..)?.split_at_checked(2)?;
+    let is_whole = behind.first().is_some_and(|byte| is_blank(byte) || matches!(byte, b'\r' | b'\n' | 0));
+    (name.eq_ignore_ascii_case(b"ID") && is_whole).then_some(tag)
 }
 
 /// Firmware with lines of a fixed size fills them up with NULs: behind the text, or behind the line end, which is ahead of

@@ -88,7 +88,7 @@ impl Local {
             return true;
         }
         let may_log_in = self.offer.login_allowed();
-        let wants_literal = |begun: &[u8]| command::is(begun, "ID") || (may_log_in && command::is(begun, "LOGIN"));
+        let wants_literal = |begun: &[u8]| may_log_in && command::is(begun, "LOGIN");
         match self.framer.next(&mut self.buffer, wants_literal) {
             Framed::NeedsMore if self.buffer.is_ended() => self.close(Closed::EndOfStream),
             Framed::NeedsMore => return false,

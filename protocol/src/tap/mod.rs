@@ -46,6 +46,11 @@ pub enum Noticed {
         /// Its value.
         value: u32,
     },
+    /// The client has created, deleted or renamed this folder: another UIDVALIDITY of it is no surprise.
+    FolderChanged {
+        /// The folder as the protocol writes it.
+        folder: String,
+    },
     /// The server says why it is about to end the session.
     Bye {
         /// Its words, bounded and on one line.

@@ -115,7 +115,9 @@ pub fn check(data: &[u8]) {
     }
     for noticed in &whole.noticed {
         match noticed {
-            Noticed::UidValidity { folder: text, .. } | Noticed::Bye { text, .. } => {
+            Noticed::UidValidity { folder: text, .. }
+            | Noticed::FolderChanged { folder: text }
+            | Noticed::Bye { text, .. } => {
                 assert!(text.chars().count() <= TEXT_BOUND && !text.contains(char::is_control), "{text:?}");
             }
             Noticed::Throttled { back_off } => assert!(*back_off <= BACK_OFF_LIMIT),

@@ -95,6 +95,15 @@ impl Store {
         Ok(before.filter(|_| is_other).and_then(|before| u32::try_from(before).ok()))
     }
 
+    /// Forgets the UIDVALIDITY of a folder and of those within it: a client has changed them itself.
+    pub async fn forget_uid_validity(&self, mailbox: &Mailbox, folder: &str) -> Result<(), StoreError> {
+        let delete = "DELETE FROM folder WHERE mailbox = $1 AND (folder = $2 OR substr(folder, 1, length(CAST($3 AS TEXT))) = CAST($3 AS TEXT))";
+        let within = format!("{folder}/");
+        self.run(vec![Statement::new(delete, [mailbox.as_str().into(), folder.into(), within.as_str().into()])])
+            .await?;
+        Ok(())
+    }
+
     /// The folders that were recreated since then, the latest first.
     pub async fn recreated_folders(&self, since: SystemTime) -> Result<Vec<Recreated>, StoreError> {
         let select = "SELECT account, mailbox, folder, recreated FROM folder WHERE recreated >= $1 ORDER BY recreated DESC, folder";

@@ -19,6 +19,14 @@ async fn a_folder_that_was_recreated_is_noticed_once() {
     let both = [recreated("Sent", start() + 3 * HOUR), recreated("INBOX", start() + HOUR)];
     assert_eq!(store.recreated_folders(start()).await.unwrap(), both);
     assert_eq!(store.recreated_folders(start() + 2 * HOUR).await.unwrap(), both[..1]);
+    // What its own client has done to a folder is no surprise.
+    assert_eq!(note("Sent/2026", 1, start()).await, None);
+    assert_eq!(note("Sent%", 1, start()).await, None);
+    store.forget_uid_validity(ann, "Sent").await.unwrap();
+    assert_eq!(store.recreated_folders(start()).await.unwrap(), both[1..]);
+    assert_eq!(note("Sent", 2, start()).await, None);
+    assert_eq!(note("Sent/2026", 2, start()).await, None);
+    assert_eq!(note("Sent%", 2, start()).await, Some(1));
     // An account that is gone leaves nothing, and gets nothing.
     store.remove_account(ann).await.unwrap();
     assert_eq!(note("INBOX", 16, start()).await, None);

@@ -194,7 +194,10 @@ impl Imap {
     fn passed(&mut self, line: &Line<'_>) {
         let literal = literal(line.tail);
         let command = match self.unfinished.take() {
-            Some(unfinished) => Some(unfinished.command),
+            Some(Unfinished { mut command, .. }) => {
+                command.go_on(line.head);
+                Some(command)
+            }
             None => Command::read(line.head, literal.is_some()),
         };
         match (literal, command) {

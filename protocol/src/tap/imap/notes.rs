@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::words::{announces_message, astring, literal, number, number_behind, word};
+use super::words::{announces_message, astring, astring_and_rest, literal, number, number_behind, word};
 use crate::line::printable;
 use crate::tap::lines::Line;
 use crate::tap::{Counts, Noticed, back_off};
@@ -15,7 +15,7 @@ const TAG_LIMIT: usize = 64;
 
 /// Most commands that are remembered at once, of those that matter. Of a client that sends more without waiting for one answer
 /// nothing more is noticed.
-pub(super) const COMMANDS_LIMIT: usize = 128;
+pub(super) const COMMANDS_LIMIT: usize = 64;
 
 /// What was noticed, and the commands whose answers are worth it.
 #[derive(Default)]
@@ -39,9 +39,51 @@ enum Kind {
         folder: Vec<u8>,
         is_seen: bool,
     },
+    /// CREATE, DELETE or RENAME of these folders.
+    Change(Names),
     Append,
     Logout,
     Other,
+}
+
+/// The names of folders that a command has, in its lines and literals.
+#[derive(Default, PartialEq, Eq)]
+struct Names {
+    names: Vec<Vec<u8>>,
+    /// So many it has.
+    wanted: usize,
+    /// The last one is that of a literal.
+    is_literal: bool,
+}
+
+impl Names {
+    /// Reads those of a line.
+    fn read(&mut self, mut line: &[u8]) {
+        self.is_literal = false;
+        while self.names.len() < self.wanted
+            && let Some((name, rest)) = astring_and_rest(line)
+        {
+            self.names.push(name);
+            line = rest;
+        }
+    }
+
+    /// A piece of a literal.
+    fn add(&mut self, piece: &[u8]) {
+        if !self.is_literal && self.names.len() < self.wanted {
+            self.names.push(Vec::new());
+            self.is_literal = true;
+        }
+        if let Some(name) = self.names.last_mut().filter(|_| self.is_literal) {
+            extend(name, piece);
+        }
+    }
+}
+
+/// One byte more than may be, so that it is seen to be too long.
+fn extend(name: &mut Vec<u8>, piece: &[u8]) {
+    let room = (FOLDER_LIMIT + 1).saturating_sub(name.len());
+    name.extend_from_slice(piece.get(..room).unwrap_or(piece));
 }
 
 /// A response that goes over several lines, because it has literals.
@@ -67,6 +109,10 @@ impl Command {
         let kind = if is("SELECT") || is("EXAMINE") {
             let folder = astring(rest).filter(|folder| !has_literal && folder.len() <= FOLDER_LIMIT);
             Kind::Open { folder: folder.unwrap_or_default(), is_seen: false }
+        } else if is("CREATE") || is("DELETE") || is("RENAME") {
+            let mut names = Names { wanted: if is("RENAME") { 2 } else { 1 }, ..Names::default() };
+            names.read(rest);
+            Kind::Change(names)
         } else if is("APPEND") {
             Kind::Append
         } else if is("LOGOUT") {
@@ -79,10 +125,17 @@ impl Command {
 
     /// A piece of its literal: the name of a folder, if it is one.
     pub(super) fn add_name(&mut self, piece: &[u8]) {
-        if let Kind::Open { folder, .. } = &mut self.kind {
-            // One byte more than may be, so that it is seen to be too long.
-            let room = (FOLDER_LIMIT + 1).saturating_sub(folder.len());
-            folder.extend_from_slice(piece.get(..room).unwrap_or(piece));
+        match &mut self.kind {
+            Kind::Open { folder, .. } => extend(folder, piece),
+            Kind::Change(names) => names.add(piece),
+            Kind::Append | Kind::Logout | Kind::Other => {}
+        }
+    }
+
+    /// The line behind its literal.
+    pub(super) fn go_on(&mut self, line: &[u8]) {
+        if let Kind::Change(names) = &mut self.kind {
+            names.read(line);
         }
     }
 
@@ -91,8 +144,12 @@ impl Command {
     }
 
     pub(super) fn held(&self) -> usize {
-        let folder = if let Kind::Open { folder, .. } = &self.kind { folder.capacity() } else { 0 };
-        self.tag.capacity() + folder
+        let names = match &self.kind {
+            Kind::Open { folder, .. } => folder.capacity(),
+            Kind::Change(names) => names.names.iter().map(|name| name.capacity() + size_of::<Vec<u8>>()).sum(),
+            Kind::Append | Kind::Logout | Kind::Other => 0,
+        };
+        self.tag.capacity() + names
     }
 }
 
@@ -210,8 +267,14 @@ impl Notes {
             // Without memory until the next one.
             self.waiting = VecDeque::new();
         }
-        if is_ok && command.is_some_and(|command| command.kind == Kind::Append) {
-            self.counts.stored += 1;
+        match command.map(|command| command.kind) {
+            Some(Kind::Append) if is_ok => self.counts.stored += 1,
+            Some(Kind::Change(names)) if is_ok => {
+                for folder in names.names.iter().filter(|name| is_known(name) && !name.eq_ignore_ascii_case(b"INBOX")) {
+                    notice(Noticed::FolderChanged { folder: printable(folder) });
+                }
+            }
+            _ => {}
         }
     }
 
@@ -246,8 +309,12 @@ fn status(text: &[u8], notice: &mut dyn FnMut(Noticed)) {
     }
 }
 
+fn is_known(folder: &[u8]) -> bool {
+    (1..=FOLDER_LIMIT).contains(&folder.len())
+}
+
 fn tell(folder: &[u8], value: u32, notice: &mut dyn FnMut(Noticed)) {
-    if folder.is_empty() || folder.len() > FOLDER_LIMIT {
+    if !is_known(folder) {
         return;
     }
     let folder = if folder.eq_ignore_ascii_case(b"INBOX") { b"INBOX" } else { folder };

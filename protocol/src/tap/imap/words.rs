@@ -24,16 +24,21 @@ pub(super) fn word(text: &[u8]) -> (&[u8], &[u8]) {
 
 /// An atom or a quoted string (RFC 3501, 9), up to its end; more blanks before it than one are passed over.
 pub(super) fn astring(text: &[u8]) -> Option<Vec<u8>> {
+    astring_and_rest(text).map(|(string, _)| string)
+}
+
+/// The same, and what is behind it.
+pub(super) fn astring_and_rest(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let text = text.trim_ascii_start();
     let Some(quoted) = text.strip_prefix(b"\"") else {
-        let (atom, _) = word(text);
-        return (!atom.is_empty() && !atom.ends_with(b"}")).then(|| atom.to_vec());
+        let (atom, rest) = word(text);
+        return (!atom.is_empty() && !atom.ends_with(b"}")).then(|| (atom.to_vec(), rest));
     };
-    let (mut string, mut bytes) = (Vec::new(), quoted.iter().copied());
-    while let Some(byte) = bytes.next() {
+    let (mut string, mut bytes) = (Vec::new(), quoted.iter());
+    while let Some(&byte) = bytes.next() {
         match byte {
-            b'"' => return Some(string),
-            b'\\' => string.push(bytes.next()?),
+            b'"' => return Some((string, bytes.as_slice())),
+            b'\\' => string.push(*bytes.next()?),
             byte => string.push(byte),
         }
     }
