@@ -392,3 +392,19 @@ async fn a_client_that_breaks_off_takes_its_upstream_session_along() {
     drop(play.server);
     assert_eq!(play.relay.await.unwrap().end, End::ClientBroke);
 }
+
+/// An idle session keeps this future for as long as it lasts.
+#[tokio::test]
+async fn relay_of_an_idle_session_is_small() {
+    let (client, facing_client) = pair().await;
+    let (server, facing_server) = pair().await;
+    let mut tap = Imap::default();
+    let size = size_of_val(&tap);
+    let client_side = Connection { stream: Stream::Plain(facing_client), unread: Vec::new() };
+    let server_side = Connection { stream: Stream::Plain(facing_server), unread: Vec::new() };
+    let future = relay(client_side, server_side, &mut tap, |_| {}, HOUR, CloseRequest::never());
+    let size = size + size_of_val(&future);
+    drop(future);
+    drop((client, server));
+    assert!(size <= 1536, "{size} bytes");
+}
