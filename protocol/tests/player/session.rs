@@ -36,12 +36,19 @@ pub fn check(data: &[u8]) -> usize {
         let (one, other) = (whole.to_client.escape_ascii().to_string(), in_pieces.to_client.escape_ascii().to_string());
         assert_eq!(one, other, "{choice} {}", bytes.escape_ascii());
         assert_eq!(whole.happened, in_pieces.happened, "{}", bytes.escape_ascii());
-        let (one, other) = (&whole.to_server, &in_pieces.to_server);
+        // A transparent dot may be left away where a header is looked at, and how far that is depends on the pieces.
+        let (one, other) = (without_dots(&whole.to_server), without_dots(&in_pieces.to_server));
         // How far a message has gone that is cut depends on the pieces.
-        let alike = if whole.cut { one.starts_with(other) || other.starts_with(one) } else { one == other };
+        let alike = if whole.cut { one.starts_with(&other) || other.starts_with(&one) } else { one == other };
         assert!(alike, "{}\n{}", one.escape_ascii(), other.escape_ascii());
     }
     whole.messages
+}
+
+/// What a server makes of it: a dot in front of a line that has more is none of it (RFC 5321, 4.5.2).
+fn without_dots(said: &[u8]) -> Vec<u8> {
+    let bare = |line: &[u8]| line.strip_prefix(b".").filter(|rest| !rest.starts_with(b"\r\n")).unwrap_or(line).to_vec();
+    said.split_inclusive(|byte| *byte == b'\n').flat_map(bare).collect()
 }
 
 #[derive(Default)]
@@ -103,8 +110,13 @@ fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
                 if let Event::Message(report) = &event {
                     reports += usize::from(!matches!(report.outcome, Outcome::NotSent(_)));
                     if let (Some(obedient), false) = (&obedient, matches!(report.outcome, Outcome::NotSent(_))) {
-                        let envelope = (report.sender.clone(), report.recipients.clone());
-                        assert_eq!(Some(&envelope), obedient.envelopes.last(), "{}", run.to_server.escape_ascii());
+                        let (sender, recipients) = obedient.envelopes.last().expect("the server has it");
+                        assert_eq!(&report.sender, sender, "{}", run.to_server.escape_ascii());
+                        assert_eq!(report.recipient_count, recipients.len(), "{}", run.to_server.escape_ascii());
+                        // Only the first of very many are remembered by name.
+                        let named = &recipients[..report.recipients.len()];
+                        assert_eq!(report.recipients, named, "{}", run.to_server.escape_ascii());
+                        assert!(named.len() == recipients.len() || named.len() == 100, "{} are named", named.len());
                     }
                 }
                 run.happened.push(format!("{event:?}"));
