@@ -53,6 +53,7 @@ pub mod cli;
 pub mod log;
 pub mod log_limits;
 pub mod log_rate_limit;
+pub mod login_budget;
 pub mod platform;
 
 pub use config::Config;

@@ -238,7 +238,8 @@ async fn log_in<S: Speak>(
         }
         Err(failure) => {
             // Whoever causes it has proved who it is.
-            warn!(account = %mailbox, reason = failure.log, "upstream login failed");
+            let class = failure.class.map(tracing::field::display);
+            warn!(account = %mailbox, class, reason = failure.log, "upstream login failed");
             Err(failure.logged(true))
         }
     }

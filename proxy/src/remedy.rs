@@ -3,8 +3,10 @@
 //! One failure has two texts: [`Failure::refusal`] is what the mail client shows in its dialog box, [`Failure::log`] what
 //! the operator reads. The codes of the authority are explained by the token store's own table.
 
+mod class;
 mod replies;
 
+pub use class::FailureClass;
 pub use replies::{Row, rows};
 
 use oxpost_protocol::{Refusal, RefusalKind, UpstreamFailure};
@@ -13,6 +15,7 @@ use oxpost_token_store::{Denied, Mailbox, StoreError, TokenError};
 use crate::connect::NoConnection;
 use crate::connection_slots::LimitReached;
 use crate::login_throttle::Throttled;
+use crate::trail::{Stage, Trail};
 
 /// A login that failed, in both texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct Failure {
     pub log: String,
     /// What the mail server itself said, if it was the mail server that refused.
     pub said: Option<String>,
+    /// Why the upstream login failed; none if it had not begun, because the client was not let in here.
+    pub class: Option<FailureClass>,
     /// Whether a line of the log, within the session, has it. Only then is the client shown the id of its session.
     pub is_logged: bool,
 }
@@ -36,13 +41,19 @@ impl Failure {
     pub fn new(kind: RefusalKind, sentence: impl Into<String>, detail: &str) -> Self {
         let sentence = sentence.into();
         let log = if detail.is_empty() { sentence.clone() } else { format!("{sentence} ({detail})") };
-        Self { refusal: Refusal::new(kind, sentence), log, said: None, is_logged: false }
+        Self { refusal: Refusal::new(kind, sentence), log, said: None, class: None, is_logged: false }
     }
 
     /// The same, after its line was written, or was not.
     #[must_use]
     pub fn logged(self, is_logged: bool) -> Self {
         Self { is_logged, ..self }
+    }
+
+    /// The same, of an upstream login.
+    #[must_use]
+    pub fn in_class(self, class: FailureClass) -> Self {
+        Self { class: Some(class), ..self }
     }
 
     /// The local login failed.
@@ -56,7 +67,8 @@ impl Failure {
                  on the machine of Oxpost `oxpost sign-in ADDRESS` tries one at once.",
                 "",
             ),
-            Denied::NotJudged(error) => Self::token(error),
+            // The password was not compared with any: nothing is known of the client.
+            Denied::NotJudged(error) => Self { class: None, ..Self::token(error) },
             Denied::Busy => Self::new(RefusalKind::Unavailable, "Too many logins at once. Try again in a moment.", ""),
             Denied::Store(error) => Self::store(error, "Oxpost cannot read its accounts. Its log says why."),
         }
@@ -93,14 +105,15 @@ impl Failure {
             TokenError::Transient { .. } | TokenError::Store(_) => RefusalKind::Unavailable,
             TokenError::SignInRequired(_) | TokenError::Misconfigured(_) => RefusalKind::AdministratorMustAct,
         };
-        match error {
+        let failure = match error {
             TokenError::Transient { problem, .. }
             | TokenError::SignInRequired(problem)
             | TokenError::Misconfigured(problem) => {
                 Self::new(kind, format!("{} {}", problem.what, problem.remedy), &problem.detail)
             }
             TokenError::Store(error) => Self::store(error, "Oxpost cannot read or write its tokens. Its log says why."),
-        }
+        };
+        failure.in_class(FailureClass::of_token(error))
     }
 
     /// The store failed: as a whole for now, or in this one account for good.
@@ -152,6 +165,7 @@ impl Failure {
                 (text, format!("{host} answered something unexpected. The log quotes it."), RefusalKind::Unavailable)
             }
         };
+        let reason = failure;
         let failure = match explanation(text) {
             // More than one thing can be the reason.
             Some(row) if row.another_token => {
@@ -161,7 +175,8 @@ impl Failure {
             Some(row) => Self::new(row.kind, row.sentence(mailbox), text),
             None => Self::new(kind, sentence, text),
         };
-        Self { said: Some(text.to_owned()), ..failure }
+        let class = FailureClass::of_server(reason, failure.refusal.kind);
+        Self { said: Some(text.to_owned()), ..failure }.in_class(class)
     }
 
     /// A device is to send as somebody who has no account.
@@ -208,7 +223,7 @@ impl Failure {
                 "{host}:{port} cannot be reached. Check the network and the firewall of the machine Oxpost runs on."
             ),
         };
-        Self::new(RefusalKind::Unavailable, sentence, &error.to_string())
+        Self::new(RefusalKind::Unavailable, sentence, &error.to_string()).in_class(FailureClass::Unreachable)
     }
 
     /// TLS with the mail server failed.
@@ -217,7 +232,7 @@ impl Failure {
             error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
             Some(rustls::Error::InvalidCertificate(_))
         );
-        if certificate {
+        let failure = if certificate {
             Self::new(
                 RefusalKind::AdministratorMustAct,
                 format!(
@@ -232,7 +247,8 @@ impl Failure {
                 format!("TLS with {host} failed. Check that nothing between Oxpost and it interferes."),
                 &error.to_string(),
             )
-        }
+        };
+        failure.in_class(FailureClass::Unreachable)
     }
 
     /// The mail server has asked to be left alone for so long.
@@ -246,18 +262,26 @@ impl Failure {
             format!("Microsoft throttles this mailbox. Try again in {wait}, and let fewer programs read it at once."),
             &format!("{host} has asked for it; it was not asked again"),
         )
+        .in_class(FailureClass::Throttled)
     }
 
-    /// The upstream login took longer than its bound; it waited for this when it was ended.
-    pub fn timed_out(host: &str, after: std::time::Duration, waited_for: &str) -> Self {
+    /// The upstream login took longer than its budget, and waited for this when it was ended.
+    pub fn timed_out(host: &str, budget: std::time::Duration, trail: &Trail) -> Self {
+        let class = match trail.stage() {
+            Stage::BackOff => FailureClass::Throttled,
+            Stage::Token => FailureClass::TokenTransient,
+            Stage::Server => FailureClass::Unreachable,
+        };
+        let waited_for = trail.now();
         Self::new(
             RefusalKind::Unavailable,
             format!(
                 "The login at {host} did not end within {} s; Oxpost was waiting for {waited_for}. Try again in a few minutes.",
-                after.as_secs()
+                budget.as_secs()
             ),
             "",
         )
+        .in_class(class)
     }
 }
 

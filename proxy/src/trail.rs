@@ -9,6 +9,20 @@ use tokio::time::Instant;
 /// Most steps that are kept. Two attempts have about fifteen; a server that never ends has one that lasts.
 const MOST_STEPS: usize = 40;
 
+/// A wait for our own permission, or the server's, is told when it was one; most often there is none.
+const WORTH_TELLING: Duration = Duration::from_millis(1);
+
+/// Who is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The end of a back-off that the mail server has asked for, or a send slot, which keeps within its limits.
+    BackOff,
+    /// The sign-in service, or whoever asks it.
+    Token,
+    /// The mail server, and the way to it.
+    Server,
+}
+
 /// The steps of one upstream login.
 #[derive(Debug, Default)]
 pub struct Trail(Mutex<Steps>);
@@ -17,16 +31,23 @@ pub struct Trail(Mutex<Steps>);
 struct Steps {
     over: Vec<(&'static str, Duration)>,
     now: Option<(&'static str, Instant)>,
+    stage: Option<Stage>,
 }
 
 impl Trail {
-    /// From now on this is waited for. Said again, it goes on.
+    /// From now on this is waited for, of the mail server. Said again, it goes on.
     pub fn waits_for(&self, what: &'static str) {
+        self.waits(Stage::Server, what);
+    }
+
+    /// From now on this is waited for.
+    pub fn waits(&self, stage: Stage, what: &'static str) {
         let mut steps = self.steps();
         if steps.now.is_some_and(|(now, _)| now == what) {
             return;
         }
         steps.end();
+        steps.stage = Some(stage);
         steps.now = Some((what, Instant::now()));
     }
 
@@ -40,6 +61,11 @@ impl Trail {
         self.steps().now.map_or("nothing", |(what, _)| what)
     }
 
+    /// Who is waited for, or was last.
+    pub fn stage(&self) -> Stage {
+        self.steps().stage.unwrap_or(Stage::Server)
+    }
+
     fn steps(&self) -> MutexGuard<'_, Steps> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -49,6 +75,7 @@ impl Steps {
     fn end(&mut self) {
         if let Some((what, since)) = self.now.take()
             && self.over.len() < MOST_STEPS
+            && (self.stage != Some(Stage::BackOff) || since.elapsed() >= WORTH_TELLING)
         {
             self.over.push((what, since.elapsed()));
         }
@@ -84,9 +111,16 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(trail.now(), "its greeting");
         assert_eq!(trail.to_string(), "a token 1.500 s, its greeting 0.002 s");
+        assert_eq!(trail.stage(), Stage::Server);
         trail.ends();
         tokio::time::advance(Duration::from_secs(9)).await;
         assert_eq!(trail.to_string(), "a token 1.500 s, its greeting 0.002 s");
+        trail.waits(Stage::BackOff, "nothing at all");
+        trail.waits(Stage::BackOff, "a send slot");
+        tokio::time::advance(WORTH_TELLING).await;
+        trail.waits(Stage::Token, "another token");
+        assert!(trail.to_string().ends_with("its greeting 0.002 s, a send slot 0.001 s, another token 0.000 s"));
+        assert_eq!((trail.stage(), trail.now()), (Stage::Token, "another token"));
         for _ in 0..MOST_STEPS {
             trail.waits_for("one");
             trail.waits_for("another");

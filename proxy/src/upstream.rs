@@ -15,12 +15,14 @@ use crate::config::{Protocol, Server, ServerTls};
 use crate::connect;
 use crate::drive::drive_and_note;
 use crate::gateway::Gateway;
+use crate::login_budget::LoginBudget;
 use crate::metered::Metered;
-use crate::remedy::{self, Failure};
+use crate::remedy::{self, Failure, FailureClass};
 use crate::speak::Speak;
 use crate::stream::Stream;
 use crate::tapped::throttled;
-use crate::trail::Trail;
+use crate::throttle::May;
+use crate::trail::{Stage, Trail};
 
 /// A session at the mail server that is ready to be relayed.
 #[derive(Debug)]
@@ -33,11 +35,16 @@ pub struct Connected {
     pub capabilities: Vec<String>,
 }
 
-/// Logs in for an admitted account, within the configured time.
+/// Logs in for an admitted account, within what is left of the budget.
 ///
 /// # Errors
 /// [`Failure`] has the words for the client and for the log.
-pub async fn login<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<Connected, Failure> {
+pub async fn login<S: Speak>(
+    gateway: &Gateway,
+    admitted: &Admitted,
+    budget: &LoginBudget,
+    trail: &Trail,
+) -> Result<Connected, Failure> {
     let account = admitted.account();
     let Some(servers) = gateway.servers.get(&account.application) else {
         return Err(Failure::new(
@@ -47,17 +54,22 @@ pub async fn login<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<C
                 account.mailbox, account.application
             ),
             "",
-        ));
+        )
+        .in_class(FailureClass::TokenNeedsAdministrator));
     };
     let server = servers.of(S::PROTOCOL);
-    let left_alone = gateway.throttles.wait(&account.mailbox, S::PROTOCOL, &gateway.clock).await;
-    left_alone.map_err(|left| Failure::throttled(&server.host, left))?;
-    let bound = gateway.limits.upstream_timeout;
-    let trail = Trail::default();
+    let trying = async {
+        if gateway.throttles.may_log_in(&account.mailbox, S::PROTOCOL, gateway.clock.now()) != May::Now {
+            trail.waits(Stage::BackOff, "the end of a back-off");
+        }
+        let left_alone = gateway.throttles.wait(&account.mailbox, S::PROTOCOL, &gateway.clock).await;
+        left_alone.map_err(|left| Failure::throttled(&server.host, left))?;
+        with_second_try::<S>(gateway, admitted, server, trail).await
+    };
     // One budget for all of it: a client has its own patience, which none of the stages knows.
-    let outcome = tokio::time::timeout(bound, with_second_try::<S>(gateway, admitted, server, &trail))
+    let outcome = tokio::time::timeout_at(budget.end(), trying)
         .await
-        .unwrap_or_else(|_| Err(Failure::timed_out(&server.host, bound, trail.now())));
+        .unwrap_or_else(|_| Err(Failure::timed_out(&server.host, budget.whole(), trail)));
     trail.ends();
     remember(gateway, account, S::PROTOCOL, outcome.as_ref().err());
     let connected = outcome.map_err(|mut failure| {
@@ -96,7 +108,7 @@ async fn with_second_try<S: Speak>(
     server: &Server,
     trail: &Trail,
 ) -> Result<Connected, Failure> {
-    trail.waits_for(A_TOKEN);
+    trail.waits(Stage::Token, A_TOKEN);
     let token = gateway.tokens.access_token(admitted).await.map_err(|error| Failure::token(&error))?;
     let failure = match once::<S>(gateway, admitted, server, &token, trail).await {
         Ok(Ok(connected)) => return Ok(connected),
@@ -110,7 +122,7 @@ async fn with_second_try<S: Speak>(
         SecondTry::No => return Err(explain(&failure)),
         SecondTry::SameToken => token,
         SecondTry::FreshToken => {
-            trail.waits_for("another token of the sign-in service");
+            trail.waits(Stage::Token, "another token of the sign-in service");
             gateway.tokens.refused(admitted, &token).await.map_err(|error| Failure::token(&error))?
         }
     };
@@ -186,6 +198,7 @@ pub fn dialogue<S: Speak>(
             format!("The access token or the name of {} has characters that cannot be sent.", account.mailbox),
             "",
         )
+        .in_class(FailureClass::TokenNeedsAdministrator)
     })
 }
 

@@ -24,6 +24,7 @@ mod import;
 mod killed;
 mod large_messages;
 mod log_lines;
+mod login_budget;
 mod logins;
 mod machines;
 mod many_at_once;

@@ -300,8 +300,9 @@ impl Default for Limits {
             password_checks_waiting: 256,
             // Exchange waits 60 s for a login; a person typing into telnet deserves a little more.
             login_timeout: Period(Duration::from_secs(120)),
-            // Exchange takes about 9 s to refuse a POP3 login, and there may be two attempts.
-            upstream_timeout: Period(Duration::from_secs(60)),
+            // Outlook waits a minute for an answer unless it is told otherwise, and must get one before that. Exchange takes
+            // about 9 s to refuse a POP3 login, and there may be two attempts.
+            upstream_timeout: Period(Duration::from_secs(50)),
             // RFC 9051, 5.4: not under 30 minutes. Exchange ends a session before that by itself.
             idle_timeout: Period(Duration::from_secs(35 * 60)),
             // RFC 5321, 4.5.3.2.7. Exchange gives a client as long.

@@ -175,7 +175,7 @@ pub struct Log {
 pub struct Limits {
     /// How long a client may take to log in, from its connection on, not counting what the upstream takes.
     pub login_timeout: Duration,
-    /// How long the whole upstream login may take, both attempts together.
+    /// How long the whole upstream login may take: the wait for a send slot, a back-off, the token, both attempts.
     pub upstream_timeout: Duration,
     /// How long a logged-in IMAP or POP3 session may go without a byte in either direction.
     pub idle_timeout: Duration,
@@ -183,7 +183,7 @@ pub struct Limits {
     pub smtp_command_timeout: Duration,
     /// How long sessions may go on after a stop was asked for.
     pub drain_timeout: Duration,
-    /// How long a client waits for its turn to send.
+    /// How long a client waits for its turn to send; at the login, within nine tenths of `upstream_timeout`.
     pub sending_wait: Duration,
 }
 

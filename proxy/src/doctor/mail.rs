@@ -46,8 +46,7 @@ pub(super) async fn log_in<S: Speak>(
         attempt.map_err(|unreached| unreached.failure)
     };
     let tried = tokio::time::timeout(bound, trying).await;
-    let (outcome, connected) = match tried.unwrap_or_else(|_| Err(Failure::timed_out(&server.host, bound, trail.now())))
-    {
+    let (outcome, connected) = match tried.unwrap_or_else(|_| Err(Failure::timed_out(&server.host, bound, &trail))) {
         Ok(Ok(connected)) => (Ok(()), Some(connected)),
         Ok(Err(failure)) => (Err(Refused::Server(failure)), None),
         Err(failure) => (Err(Refused::Way(failure)), None),

@@ -1,9 +1,8 @@
 //! The upstream login of a session that will send: behind its place.
 
 use oxpost_protocol::RefusalKind;
-use oxpost_protocol::smtp::is_throttled;
 use oxpost_token_store::{Admitted, Mailbox};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
 use super::Sending;
@@ -11,35 +10,42 @@ use super::lane::Lane;
 use crate::account::sasl_user;
 use crate::config::Protocol;
 use crate::gateway::Gateway;
-use crate::remedy::Failure;
+use crate::login_budget::LoginBudget;
+use crate::remedy::{Failure, FailureClass};
 use crate::speak::Speak;
+use crate::trail::{Stage, Trail};
 use crate::upstream::{self, Connected};
 
 /// Logs in at the mail server; by SMTP when there is a place for it, and again for as long as somebody would have waited for
-/// one if the server says that it is too much all the same.
+/// one if the server says that it is too much all the same. All of it has one budget.
 ///
 /// # Errors
 /// [`Failure`] has the words for the client and for the log.
 pub async fn log_in<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<(Connected, Option<Sending>), Failure> {
+    let (budget, trail) = (LoginBudget::new(gateway.limits.upstream_timeout), Trail::default());
     let account = admitted.account();
     let servers = gateway.servers.get(&account.application);
     let (Protocol::Smtp, Some(servers)) = (S::PROTOCOL, servers) else {
-        return Ok((upstream::login::<S>(gateway, admitted).await?, None));
+        return Ok((upstream::login::<S>(gateway, admitted, &budget, &trail).await?, None));
     };
     let sender = sasl_user(account, Protocol::Smtp);
     let lane = gateway.pacing.lane(&servers.smtp.host, sender, servers.sending);
     let (began, mut patience) = (Instant::now(), lane.patience());
-    let place = lane.place(&patience).await.ok_or_else(|| no_place(&lane, sender))?;
+    trail.waits(Stage::BackOff, "a send slot");
+    let place = timeout_at(budget.end_for_slots(), lane.place(&patience)).await;
+    let place = place.ok().flatten().ok_or_else(|| no_place(&lane, sender))?;
     let waited = began.elapsed().as_secs();
     if waited > 0 {
         info!(%sender, seconds = waited, "waited for a place among those who send");
     }
     loop {
-        let failure = match upstream::login::<S>(gateway, admitted).await {
+        let failure = match upstream::login::<S>(gateway, admitted, &budget, &trail).await {
             Ok(connected) => return Ok((connected, Some(place))),
             Err(failure) => failure,
         };
-        if !failure.said.as_deref().is_some_and(is_throttled) || !patience.pause().await {
+        trail.waits(Stage::BackOff, "the next try");
+        let is_throttled = failure.class == Some(FailureClass::Throttled);
+        if !is_throttled || !timeout_at(budget.end(), patience.pause()).await.unwrap_or(false) {
             return Err(failure);
         }
         info!(%sender, reason = failure.log, "the mail server says that it is too much; trying again");
@@ -52,5 +58,5 @@ fn no_place(lane: &Lane, mailbox: &Mailbox) -> Failure {
          few minutes, or let fewer programs send from it at the same time.",
         lane.at_once()
     );
-    Failure::new(RefusalKind::Unavailable, sentence, "")
+    Failure::new(RefusalKind::Unavailable, sentence, "").in_class(FailureClass::OurOwnLimit)
 }
