@@ -33,14 +33,12 @@ pub async fn admit(gateway: &Gateway, peer: IpAddr, login: &Login) -> Result<Adm
     let turn = turn.map_err(|denied| refused(gateway, peer, Failure::denied(&denied), &user))?;
     let turn = turn.map_err(|why| refused(gateway, peer, Failure::throttled_login(why), &user))?;
     let began = Instant::now();
-    let told = Told::of(&attempt).await;
+    let (told, remote) = (Told::of(&attempt).await, attempt.is_remote());
     let (repeated, verified) = match turn {
         Turn::Repeated => (true, Box::pin(attempt.verify_repeated()).await),
         Turn::Granted(permit) => {
-            let verified = match told {
-                Told::Nothing => in_time(throttle, Box::pin(attempt.verify())).await,
-                Told::Everything => Box::pin(attempt.verify()).await,
-            };
+            let verify = Box::pin(attempt.verify());
+            let verified = if remote && told == Told::Nothing { in_time(throttle, verify).await } else { verify.await };
             permit.ended(compared(&verified)).await;
             (false, verified)
         }
@@ -64,7 +62,7 @@ pub async fn admit(gateway: &Gateway, peer: IpAddr, login: &Login) -> Result<Adm
     Err(failure)
 }
 
-/// How much a client is told of why Microsoft did not verify a password.
+/// How much a client is told of why its password was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     /// It comes from where a login to this account has succeeded before.
@@ -75,8 +73,9 @@ enum Told {
 
 impl Told {
     async fn of(attempt: &Attempt) -> Self {
-        let unfamiliar = attempt.is_remote() && attempt.guessed().await.iter().any(|guessed| !guessed.familiar);
-        if unfamiliar { Self::Nothing } else { Self::Everything }
+        let guessed = attempt.guessed().await;
+        let familiar = !guessed.is_empty() && guessed.iter().all(|guessed| guessed.familiar);
+        if familiar { Self::Everything } else { Self::Nothing }
     }
 }
 
@@ -88,14 +87,12 @@ fn discreetly(throttle: &LoginThrottle, told: Told, denied: &Denied, failure: Fa
             throttle.note_slow_verification();
             say(Failure::not_verified_now())
         }
-        (Told::Nothing, Denied::WrongAtMicrosoft | Denied::TooManyPasswords | Denied::NotJudged(_))
-        | (_, Denied::BadCredentials)
-            if throttle.is_verification_slow() =>
-        {
-            say(Failure::not_verified_now())
-        }
-        (Told::Nothing, Denied::WrongAtMicrosoft | Denied::TooManyPasswords | Denied::NotJudged(_)) => {
-            say(Failure::denied(&Denied::BadCredentials))
+        (
+            Told::Nothing,
+            Denied::BadCredentials | Denied::WrongAtMicrosoft | Denied::TooManyPasswords | Denied::NotJudged(_),
+        ) => {
+            let slow = throttle.is_verification_slow();
+            say(if slow { Failure::not_verified_now() } else { Failure::denied(&Denied::BadCredentials) })
         }
         _ => failure,
     }

@@ -131,13 +131,12 @@ fn owner_at_a_familiar_source_logs_in_during_an_attack_also_after_a_restart() {
 #[test]
 fn stale_devices_behind_one_address_keep_nobody_out() {
     in_own_network(async |network| {
-        let gateway = Gateway::new("failure-delay = \"50ms\"\nrepeat-interval = \"1s\"\nblock-after = 2").await;
+        let gateway = Gateway::new("failure-delay = \"50ms\"\nblock-after = 2").await;
         let (running, at) = gateway.run().await;
         let site = network.client_v4(1);
         for round in 0..4 {
             for device in 0..9 {
                 let answer = login_from(network, site, at, ALICE, &format!("old {device}")).await;
-                // A device is given up as one after it has repeated itself; the first time it may still be a guess.
                 assert!(answer.starts_with(WRONG), "round {round}, device {device}: {answer}");
             }
             let neighbor = network.neighbor(site, 11);
