@@ -82,7 +82,8 @@ fn guess_beyond_the_budget_learns_nothing_even_if_it_is_right() {
     });
 }
 
-/// Forty sources guess as fast as they can; the owner logs in, also right after a restart.
+/// Forty sources guess as fast as they can; the owner logs in, also right after a restart, and on a second node (another
+/// process on the same store) that has never seen the owner.
 #[test]
 fn owner_at_a_familiar_source_logs_in_during_an_attack_also_after_a_restart() {
     in_own_network(async |network| {
@@ -92,7 +93,8 @@ fn owner_at_a_familiar_source_logs_in_during_an_attack_also_after_a_restart() {
         let (running, at) = gateway.run().await;
         assert!(login_from(network, owner, at, ALICE, right).await.starts_with("a OK"));
         running.stop().await.unwrap();
-        for start in 0..2 {
+        for (start, what) in ["a restart", "another restart", "a start beside another node"].into_iter().enumerate() {
+            let other_node = if start == 2 { Some(gateway.run().await.0) } else { None };
             let (running, at) = gateway.run().await;
             let attack: Vec<_> = (0..40_u8)
                 .map(|source| {
@@ -117,12 +119,15 @@ fn owner_at_a_familiar_source_logs_in_during_an_attack_also_after_a_restart() {
                 assert!(answer.starts_with("a OK"), "start {start}, login {login}: {answer}");
                 slowest = slowest.max(began.elapsed());
             }
-            println!("the owner's slowest of ten logins during the attack, after start {start}: {slowest:?}");
+            println!("the owner's slowest of ten logins during the attack, after {what}: {slowest:?}");
             attack.iter().for_each(tokio::task::JoinHandle::abort);
             let log = running.stop().await.unwrap();
             let compared = log.matches("User name or password is not right").count();
             println!("guesses compared meanwhile: {compared}");
             assert!((1..=60).contains(&compared), "{compared}");
+            if let Some(node) = other_node {
+                node.stop().await.unwrap();
+            }
         }
     });
 }
