@@ -167,7 +167,7 @@ impl Gateway {
             advertised_extensions: AdvertisedExtensions::new(
                 config.servers.iter().map(|(application, servers)| (application.as_str(), &servers.smtp)),
             ),
-            pacing: Pacing::new(config.limits.sending_wait),
+            pacing: Pacing::new(config.limits.send_slot_timeout),
             throttles: Throttles::default(),
             observer: Observer::default(),
             log_limits: LogLimits::default(),

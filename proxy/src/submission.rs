@@ -23,7 +23,7 @@ use self::side::Side;
 use self::silence::{Circumstances, Clock, Seen, Silent};
 pub use self::upstream::Upstream;
 use crate::close_request::{CloseReason, CloseRequest};
-use crate::pacing::{Crowd, Sending, Turn, Waiting};
+use crate::pacing::{Sending, Turn, Waiting};
 use crate::relay::LINGER;
 use crate::stream::{Stream, poll_discard};
 
@@ -64,7 +64,6 @@ pub async fn carry(
         client: Side::new(client),
         upstream,
         client_ended: false,
-        crowd: place.as_ref().map(Sending::crowd),
         place,
         turn: None,
         waiting: None,
@@ -141,12 +140,21 @@ impl Watch {
     fn poll_silence<F>(&mut self, cx: &mut Context<'_>, carrier: &mut Carrier<F>) -> Poll<(Silent, Circumstances)> {
         let seen = carrier.seen();
         self.clock.show(seen, Instant::now());
+        if let Some(place) = carrier.place.as_mut().filter(|_| !seen.silent.is_some_and(silence::is_idle)) {
+            place.busy();
+        }
         let Some(silent) = seen.silent else { return Poll::Pending };
-        let circumstances = Circumstances {
+        let mut circumstances = Circumstances {
             command_timeout: self.command_timeout,
-            others_wait: silence::is_idle(silent) && carrier.crowd.as_mut().is_some_and(|crowd| crowd.poll(cx)),
+            others_wait: true,
             closing: self.close.is_none(),
             server_on_network: carrier.upstream.is_on_network(),
+        };
+        circumstances.others_wait = match (&mut carrier.place, silence::limit(silent, circumstances)) {
+            (Some(place), Some(limit)) if silence::is_idle(silent) => {
+                place.poll_must_make_room(self.clock.deadline(limit), cx)
+            }
+            _ => false,
         };
         let Some(limit) = silence::limit(silent, circumstances) else { return Poll::Pending };
         let deadline = self.clock.deadline(limit);
@@ -170,7 +178,6 @@ struct Carrier<F> {
     upstream: Upstream,
     client_ended: bool,
     place: Option<Sending>,
-    crowd: Option<Crowd>,
     /// That of the message that is about to begin, or was the last to.
     turn: Option<Turn>,
     /// It is waited for.
@@ -210,7 +217,12 @@ impl<F> Carrier<F> {
                 self.machine.receive_end(Peer::Client);
             }
             Silent::Takes(Peer::Server) => self.machine.time_out(Peer::Server),
-            Silent::Speaks(_) if silence::makes_room(silent, circumstances) => self.machine.make_room(),
+            Silent::Speaks(_) if silence::makes_room(silent, circumstances) => {
+                self.machine.make_room();
+                if let Some(place) = &mut self.place {
+                    place.makes_room();
+                }
+            }
             Silent::Speaks(wait) => self.machine.time_out(wait.peer()),
             Silent::LastWords => {}
         }

@@ -148,7 +148,7 @@ async fn without_its_account_or_its_sign_in_a_device_is_put_off_with_the_reason(
 #[tokio::test]
 async fn a_device_sends_so_many_messages_a_minute() {
     let tenant = tenant().await;
-    let oxpost = with_device(&tenant, "messages-per-minute = 2\n[limits]\nsending-wait = \"0s\"\n").await;
+    let oxpost = with_device(&tenant, "messages-per-minute = 2\n[limits]\nsend-slot-timeout = \"0s\"\n").await;
     signed_in(&oxpost, &tenant).await;
     let running = oxpost.run().await.unwrap();
     let mail = format!("MAIL FROM:<{ALICE}>");

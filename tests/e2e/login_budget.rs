@@ -10,7 +10,7 @@ use crate::bad_servers::{is_ok, log_in};
 use crate::client::Client;
 use crate::story::tenant;
 
-/// Far more than any login here may take, and less than `sending-wait`: a login that waits for that fails the story.
+/// Far more than any login here may take, and less than `send-slot-timeout`: a login that waits for that fails the story.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 async fn login(running: &Running, password: &str) -> (Client, String) {
@@ -36,8 +36,8 @@ async fn fails(running: &Running, password: &str, class: &str) {
 async fn failed_login_ends_within_its_budget_and_has_a_class() {
     let tenant = tenant().await;
     let settings = Settings {
-        sending: Some("{ at-once = 1 }".into()),
-        more: "[limits]\nupstream-timeout = \"3s\"\nsending-wait = \"4m\"\n".into(),
+        sending: Some("{ max-connections = 1 }".into()),
+        more: "[limits]\nupstream-timeout = \"3s\"\nsend-slot-timeout = \"4m\"\n".into(),
         ..Settings::of(&tenant, CLIENT_ID)
     };
     let oxpost = Oxpost::new(&settings).unwrap();

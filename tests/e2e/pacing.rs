@@ -20,7 +20,7 @@ const PROGRAMS: usize = 10;
 const MESSAGES: usize = 4;
 
 /// What Exchange takes.
-const LIMITS: &str = "{ at-once = 3, messages-per-minute = 30 }";
+const LIMITS: &str = "{ max-connections = 3, messages-per-minute = 30 }";
 
 /// The proxy in front of a tenant that enforces the limits, and knows of these.
 async fn world(sending: Option<&str>, more: &str) -> Inside {
@@ -208,7 +208,8 @@ async fn what_the_server_refuses_for_now_is_asked_again_where_that_is_safe() {
 /// With no patience at all, everything that would wait is a temporary refusal with its reason.
 #[tokio::test]
 async fn who_has_waited_long_enough_is_told_why_and_may_come_again() {
-    let inside = world(Some("{ at-once = 2, messages-per-minute = 1 }"), "[limits]\nsending-wait = \"0s\"\n").await;
+    let inside =
+        world(Some("{ max-connections = 2, messages-per-minute = 1 }"), "[limits]\nsend-slot-timeout = \"0s\"\n").await;
     let address = inside.address(Protocol::Smtp);
     let mut first = log_in(address).await.unwrap();
     let second = log_in(address).await.unwrap();

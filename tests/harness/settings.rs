@@ -18,7 +18,7 @@ pub struct Settings {
     pub pop3: (String, u16),
     /// Submission with STARTTLS.
     pub smtp: (String, u16),
-    /// What the submission server takes of one mailbox: `{ at-once = 3 }`; without it, Oxpost knows of no limit.
+    /// What the submission server takes of one mailbox: `{ max-connections = 3 }`; without it, Oxpost knows of no limit.
     pub sending: Option<String>,
     /// The authority, without the tenant.
     pub authority: String,
@@ -125,7 +125,7 @@ mod tests {
             imap: ("localhost".into(), 1),
             pop3: ("localhost".into(), 2),
             smtp: ("127.0.0.1".into(), 3),
-            sending: Some("{ at-once = 7, messages-per-minute = 0 }".into()),
+            sending: Some("{ max-connections = 7, messages-per-minute = 0 }".into()),
             authority: "https://localhost:4".into(),
             tenant: "contoso.com".into(),
             client_id: "a-b".into(),
@@ -140,7 +140,7 @@ mod tests {
         std::fs::write(&file, settings.toml()).unwrap();
         let config = oxpost::Config::load(&file).unwrap();
         assert_eq!(config.servers.get("default").unwrap().smtp.port, 3);
-        assert_eq!(config.servers.get("default").unwrap().sending.at_once, 7);
+        assert_eq!(config.servers.get("default").unwrap().sending.max_connections, 7);
         assert_eq!(config.limits.login_timeout, Duration::from_secs(5));
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
             idle_timeout: file.limits.idle_timeout.0,
             smtp_command_timeout: file.limits.smtp_command_timeout.0,
             drain_timeout: file.limits.drain_timeout.0,
-            sending_wait: file.limits.sending_wait.0,
+            send_slot_timeout: file.limits.send_slot_timeout.0,
         },
         slots,
         login_throttle: throttle,
@@ -105,9 +105,9 @@ impl Checker<'_> {
     }
 
     fn limits(&mut self, limits: &file::Limits) {
-        if limits.sending_wait.0 > LONGEST_WAIT {
+        if limits.send_slot_timeout.0 > LONGEST_WAIT {
             let sentence = "at most 4 minutes: few mail programs wait longer for an answer.";
-            self.report("limits", None, Some("sending-wait"), sentence);
+            self.report("limits", None, Some("send-slot-timeout"), sentence);
         }
         for (key, period) in [
             ("login-timeout", limits.login_timeout),

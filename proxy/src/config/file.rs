@@ -190,7 +190,7 @@ pub struct Server {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Sending {
     /// See [`super::SendingLimits::at_once`].
-    pub at_once: Option<usize>,
+    pub max_connections: Option<usize>,
     /// See [`super::SendingLimits::messages_per_minute`].
     pub messages_per_minute: Option<usize>,
     /// See [`super::SendingLimits::recipients_per_day`].
@@ -280,8 +280,8 @@ pub struct Limits {
     pub smtp_command_timeout: Period,
     /// See [`super::Limits::drain_timeout`].
     pub drain_timeout: Period,
-    /// See [`super::Limits::sending_wait`].
-    pub sending_wait: Period,
+    /// See [`super::Limits::send_slot_timeout`].
+    pub send_slot_timeout: Period,
 }
 
 impl Default for Limits {
@@ -310,7 +310,7 @@ impl Default for Limits {
             // Exchange's answer to a message can take 40 s; systemd's own patience is 90 s.
             drain_timeout: Period(Duration::from_secs(60)),
             // Outlook waits a minute for an answer unless it is told otherwise, .NET a hundred seconds for all of a message.
-            sending_wait: Period(Duration::from_secs(45)),
+            send_slot_timeout: Period(Duration::from_secs(45)),
         }
     }
 }

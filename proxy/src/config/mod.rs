@@ -143,7 +143,7 @@ impl Servers {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SendingLimits {
     /// Sessions at the same time.
-    pub at_once: usize,
+    pub max_connections: usize,
     /// Messages within any minute.
     pub messages_per_minute: usize,
     /// Recipients within any day. They are counted and warned about, not held back.
@@ -184,7 +184,7 @@ pub struct Limits {
     /// How long sessions may go on after a stop was asked for.
     pub drain_timeout: Duration,
     /// How long a client waits for its turn to send; at the login, within nine tenths of `upstream_timeout`.
-    pub sending_wait: Duration,
+    pub send_slot_timeout: Duration,
 }
 
 impl Config {

@@ -146,13 +146,14 @@ fn gmail() -> Provider {
 
 /// What Exchange Online takes of one mailbox:
 /// <https://learn.microsoft.com/office365/servicedescriptions/exchange-online-service-description/exchange-online-limits#sending-limits>.
-const EXCHANGE: SendingLimits = SendingLimits { at_once: 3, messages_per_minute: 30, recipients_per_day: 10_000 };
+const EXCHANGE: SendingLimits =
+    SendingLimits { max_connections: 3, messages_per_minute: 30, recipients_per_day: 10_000 };
 
 /// What is written, over what is known.
 fn sending(written: Option<&Sending>, base: SendingLimits) -> SendingLimits {
-    let Some(Sending { at_once, messages_per_minute, recipients_per_day }) = written else { return base };
+    let Some(Sending { max_connections, messages_per_minute, recipients_per_day }) = written else { return base };
     SendingLimits {
-        at_once: at_once.unwrap_or(base.at_once),
+        max_connections: max_connections.unwrap_or(base.max_connections),
         messages_per_minute: messages_per_minute.unwrap_or(base.messages_per_minute),
         recipients_per_day: recipients_per_day.unwrap_or(base.recipients_per_day),
     }

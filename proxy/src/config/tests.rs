@@ -235,7 +235,7 @@ fn the_presets_know_their_servers_and_authorities() {
         assert!(application.delegated_scopes.iter().any(|scope| scope == scopes), "{preset}");
         assert!(application.delegated_scopes.iter().any(|scope| scope == "offline_access"), "{preset}");
         assert_eq!(application.can_be_app_only().is_ok(), preset != "outlook.com", "{preset}");
-        assert_eq!((servers.sending.at_once, servers.sending.messages_per_minute), (3, 30), "{preset}");
+        assert_eq!((servers.sending.max_connections, servers.sending.messages_per_minute), (3, 30), "{preset}");
     }
 }
 
@@ -258,7 +258,7 @@ fn gmail_has_addresses_of_its_own_and_no_tenant() {
 fn a_provider_says_only_what_is_different_from_its_preset() {
     let text = "[[provider]]\nname = \"ours\"\nbased-on = \"office365\"\nsmtp = { host = \"smtp-legacy.office365.com\", port = 587, \
                 tls = \"start-tls\" }\ntoken-url = \"https://relay.contoso.com/token\"\nopenid = false\n\
-                authorize-parameters = { domain_hint = \"contoso.com\" }\nsending = { messages-per-minute = 0, at-once = 9 }\n\
+                authorize-parameters = { domain_hint = \"contoso.com\" }\nsending = { messages-per-minute = 0, max-connections = 9 }\n\
                 [[application]]\nname = \"a\"\nprovider = \"ours\"\ntenant = \"contoso.com\"\nclient-id = \"c\"\n";
     let config = load(text).unwrap();
     let application = config.applications.get("a").unwrap();
@@ -268,7 +268,7 @@ fn a_provider_says_only_what_is_different_from_its_preset() {
     assert!(application.authorize_url.as_str().starts_with("https://login.microsoftonline.com/contoso.com/"));
     assert_eq!(application.authorize_parameters, [("domain_hint".to_owned(), "contoso.com".to_owned())]);
     assert!(!application.openid);
-    let sending = SendingLimits { at_once: 9, messages_per_minute: 0, recipients_per_day: 10_000 };
+    let sending = SendingLimits { max_connections: 9, messages_per_minute: 0, recipients_per_day: 10_000 };
     assert_eq!(config.servers["a"].sending, sending);
 }
 
@@ -285,9 +285,13 @@ fn a_provider_or_an_application_that_lacks_something_is_told_what() {
         (provider("based-on = \"gmial\""), 3, "presets are office365, outlook.com, us-gov-high"),
         (provider(servers), 1, "authorize-url"),
         (provider("authority = \"https://x\"\npop3 = { host = \"p\", port = 2 }"), 1, "no `imap`"),
-        (provider("based-on = \"gmail\"\nsending = { at-once = 10001 }"), 4, "at-once is at most 10000"),
-        (provider("based-on = \"gmail\"\nsending = { at-one = 1 }"), 4, "at-once"),
-        ("[limits]\nsending-wait = \"5m\"".into(), 2, "at most 4 minutes"),
+        (
+            provider("based-on = \"gmail\"\nsending = { max-connections = 10001 }"),
+            4,
+            "max-connections is at most 10000",
+        ),
+        (provider("based-on = \"gmail\"\nsending = { max-connection = 1 }"), 4, "max-connections"),
+        ("[limits]\nsend-slot-timeout = \"5m\"".into(), 2, "at most 4 minutes"),
         (provider("based-on = \"gmail\"\nauthorize-parameters = { state = \"x\" }"), 4, "by Oxpost itself"),
     ] {
         let error = load(&text).unwrap_err();

@@ -3,17 +3,18 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use oxpost_protocol::line::reply_text;
 use oxpost_protocol::smtp::submission::{Event, Outcome};
 use oxpost_token_store::Mailbox;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use super::day::Day;
+use super::fair_queue::Class;
+use super::gate::{Gate, Held};
 use super::rate::Rate;
 use crate::config::SendingLimits;
 
@@ -27,11 +28,9 @@ pub(super) struct Lane {
     limits: SendingLimits,
     wait: Duration,
     /// None: without a limit.
-    places: Option<Arc<Semaphore>>,
+    places: Option<Arc<Gate>>,
     minute: Rate,
     day: Mutex<Day>,
-    /// How many wait for a place; whoever has one and is idle is told by it.
-    wanted: watch::Sender<usize>,
     messages_waiting: AtomicUsize,
     used: AtomicBool,
 }
@@ -42,7 +41,8 @@ pub struct Sending {
     lane: Arc<Lane>,
     /// What holds its client besides.
     rate: Option<Arc<Rate>>,
-    _permit: Option<OwnedSemaphorePermit>,
+    place: Option<Held>,
+    class: Class,
 }
 
 impl Lane {
@@ -51,10 +51,9 @@ impl Lane {
             mailbox,
             limits,
             wait,
-            places: (limits.at_once > 0).then(|| Arc::new(Semaphore::new(limits.at_once))),
+            places: (limits.max_connections > 0).then(|| Arc::new(Gate::new(limits.max_connections))),
             minute: Rate::of(limits.messages_per_minute),
             day: Mutex::new(Day::of(limits.recipients_per_day)),
-            wanted: watch::Sender::new(0),
             messages_waiting: AtomicUsize::new(0),
             used: AtomicBool::new(false),
         }
@@ -62,15 +61,17 @@ impl Lane {
 
     /// Waits for a place, behind those who came before. `None`: there was none in time.
     pub(super) async fn place(self: &Arc<Self>, patience: &Patience) -> Option<Sending> {
-        let permit = match &self.places {
-            None => None,
-            Some(places) => {
-                self.wanted.send_modify(|count| *count += 1);
-                let _waits = Leaving(|| self.wanted.send_modify(|count| *count -= 1));
-                Some(timeout_at(patience.until, Arc::clone(places).acquire_owned()).await.ok()?.ok()?)
-            }
+        self.acquire(Class::Live, Some(patience.until)).await
+    }
+
+    /// Waits for a place, behind those of its class that came before. `None`: there was none until then.
+    pub(super) async fn acquire(self: &Arc<Self>, class: Class, deadline: Option<Instant>) -> Option<Sending> {
+        let place = match (&self.places, deadline) {
+            (None, _) => None,
+            (Some(places), None) => Some(places.acquire(class).await),
+            (Some(places), Some(deadline)) => Some(timeout_at(deadline, places.acquire(class)).await.ok()?),
         };
-        Some(Sending { lane: Arc::clone(self), rate: None, _permit: permit })
+        Some(Sending { lane: Arc::clone(self), rate: None, place, class })
     }
 
     pub(super) fn patience(&self) -> Patience {
@@ -83,18 +84,19 @@ impl Lane {
     }
 
     pub(super) fn waiting(&self) -> usize {
-        *self.wanted.borrow() + self.messages_waiting.load(Ordering::SeqCst)
+        self.places.as_ref().map_or(0, |places| places.waiting()) + self.messages_waiting.load(Ordering::SeqCst)
     }
 
     /// Until somebody waits for a place.
     async fn is_wanted(&self) {
-        if self.wanted.subscribe().wait_for(|count| *count > 0).await.is_err() {
-            std::future::pending::<()>().await;
+        match &self.places {
+            Some(places) => places.is_wanted().await,
+            None => std::future::pending().await,
         }
     }
 
     pub(super) fn at_once(&self) -> usize {
-        self.limits.at_once
+        self.limits.max_connections
     }
 }
 
@@ -133,6 +135,7 @@ pub struct Turn {
     lane: Arc<Lane>,
     rate: Option<Arc<Rate>>,
     patience: Patience,
+    class: Class,
 }
 
 /// A turn that is waited for; the message may begin, or this is what its client is told.
@@ -145,19 +148,20 @@ impl Turn {
             let lane = Arc::clone(&self.lane);
             let _waits = lane.count_message();
             let began = Instant::now();
+            let class = self.class;
             let held = self.rate.as_deref();
             let mut holds = held;
             let turns = async {
                 if let Some(rate) = held {
                     tokio::select! {
                         biased;
-                        () = rate.turn() => {}
+                        () = rate.turn(class) => {}
                         // It holds a place that others could use.
                         () = lane.is_wanted() => return false,
                     }
                 }
                 holds = None;
-                lane.minute.turn().await;
+                lane.minute.turn(class).await;
                 true
             };
             let come = timeout_at(self.patience.until, turns).await.unwrap_or(false);
@@ -206,7 +210,12 @@ impl Sending {
     /// A message is about to begin.
     pub fn turn(&self) -> Turn {
         self.lane.used.store(true, Ordering::Relaxed);
-        Turn { lane: Arc::clone(&self.lane), rate: self.rate.clone(), patience: self.lane.patience() }
+        Turn {
+            lane: Arc::clone(&self.lane),
+            rate: self.rate.clone(),
+            patience: self.lane.patience(),
+            class: self.class,
+        }
     }
 
     /// Its messages count against this too, and wait for it.
@@ -215,42 +224,29 @@ impl Sending {
         Self { rate, ..self }
     }
 
-    /// What tells whether others wait for it.
-    pub fn crowd(&self) -> Crowd {
-        Crowd { wanted: self.lane.wanted.subscribe(), change: None }
+    /// It is idle, and for too long from this moment on while others wait. Whether it must make room then: as many do as wait, those
+    /// first that are due first. Whoever asks is woken when that changes.
+    pub fn poll_must_make_room(&mut self, due: Instant, cx: &mut Context<'_>) -> bool {
+        self.place.as_mut().is_some_and(|place| place.poll_must_make_room(due, cx))
+    }
+
+    /// It is in use.
+    pub fn busy(&mut self) {
+        if let Some(place) = &mut self.place {
+            place.busy();
+        }
+    }
+
+    /// It is on its way to be free.
+    pub fn makes_room(&mut self) {
+        if let Some(place) = &mut self.place {
+            place.makes_room();
+        }
     }
 
     /// Counts what has been sent.
     pub fn tally(&self) -> Tally {
         Tally(Arc::clone(&self.lane))
-    }
-}
-
-/// Whether others wait for a place.
-pub struct Crowd {
-    wanted: watch::Receiver<usize>,
-    change: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-}
-
-impl Crowd {
-    /// Whether there are any now. Whoever asks is woken when that changes.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        loop {
-            let some = *self.wanted.borrow_and_update() > 0;
-            let wanted = &self.wanted;
-            let change = self.change.get_or_insert_with(|| {
-                let mut wanted = wanted.clone();
-                Box::pin(async move {
-                    if wanted.changed().await.is_err() {
-                        std::future::pending::<()>().await;
-                    }
-                })
-            });
-            match change.as_mut().poll(cx) {
-                Poll::Pending => return some,
-                Poll::Ready(()) => self.change = None,
-            }
-        }
     }
 }
 

@@ -10,6 +10,8 @@
 //! forgotten again: one password may open all mailboxes of a domain, also those that do not exist.
 
 mod day;
+mod fair_queue;
+mod gate;
 mod lane;
 mod login;
 mod minute;
@@ -20,8 +22,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use oxpost_token_store::Mailbox;
+use tokio::time::Instant;
 
-pub use lane::{Crowd, Sending, Tally, Turn, Waiting};
+pub use fair_queue::Class;
+pub use lane::{Sending, Tally, Turn, Waiting};
 pub use login::log_in;
 pub use rate::Rate;
 
@@ -54,6 +58,18 @@ impl Pacing {
             .entry((host.to_owned(), mailbox.clone()))
             .or_insert_with(|| Arc::new(Lane::new(mailbox.clone(), limits, self.wait)));
         Arc::clone(lane)
+    }
+
+    /// A send slot of a mailbox at a server, for a session or for something that is none: waits for it behind those of its class that
+    /// came before. `None`: there was none until the deadline.
+    pub async fn acquire(
+        &self,
+        (host, limits): (&str, SendingLimits),
+        mailbox: &Mailbox,
+        class: Class,
+        deadline: Option<Instant>,
+    ) -> Option<Sending> {
+        self.lane(host, mailbox, limits).acquire(class, deadline).await
     }
 
     /// A place of somebody's.

@@ -1,8 +1,11 @@
-//! The messages a minute of those who send without a login.
+//! The messages of any minute, and who of those that wait is next.
 
-use tokio::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tokio::time::{Instant, sleep};
 
+use super::fair_queue::Class;
+use super::gate::Gate;
 use super::minute::Minute;
 
 /// So many messages within any minute, whoever of them sends.
@@ -10,12 +13,14 @@ use super::minute::Minute;
 pub struct Rate {
     limit: usize,
     minute: Mutex<Minute>,
+    /// One waits for the minute, the others wait for their turn to.
+    next: Arc<Gate>,
 }
 
 impl Rate {
     /// Nothing was sent yet.
     pub fn of(limit: usize) -> Self {
-        Self { limit, minute: Mutex::new(Minute::of(limit)) }
+        Self { limit, minute: Mutex::new(Minute::of(limit)), next: Arc::new(Gate::new(1)) }
     }
 
     /// How many a minute.
@@ -23,11 +28,15 @@ impl Rate {
         self.limit
     }
 
-    /// Waits for a message's turn, behind those who came before.
-    pub(super) async fn turn(&self) {
-        let mut minute = self.minute.lock().await;
-        while let Some(wait) = minute.take(Instant::now()) {
+    /// Waits for a message's turn, behind those of its class that came before.
+    pub(super) async fn turn(&self, class: Class) {
+        let _next = self.next.acquire(class).await;
+        while let Some(wait) = self.take() {
             sleep(wait).await;
         }
+    }
+
+    fn take(&self) -> Option<std::time::Duration> {
+        self.minute.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
     }
 }

@@ -21,7 +21,7 @@ const LAST_WORDS: Duration = Duration::from_secs(60);
 /// everybody else out; whoever has something to say says it at once.
 const IDLE_WHILE_OTHERS_WAIT: Duration = Duration::from_secs(5);
 
-/// The same within an envelope, whose next line a program has ready. Below the time that others wait (`sending-wait`), so that
+/// The same within an envelope, whose next line a program has ready. Below the time that others wait (`send-slot-timeout`), so that
 /// they wait for something.
 const ENVELOPE_WHILE_OTHERS_WAIT: Duration = Duration::from_secs(30);
 

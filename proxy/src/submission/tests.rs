@@ -496,7 +496,7 @@ async fn a_goodbye_does_not_wait_long_for_an_envelope() {
 }
 
 /// One session may send at a time, and one message goes in a minute.
-const ONE: SendingLimits = SendingLimits { at_once: 1, messages_per_minute: 1, recipients_per_day: 0 };
+const ONE: SendingLimits = SendingLimits { max_connections: 1, messages_per_minute: 1, recipients_per_day: 0 };
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_goes_while_its_message_waits_frees_its_place() {

@@ -239,6 +239,8 @@ mod tests {
             ("FROM:<a@[IPv6:2001:db8::1]>", "<a@[IPv6:2001:db8::1]>"),
             ("FROM:<\"a > \\\" <x@y.z> b\"@b.c>", "<\"a > \\\" <x@y.z> b\"@b.c>"),
             ("FROM:<\u{fc}@b\u{fc}.c> SMTPUTF8", "<\u{fc}@b\u{fc}.c> SMTPUTF8"),
+            ("FROM:<\"abc\"@b.c>", "<\"abc\"@b.c>"),
+            ("FROM:<\"a\\\\\"@b.c>", "<\"a\\\\\"@b.c>"),
             // A route is dropped.
             ("FROM:<@x,@y.z:a@b.c>", "<a@b.c>"),
             // Old devices.
@@ -253,6 +255,7 @@ mod tests {
             // A display name.
             ("FROM:Scanner <lift@hall.local>", "<lift@hall.local>"),
             ("FROM:Scanner 2. OG<lift@hall.local>", "<lift@hall.local>"),
+            ("FROM:Scanner\t2 <lift@hall.local>", "<lift@hall.local>"),
             ("FROM: \"Scanner 2\" <lift@hall.local> SIZE=1", "<lift@hall.local> SIZE=1"),
             ("FROM:B\u{fc}ro <lift@hall.local>", "<lift@hall.local>"),
             // Parameters.
@@ -308,9 +311,12 @@ mod tests {
             "FROM:<@x>",
             "FROM:<@x:>x",
             "FROM:<@x,y:a@b.c>",
+            "FROM:<@x,a@b.c>",
+            "FROM:Na\u{7}me <a@b.c>",
             "FROM:<@:a@b.c>",
             "FROM:<@x.z:victim@x.z:a@b.c>",
             "FROM:@x:a@b.c",
+            "FROM:@b.c",
             // Comments.
             "FROM:<a@b.c> (x)",
             "FROM:(x) <a@b.c>",
@@ -342,6 +348,7 @@ mod tests {
             "FROM:<a@b.c> -x",
             "FROM:<a@b.c> A_B=1",
             "FROM:<a@b.c> A=\u{85}",
+            "FROM:<a@b.c> A=\u{a0}b",
         ] {
             assert_eq!(goes_on(argument.as_bytes()), None, "{argument}");
         }

@@ -177,7 +177,9 @@ impl Checker<'_> {
 
     /// Numbers of messages and sessions that are meant as no limit are written 0.
     fn sending(&mut self, index: usize, sending: &file::Sending) {
-        for (key, count) in [("at-once", sending.at_once), ("messages-per-minute", sending.messages_per_minute)] {
+        for (key, count) in
+            [("max-connections", sending.max_connections), ("messages-per-minute", sending.messages_per_minute)]
+        {
             if count.is_some_and(|count| count > MOST_SENDING) {
                 let sentence = format!("{key} is at most {MOST_SENDING}; 0 is no limit.");
                 self.report("provider", Some(index), Some("sending"), sentence);

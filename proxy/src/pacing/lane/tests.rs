@@ -1,13 +1,13 @@
 //! Who waits, for how long, and what becomes of those who stop waiting.
 
-use std::future::poll_fn;
+use std::task::Poll;
 
 use oxpost_protocol::smtp::submission::Report;
 
 use super::*;
 
 fn lane(at_once: usize, messages_per_minute: usize, wait: u64) -> Arc<Lane> {
-    let limits = SendingLimits { at_once, messages_per_minute, recipients_per_day: 0 };
+    let limits = SendingLimits { max_connections: at_once, messages_per_minute, recipients_per_day: 0 };
     let mailbox = Mailbox::parse("scan@contoso.com").unwrap();
     Arc::new(Lane::new(mailbox, limits, Duration::from_secs(wait)))
 }
@@ -75,20 +75,36 @@ async fn a_server_that_is_throttled_is_asked_less_and_less_often() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_idles_knows_when_others_wait() {
-    let lane = lane(1, 0, 45);
-    let first = place(&lane).await.unwrap();
-    let mut crowd = first.crowd();
-    let mut waits = async || poll_fn(|cx| if crowd.poll(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
-    assert!(now(std::pin::pin!(waits())).is_none());
-    let waiting = tokio::spawn({
-        let lane = Arc::clone(&lane);
-        async move { place(&lane).await }
-    });
-    waits().await;
-    drop(first);
-    assert!(waiting.await.unwrap().is_some());
-    assert!(now(std::pin::pin!(waits())).is_none());
+async fn places_and_turns_can_be_taken_in_the_background() {
+    let lane = lane(2, 1, 45);
+    let background = lane.acquire(Class::Background, None).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(100);
+    assert!(lane.acquire(Class::Background, Some(deadline)).await.is_none(), "the last one is for a client");
+    assert_eq!((Instant::now(), lane.waiting()), (deadline, 0));
+    assert!(place(&lane).await.is_some());
+    // Without a deadline of its own, its messages are put off as any client's are.
+    assert_eq!(background.turn().come().await.1, Ok(()));
+    assert!(background.turn().come().await.1.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_in_the_background_have_a_share_of_the_minute() {
+    let rate = Arc::new(Rate::of(1));
+    let began = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = Vec::new();
+    let classes = [(1, Class::Live), (2, Class::Live), (3, Class::Background), (4, Class::Background)];
+    for (number, class) in classes.into_iter().chain((5..10).map(|number| (number, Class::Live))) {
+        let (rate, began) = (Arc::clone(&rate), Arc::clone(&began));
+        tasks.push(tokio::spawn(async move {
+            rate.turn(class).await;
+            began.lock().unwrap().push(number);
+        }));
+        tokio::task::yield_now().await;
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(*began.lock().unwrap(), [1, 2, 5, 6, 7, 3, 8, 9, 4]);
 }
 
 #[tokio::test(start_paused = true)]

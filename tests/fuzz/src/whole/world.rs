@@ -45,7 +45,7 @@ pub const LIMITS: Limits = Limits {
     upstream_timeout: Duration::from_secs(60),
     idle_timeout: Duration::from_secs(300),
     drain_timeout: Duration::from_secs(30),
-    sending_wait: Duration::from_secs(60),
+    send_slot_timeout: Duration::from_secs(60),
 };
 
 /// Room for every session of a script.
@@ -118,7 +118,7 @@ impl World {
             advertised_extensions: AdvertisedExtensions::new([(APPLICATION, &servers.smtp)].into_iter()),
             servers: HashMap::from([(APPLICATION.to_owned(), servers)]),
             tls: self.tls.clone(),
-            pacing: Pacing::new(LIMITS.sending_wait),
+            pacing: Pacing::new(LIMITS.send_slot_timeout),
             throttles: Throttles::default(),
             observer: Observer::default(),
             log_limits: LogLimits::default(),
@@ -170,7 +170,7 @@ fn servers(smtp_tls: ServerTls) -> Servers {
         imap: server("outlook.office365.com", 993, ServerTls::Implicit),
         pop3: server("outlook.office365.com", 995, ServerTls::Implicit),
         smtp: server("smtp.office365.com", 587, smtp_tls),
-        sending: SendingLimits { at_once: 3, messages_per_minute: 6, recipients_per_day: 10 },
+        sending: SendingLimits { max_connections: 3, messages_per_minute: 6, recipients_per_day: 10 },
     }
 }
 

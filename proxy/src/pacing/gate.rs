@@ -1,0 +1,203 @@
+//! A few slots that are waited for in fair order ([`FairQueue`]), and given back when their holder is dropped.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::fair_queue::{Class, FairQueue, Id};
+
+/// The slots.
+#[derive(Debug)]
+pub(super) struct Gate {
+    inner: Mutex<Inner>,
+    /// Counts what could change whether a holder must make room.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    queue: FairQueue,
+    waiting: HashMap<Id, oneshot::Sender<()>>,
+    /// When each holder that is idle is idle for too long; `None` once it makes room.
+    idle: HashMap<Id, Option<Instant>>,
+}
+
+/// One slot. It is free again when this is dropped.
+pub(super) struct Held {
+    gate: Arc<Gate>,
+    id: Id,
+    class: Class,
+    /// Its idleness was noted; while it is in use nothing is locked.
+    noted_idle: bool,
+    /// Ready when the answer to whether it must make room may have changed.
+    change: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+/// A place in the queue; left when it is dropped.
+struct Place {
+    gate: Arc<Gate>,
+    id: Id,
+    class: Class,
+    granted: oneshot::Receiver<()>,
+}
+
+impl Gate {
+    pub(super) fn new(capacity: usize) -> Self {
+        let inner = Inner { queue: FairQueue::new(capacity), waiting: HashMap::new(), idle: HashMap::new() };
+        Self { inner: Mutex::new(inner), changes: watch::Sender::new(0) }
+    }
+
+    /// Waits for a slot, for as long as this is awaited.
+    pub(super) async fn acquire(self: &Arc<Self>, class: Class) -> Held {
+        let (grant, granted) = oneshot::channel();
+        let id = {
+            let mut inner = self.lock();
+            let id = inner.queue.arrive(class);
+            inner.waiting.insert(id, grant);
+            id
+        };
+        let mut place = Place { gate: Arc::clone(self), id, class, granted };
+        self.pass_on();
+        // The sender is only dropped once it has sent.
+        let _ = (&mut place.granted).await;
+        place.into_held()
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().queue.len()
+    }
+
+    /// Until somebody waits.
+    pub(super) async fn is_wanted(&self) {
+        let mut changes = self.changes.subscribe();
+        while self.waiting() == 0 {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Gives free slots to those who are next.
+    fn pass_on(&self) {
+        let mut inner = self.lock();
+        while let Some(id) = inner.queue.grant() {
+            if let Some(grant) = inner.waiting.remove(&id) {
+                let _ = grant.send(());
+            }
+        }
+        drop(inner);
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Whether this idle holder is among those that must make room: as many as wait, those that have been idle for longest.
+    fn must_make_room(&self, id: Id) -> bool {
+        let Some(Some(due)) = self.idle.get(&id) else { return false };
+        let leaving = self.idle.values().filter(|due| due.is_none()).count();
+        let ahead = self.idle.iter().filter(|(other, at)| at.is_some_and(|at| (at, **other) < (*due, id))).count();
+        leaving + ahead < self.queue.len()
+    }
+}
+
+impl Place {
+    fn into_held(self) -> Held {
+        Held { gate: Arc::clone(&self.gate), id: self.id, class: self.class, noted_idle: false, change: None }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut inner = self.gate.lock();
+        if inner.waiting.remove(&self.id).is_some() {
+            inner.queue.give_up(self.id, self.class);
+        } else if self.granted.try_recv().is_ok() {
+            // It came while nobody looked any more.
+            inner.queue.release(self.class);
+        } else {
+            return;
+        }
+        drop(inner);
+        self.gate.pass_on();
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("id", &self.id).field("class", &self.class).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        {
+            let mut inner = self.gate.lock();
+            inner.idle.remove(&self.id);
+            inner.queue.release(self.class);
+        }
+        self.gate.pass_on();
+    }
+}
+
+impl Held {
+    /// The holder is idle, and for too long from this moment on while others wait. Whether it is one of those that must make room
+    /// then; it is woken when that changes.
+    pub(super) fn poll_must_make_room(&mut self, due: Instant, cx: &mut Context<'_>) -> bool {
+        self.note_idle(due);
+        loop {
+            let mut changes = self.gate.changes.subscribe();
+            let must = self.gate.lock().must_make_room(self.id);
+            let change = self.change.get_or_insert_with(|| {
+                Box::pin(async move {
+                    if changes.changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                })
+            });
+            match change.as_mut().poll(cx) {
+                Poll::Pending => return must,
+                Poll::Ready(()) => self.change = None,
+            }
+        }
+    }
+
+    /// The holder does something.
+    pub(super) fn busy(&mut self) {
+        if std::mem::take(&mut self.noted_idle) {
+            self.gate.lock().idle.remove(&self.id);
+            self.gate.changed();
+        }
+    }
+
+    /// The holder makes room; the slot is free when it is dropped.
+    pub(super) fn makes_room(&mut self) {
+        self.noted_idle = false;
+        self.gate.lock().idle.insert(self.id, None);
+        self.gate.changed();
+    }
+
+    fn note_idle(&mut self, due: Instant) {
+        self.noted_idle = true;
+        let before = self.gate.lock().idle.insert(self.id, Some(due));
+        if before != Some(Some(due)) {
+            self.gate.changed();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

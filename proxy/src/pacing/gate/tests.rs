@@ -1,0 +1,105 @@
+//! Who waits, who makes room, and what becomes of a slot that nobody takes any more.
+
+use std::future::poll_fn;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::*;
+
+fn now<F: Future + ?Sized>(future: Pin<&mut F>) -> Option<F::Output> {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+fn gate(capacity: usize) -> Arc<Gate> {
+    Arc::new(Gate::new(capacity))
+}
+
+#[tokio::test]
+async fn a_slot_that_nobody_takes_any_more_goes_to_the_next() {
+    let gate = gate(1);
+    let first = gate.acquire(Class::Live).await;
+    let mut second = Box::pin(gate.acquire(Class::Live));
+    let mut third = Box::pin(gate.acquire(Class::Background));
+    let mut fourth = Box::pin(gate.acquire(Class::Live));
+    assert!(now(second.as_mut()).is_none() && now(third.as_mut()).is_none() && now(fourth.as_mut()).is_none());
+    assert_eq!(gate.waiting(), 3);
+    // The second one is given the slot, and never looks.
+    drop(first);
+    drop(second);
+    assert_eq!(gate.waiting(), 1, "the fourth has it now: those who are connected come first");
+    drop(third);
+    let fourth = now(fourth.as_mut()).unwrap();
+    assert_eq!(gate.waiting(), 0);
+    drop(fourth);
+    assert!(now(Box::pin(gate.acquire(Class::Background)).as_mut()).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_make_room_as_wait_and_the_longest_idle_first() {
+    let gate = gate(3);
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(gate.acquire(Class::Live).await);
+    }
+    let due = |seconds| Instant::now() + Duration::from_secs(seconds);
+    let dues = [due(7), due(5), due(6)];
+    let must = |held: &mut Vec<Held>| {
+        let mut cx = Context::from_waker(Waker::noop());
+        let polled: Vec<bool> =
+            held.iter_mut().zip(dues).map(|(held, due)| held.poll_must_make_room(due, &mut cx)).collect();
+        // Those that were asked first did not know of the others.
+        let again: Vec<bool> =
+            held.iter_mut().zip(dues).map(|(held, due)| held.poll_must_make_room(due, &mut cx)).collect();
+        assert!(polled.len() == again.len());
+        again
+    };
+    assert_eq!(must(&mut held), [false; 3]);
+    let mut first = Box::pin(gate.acquire(Class::Live));
+    assert!(now(first.as_mut()).is_none());
+    assert_eq!(must(&mut held), [false, true, false]);
+    let mut second = Box::pin(gate.acquire(Class::Live));
+    assert!(now(second.as_mut()).is_none());
+    assert_eq!(must(&mut held), [false, true, true]);
+    // What is on its way to be free counts, also while its server is said goodbye to.
+    held[1].makes_room();
+    held[1].busy();
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(!held[0].poll_must_make_room(dues[0], &mut cx) && held[2].poll_must_make_room(dues[2], &mut cx));
+    // One that is in use is none of them.
+    held[2].busy();
+    assert!(held[0].poll_must_make_room(dues[0], &mut cx));
+    drop(held.remove(1));
+    let _first = now(first.as_mut()).unwrap();
+    assert!(held[0].poll_must_make_room(dues[0], &mut cx), "the second one still waits");
+    drop(second);
+    assert!(!held[0].poll_must_make_room(dues[0], &mut cx));
+}
+
+#[tokio::test]
+async fn an_idle_holder_is_woken_when_somebody_comes() {
+    let gate = gate(1);
+    let mut held = gate.acquire(Class::Live).await;
+    let due = Instant::now();
+    let told = tokio::spawn(async move {
+        poll_fn(|cx| if held.poll_must_make_room(due, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+        held
+    });
+    tokio::task::yield_now().await;
+    assert!(!told.is_finished());
+    let wanted = tokio::spawn({
+        let gate = Arc::clone(&gate);
+        async move { gate.is_wanted().await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!wanted.is_finished());
+    let waiting = tokio::spawn({
+        let gate = Arc::clone(&gate);
+        async move { gate.acquire(Class::Live).await }
+    });
+    wanted.await.unwrap();
+    drop(told.await.unwrap());
+    waiting.await.unwrap();
+}
