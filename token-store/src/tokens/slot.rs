@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn a_flight_is_joined_while_it_lasts() {
         let slot = Slot::default();
-        assert!(slot.is_idle());
+        assert!(slot.is_idle() && !slot.has_unsaved());
         let sender = started(slot.enter(1, &Why::Serve, at(0), EVERY));
         assert!(!slot.is_idle());
         assert!(matches!(slot.enter(1, &refused(), at(0), EVERY), Entry::Join(_)));
