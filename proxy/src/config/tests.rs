@@ -177,6 +177,28 @@ fn what_cannot_work_is_refused_with_line_and_remedy() {
 }
 
 /// What the presets say, as one would write it down.
+/// Each bound as it is written, and the first value beyond it.
+#[test]
+fn timeouts_are_accepted_up_to_their_bounds() {
+    for (key, longest, beyond) in [
+        ("login-timeout", "30d", "2592001s"),
+        ("upstream-timeout", "30d", "2592001s"),
+        ("idle-timeout", "30d", "2592001s"),
+        ("smtp-command-timeout", "30d", "2592001s"),
+        ("drain-timeout", "30d", "2592001s"),
+        ("sending-wait", "4m", "241s"),
+    ] {
+        let load = |value: &str| load(&format!("[limits]\n{key} = \"{value}\""));
+        assert_eq!(load(longest).err(), None, "{key}");
+        assert!(load(beyond).unwrap_err().contains("at most"), "{key}");
+    }
+    for key in ["login-timeout", "upstream-timeout", "idle-timeout", "smtp-command-timeout"] {
+        let error = load(&format!("[limits]\n{key} = \"0s\"")).unwrap_err();
+        assert!(error.contains("a timeout of zero"), "{error}");
+    }
+    assert!(load("[limits]\ndrain-timeout = \"0s\"").is_ok());
+}
+
 #[test]
 fn the_presets_know_their_servers_and_authorities() {
     for (preset, tenant, mail, smtp, authority, scopes) in [
