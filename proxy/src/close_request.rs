@@ -72,6 +72,15 @@ impl CloseHandle {
 mod tests {
     use super::*;
 
+    #[test]
+    fn each_reason_says_when_to_try_again() {
+        for (reason, why) in
+            [(CloseReason::Stopping, "Oxpost is stopping"), (CloseReason::Evicted, "Too many connections")]
+        {
+            assert_eq!(reason.text(), format!("{why}; try again in a minute"));
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn first_reason_counts_and_dropping_the_handle_asks_nothing() {
         let (handle, mut request) = close_request();

@@ -131,7 +131,7 @@ pub async fn say<D: Dialogue>(
 mod tests {
     use std::future::{pending, ready};
 
-    use oxpost_protocol::{Offer, pop3};
+    use oxpost_protocol::{Closed, LocalEvent, Offer, pop3};
     use tokio::io::duplex;
 
     use super::*;
@@ -181,6 +181,14 @@ mod tests {
         let (mut client, mut stream) = duplex(100);
         client.write_all(b"QUIT\r\n").await.unwrap();
         let driven = drive_until(&mut dialogue(), &mut stream, pending::<()>()).await;
-        assert!(matches!(driven, Ok(Driven::Event(_))), "{driven:?}");
+        assert!(matches!(driven, Ok(Driven::Event(LocalEvent::Closed(Closed::ByClient)))), "{driven:?}");
+    }
+
+    #[tokio::test]
+    async fn end_of_the_client_is_told_to_the_dialogue() {
+        let (mut client, mut stream) = duplex(100);
+        client.shutdown().await.unwrap();
+        let event = drive(&mut dialogue(), &mut stream).await;
+        assert!(matches!(event, Ok(LocalEvent::Closed(Closed::EndOfStream))), "{event:?}");
     }
 }

@@ -27,7 +27,7 @@ pub(crate) const LINGER: Duration = Duration::from_secs(60);
 const OWED_REPLY_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long the last words of a session may take, and its client to close, when Oxpost ends it.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// One of the two ends of a session.
 #[derive(Debug)]

@@ -68,16 +68,23 @@ async fn session<S: Speak>(gateway: &Gateway, entry: &Entry, client: Client) {
             return ended.log(&gateway.log_limits);
         }
     };
+    let close = slot.close_request().clone();
     // Boxed again, so that an idle session of another protocol has no room for it.
     match S::PROTOCOL {
-        Protocol::Smtp => Box::pin(submit(gateway, logged_in, slot.close_request().clone())).await,
-        Protocol::Imap => relay_bytes(gateway, logged_in, Protocol::Imap, tap::Imap::default()).await,
-        Protocol::Pop3 => Box::pin(relay_bytes(gateway, logged_in, Protocol::Pop3, tap::Pop3::default())).await,
+        Protocol::Smtp => Box::pin(submit(gateway, logged_in, close)).await,
+        Protocol::Imap => relay_bytes(gateway, logged_in, Protocol::Imap, tap::Imap::default(), close).await,
+        Protocol::Pop3 => Box::pin(relay_bytes(gateway, logged_in, Protocol::Pop3, tap::Pop3::default(), close)).await,
     }
 }
 
 /// IMAP and POP3: bytes, and a tap between them.
-async fn relay_bytes(gateway: &Gateway, logged_in: LoggedIn, protocol: Protocol, mut tap: impl Tap) {
+async fn relay_bytes(
+    gateway: &Gateway,
+    logged_in: LoggedIn,
+    protocol: Protocol,
+    mut tap: impl Tap,
+    close: CloseRequest,
+) {
     let began = Instant::now();
     let LoggedIn { account, from, client, unread, upstream, .. } = logged_in;
     let tapped = Tapped::new(gateway, &account.mailbox, protocol);
@@ -85,7 +92,7 @@ async fn relay_bytes(gateway: &Gateway, logged_in: LoggedIn, protocol: Protocol,
     let server = Connection { stream: upstream.stream, unread: upstream.unread };
     let notice = |noticed| tapped.act(noticed);
     let idle_timeout = gateway.limits.idle_timeout;
-    let relayed = relay(client, server, &mut tap, notice, idle_timeout, CloseRequest::never()).await;
+    let relayed = relay(client, server, &mut tap, notice, idle_timeout, close).await;
     let counts = tap.counts();
     tapped.end(&tap, relayed.end);
     info!(

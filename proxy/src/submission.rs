@@ -24,7 +24,7 @@ use self::silence::{Circumstances, Clock, Seen, Silent};
 pub use self::upstream::Upstream;
 use crate::close_request::{CloseReason, CloseRequest};
 use crate::pacing::{Sending, Turn, Waiting};
-use crate::relay::LINGER;
+use crate::relay::{FAREWELL, LINGER};
 use crate::stream::{Stream, poll_discard};
 
 /// What a session has moved, and how it ended.
@@ -88,13 +88,14 @@ pub async fn carry(
     let carried = Carried { from_client: carrier.client.received(), from_server: carrier.upstream.received(), end };
     let Carrier { client, upstream, client_ended, place, waiting, .. } = carrier;
     drop(waiting);
-    farewell(client, upstream, client_ended, place).await;
+    let linger = if watch.close.is_none() { FAREWELL } else { LINGER };
+    farewell(client, upstream, client_ended, place, linger).await;
     carried
 }
 
 /// Closes both connections in order. What a client still says must be read: closing a socket with unread bytes in it
 /// resets the connection, and the reset would overtake the last words on their way to it.
-async fn farewell(client: Side, upstream: Upstream, client_ended: bool, place: Option<Sending>) {
+async fn farewell(client: Side, upstream: Upstream, client_ended: bool, place: Option<Sending>, linger: Duration) {
     let server = async {
         upstream.close().await;
         drop(place);
@@ -107,7 +108,7 @@ async fn farewell(client: Side, upstream: Upstream, client_ended: bool, place: O
             while matches!(poll_fn(|cx| poll_discard(&mut client, cx)).await, Ok(count) if count > 0) {}
         }
     };
-    let _ = timeout(LINGER, async { tokio::join!(server, client) }).await;
+    let _ = timeout(linger, async { tokio::join!(server, client) }).await;
 }
 
 /// Looks at the time, and at whether the session is asked to end.

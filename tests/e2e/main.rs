@@ -43,6 +43,7 @@ mod shared_mailboxes;
 mod sign_in;
 mod smuggling;
 mod status;
+mod stop;
 mod store;
 mod strangers;
 mod tap;

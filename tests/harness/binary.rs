@@ -222,6 +222,18 @@ impl Running {
     /// It does not stop, or not in order.
     pub async fn stop(mut self) -> Result<String, Problem> {
         let in_order = ask_to_stop(&mut self.child).await?;
+        self.wait_for_end(in_order).await
+    }
+
+    /// Waits for its end, which somebody has asked for; gives back the whole log.
+    ///
+    /// # Errors
+    /// It does not stop, or not in order.
+    pub async fn ended(self) -> Result<String, Problem> {
+        self.wait_for_end(true).await
+    }
+
+    async fn wait_for_end(mut self, in_order: bool) -> Result<String, Problem> {
         let Ok(ended) = tokio::time::timeout(PATIENCE, self.child.wait()).await else {
             return Err(Problem::new(format!("oxpost does not stop. Its log:\n{}", self.log())));
         };

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::{Failed, NO_LISTENER, credential};
 use crate::config::Config;
 use crate::notify;
-use crate::platform::{self, Signals};
+use crate::platform::{self, Signal, Signals};
 use crate::proxy::Proxy;
 
 pub(super) async fn run(config: Config) -> Result<(), Failed> {
@@ -36,17 +36,24 @@ pub(super) async fn run(config: Config) -> Result<(), Failed> {
     tokio::pin!(serving);
     tokio::select! {
         _ = &mut serving => return Err(Failed::new(ENDED_BY_A_BUG)),
-        () = signals.next() => info!("stopping; once more stops at once"),
+        () = stop_requested(&mut signals) => info!("stopping; a second signal stops immediately"),
     }
     stop.cancel();
     tokio::select! {
         _ = &mut serving => {}
-        () = signals.next() => {
+        () = stop_requested(&mut signals) => {
             at_once.cancel();
             let _ = serving.await;
         }
     }
     Ok(())
+}
+
+/// Waits until somebody asks this process to stop. Nothing is reloaded yet, and no session ends because somebody tries.
+async fn stop_requested(signals: &mut Signals) {
+    while signals.next().await == Signal::Reload {
+        warn!("SIGHUP received; restart Oxpost to apply changes to proxy.toml");
+    }
 }
 
 /// A service manager starts us again then.

@@ -101,6 +101,8 @@ mod tests {
         };
         let keys: Vec<&str> = of(none).into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys.len(), 6, "{keys:?}");
+        let without_connections = Limits { max_connections: 0, max_sessions_per_account: Some(5), ..Limits::default() };
+        assert_eq!(of(without_connections).len(), 1, "one problem, told once");
         let written = Limits {
             max_connections: 10,
             max_sessions_per_account: Some(10),

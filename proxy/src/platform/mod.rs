@@ -21,6 +21,15 @@ pub use windows::{
     raise_descriptor_limit,
 };
 
+/// What the system, or somebody by way of it, asks of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// To stop.
+    Stop,
+    /// To read its configuration again.
+    Reload,
+}
+
 /// Writes a file in one stroke: whoever opens it finds what was there before, or all of this. Where `private`, its owner
 /// alone may read it; it is given to the owner of `like`, or stays with whoever runs this.
 ///

@@ -7,16 +7,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
+
+use super::Signal;
 
 /// What to do when the system does not let us listen on a port.
 pub const PORT_REFUSED_ADVICE: &str =
     "Ports below 1024 need a privilege; choose a higher port, or grant CAP_NET_BIND_SERVICE.";
 
-/// The requests to stop: SIGINT (Ctrl-C) and SIGTERM (systemd, kill).
+/// The requests to stop, SIGINT (Ctrl-C) and SIGTERM (systemd, kill), and the one to reload, SIGHUP, which would end a process
+/// that does not listen for it. SIGPIPE is ignored by Rust's runtime, so that a connection that broke is an error of that
+/// connection.
 pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    hangup: unix::Signal,
 }
 
 impl Signals {
@@ -25,14 +30,19 @@ impl Signals {
     /// # Errors
     /// The system does not allow it.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Waits for the next one.
-    pub async fn next(&mut self) {
+    pub async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.terminate.recv() => Signal::Stop,
+            _ = self.hangup.recv() => Signal::Reload,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlShutdown, ctrl_break, ctrl_c, ctrl_shutdown};
 
+use super::Signal;
+
 /// What to do when the system does not let us listen on a port. Low ports are like any other here.
 pub const PORT_REFUSED_ADVICE: &str = "Another program keeps this port for itself, or Windows has set it aside \
      (`netsh interface ipv4 show excludedportrange tcp` lists such ranges). Choose another port in proxy.toml.";
@@ -28,12 +30,13 @@ impl Signals {
     }
 
     /// Waits for the next one.
-    pub async fn next(&mut self) {
+    pub async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
             _ = self.shutdown.recv() => {}
         }
+        Signal::Stop
     }
 }
 

@@ -9,7 +9,8 @@ use oxpost_token_store::Grant;
 use super::*;
 
 const LIMITS: SlotLimits = SlotLimits {
-    max_connections: 56,
+    // What one source may have, and one for each owner.
+    max_connections: 48,
     max_unauthenticated: 24,
     max_unauthenticated_per_source: 6,
     max_sessions_per_account: 10,
@@ -17,7 +18,7 @@ const LIMITS: SlotLimits = SlotLimits {
     max_sessions_per_source: 40,
 };
 
-const RUNS: u64 = 16;
+const RUNS: u64 = 4;
 const STEPS: u64 = 1_500;
 
 /// Each owner has one program that connects once in a while from a usual address. Together they need less than what the
@@ -184,9 +185,15 @@ impl World {
     }
 
     fn any_open(&mut self) -> Option<Id> {
-        self.open.retain(|id| self.state.connections.contains_key(id));
-        let count = self.open.len() as u64;
-        (count > 0).then(|| self.open[usize::try_from(self.random.below(count)).unwrap()])
+        while !self.open.is_empty() {
+            let at = usize::try_from(self.random.below(self.open.len() as u64)).unwrap();
+            let id = self.open[at];
+            if self.state.connections.contains_key(&id) {
+                return Some(id);
+            }
+            self.open.swap_remove(at);
+        }
+        None
     }
 
     /// Each owner does what is due. One that is refused or evicted tries again in the next step.
@@ -267,7 +274,7 @@ fn nobody_takes_what_others_need() {
         println!(
             "{attack:?}: {logins} logins of owners, the slowest after {slowest} steps of {OWNER_LOGIN_STEPS}; {full} times full"
         );
-        assert!(logins > 1_000, "{attack:?}: the owners were busy");
+        assert!(logins > 200, "{attack:?}: the owners were busy");
         assert!(full > 1_000, "{attack:?}: there was no pressure");
         assert_eq!(slowest, OWNER_LOGIN_STEPS, "{attack:?}");
     }

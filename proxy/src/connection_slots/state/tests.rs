@@ -262,6 +262,10 @@ fn failed_login_is_unauthenticated_again_and_within_the_limits() {
 
     let mut hall = Hall::new(SlotLimits { max_unauthenticated_per_source: 2, ..WIDE });
     let failing = hall.logging_in("192.0.2.1", of("alice"));
+    let first = hall.id("192.0.2.1");
+    assert_eq!(hall.fail(failing), None, "as many as are allowed");
+    hall.state.leave(first);
+    hall.state.begin_login(failing, of("alice"), Proof::Password).unwrap();
     let own = hall.many("192.0.2.1", 2);
     assert_eq!(hall.fail(failing), Some(failing));
     assert!(own.iter().all(|id| hall.has(*id)));
