@@ -176,7 +176,6 @@ fn what_cannot_work_is_refused_with_line_and_remedy() {
     }
 }
 
-/// What the presets say, as one would write it down.
 /// Each bound as it is written, and the first value beyond it.
 #[test]
 fn timeouts_are_accepted_up_to_their_bounds() {
@@ -186,7 +185,7 @@ fn timeouts_are_accepted_up_to_their_bounds() {
         ("idle-timeout", "30d", "2592001s"),
         ("smtp-command-timeout", "30d", "2592001s"),
         ("drain-timeout", "30d", "2592001s"),
-        ("sending-wait", "4m", "241s"),
+        ("send-slot-timeout", "4m", "241s"),
     ] {
         let load = |value: &str| load(&format!("[limits]\n{key} = \"{value}\""));
         assert_eq!(load(longest).err(), None, "{key}");
@@ -199,6 +198,7 @@ fn timeouts_are_accepted_up_to_their_bounds() {
     assert!(load("[limits]\ndrain-timeout = \"0s\"").is_ok());
 }
 
+/// What the presets say, as one would write it down.
 #[test]
 fn the_presets_know_their_servers_and_authorities() {
     for (preset, tenant, mail, smtp, authority, scopes) in [

@@ -44,6 +44,7 @@ pub const LIMITS: Limits = Limits {
     login_timeout: Duration::from_secs(60),
     upstream_timeout: Duration::from_secs(60),
     idle_timeout: Duration::from_secs(300),
+    smtp_command_timeout: Duration::from_secs(300),
     drain_timeout: Duration::from_secs(30),
     send_slot_timeout: Duration::from_secs(60),
 };
