@@ -189,7 +189,7 @@ pub struct Server {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Sending {
-    /// See [`super::SendingLimits::at_once`].
+    /// See [`super::SendingLimits::max_connections`].
     pub max_connections: Option<usize>,
     /// See [`super::SendingLimits::messages_per_minute`].
     pub messages_per_minute: Option<usize>,
