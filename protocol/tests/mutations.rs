@@ -84,6 +84,20 @@ fn taps() {
     }
 }
 
+/// More commands than a tap keeps in mind, and logins behind them; the server says nothing.
+#[test]
+fn taps_with_very_many_commands() {
+    let logins = "c LOGIN {5}\r\nalice {7+}\r\nhunter2\r\nd AUTHENTICATE LOGIN\r\nQUFB\r\n*\r\ne NOOP\r\n";
+    for (count, begin) in [(300, "c LOGIN {5}\r\nalice "), (300, "b NOOP\r\n"), (300, "b LOGIN alice hunter2\r\n")] {
+        let said = ["a NOOP\r\n", &begin.repeat(count), "\r\n", logins].concat();
+        tap::check(&tap::seed((0, &[&said])));
+    }
+    let logins = "PASS hunter2\r\nAUTH LOGIN\r\nQUFB\r\nQUFB\r\nQUFB\r\nSTAT\r\n";
+    for begin in ["NOOP\r\n", "PASS hunter2\r\n", "AUTH LOGIN\r\nQUFB\r\n"] {
+        tap::check(&tap::seed((1, &[&[&begin.repeat(1500), logins].concat()])));
+    }
+}
+
 /// Never with TLS to be started: there, what has already arrived does matter, and must.
 fn offer(script: &Script) -> Offer {
     Offer { start_tls: false, tls_before_login: script.has("tls-before-login") }

@@ -28,6 +28,8 @@ pub struct Imap {
     order: Order,
     /// IDLE was sent, and no DONE.
     is_idling: bool,
+    /// So many IDLEs were sent that the server has neither continued nor, as far as is known, answered.
+    waiting_idles: u64,
     /// AUTHENTICATE was answered here: lines that are no commands belong to it.
     is_authenticating: bool,
     has_logged_out: bool,

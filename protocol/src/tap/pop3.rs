@@ -4,15 +4,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::lines::{Line, Lines, Piece};
-use super::start::{Found, Start};
+use super::start::{Found, Start, is_padding};
 use super::{ANSWER_BYTES_LIMIT, Counts, Cut, Noticed, Over, Peer, Step, Tap, back_off, cut};
 use crate::line::{printable, reply_text};
 
 /// Most commands whose answers are awaited at once. A client that sends more is not read until there are less.
 const COMMANDS_LIMIT: usize = 1024;
-
-/// Lines that may belong to an AUTH that was answered here: PLAIN has one, LOGIN two.
-const CONTINUATIONS: u8 = 2;
 
 /// Capabilities that are for the login, which is over (RFC 2449, 6; RFC 2595, 4; RFC 5034, 3).
 const HIDDEN: [&str; 3] = ["SASL", "USER", "STLS"];
@@ -27,8 +24,8 @@ pub struct Pop3 {
     waiting: VecDeque<Kind>,
     /// The lines of an answer go through, up to the one with a dot.
     answer: Lists,
-    /// So many lines that are no commands may belong to an AUTH that was answered here.
-    continuations: u8,
+    /// AUTH was answered here: lines that are no commands belong to it.
+    is_authenticating: bool,
     counts: Counts,
     /// It is not known any more which answer is which.
     is_lost: bool,
@@ -122,7 +119,10 @@ impl Tap for Pop3 {
         }
         match from {
             Peer::Client if self.holds_client() => {
-                self.to_server.extend_from_slice(self.client.head());
+                // It may be the answer to a challenge.
+                if !self.is_authenticating {
+                    self.to_server.extend_from_slice(self.client.head());
+                }
                 self.client.forget();
             }
             Peer::Server if self.server_course == ServerCourse::Start => {
@@ -212,7 +212,8 @@ impl Pop3 {
         match start.read(window) {
             Some(found) => {
                 let name_ends = start.seen().saturating_sub(before + 1);
-                self.course = self.course_of(found);
+                let is_word = window.get(name_ends).is_some_and(|byte| is_padding(*byte) || *byte == b'\n');
+                self.course = self.course_of(found, is_word);
                 if matches!(self.course, Course::Stays(Some(_))) && !is_held {
                     // Its beginning has gone to the server, and no more of it does.
                     self.over = Some(Over::LoginNotFollowed);
@@ -225,6 +226,8 @@ impl Pop3 {
                 }
             }
             None if !is_held => return None,
+            // No command of anybody's begins so, but it may be the answer to a challenge.
+            None if self.is_authenticating && start.room() == 0 => self.course = Course::Stays(None),
             None => {
                 let is_long = start.room() == 0;
                 let was_empty = self.client.head().is_empty();
@@ -246,7 +249,7 @@ impl Pop3 {
         None
     }
 
-    fn course_of(&mut self, found: Found) -> Course {
+    fn course_of(&mut self, found: Found, is_word: bool) -> Course {
         let name = match &found {
             Found::NoName => &b""[..],
             Found::Name(name) => name.as_bytes(),
@@ -256,12 +259,11 @@ impl Pop3 {
             b"STLS" => Some(Kind::StartTls),
             _ => None,
         };
-        let is_command = kind.is_some() || of(name, true) != Kind::Unknown;
-        if self.continuations > 0 && !is_command {
-            self.continuations -= 1;
+        let is_command = kind.is_some() || is_word && of(name, true) != Kind::Unknown;
+        if self.is_authenticating && !is_command {
             return Course::Stays(None);
         }
-        self.continuations = if name == b"AUTH" { CONTINUATIONS } else { 0 };
+        self.is_authenticating = name == b"AUTH";
         // Which answer is that of CAPA, and where ours belongs, is not known.
         if self.is_lost && (kind.is_some() || name == b"CAPA") {
             self.over = Some(Over::LoginNotFollowed);

@@ -79,16 +79,11 @@ impl Start {
         self.seen
     }
 
-    /// Whether what it has seen is one word that has not ended.
-    pub(super) fn is_in_tag(&self) -> bool {
-        self.part == Part::Tag
-    }
-
     /// Reads on. What it says is said once; nothing may be read after it.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Option<Found> {
         for &byte in bytes {
             self.seen = self.seen.saturating_add(1);
-            let is_padding = matches!(byte, b' ' | b'\t' | b'\r' | 0);
+            let is_padding = is_padding(byte);
             match self.part {
                 Part::BeforeTag | Part::Tag | Part::BeforeName if byte == b'\n' => return Some(Found::NoName),
                 Part::BeforeTag if !is_padding => self.part = Part::Tag,
@@ -110,10 +105,14 @@ impl Start {
     }
 }
 
+/// What may stand around the words of a line.
+pub(super) fn is_padding(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | 0)
+}
+
 /// The first word of a line: its tag.
 pub(super) fn first_word(line: &[u8]) -> &[u8] {
-    let is_padding = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0);
-    line.split(is_padding).find(|word| !word.is_empty()).unwrap_or_default()
+    line.split(|byte| is_padding(*byte) || *byte == b'\n').find(|word| !word.is_empty()).unwrap_or_default()
 }
 
 #[cfg(test)]

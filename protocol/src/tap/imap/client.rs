@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 
 use super::notes::Command;
-use super::words::{Literal, literal};
+use super::words::{Ending, Literal};
 use super::{Imap, Unfinished};
 use crate::tap::lines::{Line, Piece};
 use crate::tap::start::{Found, Start, first_word};
 use crate::tap::{Over, Step};
+
+/// What a client is told whose literal has an end that is not known.
+const UNREADABLE: &str = "The length of this literal cannot be read";
 
 /// What becomes of the client's command.
 pub(super) enum Course {
@@ -84,6 +87,10 @@ impl Imap {
         if self.over.is_some() {
             return Step::drop(rest.len());
         }
+        // Whether a literal or a command comes next is for the server to say.
+        if self.unfinished.as_ref().is_some_and(|one| one.waits) {
+            return Step::stop();
+        }
         let (length, is_whole) = match self.client.piece(rest) {
             Piece::Literal(count) => return self.client_literal(rest.get(..count).unwrap_or(rest)),
             Piece::Line { length, is_whole } => (length, is_whole),
@@ -96,8 +103,8 @@ impl Imap {
             return step;
         }
         if let Course::Stays(_) = self.course {
-            if let Some(literal) = self.client.take_secret(piece, is_whole, literal) {
-                self.stayed(literal);
+            if let Some(ending) = self.client.take_secret(piece, is_whole, Ending::of_secret) {
+                self.stayed(ending);
             }
             return Step::drop(length);
         }
@@ -112,8 +119,7 @@ impl Imap {
         if let Course::Stays(_) = self.course {
             return Step::drop(piece.len());
         }
-        if let Some(Unfinished { command, waits }) = &mut self.unfinished {
-            *waits = false;
+        if let Some(Unfinished { command, .. }) = &mut self.unfinished {
             command.add_name(piece);
         }
         Step::pass(piece.len())
@@ -139,8 +145,8 @@ impl Imap {
                 self.client.take(piece, false);
                 return Some(Step::drop(piece.len()));
             }
-            // One long word is no tag of anybody's, but may be the answer to a challenge.
-            None if self.is_authenticating && start.is_in_tag() => self.course = Course::Stays(None),
+            // No command of anybody's begins so, but it may be the answer to a challenge.
+            None if self.is_authenticating => self.course = Course::Stays(None),
             None => {
                 let count = window.len();
                 if self.client.head().is_empty() {
@@ -178,6 +184,7 @@ impl Imap {
         }
         self.order.sent = self.order.sent.saturating_add(1);
         self.is_idling = name.as_bytes() == b"IDLE";
+        self.waiting_idles = self.waiting_idles.saturating_add(self.is_idling.into());
         self.has_logged_out |= name.as_bytes() == b"LOGOUT";
         Course::Passes
     }
@@ -192,7 +199,11 @@ impl Imap {
 
     /// A line of a command that went on.
     fn passed(&mut self, line: &Line<'_>) {
-        let literal = literal(line.tail);
+        let literal = match Ending::of(line.tail) {
+            Ending::Literal(literal) => Some(literal),
+            Ending::Plain => None,
+            Ending::Unreadable => return self.lose(UNREADABLE),
+        };
         let command = match self.unfinished.take() {
             Some(Unfinished { mut command, .. }) => {
                 command.go_on(line.head);
@@ -215,10 +226,11 @@ impl Imap {
     }
 
     /// A line of a command that did not. Its literals are asked for, so that it is known where they end.
-    fn stayed(&mut self, literal: Option<Literal>) {
+    fn stayed(&mut self, ending: Ending) {
         let Course::Stays(local) = &self.course else { return };
-        match (literal, local) {
-            (Some(Literal { size, waits }), Some(_)) => {
+        match (ending, local) {
+            (Ending::Unreadable, Some(_)) => self.lose(UNREADABLE),
+            (Ending::Literal(Literal { size, waits }), Some(_)) => {
                 self.client.skip(size);
                 if waits {
                     self.answer("+ Ready".into());
@@ -236,11 +248,16 @@ impl Imap {
 
     /// A login behind a tag that is too long to be held: its beginning has gone to the server, and no more of it does.
     fn give_up(&mut self, name_ends: usize) -> Step {
+        self.lose("The tag of this command is too long");
+        Step::pass(name_ends)
+    }
+
+    /// The client cannot be followed any more: the session is over, and nothing else of it goes on.
+    fn lose(&mut self, why: &str) {
         if self.is_between_responses() {
-            self.to_client.extend_from_slice(b"* BYE The tag of this command is too long\r\n");
+            self.to_client.extend_from_slice(format!("* BYE {why}\r\n").as_bytes());
         }
         self.over = Some(Over::LoginNotFollowed);
-        Step::pass(name_ends)
     }
 
     /// The server did not want the literal of this command: it is never sent, and the client's next byte begins a command.
@@ -253,7 +270,10 @@ impl Imap {
     pub(super) fn client_ends(&mut self) {
         let Course::Start(start) = &self.course else { return };
         if start.room() > 0 && self.over.is_none() {
-            self.to_server.extend_from_slice(self.client.head());
+            // It may be the answer to a challenge.
+            if !self.is_authenticating {
+                self.to_server.extend_from_slice(self.client.head());
+            }
             self.client.forget();
         }
     }

@@ -90,7 +90,11 @@ impl Imap {
         let is = |name: &str| word(rest).0.eq_ignore_ascii_case(name.as_bytes());
         match first {
             b"+" => {
-                if let Some(unfinished) = &mut self.unfinished {
+                // That of IDLE comes first.
+                let is_asked_for = self.unfinished.is_some() && self.order.is_answered_but(1);
+                if self.waiting_idles > 0 && !is_asked_for {
+                    self.waiting_idles -= 1;
+                } else if let Some(unfinished) = &mut self.unfinished {
                     unfinished.waits = false;
                 }
             }
@@ -104,7 +108,9 @@ impl Imap {
             _ if first.starts_with(b"[") => {}
             tag => {
                 self.replied();
-                if self.unfinished.as_ref().is_some_and(|one| one.waits && one.command.has_tag(tag)) && !is("OK") {
+                if self.unfinished.as_ref().is_some_and(|one| one.waits && one.command.has_tag(tag))
+                    && (!is("OK") || self.order.is_answered_but(0))
+                {
                     self.literal_was_refused();
                 }
             }
@@ -114,7 +120,10 @@ impl Imap {
     fn replied(&mut self) {
         self.order.reply();
         // One that was refused is answered without DONE.
-        self.is_idling &= !self.order.is_answered_but(0);
+        if self.order.is_answered_but(0) {
+            self.is_idling = false;
+            self.waiting_idles = 0;
+        }
     }
 
     pub(super) fn server_ends(&mut self) {

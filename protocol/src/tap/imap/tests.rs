@@ -33,8 +33,14 @@ fn a_folder_is_named_however_the_client_names_it() {
         (" SELECT  Entw&APw-rfe", "Entw&APw-rfe"),
     ] {
         let command = format!("a1 {command}\r\n");
+        let (begin, rest) = match command.split_once("{5}\r\n") {
+            Some((_, rest)) => (command.strip_suffix(rest).unwrap(), rest),
+            None => ("", command.as_str()),
+        };
+        let asked = if begin.is_empty() { "" } else { "+ go\r\n" };
         let answer = "* FLAGS (\\Seen)\r\n* 3 EXISTS\r\n* OK [UIDVALIDITY 14] UIDVALIDITY value\r\na1 OK done\r\n";
-        assert_eq!(noticed(&[('C', &command), ('S', answer)]), [validity(folder, 14)], "{command}");
+        let session = [('C', begin), ('S', asked), ('C', rest), ('S', answer)];
+        assert_eq!(noticed(&session), [validity(folder, 14)], "{command}");
     }
 }
 
@@ -126,20 +132,18 @@ fn a_literal_that_is_refused_is_never_sent() {
     assert_eq!((noticed, counts), (vec![validity("x", 3)], Counts { fetched: 0, stored: 1 }));
 }
 
-/// A client that sends without being asked sends all of it, whatever the server says meanwhile; so does one that was asked.
+/// A client that need not ask sends all of it, whatever the server says meanwhile; so does one that was asked.
 #[test]
 fn a_literal_that_is_on_its_way_comes_to_its_end() {
     let inner = "x SELECT inner\r\n";
-    for begin in ["a APPEND INBOX {16+}\r\n", "a APPEND INBOX {17}\r\nx"] {
-        let session = [
-            ('C', begin),
-            ('S', "a NO [OVERQUOTA] too large\r\n"),
-            ('C', inner),
-            ('C', "\r\nb SELECT outer\r\n"),
-            ('S', "* OK [UIDVALIDITY 3] x\r\nb OK x\r\n"),
-        ];
-        assert_eq!(noticed(&session), [validity("outer", 3)], "{begin}");
-    }
+    let session = [
+        ('C', "a APPEND INBOX {16+}\r\n"),
+        ('S', "a NO [OVERQUOTA] too large\r\n"),
+        ('C', inner),
+        ('C', "\r\nb SELECT outer\r\n"),
+        ('S', "* OK [UIDVALIDITY 3] x\r\nb OK x\r\n"),
+    ];
+    assert_eq!(noticed(&session), [validity("outer", 3)]);
     let session = [
         ('C', "a APPEND INBOX {16}\r\n"),
         ('S', "+ go ahead\r\na NO [OVERQUOTA] too large\r\n"),
@@ -272,5 +276,124 @@ fn unfinished_beginning_goes_on_when_its_side_ends() {
         tap.end(Peer::Server);
         out.extend(tap.output(Peer::Client));
         assert_eq!(String::from_utf8(out).unwrap(), rest);
+    }
+}
+
+const LOGINS: &str = "b LOGIN alice hunter2\r\nc AUTHENTICATE PLAIN\r\nAGFsaWNlAGh1bnRlcjI=\r\nd UNAUTHENTICATE\r\ne LOGIN {5}\r\nalice \
+                      {7+}\r\nhunter2\r\nf AUTHENTICATE PLAIN AGFsaWNlAGh1bnRlcjI=\r\ng COMPRESS DEFLATE\r\nh STARTTLS\r\n";
+
+/// Gives the tap all that it takes of these bytes. Returns what goes to the server, and what waits.
+fn give<'a>(tap: &mut Imap, mut bytes: &'a [u8]) -> (String, &'a [u8]) {
+    let mut sent = Vec::new();
+    loop {
+        let Cut { pass, taken } = tap.client(bytes);
+        sent.extend_from_slice(&bytes[..pass]);
+        bytes = &bytes[taken..];
+        let output = tap.output(Peer::Server);
+        if taken == 0 && output.is_empty() {
+            return (String::from_utf8(sent).unwrap(), bytes);
+        }
+        sent.extend(output);
+    }
+}
+
+#[test]
+fn logins_behind_any_number_of_unanswered_commands_stay_here() {
+    for harmless in ["a NOOP\r\n", "a SELECT x\r\n", "a APPEND x {3+}\r\nabc\r\n", "a IDLE\r\nDONE\r\n"] {
+        let harmless = harmless.repeat(20_000);
+        let said = [&harmless, LOGINS.repeat(500).as_str()].concat();
+        let mut tap = Imap::default();
+        let (mut sent, mut waiting) = give(&mut tap, said.as_bytes());
+        assert!(!waiting.is_empty() && tap.held() <= 128 * 1024);
+        // The server answers at last, and the client goes on.
+        let commands = harmless.matches("a ").count();
+        for _ in 0..commands {
+            assert_eq!(tap.server(b"a OK x\r\n", &mut |_| {}).taken, 8);
+            tap.output(Peer::Client);
+        }
+        while !waiting.is_empty() {
+            let (more, rest) = give(&mut tap, waiting);
+            sent.push_str(&more);
+            assert!(rest.len() < waiting.len() && tap.held() <= 128 * 1024);
+            waiting = rest;
+            tap.output(Peer::Client);
+        }
+        tap.end(Peer::Client);
+        assert!(sent == harmless && tap.output(Peer::Server).is_empty());
+    }
+}
+
+/// Whether the next bytes are the literal or a command is for the server to say.
+#[test]
+fn client_waits_until_the_server_has_asked_for_the_literal() {
+    let append = "a APPEND INBOX {5}\r\n";
+    for (before, answer, said, goes_on) in [
+        ("", "+ go\r\n", "abcde\r\nb LOGIN alice hunter2\r\n", "abcde\r\n"),
+        ("", "a NO too large\r\n", "b LOGIN alice hunter2\r\nc NOOP\r\n", "c NOOP\r\n"),
+        ("", "a OK what for\r\n", "b LOGIN alice hunter2\r\nc NOOP\r\n", "c NOOP\r\n"),
+        // The first one is for IDLE.
+        ("i IDLE\r\nDONE\r\n", "+ idling\r\ni OK x\r\na NO x\r\n", "b LOGIN alice hunter2\r\nc NOOP\r\n", "c NOOP\r\n"),
+        ("i IDLE\r\nDONE\r\n", "+ idling\r\ni OK x\r\n+ go\r\n", "abcde\r\nc NOOP\r\n", "abcde\r\nc NOOP\r\n"),
+        ("i IDLE\r\nDONE\r\n", "i BAD x\r\n+ go\r\n", "abcde\r\nc NOOP\r\n", "abcde\r\nc NOOP\r\n"),
+    ] {
+        let (mut tap, begin) = (Imap::default(), [before, append].concat());
+        let whole = [&begin, said].concat();
+        let (mut sent, mut waiting) = give(&mut tap, whole.as_bytes());
+        assert_eq!((&sent, waiting), (&begin, said.as_bytes()));
+        for line in answer.split_inclusive('\n') {
+            assert_eq!(waiting, said.as_bytes(), "{line}");
+            tap.server(line.as_bytes(), &mut |_| {});
+            tap.output(Peer::Client);
+            let (more, rest) = give(&mut tap, waiting);
+            sent.push_str(&more);
+            waiting = rest;
+        }
+        assert_eq!((sent, waiting), ([&begin, goes_on].concat(), &b""[..]), "{answer}");
+    }
+    let mut tap = Imap::default();
+    assert_eq!(give(&mut tap, b"a SELECT {0}\r\nb LOGIN alice hunter2\r\n").1, b"b LOGIN alice hunter2\r\n");
+}
+
+#[test]
+fn answers_to_a_challenge_never_reach_the_server() {
+    for answer in [
+        "QUFB",
+        " QUFB \t\r\n",
+        &format!("{}QUFB\r\n", " ".repeat(1000)),
+        &format!("{}\r\n", "QUFB".repeat(1000)),
+        &"QUFB\r\n".repeat(1000),
+    ] {
+        let said = format!("a AUTHENTICATE X\r\n{answer}");
+        for cut in [1, 7, usize::MAX] {
+            let (mut tap, mut sent) = (Imap::default(), String::new());
+            for piece in said.as_bytes().chunks(cut) {
+                let (more, rest) = give(&mut tap, piece);
+                assert!(rest.is_empty());
+                sent.push_str(&more);
+            }
+            tap.end(Peer::Client);
+            sent.push_str(&String::from_utf8(tap.output(Peer::Server)).unwrap());
+            assert_eq!(sent, "", "{answer}");
+        }
+    }
+}
+
+/// Of a literal that cannot be read it is not known where it ends.
+#[test]
+fn literal_that_cannot_be_read_ends_the_session() {
+    let zeros = "0".repeat(100);
+    for literal in [format!("{{{zeros}5+}}"), format!("{{{zeros}5}}"), "{99999999999999999999+}".into()] {
+        for command in ["a LOGIN ", "a LOGIN alice ", "a SELECT "] {
+            let begin = format!("{command}{literal}\r\n");
+            let (to_server, to_client) = through(&[('C', &format!("{begin}alice\r\nb LOGIN alice hunter2\r\n"))]);
+            assert_eq!(to_server, if command == "a SELECT " { begin.as_str() } else { "" });
+            assert_eq!(to_client, "* BYE The length of this literal cannot be read\r\n");
+        }
+    }
+    let (to_server, _) = through(&[('C', "a LOGIN {5 +}\r\nalice {7+}\r\nhunter2\r\n")]);
+    assert_eq!(to_server, "");
+    for password in ["hunter2}", "\"{5x}\"", "5}"] {
+        let (to_server, _) = through(&[('C', &format!("a LOGIN alice {password}\r\nb NOOP\r\n5}}\r\n}}\r\n"))]);
+        assert_eq!(to_server, "b NOOP\r\n5}\r\n}\r\n");
     }
 }

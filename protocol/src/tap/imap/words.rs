@@ -1,5 +1,7 @@
 //! The words of a line, as far as the tap needs them.
 
+use crate::tap::lines::TAIL;
+
 /// The number in `NAME number`, up to what is no digit.
 pub(super) fn number_behind(text: &[u8], name: &str) -> Option<u32> {
     let (start, rest) = text.split_at_checked(name.len())?;
@@ -62,6 +64,39 @@ pub(super) fn literal(tail: &[u8]) -> Option<Literal> {
     let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     let size = is_number.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()?;
     Some(Literal { size, waits })
+}
+
+/// How a line of the client ends.
+pub(super) enum Ending {
+    Plain,
+    Literal(Literal),
+    /// A literal whose size is not known, so that nobody can tell where it ends.
+    Unreadable,
+}
+
+impl Ending {
+    pub(super) fn of(tail: &[u8]) -> Self {
+        if let Some(literal) = literal(tail) {
+            return Self::Literal(literal);
+        }
+        let Some(inner) = tail.strip_suffix(b"}") else { return Self::Plain };
+        let digits = inner.strip_suffix(b"+").unwrap_or(inner);
+        let begin = digits.iter().rposition(|byte| !byte.is_ascii_digit());
+        // More digits than are kept, or a larger number than there is.
+        let is_number = match begin {
+            Some(at) => at + 1 < digits.len() && digits.get(at) == Some(&b'{'),
+            None => digits.len() > TAIL / 2,
+        };
+        if is_number { Self::Unreadable } else { Self::Plain }
+    }
+
+    /// The same of a login, of which nothing may be mistaken for a command: whatever looks like a literal is taken for one.
+    pub(super) fn of_secret(tail: &[u8]) -> Self {
+        match Self::of(tail) {
+            Self::Plain if tail.ends_with(b"}") && tail.contains(&b'{') => Self::Unreadable,
+            ending => ending,
+        }
+    }
 }
 
 /// Whether the literal at the end of this line is a whole message, or the first part of one: `BODY[] {…}`, `BODY[]<0> {…}`,

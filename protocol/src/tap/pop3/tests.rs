@@ -78,3 +78,59 @@ fn last_words_that_nobody_asked_for_are_noticed() {
         alike(&[('C', "NOOP\r\n"), ('S', "+OK\r\n-ERR Connection is closed. 13\r\n")]);
     assert_eq!(noticed, [Noticed::Bye { text: "Connection is closed. 13".into(), asked_for: false }]);
 }
+
+#[test]
+fn logins_behind_any_number_of_unanswered_commands_stay_here() {
+    let logins =
+        "USER alice\r\nPASS hunter2\r\nAPOP alice c4c9\r\nAUTH LOGIN\r\nYWxpY2U=\r\nSGFn\r\naHVudGVyMg==\r\nSTLS\r\n"
+            .repeat(300);
+    let harmless = "NOOP\r\n".repeat(5 * COMMANDS_LIMIT);
+    let said = [&harmless, logins.as_str()].concat();
+    let (mut tap, mut sent, mut at, mut answered) = (Pop3::default(), String::new(), 0, 0);
+    while at < said.len() {
+        let before = at;
+        loop {
+            let Cut { pass, taken } = tap.client(&said.as_bytes()[at..]);
+            sent.push_str(said.get(at..at + pass).unwrap());
+            at += taken;
+            let output = String::from_utf8(tap.output(Peer::Server)).unwrap();
+            sent.push_str(&output);
+            assert!(tap.held() <= 128 * 1024);
+            if taken == 0 && output.is_empty() {
+                break;
+            }
+        }
+        if answered < 5 * COMMANDS_LIMIT {
+            assert_eq!(tap.server(b"+OK\r\n", &mut |_| {}).taken, 5);
+            answered += 1;
+        } else {
+            assert!(at > before, "it waits for nothing");
+        }
+        tap.output(Peer::Client);
+    }
+    assert!(sent == harmless, "{}", sent.trim_start_matches("NOOP\r\n"));
+}
+
+#[test]
+fn answers_to_a_challenge_never_reach_the_server() {
+    for answer in [
+        "QUFB",
+        "STAT",
+        "LIST+abc\r\n",
+        &format!("{}QUFB\r\n", " ".repeat(1000)),
+        &format!("{}\r\n", "QUFB".repeat(1000)),
+        &"QUFB\r\n".repeat(1000),
+        "\r\nQUFB\r\nQUFB\r\n*\r\n",
+    ] {
+        let said = format!("AUTH X\r\n{answer}");
+        for cut in [1, 7, usize::MAX] {
+            let mut tap = Pop3::default();
+            let mut sent = playing::follow(&mut tap, &[('C', &said)], cut).to_server;
+            tap.end(Peer::Client);
+            sent.push_str(&String::from_utf8(tap.output(Peer::Server)).unwrap());
+            assert_eq!(sent, "", "{answer}");
+        }
+    }
+    let said = [('C', "AUTH X\r\nQUFB\r\nSTAT\r\nXNEW\r\n")];
+    assert_eq!(playing::alike::<Pop3>(&said).to_server, "STAT\r\nXNEW\r\n");
+}
