@@ -69,7 +69,8 @@ fn same(direction: &str, whole: &Wire, in_pieces: &Wire) {
 
 fn nothing_is_given_away(protocol: Protocol, script: &Script, outcome: &Outcome) {
     let to_server: Vec<u8> = outcome.servers.iter().flat_map(Wire::heard).collect();
-    // After its login a client may say it again, and be it in a message; that is passed on. A device has no login.
+    // After its login a client may say it again in a message, or in a command that is no login; that is passed on. A device has
+    // no login.
     let (said, passed_on) = (marks::passwords(&script.says(Peer::Client)), marks::passwords(&to_server));
     let login = usize::from(!script.choice.is_device());
     assert!(
@@ -83,6 +84,25 @@ fn nothing_is_given_away(protocol: Protocol, script: &Script, outcome: &Outcome)
     }
     for server in &outcome.servers {
         only_a_login_comes_first(protocol, server);
+        no_login_with_the_password_goes_on(protocol, script, server);
+    }
+}
+
+/// What is in a literal is no command.
+fn no_login_with_the_password_goes_on(protocol: Protocol, script: &Script, server: &Wire) {
+    let (has_tag, logins): (bool, &[&[u8]]) = match protocol {
+        Protocol::Imap if script.says(Peer::Client).contains(&b'{') => return,
+        Protocol::Imap => (true, &[b"LOGIN", b"AUTHENTICATE", b"UNAUTHENTICATE"]),
+        Protocol::Pop3 => (false, &[b"USER", b"PASS", b"APOP", b"AUTH"]),
+        Protocol::Smtp => return,
+    };
+    let heard = server.heard();
+    for line in heard.split(|byte| *byte == b'\n').filter(|line| marks::has_password(line)) {
+        let mut words = line.split(|byte| matches!(byte, b' ' | b'\t' | b'\r' | 0)).filter(|word| !word.is_empty());
+        let word = words.nth(usize::from(has_tag)).unwrap_or_default();
+        let name = word.split(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
+        let is_login = logins.iter().any(|login| name.eq_ignore_ascii_case(login));
+        assert!(!is_login, "a login goes on to the server: {}", line.escape_ascii());
     }
 }
 
