@@ -15,7 +15,7 @@ pub fn address(line: &[u8]) -> String {
     let Some(path) = path else { fail("neither MAIL nor RCPT") };
     let mut chars = path.chars().peekable();
     let mut address = String::new();
-    let (mut quoted, mut at_signs, mut literal) = (false, 0, false);
+    let (mut quoted, mut domain, mut literal) = (false, None, false);
     loop {
         let Some(c) = chars.next() else { fail("no end of the path") };
         match c {
@@ -38,8 +38,8 @@ pub fn address(line: &[u8]) -> String {
             }
             _ if quoted && !c.is_control() => {}
             '>' => break,
-            '@' if at_signs == 0 && !address.is_empty() => {
-                at_signs = 1;
+            '@' if domain.is_none() && !address.is_empty() => {
+                domain = Some(address.len() + 1);
                 literal = chars.peek() == Some(&'[');
             }
             '[' if literal && address.ends_with('@') => {}
@@ -51,7 +51,8 @@ pub fn address(line: &[u8]) -> String {
         }
         address.push(c);
     }
-    if address.ends_with('@') || address.contains("@.") || literal && !address.ends_with(']') {
+    let domain = domain.map(|at| &address[at..]);
+    if domain.is_some_and(|domain| domain.is_empty() || domain.starts_with('.') || literal && !domain.ends_with(']')) {
         fail("no domain");
     }
     let rest: String = chars.collect();

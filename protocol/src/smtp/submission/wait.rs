@@ -284,3 +284,73 @@ impl Submission {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Options, Step};
+    use super::*;
+
+    /// Does all that can be done now.
+    fn settle(machine: &mut Submission) {
+        loop {
+            match machine.poll() {
+                Step::Begin { .. } => machine.begin(),
+                Step::Read { .. } | Step::Over(_) => return,
+                Step::Write(..) | Step::CutServer | Step::Event(_) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_brings_a_message_forward_is_progress() {
+        let mut machine = Submission::new(Options { host_name: "x".into(), extensions: Vec::new() });
+        let mut replies = 0;
+        let mut seen = vec![machine.progress()];
+        let block = "x".repeat(998) + "\r\n";
+        for (command, reply, is_progress) in [
+            ("NOOP", "250 OK", false),
+            ("MAIL FROM:<a@b.c>", "550 no", false),
+            ("MAIL FROM:<a@b.c>", "250 OK", true),
+            ("RCPT TO:<x@y.z>", "550 no", false),
+            ("RCPT TO:<x@y.z>", "250 OK", true),
+            ("RSET", "250 OK", false),
+            ("MAIL FROM:<a@b.c>", "250 OK", false),
+            ("RCPT TO:<x@y.z>", "250 OK", false),
+            ("RCPT TO:<x@y.z>", "250 OK", true),
+            ("DATA", "354 Go", true),
+            ("hello", "", false),
+            (&block.repeat(17), "", true),
+            (".", "250 OK", true),
+            ("EHLO x", "250 OK", false),
+            ("MAIL FROM:<a@b.c>", "250 OK", true),
+            ("RCPT TO:<x@y.z>", "250 OK", true),
+        ] {
+            machine.receive(Peer::Client, format!("{command}\r\n").as_bytes());
+            settle(&mut machine);
+            if !reply.is_empty() {
+                replies += 1;
+                machine.receive(Peer::Server, format!("{reply}\r\n").as_bytes());
+                settle(&mut machine);
+            }
+            let progress = machine.progress();
+            assert_eq!(!seen.contains(&progress), is_progress, "{command:.20}: {progress:?}");
+            assert_eq!(machine.replies(), replies, "{command:.20}");
+            seen.push(progress);
+        }
+    }
+
+    #[test]
+    fn lone_dots_of_the_message_are_counted() {
+        let mut machine = Submission::new(Options { host_name: "x".into(), extensions: Vec::new() });
+        for (command, reply) in [("MAIL FROM:<a@b.c>", "250 OK"), ("DATA", "354 Go")] {
+            machine.receive(Peer::Client, format!("{command}\r\n").as_bytes());
+            settle(&mut machine);
+            machine.receive(Peer::Server, format!("{reply}\r\n").as_bytes());
+            settle(&mut machine);
+            assert_eq!(machine.lone_dots(), 0);
+        }
+        machine.receive(Peer::Client, b"a\n.\nb\n.\r\n");
+        settle(&mut machine);
+        assert_eq!(machine.lone_dots(), 2);
+    }
+}
