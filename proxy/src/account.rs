@@ -1,15 +1,16 @@
 //! From a local login to an account, and to the name the account has upstream.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use oxpost_protocol::Login;
 use oxpost_token_store::{Account, Admitted, Attempt, Denied, Mailbox, Problem, Source, TokenError};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::config::Protocol;
 use crate::gateway::Gateway;
-use crate::login_throttle::{Compared, LoginThrottle, Turn};
+use crate::login_throttle::{Compared, Timing, Turn};
 use crate::remedy::Failure;
 
 /// Checks the local password, when the login throttle lets it: every attempt is counted before anything is compared with it. A
@@ -23,24 +24,24 @@ use crate::remedy::Failure;
 /// Who this is was not proved, or cannot be checked now.
 pub async fn admit(gateway: &Gateway, peer: IpAddr, login: &Login) -> Result<Admitted, Failure> {
     let throttle = &gateway.throttle;
+    let mut timing = Timing::begin();
     let not_looked_up = "[not looked up]";
-    let throttled = throttle.may_be_looked_up(peer, &login.user).await;
+    let throttled = throttle.may_be_looked_up(peer, &login.user, timing).await;
     throttled.map_err(|why| refused(gateway, peer, Failure::throttled_login(why), not_looked_up))?;
     let attempt = gateway.accounts.attempt(&login.user, &login.password, Source::of(peer)).await;
     let attempt = attempt.map_err(|denied| refused(gateway, peer, Failure::denied(&denied), not_looked_up))?;
     let user = attempt.name_for_log();
-    let turn = throttle.turn(&gateway.accounts, peer, &login.user, &attempt).await;
+    let turn = throttle.turn(&gateway.accounts, peer, &login.user, &attempt, &mut timing).await;
     let turn = turn.map_err(|denied| refused(gateway, peer, Failure::denied(&denied), &user))?;
-    let turn = turn.map_err(|why| refused(gateway, peer, Failure::throttled_login(why), &user))?;
-    let began = Instant::now();
-    let (told, remote) = (Told::of(&attempt).await, attempt.is_remote());
-    let (repeated, verified) = match turn {
-        Turn::Repeated => (true, Box::pin(attempt.verify_repeated()).await),
+    let mut turn = turn.map_err(|why| refused(gateway, peer, Failure::throttled_login(why), &user))?;
+    let told = Told::of(&attempt).await;
+    let limit = (attempt.is_remote() && told == Told::Nothing).then(|| throttle.failure_delay());
+    let verified = match &mut turn {
+        Turn::Repeated => in_time(limit, Box::pin(attempt.verify_repeated())).await,
         Turn::Granted(permit) => {
-            let verify = Box::pin(attempt.verify());
-            let verified = if remote && told == Told::Nothing { in_time(throttle, verify).await } else { verify.await };
-            permit.ended(compared(&verified)).await;
-            (false, verified)
+            let verified = in_time(limit, Box::pin(attempt.verify())).await;
+            permit.note(compared(&verified));
+            verified
         }
     };
     let denied = match verified {
@@ -48,7 +49,7 @@ pub async fn admit(gateway: &Gateway, peer: IpAddr, login: &Login) -> Result<Adm
         Err(denied) => denied,
     };
     let reason = Failure::denied(&denied);
-    let failure = if repeated {
+    let failure = if matches!(turn, Turn::Repeated) {
         let is_logged = gateway.log_limits.repeated_login.permit_for(Source::of(peer));
         if is_logged {
             warn!(user, reason = reason.log, "login refused again; a device may have an old password");
@@ -57,9 +58,9 @@ pub async fn admit(gateway: &Gateway, peer: IpAddr, login: &Login) -> Result<Adm
     } else {
         refused(gateway, peer, reason, &user)
     };
-    let failure = discreetly(throttle, told, &denied, failure);
-    sleep_until(began + throttle.failure_delay()).await;
-    Err(failure)
+    timing.answer_after(throttle.failure_delay()).await;
+    drop(turn);
+    Err(told.of_failure(&denied, failure))
 }
 
 /// How much a client is told of why its password was not accepted.
@@ -77,24 +78,17 @@ impl Told {
         let familiar = !guessed.is_empty() && guessed.iter().all(|guessed| guessed.familiar);
         if familiar { Self::Everything } else { Self::Nothing }
     }
-}
 
-/// What the client hears, so that an account that Microsoft verifies cannot be told from others. The log has the reason.
-fn discreetly(throttle: &LoginThrottle, told: Told, denied: &Denied, failure: Failure) -> Failure {
-    let say = |other: Failure| Failure { refusal: other.refusal, ..failure.clone() };
-    match (told, denied) {
-        (Told::Nothing, Denied::NotJudged(TokenError::Transient { .. } | TokenError::Store(_))) => {
-            throttle.note_slow_verification();
-            say(Failure::not_verified_now())
+    /// What the client hears, so that an account that Microsoft verifies cannot be told from others. The log has the reason.
+    fn of_failure(self, denied: &Denied, failure: Failure) -> Failure {
+        match denied {
+            Denied::BadCredentials | Denied::WrongAtMicrosoft | Denied::TooManyPasswords | Denied::NotJudged(_)
+                if self == Self::Nothing =>
+            {
+                Failure { refusal: Failure::denied(&Denied::BadCredentials).refusal, ..failure }
+            }
+            _ => failure,
         }
-        (
-            Told::Nothing,
-            Denied::BadCredentials | Denied::WrongAtMicrosoft | Denied::TooManyPasswords | Denied::NotJudged(_),
-        ) => {
-            let slow = throttle.is_verification_slow();
-            say(if slow { Failure::not_verified_now() } else { Failure::denied(&Denied::BadCredentials) })
-        }
-        _ => failure,
     }
 }
 
@@ -111,10 +105,11 @@ fn compared(verified: &Result<Admitted, Denied>) -> Compared {
 /// A verification by Microsoft for an unfamiliar source is waited for only as long as every wrong login waits: how long it takes
 /// would tell that Microsoft verifies this account. It goes on, and a right password opens at the next login.
 async fn in_time(
-    throttle: &LoginThrottle,
+    limit: Option<Duration>,
     verify: impl Future<Output = Result<Admitted, Denied>>,
 ) -> Result<Admitted, Denied> {
-    timeout(throttle.failure_delay(), verify).await.unwrap_or_else(|_| {
+    let Some(limit) = limit else { return verify.await };
+    timeout(limit, verify).await.unwrap_or_else(|_| {
         let what = "Microsoft did not verify the password in time.";
         let problem = Problem::new(what, "It goes on being verified; the next login finds the answer.");
         Err(Denied::NotJudged(TokenError::Transient { retry_after: None, problem }))

@@ -94,11 +94,6 @@ impl Failure {
         Self::new(RefusalKind::Unavailable, sentence, hint)
     }
 
-    /// Passwords of unknown users and those that Microsoft verifies have the same answer, also while Microsoft is slow.
-    pub fn not_verified_now() -> Self {
-        Self::new(RefusalKind::Unavailable, "Passwords cannot be verified at this moment. Try again in a minute.", "")
-    }
-
     /// No token could be had.
     pub fn token(error: &TokenError) -> Self {
         let kind = match error {

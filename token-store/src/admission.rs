@@ -267,7 +267,8 @@ impl Attempt {
     /// The system gave no random numbers when this process started.
     pub fn pair_tag(&self) -> Result<[u8; 16], Denied> {
         let account = self.account.as_ref().map_or(self.user.as_str(), |account| account.mailbox.as_str());
-        self.accounts.0.cache.pair_tag(account, &self.password, &self.passwords).ok_or(Denied::Busy)
+        let remote = self.is_remote();
+        self.accounts.0.cache.pair_tag(account, &self.password, &self.passwords, remote).ok_or(Denied::Busy)
     }
 
     /// How to name its user in a log. Only a name that exists is written down: people type passwords into the wrong field.

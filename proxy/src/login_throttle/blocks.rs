@@ -1,7 +1,7 @@
 //! Blocks as people see them: in the log, in `oxpost status`, and lifted by `oxpost block lift`.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use oxpost_token_store::store::Block;
@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The blocks of this node, which the store has as well.
 pub(super) struct Blocks {
-    running: Mutex<Vec<(Source, Instant)>>,
+    running: Arc<Mutex<Vec<(Source, Instant)>>>,
     store: Store,
     clock: SharedClock,
     node: String,
@@ -25,19 +25,23 @@ pub(super) struct Blocks {
 
 impl Blocks {
     pub(super) fn new(store: Store, clock: SharedClock, node: String) -> Self {
-        Self { running: Mutex::default(), store, clock, node }
+        Self { running: Arc::default(), store, clock, node }
     }
 
-    /// A source is blocked from now on.
-    pub(super) async fn note(&self, source: Source, until: Instant) {
+    /// A source is blocked from now on. It is written beside what goes on: no client that leaves keeps it from being shown.
+    pub(super) fn note(&self, source: Source, until: Instant) {
         let left = until.saturating_duration_since(Instant::now());
         warn!(%source, minutes = left.as_secs() / 60, "blocked: too many different wrong logins came from there");
         let since = self.clock.now();
         let block = Block { source: source.to_string(), node: self.node.clone(), since, until: since + left };
-        match self.store.note_block(&block).await {
-            Ok(()) => locked(&self.running).push((source, until)),
-            Err(error) => warn!(%source, "the block is in force, but `oxpost status` cannot show it: {error}"),
-        }
+        let (store, running) = (self.store.clone(), Arc::clone(&self.running));
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            match store.note_block(&block).await {
+                Ok(()) => locked(&running).push((source, until)),
+                Err(error) => warn!(%source, "the block is in force, but `oxpost status` cannot show it: {error}"),
+            }
+        });
     }
 
     /// Looks after them until `stop`.

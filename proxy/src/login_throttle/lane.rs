@@ -15,7 +15,10 @@ pub(super) type PairTag = [u8; 16];
 const WRONG_KEPT: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// Wrong passwords that are recognized for one account from one source: devices that were never told of a new one.
-const WRONG_LIMIT: usize = 256;
+pub(super) const WRONG_LIMIT: usize = 256;
+
+/// The same where no login from the source has ever succeeded.
+pub(super) const UNFAMILIAR_WRONG_LIMIT: usize = 32;
 
 /// Right passwords that are recognized while the same one is being compared.
 const RIGHT_LIMIT: usize = 8;
@@ -24,7 +27,7 @@ const RIGHT_LIMIT: usize = 8;
 #[derive(Debug)]
 pub(super) struct Lane {
     /// When passwords were compared that were wrong, or of which it is not known yet, within [`WINDOW`].
-    compared: VecDeque<Instant>,
+    compared: VecDeque<(Instant, PairTag)>,
     /// Those that are being compared.
     in_progress: Vec<InProgress>,
     wrong: Vec<WrongPair>,
@@ -40,8 +43,6 @@ struct InProgress {
     tag: PairTag,
     /// By how many attempts at the same time.
     times: usize,
-    /// Its entry among those that were compared.
-    since: Instant,
     /// Whether one of them has ended so that it may have been a guess; and whether one was right.
     counts: bool,
     right: bool,
@@ -86,7 +87,7 @@ impl Lane {
 
     /// How many of the last [`WINDOW`] count.
     pub(super) fn compared(&mut self, now: Instant) -> usize {
-        while self.compared.front().is_some_and(|&then| now.saturating_duration_since(then) >= WINDOW) {
+        while self.compared.front().is_some_and(|(then, _)| now.saturating_duration_since(*then) >= WINDOW) {
             self.compared.pop_front();
         }
         self.compared.len()
@@ -101,20 +102,26 @@ impl Lane {
     pub(super) fn next(&mut self, limit: usize, now: Instant) -> Instant {
         let excess = (self.compared(now) + 1).saturating_sub(limit);
         match excess.checked_sub(1).and_then(|index| self.compared.get(index)) {
-            Some(&oldest) => oldest + WINDOW,
+            Some((oldest, _)) => *oldest + WINDOW,
             None => now,
         }
     }
 
-    /// One is compared from now on. The same one twice at the same time is one guess.
+    /// Whether this very login counts already within [`WINDOW`]: once more it is no other guess.
+    pub(super) fn is_counted(&self, tag: &PairTag, now: Instant) -> bool {
+        self.compared.iter().any(|(then, other)| other == tag && now.saturating_duration_since(*then) < WINDOW)
+    }
+
+    /// One is compared from now on. The same one twice is one guess.
     pub(super) fn begin(&mut self, tag: PairTag, now: Instant) {
         self.last_used = now;
         if let Some(same) = self.in_progress.iter_mut().find(|other| other.tag == tag) {
             same.times += 1;
             return;
         }
-        self.compared.push_back(now);
-        self.in_progress.push(InProgress { tag, times: 1, since: now, counts: false, right: false });
+        self.compared.retain(|(_, other)| *other != tag);
+        self.compared.push_back((now, tag));
+        self.in_progress.push(InProgress { tag, times: 1, counts: false, right: false });
     }
 
     /// It was compared. One that was right, or was not compared after all, is no guess.
@@ -131,10 +138,8 @@ impl Lane {
         if !ended.right && ended.counts {
             self.guesses = self.guesses.saturating_add(1);
         }
-        if (ended.right || !ended.counts)
-            && let Some(at) = self.compared.iter().position(|&then| then == ended.since)
-        {
-            self.compared.remove(at);
+        if ended.right || !ended.counts {
+            self.compared.retain(|(_, other)| other != tag);
         }
     }
 
@@ -154,8 +159,8 @@ impl Lane {
     }
 
     /// It was wrong.
-    pub(super) fn note_wrong(&mut self, tag: PairTag, now: Instant) {
-        if self.wrong.len() >= WRONG_LIMIT
+    pub(super) fn note_wrong(&mut self, tag: PairTag, limit: usize, now: Instant) {
+        if self.wrong.len() >= limit
             && let Some((oldest, _)) = self.wrong.iter().enumerate().min_by_key(|(_, pair)| pair.last)
         {
             self.wrong.swap_remove(oldest);
@@ -223,7 +228,8 @@ mod tests {
         }
         lane.end(&tag(1), Compared::Right);
         assert_eq!(lane.compared(start), 1, "nothing is left to end");
-        for (compared, count) in [(Compared::Right, 1), (Compared::NotCompared, 2)] {
+        // One that was cut off and comes again is the same guess still.
+        for (compared, count) in [(Compared::Right, 1), (Compared::NotCompared, 2), (Compared::Unknown, 2)] {
             lane.begin(tag(2), start);
             lane.begin(tag(2), start);
             lane.end(&tag(2), Compared::Unknown);
@@ -237,7 +243,7 @@ mod tests {
         let mut now = Instant::now();
         let mut lane = Lane::new(now);
         assert!(!lane.is_repeated(&tag(1), now));
-        lane.note_wrong(tag(1), now);
+        lane.note_wrong(tag(1), WRONG_LIMIT, now);
         for _ in 0..10 {
             now += Duration::from_secs(7 * 24 * 3600);
             assert!(lane.is_repeated(&tag(1), now));
@@ -251,11 +257,11 @@ mod tests {
         let start = Instant::now();
         let mut lane = Lane::new(start);
         for number in 0..=255 {
-            lane.note_wrong(tag(number), start + Duration::from_secs(u64::from(number)));
+            lane.note_wrong(tag(number), WRONG_LIMIT, start + Duration::from_secs(u64::from(number)));
         }
         let now = start + Duration::from_secs(300);
         assert!(lane.is_repeated(&tag(0), now));
-        lane.note_wrong([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16], now);
+        lane.note_wrong([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16], WRONG_LIMIT, now);
         assert!(lane.is_repeated(&tag(0), now) && !lane.is_repeated(&tag(1), now) && lane.is_repeated(&tag(2), now));
         assert_eq!(lane.wrong.len(), WRONG_LIMIT);
     }

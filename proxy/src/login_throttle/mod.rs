@@ -20,7 +20,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use oxpost_token_store::{Accounts, Attempt, Denied, SharedClock, Source, Store};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::blocks::Blocks;
@@ -33,9 +33,6 @@ const WINDOW: Duration = Duration::from_secs(600);
 
 /// How long an attempt beyond the bounds waits for its answer: it costs whoever sends it a connection for so long.
 const REFUSED_AFTER: Duration = Duration::from_secs(5);
-
-/// How long Microsoft counts as slow after it did not verify a password in time.
-const SLOW_FOR: Duration = Duration::from_secs(60);
 
 /// User names that are refused without looking them up.
 const NAMES: usize = 16_384;
@@ -70,8 +67,6 @@ pub struct LoginThrottle {
     changed: Notify,
     /// Names from a source that are refused until then, whatever the password.
     refused_names: Mutex<HashMap<(Source, u64), Instant>>,
-    /// Until when passwords that Microsoft verifies are not waited for by unfamiliar sources.
-    slow_until: Mutex<Option<Instant>>,
     blocks: Blocks,
     key: RandomState,
 }
@@ -85,11 +80,33 @@ pub enum Turn<'a> {
     Repeated,
 }
 
-/// An attempt that was counted. Dropped without a word it stays so.
+/// When an attempt came, and how long it has waited for its turn since.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// When it came.
+    pub arrived: Instant,
+    /// How long it waited.
+    pub waited: Duration,
+}
+
+impl Timing {
+    /// One that comes now.
+    pub fn begin() -> Self {
+        Self { arrived: Instant::now(), waited: Duration::ZERO }
+    }
+
+    /// Waits until so much time has passed without that in the queue. What was done meanwhile does not show.
+    pub async fn answer_after(self, delay: Duration) {
+        sleep_until(self.arrived + self.waited + delay).await;
+    }
+}
+
+/// An attempt that was counted. Until it is dropped it takes its place among those in progress.
 #[derive(Debug)]
 pub struct Permit<'a> {
     throttle: &'a LoginThrottle,
     charge: Option<Charge>,
+    compared: Compared,
 }
 
 /// One that waits; it leaves the queue when its client does.
@@ -106,7 +123,6 @@ impl LoginThrottle {
             limits,
             changed: Notify::new(),
             refused_names: Mutex::default(),
-            slow_until: Mutex::default(),
             blocks: Blocks::new(store, clock, node),
             key: RandomState::new(),
         }
@@ -127,7 +143,7 @@ impl LoginThrottle {
     ///
     /// # Errors
     /// It is not.
-    pub async fn may_be_looked_up(&self, peer: IpAddr, user: &str) -> Result<(), Throttled> {
+    pub async fn may_be_looked_up(&self, peer: IpAddr, user: &str, timing: Timing) -> Result<(), Throttled> {
         let (source, now) = (Source::of(peer), Instant::now());
         let wait = if self.is_shared(peer) {
             None
@@ -135,11 +151,11 @@ impl LoginThrottle {
             Some(PATIENCE)
         } else {
             let names = locked(&self.refused_names);
-            names.get(&(source, self.name_of(user))).and_then(|until| until.checked_duration_since(now))
+            names.get(&(source, self.whole_name(user))).and_then(|until| until.checked_duration_since(now))
         };
         match wait.filter(|wait| !wait.is_zero()) {
             Some(wait) => {
-                sleep(REFUSED_AFTER).await;
+                timing.answer_after(REFUSED_AFTER).await;
                 Err(Throttled::TooMany(wait))
             }
             None => Ok(()),
@@ -156,6 +172,7 @@ impl LoginThrottle {
         peer: IpAddr,
         user: &str,
         attempt: &Attempt,
+        timing: &mut Timing,
     ) -> Result<Result<Turn<'_>, Throttled>, Denied> {
         let guessed = attempt.guessed().await;
         let subject = |mailbox: &str| Subject(self.key.hash_one(mailbox));
@@ -172,24 +189,35 @@ impl LoginThrottle {
             source,
             shared: self.is_shared(peer),
             familiar_source: accounts.is_familiar_to_any(source),
-            remote: attempt.is_remote(),
             pair: attempt.pair_tag()?,
         };
-        Ok(self.wait_for_turn(attempt, self.name_of(user)).await)
+        let began = Instant::now();
+        let turn = self.wait_for_turn(attempt).await;
+        timing.waited = began.elapsed();
+        let turn = match turn {
+            Ok(turn) => Ok(turn),
+            Err(throttled) => {
+                self.refuse_name(source, self.whole_name(user), throttled);
+                timing.answer_after(REFUSED_AFTER).await;
+                Err(throttled)
+            }
+        };
+        Ok(turn)
     }
 
-    async fn wait_for_turn(&self, attempt: policy::Attempt, name: u64) -> Result<Turn<'_>, Throttled> {
+    async fn wait_for_turn(&self, attempt: policy::Attempt) -> Result<Turn<'_>, Throttled> {
         let source = attempt.source;
         let mut decision = self.policy().begin(attempt, Instant::now());
         let mut queued = None;
         loop {
             match decision {
                 Decision::Repeated => return Ok(Turn::Repeated),
-                Decision::Compare(charge) => return Ok(Turn::Granted(Permit { throttle: self, charge: Some(charge) })),
+                Decision::Compare(charge) => {
+                    let (charge, compared) = (Some(charge), Compared::Unknown);
+                    return Ok(Turn::Granted(Permit { throttle: self, charge, compared }));
+                }
                 Decision::Refuse(wait) => {
-                    self.refuse_name(source, name, wait);
                     let blocked = self.policy().blocked_until(source, Instant::now()).is_some();
-                    sleep(REFUSED_AFTER).await;
                     return Err(if blocked { Throttled::Blocked(wait) } else { Throttled::TooMany(wait) });
                 }
                 Decision::Wait(ticket, until) => {
@@ -210,18 +238,11 @@ impl LoginThrottle {
 
     /// Ends the blocks that were lifted by a command, and says which are over, until `stop`.
     pub async fn watch_blocks(&self, stop: CancellationToken) {
-        self.blocks.watch(stop, |source| self.policy().unblock(source)).await;
-    }
-
-    /// A password that Microsoft verifies for an unfamiliar source was not verified in time.
-    pub fn note_slow_verification(&self) {
-        *locked(&self.slow_until) = Some(Instant::now() + SLOW_FOR);
-    }
-
-    /// Whether that was so a short while ago. Then no wrong login from an unfamiliar source is told that it is wrong: the
-    /// answer must not tell accounts that Microsoft verifies from others.
-    pub fn is_verification_slow(&self) -> bool {
-        locked(&self.slow_until).is_some_and(|until| until > Instant::now())
+        let lift = |source| {
+            self.policy().unblock(source);
+            locked(&self.refused_names).retain(|(refused, _), _| *refused != source);
+        };
+        self.blocks.watch(stop, lift).await;
     }
 
     /// Whether many clients share this address.
@@ -230,7 +251,8 @@ impl LoginThrottle {
         peer.is_loopback() || self.limits.exempt_networks.iter().any(|network| network.contains(&peer))
     }
 
-    fn refuse_name(&self, source: Source, name: u64, wait: Duration) {
+    fn refuse_name(&self, source: Source, name: u64, throttled: Throttled) {
+        let (Throttled::Blocked(wait) | Throttled::TooMany(wait)) = throttled;
         // A turn may be free before that; what is known for sure is longer than anybody waits for one.
         let Some(certain) = wait.checked_sub(PATIENCE).filter(|certain| !certain.is_zero()) else { return };
         let now = Instant::now();
@@ -248,25 +270,34 @@ impl LoginThrottle {
         self.key.hash_one(user.rsplit(['\\', '/']).next().unwrap_or(user).trim().to_lowercase())
     }
 
+    /// All of a user name.
+    fn whole_name(&self, user: &str) -> u64 {
+        self.key.hash_one(user.trim().to_lowercase())
+    }
+
     fn policy(&self) -> MutexGuard<'_, Policy> {
         locked(&self.policy)
     }
 
-    async fn ended(&self, charge: Charge, compared: Compared) {
+    fn end(&self, charge: Charge, compared: Compared) {
         let source = charge.source();
         let blocked = self.policy().end(charge, compared, Instant::now());
         self.changed.notify_waiters();
         if let Some(until) = blocked {
-            self.blocks.note(source, until).await;
+            self.blocks.note(source, until);
         }
     }
 }
 
 impl Permit<'_> {
-    /// The password was compared, or was not after all.
-    pub async fn ended(mut self, compared: Compared) {
-        if let Some(charge) = self.charge.take() {
-            self.throttle.ended(charge, compared).await;
+    /// How the comparison went. A right one ends immediately; any other keeps its place until its answer is given, so that
+    /// the next attempt does not show how long it took.
+    pub fn note(&mut self, compared: Compared) {
+        self.compared = compared;
+        if compared == Compared::Right
+            && let Some(charge) = self.charge.take()
+        {
+            self.throttle.end(charge, compared);
         }
     }
 }
@@ -274,16 +305,16 @@ impl Permit<'_> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         if let Some(charge) = self.charge.take() {
-            self.throttle.policy().end(charge, Compared::Unknown, Instant::now());
-            self.throttle.changed.notify_waiters();
+            self.throttle.end(charge, self.compared);
         }
     }
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.throttle.policy().leave(self.ticket);
-        self.throttle.changed.notify_waiters();
+        if self.throttle.policy().leave(self.ticket) {
+            self.throttle.changed.notify_waiters();
+        }
     }
 }
 

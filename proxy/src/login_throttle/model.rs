@@ -202,7 +202,6 @@ impl World {
             source: actor.source,
             shared: actor.shared,
             familiar_source: self.familiar_sources.contains(&actor.source),
-            remote: false,
             pair,
         };
         self.went[index].trying_since.get_or_insert(self.now);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use oxpost_token_store::Source;
 use tokio::time::Instant;
 
-use super::lane::{Lane, PairTag};
+use super::lane::{Lane, PairTag, UNFAMILIAR_WRONG_LIMIT, WRONG_LIMIT};
 use super::pace::{Pace, Rate};
 use super::strikes::{BlockLimits, Strikes};
 
@@ -41,8 +41,7 @@ const FAMILIAR_SOURCE: Rate = Rate { burst: 120, interval: Duration::from_secs(1
 /// Passwords of one account that are compared for one source at the same time.
 const LANE_IN_PROGRESS: usize = 2;
 
-/// Passwords that are compared for one unfamiliar source at the same time. Those that Microsoft verifies do not count: they
-/// take as long as Microsoft takes, and have bounds of their own.
+/// Passwords that are compared for one source at the same time, for accounts to which it is not familiar.
 const SOURCE_IN_PROGRESS: usize = 8;
 
 /// How long an attempt waits for its turn. Mail programs wait for an answer for a minute, scanners for half of one.
@@ -63,7 +62,7 @@ const SOURCE_WAITING: usize = 32;
 /// How often it is looked again whether a turn has come, where no better time is known.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Lanes that are kept: some 16 MiB.
+/// Lanes that are kept; most take some 250 bytes.
 const LANES: usize = 65_536;
 
 /// Sources that are kept. Sources beyond that share one pace.
@@ -96,8 +95,6 @@ pub(super) struct Attempt {
     pub(super) shared: bool,
     /// Whether any login from there has succeeded before.
     pub(super) familiar_source: bool,
-    /// Whether Microsoft verifies the password.
-    pub(super) remote: bool,
     /// The account and the password.
     pub(super) pair: PairTag,
 }
@@ -126,6 +123,8 @@ pub(super) struct Charge {
     /// The accounts whose pace was used.
     paced: Vec<Subject>,
     source_paced: bool,
+    /// Whether it is one of those in progress for its source.
+    source_counted: bool,
 }
 
 impl Charge {
@@ -156,7 +155,9 @@ struct Account {
 
 #[derive(Debug, Default)]
 struct SourceState {
+    /// Until a login from there has succeeded, and after: a pace keeps to one rate.
     pace: Pace,
+    familiar_pace: Pace,
     in_progress: usize,
     waiting: usize,
     strikes: Strikes,
@@ -272,9 +273,9 @@ impl Policy {
         }
     }
 
-    /// An attempt waits no longer.
-    pub(super) fn leave(&mut self, ticket: Ticket) {
-        let Some(waiting) = self.waiting.remove(&ticket) else { return };
+    /// An attempt waits no longer. `false` if it did not wait.
+    pub(super) fn leave(&mut self, ticket: Ticket) -> bool {
+        let Some(waiting) = self.waiting.remove(&ticket) else { return false };
         for target in &waiting.attempt.targets {
             if let Some(account) = self.accounts.get_mut(&target.subject) {
                 account.waiting.retain(|other| *other != ticket);
@@ -285,24 +286,23 @@ impl Policy {
         {
             source.waiting = source.waiting.saturating_sub(1);
         }
+        true
     }
 
     /// An attempt was compared. Gives the time until which its source is blocked, if that is new.
     pub(super) fn end(&mut self, charge: Charge, compared: Compared, now: Instant) -> Option<Instant> {
-        let Charge { attempt, paced, source_paced } = charge;
+        let Charge { attempt, paced, source_paced, source_counted } = charge;
         let counts = matches!(compared, Compared::Wrong | Compared::Unknown);
         for target in &attempt.targets {
             let lane = self.lanes.entry((target.subject, attempt.source)).or_insert_with(|| Lane::new(now));
             lane.end(&attempt.pair, compared);
         }
-        if !attempt.remote
-            && let Some(source) = self.sources.get_mut(&attempt.source)
-        {
+        if source_counted && let Some(source) = self.sources.get_mut(&attempt.source) {
             source.in_progress = source.in_progress.saturating_sub(1);
         }
         if !counts {
             if source_paced {
-                self.pace_of(attempt.source).give_back(source_rate(&attempt));
+                self.pace_of(&attempt).give_back(source_rate(&attempt));
             }
             for subject in paced {
                 self.accounts.entry(subject).or_default().pace.give_back(ACCOUNT);
@@ -310,7 +310,10 @@ impl Policy {
         }
         let lane = attempt.targets.first().and_then(|first| self.lanes.get_mut(&(first.subject, attempt.source)));
         match (compared, lane) {
-            (Compared::Wrong, Some(lane)) => lane.note_wrong(attempt.pair, now),
+            (Compared::Wrong, Some(lane)) => {
+                let known = attempt.shared || attempt.familiar_source;
+                lane.note_wrong(attempt.pair, if known { WRONG_LIMIT } else { UNFAMILIAR_WRONG_LIMIT }, now);
+            }
             (Compared::Right, Some(lane)) => lane.note_right(attempt.pair),
             _ => {}
         }
@@ -372,7 +375,8 @@ impl Policy {
                 }
                 return Some(Obstacle::SameInProgress);
             }
-            let next = lane.next(lane_limit(attempt, target), now);
+            let next =
+                if lane.is_counted(&attempt.pair, now) { now } else { lane.next(lane_limit(attempt, target), now) };
             if next > now + PATIENCE {
                 return Some(Obstacle::Beyond(next - now));
             }
@@ -391,18 +395,22 @@ impl Policy {
             return None;
         }
         let source = self.sources.get(&attempt.source);
-        let pace = source.map_or(if self.is_full() { self.overflow } else { Pace::default() }, |source| source.pace);
+        let without_entry = if self.is_full() { self.overflow } else { Pace::default() };
+        let pace = source.map_or(without_entry, |source| source.pace_for(attempt));
         let next = pace.next(source_rate(attempt), now);
-        if next > now {
+        if next > now && !self.is_paid(attempt, now) {
             return Some(Obstacle::Until(next));
         }
         let in_progress = source.map_or(0, |source| source.in_progress);
-        (!attempt.remote && in_progress >= SOURCE_IN_PROGRESS).then_some(Obstacle::AnotherEnds)
+        (in_progress >= SOURCE_IN_PROGRESS).then_some(Obstacle::AnotherEnds)
     }
 
     /// The accounts whose pace this attempt uses.
     fn paced(&mut self, attempt: &Attempt, now: Instant) -> Vec<Subject> {
         let mut paced = Vec::new();
+        if self.is_paid(attempt, now) {
+            return paced;
+        }
         for target in &attempt.targets {
             let mut beyond = || {
                 let lane = self.lanes.get_mut(&(target.subject, attempt.source));
@@ -438,8 +446,8 @@ impl Policy {
 
     fn charge(&mut self, attempt: Attempt, now: Instant) -> Charge {
         let unfamiliar = attempt.targets.iter().any(|target| !target.familiar);
-        let paid = self.is_in_progress(&attempt);
-        let paced = if paid { Vec::new() } else { self.paced(&attempt, now) };
+        let paid = self.is_paid(&attempt, now);
+        let paced = self.paced(&attempt, now);
         for subject in &paced {
             self.accounts.entry(*subject).or_default().pace.take(ACCOUNT, now);
         }
@@ -449,19 +457,23 @@ impl Policy {
         }
         let source_paced = unfamiliar && !attempt.shared && !paid;
         if source_paced {
-            self.pace_of(attempt.source).take(source_rate(&attempt), now);
+            self.pace_of(&attempt).take(source_rate(&attempt), now);
         }
-        if !attempt.remote
-            && let Some(source) = self.entry_of(attempt.source)
-        {
-            source.in_progress += 1;
+        let mut source_counted = unfamiliar && !attempt.shared;
+        if source_counted {
+            let source = self.entry_of(attempt.source);
+            source_counted = source.is_some();
+            if let Some(source) = source {
+                source.in_progress += 1;
+            }
         }
-        Charge { attempt, paced, source_paced }
+        Charge { attempt, paced, source_paced, source_counted }
     }
 
-    fn is_in_progress(&self, attempt: &Attempt) -> bool {
+    /// Whether this very login counts already: it is being compared, or its answer was not heard.
+    fn is_paid(&self, attempt: &Attempt, now: Instant) -> bool {
         let lane = attempt.targets.first().and_then(|first| self.lanes.get(&(first.subject, attempt.source)));
-        lane.is_some_and(|lane| lane.is_in_progress(&attempt.pair))
+        lane.is_some_and(|lane| lane.is_counted(&attempt.pair, now))
     }
 
     /// A place in the queue, unless there are too many. The one whose source had most compared makes room for one that had fewer.
@@ -511,11 +523,12 @@ impl Policy {
         ticket
     }
 
-    fn pace_of(&mut self, source: Source) -> &mut Pace {
-        if self.is_full() && !self.sources.contains_key(&source) {
+    fn pace_of(&mut self, attempt: &Attempt) -> &mut Pace {
+        if self.is_full() && !self.sources.contains_key(&attempt.source) {
             return &mut self.overflow;
         }
-        &mut self.sources.entry(source).or_default().pace
+        let source = self.sources.entry(attempt.source).or_default();
+        if attempt.familiar_source { &mut source.familiar_pace } else { &mut source.pace }
     }
 
     /// The entry of a source; none if there are too many.
@@ -545,7 +558,9 @@ impl Policy {
             self.swept = Some(now);
             let limits = self.limits;
             self.sources.retain(|_, source| {
-                let rested = source.strikes.decay(&limits, now) && source.pace.is_rested(now);
+                let rested = source.strikes.decay(&limits, now)
+                    && source.pace.is_rested(now)
+                    && source.familiar_pace.is_rested(now);
                 !rested || source.waiting + source.in_progress > 0 || source.blocked_until.is_some_and(|end| end > now)
             });
         }
@@ -570,6 +585,12 @@ impl Policy {
         idle.sort_unstable_by_key(|(last_used, _)| *last_used);
         let gone: HashSet<_> = idle.iter().take(idle.len().div_ceil(2)).map(|(_, key)| *key).collect();
         self.lanes.retain(|key, _| !gone.contains(key));
+    }
+}
+
+impl SourceState {
+    fn pace_for(&self, attempt: &Attempt) -> Pace {
+        if attempt.familiar_source { self.familiar_pace } else { self.pace }
     }
 }
 

@@ -31,7 +31,6 @@ fn attempt(source: u8, account: u64, familiar: bool, password: u8) -> Attempt {
         source: Source::of([192, 0, 2, source].into()),
         shared: false,
         familiar_source: familiar,
-        remote: false,
         pair: tag(account, password),
     }
 }
@@ -156,6 +155,39 @@ fn attempt_that_waits_too_long_is_refused_and_one_that_leaves_makes_room() {
     }
 }
 
+/// Answers that were not heard: a client that hangs up, or Microsoft that is silent. A device that tries again each minute must not
+/// use up what others have.
+#[test]
+fn the_same_login_again_is_the_same_guess_also_when_its_answer_was_not_heard() {
+    let mut bench = bench();
+    for _ in 0..30 {
+        for device in 1..=3 {
+            let charge = bench.charge(attempt(1, 1, false, device));
+            bench.policy.end(charge, Compared::Unknown, bench.now);
+        }
+        bench.now += second(60);
+    }
+    for password in 11..=17 {
+        bench.wrong(attempt(1, 1, false, password));
+    }
+    assert!(bench.refused(attempt(1, 1, false, 99)) > second(400), "three and seven are ten");
+}
+
+/// The day of a migration: many devices have an old password, and then one has the right one.
+#[test]
+fn source_that_becomes_familiar_is_not_slower_than_before() {
+    let mut bench = bench();
+    for account in 0..55 {
+        bench.wrong(attempt(1, account, false, 1));
+    }
+    let right = bench.charge(attempt(1, 100, false, 0));
+    bench.policy.end(right, Compared::Right, bench.now);
+    for account in 200..260 {
+        let familiar_source = Attempt { familiar_source: true, ..attempt(1, account, false, 1) };
+        bench.wrong(familiar_source);
+    }
+}
+
 /// Property 4: the source that had fewest goes first, whoever came earlier.
 #[test]
 fn sources_take_turns_at_an_account() {
@@ -242,7 +274,7 @@ fn crowd_of_sources_neither_grows_the_tables_nor_ends_a_block() {
     for number in 0..70_000 {
         match bench.policy.begin(crowd(0x0a00_0000 + number, u64::from(number)), bench.now) {
             Decision::Compare(charge) => drop(bench.policy.end(charge, Compared::Wrong, bench.now)),
-            Decision::Wait(ticket, _) => bench.policy.leave(ticket),
+            Decision::Wait(ticket, _) => assert!(bench.policy.leave(ticket)),
             other => panic!("{other:?}"),
         }
         bench.now += Duration::from_millis(1);

@@ -61,8 +61,10 @@ struct Court {
 
 #[derive(Default)]
 struct Desk {
-    /// Whoever asks; the others wait and find the answer.
+    /// Whoever asks; the others wait and find the answer. Unfamiliar sources and familiar ones take turns of their own, so that
+    /// no guess that Microsoft is slow about keeps the user waiting.
     turn: Arc<tokio::sync::Mutex<()>>,
+    familiar_turn: Arc<tokio::sync::Mutex<()>>,
     docket: Mutex<Docket>,
 }
 
@@ -114,7 +116,8 @@ impl Judge {
             Step::Deny(denied) => return Err(denied),
             Step::Ask { .. } => {}
         }
-        let turn = desk.turn.clone().lock_owned().await;
+        let turn = if from.familiar { &desk.familiar_turn } else { &desk.turn };
+        let turn = Arc::clone(turn).lock_owned().await;
         // Whoever had the turn before may have asked about the same password.
         match court.look(account, &desk, &case).await? {
             Step::Admit => Ok(()),

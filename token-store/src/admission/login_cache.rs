@@ -61,14 +61,22 @@ impl LoginCache {
         }
     }
 
-    /// Stands for a login and for everything that it is compared with.
-    pub(super) fn pair_tag(&self, account: &str, password: &Secret, rows: &[PasswordRow]) -> Option<[u8; 16]> {
+    /// Stands for a login and for everything that it is compared with. To Microsoft every spelling of a password is another one.
+    pub(super) fn pair_tag(
+        &self,
+        account: &str,
+        password: &Secret,
+        rows: &[PasswordRow],
+        remote: bool,
+    ) -> Option<[u8; 16]> {
         let mut hashes: Vec<&[u8]> = rows.iter().map(|row| row.hash.as_stored().as_bytes()).collect();
         // Their order changes with every use.
         hashes.sort_unstable();
-        let (account, password) = (account.trim().to_lowercase(), as_hashed(password));
+        let account = account.trim().to_lowercase();
+        let password = if remote { password.clone() } else { as_hashed(password) };
+        let kind: &[u8] = if remote { b"remote pair" } else { b"pair" };
         // Neither a user name nor a hash holds a NUL, so no other parts give the same bytes.
-        let mut parts: Vec<&[u8]> = vec![b"pair", account.as_bytes()];
+        let mut parts: Vec<&[u8]> = vec![kind, account.as_bytes()];
         parts.extend(hashes);
         parts.push(password.reveal());
         self.tag(&parts)?.first_chunk().copied()
@@ -156,7 +164,7 @@ mod tests {
     fn tag_changes_with_everything_a_login_is_compared_with() {
         let cache = LoginCache::new(2, Duration::from_secs(600));
         let tag = |account: &str, password: &str, rows: &[PasswordRow]| {
-            cache.pair_tag(account, &Secret::from(password), rows).unwrap()
+            cache.pair_tag(account, &Secret::from(password), rows, false).unwrap()
         };
         let same = tag("ann@x", "secret", &[row("h1"), row("h2")]);
         assert_eq!(tag(" Ann@X ", "secret", &[row("h2"), row("h1")]), same);
@@ -166,7 +174,7 @@ mod tests {
             tag("ann@x", "secret", &[row("h1")]),
             tag("ann@x", "secret", &[row("h1"), row("h2"), row("h3")]),
             LoginCache::new(2, Duration::ZERO)
-                .pair_tag("ann@x", &Secret::from("secret"), &[row("h1"), row("h2")])
+                .pair_tag("ann@x", &Secret::from("secret"), &[row("h1"), row("h2")], false)
                 .unwrap(),
         ] {
             assert_ne!(other, same);
