@@ -221,7 +221,7 @@ impl LoginThrottle {
                     return Err(if blocked { Throttled::Blocked(wait) } else { Throttled::TooMany(wait) });
                 }
                 Decision::Wait(ticket, until) => {
-                    queued.get_or_insert(Queued { throttle: self, ticket });
+                    queued.get_or_insert_with(|| Queued { throttle: self, ticket });
                     let changed = self.changed.notified();
                     tokio::pin!(changed);
                     // From here on it is woken; what has changed until now is seen by asking.

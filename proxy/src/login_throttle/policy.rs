@@ -617,6 +617,11 @@ fn source_rate(attempt: &Attempt) -> Rate {
 
 #[cfg(test)]
 impl Policy {
+    /// How many attempts wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// How many lanes, accounts and sources it keeps.
     pub(super) fn sizes(&self) -> (usize, usize, usize) {
         (self.lanes.len(), self.accounts.len(), self.sources.len())

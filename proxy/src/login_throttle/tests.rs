@@ -286,3 +286,55 @@ fn crowd_of_sources_neither_grows_the_tables_nor_ends_a_block() {
     bench.policy.unblock(source);
     assert_eq!(bench.policy.blocked_until(source, bench.now), None);
 }
+
+async fn throttle() -> LoginThrottle {
+    let vault = oxpost_token_store::Vault::from_key(&[7; 32]).unwrap();
+    let store = Store::open_in_memory(vault).await.unwrap();
+    let limits = ThrottleLimits { block: LIMITS, failure_delay: Duration::from_secs(2), exempt_networks: Vec::new() };
+    let clock: SharedClock = std::sync::Arc::new(oxpost_token_store::SystemClock);
+    LoginThrottle::new(limits, store, clock, "gateway".into())
+}
+
+/// The driver: whoever waits stays in the queue, however often the policy is asked meanwhile.
+#[tokio::test(start_paused = true)]
+async fn attempt_that_waits_gets_its_turn_when_it_comes() {
+    let throttle = throttle().await;
+    let compare = async |attempt: Attempt, compared| match throttle.wait_for_turn(attempt).await.unwrap() {
+        Turn::Granted(mut permit) => permit.note(compared),
+        Turn::Repeated => panic!("repeated"),
+    };
+    for number in 0..20 {
+        compare(attempt(number, 1, false, number), Compared::Wrong).await;
+    }
+    let began = Instant::now();
+    compare(attempt(100, 1, false, 100), Compared::Wrong).await;
+    assert_eq!(began.elapsed(), second(15), "the pace of the account");
+
+    // One that is being compared for seven seconds, and the same login meanwhile.
+    let Ok(Turn::Granted(mut slow)) = throttle.wait_for_turn(attempt(1, 2, false, 1)).await else { panic!() };
+    let same = throttle.wait_for_turn(attempt(1, 2, false, 1));
+    let slow = async {
+        tokio::time::sleep(second(7)).await;
+        slow.note(Compared::Wrong);
+        drop(slow);
+    };
+    let began = Instant::now();
+    let (same, ()) = tokio::join!(same, slow);
+    assert!(matches!(same, Ok(Turn::Repeated)));
+    assert_eq!(began.elapsed(), second(7), "it is woken");
+    assert_eq!(throttle.policy().waiting(), 0, "nothing is left in the queue");
+}
+
+/// A client that hangs up while it waits, or while its password is compared.
+#[tokio::test(start_paused = true)]
+async fn attempt_whose_client_leaves_stays_counted_and_leaves_the_queue() {
+    let throttle = throttle().await;
+    for password in 0..10 {
+        drop(throttle.wait_for_turn(attempt(1, 1, false, password)).await.unwrap());
+    }
+    assert_eq!(throttle.wait_for_turn(attempt(1, 1, false, 99)).await.unwrap_err(), Throttled::TooMany(second(600)));
+    let _busy = [1, 2].map(|password| throttle.policy().begin(attempt(2, 2, false, password), Instant::now()));
+    let waiting = throttle.wait_for_turn(attempt(2, 2, false, 3));
+    assert!(tokio::time::timeout(second(1), waiting).await.is_err());
+    assert_eq!(throttle.policy().waiting(), 0);
+}
