@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::WINDOW;
-use super::policy::Compared;
+use super::attempt::Compared;
 
 /// An account and a password under a key that never leaves the process.
 pub(super) type PairTag = [u8; 16];

@@ -2,9 +2,10 @@
 //!
 //! [`policy`] decides; this drives it: waits for turns, tells the time, writes blocks where people see them. Two promises lead
 //! it. A guess is counted before anything is compared with it, so that a guess beyond the bounds learns nothing, not even if it
-//! is right. And nobody is kept out by guesses from elsewhere: a source from which a login to this account succeeded before has
-//! a small budget of its own.
+//! is right. And guesses from elsewhere do not keep an owner out: a source from which a login to this account succeeded before
+//! has a small budget of its own.
 
+mod attempt;
 mod blocks;
 mod lane;
 mod pace;
@@ -23,9 +24,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+pub use self::attempt::Compared;
+use self::attempt::{Subject, Target};
 use self::blocks::Blocks;
-pub use self::policy::Compared;
-use self::policy::{Charge, Decision, PATIENCE, Policy, Subject, Target, Ticket};
+use self::policy::{Charge, Decision, PATIENCE, Policy, Ticket};
 pub use self::strikes::BlockLimits;
 
 /// The time within which passwords are counted that were compared.
@@ -184,7 +186,7 @@ impl LoginThrottle {
             targets.push(Target { subject: Subject(self.name_of(user)), familiar: false });
         }
         let source = Source::of(peer);
-        let attempt = policy::Attempt {
+        let attempt = attempt::Attempt {
             targets,
             source,
             shared: self.is_shared(peer),
@@ -205,7 +207,7 @@ impl LoginThrottle {
         Ok(turn)
     }
 
-    async fn wait_for_turn(&self, attempt: policy::Attempt) -> Result<Turn<'_>, Throttled> {
+    async fn wait_for_turn(&self, attempt: attempt::Attempt) -> Result<Turn<'_>, Throttled> {
         let source = attempt.source;
         let mut decision = self.policy().begin(attempt, Instant::now());
         let mut queued = None;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use oxpost_token_store::Source;
 use tokio::time::Instant;
 
-use super::policy::{Attempt, Charge, Compared, Decision, Policy, Subject, Target, Ticket};
+use super::attempt::{Attempt, Compared, Subject, Target};
+use super::policy::{Charge, Decision, Policy, Ticket};
 use super::strikes::BlockLimits;
 use super::{REFUSED_AFTER, WINDOW};
 

@@ -9,13 +9,17 @@
 //! A source from which a login to this account succeeded before is *familiar*: its lane has a small budget of its own that no
 //! one else can use up. A wrong login that is repeated is recognized in its lane, is answered as before, and costs nothing.
 
-use std::collections::{HashMap, HashSet};
+mod queue;
+mod room;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
 use oxpost_token_store::Source;
 use tokio::time::Instant;
 
-use super::lane::{Lane, PairTag, UNFAMILIAR_WRONG_LIMIT, WRONG_LIMIT};
+use super::attempt::{Attempt, Compared, Subject, Target};
+use super::lane::{Lane, UNFAMILIAR_WRONG_LIMIT, WRONG_LIMIT};
 use super::pace::{Pace, Rate};
 use super::strikes::{BlockLimits, Strikes};
 
@@ -47,57 +51,8 @@ const SOURCE_IN_PROGRESS: usize = 8;
 /// How long an attempt waits for its turn. Mail programs wait for an answer for a minute, scanners for half of one.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Attempts that wait for one account.
-const ACCOUNT_WAITING: usize = 64;
-
-/// Those of them from one unfamiliar source.
-const LANE_WAITING: usize = 2;
-
-/// The same from a familiar or shared one.
-const TRUSTED_LANE_WAITING: usize = 16;
-
-/// Attempts from one unfamiliar source that wait, for whatever account.
-const SOURCE_WAITING: usize = 32;
-
 /// How often it is looked again whether a turn has come, where no better time is known.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Lanes that are kept; most take some 250 bytes.
-const LANES: usize = 65_536;
-
-/// Sources that are kept. Sources beyond that share one pace.
-const SOURCES: usize = 65_536;
-
-/// How often it is looked for sources that can be forgotten, where there are too many.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
-
-/// An account, or a user name without one, under a keyed hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Subject(pub(super) u64);
-
-/// Whose password is guessed at, and whether a login to it from this source has succeeded before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Target {
-    /// The account.
-    pub(super) subject: Subject,
-    /// Whether the source is familiar to it.
-    pub(super) familiar: bool,
-}
-
-/// One login.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Attempt {
-    /// Every account whose passwords it is compared with: one, or two with `owner\shared`.
-    pub(super) targets: Vec<Target>,
-    /// Where it comes from.
-    pub(super) source: Source,
-    /// Whether many clients share this source.
-    pub(super) shared: bool,
-    /// Whether any login from there has succeeded before.
-    pub(super) familiar_source: bool,
-    /// The account and the password.
-    pub(super) pair: PairTag,
-}
 
 /// An attempt that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -132,19 +87,6 @@ impl Charge {
     pub(super) fn source(&self) -> Source {
         self.attempt.source
     }
-}
-
-/// How an attempt has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compared {
-    /// The password was right.
-    Right,
-    /// It was wrong.
-    Wrong,
-    /// Nothing was compared with it.
-    NotCompared,
-    /// It may have been compared, and nobody has heard how.
-    Unknown,
 }
 
 #[derive(Debug, Default)]
@@ -222,11 +164,6 @@ impl Policy {
         }
     }
 
-    /// Whether an attempt from this source can be refused before it is known which account it is for.
-    pub(super) fn is_beyond(&self, source: Source) -> bool {
-        self.sources.get(&source).is_some_and(|source| source.waiting >= SOURCE_WAITING)
-    }
-
     /// A new attempt.
     pub(super) fn begin(&mut self, attempt: Attempt, now: Instant) -> Decision {
         self.make_room(now);
@@ -271,22 +208,6 @@ impl Policy {
             }
             Some(obstacle) => Decision::Wait(ticket, obstacle.look_again(now).min(until)),
         }
-    }
-
-    /// An attempt waits no longer. `false` if it did not wait.
-    pub(super) fn leave(&mut self, ticket: Ticket) -> bool {
-        let Some(waiting) = self.waiting.remove(&ticket) else { return false };
-        for target in &waiting.attempt.targets {
-            if let Some(account) = self.accounts.get_mut(&target.subject) {
-                account.waiting.retain(|other| *other != ticket);
-            }
-        }
-        if waiting.queued
-            && let Some(source) = self.sources.get_mut(&waiting.attempt.source)
-        {
-            source.waiting = source.waiting.saturating_sub(1);
-        }
-        true
     }
 
     /// An attempt was compared. Gives the time until which its source is blocked, if that is new.
@@ -423,27 +344,6 @@ impl Policy {
         paced
     }
 
-    /// Whether another attempt that waits for this account goes first: one whose source had fewer compared, or one that came
-    /// earlier.
-    fn is_behind(&mut self, subject: Subject, attempt: &Attempt, ticket: Option<Ticket>, now: Instant) -> bool {
-        let own = (self.had(subject, attempt.source), ticket.map_or(u64::MAX, |ticket| ticket.0));
-        let others = self.accounts.get(&subject).map(|account| account.waiting.clone()).unwrap_or_default();
-        others.into_iter().filter(|other| Some(*other) != ticket).any(|other| {
-            let Some(waiting) = self.waiting.get(&other) else { return false };
-            let theirs = waiting.attempt.clone();
-            let unfamiliar = theirs.targets.iter().any(|target| !target.familiar);
-            (self.had(subject, theirs.source), other.0) < own
-                && self.paced(&theirs, now).contains(&subject)
-                && self.obstacle_of_lanes(&theirs, now).is_none()
-                && self.obstacle_of_source(&theirs, unfamiliar, now).is_none()
-        })
-    }
-
-    /// How many wrong passwords of an account were compared for a source.
-    fn had(&self, subject: Subject, source: Source) -> u32 {
-        self.lanes.get(&(subject, source)).map_or(0, Lane::guesses)
-    }
-
     fn charge(&mut self, attempt: Attempt, now: Instant) -> Charge {
         let unfamiliar = attempt.targets.iter().any(|target| !target.familiar);
         let paid = self.is_paid(&attempt, now);
@@ -474,117 +374,6 @@ impl Policy {
     fn is_paid(&self, attempt: &Attempt, now: Instant) -> bool {
         let lane = attempt.targets.first().and_then(|first| self.lanes.get(&(first.subject, attempt.source)));
         lane.is_some_and(|lane| lane.is_counted(&attempt.pair, now))
-    }
-
-    /// A place in the queue, unless there are too many. The one whose source had most compared makes room for one that had fewer.
-    fn enqueue(&mut self, attempt: Attempt, now: Instant) -> Option<Ticket> {
-        let trusted = attempt.shared || attempt.targets.iter().all(|target| target.familiar);
-        if !trusted && self.is_beyond(attempt.source) {
-            return None;
-        }
-        for target in &attempt.targets {
-            let waiting = self.accounts.entry(target.subject).or_default().waiting.clone();
-            let mut own_lane = 0;
-            let mut last = (self.had(target.subject, attempt.source), None);
-            for ticket in &waiting {
-                let Some(source) = self.waiting.get(ticket).map(|waiting| waiting.attempt.source) else { continue };
-                own_lane += usize::from(source == attempt.source);
-                let had = self.had(target.subject, source);
-                if had > last.0 {
-                    last = (had, Some(*ticket));
-                }
-            }
-            if own_lane >= if trusted { TRUSTED_LANE_WAITING } else { LANE_WAITING } {
-                return None;
-            }
-            if waiting.len() >= ACCOUNT_WAITING && !target.familiar {
-                self.leave(last.1?);
-            }
-        }
-        let (source, subjects) =
-            (attempt.source, attempt.targets.iter().map(|target| target.subject).collect::<Vec<_>>());
-        let ticket = self.ticket(attempt, now);
-        for subject in subjects {
-            self.accounts.entry(subject).or_default().waiting.push(ticket);
-        }
-        if let Some(source) = self.entry_of(source) {
-            source.waiting += 1;
-        }
-        if let Some(waiting) = self.waiting.get_mut(&ticket) {
-            waiting.queued = true;
-        }
-        Some(ticket)
-    }
-
-    fn ticket(&mut self, attempt: Attempt, now: Instant) -> Ticket {
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
-        self.waiting.insert(ticket, Waiting { attempt, until: now + PATIENCE, queued: false });
-        ticket
-    }
-
-    fn pace_of(&mut self, attempt: &Attempt) -> &mut Pace {
-        if self.is_full() && !self.sources.contains_key(&attempt.source) {
-            return &mut self.overflow;
-        }
-        let source = self.sources.entry(attempt.source).or_default();
-        if attempt.familiar_source { &mut source.familiar_pace } else { &mut source.pace }
-    }
-
-    /// The entry of a source; none if there are too many.
-    fn entry_of(&mut self, source: Source) -> Option<&mut SourceState> {
-        if self.is_full() && !self.sources.contains_key(&source) {
-            return None;
-        }
-        Some(self.sources.entry(source).or_default())
-    }
-
-    fn is_full(&self) -> bool {
-        self.sources.len() >= SOURCES
-    }
-
-    /// Forgets what bounds nothing any more, so that no crowd makes these tables grow, nor has a bound forgotten by filling them.
-    fn make_room(&mut self, now: Instant) {
-        if self.lanes.len() >= LANES {
-            self.lanes.retain(|_, lane| !lane.is_empty(now));
-            if self.lanes.len() >= LANES * 3 / 4 {
-                self.forget_lanes(now);
-            }
-        }
-        if self.accounts.len() >= LANES {
-            self.accounts.retain(|_, account| !account.waiting.is_empty() || !account.pace.is_rested(now));
-        }
-        if self.is_full() && self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP_EVERY) {
-            self.swept = Some(now);
-            let limits = self.limits;
-            self.sources.retain(|_, source| {
-                let rested = source.strikes.decay(&limits, now)
-                    && source.pace.is_rested(now)
-                    && source.familiar_pace.is_rested(now);
-                !rested || source.waiting + source.in_progress > 0 || source.blocked_until.is_some_and(|end| end > now)
-            });
-        }
-    }
-
-    /// Of the lanes that only recognize repeated logins the older half is forgotten; those that bound guesses stay, unless
-    /// there are too many of them as well.
-    fn forget_lanes(&mut self, now: Instant) {
-        let mut idle: Vec<_> = self
-            .lanes
-            .iter_mut()
-            .filter_map(|(key, lane)| lane.is_idle(now).then_some((lane.last_used(), *key)))
-            .collect();
-        if idle.is_empty() {
-            idle = self
-                .lanes
-                .iter()
-                .filter(|(_, lane)| lane.in_progress() == 0)
-                .map(|(key, lane)| (lane.last_used(), *key))
-                .collect();
-        }
-        idle.sort_unstable_by_key(|(last_used, _)| *last_used);
-        let gone: HashSet<_> = idle.iter().take(idle.len().div_ceil(2)).map(|(_, key)| *key).collect();
-        self.lanes.retain(|key, _| !gone.contains(key));
     }
 }
 

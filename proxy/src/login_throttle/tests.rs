@@ -1,7 +1,8 @@
 //! What the policy decides, case by case; `model.rs` plays whole worlds.
 
+use super::attempt::{Attempt, Subject, Target};
 use super::lane::PairTag;
-use super::policy::{Attempt, PATIENCE, Policy, Subject, Target};
+use super::policy::{PATIENCE, Policy};
 use super::strikes::BlockLimits;
 use super::*;
 
