@@ -169,9 +169,11 @@ async fn literals_of_every_kind_pass_and_are_counted_off() {
 #[tokio::test]
 async fn garbage_passes() {
     let garbage = garbage();
+    // What follows a literal that a client announces waits until the server asks for it.
+    let client = garbage.strip_suffix(b"{4294967295}\r\n").unwrap();
     for protocol in [Protocol::Imap, Protocol::Pop3] {
         let used =
-            exactly(protocol, &[('C', &garbage), ('S', &garbage), ('S', b"\xff"), ('C', b"\n"), ('C', &garbage)]).await;
+            exactly(protocol, &[('C', client), ('S', &garbage), ('S', b"\xff"), ('C', b"\n"), ('C', client)]).await;
         assert_eq!((used.fetched, used.stored, used.throttled), (0, 0, None));
     }
     let message = [b"+OK\r\n", garbage.as_slice(), b".\r\n+OK\r\n"].concat();
