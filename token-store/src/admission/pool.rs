@@ -1,6 +1,6 @@
 //! Where passwords are hashed: each hash takes 19 MiB and a core for tens of milliseconds, so that whoever sends wrong
 //! passwords fast enough could have the whole machine. So there are few permits, each with working memory that outlives the
-//! check, a bounded queue before them, and some that only logins get that were right a short while ago: no crowd of strangers
+//! check, a bounded queue before them, and some that only logins from familiar sources get, so that no crowd of unfamiliar ones
 //! keeps those out.
 
 use std::sync::{
@@ -17,13 +17,13 @@ use crate::{
     working_memory::WorkingMemory,
 };
 
-/// The most permits that are reserved for those who are known; they come one by one, each once in ten minutes.
+/// The most permits that are reserved for familiar sources; their logins come one by one, each once in ten minutes.
 const MOST_RESERVED: usize = 2;
 
 /// The door a login comes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Door {
-    /// This very login was right within the last day. Any permit is for it.
+    /// It comes from a source that is familiar to the account. Any permit is for it.
     Known,
     /// Any other. All permits but the reserved ones are for them.
     Stranger,
