@@ -1,5 +1,6 @@
 //! `oxpost check`: everything that can be known without serving a client.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -26,7 +27,7 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     let store = open_existing_store(config).await?;
     let applications = accounts(config, store.as_ref()).await?;
     let missing = device::without_account(config, store.as_ref()).await?;
-    let declared = |mailbox: &&Mailbox| config.accounts.iter().any(|account| account.declared.mailbox == **mailbox);
+    let declared: HashSet<&Mailbox> = config.accounts.iter().map(|account| &account.declared.mailbox).collect();
     let ends = credential::ends(&applications, SystemTime::now());
     if let Some(end) = ends.iter().find(|end| end.has_passed()) {
         return Err(Failed::new(format!("{end}.")));
@@ -48,7 +49,7 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
             println!("    certificate for {}, good until {}{near}", held.names.join(", "), held.last_day());
         }
     }
-    for mailbox in missing.iter().filter(|mailbox| !declared(mailbox)) {
+    for mailbox in missing.iter().filter(|mailbox| !declared.contains(mailbox)) {
         println!("  no account {mailbox} yet, as which a device should send: oxpost account add {mailbox}");
     }
     let names = config.applications.names();

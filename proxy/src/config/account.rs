@@ -1,6 +1,7 @@
 //! `[[account]]`: accounts in the file, for people who keep it in version control. What belongs to nobody's version control,
 //! the tokens, stays in the store.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use oxpost_protocol::Secret;
@@ -97,30 +98,58 @@ pub(super) type Wrong = (usize, &'static str, String);
 pub(super) fn check(folder: &Path, file: &file::File, applications: &Applications) -> (Vec<Declared>, Vec<Wrong>) {
     let mut problems = Vec::new();
     let mut declared: Vec<(usize, Declared)> = Vec::new();
+    let usable = UsableApplications::new(file, applications);
     for (index, account) in file.account.iter().enumerate() {
         let mut wrong = |key, sentence| problems.push((index, key, sentence));
-        if let Some(one) = one(folder, account, file, applications, &mut wrong) {
+        if let Some(one) = one(folder, account, &usable, &mut wrong) {
             declared.push((index, one));
         }
     }
+    let mut by_mailbox = HashMap::new();
+    for (_, account) in &declared {
+        by_mailbox.entry(&account.mailbox).or_insert(account);
+    }
+    // The first account that has a name, as its address or its login.
+    let mut names: HashMap<&str, (usize, &Declared)> = HashMap::new();
     for (place, (index, account)) in declared.iter().enumerate() {
-        let before = declared.iter().take(place).map(|(_, earlier)| earlier);
-        problems.extend(beside_others(account, before).map(|(key, sentence)| (*index, key, sentence)));
-        let all = declared.iter().map(|(_, other)| other);
-        problems.extend(through(account, all).map(|sentence| (*index, "through", sentence)));
+        let own_names = [account.mailbox.as_str(), account.login.as_str()];
+        let earlier = own_names.iter().filter_map(|name| names.get(name)).min_by_key(|(place, _)| *place);
+        problems.extend(earlier.map(|(_, earlier)| {
+            let (key, sentence) = beside_other(account, earlier);
+            (*index, key, sentence)
+        }));
+        for name in own_names {
+            names.entry(name).or_insert((place, account));
+        }
+        problems.extend(through(account, &by_mailbox).map(|sentence| (*index, "through", sentence)));
     }
     (declared.into_iter().map(|(_, account)| account).collect(), problems)
+}
+
+/// The `[[application]]` sections, so that they are gone through once and not for each account.
+struct UsableApplications<'a> {
+    /// The names that are written, in their order.
+    names: Vec<&'a str>,
+    set: HashSet<&'a str>,
+    /// Those of them that can be used.
+    checked: &'a Applications,
+}
+
+impl<'a> UsableApplications<'a> {
+    fn new(file: &'a file::File, checked: &'a Applications) -> Self {
+        let names: Vec<&str> = file.application.iter().map(|application| application.name.as_str()).collect();
+        Self { set: names.iter().copied().collect(), names, checked }
+    }
 }
 
 fn one(
     folder: &Path,
     account: &Account,
-    file: &file::File,
-    applications: &Applications,
+    applications: &UsableApplications<'_>,
     wrong: &mut impl FnMut(&'static str, String),
 ) -> Option<Declared> {
     let mailbox = Mailbox::parse(&account.mailbox).map_err(|error| wrong("mailbox", format!("{error}."))).ok();
-    let way = way(account, file, applications).map_err(|(key, sentence)| wrong(key, sentence)).ok();
+    let way = way(account, applications).map_err(|(key, sentence)| wrong(key, sentence)).ok();
     let passwords = passwords(folder, account, wrong);
     let senders = senders::policy(account.sender, &account.senders, &account.map);
     let senders = senders.map_err(|(key, sentence)| wrong(key, sentence)).ok();
@@ -163,7 +192,7 @@ fn one(
 }
 
 /// Where its tokens come from; or the key that is wrong.
-fn way(account: &Account, file: &file::File, applications: &Applications) -> Result<Way, (&'static str, String)> {
+fn way(account: &Account, applications: &UsableApplications<'_>) -> Result<Way, (&'static str, String)> {
     if let Some(through) = &account.through {
         let through = Mailbox::parse(through).map_err(|error| ("through", format!("{error}.")))?;
         for (key, written) in [("application", account.application.is_some()), ("grant", account.grant.is_some())] {
@@ -176,9 +205,8 @@ fn way(account: &Account, file: &file::File, applications: &Applications) -> Res
         }
         return Ok(Way::Through(through));
     }
-    let names: Vec<&str> = file.application.iter().map(|application| application.name.as_str()).collect();
-    let application = match (account.application.as_deref(), names.as_slice()) {
-        (Some(name), names) if names.contains(&name) => name,
+    let application = match (account.application.as_deref(), applications.names.as_slice()) {
+        (Some(name), _) if applications.set.contains(name) => name,
         (Some(name), []) => {
             return Err(("application", format!("there is no [[application]] named `{name}`; add it.")));
         }
@@ -201,7 +229,7 @@ fn way(account: &Account, file: &file::File, applications: &Applications) -> Res
     };
     let grant = account.grant.unwrap_or(Grant::SignIn);
     // One that cannot be used was told about already.
-    if let Some(found) = applications.get(application) {
+    if let Some(found) = applications.checked.get(application) {
         found
             .suits(grant)
             .map_err(|problem| (if account.grant.is_some() { "grant" } else { "mailbox" }, problem.to_string()))?;
@@ -255,23 +283,18 @@ fn from_file(path: &Path) -> Result<PasswordText, String> {
     Ok(PasswordText::Plain(Secret::new(line)))
 }
 
-/// What an account has in common with one before it and must not.
-fn beside_others<'a>(
-    account: &Declared,
-    mut before: impl Iterator<Item = &'a Declared>,
-) -> Option<(&'static str, String)> {
-    let names = |one: &Declared| [one.mailbox.to_string(), one.login.clone()];
-    let other = before.find(|earlier| names(earlier).iter().any(|name| names(account).contains(name)))?;
-    Some(match other.mailbox == account.mailbox {
+/// The sentence about an account that has a name of one before it.
+fn beside_other(account: &Declared, other: &Declared) -> (&'static str, String) {
+    match other.mailbox == account.mailbox {
         true => ("mailbox", format!("there are two accounts for {}.", account.mailbox)),
         false => ("login", format!("the login name `{}` is that of {} already.", account.login, other.mailbox)),
-    })
+    }
 }
 
 /// What is wrong with whom it goes through, if that is in the file.
-fn through<'a>(account: &Declared, mut all: impl Iterator<Item = &'a Declared>) -> Option<String> {
+fn through(account: &Declared, all: &HashMap<&Mailbox, &Declared>) -> Option<String> {
     let Way::Through(through) = &account.way else { return None };
-    let other = all.find(|other| other.mailbox == *through)?;
+    let other = all.get(through)?;
     let Way::Through(third) = &other.way else { return None };
     Some(format!("{through} has no sign-in of its own, but goes through {third}; let this one go through {third} too."))
 }

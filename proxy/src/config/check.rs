@@ -13,7 +13,8 @@ use super::account::{self, DeclaredAccount};
 use super::file::{self, File};
 use super::notify::{self, Notify};
 use super::password_checks;
-use super::problem::{ConfigError, line_of, line_of_key};
+use super::positions::Positions;
+use super::problem::ConfigError;
 use super::{Config, Limits, Listener, Log, StorePlace, slots, store};
 
 /// The longest timeout taken. Nobody means more, and the clock must be able to add it.
@@ -27,7 +28,7 @@ pub(super) const LONGEST_PERIOD: Duration = Duration::from_secs(366 * 24 * 3600)
 
 pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, ConfigError> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut checker = Checker { text, folder, problems: Vec::new() };
+    let mut checker = Checker { positions: Positions::of(text), folder, problems: Vec::new() };
     let listeners: Vec<Listener> =
         file.listener.iter().enumerate().filter_map(|(index, listener)| checker.listener(index, listener)).collect();
     checker.no_address_twice(&listeners);
@@ -60,7 +61,10 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
     // Whatever was left out has a problem, and there is none.
     let accounts = accounts.into_iter().enumerate();
     let accounts = accounts
-        .map(|(index, declared)| DeclaredAccount { declared, line: line_of(text, "account", Some(index), None) })
+        .map(|(index, declared)| DeclaredAccount {
+            declared,
+            line: checker.positions.section("account", Some(index), None),
+        })
         .collect();
     Ok(Config {
         file: path.to_owned(),
@@ -94,14 +98,14 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
 }
 
 struct Checker<'a> {
-    text: &'a str,
+    positions: Positions<'a>,
     folder: &'a Path,
     problems: Vec<(Option<usize>, String)>,
 }
 
 impl Checker<'_> {
     fn report(&mut self, section: &str, index: Option<usize>, key: Option<&str>, sentence: impl Into<String>) {
-        self.problems.push((line_of(self.text, section, index, key), sentence.into()));
+        self.problems.push((self.positions.section(section, index, key), sentence.into()));
     }
 
     fn limits(&mut self, limits: &file::Limits) {
@@ -136,7 +140,7 @@ impl Checker<'_> {
         if let Some(name) = name.filter(|name| !can_stand_in_ehlo(name)) {
             let sentence =
                 format!("`{name}` cannot stand in an EHLO; write a DNS name such as \"gateway.contoso.com\".");
-            self.problems.push((line_of_key(self.text, "host-name"), sentence));
+            self.problems.push((self.positions.key("host-name"), sentence));
         }
     }
 

@@ -6,7 +6,6 @@ use oxpost_token_store::{Mailbox, SenderMode, SenderPolicy};
 use serde::Deserialize;
 
 use super::file::Protocol;
-use super::problem::line_at;
 use super::{password_checks, senders};
 
 /// The messages a minute of a device that says nothing of it.
@@ -201,16 +200,6 @@ fn recipients(texts: Option<&[String]>, account: &Mailbox) -> Result<Option<Vec<
     texts.iter().map(pattern).collect::<Result<_, _>>().map(Some)
 }
 
-/// The line of a key of a device, or where its section begins.
-pub(super) fn line_of(text: &str, listener: usize, device: usize, key: &str) -> Option<usize> {
-    let document = toml::de::DeTable::parse(text).ok()?;
-    let listener = document.get_ref().get("listener")?.get_ref().as_array()?.get(listener)?;
-    let device = listener.get_ref().as_table()?.get("device")?.get_ref().as_array()?.get(device)?;
-    let table = device.get_ref().as_table()?;
-    let found = table.iter().find(|(name, _)| name.get_ref() == key);
-    Some(line_at(text, found.map_or_else(|| device.span(), |(name, _)| name.span()).start))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,13 +260,5 @@ mod tests {
             let [(0, found, sentence)] = problems.as_slice() else { panic!("{lines}: {problems:?}") };
             assert!(*found == key && sentence.contains(words), "{lines}: {found}: {sentence}");
         }
-    }
-
-    #[test]
-    fn a_problem_names_its_line() {
-        let text =
-            "[[listener]]\naddress = \"x\"\n\n[[listener]]\n[[listener.device]]\n[[listener.device]]\nfrom = 1\n";
-        assert_eq!(line_of(text, 1, 1, "from"), Some(7));
-        assert_eq!(line_of(text, 1, 1, "account"), Some(6));
     }
 }

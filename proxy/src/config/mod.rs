@@ -11,6 +11,7 @@ pub mod file;
 mod login_throttle;
 pub mod notify;
 mod password_checks;
+mod positions;
 mod problem;
 mod provider;
 mod read;

@@ -143,28 +143,6 @@ fn unknown_key(message: &str) -> Option<(String, Vec<String>)> {
 }
 
 /// The line, counted from 1, of a byte of the text.
-pub(super) fn line_at(text: &str, byte: usize) -> usize {
+fn line_at(text: &str, byte: usize) -> usize {
     text.bytes().take(byte).filter(|&b| b == b'\n').count() + 1
-}
-
-/// The line of the `index`-th `[[section]]`, or of a key inside it when it has that key.
-pub(super) fn line_of(text: &str, section: &str, index: Option<usize>, key: Option<&str>) -> Option<usize> {
-    let document = toml::de::DeTable::parse(text).ok()?;
-    let section = document.get_ref().get(section)?;
-    let section = match index {
-        Some(index) => section.get_ref().as_array()?.get(index)?,
-        None => section,
-    };
-    let table = section.get_ref().as_table()?;
-    let span = key
-        .and_then(|key| table.iter().find(|(name, _)| name.get_ref() == key))
-        .map_or_else(|| section.span(), |(name, _)| name.span());
-    Some(line_at(text, span.start))
-}
-
-/// The line of a key outside every section.
-pub(super) fn line_of_key(text: &str, key: &str) -> Option<usize> {
-    let document = toml::de::DeTable::parse(text).ok()?;
-    let (name, _) = document.get_ref().iter().find(|(name, _)| name.get_ref() == key)?;
-    Some(line_at(text, name.span().start))
 }

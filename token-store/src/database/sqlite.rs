@@ -24,6 +24,10 @@ use crate::platform;
 /// How long to wait for another process to finish its transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Statements that a connection keeps prepared: all texts that the store has. SQLite's own number is 16, and whatever is beyond it would
+/// be parsed anew each time.
+const STATEMENTS_KEPT: usize = 256;
+
 /// Transactions waiting for a thread; whoever comes after waits to get in line.
 const QUEUE: usize = 256;
 
@@ -203,6 +207,7 @@ fn connect_to_read(path: &Path) -> Result<Connection, DatabaseError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     connection.pragma_update(None, "query_only", true).map_err(failed)?;
     Ok(connection)
 }
@@ -236,6 +241,7 @@ fn prepare(connection: &mut Connection, path: &Path, schema: Schema) -> Result<(
         _ => failed(error),
     };
     connection.busy_timeout(BUSY_TIMEOUT).map_err(described)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     connection.pragma_update(None, "synchronous", "FULL").map_err(described)?;
     migrate(connection, path, schema, described)?;
     // Only now, so that a file of another program is left as it was.

@@ -6,7 +6,10 @@
 
 mod plan;
 
-use std::time::SystemTime;
+use std::{
+    collections::{HashMap, HashSet},
+    time::SystemTime,
+};
 
 use oxpost_protocol::Secret;
 
@@ -161,13 +164,13 @@ impl Store {
     async fn steps(&self, declared: &[Declared], hand_over: &[Mailbox]) -> Result<Vec<Step>, DeclareError> {
         let there = self.accounts().await?;
         let passwords = self.all_passwords().await?;
+        let by_name: HashMap<(&Mailbox, &str), &Hashed> =
+            passwords.iter().map(|stored| ((&stored.mailbox, stored.name.as_str()), stored)).collect();
         let mut hashed = Vec::new();
         for account in declared {
             for password in &account.passwords {
-                let stored = passwords
-                    .iter()
-                    .find(|stored| stored.mailbox == account.mailbox && stored.name == password.name)
-                    .and_then(|stored| stored.hash.clone());
+                let stored = by_name.get(&(&account.mailbox, password.name.as_str()));
+                let stored = stored.and_then(|stored| stored.hash.clone());
                 let hash = Some(hash_of(&password.text, stored).await?);
                 hashed.push(Hashed {
                     mailbox: account.mailbox.clone(),
@@ -177,11 +180,11 @@ impl Store {
                 });
             }
         }
-        let damaged = self.unreadable_accounts().await?;
+        let damaged: HashSet<String> = self.unreadable_accounts().await?.into_iter().collect();
         let damaged: Vec<Conflict> = declared
             .iter()
             .enumerate()
-            .filter(|(_, account)| damaged.iter().any(|mailbox| mailbox == account.mailbox.as_str()))
+            .filter(|(_, account)| damaged.contains(account.mailbox.as_str()))
             .map(|(index, Declared { mailbox, .. })| Conflict {
                 index,
                 why: format!(

@@ -1,5 +1,6 @@
 //! The `[[account]]` sections of `proxy.toml` and these commands: who may change what.
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 use oxpost_token_store::{Grant, Mailbox, Origin, Store};
@@ -46,7 +47,8 @@ pub(super) async fn apply(store: &Store, config: &Config, hand_over: &[Mailbox])
 
 /// `oxpost account declare`
 pub(super) async fn declare(store: &Store, config: &Config, mailboxes: &[Mailbox]) -> Result<(), Failed> {
-    if let Some(mailbox) = mailboxes.iter().find(|mailbox| place(config, mailbox).is_none()) {
+    let declared: HashSet<&Mailbox> = config.accounts.iter().map(|account| &account.declared.mailbox).collect();
+    if let Some(mailbox) = mailboxes.iter().find(|mailbox| !declared.contains(mailbox)) {
         return Err(Failed::new(format!(
             "{} has no [[account]] section for {mailbox}; write it first, with the same grant and application.",
             config.file.display()

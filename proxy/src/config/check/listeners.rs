@@ -66,7 +66,7 @@ impl Checker<'_> {
         }
         let (devices, wrong) = device::check(&listener.device, listener.protocol, &networks);
         for (number, key, sentence) in wrong {
-            self.problems.push((device::line_of(self.text, index, number, key), sentence));
+            self.problems.push((self.positions.device(index, number, key), sentence));
         }
         let mut wrong = |key: &str, sentence: String| self.report("listener", Some(index), Some(key), sentence);
         let reachable = address.is_some_and(|address| !address.ip().is_loopback());

@@ -1,11 +1,16 @@
 //! What to change in the store, and what speaks against it. Pure.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{Changes, Conflict, Declared, Way};
 use crate::{
     account::{Account, Grant, Mailbox, Origin},
     password::PasswordHash,
     store::{list, passwords::PASSWORDS_LIMIT},
 };
+
+/// Up to so many accounts to be handed over are named in the sentence about each of them.
+const NAMED_IN_EACH: usize = 20;
 
 /// A local password, by its hash.
 #[derive(Clone, Debug)]
@@ -38,12 +43,12 @@ pub(super) fn plan(
     stored: &[Hashed],
     hand_over: &[Mailbox],
 ) -> Result<Vec<Step>, Vec<Conflict>> {
-    let view = View { declared, there, stored, hand_over };
+    let view = View::new(declared, wanted, there, stored, hand_over);
     let conflicts: Vec<Conflict> = declared
         .iter()
         .enumerate()
         .flat_map(|(index, account)| {
-            let whys = view.against(account, wanted).into_iter();
+            let whys = view.against(account).into_iter();
             whys.map(move |why| Conflict { index, why })
         })
         .collect();
@@ -82,10 +87,8 @@ pub(super) fn plan(
             .map(|(account, _)| Step::ForgetAccessToken(account.mailbox.clone())),
     );
     steps.extend(wanted.iter().filter(|password| !view.has(password)).cloned().map(Step::SetPassword));
-    let gone = |password: &&Hashed| {
-        let same = |one: &Hashed| one.mailbox == password.mailbox && one.name == password.name;
-        password.declared && view.declared(&password.mailbox).is_some() && !wanted.iter().any(same)
-    };
+    let gone =
+        |password: &&Hashed| password.declared && view.declared(&password.mailbox).is_some() && !view.wants(password);
     steps.extend(
         stored
             .iter()
@@ -98,16 +101,21 @@ pub(super) fn plan(
 /// For people: which accounts the steps are about.
 pub(super) fn changes(steps: &[Step]) -> Changes {
     let mut changes = Changes::default();
+    let mut named = HashSet::new();
     for step in steps {
         match step {
             Step::Add(account) | Step::Change { account, was: Origin::Withdrawn } => {
+                named.insert(&account.mailbox);
                 changes.added.push(account.mailbox.clone());
             }
-            Step::Change { account, .. } => changes.changed.push(account.mailbox.clone()),
+            Step::Change { account, .. } => {
+                named.insert(&account.mailbox);
+                changes.changed.push(account.mailbox.clone());
+            }
             Step::Withdraw(mailbox) => changes.withdrawn.push(mailbox.clone()),
             Step::FreeLogin(_) | Step::ForgetAccessToken(_) => {}
             Step::SetPassword(Hashed { mailbox, .. }) | Step::RemovePassword { mailbox, .. } => {
-                if !changes.added.contains(mailbox) && !changes.changed.contains(mailbox) {
+                if named.insert(mailbox) {
                     changes.changed.push(mailbox.clone());
                 }
             }
@@ -127,27 +135,88 @@ fn other_application(account: &Declared, there: &Account) -> bool {
     }
 }
 
+/// What was found and what is declared, by address: every question below is one look-up, so that ten thousand accounts cost ten
+/// thousand look-ups.
 struct View<'a> {
-    declared: &'a [Declared],
-    there: &'a [Account],
-    stored: &'a [Hashed],
-    hand_over: &'a [Mailbox],
+    declared: HashMap<&'a Mailbox, &'a Declared>,
+    there: HashMap<&'a Mailbox, &'a Account>,
+    stored: HashMap<(&'a Mailbox, &'a str), &'a Hashed>,
+    wanted: HashMap<&'a Mailbox, Vec<&'a Hashed>>,
+    /// The names of the passwords that were added by command.
+    by_command: HashMap<&'a Mailbox, Vec<&'a str>>,
+    hand_over: HashSet<&'a Mailbox>,
+    /// Accounts that were added by command and that a section is written for. Each may use another one's tokens, so that one
+    /// alone could not be handed over.
+    kept_by_command: Vec<&'a Mailbox>,
+    /// The accounts in the store that are not declared, by the names that are theirs.
+    taken: HashMap<&'a str, &'a Account>,
+    /// Those of them that use another one's tokens, by whose.
+    dependents: HashMap<&'a Mailbox, Vec<Mailbox>>,
 }
 
-impl View<'_> {
-    fn declared(&self, mailbox: &Mailbox) -> Option<&Declared> {
-        self.declared.iter().find(|account| account.mailbox == *mailbox)
+impl<'a> View<'a> {
+    fn new(
+        declared: &'a [Declared],
+        wanted: &'a [Hashed],
+        there: &'a [Account],
+        stored: &'a [Hashed],
+        hand_over: &'a [Mailbox],
+    ) -> Self {
+        let mut view = View {
+            declared: HashMap::with_capacity(declared.len()),
+            there: there.iter().map(|account| (&account.mailbox, account)).collect(),
+            stored: stored.iter().map(|one| ((&one.mailbox, one.name.as_str()), one)).collect(),
+            wanted: HashMap::new(),
+            by_command: HashMap::new(),
+            hand_over: hand_over.iter().collect(),
+            kept_by_command: Vec::new(),
+            taken: HashMap::new(),
+            dependents: HashMap::new(),
+        };
+        for account in declared {
+            view.declared.entry(&account.mailbox).or_insert(account);
+        }
+        for password in wanted {
+            view.wanted.entry(&password.mailbox).or_default().push(password);
+        }
+        for password in stored.iter().filter(|password| !password.declared) {
+            view.by_command.entry(&password.mailbox).or_default().push(&password.name);
+        }
+        for other in there.iter().filter(|other| !view.declared.contains_key(&other.mailbox)) {
+            // One that is withdrawn keeps nothing but its own address.
+            let login = if other.origin == Origin::Command { &other.login } else { other.mailbox.as_str() };
+            for name in [other.mailbox.as_str(), login] {
+                view.taken.entry(name).or_insert(other);
+            }
+            if let Some(through) = &other.through {
+                view.dependents.entry(through).or_default().push(other.mailbox.clone());
+            }
+        }
+        let kept = declared.iter().map(|account| &account.mailbox).filter(|mailbox| view.is_kept_by_command(mailbox));
+        view.kept_by_command = kept.collect();
+        view
     }
 
-    fn there(&self, mailbox: &Mailbox) -> Option<&Account> {
-        self.there.iter().find(|account| account.mailbox == *mailbox)
+    fn declared(&self, mailbox: &Mailbox) -> Option<&'a Declared> {
+        self.declared.get(mailbox).copied()
+    }
+
+    fn there(&self, mailbox: &Mailbox) -> Option<&'a Account> {
+        self.there.get(mailbox).copied()
     }
 
     fn has(&self, password: &Hashed) -> bool {
-        self.stored.iter().any(|stored| {
-            let same = stored.mailbox == password.mailbox && stored.name == password.name;
-            same && stored.declared && stored.hash == password.hash
-        })
+        self.stored
+            .get(&(&password.mailbox, password.name.as_str()))
+            .is_some_and(|stored| stored.declared && stored.hash == password.hash)
+    }
+
+    fn wants(&self, password: &Hashed) -> bool {
+        self.wanted(&password.mailbox).iter().any(|wanted| wanted.name == password.name)
+    }
+
+    fn wanted(&self, mailbox: &Mailbox) -> &[&'a Hashed] {
+        self.wanted.get(mailbox).map_or(&[], Vec::as_slice)
     }
 
     /// Whether the account was added by command, and is not to be handed over.
@@ -157,29 +226,14 @@ impl View<'_> {
     }
 
     /// Everything that speaks against an account. What the configuration says of itself was checked when it was read.
-    fn against(&self, account: &Declared, wanted: &[Hashed]) -> Vec<String> {
+    fn against(&self, account: &Declared) -> Vec<String> {
         let mailbox = &account.mailbox;
         if self.is_kept_by_command(mailbox) {
-            // Each may go through the next one, so that one alone could not be handed over.
-            let all =
-                self.declared.iter().map(|account| &account.mailbox).filter(|mailbox| self.is_kept_by_command(mailbox));
-            let all: Vec<&str> = all.map(Mailbox::as_str).collect();
-            return vec![format!(
-                "{mailbox} was added with `oxpost account add` already. Remove this section, or give the account to it with its \
-                 sign-in and its passwords: oxpost account declare {}",
-                all.join(" ")
-            )];
+            return vec![self.against_hand_over(mailbox)];
         }
         let mut whys = Vec::new();
-        let others =
-            || self.there.iter().filter(|other| other.mailbox != *mailbox && self.declared(&other.mailbox).is_none());
-        let takes = |other: &&Account| {
-            // One that is withdrawn keeps nothing but its own address.
-            let login = if other.origin == Origin::Command { &other.login } else { other.mailbox.as_str() };
-            let names = [login, other.mailbox.as_str()];
-            names.contains(&account.login.as_str()) || names.contains(&mailbox.as_str())
-        };
-        if let Some(other) = others().find(takes) {
+        let taken = [account.login.as_str(), mailbox.as_str()].iter().find_map(|name| self.taken.get(name));
+        if let Some(other) = taken {
             whys.push(format!(
                 "the login name `{}` belongs to the account {} in the store; choose another one, or remove that account: oxpost \
                  account remove {}",
@@ -188,20 +242,33 @@ impl View<'_> {
         }
         if let Way::Through(through) = &account.way {
             whys.extend(self.against_through(mailbox, through));
-            let needed: Vec<Mailbox> = others()
-                .filter(|other| other.through.as_ref() == Some(mailbox))
-                .map(|other| other.mailbox.clone())
-                .collect();
-            if !needed.is_empty() {
+            if let Some(needed) = self.dependents.get(mailbox) {
                 whys.push(format!(
                     "{mailbox} cannot go through {through}, because it signs in for {} itself; have them go through somebody else \
                      first, or remove them",
-                    list(&needed)
+                    list(needed)
                 ));
             }
         }
-        whys.extend(self.against_passwords(account, wanted));
+        whys.extend(self.against_passwords(account));
         whys
+    }
+
+    /// The command that helps names all accounts to be handed over. Where they are many, only the first sentence has it: ten thousand
+    /// lines of ten thousand addresses help nobody.
+    fn against_hand_over(&self, mailbox: &Mailbox) -> String {
+        match self.kept_by_command.as_slice() {
+            [first, all @ ..] if *first != mailbox && all.len() >= NAMED_IN_EACH => {
+                format!(
+                    "{mailbox} was added with `oxpost account add` already, as {first} was; the same command declares it too"
+                )
+            }
+            all => format!(
+                "{mailbox} was added with `oxpost account add` already. Remove this section, or give the account to it with its \
+                 sign-in and its passwords: oxpost account declare {}",
+                all.iter().map(|mailbox| mailbox.as_str()).collect::<Vec<_>>().join(" ")
+            ),
+        }
     }
 
     fn against_through(&self, mailbox: &Mailbox, through: &Mailbox) -> Option<String> {
@@ -220,7 +287,7 @@ impl View<'_> {
         }
     }
 
-    fn against_passwords(&self, account: &Declared, wanted: &[Hashed]) -> Vec<String> {
+    fn against_passwords(&self, account: &Declared) -> Vec<String> {
         let mailbox = &account.mailbox;
         let grant = match &account.way {
             Way::Own { grant, .. } => Some(*grant),
@@ -231,10 +298,11 @@ impl View<'_> {
                 "Microsoft judges the password of {mailbox}; take its own passwords out of this section"
             )];
         }
-        let by_command = || self.stored.iter().filter(|stored| stored.mailbox == *mailbox && !stored.declared);
-        let of_it = || wanted.iter().filter(|password| password.mailbox == *mailbox);
-        let mut whys: Vec<String> = of_it()
-            .filter(|password| by_command().any(|stored| stored.name == password.name))
+        let by_command = self.by_command.get(mailbox).map_or(&[][..], Vec::as_slice);
+        let of_it = self.wanted(mailbox);
+        let mut whys: Vec<String> = of_it
+            .iter()
+            .filter(|password| by_command.contains(&password.name.as_str()))
             .map(|password| {
                 format!(
                     "{mailbox} has a password named `{0}` in the store too, made with `oxpost account password add`; give this one \
@@ -243,7 +311,7 @@ impl View<'_> {
                 )
             })
             .collect();
-        let count = by_command().count().saturating_add(of_it().count());
+        let count = by_command.len().saturating_add(of_it.len());
         if i64::try_from(count).unwrap_or(i64::MAX) > PASSWORDS_LIMIT {
             whys.push(format!(
                 "{mailbox} would have {count} passwords, with those in the store, and may have {PASSWORDS_LIMIT}; remove some"
@@ -257,6 +325,94 @@ impl View<'_> {
             Some(Way::Own { grant, .. }) => Some(*grant),
             Some(Way::Through(_)) => None,
             None => self.there(mailbox).map(|account| account.grant),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::{account::comparisons, sender_policy::SenderPolicy};
+
+    fn address(number: usize) -> Mailbox {
+        Mailbox::parse(&format!("user{number}@contoso.com")).unwrap()
+    }
+
+    /// Every second account uses the tokens of the one before, and all have a password.
+    fn declared(count: usize) -> Vec<Declared> {
+        let account = |number: usize| Declared {
+            mailbox: address(number),
+            way: match number % 2 {
+                0 => Way::Own { application: "default".into(), grant: Grant::SignIn },
+                _ => Way::Through(address(number - 1)),
+            },
+            login: address(number).to_string(),
+            senders: SenderPolicy::default(),
+            passwords: Vec::new(),
+        };
+        (0..count).map(account).collect()
+    }
+
+    fn passwords(count: usize) -> Vec<Hashed> {
+        let hash = PasswordHash::dummy();
+        let password = |number| Hashed {
+            mailbox: address(number),
+            name: "default".into(),
+            hash: Some(hash.clone()),
+            declared: true,
+        };
+        (0..count).map(password).collect()
+    }
+
+    fn stored(declared: &[Declared], origin: Origin) -> Vec<Account> {
+        let account = |one: &Declared| Account {
+            origin,
+            through: match &one.way {
+                Way::Own { .. } => None,
+                Way::Through(through) => Some(through.clone()),
+            },
+            ..Account::new(one.mailbox.clone(), "default", Grant::SignIn, SystemTime::UNIX_EPOCH)
+        };
+        declared.iter().map(account).collect()
+    }
+
+    /// How many addresses are compared for each account: at a first start, at a second one, when half of the sections are gone,
+    /// and when all of them are in the way.
+    fn compared(count: usize) -> [usize; 4] {
+        let (declared, passwords) = (declared(count), passwords(count));
+        let there = stored(&declared, Origin::Declared);
+        let by_command = stored(&declared, Origin::Command);
+        let half = &declared[..count / 2];
+        let per_account = |run: &dyn Fn()| {
+            let before = comparisons();
+            run();
+            (comparisons() - before) / count
+        };
+        [
+            per_account(&|| {
+                let steps = plan(&declared, &passwords, &[], &[], &[]).unwrap();
+                assert_eq!(changes(&steps).added.len(), count);
+            }),
+            per_account(&|| assert!(plan(&declared, &passwords, &there, &passwords, &[]).unwrap().is_empty())),
+            per_account(&|| {
+                let steps = plan(half, &passwords[..count / 2], &there, &passwords, &[]).unwrap();
+                assert_eq!(changes(&steps).withdrawn.len(), count - count / 2);
+            }),
+            per_account(&|| {
+                let conflicts = plan(&declared, &passwords, &by_command, &[], &[]).unwrap_err();
+                let length: usize = conflicts.iter().map(|conflict| conflict.why.len()).sum();
+                assert!(conflicts.len() == count && length < 400 * count, "{length}");
+            }),
+        ]
+    }
+
+    #[test]
+    fn comparisons_per_account_do_not_grow_with_the_accounts() {
+        // A plan that scans a list for each account compares it with half of all.
+        for (few, many) in compared(100).into_iter().zip(compared(5_000)) {
+            assert!(many <= few.max(8), "{many} comparisons for each of 5,000 accounts, {few} for each of 100");
         }
     }
 }
