@@ -36,6 +36,21 @@ async fn said_to(mut client: Client, password: &str) -> String {
     client.until("a ").await
 }
 
+/// Logs in with the right password from where no login has succeeded yet. If Microsoft verifies it later than every wrong login
+/// is answered, as on a slow disk, the login is refused, and one of the next finds the answer: docs/grants.md.
+async fn opens(login: impl AsyncFn() -> String) {
+    let opening = async {
+        loop {
+            let answer = login().await;
+            if answer.starts_with("a OK") {
+                break;
+            }
+            assert!(answer.starts_with("a NO [AUTHENTICATIONFAILED]"), "{answer}");
+        }
+    };
+    tokio::time::timeout(MINUTE, opening).await.expect("the right password opens within a minute");
+}
+
 /// How many passwords Microsoft was asked about.
 fn asked(tenant: &Tenant) -> usize {
     tenant.token_requests().iter().filter(|request| request.grant_type == "password").count()
@@ -57,9 +72,7 @@ async fn microsofts_password_opens_the_mailbox_by_every_protocol_and_is_sent_to_
     assert!(status.contains("not signed in") && status.contains("log in with the mail program"), "{status}");
 
     let running = oxpost.run().await.unwrap();
-    let mut imap = Client::connect(running.address(Protocol::Imap)).await;
-    imap.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
-    assert!(imap.until("a ").await.starts_with("a OK"));
+    opens(async || said_to(Client::connect(running.address(Protocol::Imap)).await, PASSWORD).await).await;
     let mut pop3 = Client::connect(running.address(Protocol::Pop3)).await;
     pop3.line().await.unwrap();
     for line in [format!("USER {ALICE}"), format!("PASS {PASSWORD}")] {
@@ -73,7 +86,7 @@ async fn microsofts_password_opens_the_mailbox_by_every_protocol_and_is_sent_to_
     smtp.say(&format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{ALICE}\0{PASSWORD}")))).await;
     assert!(smtp.line().await.unwrap().starts_with("235"));
     assert_eq!(tenant.token_requests().len(), 1);
-    drop((imap, pop3, smtp));
+    drop((pop3, smtp));
     let log = running.stop().await.unwrap();
     assert!(!log.contains(PASSWORD), "{log}");
     for transcript in tenant.transcripts() {
@@ -136,7 +149,8 @@ async fn every_refusal_of_a_password_gives_the_right_reply() {
         assert!(answer.starts_with("a NO [AUTHENTICATIONFAILED] "), "{code}: {answer}");
         fault(None);
         inside.tenant.clock().advance(20 * MINUTE);
-        assert!(login(&inside, PASSWORD).await.starts_with("a OK"), "{code}: it is asked again by itself");
+        // It is asked again by itself.
+        opens(async || login(&inside, PASSWORD).await).await;
         assert_eq!(state(&inside).await.last_error, None);
         fault(Some(TokenFault::Aadsts(code)));
         let answer = login(&inside, "Another1!").await;
@@ -152,7 +166,7 @@ async fn every_refusal_of_a_password_gives_the_right_reply() {
 #[tokio::test]
 async fn a_second_factor_a_missing_consent_and_a_web_application_are_told_apart() {
     let inside = inside(tenant().await).await;
-    assert!(login(&inside, PASSWORD).await.starts_with("a OK"));
+    opens(async || login(&inside, PASSWORD).await).await;
     inside.tenant.change_password(ALICE, "Changed1!");
     let login = async |inside: &Inside, _| login(inside, "Changed1!").await;
     inside.tenant.behave(|tenant| tenant.entra.second_factor_required = true);
@@ -176,7 +190,7 @@ async fn a_second_factor_a_missing_consent_and_a_web_application_are_told_apart(
 #[tokio::test]
 async fn a_password_that_is_changed_at_microsoft() {
     let inside = inside(tenant().await).await;
-    assert!(login(&inside, PASSWORD).await.starts_with("a OK"));
+    opens(async || login(&inside, PASSWORD).await).await;
     inside.tenant.change_password(ALICE, "Changed1!");
     // The tokens of the old password live on, at most for as long as Microsoft's access tokens do.
     assert!(login(&inside, PASSWORD).await.starts_with("a OK"));
@@ -214,20 +228,19 @@ fn guesses_do_not_lock_the_user_out_at_microsoft() {
         let login = async |client, password: &str| {
             said_to(Client::over(network.connect(network.client_v4(client), at).await.unwrap()), password).await
         };
-        assert!(login(200, PASSWORD).await.starts_with("a OK"));
+        opens(async || login(200, PASSWORD).await).await;
         for source in 0..10 {
             for guess in 0..2 {
                 let answer = login(source, &format!("guess {source} {guess}")).await;
                 assert!(answer.starts_with("a NO [AUTHENTICATIONFAILED]"), "{answer}");
             }
-            assert!(login(200, PASSWORD).await.starts_with("a OK"), "source {source}");
+            let answer = login(200, PASSWORD).await;
+            assert!(answer.starts_with("a OK"), "after source {source}: {answer}");
         }
         assert!(!tenant.is_locked_out(ALICE));
-        assert_eq!(
-            tenant.wrong_passwords(ALICE),
-            4,
-            "Microsoft has heard four of 20 guesses; ten would lock the user out"
-        );
+        // Four; once in a thousand runs a guess has the tag of another, and is taken for its repetition.
+        let heard = tenant.wrong_passwords(ALICE);
+        assert!((4..=5).contains(&heard), "Microsoft has heard {heard} of 20 guesses; ten would lock the user out");
         // Then the user changes the password.
         tenant.change_password(ALICE, "Changed1!");
         assert!(login(200, "Changed1!").await.starts_with("a OK"));
@@ -245,7 +258,7 @@ async fn after_a_restart_a_right_password_needs_no_answer_of_microsoft() {
         said_to(Client::connect(running.address(Protocol::Imap)).await, password).await
     };
     let running = oxpost.run().await.unwrap();
-    assert!(login(&running, PASSWORD).await.starts_with("a OK"));
+    opens(async || login(&running, PASSWORD).await).await;
     running.stop().await.unwrap();
     tenant.behave(|tenant| tenant.entra.fault = Some(TokenFault::Status(503, None)));
     let running = oxpost.run().await.unwrap();
