@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Ran, Running, Settings};
+use oxpost_tests::harness::{self, ALICE, CLIENT_ID, Oxpost, Ran, Running, Settings};
 use oxpost_tests::office365::{Application, Mailbox, Outcome, Protocol, Tenant, TokenRequest};
 use rcgen::{CertificateParams, KeyPair};
 
@@ -59,13 +59,7 @@ pub(crate) fn with_ids(tenant: &Tenant, id: &str, client_id: &str, keys: &str, f
 }
 
 pub(crate) fn write_private(oxpost: &Oxpost, name: &str, text: &str) {
-    let path = oxpost.folder().join(name);
-    std::fs::write(&path, text).unwrap();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    }
+    harness::write_private(&oxpost.folder().join(name), text).unwrap();
 }
 
 pub(crate) async fn app_only(oxpost: &Oxpost) -> String {

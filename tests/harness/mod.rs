@@ -26,7 +26,7 @@ pub use inside::{ALICE, CLIENT_ID, Inside, PASSWORD};
 pub use network::{Network, in_own_network};
 pub use person::{Page, SigningIn, choose, open, say};
 pub use program::{Ran, find, run};
-pub use settings::Settings;
+pub use settings::{Settings, write_private};
 pub use told::Told;
 pub use wait::eventually;
 pub use watching::Watching;

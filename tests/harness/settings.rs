@@ -69,7 +69,7 @@ impl Settings {
         std::fs::write(folder.join("proxy.toml"), self.toml())?;
         std::fs::write(folder.join("ca.pem"), &self.trusted)?;
         if let Some(secret) = &self.client_secret {
-            std::fs::write(folder.join("client-secret.txt"), secret)?;
+            write_private(&folder.join("client-secret.txt"), secret)?;
         }
         Ok(())
     }
@@ -110,6 +110,18 @@ impl Settings {
         let _ = writeln!(text, "\n[trust]\nsystem-roots = false\nca-file = \"ca.pem\"\n\n{}", self.more);
         text
     }
+}
+
+/// Writes a file that only its owner may read, as Oxpost wants files with secrets.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::io::Write::write_all(&mut options.open(path)?, text.as_bytes())
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
     checker.log(&file.log);
     checker.host_name(file.host_name.as_deref());
     let key = checker.key(&file.store.key.0.to_string_lossy());
-    let notify = checker.notify(&file.notify, key.as_ref());
+    let notify = checker.notify(&file.notify, secret_variables(&file, key.as_ref()));
     let store =
         store::place(&file.store, folder).map_err(|(key, sentence)| checker.report("store", None, Some(key), sentence));
     let (Some(key), Ok(store), true) = (key, store, checker.problems.is_empty()) else {
@@ -154,9 +154,9 @@ impl Checker<'_> {
         }
     }
 
-    fn notify(&mut self, section: &notify::Section, key: Option<&KeySource>) -> Notify {
+    fn notify(&mut self, section: &notify::Section, withheld: Vec<String>) -> Notify {
         let mut wrong = Vec::new();
-        let notify = notify::check(self.folder, section, key, &mut wrong);
+        let notify = notify::check(self.folder, section, withheld, &mut wrong);
         for (key, sentence) in wrong {
             self.report("notify", None, Some(key), sentence);
         }
@@ -170,6 +170,15 @@ impl Checker<'_> {
             self.report("log", None, Some("level"), sentence);
         }
     }
+}
+
+/// The environment variables that have secrets in them: the key of the store, and client secrets.
+fn secret_variables(file: &File, key: Option<&KeySource>) -> Vec<String> {
+    let key = match key {
+        Some(KeySource::Environment(name)) => Some(name.clone()),
+        _ => None,
+    };
+    key.into_iter().chain(file.application.iter().filter_map(|one| one.client_secret_environment.clone())).collect()
 }
 
 /// The host's own name, as far as it can stand in an EHLO.

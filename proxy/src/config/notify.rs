@@ -8,7 +8,6 @@ use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use oxpost_protocol::Secret;
-use oxpost_token_store::KeySource;
 use serde::Deserialize;
 use url::{Host, Url};
 
@@ -82,16 +81,15 @@ impl fmt::Debug for Webhook {
 /// What is wrong: a key of the section, and the sentence.
 type Wrong = (&'static str, String);
 
-/// Checks the section; what is wrong is added to `problems`.
-pub(super) fn check(folder: &Path, section: &Section, key: Option<&KeySource>, problems: &mut Vec<Wrong>) -> Notify {
+/// Checks the section; what is wrong is added to `problems`. `withheld` names the variables that have secrets in them.
+pub(super) fn check(folder: &Path, section: &Section, withheld: Vec<String>, problems: &mut Vec<Wrong>) -> Notify {
     let webhook = webhook(folder, section).unwrap_or_else(|wrong| {
         problems.push(wrong);
         None
     });
-    let command = section
-        .command
-        .as_deref()
-        .and_then(|words| command(folder, words, key).map_err(|sentence| problems.push(("command", sentence))).ok());
+    let command = section.command.as_deref().and_then(|words| {
+        command(folder, words, withheld).map_err(|sentence| problems.push(("command", sentence))).ok()
+    });
     let reminder = section.reminder.0;
     if !reminder.is_zero() && reminder < SHORTEST_REMINDER {
         problems.push(("reminder", "a reminder comes every hour at most; write \"0s\" for none.".to_owned()));
@@ -159,7 +157,7 @@ fn header(path: &Path) -> Result<(String, Secret), String> {
 }
 
 /// A program that is named with a folder must be there; one without is looked for where the system does.
-fn command(folder: &Path, words: &[String], key: Option<&KeySource>) -> Result<Command, String> {
+fn command(folder: &Path, words: &[String], withheld: Vec<String>) -> Result<Command, String> {
     let Some((program, arguments)) = words.split_first().filter(|(program, _)| !program.is_empty()) else {
         return Err(
             "a command is a list of the program and its arguments, such as [\"/usr/local/bin/alert\", \"oxpost\"]."
@@ -185,10 +183,6 @@ fn command(folder: &Path, words: &[String], key: Option<&KeySource>) -> Result<C
             program.display()
         ));
     }
-    let withheld = match key {
-        Some(KeySource::Environment(name)) => Some(name.clone()),
-        _ => None,
-    };
     Ok(Command { program: program.into_os_string(), arguments: arguments.to_vec(), withheld, is_heard: false })
 }
 

@@ -1,21 +1,21 @@
 //! Secrets that do not stand in the configuration: in a file of their own, or in the environment.
 
-use std::fmt::Display;
 use std::path::Path;
 
 use oxpost_protocol::Secret;
 
-/// Longest secret file read, in bytes. Entra's secrets have 40 characters.
-const SECRET_FILE_LIMIT: u64 = 4096;
+use super::credential;
 
-/// A secret from a file that holds nothing else; a line end behind it is not part of it.
+/// Longest secret file read, in bytes. Entra's secrets have 40 characters.
+const SECRET_FILE_LIMIT: usize = 4096;
+
+/// A secret from a file that holds nothing else and is kept from others; a line end behind it is not part of it.
 pub(super) fn from_file(path: &Path, what: &str) -> Result<Secret, String> {
-    let cannot = |error: &dyn Display| format!("{} cannot be read: {error}.", path.display());
-    let length = std::fs::metadata(path).map_err(|error| cannot(&error))?.len();
+    let secret = credential::read(path, true)?;
+    let length = secret.reveal().len();
     if length > SECRET_FILE_LIMIT {
         return Err(format!("{} is too large to hold nothing but {what} ({length} bytes).", path.display()));
     }
-    let secret = Secret::new(std::fs::read(path).map_err(|error| cannot(&error))?);
     let trimmed = secret.reveal().trim_ascii();
     if trimmed.is_empty() {
         return Err(format!("{} is empty; put {what} into it.", path.display()));

@@ -14,9 +14,32 @@ fn load_in(folder: &tempfile::TempDir, text: &str) -> Result<Config, String> {
     let path = folder.path().join("proxy.toml");
     std::fs::write(&path, text).unwrap();
     for name in ["client-secret.txt", "postgres-password.txt"] {
-        std::fs::write(folder.path().join(name), "s3cret\n").unwrap();
+        write_with_mode(&folder.path().join(name), "s3cret\n", 0o600);
     }
+    write_with_mode(&folder.path().join("open.txt"), "s3cret\n", 0o644);
     Config::load(&path).map_err(|error| error.to_string().replace(&path.display().to_string(), "proxy.toml"))
+}
+
+fn write_with_mode(path: &Path, text: &str, mode: u32) {
+    std::fs::write(path, text).unwrap();
+    #[cfg(unix)]
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    #[cfg(not(unix))]
+    let _ = mode;
+}
+
+/// Whoever has a client secret reads all mailboxes of the application, and whoever has the password of the database all rows.
+#[cfg(unix)]
+#[test]
+fn files_with_secrets_that_others_may_read_are_refused() {
+    let client = "[[application]]\nname = \"a\"\ntenant = \"t\"\nclient-id = \"c\"\nclient-secret-file = \"open.txt\"";
+    let database =
+        "[store]\npostgres = \"postgresql://oxpost@db.example.com/oxpost\"\npostgres-password-file = \"open.txt\"";
+    for (text, line) in [(client, 5), (database, 3)] {
+        let error = load(text).unwrap_err();
+        assert!(error.contains(&format!("line {line}")) && error.contains("can be read by others"), "{error}");
+        assert!(error.contains("chmod o-rwx") && !error.contains("s3cret"), "{error}");
+    }
 }
 
 #[test]

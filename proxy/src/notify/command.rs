@@ -20,8 +20,8 @@ pub struct Command {
     pub program: OsString,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// The variable of ours that has a secret in it, and is not handed on.
-    pub withheld: Option<String>,
+    /// The variables with a secret in them, which it does not inherit.
+    pub withheld: Vec<String>,
     /// Whether what it writes to standard error is shown.
     pub is_heard: bool,
 }
@@ -41,10 +41,11 @@ impl Command {
 
     async fn run_within(&self, message: &Message, time: Duration) -> Result<(), Undelivered> {
         let mut command = tokio::process::Command::new(&self.program);
-        command.args(&self.arguments).envs(message.variables());
-        if let Some(withheld) = &self.withheld {
-            command.env_remove(withheld);
+        command.args(&self.arguments);
+        for variable in &self.withheld {
+            command.env_remove(variable);
         }
+        command.envs(message.variables());
         let stderr = if self.is_heard { Stdio::inherit() } else { Stdio::null() };
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(stderr).kill_on_drop(true);
         let program = self.program.to_string_lossy();

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use oxpost_tests::harness::postgres::{self, Postgres};
-use oxpost_tests::harness::{Oxpost, Settings};
+use oxpost_tests::harness::{Oxpost, Settings, write_private};
 use oxpost_tests::office365::behaviour::TokenFault;
 use oxpost_tests::office365::{Application, Tenant};
 
@@ -86,7 +86,7 @@ async fn the_database_is_reached_by_tls_and_its_certificate_is_verified() {
     let install = |mode: &str, trusted: String| {
         let settings = Settings { more: more(mode), trusted, ..Settings::of(&tenant, CLIENT_ID) };
         let oxpost = Oxpost::new(&settings).unwrap();
-        std::fs::write(oxpost.folder().join("postgres-password.txt"), format!("{}\n", postgres::PASSWORD)).unwrap();
+        write_private(&oxpost.folder().join("postgres-password.txt"), &format!("{}\n", postgres::PASSWORD)).unwrap();
         oxpost
     };
     let both = format!("{}{}", tenant.ca_pem(), certificate.authority);

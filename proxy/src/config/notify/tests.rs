@@ -10,6 +10,10 @@ fn load(text: &str, header: &str) -> Result<Config, String> {
     Config::load(&path).map_err(|error| error.to_string().replace(&path.display().to_string(), "proxy.toml"))
 }
 
+/// Its client secret is in a variable; `PATH` is one that is set everywhere.
+const APPLICATION: &str = "\n[[application]]\nname = \"a\"\ntenant = \"contoso.com\"\nclient-id = \"c\"\n\
+                           client-secret-environment = \"PATH\"\n";
+
 fn write_private(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
     #[cfg(unix)]
@@ -24,14 +28,15 @@ fn webhook_and_command_are_taken() {
     let text = "[notify]\nwebhook = \"https://alerts.contoso.com/T0/secret-path\"\nwebhook-header-file = \"header.txt\"\n\
                 command = [\"./alert\", \"two words\"]\nreminder = \"0s\"\nwarn-before = \"14d\"\n\
                 [store]\nkey = \"environment:THE_KEY\"";
-    let config = load(text, "Authorization: Bearer s3cret\r\n").unwrap();
+    let config = load(&format!("{text}{APPLICATION}"), "Authorization: Bearer s3cret\r\n").unwrap();
     assert!(!format!("{config:?}").contains("secret-path") && !format!("{config:?}").contains("s3cret"), "{config:?}");
     let notify = config.notify;
     let (name, value) = notify.webhook.unwrap().header.unwrap();
     assert_eq!((name.as_str(), value.reveal()), ("Authorization", b"Bearer s3cret".as_slice()));
     let command = notify.command.unwrap();
     assert!(Path::new(&command.program).is_absolute() && command.program.to_string_lossy().contains("alert"));
-    assert_eq!((command.arguments, command.withheld.as_deref()), (vec!["two words".to_owned()], Some("THE_KEY")));
+    assert_eq!(command.arguments, ["two words"]);
+    assert_eq!(command.withheld, ["THE_KEY", "PATH"], "neither the key nor a client secret is inherited");
     assert_eq!((notify.reminder, notify.warn_before), (None, Duration::from_secs(14 * 24 * 3600)));
     for here in ["http://127.0.0.1:9/x", "http://localhost:9", "http://[::1]:9"] {
         assert!(load(&format!("[notify]\nwebhook = \"{here}\""), "").is_ok(), "{here}");
