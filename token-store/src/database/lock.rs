@@ -7,6 +7,8 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::{DatabaseError, sqlite::beside};
@@ -15,37 +17,84 @@ use crate::platform;
 /// Behind the name of the store. The file is empty, and stays.
 const SUFFIX: &str = ".lock";
 
+/// How long an opening waits for another process that has the store to itself for a moment, because it is opening it too.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often it tries meanwhile.
+const TRY_EVERY: Duration = Duration::from_millis(20);
+
 /// Held as long as this lives; the system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
-pub(crate) struct StoreLock(#[expect(dead_code, reason = "it is held, not read")] Option<File>);
+pub(crate) struct StoreLock {
+    file: Option<File>,
+    alone: bool,
+}
 
 impl StoreLock {
-    /// For everything that reads and writes rows.
-    pub(super) fn shared(store: &Path) -> Result<Self, DatabaseError> {
-        Self::take(store, File::try_lock_shared)
+    /// For everything that reads and writes rows. If no other process has the store open, it is held alone at first, until
+    /// [`StoreLock::share`].
+    pub(super) fn first(store: &Path) -> Result<Self, DatabaseError> {
+        match Self::take(store, File::try_lock, true) {
+            Err(DatabaseError::InUse { .. }) => in_time(|| Self::take(store, File::try_lock_shared, false)),
+            other => other,
+        }
     }
 
     /// For what must be alone with the store.
     pub(crate) fn alone(store: &Path) -> Result<Self, DatabaseError> {
-        Self::take(store, File::try_lock)
+        Self::take(store, File::try_lock, true)
     }
 
     /// For a store that no other process can open.
     pub(super) fn none() -> Self {
-        Self(None)
+        Self { file: None, alone: false }
     }
 
-    fn take(store: &Path, lock: fn(&File) -> Result<(), TryLockError>) -> Result<Self, DatabaseError> {
-        let cannot = |error: io::Error| DatabaseError::Open { path: store.to_owned(), why: error.to_string() };
-        let file = open(store).map_err(cannot)?;
-        match lock(&file) {
-            Ok(()) => Ok(Self(Some(file))),
-            Err(TryLockError::WouldBlock) => Err(DatabaseError::InUse { path: store.to_owned() }),
-            // Some network file systems know no locks; then nobody can be known to use the store.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(Self(None)),
-            Err(TryLockError::Error(error)) => Err(cannot(error)),
+    /// Whether no other process has the store open, and none can open it.
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Lets others open the store.
+    pub(super) fn share(&mut self, store: &Path) -> Result<(), DatabaseError> {
+        let Some(file) = self.file.as_ref().filter(|_| self.alone) else { return Ok(()) };
+        self.alone = false;
+        // Windows does not turn one kind of lock into the other.
+        file.unlock().map_err(|error| cannot(store, &error))?;
+        in_time(|| lock(store, file, File::try_lock_shared).map(drop))
+    }
+
+    fn take(store: &Path, kind: fn(&File) -> Result<(), TryLockError>, alone: bool) -> Result<Self, DatabaseError> {
+        let file = open(store).map_err(|error| cannot(store, &error))?;
+        // Without locks nobody can be known to use the store, nor to be alone with it.
+        let locked = lock(store, &file, kind)?;
+        Ok(Self { file: locked.then_some(file), alone: locked && alone })
+    }
+}
+
+/// `false` on a file system that knows no locks, as some network file systems.
+fn lock(store: &Path, file: &File, kind: fn(&File) -> Result<(), TryLockError>) -> Result<bool, DatabaseError> {
+    match kind(file) {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Err(DatabaseError::InUse { path: store.to_owned() }),
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+        Err(TryLockError::Error(error)) => Err(cannot(store, &error)),
+    }
+}
+
+/// Tries until the store is no longer in use by another process, for as long as we have patience.
+fn in_time<T>(mut take: impl FnMut() -> Result<T, DatabaseError>) -> Result<T, DatabaseError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match take() {
+            Err(DatabaseError::InUse { .. }) if Instant::now() < until => thread::sleep(TRY_EVERY),
+            other => return other,
         }
     }
+}
+
+fn cannot(store: &Path, error: &io::Error) -> DatabaseError {
+    DatabaseError::Open { path: store.to_owned(), why: error.to_string() }
 }
 
 fn open(store: &Path) -> io::Result<File> {

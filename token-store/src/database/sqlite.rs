@@ -49,23 +49,34 @@ struct Job {
 impl Sqlite {
     /// Opens the file, or creates it, readable by its owner alone. One of an older version is migrated.
     pub async fn open(path: PathBuf, schema: Schema) -> Result<Self, DatabaseError> {
-        Self::open_under(path, schema, StoreLock::shared).await
+        Self::open_under(path, schema, StoreLock::first, true).await
     }
 
     /// Opens the file while no other process has it open, and keeps others out.
     pub async fn open_alone(path: PathBuf, schema: Schema) -> Result<Self, DatabaseError> {
-        Self::open_under(path, schema, StoreLock::alone).await
+        Self::open_under(path, schema, StoreLock::alone, false).await
     }
 
     async fn open_under(
         path: PathBuf,
         schema: Schema,
         lock: fn(&Path) -> Result<StoreLock, DatabaseError>,
+        share: bool,
     ) -> Result<Self, DatabaseError> {
         let file = path.clone();
         let (writer, lock) = start("store", move || {
-            let lock = Arc::new(lock(&file)?);
-            Ok((connect(&file, schema)?, lock))
+            let mut lock = lock(&file)?;
+            let connection = connect(&file, schema)?;
+            if let Some(statement) = schema.when_alone.filter(|_| lock.is_alone()) {
+                // On a full disk this waits for the next start, as what it takes out ends by itself.
+                if let Err(error) = connection.execute(statement, []) {
+                    tracing::warn!(store = %file.display(), "what an earlier process left could not be taken out: {error}");
+                }
+            }
+            if share {
+                lock.share(&file)?;
+            }
+            Ok((connection, Arc::new(lock)))
         })
         .await?;
         let (reader, _) = start("store-reader", move || Ok((connect_to_read(&path)?, lock))).await?;

@@ -2,7 +2,8 @@
 //!
 //! It stands in the row of the tokens, is taken over the version that was read, and ends by the database's clock, so that
 //! nodes whose clocks differ agree. Who holds it renews it while the authority takes its time; when a node dies, another
-//! one takes over after [`LEASE`]. In SQLite it does the same between two processes on one file.
+//! one takes over after [`LEASE`]. In SQLite it does the same between two processes on one file; there a process that opens
+//! the file while no other has it open knows that every lease in it is a dead one's, and ends them ([`END_ALL`]).
 
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ pub(crate) const LEASE: Duration = Duration::from_secs(15);
 
 /// How often it is renewed: twice may fail.
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(4);
+
+/// Ends the leases of processes that no longer are. For a database that this process has to itself.
+pub(super) const END_ALL: &str =
+    "UPDATE token SET lease_owner = NULL, lease_until = NULL WHERE lease_owner IS NOT NULL";
 
 impl Store {
     /// Takes the lease of the row, or keeps it. `false` if the row is no longer as it was read (newer tokens, or another

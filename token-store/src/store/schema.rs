@@ -12,6 +12,7 @@ pub const STORE_SCHEMA: Schema = Schema {
     application_id: 0x4f78_506f,
     postgres_schema: "oxpost",
     postgres_channel: Some("oxpost_token"),
+    when_alone: Some(super::lease::END_ALL),
     migrations: &[
         Migration {
             sql: include_str!("migrations/0001_initial.sql"),

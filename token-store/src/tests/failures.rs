@@ -278,6 +278,78 @@ async fn tokens_that_could_not_be_written_are_no_other_applications() {
     assert!(bench.store.tokens(&mailbox).await.unwrap().access.is_none());
 }
 
+/// An engine that fails to read accounts when it is told so.
+struct NoAccounts(Arc<dyn Database>, AtomicBool);
+
+#[async_trait]
+impl Database for NoAccounts {
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
+        let reads_accounts = statements.iter().any(|statement| statement.sql.contains("FROM account"));
+        if reads_accounts && self.1.load(Ordering::SeqCst) {
+            return Err(DatabaseError::Failed("disk I/O error".into()));
+        }
+        self.0.transaction(statements).await
+    }
+}
+
+/// The version was raised meanwhile, and the store fails when it is asked whose tokens these are now.
+#[tokio::test]
+async fn tokens_that_came_while_the_store_failed_to_read_are_not_dropped() {
+    let engine = Arc::new(NoAccounts(fresh_engine().await, AtomicBool::new(false)));
+    let bench = Bench::signed_in_to(Store::with(engine.clone(), vault()).await.unwrap()).await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    bench.endpoint.hold().await;
+    let (token, ()) = tokio::join!(bench.access_token(), async {
+        bench.endpoint.arrived(1).await;
+        bench.store.set_client_secret("office", &Secret::from("another")).await.unwrap();
+        engine.1.store(true, Ordering::SeqCst);
+        bench.endpoint.release();
+    });
+    assert!(bench.tokens.has_unsaved(bench.mailbox()), "{token:?}");
+    engine.1.store(false, Ordering::SeqCst);
+    bench.clock.advance(MINUTE);
+    assert_eq!(bench.access_token().await.unwrap(), "at-1");
+    assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-1");
+    assert_eq!(bench.endpoint.requests(), 1, "written, not asked for again");
+}
+
+impl Bench {
+    /// Asks beside the refreshes, and does something while the authority takes its time.
+    async fn ask_beside(&self, meanwhile: impl AsyncFnOnce()) -> Result<(), TokenError> {
+        self.endpoint.then(Reply::tokens("at-beside", Some("rt-beside")));
+        self.endpoint.hold().await;
+        let application = application(&self.endpoint);
+        let (asked, ()) = tokio::join!(self.tokens.try_with(self.admitted.account(), &application), async {
+            self.endpoint.arrived(1).await;
+            meanwhile().await;
+            self.endpoint.release();
+        });
+        asked
+    }
+}
+
+#[tokio::test]
+async fn refresh_token_rotated_beside_survives_a_raised_version() {
+    let bench = Bench::signed_in().await;
+    bench
+        .ask_beside(async || bench.store.set_client_secret("office", &Secret::from("another")).await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-beside");
+}
+
+#[tokio::test]
+async fn refresh_token_rotated_beside_does_not_replace_a_sign_in() {
+    let bench = Bench::signed_in().await;
+    let theirs = token_set("at-theirs", Some("rt-theirs"));
+    bench
+        .ask_beside(async || bench.store.save_signed_in(bench.mailbox(), &theirs, None, start()).await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-theirs");
+}
+
 /// The database was away when they came, and the service is stopped to help it.
 #[tokio::test]
 async fn tokens_that_could_not_be_written_are_written_before_the_end() {

@@ -117,6 +117,28 @@ async fn a_node_whose_lease_was_taken_over_does_not_write_over_the_one_that_has_
     assert_eq!(bench.endpoint.requests(), 1);
 }
 
+/// A process that was killed in the middle of a refresh leaves its lease. On a file that no other process has open, the next
+/// one knows that it is dead; beside a process that lives it does not.
+#[tokio::test]
+async fn lease_of_a_killed_process_ends_when_the_store_is_opened_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let ann = mailbox("ann@contoso.com");
+    let store = Store::open(&path, vault()).await.unwrap();
+    store.add_account(&account("ann@contoso.com", Grant::SignIn)).await.unwrap();
+    let row = store.tokens(&ann).await.unwrap();
+    assert!(store.lease(&ann, &row, "the killed one").await.unwrap());
+    let beside = Store::open(&path, vault()).await.unwrap();
+    assert!(!beside.lease(&ann, &row, "another").await.unwrap(), "whose process still has the store open");
+    drop((store, beside));
+    super::care::alone(&path).await;
+    let next = Store::open(&path, vault()).await.unwrap();
+    assert!(next.lease(&ann, &row, "the next one").await.unwrap(), "it waits for nobody");
+    // And others may open it beside this one.
+    let beside = Store::open(&path, vault()).await.unwrap();
+    assert!(!beside.lease(&ann, &row, "another").await.unwrap());
+}
+
 #[tokio::test]
 async fn a_sign_in_on_another_node_is_used_at_once() {
     let place = Place::new();

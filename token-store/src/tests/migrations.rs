@@ -169,6 +169,7 @@ async fn second_database_with_its_own_schema_is_independent() {
         application_id: 0x4f78_4a6f,
         postgres_schema: "oxpost_journal",
         postgres_channel: None,
+        when_alone: None,
         migrations: &[Migration { sql: "CREATE TABLE event (id INTEGER NOT NULL) STRICT;", postgres: "" }],
     };
     // In PostgreSQL both are in one database; a file holds one of them.

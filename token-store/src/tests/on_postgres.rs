@@ -52,6 +52,7 @@ const ONE: &[&str] =
 /// These tests of the files above are about files of SQLite.
 const WITHOUT_DATABASE: &[&str] = &[
     "admission::a_login_does_not_wait_for_another_process_that_writes",
+    "lease::lease_of_a_killed_process_ends_when_the_store_is_opened_alone",
     "migrations::backup_of_version_1_is_restored_and_migrated",
     "migrations::migration_cut_short_at_any_byte_is_finished_later",
     "password_grant::no_password_of_microsofts_is_stored_or_logged",

@@ -1,6 +1,7 @@
 //! A question to the authority beside the refreshes: whether an account is granted something. It is asked with the stored
 //! refresh token, which the answer may replace, so it takes the account's lease like a refresh.
 
+use oxpost_protocol::Secret;
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -12,7 +13,7 @@ use crate::{
     account::{Account, Mailbox},
     application::Application,
     error::TokenError,
-    store::{RefreshToken, Stored},
+    store::{RefreshToken, StoreError, Stored},
 };
 
 impl Tokens {
@@ -56,20 +57,38 @@ impl Shared {
         let client_secret = client_secret(&self.store, application).await?;
         let authority = self.authority(account, application, client_secret.as_ref());
         let tokens = authority.refresh(refresh_token).await?;
-        let Some(rotated) = &tokens.refresh_token else { return Ok(()) };
-        let mut tries = 1;
-        loop {
-            match self.store.save_rotated(&account.mailbox, stored.version, &self.node, rotated).await {
-                // If the row has changed, somebody has signed in meanwhile, and theirs stays.
-                Ok(_) => return Ok(()),
-                Err(_) if tries < WRITES => tries += 1,
-                Err(error) => {
-                    let mailbox = &account.mailbox;
-                    tracing::error!(%mailbox, "a new refresh token could not be written: {error}");
-                    return Err(error.into());
-                }
+        match &tokens.refresh_token {
+            Some(rotated) => self.keep_rotated(&account.mailbox, stored, rotated).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a refresh token over the one it was asked with. Whoever has signed in meanwhile has another one there, and
+    /// keeps it. A version that was raised for another reason, or a lease that was taken over, is no reason to drop it.
+    async fn keep_rotated(&self, mailbox: &Mailbox, asked_with: &Stored, rotated: &Secret) -> Result<(), TokenError> {
+        let mut version = asked_with.version;
+        let mut last = others_are_at_it();
+        for _ in 0..WRITES {
+            match self.store.save_rotated(mailbox, version, &self.node, rotated).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => match self.store.tokens(mailbox).await {
+                    Ok(now) if now.refresh != asked_with.refresh => return Ok(()),
+                    Ok(now) => match self.store.lease(mailbox, &now, &self.node).await {
+                        Ok(true) => {
+                            version = now.version;
+                            continue;
+                        }
+                        Ok(false) => {}
+                        Err(error) => last = error.into(),
+                    },
+                    Err(StoreError::NoSuchAccount(_)) => return Ok(()),
+                    Err(error) => last = error.into(),
+                },
+                Err(error) => last = error.into(),
             }
             sleep(LOOK_EVERY).await;
         }
+        tracing::error!(%mailbox, "a new refresh token could not be written: {last}");
+        Err(last)
     }
 }

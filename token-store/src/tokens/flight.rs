@@ -158,36 +158,41 @@ impl Shared {
                 Ok(false) => self.store.tokens(mailbox).await,
                 Err(error) => Err(error),
             };
-            match there {
+            let same = match there {
                 Ok(theirs) if theirs.refresh != new.base.refresh => {
-                    self.store.release_lease(mailbox, &self.node).await?;
+                    self.give_lease_back(mailbox).await;
                     return self.use_theirs(&theirs);
                 }
+                Ok(same) => same,
+                Err(StoreError::NoSuchAccount(_)) => return Err(StoreError::NoSuchAccount(mailbox.clone()).into()),
+                Err(error) => return Err(keep(slot, new, error)),
+            };
+            match self.is_got_by(mailbox, &new.got_by).await {
+                Ok(true) => {}
                 // Another application gets this account's tokens now, and has no use for these.
-                Ok(_) if !self.is_got_by(mailbox, &new.got_by).await? => {
-                    self.store.release_lease(mailbox, &self.node).await?;
+                Ok(false) => {
+                    self.give_lease_back(mailbox).await;
                     return Err(written_by_others());
                 }
-                // Its version was raised for another reason, or our lease was taken over while this process slept. A node
-                // that is asking now writes first.
-                Ok(same) => match self.store.lease(mailbox, &same, &self.node).await {
-                    Ok(true) => new.base = same,
-                    Ok(false) => break,
-                    Err(error) => {
-                        slot.keep_unsaved(new);
-                        return Err(error.into());
-                    }
-                },
-                Err(error) => {
-                    if !matches!(error, StoreError::NoSuchAccount(_)) {
-                        slot.keep_unsaved(new);
-                    }
-                    return Err(error.into());
-                }
+                Err(error) => return Err(keep(slot, new, error)),
+            }
+            // Its version was raised for another reason, or our lease was taken over while this process slept. A node that is
+            // asking now writes first.
+            match self.store.lease(mailbox, &same, &self.node).await {
+                Ok(true) => new.base = same,
+                Ok(false) => break,
+                Err(error) => return Err(keep(slot, new, error)),
             }
         }
         slot.keep_unsaved(new);
         Err(written_by_others())
+    }
+
+    /// Our part is done, whether this succeeds or not: the lease ends by itself too.
+    async fn give_lease_back(&self, mailbox: &Mailbox) {
+        if let Err(error) = self.store.release_lease(mailbox, &self.node).await {
+            tracing::debug!(%mailbox, "the lease of a refresh could not be given back: {error}");
+        }
     }
 
     /// Whether the account's tokens are still got by this application in this way.
@@ -250,6 +255,12 @@ pub(super) fn failure(error: &TokenError, detail: &str, at: SystemTime, try_agai
         None => (error.to_string(), String::new(), None),
     };
     Failure { kind: error.kind(), text, what, remedy, code, at, try_again }
+}
+
+/// The store did not take them; they are kept until it does.
+fn keep(slot: &Slot, new: Unsaved, error: StoreError) -> TokenError {
+    slot.keep_unsaved(new);
+    error.into()
 }
 
 fn written_by_others() -> TokenError {
