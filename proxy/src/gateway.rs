@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use oxpost_token_store::http::client_with_resolver;
 use oxpost_token_store::{
-    Accounts, HttpPolicy, KeySource, Postgres, PostgresSettings, RefreshLimits, SharedClock, Store, StoreError, Tokens,
-    VaultError, database::DatabaseError, store::STORE_SCHEMA,
+    Accounts, HttpPolicy, KeySource, Postgres, PostgresSettings, SharedClock, Store, StoreError, Tokens, VaultError,
+    database::DatabaseError, store::STORE_SCHEMA,
 };
 use tokio_rustls::TlsConnector;
 
@@ -146,8 +146,7 @@ impl Gateway {
         let lookups = Lookups::default();
         let http = client_with_resolver(tls.clone(), HttpPolicy::HttpsOnly, Arc::new(lookups.clone()))
             .map_err(|error| StartError::Http(error.to_string()))?;
-        let tokens =
-            Tokens::new(store.clone(), config.applications.clone(), http, Arc::clone(&clock), RefreshLimits::default());
+        let tokens = Tokens::new(store.clone(), config.applications.clone(), http, Arc::clone(&clock), config.refresh);
         let accounts = Accounts::judged_by(store.clone(), Arc::clone(&clock), config.admission, tokens.clone());
         Ok(Self {
             slots: ConnectionSlots::with_accounts(config.slots.clone(), accounts.clone()),

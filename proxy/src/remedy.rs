@@ -97,11 +97,12 @@ impl Failure {
     /// No token could be had.
     pub fn token(error: &TokenError) -> Self {
         let kind = match error {
-            TokenError::Transient { .. } | TokenError::Store(_) => RefusalKind::Unavailable,
+            TokenError::Transient { .. } | TokenError::Paused { .. } | TokenError::Store(_) => RefusalKind::Unavailable,
             TokenError::SignInRequired(_) | TokenError::Misconfigured(_) => RefusalKind::AdministratorMustAct,
         };
         let failure = match error {
             TokenError::Transient { problem, .. }
+            | TokenError::Paused { problem, .. }
             | TokenError::SignInRequired(problem)
             | TokenError::Misconfigured(problem) => {
                 Self::new(kind, format!("{} {}", problem.what, problem.remedy), &problem.detail)

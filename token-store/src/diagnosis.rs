@@ -21,7 +21,7 @@ use crate::{
     http::HttpClient,
     sign_in::begin_device_sign_in,
     store::Store,
-    tokens::{AccessToken, RefreshLimits, Tokens, client_secret},
+    tokens::{AccessToken, Tokens, client_secret},
 };
 
 /// Asks the authority on behalf of a person at the command line.
@@ -70,10 +70,10 @@ impl Examiner {
         self.tokens_of_its_own().ask_now(account).await
     }
 
-    /// So that neither a pause nor a request of an earlier round is in the way.
+    /// So that neither a pause, nor an open circuit, nor a request of an earlier round is in the way.
     fn tokens_of_its_own(&self) -> Tokens {
         let (store, http, clock) = (self.store.clone(), self.http.clone(), self.clock.clone());
-        Tokens::new(store, self.applications.clone(), http, clock, RefreshLimits::default())
+        Tokens::for_diagnosis(store, self.applications.clone(), http, clock)
     }
 
     /// Whether one scope alone is granted to a person's account. The access token is dropped; a refresh token that comes

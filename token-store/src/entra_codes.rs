@@ -122,6 +122,7 @@ fn number_in(description: &str) -> Option<u32> {
 /// Nothing that was sent may come back in a text: the words of the authority are searched for our own secrets.
 pub(crate) fn without(mut error: TokenError, secrets: &[&Secret]) -> TokenError {
     if let TokenError::Transient { problem, .. }
+    | TokenError::Paused { problem, .. }
     | TokenError::SignInRequired(problem)
     | TokenError::Misconfigured(problem) = &mut error
     {

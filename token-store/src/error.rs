@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::StoreError;
+use crate::{gate::Refusal, store::StoreError};
 
 /// Why there is no token now. It can be cloned, because everybody who waited for one request gets its answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +15,14 @@ pub enum TokenError {
         /// How long to wait before the next try.
         retry_after: Option<Duration>,
         /// What happened.
+        problem: Problem,
+    },
+    /// The authority was not asked, because it is left alone for now, whatever the account.
+    #[error("{problem}")]
+    Paused {
+        /// How long to wait before the next try.
+        retry_after: Duration,
+        /// What happened, and until when.
         problem: Problem,
     },
     /// A person must sign in, or allow something. What is stored is kept, and tried again from time to time.
@@ -70,7 +78,7 @@ impl TokenError {
     /// Its kind.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Transient { .. } => ErrorKind::Transient,
+            Self::Transient { .. } | Self::Paused { .. } => ErrorKind::Transient,
             Self::SignInRequired(_) => ErrorKind::SignInRequired,
             Self::Misconfigured(_) => ErrorKind::Misconfigured,
             Self::Store(_) => ErrorKind::Store,
@@ -80,9 +88,10 @@ impl TokenError {
     /// What happened and what to do, for all kinds but [`TokenError::Store`], whose text says both.
     pub fn problem(&self) -> Option<&Problem> {
         match self {
-            Self::Transient { problem, .. } | Self::SignInRequired(problem) | Self::Misconfigured(problem) => {
-                Some(problem)
-            }
+            Self::Transient { problem, .. }
+            | Self::Paused { problem, .. }
+            | Self::SignInRequired(problem)
+            | Self::Misconfigured(problem) => Some(problem),
             Self::Store(_) => None,
         }
     }
@@ -93,6 +102,12 @@ impl TokenError {
             ErrorKind::Misconfigured => Self::Misconfigured(problem),
             ErrorKind::Transient | ErrorKind::Store => Self::Transient { retry_after: None, problem },
         }
+    }
+}
+
+impl From<Refusal> for TokenError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Paused { retry_after: refusal.wait, problem: refusal.problem }
     }
 }
 

@@ -24,9 +24,11 @@ use url::{Host, Url};
 
 use crate::{
     application::Application,
+    circuit::Trouble,
     clock::SharedClock,
     credential::prove,
     error::{ErrorKind, Problem, TokenError, printable},
+    gate::{Class, Gate, Refusal, Went},
 };
 
 /// How long a connection may take to be made, TLS included.
@@ -56,6 +58,8 @@ pub struct HttpClient {
     client: reqwest::Client,
     machine_local: reqwest::Client,
     policy: HttpPolicy,
+    /// What every request to an authority goes through, and as what.
+    gate: Option<(Arc<Gate>, Class)>,
 }
 
 /// The client could not be made.
@@ -99,7 +103,7 @@ fn build(
         builder = builder.dns_resolver(resolver);
     }
     let client = builder.build().map_err(|error| HttpClientError(root_cause(&error)))?;
-    Ok(HttpClient { client, machine_local, policy })
+    Ok(HttpClient { client, machine_local, policy, gate: None })
 }
 
 /// Why there is no answer that `oauth2` could read.
@@ -120,13 +124,35 @@ pub(crate) enum HttpFailure {
     /// It was not asked, because the application cannot prove itself.
     #[error("was not asked: {problem}")]
     Unproved { kind: ErrorKind, problem: Problem },
+    /// It was not asked, because it is not asked by anybody now.
+    #[error("was not asked: {}", .0.problem)]
+    Refused(Refusal),
 }
 
 impl HttpFailure {
+    /// What it says of the authority, and not of the account that was asked about.
+    fn went(&self, host: &str) -> Went {
+        let trouble =
+            |throttled, retry_after| Went::Failed(Trouble { throttled, retry_after, reason: self.sentence(host) });
+        match self {
+            Self::Busy { status, retry_after, .. } => trouble(*status == 429, *retry_after),
+            Self::Unreachable(_) | Self::TimedOut | Self::TooLong => trouble(false, None),
+            // A refusal in another form than OAuth's may be about this one request; a page of somebody else's is not.
+            Self::NotAnAnswer { status: 400..=499, .. } => Went::Answered,
+            Self::NotAnAnswer { .. } => trouble(false, None),
+            Self::NotHttps | Self::Unproved { .. } | Self::Refused(_) => Went::NotAsked,
+        }
+    }
+
+    fn sentence(&self, host: &str) -> String {
+        format!("The sign-in service at {host} {self}.")
+    }
+
     fn unproved(error: TokenError) -> Self {
         let kind = error.kind();
         let problem = match error {
             TokenError::Transient { problem, .. }
+            | TokenError::Paused { problem, .. }
             | TokenError::SignInRequired(problem)
             | TokenError::Misconfigured(problem) => problem,
             TokenError::Store(error) => Problem::new(error.to_string(), ""),
@@ -135,8 +161,9 @@ impl HttpFailure {
     }
 
     pub(crate) fn into_error(self, host: &str) -> TokenError {
-        let what = format!("The sign-in service at {host} {self}.");
+        let what = self.sentence(host);
         match self {
+            Self::Refused(refusal) => refusal.into(),
             Self::Unproved { kind, problem } => TokenError::new(kind, problem),
             Self::NotHttps => {
                 let remedy = "Write the token address with https:// in proxy.toml.";
@@ -170,11 +197,20 @@ impl<'c> AsyncHttpClient<'c> for Exchange<'_> {
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(async move {
+            let pass = match &self.http.gate {
+                Some((gate, class)) => Some(gate.enter(self.application, *class).await.map_err(HttpFailure::Refused)?),
+                None => None,
+            };
             // The client's own time limit may be another one, and does not know about us.
-            match timeout(REQUEST_TIME, self.send(request)).await {
+            let answered = match timeout(REQUEST_TIME, self.send(request)).await {
                 Ok(answered) => answered,
                 Err(_) => Err(HttpFailure::TimedOut),
+            };
+            if let Some(pass) = pass {
+                let host = self.application.token_url.host_str().unwrap_or("the configured address");
+                pass.leave(answered.as_ref().map_or_else(|failure| failure.went(host), |_| Went::Answered)).await;
             }
+            answered
         })
     }
 }
@@ -209,6 +245,11 @@ pub(crate) struct Got {
 }
 
 impl HttpClient {
+    /// The same client, whose requests to authorities go through the gate.
+    pub(crate) fn through(self, gate: &Arc<Gate>, class: Class) -> Self {
+        Self { gate: Some((gate.clone(), class)), ..self }
+    }
+
     /// Fetches a page, whatever its status.
     pub(crate) async fn get(&self, url: &Url) -> Result<Got, HttpFailure> {
         if !self.may_ask(url) {

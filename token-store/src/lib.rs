@@ -17,12 +17,14 @@ pub mod account;
 pub mod admission;
 pub mod application;
 mod authority;
+mod circuit;
 pub mod clock;
 pub mod credential;
 pub mod database;
 pub mod diagnosis;
 pub mod entra_codes;
 pub mod error;
+mod gate;
 pub mod http;
 pub mod password;
 mod password_grant;
@@ -61,7 +63,7 @@ pub use store::{
     Block, Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Store, StoreError, TokenSet,
     TokenState, Way,
 };
-pub use tokens::{AccessToken, RefreshLimits, Tokens};
+pub use tokens::{AccessToken, Readiness, RefreshLimits, Tokens};
 pub use vault::{Created, KeySource, NewKey, Vault, VaultError};
 
 #[cfg(test)]

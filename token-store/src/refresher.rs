@@ -6,20 +6,22 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    pin::Pin,
     time::{Duration, SystemTime},
 };
 
 use tokio::{
     task::{Id, JoinSet},
-    time::{Instant, sleep, timeout},
+    time::{Instant, Sleep, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     account::{Grant, Mailbox},
+    gate::Outlook,
     http::REQUEST_TIME,
     schedule::is_due,
-    store::Planned,
+    store::{CircuitKey, Planned},
     tokens::Tokens,
 };
 
@@ -38,39 +40,38 @@ impl Tokens {
     pub async fn keep_fresh(self, stop: CancellationToken) {
         let mut running = Running::default();
         let mut hints = self.hints();
+        let mut recoveries = self.recoveries();
         while !stop.is_cancelled() {
             // Before the plan is read, so that no hint is missed that comes after it.
             hints.catch_up();
+            recoveries.mark_unchanged();
             let (mut due, nap) = self.look(&mut running).await;
-            tracing::trace!(due = due.len(), ?nap, "the refresher has looked");
+            tracing::trace!(authorities = due.len(), ?nap, "the refresher has looked");
             let nap_over = sleep(nap);
             tokio::pin!(nap_over);
             loop {
-                while running.tasks.len() < self.limits().at_once.max(1)
-                    && let Some(account) = due.pop_front()
-                {
-                    running.start(&self, account);
+                for authority in &mut due {
+                    running.start_what_may(&self, authority);
                 }
                 tokio::select! {
                     () = stop.cancelled() => break,
                     () = &mut nap_over => break,
-                    () = hints.any() => {
-                        let soon = Instant::now() + SHORTEST_NAP;
-                        if soon < nap_over.deadline() {
-                            nap_over.as_mut().reset(soon);
-                        }
-                    }
+                    () = hints.any() => wake_soon(nap_over.as_mut(), SHORTEST_NAP),
+                    Ok(()) = recoveries.changed() => wake_soon(nap_over.as_mut(), SHORTEST_NAP),
                     Some(ended) = running.tasks.join_next_with_id() => {
-                        running.ended(ended);
+                        if let Some((key, pause)) = running.ended(ended) {
+                            due.iter_mut().filter(|authority| authority.key == key).for_each(DueAccounts::close);
+                            wake_soon(nap_over.as_mut(), pause.max(SHORTEST_NAP));
+                        }
                         // What was just got has a plan that this nap does not know of yet.
-                        let soon = Instant::now() + SHORTEST_NAP;
-                        if due.is_empty() && running.tasks.is_empty() && soon < nap_over.deadline() {
-                            nap_over.as_mut().reset(soon);
+                        if due.iter().all(|authority| authority.accounts.is_empty()) && running.tasks.is_empty() {
+                            wake_soon(nap_over.as_mut(), SHORTEST_NAP);
                         }
                     }
                 }
             }
         }
+        self.gate().end();
         let over = async {
             self.flights_over().await;
             self.write_unsaved().await;
@@ -82,8 +83,8 @@ impl Tokens {
         }
     }
 
-    /// What is due now, and how long until the next look.
-    async fn look(&self, running: &mut Running) -> (VecDeque<Planned>, Duration) {
+    /// What is due now, by authority, and how long until the next look.
+    async fn look(&self, running: &mut Running) -> (Vec<DueAccounts>, Duration) {
         let look_every = self.limits().look_every;
         let plan = match self.plan().await {
             Ok(plan) => plan,
@@ -91,7 +92,7 @@ impl Tokens {
                 if !std::mem::replace(&mut running.without_store, true) {
                     tracing::error!("the refresher cannot read the store, and tries again: {error}");
                 }
-                return (VecDeque::new(), look_every.min(NAP_WITHOUT_STORE));
+                return (Vec::new(), look_every.min(NAP_WITHOUT_STORE));
             }
         };
         if std::mem::take(&mut running.without_store) {
@@ -101,13 +102,29 @@ impl Tokens {
         self.forget_all_but(&known);
         let now = self.now();
         let soonest = plan.iter().filter_map(|planned| planned.next_refresh?.duration_since(now).ok()).min();
-        let nap = soonest.unwrap_or(look_every).max(SHORTEST_NAP).min(look_every);
-        (
-            plan.into_iter()
-                .filter(|planned| wants_refresh(planned, now) && !running.has(&planned.account.mailbox))
-                .collect(),
-            nap,
-        )
+        let in_hand: HashSet<Mailbox> = running.accounts.values().map(|(mailbox, _)| mailbox.clone()).collect();
+        let mut due: HashMap<Option<CircuitKey>, VecDeque<Planned>> = HashMap::new();
+        for planned in plan {
+            if wants_refresh(&planned, now) && !in_hand.contains(&planned.account.mailbox) {
+                due.entry(self.authority_of(&planned.account)).or_default().push_back(planned);
+            }
+        }
+        let outlooks = if due.is_empty() { HashMap::new() } else { self.gate().outlooks().await };
+        let mut wake = soonest.unwrap_or(look_every);
+        let due = due.into_iter().map(|(key, accounts)| {
+            let outlook = key.as_ref().and_then(|key| outlooks.get(key)).copied().unwrap_or(Outlook::Open);
+            let may_run = match outlook {
+                Outlook::Open => self.limits().background_per_authority.max(1),
+                Outlook::OneProbe => 1,
+                Outlook::Closed(left) => {
+                    wake = wake.min(left);
+                    0
+                }
+            };
+            DueAccounts { key, accounts, may_run, once: outlook == Outlook::OneProbe }
+        });
+        let due = due.collect();
+        (due, wake.max(SHORTEST_NAP).min(look_every))
     }
 }
 
@@ -117,32 +134,79 @@ fn wants_refresh(planned: &Planned, now: SystemTime) -> bool {
     possible && is_due(planned.next_refresh, planned.issued_at.max(planned.error_at), now)
 }
 
+/// Cuts a nap short.
+fn wake_soon(mut nap: Pin<&mut Sleep>, after: Duration) {
+    let soon = Instant::now() + after;
+    if soon < nap.deadline() {
+        nap.as_mut().reset(soon);
+    }
+}
+
+/// The accounts of one authority that are due.
+struct DueAccounts {
+    /// None: their application is not configured.
+    key: Option<CircuitKey>,
+    accounts: VecDeque<Planned>,
+    /// How many of them at once.
+    may_run: usize,
+    /// One of them, to see whether the authority answers.
+    once: bool,
+}
+
+impl DueAccounts {
+    /// None of them until the next look.
+    fn close(&mut self) {
+        self.may_run = 0;
+    }
+}
+
 /// The accounts in hand.
 #[derive(Default)]
 struct Running {
-    tasks: JoinSet<()>,
-    accounts: HashMap<Id, Mailbox>,
+    /// Each ends with how long its authority is left alone, if it is.
+    tasks: JoinSet<Option<Duration>>,
+    accounts: HashMap<Id, (Mailbox, Option<CircuitKey>)>,
+    counts: HashMap<Option<CircuitKey>, usize>,
     /// The last look failed.
     without_store: bool,
 }
 
 impl Running {
-    fn start(&mut self, tokens: &Tokens, planned: Planned) {
+    fn start_what_may(&mut self, tokens: &Tokens, due: &mut DueAccounts) {
+        while self.counts.get(&due.key).copied().unwrap_or_default() < due.may_run
+            && let Some(planned) = due.accounts.pop_front()
+        {
+            self.start(tokens, planned, due.key.clone());
+            if due.once {
+                due.close();
+            }
+        }
+    }
+
+    fn start(&mut self, tokens: &Tokens, planned: Planned, key: Option<CircuitKey>) {
         let mailbox = planned.account.mailbox.clone();
         let tokens = tokens.clone();
         let task = self.tasks.spawn(async move { tokens.refresh_due(&planned.account, planned.version).await });
-        self.accounts.insert(task.id(), mailbox);
+        *self.counts.entry(key.clone()).or_default() += 1;
+        self.accounts.insert(task.id(), (mailbox, key));
     }
 
-    fn ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
-        let id = match ended {
-            Ok((id, ())) => id,
-            Err(error) => error.id(),
+    /// Gives back which authority is left alone, and for how long.
+    fn ended(
+        &mut self,
+        ended: Result<(Id, Option<Duration>), tokio::task::JoinError>,
+    ) -> Option<(Option<CircuitKey>, Duration)> {
+        let (id, pause) = match ended {
+            Ok((id, pause)) => (id, pause),
+            Err(error) => (error.id(), None),
         };
-        self.accounts.remove(&id);
-    }
-
-    fn has(&self, mailbox: &Mailbox) -> bool {
-        self.accounts.values().any(|running| running == mailbox)
+        let (_, key) = self.accounts.remove(&id)?;
+        if let Some(count) = self.counts.get_mut(&key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.counts.remove(&key);
+            }
+        }
+        Some((key, pause?))
     }
 }

@@ -3,6 +3,7 @@
 mod accounts;
 mod blocks;
 pub mod care;
+mod circuits;
 mod declared;
 mod familiar_sources;
 mod judged;
@@ -35,6 +36,7 @@ pub use self::{
     schema::STORE_SCHEMA,
 };
 pub(crate) use self::{
+    circuits::{CircuitKey, StoredCircuit},
     familiar_sources::{SOURCES_PER_ACCOUNT, Seen},
     lease::RENEW_EVERY,
     passwords::PasswordRow,

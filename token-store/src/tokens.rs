@@ -7,6 +7,7 @@ mod beside;
 mod flight;
 mod judge;
 mod lead;
+mod readiness;
 mod slot;
 
 use std::{
@@ -22,7 +23,8 @@ use tokio::{sync::watch, time::timeout};
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::flight::client_secret;
-use self::slot::{Entry, Slot};
+pub use self::readiness::Readiness;
+use self::slot::{Caller, Entry, Slot};
 use crate::{
     account::{Account, Mailbox},
     admission::Admitted,
@@ -30,9 +32,10 @@ use crate::{
     clock::SharedClock,
     database::Hints,
     error::{Problem, TokenError},
+    gate::{self, Class, Gate, GateLimits, Refusal},
     http::HttpClient,
     schedule::{Usable, usable},
-    store::{Living, Planned, Store, StoreError, Stored},
+    store::{CircuitKey, Living, Planned, Store, StoreError, Stored},
 };
 
 /// An access token, for one upstream login. Cheap to clone.
@@ -67,11 +70,20 @@ impl From<&Living> for AccessToken {
 /// mail programs have patience for. The request goes on without them.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The bounds of refreshing.
+/// The bounds of refreshing. An authority is a token endpoint as one application asks it; each has a share of its own, so that
+/// one that hangs takes nothing from the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefreshLimits {
-    /// How many accounts the background refresher handles at once.
-    pub at_once: usize,
+    /// How many requests to one authority are on their way at once, those that logins start included.
+    pub per_authority: usize,
+    /// How many of them the background refresher may start, so that a login finds room.
+    pub background_per_authority: usize,
+    /// How many requests are on their way at once in all, but for the first one of each authority.
+    pub in_all: usize,
+    /// How many requests to one authority begin in a second; fewer for a minute after an outage.
+    pub per_second: u32,
+    /// How long a login waits until its request may begin.
+    pub login_patience: Duration,
     /// How long it sleeps at most before it looks at the store and the clock again.
     pub look_every: Duration,
     /// How often the token of one account may be replaced because the mail server refused it. A mailbox that refuses
@@ -81,7 +93,16 @@ pub struct RefreshLimits {
 
 impl Default for RefreshLimits {
     fn default() -> Self {
-        Self { at_once: 8, look_every: Duration::from_secs(30), forced_every: Duration::from_secs(30) }
+        Self {
+            per_authority: 16,
+            background_per_authority: 8,
+            in_all: 64,
+            // Ten thousand accounts with tokens of an hour need four.
+            per_second: 20,
+            login_patience: Duration::from_secs(10),
+            look_every: Duration::from_secs(30),
+            forced_every: Duration::from_secs(30),
+        }
     }
 }
 
@@ -94,7 +115,12 @@ struct Shared {
     node: String,
     store: Store,
     applications: Applications,
+    /// For requests that somebody waits for, and for those of the refresher.
     http: HttpClient,
+    background_http: HttpClient,
+    gate: Arc<Gate>,
+    /// For a person at the command line: no circuit is in the way.
+    is_diagnosis: bool,
     clock: SharedClock,
     limits: RefreshLimits,
     slots: DashMap<Mailbox, Arc<Slot>>,
@@ -132,9 +158,52 @@ impl Tokens {
         clock: SharedClock,
         limits: RefreshLimits,
     ) -> Self {
-        let (slots, flights, waits) = (DashMap::new(), TaskTracker::new(), AtomicUsize::new(0));
+        Self::of(store, applications, http, clock, limits, (Class::Login, Class::Background))
+    }
+
+    /// The same for a person at the command line, whom no open circuit keeps from asking.
+    pub(crate) fn for_diagnosis(
+        store: Store,
+        applications: Applications,
+        http: HttpClient,
+        clock: SharedClock,
+    ) -> Self {
+        let classes = (Class::Diagnosis, Class::Diagnosis);
+        Self::of(store, applications, http, clock, RefreshLimits::default(), classes)
+    }
+
+    fn of(
+        store: Store,
+        applications: Applications,
+        http: HttpClient,
+        clock: SharedClock,
+        limits: RefreshLimits,
+        (login, background): (Class, Class),
+    ) -> Self {
         let node = lead::node_name();
-        Self(Arc::new(Shared { node, store, applications, http, clock, limits, slots, flights, waits }))
+        let gate_limits = GateLimits {
+            per_authority: limits.per_authority,
+            in_all: limits.in_all,
+            per_second: limits.per_second,
+            login_patience: limits.login_patience,
+        };
+        let gate = Arc::new(Gate::new(node.clone(), store.clone(), clock.clone(), gate_limits));
+        let background_http = http.clone().through(&gate, background);
+        let http = http.through(&gate, login);
+        Self(Arc::new(Shared {
+            node,
+            store,
+            applications,
+            http,
+            background_http,
+            gate,
+            is_diagnosis: login == Class::Diagnosis,
+            clock,
+            limits,
+            slots: DashMap::new(),
+            flights: TaskTracker::new(),
+            waits: AtomicUsize::new(0),
+        }))
     }
 
     /// The access token of the admitted account. It is the stored one while that has life left; a caller waits for a new
@@ -164,7 +233,7 @@ impl Tokens {
         let account = &account.holder();
         let stored = shared.store.tokens(&account.mailbox).await?;
         let (why, slot) = (Why::Due(stored.version), shared.slot(&account.mailbox));
-        match slot.enter(stored.version, &why, shared.clock.now(), shared.limits.forced_every) {
+        match slot.enter(&shared.caller(account, stored.version, &why)) {
             Entry::Blocked(error) => Err(*error),
             Entry::Join(answer) => wait(answer).await,
             Entry::Start(sender) => {
@@ -186,7 +255,14 @@ impl Tokens {
         }
         let slot = shared.slot(&account.mailbox);
         let lives = || living(&stored, &why, shared.clock.now());
-        let answer = match slot.enter(stored.version, &why, now, shared.limits.forced_every) {
+        let caller = shared.caller(account, stored.version, &why);
+        // Nobody waits, and nothing is written, while the authority is left alone.
+        if slot.blocked(&caller).is_none()
+            && let Some(refusal) = shared.refusal(account).await
+        {
+            return lives().ok_or_else(|| refusal.into());
+        }
+        let answer = match slot.enter(&caller) {
             Entry::Blocked(error) => {
                 // Between our look at the row and the slot, somebody may have got a new token: then that is the answer.
                 let stored = shared.store.tokens(&account.mailbox).await?;
@@ -230,9 +306,23 @@ impl Tokens {
         self.0.store.plan().await
     }
 
-    /// Refreshes what was planned at this version. A failure has been logged and stored where it happened.
-    pub(crate) async fn refresh_due(&self, account: &Account, version: i64) {
-        let _ = self.obtain(account, Why::Due(version)).await;
+    /// Refreshes what was planned at this version. A failure has been logged and stored where it happened. Gives back for how
+    /// long the account's authority is asked by nobody, if it is so.
+    pub(crate) async fn refresh_due(&self, account: &Account, version: i64) -> Option<Duration> {
+        match self.obtain(account, Why::Due(version)).await {
+            Err(TokenError::Paused { retry_after, .. }) => Some(retry_after),
+            // Its request may have been the last that was made.
+            _ => self.0.refusal(&account.holder()).await.map(|refusal| refusal.wait),
+        }
+    }
+
+    /// Which authority an account's tokens come from; none if its application is not configured.
+    pub(crate) fn authority_of(&self, account: &Account) -> Option<CircuitKey> {
+        self.0.applications.get(&account.application).map(|application| gate::key(application))
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
     }
 
     /// Drops what is kept for accounts that are gone.
@@ -286,6 +376,21 @@ impl Tokens {
 }
 
 impl Shared {
+    /// What the slot of an account has to know of whoever wants a token.
+    fn caller<'a>(&self, account: &Account, version: i64, why: &'a Why) -> Caller<'a> {
+        let application = self.applications.get(&account.application);
+        let answered = application.and_then(|application| self.gate.answered(application));
+        Caller { version, why, now: self.clock.now(), forced_every: self.limits.forced_every, answered }
+    }
+
+    /// Why the authority of an account is not asked now.
+    async fn refusal(&self, account: &Account) -> Option<Refusal> {
+        if self.is_diagnosis {
+            return None;
+        }
+        self.gate.refusal(self.applications.get(&account.application)?).await
+    }
+
     /// The map's guard ends here: it must never be held over an await.
     fn slot(&self, mailbox: &Mailbox) -> Arc<Slot> {
         self.slots.entry(mailbox.clone()).or_default().clone()

@@ -15,6 +15,7 @@ use super::notify::{self, Notify};
 use super::password_checks;
 use super::positions::Positions;
 use super::problem::ConfigError;
+use super::token_requests;
 use super::{Config, Limits, Listener, Log, StorePlace, slots, store};
 
 /// The longest timeout taken. Nobody means more, and the clock must be able to add it.
@@ -39,6 +40,8 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
     }
     checker.limits(&file.limits);
     let (admission, mut problems) = password_checks::check(&file.limits);
+    let (refresh, more) = token_requests::check(&file.limits);
+    problems.extend(more);
     let (throttle, throttle_problems) = super::login_throttle::check(&file.login_throttle);
     problems.extend(throttle_problems);
     for (section, key, sentence) in problems {
@@ -93,6 +96,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
         slots,
         login_throttle: throttle,
         admission,
+        refresh,
         host_name: file.host_name.unwrap_or_else(own_host_name),
     })
 }

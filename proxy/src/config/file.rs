@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use oxpost_token_store::RefreshLimits;
 use serde::Deserialize;
 
 use super::account::Account;
@@ -270,6 +271,10 @@ pub struct Limits {
     pub concurrent_password_checks: usize,
     /// See [`oxpost_token_store::AdmissionLimits::hashes_waiting`].
     pub password_checks_waiting: usize,
+    /// See [`oxpost_token_store::RefreshLimits::per_authority`].
+    pub concurrent_token_requests: usize,
+    /// See [`oxpost_token_store::RefreshLimits::per_second`].
+    pub token_requests_per_second: u32,
     /// See [`super::Limits::login_timeout`].
     pub login_timeout: Period,
     /// See [`super::Limits::upstream_timeout`].
@@ -298,6 +303,8 @@ impl Default for Limits {
             concurrent_password_checks: 4,
             // Six seconds on one core.
             password_checks_waiting: 256,
+            concurrent_token_requests: RefreshLimits::default().per_authority,
+            token_requests_per_second: RefreshLimits::default().per_second,
             // Exchange waits 60 s for a login; a person typing into telnet deserves a little more.
             login_timeout: Period(Duration::from_secs(120)),
             // Outlook waits a minute for an answer unless it is told otherwise, and must get one before that. Exchange takes

@@ -19,6 +19,7 @@ mod secret;
 mod senders;
 mod slots;
 mod store;
+mod token_requests;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use oxpost_token_store::{AdmissionLimits, Applications, KeySource, PostgresSettings};
+use oxpost_token_store::{AdmissionLimits, Applications, KeySource, PostgresSettings, RefreshLimits};
 
 pub use account::DeclaredAccount;
 pub use device::Device;
@@ -75,6 +76,8 @@ pub struct Config {
     pub login_throttle: ThrottleLimits,
     /// What checking passwords may cost.
     pub admission: AdmissionLimits,
+    /// How many token requests are made, and how fast.
+    pub refresh: RefreshLimits,
     /// The name this machine gives itself in greetings and in EHLO.
     pub host_name: String,
 }

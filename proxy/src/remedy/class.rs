@@ -40,7 +40,7 @@ impl FailureClass {
     /// Of a token that cannot be had.
     pub(super) fn of_token(error: &TokenError) -> Self {
         match error {
-            TokenError::Transient { .. } => Self::TokenTransient,
+            TokenError::Transient { .. } | TokenError::Paused { .. } => Self::TokenTransient,
             TokenError::Store(error) => Self::of_store(error),
             TokenError::SignInRequired(_) | TokenError::Misconfigured(_) => Self::TokenNeedsAdministrator,
         }

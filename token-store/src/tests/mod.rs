@@ -3,6 +3,7 @@
 mod admission;
 mod browser;
 mod care;
+mod circuits;
 mod credential;
 mod crowd;
 mod cut_short;

@@ -28,6 +28,7 @@ const BOTH: &[&str] = &[
     "refresher::",
     "admission::",
     "lease::",
+    "circuits::story_",
     "new_key::",
     "browser::",
     "password_grant::",

@@ -6,8 +6,12 @@ use super::{endpoint::Reply, *};
 
 impl Bench {
     pub(super) fn keep_fresh(&self) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+        self.keep_fresh_with(self.tokens.clone())
+    }
+
+    pub(super) fn keep_fresh_with(&self, tokens: Tokens) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         let stop = CancellationToken::new();
-        (stop.clone(), tokio::spawn(self.tokens.clone().keep_fresh(stop)))
+        (stop.clone(), tokio::spawn(tokens.keep_fresh(stop)))
     }
 
     /// Waits until the stored access token is this one.
@@ -74,11 +78,10 @@ async fn one_account_that_fails_does_not_keep_the_others_waiting() {
 
 #[tokio::test]
 async fn not_more_than_eight_at_once() {
-    let bench = Bench::cold().await;
+    let bench = Bench::signed_in().await;
     bench.endpoint.always(Reply::tokens("at-1", None));
-    for number in 0..20 {
-        bench.store.add_account(&account(&format!("m{number}@contoso.com"), Grant::ClientCredentials)).await.unwrap();
-    }
+    bench.add_signed_in(20).await;
+    bench.clock.advance(HOUR);
     bench.endpoint.hold().await;
     let (stop, refresher) = bench.keep_fresh();
     bench.endpoint.arrived(8).await;

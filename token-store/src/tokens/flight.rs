@@ -35,7 +35,7 @@ pub(super) async fn run(
     slot: Arc<Slot>,
     answer: watch::Sender<Option<Outcome>>,
 ) {
-    let mut start = Start::default();
+    let mut start = Start { version: 0, noted: false, at: shared.clock.now() };
     let outcome = shared.replace(&account, &why, &slot, &mut start).await;
     match &outcome {
         Ok(token) => {
@@ -48,8 +48,8 @@ pub(super) async fn run(
 }
 
 /// Where a flight began, for its end to know.
-#[derive(Default)]
 struct Start {
+    at: SystemTime,
     /// The version of the row.
     version: i64,
     /// Another node has failed, and has noted it.
@@ -65,7 +65,7 @@ impl Shared {
             // Whoever came before us has done it while we were on our way here.
             Lead::Settled(token) => return Ok(token),
             Lead::Theirs(failure) => {
-                *start = Start { version: self.store.tokens(mailbox).await?.version, noted: true };
+                (start.version, start.noted) = (self.store.tokens(mailbox).await?.version, true);
                 return Err(self.failure_elsewhere(failure));
             }
         };
@@ -84,7 +84,7 @@ impl Shared {
         let issued_at = self.clock.now();
         tracing::debug!(%mailbox, node = self.node, "asking for a new access token");
         let tokens = tokio::select! {
-            tokens = self.ask(account, &stored) => tokens?,
+            tokens = self.ask(account, &stored, why) => tokens?,
             never = self.keep_lease(mailbox) => match never {},
         };
         let got_by = (account.application.clone(), account.grant);
@@ -103,11 +103,12 @@ impl Shared {
         }
     }
 
-    async fn ask(&self, account: &Account, stored: &Stored) -> Result<TokenSet, TokenError> {
+    async fn ask(&self, account: &Account, stored: &Stored, why: &Why) -> Result<TokenSet, TokenError> {
         let application =
             self.applications.get(&account.application).ok_or_else(|| self.unknown_application(account))?;
         let client_secret = client_secret(&self.store, application).await?;
-        let authority = self.authority(account, application, client_secret.as_ref());
+        let http = if matches!(why, Why::Due(_)) { &self.background_http } else { &self.http };
+        let authority = Authority { http, ..self.authority(account, application, client_secret.as_ref()) };
         match (account.grant, &stored.refresh) {
             (Grant::ClientCredentials, _) => authority.client_credentials().await,
             (Grant::SignIn | Grant::Password, RefreshToken::Some(token)) => authority.refresh(token).await,
@@ -208,8 +209,14 @@ impl Shared {
         living.map(AccessToken::from).ok_or_else(written_by_others)
     }
 
-    /// Notes a failure: in the slot, for those who ask next; in the store, for people and for the refresher; in the log.
+    /// Notes a failure: in the slot, for those who ask next; in the store, for people and for the refresher; in the log. That
+    /// the authority was not asked is no failure of the account's.
     async fn note(&self, account: &Account, slot: &Slot, start: &Start, error: &TokenError) {
+        if let TokenError::Paused { .. } = error {
+            self.give_lease_back(&account.mailbox).await;
+            tracing::debug!(mailbox = %account.mailbox, "no new access token: {error}");
+            return slot.not_asked();
+        }
         let now = self.clock.now();
         let pause = pause_after(error, slot.failures(start.version).saturating_add(1));
         let detail = error.problem().map(|problem| problem.detail.clone()).unwrap_or_default();
@@ -221,7 +228,10 @@ impl Shared {
                 tracing::warn!(mailbox = %account.mailbox, "the failure could not be noted in the store: {store}");
             }
         }
-        slot.failed(start.version, error, pause, now);
+        // A failure of the authority's is over when it answers anybody, unless it has said how long it is to be left alone.
+        let until_answered = matches!(error, TokenError::Transient { retry_after: None, .. })
+            && self.applications.get(&account.application).is_some_and(|it| self.gate.failed_since(it, start.at));
+        slot.failed(start.version, error, (pause, until_answered), now);
     }
 
     /// Another node's failure, for those who have waited for it here.

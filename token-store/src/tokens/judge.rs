@@ -64,6 +64,7 @@ impl Tokens {
             Err(error) if is_wrong_password(error) => {
                 tracing::debug!(mailbox = %account.mailbox, "Microsoft has refused the password");
             }
+            Err(TokenError::Paused { .. }) => {}
             Err(error) => {
                 // While there are tokens, a failure that passes is no news of theirs.
                 let passes = error.kind() == ErrorKind::Transient;

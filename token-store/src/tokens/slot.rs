@@ -34,6 +34,8 @@ struct Failed {
     error: TokenError,
     since: SystemTime,
     pause: Duration,
+    /// The authority brought no answer, so the pause ends when it answers anybody.
+    until_answered: bool,
 }
 
 /// Tokens that the authority gave and the store did not take (a full disk). They are written before anything is asked
@@ -58,8 +60,8 @@ pub(super) enum Entry {
 }
 
 impl Slot {
-    /// `version` is that of the row the caller has read.
-    pub(super) fn enter(&self, version: i64, why: &Why, now: SystemTime, forced_every: Duration) -> Entry {
+    /// What a caller does. Nothing of it is remembered if it may not start a request.
+    pub(super) fn enter(&self, caller: &Caller<'_>) -> Entry {
         let mut state = self.lock();
         if let Some(flight) = &state.flight {
             // A flight whose task died has an end and no answer.
@@ -67,19 +69,22 @@ impl Slot {
                 return Entry::Join(flight.clone());
             }
         }
-        if let Some(failed) = state.failed.as_ref().filter(|failed| failed.version == version)
-            && let Some(left) = left(failed.since, failed.pause, now)
-        {
-            return Entry::Blocked(Box::new(with_retry_after(failed.error.clone(), left)));
-        }
-        if matches!(why, Why::Refused(_))
-            && state.forced.is_some_and(|forced| left(forced, forced_every, now).is_some())
-        {
-            return Entry::Blocked(Box::new(TokenError::Misconfigured(refused_again())));
+        if let Some(error) = state.blocked(caller) {
+            return Entry::Blocked(Box::new(error));
         }
         let (sender, answer) = watch::channel(None);
         state.flight = Some(answer);
         Entry::Start(sender)
+    }
+
+    /// Why no request may be started for this account.
+    pub(super) fn blocked(&self, caller: &Caller<'_>) -> Option<TokenError> {
+        self.lock().blocked(caller)
+    }
+
+    /// The flight is over, and nothing was asked.
+    pub(super) fn not_asked(&self) {
+        self.lock().flight = None;
     }
 
     /// The flight is over, and brought tokens.
@@ -92,12 +97,18 @@ impl Slot {
         }
     }
 
-    /// The flight is over, and failed: how long to leave the account alone.
-    pub(super) fn failed(&self, version: i64, error: &TokenError, pause: Duration, now: SystemTime) {
+    /// The flight is over, and failed: how long to leave the account alone, and whether an answer to anybody ends that.
+    pub(super) fn failed(
+        &self,
+        version: i64,
+        error: &TokenError,
+        (pause, until_answered): (Duration, bool),
+        now: SystemTime,
+    ) {
         let mut state = self.lock();
         let failures = state.failures(version).saturating_add(1);
         state.flight = None;
-        state.failed = Some(Failed { version, failures, error: error.clone(), since: now, pause });
+        state.failed = Some(Failed { version, failures, error: error.clone(), since: now, pause, until_answered });
     }
 
     /// How often in a row it has failed.
@@ -128,7 +139,29 @@ impl Slot {
     }
 }
 
+/// Who wants a token, and what it knows.
+pub(super) struct Caller<'a> {
+    /// The version of the row it has read.
+    pub(super) version: i64,
+    pub(super) why: &'a Why,
+    pub(super) now: SystemTime,
+    pub(super) forced_every: Duration,
+    /// When the authority has last answered anybody.
+    pub(super) answered: Option<SystemTime>,
+}
+
 impl State {
+    fn blocked(&self, caller: &Caller<'_>) -> Option<TokenError> {
+        if let Some(failed) = self.failed.as_ref().filter(|failed| failed.version == caller.version)
+            && let Some(left) = left(failed.since, failed.pause, caller.now)
+            && !(failed.until_answered && caller.answered.is_some_and(|answered| answered > failed.since))
+        {
+            return Some(with_retry_after(failed.error.clone(), left));
+        }
+        let forced = self.forced.filter(|_| matches!(caller.why, Why::Refused(_)))?;
+        left(forced, caller.forced_every, caller.now).map(|_| TokenError::Misconfigured(refused_again()))
+    }
+
     fn failures(&self, version: i64) -> u32 {
         self.failed.as_ref().filter(|failed| failed.version == version).map_or(0, |failed| failed.failures)
     }
@@ -180,6 +213,10 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
     }
 
+    fn caller(version: i64, why: &Why, now: SystemTime) -> Caller<'_> {
+        Caller { version, why, now, forced_every: EVERY, answered: None }
+    }
+
     fn refused() -> Why {
         let living = Living { secret: Secret::from("at"), issued_at: at(0), expires_at: at(3600) };
         Why::Refused(AccessToken::from(&living))
@@ -210,14 +247,14 @@ mod tests {
     fn a_flight_is_joined_while_it_lasts() {
         let slot = Slot::default();
         assert!(slot.is_idle() && !slot.has_unsaved());
-        let sender = started(slot.enter(1, &Why::Serve, at(0), EVERY));
+        let sender = started(slot.enter(&caller(1, &Why::Serve, at(0))));
         assert!(!slot.is_idle());
-        assert!(matches!(slot.enter(1, &refused(), at(0), EVERY), Entry::Join(_)));
+        assert!(matches!(slot.enter(&caller(1, &refused(), at(0))), Entry::Join(_)));
         // Its answer is there, and it has not yet told the slot: whoever comes now starts another one.
         sender.send_replace(Some(Err(transient())));
-        drop(started(slot.enter(1, &Why::Serve, at(0), EVERY)));
+        drop(started(slot.enter(&caller(1, &Why::Serve, at(0)))));
         // A task that died has no answer.
-        let sender = started(slot.enter(1, &Why::Serve, at(0), EVERY));
+        let sender = started(slot.enter(&caller(1, &Why::Serve, at(0))));
         slot.succeeded(&Why::Serve, at(0));
         assert!(slot.is_idle());
         drop(sender);
@@ -226,28 +263,42 @@ mod tests {
     #[test]
     fn a_pause_blocks_its_version_until_it_is_over() {
         let slot = Slot::default();
-        let _sender = started(slot.enter(1, &Why::Serve, at(0), EVERY));
-        slot.failed(1, &transient(), MINUTE, at(0));
+        let _sender = started(slot.enter(&caller(1, &Why::Serve, at(0))));
+        slot.failed(1, &transient(), (MINUTE, false), at(0));
         assert!(slot.is_idle());
         for (now, left) in [(0, 60), (59, 1), (20, 40)] {
-            let error = blocked(slot.enter(1, &Why::Serve, at(now), EVERY));
+            let error = blocked(slot.enter(&caller(1, &Why::Serve, at(now))));
             let TokenError::Transient { retry_after, .. } = error else { panic!("{error}") };
             assert_eq!(retry_after, Some(left * SECOND), "at {now}");
         }
         let almost = at(59) + Duration::from_millis(999);
-        let TokenError::Transient { retry_after, .. } = blocked(slot.enter(1, &Why::Serve, almost, EVERY)) else {
+        let TokenError::Transient { retry_after, .. } = blocked(slot.enter(&caller(1, &Why::Serve, almost))) else {
             panic!("another error")
         };
         assert_eq!(retry_after, Some(SECOND), "nobody is told to try again in no time");
-        drop(started(slot.enter(1, &Why::Serve, at(60), EVERY)));
-        drop(started(slot.enter(2, &Why::Serve, at(1), EVERY)));
+        drop(started(slot.enter(&caller(1, &Why::Serve, at(60)))));
+        drop(started(slot.enter(&caller(2, &Why::Serve, at(1)))));
     }
 
     #[test]
     fn a_clock_that_was_set_back_ends_a_pause() {
         let slot = Slot::default();
-        slot.failed(1, &transient(), MINUTE, at(100));
-        drop(started(slot.enter(1, &Why::Serve, at(99), EVERY)));
+        slot.failed(1, &transient(), (MINUTE, false), at(100));
+        drop(started(slot.enter(&caller(1, &Why::Serve, at(99)))));
+    }
+
+    #[test]
+    fn an_answer_to_another_account_ends_a_pause_that_had_none() {
+        let blocked_at = |until_answered, answered: Option<u64>| {
+            let slot = Slot::default();
+            slot.failed(1, &transient(), (MINUTE, until_answered), at(10));
+            let caller = Caller { answered: answered.map(at), ..caller(1, &Why::Serve, at(20)) };
+            slot.blocked(&caller).is_some()
+        };
+        assert!(!blocked_at(true, Some(15)));
+        assert!(blocked_at(true, Some(10)), "it was answered before");
+        assert!(blocked_at(true, None));
+        assert!(blocked_at(false, Some(15)), "the account's own failure");
     }
 
     #[test]
@@ -255,28 +306,28 @@ mod tests {
         let slot = Slot::default();
         assert_eq!(slot.failures(1), 0);
         for count in 1..4 {
-            slot.failed(1, &transient(), SECOND, at(0));
+            slot.failed(1, &transient(), (SECOND, false), at(0));
             assert_eq!((slot.failures(1), slot.failures(2)), (count, 0));
         }
-        slot.failed(2, &transient(), SECOND, at(0));
+        slot.failed(2, &transient(), (SECOND, false), at(0));
         assert_eq!((slot.failures(1), slot.failures(2)), (0, 1));
         slot.succeeded(&Why::Due(2), at(1));
         assert_eq!(slot.failures(2), 0);
-        drop(started(slot.enter(2, &Why::Serve, at(0), EVERY)));
+        drop(started(slot.enter(&caller(2, &Why::Serve, at(0)))));
     }
 
     /// A mailbox that refuses every token is no flood of requests.
     #[test]
     fn a_refused_token_is_replaced_once_in_a_while() {
         let slot = Slot::default();
-        drop(started(slot.enter(1, &refused(), at(0), EVERY)));
+        drop(started(slot.enter(&caller(1, &refused(), at(0)))));
         slot.succeeded(&refused(), at(0));
-        let error = blocked(slot.enter(2, &refused(), at(29), EVERY));
+        let error = blocked(slot.enter(&caller(2, &refused(), at(29))));
         assert!(error.kind() == ErrorKind::Misconfigured && error.to_string().contains("new ones too"), "{error}");
-        drop(started(slot.enter(2, &Why::Serve, at(29), EVERY)));
+        drop(started(slot.enter(&caller(2, &Why::Serve, at(29)))));
         slot.succeeded(&Why::Serve, at(29));
-        assert_eq!(blocked(slot.enter(3, &refused(), at(29), EVERY)).kind(), ErrorKind::Misconfigured);
-        drop(started(slot.enter(2, &refused(), at(30), EVERY)));
+        assert_eq!(blocked(slot.enter(&caller(3, &refused(), at(29)))).kind(), ErrorKind::Misconfigured);
+        drop(started(slot.enter(&caller(2, &refused(), at(30)))));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(crate) enum Stage {
 /// By the numbers of `AADSTS` codes: <https://learn.microsoft.com/entra/identity-platform/reference-error-codes>.
 pub(crate) fn stage(error: &TokenError) -> Stage {
     match (error, error.problem().and_then(|problem| problem.code)) {
-        (TokenError::Transient { .. } | TokenError::Store(_), _) => Stage::Unknown,
+        (TokenError::Transient { .. } | TokenError::Paused { .. } | TokenError::Store(_), _) => Stage::Unknown,
         (
             _,
             Some(

@@ -1,0 +1,476 @@
+//! Every request to an authority goes through here: whether it may be made now, together with how many others, and how fast.
+//!
+//! What an authority has answered is kept in the store ([`Circuit`]), so that a restart and other nodes know it; how many
+//! requests are on their way is each process's own. A request belongs to a [`Class`]: logins do not wait long, and the
+//! background has no more than its part.
+
+mod pace;
+mod share;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use dashmap::DashMap;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    pace::Pace,
+    share::{Permit, Share, Total},
+};
+use crate::{
+    application::Application,
+    circuit::{Asked, Circuit, Permission, Trouble},
+    clock::SharedClock,
+    error::Problem,
+    schedule,
+    store::{CircuitKey, Store, StoreError, StoredCircuit},
+};
+
+/// How often a change of a circuit is decided again because another node was faster. After that it is left to the next request.
+const TRIES: usize = 5;
+
+/// How often whoever is told that a probe is on its way should ask again.
+const PROBE_RETRY: Duration = Duration::from_secs(5);
+
+/// How long the background waits for a place.
+const BACKGROUND_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many requests are made, and how fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GateLimits {
+    /// At once, to one authority for one application.
+    pub(crate) per_authority: usize,
+    /// At once, in all; but for the first of each authority, so that none waits for another.
+    pub(crate) in_all: usize,
+    /// Begun in a second, to one authority for one application.
+    pub(crate) per_second: u32,
+    /// How long a login waits for a place.
+    pub(crate) login_patience: Duration,
+}
+
+/// Who wants to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// A mail program waits.
+    Login,
+    /// Nobody waits.
+    Background,
+    /// A person at the command line wants to know: nothing is in the way, and what is answered counts.
+    Diagnosis,
+}
+
+/// The authority is not asked now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// How long it is not.
+    pub(crate) wait: Duration,
+    pub(crate) problem: Problem,
+}
+
+/// The gate of a process.
+pub(crate) struct Gate {
+    node: String,
+    store: Store,
+    clock: SharedClock,
+    limits: GateLimits,
+    total: Total,
+    lanes: DashMap<CircuitKey, Arc<Lane>>,
+    /// Counts how often a circuit was closed, for those who wait for that.
+    closed: watch::Sender<u64>,
+    /// The process ends: nobody waits any more.
+    ending: CancellationToken,
+}
+
+/// One authority as one application asks it.
+struct Lane {
+    key: CircuitKey,
+    /// Its name for people.
+    host: String,
+    share: Share,
+    state: Mutex<LaneState>,
+}
+
+#[derive(Default)]
+struct LaneState {
+    pace: Pace,
+    /// The end of the last outage that the pace knows of.
+    recovered: Option<SystemTime>,
+    /// What the store did not take; it counts until it does.
+    unsaved: Option<Circuit>,
+    /// When a request was last answered, and when one was not.
+    answered: Option<SystemTime>,
+    failed: Option<SystemTime>,
+}
+
+/// A request that may be made. Whoever has it says how it went.
+pub(crate) struct Pass {
+    gate: Arc<Gate>,
+    lane: Arc<Lane>,
+    asked: Asked,
+    /// Nothing is wrong as far as is known, so an answer need not be written.
+    clean: bool,
+    _permit: Option<Permit>,
+}
+
+/// How a request went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Went {
+    /// The authority has answered, whatever it said of the account.
+    Answered,
+    /// It has not.
+    Failed(Trouble),
+    /// It was not asked after all.
+    NotAsked,
+}
+
+/// What the background may do with an authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outlook {
+    /// Ask.
+    Open,
+    /// Ask once.
+    OneProbe,
+    /// Come back.
+    Closed(Duration),
+}
+
+pub(crate) fn key(application: &Application) -> CircuitKey {
+    let mut url = application.token_url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    CircuitKey { authority: url.into(), client_id: application.client_id.clone() }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(node: String, store: Store, clock: SharedClock, limits: GateLimits) -> Self {
+        let total = Total::new(limits.in_all);
+        Self {
+            node,
+            store,
+            clock,
+            limits,
+            total,
+            lanes: DashMap::new(),
+            closed: watch::Sender::new(0),
+            ending: CancellationToken::new(),
+        }
+    }
+
+    /// Waits for a place, and takes it; or says why not, and until when.
+    pub(crate) async fn enter(self: &Arc<Self>, application: &Application, class: Class) -> Result<Pass, Refusal> {
+        let lane = self.lane(application);
+        if class == Class::Diagnosis {
+            let asked = Asked { since: self.clock.now(), is_probe: true };
+            return Ok(Pass { gate: self.clone(), lane, asked, clean: false, _permit: None });
+        }
+        let begun = Instant::now();
+        let patience = if class == Class::Login { self.limits.login_patience } else { BACKGROUND_PATIENCE };
+        self.refusal_of(&lane, &self.load(&lane).await.circuit).map_or(Ok(()), Err)?;
+        let permit = tokio::select! {
+            permit = lane.share.take(&self.total, patience) => permit.ok_or_else(|| busy(&lane.host, patience))?,
+            () = self.ending.cancelled() => return Err(ending()),
+        };
+        // While it waited, everything may have changed.
+        let stored = self.load(&lane).await;
+        let now = self.clock.now();
+        let is_probe = match stored.circuit.permission(now) {
+            Permission::Ask => false,
+            Permission::Probe => self.claim_probe(&lane, stored.clone()).await?,
+            Permission::Wait(_) | Permission::Probed(_) => {
+                return Err(self
+                    .refusal_of(&lane, &stored.circuit)
+                    .unwrap_or_else(|| probed(&lane.host, &stored.circuit)));
+            }
+        };
+        if !is_probe {
+            let left = patience.saturating_sub(begun.elapsed());
+            let wait = lane.pace(&stored.circuit, now, self.limits.per_second, left);
+            let wait = wait.map_err(|wait| paced(&lane.host, wait))?;
+            if !wait.is_zero() {
+                tokio::select! {
+                    () = sleep(wait) => {}
+                    () = self.ending.cancelled() => return Err(ending()),
+                }
+            }
+        }
+        let asked = Asked { since: self.clock.now(), is_probe };
+        let clean = stored.circuit.failures == 0 && stored.circuit.pauses == 0;
+        Ok(Pass { gate: self.clone(), lane, asked, clean, _permit: Some(permit) })
+    }
+
+    /// Why the authority of an application is not asked now, and until when; none if it may be, or if nothing is known.
+    pub(crate) async fn refusal(&self, application: &Application) -> Option<Refusal> {
+        let lane = self.lane(application);
+        let circuit = self.load(&lane).await.circuit;
+        self.refusal_of(&lane, &circuit)
+    }
+
+    /// What the background may do with each authority that anything is known of.
+    pub(crate) async fn outlooks(&self) -> HashMap<CircuitKey, Outlook> {
+        let now = self.clock.now();
+        let mut circuits: HashMap<CircuitKey, Circuit> = match self.store.circuits().await {
+            Ok(circuits) => circuits.into_iter().collect(),
+            Err(_) => HashMap::new(),
+        };
+        for lane in &self.lanes {
+            if let Some(unsaved) = &lane.lock().unsaved {
+                circuits.insert(lane.key.clone(), unsaved.clone());
+            }
+        }
+        let outlook = |circuit: &Circuit| match circuit.permission(now) {
+            Permission::Ask => Outlook::Open,
+            Permission::Probe => Outlook::OneProbe,
+            Permission::Wait(left) | Permission::Probed(left) => Outlook::Closed(left),
+        };
+        circuits.into_iter().map(|(key, circuit)| (key, outlook(&circuit))).collect()
+    }
+
+    /// Tells whenever a circuit was closed by this process.
+    pub(crate) fn closed(&self) -> watch::Receiver<u64> {
+        self.closed.subscribe()
+    }
+
+    /// Whoever waits for a place is told that there is none: the process ends.
+    pub(crate) fn end(&self) {
+        self.ending.cancel();
+    }
+
+    /// When the authority has last answered a request of this process.
+    pub(crate) fn answered(&self, application: &Application) -> Option<SystemTime> {
+        self.lane(application).lock().answered
+    }
+
+    /// Whether it has left a request without an answer since then.
+    pub(crate) fn failed_since(&self, application: &Application, since: SystemTime) -> bool {
+        self.lane(application).lock().failed.is_some_and(|failed| failed >= since)
+    }
+
+    fn lane(&self, application: &Application) -> Arc<Lane> {
+        let key = key(application);
+        if let Some(lane) = self.lanes.get(&key) {
+            return lane.clone();
+        }
+        let host = application.token_url.host_str().unwrap_or("the configured address").to_owned();
+        let share = Share::new(self.limits.per_authority);
+        let lane = || Arc::new(Lane { key: key.clone(), host, share, state: Mutex::default() });
+        self.lanes.entry(key.clone()).or_insert_with(lane).clone()
+    }
+
+    /// What is known of a circuit: what the store did not take, or what it has. While it cannot be read, nothing is.
+    async fn load(&self, lane: &Lane) -> StoredCircuit {
+        let stored = self.store.circuit(&lane.key).await.unwrap_or_default();
+        match lane.lock().unsaved.clone() {
+            Some(circuit) => StoredCircuit { circuit, ..stored },
+            None => stored,
+        }
+    }
+
+    fn refusal_of(&self, lane: &Lane, circuit: &Circuit) -> Option<Refusal> {
+        match circuit.permission(self.clock.now()) {
+            Permission::Ask | Permission::Probe => None,
+            Permission::Wait(wait) => Some(paused(&lane.host, circuit, self.clock.now(), wait)),
+            Permission::Probed(_) => Some(probed(&lane.host, circuit)),
+        }
+    }
+
+    /// Makes this request the probe; or says that another one is.
+    async fn claim_probe(&self, lane: &Lane, mut stored: StoredCircuit) -> Result<bool, Refusal> {
+        stored.circuit.begin_probe(&self.node, self.clock.now());
+        match self.store.save_circuit(&lane.key, stored.version, &stored.circuit).await {
+            Ok(true) => {
+                lane.saved();
+                tracing::info!(authority = lane.host, "asking the sign-in service once more, after a pause");
+                Ok(true)
+            }
+            Ok(false) => Err(probed(&lane.host, &stored.circuit)),
+            Err(error) => {
+                tracing::debug!(authority = lane.host, "a probe could not be noted: {error}");
+                lane.claim_in_memory(&stored.circuit, self.clock.now())
+                    .ok_or_else(|| probed(&lane.host, &stored.circuit))
+            }
+        }
+    }
+
+    /// Changes a circuit by what a request has shown. `change` gives back whether there is anything to write.
+    async fn change(&self, lane: &Lane, mut change: impl FnMut(&mut Circuit) -> bool) {
+        for _ in 0..TRIES {
+            let read = self.store.circuit(&lane.key).await;
+            let unsaved = lane.lock().unsaved.clone();
+            let version = read.as_ref().map(|stored| stored.version).ok();
+            let before = unsaved.unwrap_or_else(|| read.unwrap_or_default().circuit);
+            let mut after = before.clone();
+            if !change(&mut after) {
+                return;
+            }
+            let saved = match version {
+                Some(version) => self.store.save_circuit(&lane.key, version, &after).await,
+                None => Err(StoreError::Database(crate::database::DatabaseError::Closed)),
+            };
+            match saved {
+                Ok(true) => lane.saved(),
+                Ok(false) => continue,
+                Err(_) => lane.lock().unsaved = Some(after.clone()),
+            }
+            self.tell(lane, &before, &after);
+            return;
+        }
+    }
+
+    fn tell(&self, lane: &Lane, before: &Circuit, after: &Circuit) {
+        let (authority, application) = (&lane.key.authority, &lane.key.client_id);
+        if before.pauses > 0 && after.pauses == 0 {
+            tracing::info!(authority, application, "the sign-in service answers again");
+            self.closed.send_modify(|closed| *closed += 1);
+        } else if after.pauses > before.pauses {
+            let pause = after.pause.map(|pause| pause.length);
+            tracing::warn!(
+                authority,
+                application,
+                ?pause,
+                "the sign-in service is not asked for a while, for any account: {}",
+                after.reason
+            );
+        }
+    }
+}
+
+impl Pass {
+    /// Says how it went, and gives the place back.
+    pub(crate) async fn leave(self, went: Went) {
+        let now = self.gate.clock.now();
+        match went {
+            Went::Answered => {
+                self.lane.lock().answered = Some(now);
+                // While nothing was wrong an answer is no news, and costs no look at the store.
+                if !self.clean || self.lane.lock().failed.is_some_and(|failed| failed >= self.asked.since) {
+                    self.gate.change(&self.lane, |circuit| circuit.answered(self.asked, now)).await;
+                }
+            }
+            Went::Failed(trouble) => {
+                self.lane.lock().failed = Some(now);
+                let jitter = schedule::jitter();
+                let failed = |circuit: &mut Circuit| {
+                    circuit.failed(self.asked, &trouble, now, jitter);
+                    true
+                };
+                self.gate.change(&self.lane, failed).await;
+            }
+            Went::NotAsked if self.asked.is_probe => {
+                let node = self.gate.node.clone();
+                let given_up = |circuit: &mut Circuit| {
+                    circuit.give_up_probe(&node);
+                    true
+                };
+                self.gate.change(&self.lane, given_up).await;
+            }
+            Went::NotAsked => {}
+        }
+    }
+}
+
+impl Lane {
+    fn lock(&self) -> std::sync::MutexGuard<'_, LaneState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn saved(&self) {
+        self.lock().unsaved = None;
+    }
+
+    /// The store takes nothing: then one probe at a time of this process.
+    fn claim_in_memory(&self, claimed: &Circuit, now: SystemTime) -> Option<bool> {
+        let mut state = self.lock();
+        if state.unsaved.as_ref().is_some_and(|unsaved| unsaved.permission(now) != Permission::Probe) {
+            return None;
+        }
+        state.unsaved = Some(claimed.clone());
+        Some(true)
+    }
+
+    fn pace(&self, circuit: &Circuit, now: SystemTime, rate: u32, patience: Duration) -> Result<Duration, Duration> {
+        let mut state = self.lock();
+        if circuit.recovered.is_some() && circuit.recovered != state.recovered {
+            state.recovered = circuit.recovered;
+            // One that was over long before this process began is none.
+            if circuit
+                .recovered
+                .is_some_and(|recovered| now.duration_since(recovered).unwrap_or_default() < pace::RECOVERY)
+            {
+                state.pace.recover(Instant::now());
+            }
+        }
+        state.pace.take(Instant::now(), rate, patience, schedule::jitter())
+    }
+}
+
+fn paused(host: &str, circuit: &Circuit, now: SystemTime, wait: Duration) -> Refusal {
+    let at = clock_time(schedule::after(now, wait));
+    let what = match circuit.reason.as_str() {
+        "" => format!("The sign-in service at {host} does not answer."),
+        reason => reason.to_owned(),
+    };
+    let problem = Problem::new(what, format!("It is asked again at {at} UTC; try again then."));
+    // A whole second at least, so that nobody is told to try again in no time.
+    Refusal { wait: wait.max(Duration::from_secs(1)), problem }
+}
+
+fn probed(host: &str, circuit: &Circuit) -> Refusal {
+    let what = match circuit.reason.as_str() {
+        "" => format!("The sign-in service at {host} did not answer."),
+        reason => reason.to_owned(),
+    };
+    Refusal { wait: PROBE_RETRY, problem: Problem::new(what, "It is being asked again now; try again in a moment.") }
+}
+
+fn busy(host: &str, waited: Duration) -> Refusal {
+    let seconds = waited.as_secs();
+    let what =
+        format!("As many requests as may be are on their way to the sign-in service at {host}, for {seconds} seconds.");
+    Refusal { wait: PROBE_RETRY, problem: Problem::new(what, "Nothing needs to be done: try again in a moment.") }
+}
+
+fn paced(host: &str, wait: Duration) -> Refusal {
+    let what = format!("The sign-in service at {host} is asked for many accounts one after the other.");
+    let wait = wait.max(Duration::from_secs(1));
+    let problem = Problem::new(what, format!("Nothing needs to be done: try again in {} seconds.", wait.as_secs()));
+    Refusal { wait, problem }
+}
+
+fn ending() -> Refusal {
+    let problem = Problem::new("Oxpost is being stopped.", "Try again when it is back.");
+    Refusal { wait: PROBE_RETRY, problem }
+}
+
+/// The time of day, rounded up to a whole second: `15:40:07`.
+fn clock_time(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs() + u64::from(since.subsec_nanos() > 0);
+    format!("{:02}:{:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_day_are_rounded_up() {
+        let at = |millis| clock_time(SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
+        assert_eq!(at(0), "00:00:00");
+        assert_eq!(at(1_800_000_000_000 + 56_407_001), "23:40:08");
+        assert_eq!(at(86_399_001), "00:00:00");
+    }
+}

@@ -1,0 +1,283 @@
+//! Polite to the authority: what one account has learned of it counts for all, after a restart and on every node; and one that
+//! hangs takes nothing from another.
+
+use super::{
+    endpoint::{Endpoint, Reply},
+    fixture::Place,
+    *,
+};
+use crate::{Clock, ErrorKind, Readiness, TokenError};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn limits() -> RefreshLimits {
+    RefreshLimits { look_every: Duration::from_millis(5), per_second: 100_000, ..RefreshLimits::default() }
+}
+
+fn throttled() -> Reply {
+    Reply::Http(429, "Retry-After: 600\r\n", String::new())
+}
+
+fn someone(number: usize) -> Admitted {
+    Admitted::for_tests(account(&format!("m{number}@contoso.com"), Grant::SignIn))
+}
+
+impl Bench {
+    /// Accounts that have signed in now, besides the one that there is.
+    pub(super) async fn add_signed_in(&self, count: usize) {
+        for number in 0..count {
+            self.add_signed_in_by(&format!("m{number}@contoso.com"), "office").await;
+        }
+    }
+
+    async fn add_signed_in_by(&self, address: &str, application: &str) {
+        let account = Account::new(mailbox(address), application, Grant::SignIn, start());
+        self.store.add_account(&account).await.unwrap();
+        let tokens = token_set("at-0", Some("rt-0"));
+        self.store.save_signed_in(&account.mailbox, &tokens, None, self.clock.now()).await.unwrap();
+    }
+
+    fn process_on(&self, store: Store) -> Tokens {
+        let applications = Applications::from_iter([application(&self.endpoint)]);
+        Tokens::new(store, applications, http_client(), self.shared_clock(), limits())
+    }
+}
+
+async fn ask(tokens: &Tokens, admitted: &Admitted) -> Result<String, TokenError> {
+    tokens.access_token(admitted).await.map(|token| text(token.secret()))
+}
+
+/// The wait that a login is told, and the text.
+fn paused(result: Result<String, TokenError>) -> (u64, String) {
+    match result.unwrap_err() {
+        TokenError::Paused { retry_after, problem } => (retry_after.as_secs(), problem.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn story_retry_after_counts_for_all_accounts_restarts_and_nodes() {
+    let place = Place::new();
+    let bench = Bench::signed_in_to(place.open().await).await;
+    bench.add_signed_in(3).await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(throttled());
+    assert_eq!(bench.access_token().await.unwrap_err().kind(), ErrorKind::Transient);
+    bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+    let (restarted, node) = (bench.process_on(bench.store.clone()), bench.process_on(place.open().await));
+    for (number, tokens) in [&bench.tokens, &restarted, &node].into_iter().enumerate() {
+        let (wait, text) = paused(ask(tokens, &someone(number)).await);
+        assert!((590..=660).contains(&wait), "{wait}");
+        assert!(text.contains("429") && text.contains("It is asked again at ") && text.contains(" UTC"), "{text}");
+        let ready = tokens.readiness(someone(number).account()).await.unwrap();
+        let Readiness::NotBefore { at, .. } = ready else { panic!("{ready:?}") };
+        assert!(at > bench.clock.now() + 9 * MINUTE && at <= bench.clock.now() + 11 * MINUTE);
+        let noted = bench.store.token_state(&someone(number).account().mailbox).await.unwrap().last_error;
+        assert_eq!(noted, None, "it is no failure of the account's");
+    }
+    assert_eq!(bench.endpoint.requests(), 1);
+    let mut recoveries = node.recoveries();
+    bench.clock.advance(11 * MINUTE);
+    assert_eq!(node.readiness(someone(2).account()).await.unwrap(), Readiness::Now);
+    assert_eq!(ask(&node, &someone(2)).await.unwrap(), "at-1");
+    assert!(recoveries.has_changed().unwrap());
+    recoveries.mark_unchanged();
+    // All others know it.
+    for (number, tokens) in [&bench.tokens, &restarted].into_iter().enumerate() {
+        assert_eq!(ask(tokens, &someone(number)).await.unwrap(), "at-1");
+    }
+    assert_eq!(bench.endpoint.requests(), 4);
+}
+
+#[tokio::test]
+async fn story_one_probe_at_a_time_on_all_nodes() {
+    let place = Place::new();
+    let bench = Bench::signed_in_to(place.open().await).await;
+    bench.add_signed_in(20).await;
+    let node = bench.process_on(place.open().await);
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(throttled());
+    bench.access_token().await.unwrap_err();
+    bench.clock.advance(11 * MINUTE);
+    bench.endpoint.always(Reply::json(503, "{}"));
+    bench.endpoint.hold().await;
+    let probe = {
+        let tokens = bench.tokens.clone();
+        tokio::spawn(async move { ask(&tokens, &someone(0)).await })
+    };
+    bench.endpoint.arrived(2).await;
+    for number in 1..20 {
+        let tokens = if number % 2 == 0 { &bench.tokens } else { &node };
+        let (wait, text) = paused(ask(tokens, &someone(number)).await);
+        assert!(wait <= 5 && text.contains("asked again now"), "{wait} {text}");
+    }
+    assert_eq!(bench.endpoint.requests(), 2, "at once, and without a request");
+    bench.endpoint.release();
+    assert_eq!(probe.await.unwrap().unwrap_err().kind(), ErrorKind::Transient);
+    // It has failed: the pause begins again, a longer one.
+    let (wait, _) = paused(ask(&node, &someone(5)).await);
+    assert!((6..=8).contains(&wait), "{wait}");
+    bench.clock.advance(Duration::from_secs(8));
+    bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+    assert_eq!(ask(&node, &someone(5)).await.unwrap(), "at-1");
+    assert_eq!(bench.endpoint.requests(), 3);
+}
+
+#[tokio::test]
+async fn story_failures_of_accounts_never_open_the_circuit() {
+    let bench = Bench::signed_in().await;
+    bench.add_signed_in(20).await;
+    bench.clock.advance(HOUR);
+    for reply in [Reply::error("invalid_grant", 50_173), Reply::error("invalid_client", 7_000_222)] {
+        bench.endpoint.always(reply);
+        for number in 0..20 {
+            assert!(!matches!(ask(&bench.tokens, &someone(number)).await, Err(TokenError::Paused { .. }) | Ok(_)));
+        }
+        bench.clock.advance(2 * HOUR);
+    }
+    assert_eq!(bench.endpoint.requests(), 40);
+}
+
+#[tokio::test]
+async fn story_living_tokens_are_used_while_the_circuit_is_open() {
+    let bench = Bench::signed_in().await;
+    bench.add_signed_in(2).await;
+    bench.clock.advance(HOUR - 2 * MINUTE);
+    bench.endpoint.always(throttled());
+    for round in 0..3 {
+        assert_eq!(bench.access_token().await.unwrap(), "at-0", "{round}");
+        assert_eq!(ask(&bench.tokens, &someone(1)).await.unwrap(), "at-0", "{round}");
+    }
+    assert_eq!(bench.endpoint.requests(), 1);
+    bench.clock.advance(2 * MINUTE);
+    let begun = std::time::Instant::now();
+    paused(ask(&bench.tokens, &someone(1)).await);
+    assert!(begun.elapsed() < Duration::from_secs(4), "nobody waits");
+}
+
+/// An account that failed with the authority is asked for again as soon as the authority has answered for another one.
+#[tokio::test]
+async fn story_success_of_one_account_ends_the_pause_of_another() {
+    let bench = Bench::signed_in().await;
+    bench.add_signed_in(1).await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::Close);
+    bench.endpoint.then(Reply::Close);
+    assert!(bench.access_token().await.is_err());
+    bench.clock.advance(Duration::from_secs(1));
+    assert!(bench.access_token().await.is_err());
+    bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+    bench.clock.advance(Duration::from_millis(10));
+    assert!(bench.access_token().await.is_err(), "it is in its pause");
+    assert_eq!(bench.endpoint.requests(), 2);
+    assert_eq!(ask(&bench.tokens, &someone(0)).await.unwrap(), "at-1");
+    bench.clock.advance(Duration::from_millis(10));
+    assert_eq!(bench.access_token().await.unwrap(), "at-1");
+    assert_eq!(bench.endpoint.requests(), 4);
+}
+
+#[tokio::test]
+async fn story_logins_start_no_more_requests_than_the_share_allows() {
+    let mut bench = Bench::signed_in().await;
+    bench.add_signed_in(100).await;
+    bench.tokens = bench.process_on(bench.store.clone());
+    bench.clock.advance(HOUR);
+    bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+    bench.endpoint.hold().await;
+    let logins: tokio::task::JoinSet<_> = (0..100)
+        .map(|number| {
+            let tokens = bench.tokens.clone();
+            async move { ask(&tokens, &someone(number)).await }
+        })
+        .collect();
+    bench.endpoint.arrived(16).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(bench.endpoint.requests(), 16);
+    bench.endpoint.release();
+    for token in logins.join_all().await {
+        assert_eq!(token.unwrap(), "at-1");
+    }
+    assert_eq!((bench.endpoint.requests(), bench.endpoint.most_in_flight()), (100, 16));
+}
+
+#[tokio::test]
+async fn story_hung_authority_takes_nothing_from_another() {
+    const HUNG: usize = 60;
+    const WELL: usize = 50;
+    let mut bench = Bench::signed_in().await;
+    let hung = Endpoint::start().await;
+    hung.always(Reply::Silent);
+    for number in 0..HUNG {
+        bench.add_signed_in_by(&format!("h{number}@contoso.com"), "hung").await;
+    }
+    bench.add_signed_in(WELL).await;
+    let other = Application { name: "hung".into(), ..application(&hung) };
+    let applications = Applications::from_iter([application(&bench.endpoint), other]);
+    bench.tokens = Tokens::new(bench.store.clone(), applications, http_client(), bench.shared_clock(), limits());
+    bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+    bench.clock.advance(HOUR.mul_f64(0.8));
+    let (stop, refresher) = bench.keep_fresh();
+    hung.arrived(8).await;
+    for number in 0..WELL {
+        bench.stored(&format!("m{number}@contoso.com"), "at-1").await;
+    }
+    // Logins of the hung one are no way around.
+    let logins: Vec<_> = (0..HUNG)
+        .map(|number| {
+            let tokens = bench.tokens.clone();
+            let admitted = Admitted::for_tests(Account::new(
+                mailbox(&format!("h{number}@contoso.com")),
+                "hung",
+                Grant::SignIn,
+                start(),
+            ));
+            tokio::spawn(async move { tokens.refused(&admitted, &tokens.access_token(&admitted).await.unwrap()).await })
+        })
+        .collect();
+    hung.arrived(16).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(hung.requests(), 16, "its share");
+    bench.clock.advance(HOUR);
+    bench.endpoint.always(Reply::tokens("at-2", Some("rt-2")));
+    for number in 0..WELL {
+        bench.stored(&format!("m{number}@contoso.com"), "at-2").await;
+    }
+    println!("{HUNG} accounts of a hung authority: {} requests; {WELL} of another: all fresh, twice", hung.requests());
+    assert_eq!(hung.requests(), 16);
+    logins.iter().for_each(tokio::task::JoinHandle::abort);
+    refresher.abort();
+    drop(stop);
+}
+
+/// Ten thousand would be as many in each second.
+#[tokio::test(start_paused = true)]
+async fn wave_after_an_outage_is_paced() {
+    stand_still();
+    let mut bench = Bench::signed_in().await;
+    bench.add_signed_in(200).await;
+    let limits = RefreshLimits { look_every: Duration::from_secs(1), ..RefreshLimits::default() };
+    let applications = Applications::from_iter([application(&bench.endpoint)]);
+    bench.tokens = Tokens::new(bench.store.clone(), applications, http_client(), bench.shared_clock(), limits);
+    bench.clock.advance(HOUR.mul_f64(0.8));
+    bench.endpoint.then(throttled());
+    bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+    let (_stop, refresher) = bench.keep_fresh();
+    until("the circuit is open", async || bench.tokens.gate().refusal(&application(&bench.endpoint)).await.is_some())
+        .await;
+    let before = bench.endpoint.requests();
+    bench.clock.advance(11 * MINUTE);
+    let mut seconds = Vec::new();
+    for _ in 0..25 {
+        let begun = bench.endpoint.requests();
+        for _ in 0..4 {
+            tokio::time::advance(Duration::from_millis(250)).await;
+            tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(15))).await.unwrap();
+        }
+        seconds.push(bench.endpoint.requests() - begun);
+    }
+    refresher.abort();
+    println!("after an outage, requests in each second: {seconds:?}, {before} before it");
+    assert!(seconds.iter().take(5).sum::<usize>() <= 15, "{seconds:?}");
+    assert!(seconds.iter().all(|count| *count <= 20), "{seconds:?}");
+    assert!(seconds.iter().sum::<usize>() > 50, "{seconds:?}");
+}
