@@ -62,6 +62,7 @@ async fn a_backup_of_a_running_service_is_restored_after_a_mishap() {
     assert!(words.contains("no.db"), "{words}");
     let words = oxpost.call(&["store", "restore", "copy.db"]).await.unwrap().said().unwrap();
     assert!(words.contains("oxpost.db.before-"), "{words}");
+    assert!(words.contains(&format!("brings back:\n  the account {ALICE}, which was removed since")), "{words}");
     let running = oxpost.run().await.unwrap();
     assert!(imap(running.imap, ALICE, &password).await.starts_with("a OK"));
     running.stop().await.unwrap();
@@ -157,6 +158,45 @@ fn write_private(file: &Path, text: &str) {
     std::fs::write(file, text).unwrap();
     #[cfg(unix)]
     std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+/// Somebody with the rights of a database administrator lets Bob's password open mail with Alice's token.
+#[tokio::test]
+async fn an_account_that_was_changed_in_the_database_is_not_opened_until_a_person_confirms_it() {
+    let tenant = Tenant::builder()
+        .mailbox(Mailbox::user(ALICE))
+        .mailbox(Mailbox::user(BOB))
+        .application(Application::public(CLIENT_ID))
+        .start()
+        .await
+        .unwrap();
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let alice = signed_in(&oxpost, &tenant, ALICE).await;
+    let bob = signed_in(&oxpost, &tenant, BOB).await;
+    let words = oxpost.call(&["store", "confirm"]).await.unwrap().said().unwrap();
+    assert!(words.contains("as Oxpost has written it"), "{words}");
+    let database = rusqlite::Connection::open(oxpost.folder().join("oxpost.db")).unwrap();
+    let change = "UPDATE account SET through = ?1, application = NULL, grant_kind = NULL WHERE mailbox = ?2";
+    database.execute(change, [ALICE, BOB]).unwrap();
+    drop(database);
+
+    let running = oxpost.run().await.unwrap();
+    assert!(imap(running.imap, ALICE, &alice).await.starts_with("a OK"));
+    let answer = imap(running.imap, BOB, &bob).await;
+    assert!(answer.starts_with("a NO [UNAVAILABLE]"), "{answer}");
+    let how = format!("{BOB}: its delegate was none and is {ALICE}");
+    let status = oxpost.call(&["status"]).await.unwrap().said().unwrap();
+    assert!(status.contains(&how) && status.contains("oxpost store confirm"), "{status}");
+    let words = oxpost.call(&["check"]).await.unwrap().refusal().unwrap();
+    assert!(words.contains(&how), "{words}");
+    let log = running.stop().await.unwrap();
+    assert!(log.contains(&how) && !log.contains(&bob), "{log}");
+
+    let words = oxpost.call(&["store", "confirm"]).await.unwrap();
+    assert!(words.status == Some(1) && words.text().contains(&how) && words.text().contains("--yes"), "{words}");
+    let words = oxpost.call(&["store", "confirm", "--yes"]).await.unwrap().said().unwrap();
+    assert!(words.contains(&how) && words.contains("as they stand"), "{words}");
+    oxpost.call(&["check"]).await.unwrap().said().unwrap();
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The store: accounts, the hashes of their local passwords, and their sealed tokens, in SQL that no engine owns.
 
+mod access;
 mod accounts;
 mod blocks;
 pub mod care;
@@ -29,6 +30,7 @@ use std::{
 use oxpost_protocol::Secret;
 
 pub use self::{
+    access::ChangedOutside,
     accounts::Removed,
     blocks::Block,
     declared::{Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Way},
@@ -60,6 +62,8 @@ use crate::{
 pub struct Store {
     database: Arc<dyn Database>,
     vault: Vault,
+    seen: access::Seen,
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -111,6 +115,23 @@ pub enum StoreError {
         /// What that goes through.
         third: Mailbox,
     },
+    /// What grants access to an account is not as Oxpost has written it.
+    #[error(
+        "the account {mailbox} is not opened, because something other than Oxpost has changed it in the database: {how}. Look at it \
+         (`oxpost account list`); `oxpost store confirm` takes the store as it stands"
+    )]
+    ChangedOutside {
+        /// Which.
+        mailbox: Mailbox,
+        /// What is not as it was.
+        how: String,
+    },
+    /// The row that says which accounts were written together.
+    #[error(
+        "the ledger of what grants access is missing in the store, or does not open: something other than Oxpost has changed the \
+         database. Look at the accounts (`oxpost account list`); `oxpost store confirm` takes the store as it stands"
+    )]
+    NoLedger,
     /// One sealed value does not open, though the key is right: its row was damaged or moved. Others are not concerned.
     #[error("the stored {what} does not open: its row is damaged or was moved; {remedy}")]
     Unreadable {
@@ -169,7 +190,10 @@ pub struct LastError {
 }
 
 /// The sealed text that tells whether a key is the right one.
-const KEY_CHECK: &str = "the key of this store";
+const KEY_CHECK: &str = "the key of this store, in which access is sealed";
+
+/// The same in a store of a version that did not seal yet what grants access.
+const KEY_CHECK_BEFORE_ACCESS: &str = "the key of this store";
 
 const KEY_CHECK_PLACE: &str = "meta/value/key-check";
 
@@ -202,23 +226,43 @@ impl Store {
 
     /// A store in any engine.
     pub async fn with(database: Arc<dyn Database>, vault: Vault) -> Result<Self, StoreError> {
-        let store = Self { database, vault };
-        let sealed = store.vault.seal(KEY_CHECK_PLACE, &Secret::from(KEY_CHECK))?;
-        let mut outcomes = store
+        let store = Self { database, vault, seen: access::Seen::default(), changing: Arc::default() };
+        let sealed = Value::from(store.vault.seal(KEY_CHECK_PLACE, &Secret::from(KEY_CHECK))?);
+        store
             .run(vec![
                 Statement::new(
                     "INSERT INTO meta (name, value) VALUES ('key-check', $1) ON CONFLICT (name) DO NOTHING",
-                    [sealed.into()],
+                    [sealed.clone()],
                 ),
-                Statement::new("SELECT value FROM meta WHERE name = 'key-check'", []),
+                // If that was written, the store is new.
+                Statement::new(
+                    "INSERT INTO meta (name, value) SELECT 'access', $2 FROM meta WHERE name = 'key-check' AND value = $1 \
+                     ON CONFLICT (name) DO NOTHING",
+                    [sealed.clone(), Self::new_ledger(&store.vault)?],
+                ),
             ])
             .await?;
-        let check = outcomes.pop().and_then(first).and_then(|mut row| row.bytes(0)).unwrap_or_default();
+        let mut check = store.key_check().await?;
+        if opens_as(&store.vault, &check, KEY_CHECK_BEFORE_ACCESS) {
+            let update = "UPDATE meta SET value = $1 WHERE name = 'key-check'";
+            let mut also = store.bind_judged_to_their_time().await?;
+            also.push(Statement::new(update, [sealed]));
+            // If not, another process has just done it.
+            if store.seal_all(Vec::new(), also).await? {
+                tracing::warn!("what grants access to the accounts is sealed from now on, as it stands");
+            }
+            check = store.key_check().await?;
+        }
         if !is_check(&store.vault, &check) {
             return Err(StoreError::WrongKey);
         }
         store.database.belongs_to(&check);
         Ok(store)
+    }
+
+    async fn key_check(&self) -> Result<Vec<u8>, StoreError> {
+        let rows = self.rows(Statement::new("SELECT value FROM meta WHERE name = 'key-check'", [])).await?;
+        Ok(rows.into_iter().next().and_then(|mut row| row.bytes(0)).unwrap_or_default())
     }
 
     /// Hints that another node may have written tokens; see [`Database::hints`].
@@ -246,7 +290,11 @@ impl Store {
 
 /// Whether this is the check value of a store that the vault was made for.
 fn is_check(vault: &Vault, sealed: &[u8]) -> bool {
-    vault.open(KEY_CHECK_PLACE, sealed).is_ok_and(|text| text.reveal() == KEY_CHECK.as_bytes())
+    [KEY_CHECK, KEY_CHECK_BEFORE_ACCESS].into_iter().any(|text| opens_as(vault, sealed, text))
+}
+
+fn opens_as(vault: &Vault, sealed: &[u8], text: &str) -> bool {
+    vault.open(KEY_CHECK_PLACE, sealed).is_ok_and(|opened| opened.reveal() == text.as_bytes())
 }
 
 fn changed(outcome: Option<&Outcome>) -> bool {

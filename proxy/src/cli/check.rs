@@ -107,6 +107,12 @@ async fn accounts(config: &Config, store: Option<&Store>) -> Result<Applications
         return Ok(config.applications.clone());
     };
     declared::check(config, store).await?;
+    if let Some(changed) = store.changed_outside().await?.first() {
+        return Err(Failed::new(format!(
+            "something other than Oxpost has changed what grants access, in the database: {changed}. `oxpost store confirm` shows all \
+             of it, and takes the accounts as they stand once you have looked at them"
+        )));
+    }
     let kept = store.accounts().await?.into_iter().filter(|account| account.origin == Origin::Command);
     for account in kept {
         let Some(application) = config.applications.get(&account.application) else { continue };

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use oxpost_token_store::{Origin, SystemClock};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{Failed, NO_LISTENER, credential};
 use crate::config::Config;
@@ -88,6 +88,11 @@ async fn say_what_is_missing(proxy: &Proxy) -> Result<(), Failed> {
         warn!("proxy.toml has no [[application]] yet; add the tenant and client id of your app registration");
     } else if accounts.is_empty() {
         warn!("there is no account yet; add one with: oxpost account add ADDRESS");
+    }
+    for changed in proxy.gateway().store.changed_outside().await? {
+        error!(
+            "something other than Oxpost has changed what grants access, in the database: {changed}. See `oxpost store confirm`"
+        );
     }
     for account in accounts.into_iter().filter(|account| account.origin != Origin::Withdrawn) {
         if !proxy.gateway().servers.contains_key(&account.application) {

@@ -10,6 +10,7 @@ use oxpost_token_store::{KeySource, NewKey, PostgresSettings};
 
 use super::Failed;
 use crate::config::{Config, StorePlace};
+use crate::gateway::open_existing_store;
 use crate::tls;
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +54,16 @@ pub(super) enum StoreCommand {
         /// The copy; it stays as it is
         file: PathBuf,
     },
+    /// Show which accounts something other than Oxpost has changed in the database, and take them as they stand
+    ///
+    /// What grants access to an account (its delegate, application, grant, login name, senders, local passwords) is sealed. An
+    /// account that was changed past Oxpost is not opened. Look at what is shown and at `oxpost account list`; what should not be
+    /// so is removed or changed by the other commands, and the rest is taken as it stands with --yes.
+    Confirm {
+        /// Take the accounts as they stand
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 pub(super) async fn run(command: StoreCommand, config: &Config) -> Result<(), Failed> {
@@ -65,6 +76,7 @@ pub(super) async fn run(command: StoreCommand, config: &Config) -> Result<(), Fa
         StoreCommand::CopyKey { to } => copy_key(&config.key, &to),
         StoreCommand::Backup { file } => back_up(config, &file).await,
         StoreCommand::Restore { file } => restore(config, &file).await,
+        StoreCommand::Confirm { yes } => confirm(config, yes).await,
     }
 }
 
@@ -153,10 +165,44 @@ async fn restore(config: &Config, file: &Path) -> Result<(), Failed> {
     println!("{} is the store now.", file.display());
     if let Some(kept) = kept {
         println!("What was there before is kept as {}; remove it when you no longer need it.", kept.display());
+        match care::brought_back(store, &kept, &config.key.read()?).await {
+            Ok(Some(lines)) if !lines.is_empty() => {
+                println!("\nThe copy brings back:");
+                for line in lines {
+                    println!("  {line}");
+                }
+                println!("Revoke or change again what should not be so, before the service is started.\n");
+            }
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => println!(
+                "What the copy brings back, such as passwords that were revoked since, is not known: look at `oxpost account list`."
+            ),
+        }
     }
     println!(
         "The service can be started. Sign-ins made after the copy was taken are not in it: `oxpost status` shows who must sign in."
     );
+    Ok(())
+}
+
+async fn confirm(config: &Config, yes: bool) -> Result<(), Failed> {
+    let Some(store) = open_existing_store(config).await? else {
+        return Err(Failed::new("there is no store yet."));
+    };
+    let changed = store.changed_outside().await?;
+    if changed.is_empty() {
+        println!("Every account is as Oxpost has written it.");
+        return Ok(());
+    }
+    println!("Changed in the database by something other than Oxpost:");
+    for one in &changed {
+        println!("  {one}");
+    }
+    if !yes {
+        return Err(Failed::new("nothing was changed. `oxpost store confirm --yes` takes the accounts as they stand"));
+    }
+    store.confirm_access().await?;
+    println!("They are taken as they stand. A service that refused them on another node is restarted there.");
     Ok(())
 }
 

@@ -256,13 +256,17 @@ impl From<Vec<u8>> for Value {
     }
 }
 
+/// A time as it is stored: milliseconds since 1970.
+pub(crate) fn milliseconds(time: SystemTime) -> i64 {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |millis| -millis),
+    }
+}
+
 impl From<SystemTime> for Value {
     fn from(time: SystemTime) -> Self {
-        let millis = match time.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
-            Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |millis| -millis),
-        };
-        Self::Integer(millis)
+        Self::Integer(milliseconds(time))
     }
 }
 

@@ -76,6 +76,14 @@ fn check_copy(copy: &Path, schema: Schema, new: &Path) -> Result<Vec<u8>, Databa
     Ok(check)
 }
 
+/// Rows of text and bytes out of a store that nobody uses.
+pub(crate) fn read_at_rest(store: &Path, select: &'static str) -> Result<Vec<(String, Vec<u8>)>, DatabaseError> {
+    let connection = Connection::open_with_flags(store, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+    let mut statement = connection.prepare(select).map_err(failed)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
+    rows.collect::<rusqlite::Result<_>>().map_err(failed)
+}
+
 fn put_in_place(store: &Path, schema: Schema, new: &Path, kept: &Path) -> Result<Option<PathBuf>, DatabaseError> {
     let there = store.exists();
     if there {

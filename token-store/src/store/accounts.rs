@@ -1,6 +1,12 @@
 //! Accounts in the store, and which of them go through another one.
 
-use super::{Store, StoreError, changed, tokens};
+use std::collections::BTreeMap;
+
+use super::{
+    Store, StoreError,
+    access::{Access, TRIES},
+    tokens,
+};
 use crate::{
     account::{Account, Mailbox, Origin},
     database::{DatabaseError, Row, Statement},
@@ -11,7 +17,7 @@ use crate::{
 /// Selects accounts as [`read_account`] reads them, with further columns behind those. Application and grant are those of
 /// the account `h` that the tokens belong to.
 macro_rules! select_accounts {
-    ($columns:literal, $($rest:expr),+ $(,)?) => {
+    ($columns:expr, $($rest:expr),+ $(,)?) => {
         concat!(
             "SELECT a.mailbox, a.through, h.application, h.grant_kind, a.login, a.origin, a.created, a.senders",
             $columns,
@@ -24,6 +30,17 @@ pub(super) use select_accounts;
 
 /// How many columns of [`select_accounts`] are the account's.
 pub(super) const COLUMNS: usize = 8;
+
+/// Selects what [`Store::read_sealed_account`] reads, with further columns behind those. Whatever opens an account reads it so.
+macro_rules! select_sealed_accounts {
+    ($columns:literal, $($rest:expr),+ $(,)?) => {
+        select_accounts!(concat!(", a.access_seal, h.access_seal", $columns), $($rest),+)
+    };
+}
+pub(super) use select_sealed_accounts;
+
+/// How many columns of [`select_sealed_accounts`] are the account's.
+pub(super) const SEALED_COLUMNS: usize = COLUMNS + 2;
 
 /// What went with an account that was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,81 +61,99 @@ impl Store {
         let login = account.login.trim().to_lowercase();
         pattern::check(&account.mailbox, account.through.as_ref(), account.grant, &login)?;
         let own = account.through.is_none();
-        let insert = Statement::new(
-            "INSERT INTO account (mailbox, through, application, grant_kind, login, origin, created, senders) \
-             SELECT $1, CAST($2 AS TEXT), $3, $4, $5, $7, CAST($6 AS BIGINT), CAST($8 AS TEXT) \
-             WHERE NOT EXISTS (SELECT 1 FROM account WHERE login IN ($1, $5) OR mailbox IN ($1, $5)) \
-             AND (CAST($2 AS TEXT) IS NULL OR EXISTS (SELECT 1 FROM account WHERE mailbox = $2 AND through IS NULL))",
-            [
-                mailbox.into(),
-                account.through.as_ref().map(Mailbox::as_str).into(),
-                own.then_some(account.application.as_str()).into(),
-                own.then_some(account.grant.as_str()).into(),
-                login.as_str().into(),
-                account.created.into(),
-                account.origin.as_str().into(),
-                account.senders.stored().as_deref().into(),
-            ],
-        );
-        if changed(self.run(vec![insert, make_token_row(&account.mailbox)?]).await?.first()) {
-            return Ok(());
+        for _ in 0..TRIES {
+            let mut change = self.begin_change().await?;
+            self.can_be_added(&account.mailbox, account.through.as_ref(), &login).await?;
+            change.also([
+                Statement::new(
+                    "INSERT INTO account (mailbox, through, application, grant_kind, login, origin, created, senders) \
+                     VALUES ($1, $2, $3, $4, $5, $7, $6, $8)",
+                    [
+                        mailbox.into(),
+                        account.through.as_ref().map(Mailbox::as_str).into(),
+                        own.then_some(account.application.as_str()).into(),
+                        own.then_some(account.grant.as_str()).into(),
+                        login.as_str().into(),
+                        account.created.into(),
+                        account.origin.as_str().into(),
+                        account.senders.stored().as_deref().into(),
+                    ],
+                ),
+                make_token_row(&account.mailbox)?,
+            ]);
+            let account = Account { login: login.clone(), ..account.clone() };
+            change.put(mailbox, None, Access::of(&account, BTreeMap::new()))?;
+            if change.commit().await?.is_some() {
+                return Ok(());
+            }
         }
-        if self.account(&account.mailbox).await?.is_some() {
-            return Err(StoreError::AccountExists(account.mailbox.clone()));
+        Err(StoreError::Database(DatabaseError::Conflict))
+    }
+
+    /// Whether nobody else has the names of a new account, and it may go through the other one.
+    async fn can_be_added(&self, mailbox: &Mailbox, through: Option<&Mailbox>, login: &str) -> Result<(), StoreError> {
+        let select = "SELECT mailbox FROM account WHERE login IN ($1, $2) OR mailbox IN ($1, $2)";
+        let taken = self.rows(Statement::new(select, [mailbox.as_str().into(), login.into()])).await?;
+        let taken: Vec<String> = taken.into_iter().filter_map(|mut row| row.text(0)).collect();
+        if taken.iter().any(|other| other == mailbox.as_str()) {
+            return Err(StoreError::AccountExists(mailbox.clone()));
         }
-        if let Some(through) = &account.through {
-            self.can_be_gone_through(&account.mailbox, through).await?;
+        if let Some(through) = through {
+            self.can_be_gone_through(mailbox, through).await?;
         }
-        Err(StoreError::LoginTaken(login))
+        if taken.is_empty() { Ok(()) } else { Err(StoreError::LoginTaken(login.to_owned())) }
     }
 
     /// Makes an account go through another one from now on, or through none (`itself`) with the application and grant it
     /// has had so far. What its own tokens were is gone then, or what was another's stays there.
     pub async fn set_through(&self, mailbox: &Mailbox, through: &Mailbox) -> Result<(), StoreError> {
-        let account = self.account(mailbox).await?.ok_or_else(|| StoreError::NoSuchAccount(mailbox.clone()))?;
-        let values = || [mailbox.as_str().into(), through.as_str().into()];
-        let statements = if through == mailbox {
-            let own = [mailbox.as_str().into(), account.application.as_str().into(), account.grant.as_str().into()];
-            let update = "UPDATE account SET through = NULL, application = $2, grant_kind = $3 WHERE mailbox = $1";
-            vec![Statement::new(update, own), make_token_row(mailbox)?]
-        } else {
-            pattern::check(mailbox, Some(through), account.grant, &account.login)?;
-            self.can_be_gone_through(mailbox, through).await?;
-            let needed = self.through(mailbox).await?;
-            if !needed.is_empty() {
-                return Err(StoreError::StillNeeded(mailbox.clone(), needed));
+        for _ in 0..TRIES {
+            let mut change = self.begin_change().await?;
+            let (account, access) = self.known(mailbox).await?;
+            let goes = if through == mailbox {
+                let own = [mailbox.as_str().into(), account.application.as_str().into(), account.grant.as_str().into()];
+                let update = "UPDATE account SET through = NULL, application = $2, grant_kind = $3 WHERE mailbox = $1";
+                change.also([Statement::new(update, own), make_token_row(mailbox)?]);
+                Account { through: None, ..account }
+            } else {
+                pattern::check(mailbox, Some(through), account.grant, &account.login)?;
+                self.can_be_gone_through(mailbox, through).await?;
+                let needed = self.through(mailbox).await?;
+                if !needed.is_empty() {
+                    return Err(StoreError::StillNeeded(mailbox.clone(), needed));
+                }
+                let update =
+                    "UPDATE account SET through = $2, application = NULL, grant_kind = NULL WHERE mailbox = $1";
+                change.also([
+                    Statement::new(update, [mailbox.as_str().into(), through.as_str().into()]),
+                    Statement::new("DELETE FROM token WHERE mailbox = $1", [mailbox.as_str().into()]),
+                    Statement::new("DELETE FROM judged_password WHERE mailbox = $1", [mailbox.as_str().into()]),
+                ]);
+                Account { through: Some(through.clone()), ..account }
+            };
+            change.put(mailbox.as_str(), Some(&access), Access::of(&goes, access.passwords.clone()))?;
+            if change.commit().await?.is_some() {
+                return Ok(());
             }
-            vec![
-                Statement::new(
-                    "UPDATE account SET through = $2, application = NULL, grant_kind = NULL WHERE mailbox = $1 \
-                     AND EXISTS (SELECT 1 FROM account WHERE mailbox = $2 AND through IS NULL) \
-                     AND NOT EXISTS (SELECT 1 FROM account WHERE through = $1)",
-                    values(),
-                ),
-                Statement::new(
-                    "DELETE FROM token WHERE mailbox = $1 \
-                     AND EXISTS (SELECT 1 FROM account WHERE mailbox = $1 AND through = $2)",
-                    values(),
-                ),
-                Statement::new(
-                    "DELETE FROM judged_password WHERE mailbox = $1 \
-                     AND EXISTS (SELECT 1 FROM account WHERE mailbox = $1 AND through = $2)",
-                    values(),
-                ),
-            ]
-        };
-        if changed(self.run(statements).await?.first()) {
-            Ok(())
-        } else {
-            Err(StoreError::Database(DatabaseError::Conflict))
         }
+        Err(StoreError::Database(DatabaseError::Conflict))
     }
 
     /// Says who an account may send as from now on. `false`: there is no such account.
     pub async fn set_senders(&self, mailbox: &Mailbox, senders: &SenderPolicy) -> Result<bool, StoreError> {
-        let update = "UPDATE account SET senders = $2 WHERE mailbox = $1";
-        let values = [mailbox.as_str().into(), senders.stored().as_deref().into()];
-        Ok(changed(self.run(vec![Statement::new(update, values)]).await?.first()))
+        for _ in 0..TRIES {
+            let mut change = self.begin_change().await?;
+            let Some((account, access)) = self.sealed_account(mailbox).await? else { return Ok(false) };
+            let account = Account { senders: senders.clone(), ..account };
+            let update = "UPDATE account SET senders = $2 WHERE mailbox = $1";
+            let values = [mailbox.as_str().into(), senders.stored().as_deref().into()];
+            change.also([Statement::new(update, values)]);
+            change.put(mailbox.as_str(), Some(&access), Access::of(&account, access.passwords.clone()))?;
+            if change.commit().await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Err(StoreError::Database(DatabaseError::Conflict))
     }
 
     /// Whether `mailbox` may go through the other account.
@@ -159,8 +194,30 @@ impl Store {
 
     /// The account of a mailbox.
     pub async fn account(&self, mailbox: &Mailbox) -> Result<Option<Account>, StoreError> {
-        let one = Statement::new(select_accounts!("", "WHERE a.mailbox = $1"), [mailbox.as_str().into()]);
-        Ok(self.rows(one).await?.into_iter().find_map(read_account))
+        Ok(self.sealed_account(mailbox).await?.map(|(account, _)| account))
+    }
+
+    /// The same, with what was written of it.
+    async fn sealed_account(&self, mailbox: &Mailbox) -> Result<Option<(Account, Access)>, StoreError> {
+        let one = Statement::new(select_sealed_accounts!("", "WHERE a.mailbox = $1"), [mailbox.as_str().into()]);
+        let row = self.rows(one).await?.into_iter().next();
+        Ok(row.map(|row| self.read_sealed_account(row)).transpose()?.flatten())
+    }
+
+    /// An account that must be there.
+    pub(super) async fn known(&self, mailbox: &Mailbox) -> Result<(Account, Access), StoreError> {
+        self.sealed_account(mailbox).await?.ok_or_else(|| StoreError::NoSuchAccount(mailbox.clone()))
+    }
+
+    /// Reads a row of [`select_sealed_accounts`]. `None` if it is damaged.
+    ///
+    /// # Errors
+    /// It is not as Oxpost has written it.
+    pub(super) fn read_sealed_account(&self, mut row: Row) -> Result<Option<(Account, Access)>, StoreError> {
+        let seals = (row.bytes(COLUMNS), row.bytes(COLUMNS + 1));
+        let Some(account) = read_account(row) else { return Ok(None) };
+        let access = self.verify_access(&account, seals.0.as_deref(), seals.1.as_deref())?;
+        Ok(Some((account, access)))
     }
 
     /// The account that has this login name or this mailbox, in any case of letters.
@@ -174,33 +231,32 @@ impl Store {
     /// Others go through it.
     pub async fn remove_account(&self, mailbox: &Mailbox) -> Result<Option<Removed>, StoreError> {
         let one = |sql| Statement::new(sql, [mailbox.as_str().into()]);
-        // What belongs to an account is deleted with it, by the tables' own rule.
-        let outcomes = self
-            .run(vec![
+        for _ in 0..TRIES {
+            let mut change = self.begin_change().await?;
+            if self.rows(one("SELECT 1 FROM account WHERE mailbox = $1")).await?.is_empty() {
+                return Ok(None);
+            }
+            let needed = self.through(mailbox).await?;
+            if !needed.is_empty() {
+                return Err(StoreError::StillNeeded(mailbox.clone(), needed));
+            }
+            change.remove(mailbox.as_str(), self.sealed_access(mailbox).await?.as_ref());
+            // What belongs to an account is deleted with it, by the tables' own rule.
+            change.also([
                 one("SELECT name FROM local_password WHERE mailbox = $1 ORDER BY created, name"),
                 one("SELECT 1 FROM token WHERE mailbox = $1 AND access_token IS NOT NULL"),
                 one("SELECT through FROM account WHERE mailbox = $1"),
-                one("SELECT mailbox FROM account WHERE through = $1 ORDER BY mailbox"),
-                one("DELETE FROM account WHERE mailbox = $1 AND NOT EXISTS (SELECT 1 FROM account WHERE through = $1)"),
-            ])
-            .await?;
-        let removed = changed(outcomes.last());
-        let mut found = outcomes.into_iter().map(|outcome| outcome.rows);
-        let mut texts = || -> Vec<String> {
-            found.next().unwrap_or_default().into_iter().filter_map(|mut row| row.text(0)).collect()
-        };
-        let passwords = texts();
-        let signed_in = found.next().is_some_and(|rows| !rows.is_empty());
-        let mut texts = || -> Vec<Mailbox> {
-            let rows = found.next().unwrap_or_default().into_iter();
-            rows.filter_map(|mut row| Mailbox::parse(&row.text(0)?).ok()).collect()
-        };
-        let through = texts().pop();
-        let needed = texts();
-        if !needed.is_empty() {
-            return Err(StoreError::StillNeeded(mailbox.clone(), needed));
+                one("DELETE FROM account WHERE mailbox = $1"),
+            ]);
+            let Some(outcomes) = change.commit().await? else { continue };
+            let mut found = outcomes.into_iter().map(|outcome| outcome.rows);
+            let mut rows = || found.next().unwrap_or_default().into_iter();
+            let passwords = rows().filter_map(|mut row| row.text(0)).collect();
+            let signed_in = rows().next().is_some();
+            let through = rows().find_map(|mut row| Mailbox::parse(&row.text(0)?).ok());
+            return Ok(Some(Removed { passwords, signed_in, through }));
         }
-        Ok(removed.then_some(Removed { passwords, signed_in, through }))
+        Err(StoreError::Database(DatabaseError::Conflict))
     }
 }
 

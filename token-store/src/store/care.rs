@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Store, StoreError, is_check, schema::STORE_SCHEMA};
+use super::{Store, StoreError, access, is_check, schema::STORE_SCHEMA};
 use crate::{
     database::{
         Database, Statement, Value,
@@ -25,7 +25,7 @@ struct Sealed {
 }
 
 /// Every column that holds sealed values. A test compares this list with the tables.
-const SEALED: [Sealed; 7] = [
+const SEALED: [Sealed; 8] = [
     Sealed {
         place: "token/access_token",
         select: "SELECT mailbox, access_token FROM token WHERE access_token IS NOT NULL",
@@ -42,9 +42,14 @@ const SEALED: [Sealed; 7] = [
         update: "UPDATE local_password SET hash = $3 WHERE mailbox || '/' || name = $1 AND hash = $2",
     },
     Sealed {
+        place: "account/access_seal",
+        select: "SELECT mailbox, access_seal FROM account WHERE access_seal IS NOT NULL",
+        update: "UPDATE account SET access_seal = $3 WHERE mailbox = $1 AND access_seal = $2",
+    },
+    Sealed {
         place: "judged_password/hash",
-        select: "SELECT mailbox, hash FROM judged_password",
-        update: "UPDATE judged_password SET hash = $3 WHERE mailbox = $1 AND hash = $2",
+        select: "SELECT mailbox || '/' || judged, hash FROM judged_password",
+        update: "UPDATE judged_password SET hash = $3 WHERE mailbox || '/' || judged = $1 AND hash = $2",
     },
     Sealed {
         place: "familiar_source/source",
@@ -58,7 +63,7 @@ const SEALED: [Sealed; 7] = [
     },
     Sealed {
         place: "meta/value",
-        select: "SELECT name, value FROM meta WHERE name = 'key-check'",
+        select: "SELECT name, value FROM meta WHERE name IN ('key-check', 'access')",
         update: "UPDATE meta SET value = $3 WHERE name = $1 AND value = $2",
     },
 ];
@@ -170,6 +175,20 @@ pub async fn restore(path: &Path, vault: &Vault, copy: &Path, name: &str) -> Res
     let (path, copy, name, vault) = (path.to_owned(), copy.to_owned(), name.to_owned(), vault.clone());
     let opens = move |check: &[u8]| if is_check(&vault, check) { Ok(()) } else { Err(StoreError::WrongKey) };
     in_background(move || sqlite_file::restore(&path, STORE_SCHEMA, &copy, &name, opens)).await?
+}
+
+/// Which accounts and passwords a restored copy has brought back, one line each, compared with what was there before (`kept`).
+/// `None`: a version of Oxpost that did not seal them has written one of the two.
+///
+/// # Errors
+/// One of the two cannot be read.
+pub async fn brought_back(path: &Path, kept: &Path, vault: &Vault) -> Result<Option<Vec<String>>, StoreError> {
+    let (path, kept, vault) = (path.to_owned(), kept.to_owned(), vault.clone());
+    let read = move || {
+        let [now, before] = [&path, &kept].map(|file| sqlite_file::read_at_rest(file, access::SEALS));
+        Ok(access::brought_back(&vault, now?, before?))
+    };
+    in_background(read).await?
 }
 
 async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {

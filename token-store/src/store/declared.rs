@@ -7,14 +7,18 @@
 mod plan;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     time::SystemTime,
 };
 
 use oxpost_protocol::Secret;
 
 use self::plan::{Hashed, Step};
-use super::{Store, StoreError, accounts::make_token_row};
+use super::{
+    Store, StoreError,
+    access::{Access, fingerprint},
+    accounts::make_token_row,
+};
 use crate::{
     account::{Account, Grant, Mailbox, Origin},
     database::{DatabaseError, Statement, Value},
@@ -150,13 +154,21 @@ impl Store {
         hand_over: &[Mailbox],
         now: SystemTime,
     ) -> Result<Changes, DeclareError> {
+        let mut change = self.begin_change().await?;
         let steps = self.steps(declared, hand_over).await?;
-        let mut statements = Vec::new();
         for step in &steps {
-            statements.extend(of_step(self, step, now)?);
+            change.also(of_step(self, step, now)?);
         }
-        if !statements.is_empty() {
-            self.run(statements).await?;
+        let written = self.all_sealed_access().await?;
+        let access = access_after(&steps, declared, &written);
+        if steps.is_empty() && access.is_empty() {
+            return Ok(Changes::default());
+        }
+        for (mailbox, access) in access {
+            change.put(&mailbox, written.get(&mailbox), access)?;
+        }
+        if change.commit().await?.is_none() {
+            return Err(StoreError::Database(DatabaseError::Conflict).into());
         }
         Ok(plan::changes(&steps))
     }
@@ -211,6 +223,47 @@ impl Store {
             })
             .collect())
     }
+}
+
+/// What grants access after these steps, of the accounts that they are about, and of those that are not as they were written:
+/// what is declared counts.
+fn access_after(steps: &[Step], declared: &[Declared], written: &BTreeMap<String, Access>) -> BTreeMap<String, Access> {
+    let mut after: BTreeMap<String, Access> = BTreeMap::new();
+    let old = |mailbox: &Mailbox| written.get(mailbox.as_str()).cloned();
+    let passwords = |mailbox: &Mailbox| old(mailbox).map(|access| access.passwords).unwrap_or_default();
+    for account in declared {
+        let access = Access::of_declared(account, passwords(&account.mailbox));
+        if old(&account.mailbox).is_none_or(|old| !old.is_like(&access)) {
+            after.insert(account.mailbox.as_str().to_owned(), access);
+        }
+    }
+    for step in steps {
+        match step {
+            Step::Withdraw(mailbox) => {
+                if let Some(old) = old(mailbox) {
+                    after.insert(mailbox.as_str().to_owned(), old.withdrawn(mailbox));
+                }
+            }
+            Step::SetPassword(Hashed { mailbox, name, hash: Some(hash), .. }) => {
+                let there = after.remove(mailbox.as_str()).or_else(|| old(mailbox));
+                if let Some(mut access) = there {
+                    access.passwords.insert(name.clone(), fingerprint(hash));
+                    after.insert(mailbox.as_str().to_owned(), access);
+                }
+            }
+            Step::RemovePassword { mailbox, name } => {
+                let there = after.remove(mailbox.as_str()).or_else(|| old(mailbox));
+                if let Some(mut access) = there {
+                    access.passwords.remove(name);
+                    after.insert(mailbox.as_str().to_owned(), access);
+                }
+            }
+            // As they are declared: see above.
+            Step::Add(_) | Step::Change { .. } | Step::FreeLogin(_) => {}
+            Step::ForgetAccessToken(_) | Step::SetPassword(Hashed { hash: None, .. }) => {}
+        }
+    }
+    after
 }
 
 /// The hash to be stored: the one that is, if it is that of the password.
@@ -287,10 +340,7 @@ fn of_step(store: &Store, step: &Step, now: SystemTime) -> Result<Vec<Statement>
 }
 
 fn values_of(declared: &Declared) -> [Value; 7] {
-    let (through, application, grant) = match &declared.way {
-        Way::Own { application, grant } => (None, Some(application.as_str()), Some(grant.as_str())),
-        Way::Through(through) => (Some(through.as_str()), None, None),
-    };
+    let (through, application, grant) = declared.way.columns();
     [
         declared.mailbox.as_str().into(),
         through.into(),
@@ -300,6 +350,16 @@ fn values_of(declared: &Declared) -> [Value; 7] {
         Origin::Declared.as_str().into(),
         declared.senders.stored().as_deref().into(),
     ]
+}
+
+impl Way {
+    /// Through, application and grant, as an account's row has them.
+    pub(super) fn columns(&self) -> (Option<&str>, Option<&str>, Option<&str>) {
+        match self {
+            Self::Own { application, grant } => (None, Some(application.as_str()), Some(grant.as_str())),
+            Self::Through(through) => (Some(through.as_str()), None, None),
+        }
+    }
 }
 
 impl Declared {

@@ -6,7 +6,11 @@ use std::time::SystemTime;
 use oxpost_protocol::Secret;
 
 use super::{Store, StoreError};
-use crate::{account::Mailbox, database::Statement, password::PasswordHash};
+use crate::{
+    account::Mailbox,
+    database::{Row, Statement, milliseconds},
+    password::PasswordHash,
+};
 
 /// What is kept of it.
 #[derive(Clone, Debug)]
@@ -24,9 +28,10 @@ impl Store {
         let select = "SELECT hash, judged, last_used FROM judged_password WHERE mailbox = $1";
         let rows = self.rows(Statement::new(select, [mailbox.as_str().into()])).await?;
         Ok(rows.into_iter().find_map(|mut row| {
-            let hash = self.vault.open(&place(mailbox), &row.bytes(0)?).ok()?;
+            let judged = row.time(1)?;
+            let hash = self.vault.open(&place(mailbox, judged), &row.bytes(0)?).ok()?;
             let hash = PasswordHash::from_stored(hash.reveal_str()?.to_owned());
-            Some(JudgedPassword { hash, judged: row.time(1)?, last_used: row.time(2) })
+            Some(JudgedPassword { hash, judged, last_used: row.time(2) })
         }))
     }
 
@@ -41,7 +46,7 @@ impl Store {
         hash: &PasswordHash,
         judged: SystemTime,
     ) -> Result<(), StoreError> {
-        let sealed = self.seal(&place(mailbox), &Secret::from(hash.as_stored()))?;
+        let sealed = self.seal(&place(mailbox, judged), &Secret::from(hash.as_stored()))?;
         let upsert = "INSERT INTO judged_password (mailbox, hash, judged) \
                       SELECT mailbox, $2, CAST($3 AS BIGINT) FROM account WHERE mailbox = $1 \
                       ON CONFLICT (mailbox) DO UPDATE SET hash = excluded.hash, judged = excluded.judged";
@@ -60,6 +65,22 @@ impl Store {
     }
 }
 
-fn place(mailbox: &Mailbox) -> String {
-    format!("judged_password/hash/{mailbox}")
+impl Store {
+    /// Seals those of a store of a version that did not bind them to their time.
+    pub(super) async fn bind_judged_to_their_time(&self) -> Result<Vec<Statement>, StoreError> {
+        let rows = self.rows(Statement::new("SELECT mailbox, hash, judged FROM judged_password", [])).await?;
+        let bound = |mut row: Row| {
+            let (mailbox, hash, judged) = (Mailbox::parse(&row.text(0)?).ok()?, row.bytes(1)?, row.time(2)?);
+            let hash = self.vault.open(&format!("judged_password/hash/{mailbox}"), &hash).ok()?;
+            let sealed = self.seal(&place(&mailbox, judged), &hash).ok()?;
+            let update = "UPDATE judged_password SET hash = $3 WHERE mailbox = $1 AND judged = $2";
+            Some(Statement::new(update, [mailbox.as_str().into(), judged.into(), sealed]))
+        };
+        Ok(rows.into_iter().filter_map(bound).collect())
+    }
+}
+
+/// The time is a part of it, so that nobody makes an old password a new one.
+fn place(mailbox: &Mailbox, judged: SystemTime) -> String {
+    format!("judged_password/hash/{mailbox}/{}", milliseconds(judged))
 }

@@ -6,7 +6,9 @@ use oxpost_protocol::Secret;
 
 use super::{
     Store, StoreError,
-    accounts::{COLUMNS, read_account, select_accounts},
+    access::{Access, TRIES, fingerprint},
+    accounts::{SEALED_COLUMNS, select_accounts, select_sealed_accounts},
+    changed,
 };
 use crate::{
     account::{Account, LocalPasswordInfo, Mailbox},
@@ -15,7 +17,7 @@ use crate::{
 };
 
 /// How many local passwords an account may have: a wrong password costs one argon2 for each of them.
-pub(super) const PASSWORDS_LIMIT: i64 = 8;
+pub(super) const PASSWORDS_LIMIT: usize = 8;
 
 /// One local password, as admission reads it.
 #[derive(Clone, Debug)]
@@ -36,25 +38,45 @@ impl Store {
         hash: &PasswordHash,
         now: SystemTime,
     ) -> Result<(), StoreError> {
-        let sealed = self.seal_hash(mailbox, name, hash)?;
-        let upsert = Statement::new(
-            "INSERT INTO local_password (mailbox, name, hash, declared, created) SELECT $1, $2, $3, 0, CAST($4 AS BIGINT) \
-             WHERE (SELECT count(*) FROM local_password WHERE mailbox = $1 AND name <> $2) < CAST($5 AS BIGINT) \
-             ON CONFLICT (mailbox, name) DO UPDATE SET hash = excluded.hash, declared = 0, created = excluded.created, last_used = NULL",
-            [mailbox.as_str().into(), name.into(), sealed, now.into(), PASSWORDS_LIMIT.into()],
-        );
-        match self.change(upsert).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(StoreError::TooManyPasswords(mailbox.clone())),
-            Err(StoreError::Database(DatabaseError::Conflict)) => Err(StoreError::NoSuchAccount(mailbox.clone())),
-            Err(error) => Err(error),
+        for _ in 0..TRIES {
+            let mut change = self.begin_change().await?;
+            let (account, access) = self.known(mailbox).await?;
+            let mut passwords = access.passwords.clone();
+            passwords.insert(name.to_owned(), fingerprint(hash));
+            if passwords.len() > PASSWORDS_LIMIT {
+                return Err(StoreError::TooManyPasswords(mailbox.clone()));
+            }
+            change.also([Statement::new(
+                "INSERT INTO local_password (mailbox, name, hash, declared, created) VALUES ($1, $2, $3, 0, $4) \
+                 ON CONFLICT (mailbox, name) DO UPDATE SET hash = excluded.hash, declared = 0, created = excluded.created, last_used = NULL",
+                [mailbox.as_str().into(), name.into(), self.seal_hash(mailbox, name, hash)?, now.into()],
+            )]);
+            change.put(mailbox.as_str(), Some(&access), Access::of(&account, passwords))?;
+            if change.commit().await?.is_some() {
+                return Ok(());
+            }
         }
+        Err(StoreError::Database(DatabaseError::Conflict))
     }
 
     /// Revokes a local password at once, for logins that are remembered too. `false` if there was none of this name.
     pub async fn revoke_password(&self, mailbox: &Mailbox, name: &str) -> Result<bool, StoreError> {
-        let delete = "DELETE FROM local_password WHERE mailbox = $1 AND name = $2";
-        self.change(Statement::new(delete, [mailbox.as_str().into(), name.into()])).await
+        for _ in 0..TRIES {
+            let mut change = self.begin_change().await?;
+            // Also of an account that something else has changed: what was written of it stays, but for this password.
+            if let Some(mut access) = self.sealed_access(mailbox).await? {
+                let old = access.clone();
+                if access.passwords.remove(name).is_some() {
+                    change.put(mailbox.as_str(), Some(&old), access)?;
+                }
+            }
+            let delete = "DELETE FROM local_password WHERE mailbox = $1 AND name = $2";
+            change.also([Statement::new(delete, [mailbox.as_str().into(), name.into()])]);
+            if let Some(outcomes) = change.commit().await? {
+                return Ok(changed(outcomes.last()));
+            }
+        }
+        Err(StoreError::Database(DatabaseError::Conflict))
     }
 
     /// The local passwords of an account, oldest first.
@@ -77,7 +99,7 @@ impl Store {
         login: &str,
     ) -> Result<Option<(Account, Vec<PasswordRow>)>, StoreError> {
         let login = login.trim().to_lowercase();
-        let select = select_accounts!(
+        let select = select_sealed_accounts!(
             ", p.name, p.hash, p.last_used",
             "LEFT JOIN local_password p ON p.mailbox = a.mailbox WHERE a.login = $1 OR a.mailbox = $1 ORDER BY p.last_used DESC"
         );
@@ -150,28 +172,36 @@ impl Store {
         rows: Vec<Row>,
         login: &str,
     ) -> Result<Option<(Account, Vec<PasswordRow>)>, StoreError> {
-        let mut found: Option<(Account, Vec<PasswordRow>)> = None;
+        let mut found: Option<(Account, Access, Vec<PasswordRow>)> = None;
         for mut row in rows {
-            let password = (row.text(COLUMNS), row.bytes(COLUMNS + 1), row.time(COLUMNS + 2));
-            if let Some((account, _)) = &found {
+            let password = (row.text(SEALED_COLUMNS), row.bytes(SEALED_COLUMNS + 1), row.time(SEALED_COLUMNS + 2));
+            if let Some((account, ..)) = &found {
                 if row.text(0).as_deref() != Some(account.mailbox.as_str()) {
                     break;
                 }
             } else {
                 // An account that cannot be read is no wrong password: the client must not be told so.
-                let account = read_account(row).ok_or_else(|| StoreError::Unreadable {
+                let (account, access) = self.read_sealed_account(row)?.ok_or_else(|| StoreError::Unreadable {
                     what: format!("account of {login}"),
                     remedy: format!("remove it with `oxpost account remove {login}` and add it again"),
                 })?;
-                found = Some((account, Vec::new()));
+                found = Some((account, access, Vec::new()));
             }
-            if let (Some((account, passwords)), (Some(name), Some(sealed), last_used)) = (&mut found, password)
-                && let Some(hash) = self.open_hash(&account.mailbox, &name, &sealed)
-            {
+            let (Some((account, access, passwords)), (Some(name), Some(sealed), last_used)) = (&mut found, password)
+            else {
+                continue;
+            };
+            let Some(hash) = self.open_hash(&account.mailbox, &name, &sealed) else { continue };
+            if access.has(&name, &hash) {
                 passwords.push(PasswordRow { mailbox: account.mailbox.clone(), name, hash, last_used });
+            } else {
+                tracing::error!(
+                    account = %account.mailbox, name,
+                    "a local password that was revoked, or that Oxpost has not made, is in the database; it opens nothing"
+                );
             }
         }
-        Ok(found)
+        Ok(found.map(|(account, _, passwords)| (account, passwords)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Store, StoreError,
-    accounts::{read_account, select_accounts},
+    accounts::{select_accounts, select_sealed_accounts},
     passwords::PasswordRow,
 };
 use crate::{
@@ -21,7 +21,7 @@ impl Store {
         let login = login.trim().to_lowercase();
         let mailbox = Mailbox::parse(&login).ok();
         let pattern = mailbox.as_ref().and_then(Mailbox::pattern);
-        let select = select_accounts!(
+        let select = select_sealed_accounts!(
             ", p.name, p.hash, p.last_used",
             "LEFT JOIN local_password p ON p.mailbox = a.mailbox WHERE a.login = $1 OR a.mailbox = $1 OR a.mailbox = $2 \
              ORDER BY CASE WHEN a.mailbox = $2 THEN 1 ELSE 0 END, p.last_used DESC"
@@ -39,13 +39,14 @@ impl Store {
 
     /// The account that opens a mailbox: its own, or the pattern of its domain. A pattern itself is an account here.
     pub async fn opened_by(&self, mailbox: &Mailbox) -> Result<Option<Account>, StoreError> {
-        let select = select_accounts!(
+        let select = select_sealed_accounts!(
             "",
             "WHERE a.mailbox = $1 OR a.mailbox = $2 ORDER BY CASE WHEN a.mailbox = $1 THEN 0 ELSE 1 END"
         );
         let values: [Value; 2] = [mailbox.as_str().into(), mailbox.pattern().as_ref().map(Mailbox::as_str).into()];
-        let found = self.rows(Statement::new(select, values)).await?.into_iter().next().and_then(read_account);
-        Ok(found.map(|account| match account.mailbox == *mailbox {
+        let row = self.rows(Statement::new(select, values)).await?.into_iter().next();
+        let found = row.map(|row| self.read_sealed_account(row)).transpose()?.flatten();
+        Ok(found.map(|(account, _)| match account.mailbox == *mailbox {
             true => account,
             false => pattern::opened(&account, mailbox.clone()),
         }))

@@ -21,5 +21,6 @@ pub const STORE_SCHEMA: Schema = Schema {
         Migration { sql: include_str!("migrations/0002_smtp_extensions.sql"), postgres: "" },
         Migration { sql: include_str!("migrations/0003_login_throttle.sql"), postgres: "" },
         Migration { sql: include_str!("migrations/0004_authority_circuit.sql"), postgres: "" },
+        Migration { sql: include_str!("migrations/0005_access_seal.sql"), postgres: "" },
     ],
 };

@@ -25,6 +25,7 @@ mod password_grant;
 mod patterns;
 mod refresher;
 mod refused;
+mod sealed_access;
 mod sign_in;
 mod single_flight;
 mod smtp_extensions;

@@ -41,6 +41,7 @@ const BOTH: &[&str] = &[
     "migrations::",
     "smtp_extensions::",
     "refused::",
+    "sealed_access::",
     "failures::tokens_that",
     "failures::nothing_is_asked_for_while_nothing_can_be_written",
 ];

@@ -25,7 +25,8 @@ pub(super) fn everything(report: &Report) -> Value {
         account.remove("mail");
     }
     let throttled: Vec<_> = report.noticed.throttled(report.now).map(|one| (&one.mailbox, &one.protocol)).collect();
-    json!({ "accounts": accounts, "unreadable": report.unreadable, "blocks": blocks, "throttled": throttled })
+    let changed: Vec<_> = report.changed.iter().map(ToString::to_string).collect();
+    json!({ "accounts": accounts, "unreadable": report.unreadable, "changed": changed, "blocks": blocks, "throttled": throttled })
 }
 
 /// A damaged row must not end the report of all others: humantime knows the years 1970 to 9999 only.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use oxpost_token_store::store::notices::Notice;
-use oxpost_token_store::{Account, Applications, Block, Grant, Origin, Store, StoreError, TokenState};
+use oxpost_token_store::{Account, Applications, Block, ChangedOutside, Grant, Origin, Store, StoreError, TokenState};
 
 use super::condition::{NOT_SIGNED_IN, condition};
 use crate::cli::credential::{self, End};
@@ -24,6 +24,7 @@ pub(super) struct Report {
     pub(super) refused: AllRefused,
     pub(super) noticed: Noticed,
     pub(super) unreadable: Vec<String>,
+    pub(super) changed: Vec<ChangedOutside>,
     pub(super) blocks: Vec<Block>,
     /// Those of the configuration, with the ends of client secrets that the store knows.
     pub(super) applications: Applications,
@@ -49,13 +50,15 @@ impl Report {
             accounts.push(Shown { account, state, last_login });
         }
         let refused = AllRefused::of(store, accounts.iter().map(|shown| &shown.account)).await?;
+        let unreadable = store.unreadable_accounts().await?;
         Ok(Self {
             now,
             accounts,
             refused,
             notices: store.notices().await?,
             noticed: Noticed::read(store, now).await?,
-            unreadable: store.unreadable_accounts().await?,
+            changed: changed(store, &unreadable).await?,
+            unreadable,
             blocks: store.blocks(now).await?,
             applications: config.applications.with_secret_ends(&store.secret_ends().await?),
         })
@@ -134,6 +137,13 @@ impl Report {
     }
 }
 
+/// What was changed past Oxpost, but for rows that cannot be read at all.
+async fn changed(store: &Store, unreadable: &[String]) -> Result<Vec<ChangedOutside>, Failed> {
+    let mut changed = store.changed_outside().await?;
+    changed.retain(|one| one.mailbox.as_ref().is_none_or(|mailbox| !unreadable.contains(mailbox)));
+    Ok(changed)
+}
+
 async fn last_login(store: &Store, account: &Account) -> Result<Option<SystemTime>, Failed> {
     let with_ours = store.passwords(&account.mailbox).await?.iter().filter_map(|password| password.last_used).max();
     Ok(with_ours.max(store.last_judged_login(account.token_of()).await?))
@@ -174,6 +184,9 @@ impl fmt::Display for Report {
         }
         for sentence in self.noticed.sentences(self.now) {
             writeln!(f, "\n{sentence}")?;
+        }
+        for changed in &self.changed {
+            writeln!(f, "\n{changed}, by something other than Oxpost, in the database. See `oxpost store confirm`.")?;
         }
         for mailbox in &self.unreadable {
             writeln!(

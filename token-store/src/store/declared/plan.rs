@@ -312,7 +312,7 @@ impl<'a> View<'a> {
             })
             .collect();
         let count = by_command.len().saturating_add(of_it.len());
-        if i64::try_from(count).unwrap_or(i64::MAX) > PASSWORDS_LIMIT {
+        if count > PASSWORDS_LIMIT {
             whys.push(format!(
                 "{mailbox} would have {count} passwords, with those in the store, and may have {PASSWORDS_LIMIT}; remove some"
             ));
