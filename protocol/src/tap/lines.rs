@@ -207,8 +207,10 @@ mod tests {
             assert!(lines.take(&[b'x'; 5000], false).is_none());
         }
         assert!(lines.head.capacity() <= 2 * HEAD && lines.tail.capacity() <= 4 * TAIL);
+        assert_eq!(lines.held(), lines.head.capacity() + lines.tail.capacity());
         assert!(!lines.is_between() && lines.take(b"\n", true).is_some());
         assert!(lines.is_between());
         assert_eq!((lines.head.capacity(), lines.tail.capacity()), (0, 0), "an idle session holds nothing");
+        assert_eq!(lines.held(), 0);
     }
 }

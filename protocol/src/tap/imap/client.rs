@@ -280,7 +280,7 @@ impl Imap {
 }
 
 /// A tag that may be repeated (RFC 3501, 9), or what stands for one.
-fn tag(word: &[u8]) -> String {
+pub(super) fn tag(word: &[u8]) -> String {
     let is_tag_char = |byte: &u8| byte.is_ascii_graphic() && !b"(){%*\"\\+".contains(byte);
     match std::str::from_utf8(word) {
         Ok(tag) if !tag.is_empty() && word.iter().all(is_tag_char) => tag.to_owned(),

@@ -6,6 +6,8 @@ use super::notes::COMMANDS_LIMIT;
 use super::*;
 use crate::tap::playing;
 
+mod state;
+
 fn alike(session: &[(char, &str)]) -> playing::Played {
     let played = playing::alike::<Imap>(session);
     let said = |side| session.iter().filter(|one| one.0 == side).map(|one| one.1).collect::<String>();

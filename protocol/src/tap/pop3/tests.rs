@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::tap::playing;
 
+mod state;
+
 fn alike(session: &[(char, &str)]) -> playing::Played {
     let played = playing::alike::<Pop3>(session);
     let said = |side| session.iter().filter(|one| one.0 == side).map(|one| one.1).collect::<String>();

@@ -1,0 +1,129 @@
+//! What the tap reports of a session: replies that are owed, goodbyes, and the memory that it has taken.
+
+use super::super::client::tag;
+use super::super::notes::Command;
+use super::*;
+
+fn after(session: &[(char, &str)]) -> Imap {
+    let mut tap = Imap::default();
+    playing::follow(&mut tap, session, usize::MAX);
+    tap
+}
+
+#[test]
+fn reply_is_owed_until_its_line_is_whole() {
+    let idle = [('C', "a IDLE\r\n"), ('S', "+ idling\r\n"), ('C', "DONE\r\n"), ('S', "a OK x\r\n")];
+    for (session, is_owed) in [
+        (&[][..], false),
+        (&[('C', "a NO")], false),
+        (&[('C', "a NOOP\r\n")], true),
+        (&[('C', "a NOOP\r\n"), ('S', "* 3 EXISTS\r\na OK x\r")], true),
+        (&[('C', "a NOOP\r\n"), ('S', "* 3 EXISTS\r\na OK x\r\n")], false),
+        (&[('C', "a NOOP\r\nb NOOP\r\n"), ('S', "a OK x\r\n")], true),
+        // Answered here.
+        (&[('C', "a LOGIN x y\r\n")], false),
+        // IDLE is only answered after DONE.
+        (&idle[..1], false),
+        (&idle[..2], false),
+        (&idle[..3], true),
+        (&idle[..], false),
+        (&[('C', "b NOOP\r\na IDLE\r\n"), ('S', "+ idling\r\n")], true),
+    ] {
+        assert_eq!(after(session).owes_reply(), is_owed, "{session:?}");
+    }
+}
+
+#[test]
+fn goodbye_is_known_of_the_peer_that_said_it() {
+    for (session, said) in [
+        (&[('C', "a NOOP\r\n"), ('S', "* OK BYE\r\na OK x\r\n")][..], (false, false)),
+        (&[('C', "a LOGOUT\r\n")], (true, false)),
+        (&[('C', "a LOGOUT\r\nb NOOP\r\n"), ('S', "* BYE x\r\n* 3 EXISTS\r\n")], (true, true)),
+        (&[('C', "a LOGOUT\r\nb LOGOUT\r\n"), ('S', "* BYE x\r\n* BYE x\r\n")], (true, true)),
+        (&[('S', "* BYE x\r\n")], (false, true)),
+    ] {
+        let tap = after(session);
+        assert_eq!((tap.has_said_goodbye(Peer::Client), tap.has_said_goodbye(Peer::Server)), said, "{session:?}");
+    }
+}
+
+#[test]
+fn side_that_ends_leaves_nothing_behind() {
+    for (side, from, to) in [('C', Peer::Client, Peer::Server), ('S', Peer::Server, Peer::Client)] {
+        let mut tap = after(&[(side, "* CA")]);
+        tap.end(from);
+        assert_eq!(tap.output(to), b"* CA");
+        tap.end(from);
+        assert_eq!((tap.output(to), tap.held()), (vec![], 0), "{side}");
+    }
+}
+
+/// More than is held back of a line whose command is not known yet.
+#[test]
+fn long_beginning_goes_on_once() {
+    for long in [" ".repeat(500), "t".repeat(500), format!("t{}", " ".repeat(500))] {
+        for cut in [1, 7, usize::MAX] {
+            let mut tap = Imap::default();
+            assert_eq!(playing::follow(&mut tap, &[('C', &long)], cut).to_server, long, "{cut}");
+            tap.close("Oxpost is stopping");
+            assert_eq!(tap.over(), None, "the server has a part of the line");
+            tap.end(Peer::Client);
+            assert_eq!(tap.output(Peer::Server), b"");
+        }
+    }
+}
+
+/// Every buffer with a capacity of its own, so that none is left out or counted twice.
+#[test]
+fn memory_of_every_buffer_is_counted() {
+    let command = |line: &str| Command::read(line.as_bytes(), false).unwrap();
+    for (line, held) in [
+        ("tag NOOP", 3),
+        ("tag APPEND x", 3),
+        ("tag SELECT folder", 3 + 6),
+        ("t CREATE abc", 1 + 3 + size_of::<Vec<u8>>()),
+        ("t RENAME abc de", 1 + 3 + 2 + 2 * size_of::<Vec<u8>>()),
+    ] {
+        assert_eq!(command(line).held(), held, "{line}");
+    }
+
+    let mut notes = Notes::default();
+    notes.sent(command("tag SELECT folder"));
+    notes.sent(command("t RENAME abc de"));
+    // What a queue has room for first.
+    let waiting = 4 * size_of::<Command>();
+    assert_eq!(notes.held(), waiting + 9 + 6 + 2 * size_of::<Vec<u8>>());
+
+    let mut list = List::new(false);
+    list.pass(b" IMAP4rev1", &mut Vec::new());
+    let in_list = list.held();
+    assert!((10..=16).contains(&in_list), "{in_list}");
+
+    let mut tap = after(&[('C', "longtag LOGIN x"), ('S', "* 3 EX")]);
+    assert_eq!(tap.course.held(), 7, "the tag that the answer repeats");
+    let (client, server) = (tap.client.held(), tap.server.held());
+    assert!(client > 0 && server > 0);
+    assert_eq!(tap.held(), client + server + 7);
+    tap.server_course = ServerCourse::Lists(list);
+    tap.unfinished = Some(Unfinished { command: command("tag SELECT folder"), waits: false });
+    tap.notes = notes;
+    tap.order.answers = VecDeque::with_capacity(3);
+    tap.order.push("x".repeat(100));
+    tap.to_client = Vec::with_capacity(1000);
+    tap.to_server = Vec::with_capacity(2000);
+    let rest = in_list + 9 + tap.notes.held() + 3 * size_of::<Answer>() + 100 + 1000 + 2000;
+    assert_eq!(tap.held(), client + server + 7 + rest);
+}
+
+/// RFC 3501, 9: what is no tag is not repeated.
+#[test]
+fn answer_has_the_tag_or_a_star() {
+    for word in ["a", "A1.b-c", "[x]~"] {
+        assert_eq!(tag(word.as_bytes()), word);
+    }
+    for word in ["", "a(", "a)", "a{", "a%", "a*", "a\"", "a\\", "a+", "a\u{7f}", "a\u{fc}", "a\u{1}"] {
+        assert_eq!(tag(word.as_bytes()), "*", "{word:?}");
+    }
+    assert_eq!(tag(b"a\xff"), "*");
+    assert_eq!(through(&[('C', "a% LOGIN x y\r\n")]).1, "* BAD Already logged in\r\n");
+}

@@ -1,0 +1,93 @@
+//! What the tap reports of a session: replies that are owed, goodbyes, and the memory that it has taken.
+
+use super::*;
+
+fn after(session: &[(char, &str)]) -> Pop3 {
+    let mut tap = Pop3::default();
+    playing::follow(&mut tap, session, usize::MAX);
+    tap
+}
+
+#[test]
+fn reply_is_owed_until_its_last_line_is_whole() {
+    for (session, is_owed) in [
+        (&[][..], false),
+        (&[('C', "NO")], false),
+        (&[('C', "NOOP\r\n")], true),
+        (&[('C', "NOOP\r\n"), ('S', "+OK\r")], true),
+        (&[('C', "NOOP\r\n"), ('S', "+OK\r\n")], false),
+        (&[('C', "NOOP\r\nNOOP\r\n"), ('S', "+OK\r\n")], true),
+        (&[('C', "RETR 1\r\n"), ('S', "+OK\r\ntext\r\n")], true),
+        (&[('C', "RETR 1\r\n"), ('S', "+OK\r\ntext\r\n.\r\n")], false),
+        (&[('C', "RETR 1\r\n"), ('S', "-ERR no such message\r\n")], false),
+        // Answered here.
+        (&[('C', "PASS hunter2\r\n")], false),
+    ] {
+        assert_eq!(after(session).owes_reply(), is_owed, "{session:?}");
+    }
+}
+
+#[test]
+fn goodbye_is_known_of_the_peer_that_said_it() {
+    for (session, said) in [
+        (&[('C', "NOOP\r\nRSET\r\n"), ('S', "+OK\r\n-ERR x\r\n")][..], (false, false)),
+        (&[('C', "QUIT\r\n")], (true, false)),
+        (&[('C', "QUIT\r\n"), ('S', "-ERR x\r\n")], (true, false)),
+        (&[('C', "QUIT\r\nNOOP\r\n"), ('S', "+OK bye\r\n+OK\r\n")], (true, true)),
+        (&[('C', "QUIT\r\nQUIT\r\n"), ('S', "+OK bye\r\n+OK bye\r\n")], (true, true)),
+        (&[('S', "-ERR Connection is closed. 13\r\n")], (false, true)),
+    ] {
+        let tap = after(session);
+        assert_eq!((tap.has_said_goodbye(Peer::Client), tap.has_said_goodbye(Peer::Server)), said, "{session:?}");
+    }
+}
+
+#[test]
+fn side_that_ends_leaves_nothing_behind() {
+    let mut tap = after(&[('C', "RET")]);
+    tap.end(Peer::Client);
+    assert_eq!(tap.output(Peer::Server), b"RET");
+    tap.end(Peer::Client);
+    assert_eq!((tap.output(Peer::Server), tap.held()), (vec![], 0));
+
+    let mut tap = after(&[('C', "CAPA\r\n"), ('S', "+OK\r\nSAS")]);
+    tap.end(Peer::Server);
+    assert_eq!(tap.output(Peer::Client), b"SAS");
+    tap.end(Peer::Server);
+    assert_eq!((tap.output(Peer::Client), tap.held()), (vec![], 0));
+}
+
+/// More than is held back of a line whose command is not known yet.
+#[test]
+fn long_beginning_goes_on_once_and_never_with_a_password() {
+    let long = " ".repeat(500);
+    for cut in [1, 7, usize::MAX] {
+        let mut tap = Pop3::default();
+        assert_eq!(playing::follow(&mut tap, &[('C', &long)], cut).to_server, long, "{cut}");
+        tap.close("Oxpost is stopping");
+        assert_eq!(tap.over(), None, "the server has a part of the line");
+        tap.end(Peer::Client);
+        assert_eq!(tap.output(Peer::Server), b"");
+    }
+    let said = format!("{long}NOOP\r\n{long}NOOP\r\n");
+    assert_eq!(playing::alike::<Pop3>(&[('C', &said)]).to_server, said);
+    for cut in [1, 7, usize::MAX] {
+        let mut tap = Pop3::default();
+        let login = format!("{long}PASS hunter2\r\n");
+        assert_eq!(playing::follow(&mut tap, &[('C', &login)], cut).to_server, format!("{long}PASS"), "{cut}");
+        assert_eq!(tap.over(), Some(Over::LoginNotFollowed));
+    }
+}
+
+/// Every buffer with a capacity of its own, so that none is left out or counted twice.
+#[test]
+fn memory_of_every_buffer_is_counted() {
+    let mut tap = after(&[('C', "RET"), ('S', "+O")]);
+    let (client, server) = (tap.client.held(), tap.server.held());
+    assert!(client > 0 && server > 0);
+    assert_eq!(tap.held(), client + server);
+    tap.waiting = VecDeque::with_capacity(50);
+    tap.to_client = Vec::with_capacity(1000);
+    tap.to_server = Vec::with_capacity(2000);
+    assert_eq!(tap.held(), client + server + 50 * size_of::<Kind>() + 1000 + 2000);
+}
