@@ -186,3 +186,6 @@ impl Word<'_> {
         name.get(..self.text.len()).is_some_and(|beginning| self.is(beginning))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,14 @@ fn reply_is_owed_until_its_last_line_is_whole() {
         (&[('C', "RETR 1\r\n"), ('S', "+OK\r\ntext\r\n")], true),
         (&[('C', "RETR 1\r\n"), ('S', "+OK\r\ntext\r\n.\r\n")], false),
         (&[('C', "RETR 1\r\n"), ('S', "-ERR no such message\r\n")], false),
+        (&[('C', "LIST\r\n"), ('S', "+OK\r\n")], true),
+        (&[('C', "UIDL\r\n"), ('S', "+OK\r\n")], true),
+        (&[('C', "LANG\r\n"), ('S', "+OK\r\n")], true),
+        (&[('C', "TOP 1 0\r\n"), ('S', "+OK\r\n")], true),
+        (&[('C', "CAPA\r\n"), ('S', "+OK\r\n")], true),
+        (&[('C', "LIST 1\r\n"), ('S', "+OK 1 100\r\n")], false),
+        (&[('C', "UIDL 1\r\n"), ('S', "+OK 1 a\r\n")], false),
+        (&[('C', "LANG de\r\n"), ('S', "+OK\r\n")], false),
         // Answered here.
         (&[('C', "PASS hunter2\r\n")], false),
     ] {
@@ -55,6 +63,15 @@ fn side_that_ends_leaves_nothing_behind() {
     assert_eq!(tap.output(Peer::Client), b"SAS");
     tap.end(Peer::Server);
     assert_eq!((tap.output(Peer::Client), tap.held()), (vec![], 0));
+}
+
+/// Of a line in a list of capabilities five bytes say whether it is hidden.
+#[test]
+fn line_of_a_list_is_held_until_its_word_is_known_and_no_longer() {
+    for (line, goes_on) in [("USER", 0), ("USERS", 5), ("TOP", 0), ("TOP\r", 4), ("IMPLE", 5), ("SASL ", 0)] {
+        let mut tap = after(&[('C', "CAPA\r\n"), ('S', "+OK\r\n")]);
+        assert_eq!(tap.server(line.as_bytes(), &mut |_| {}).pass, goes_on, "{line:?}");
+    }
 }
 
 /// More than is held back of a line whose command is not known yet.
