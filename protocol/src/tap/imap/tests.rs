@@ -337,6 +337,12 @@ fn client_waits_until_the_server_has_asked_for_the_literal() {
         ("i IDLE\r\nDONE\r\n", "+ idling\r\ni OK x\r\na NO x\r\n", "b LOGIN alice hunter2\r\nc NOOP\r\n", "c NOOP\r\n"),
         ("i IDLE\r\nDONE\r\n", "+ idling\r\ni OK x\r\n+ go\r\n", "abcde\r\nc NOOP\r\n", "abcde\r\nc NOOP\r\n"),
         ("i IDLE\r\nDONE\r\n", "i BAD x\r\n+ go\r\n", "abcde\r\nc NOOP\r\n", "abcde\r\nc NOOP\r\n"),
+        (
+            "i IDLE\r\nDONE\r\nj IDLE\r\nDONE\r\n",
+            "+ idling\r\n+ idling\r\n+ go\r\n",
+            "abcde\r\nc NOOP\r\n",
+            "abcde\r\nc NOOP\r\n",
+        ),
     ] {
         let (mut tap, begin) = (Imap::default(), [before, append].concat());
         let whole = [&begin, said].concat();

@@ -3,6 +3,7 @@
 use super::super::client::tag;
 use super::super::notes::Command;
 use super::*;
+use crate::tap::start::HOLD_LIMIT;
 
 fn after(session: &[(char, &str)]) -> Imap {
     let mut tap = Imap::default();
@@ -20,6 +21,10 @@ fn reply_is_owed_until_its_line_is_whole() {
         (&[('C', "a NOOP\r\n"), ('S', "* 3 EXISTS\r\na OK x\r")], true),
         (&[('C', "a NOOP\r\n"), ('S', "* 3 EXISTS\r\na OK x\r\n")], false),
         (&[('C', "a NOOP\r\nb NOOP\r\n"), ('S', "a OK x\r\n")], true),
+        // Neither is the answer.
+        (&[('C', "a NOOP\r\n"), ('S', "[ALERT] x\r\n+ x\r\n")], true),
+        // It could not read the tag.
+        (&[('C', "a NOOP\r\n"), ('S', "* BAD x\r\n")], false),
         // Answered here.
         (&[('C', "a LOGIN x y\r\n")], false),
         // IDLE is only answered after DONE.
@@ -73,6 +78,25 @@ fn long_beginning_goes_on_once() {
     }
 }
 
+#[test]
+fn session_that_is_over_sends_no_more_of_the_server() {
+    let mut tap = after(&[('S', "* CA")]);
+    tap.client(b"a SELECT {99999999999999999999+}\r\n");
+    assert_eq!(tap.over(), Some(Over::LoginNotFollowed));
+    tap.end(Peer::Server);
+    assert_eq!(tap.output(Peer::Client), b"");
+}
+
+#[test]
+fn beginning_of_the_server_is_held_up_to_the_limit() {
+    let mut tap = Imap::default();
+    assert_eq!(tap.server(&[b' '; HOLD_LIMIT - 1], &mut |_| {}), Cut { pass: 0, taken: HOLD_LIMIT - 1 });
+    assert_eq!(tap.output(Peer::Client), b"");
+    tap.server(b" ", &mut |_| {});
+    assert_eq!(tap.output(Peer::Client), [b' '; HOLD_LIMIT - 1]);
+    assert_eq!(tap.server(b" ", &mut |_| {}), Cut { pass: 1, taken: 1 });
+}
+
 /// Every buffer with a capacity of its own, so that none is left out or counted twice.
 #[test]
 fn memory_of_every_buffer_is_counted() {
@@ -86,6 +110,10 @@ fn memory_of_every_buffer_is_counted() {
     ] {
         assert_eq!(command(line).held(), held, "{line}");
     }
+    // The name comes in the literal, or is longer than any folder has.
+    assert_eq!(Command::read(b"t SELECT x", true).unwrap().held(), 1);
+    assert_eq!(command(&format!("t SELECT {}", "x".repeat(401))).held(), 1);
+    assert_eq!(command(&format!("t SELECT {}", "x".repeat(400))).held(), 401);
 
     let mut notes = Notes::default();
     notes.sent(command("tag SELECT folder"));
