@@ -397,4 +397,41 @@ mod tests {
         let body = format!("X: y\r\n\r\n{long}");
         assert_eq!(passed(&body, &refuse, 2048).as_deref(), Ok(&*body));
     }
+
+    #[test]
+    fn longest_header_goes_on_and_one_octet_more_does_not() {
+        let refuse = senders(Otherwise::Refuse);
+        let header = |octets: usize| {
+            let first = "X: y\r\n".repeat(100);
+            let last = format!("Y: {}\r\n", "y".repeat(octets - first.len() - 5));
+            [first, last].concat()
+        };
+        for end in ["", "\r\n", "\r\nbody", "\r\n\r\n"] {
+            let longest = [&header(HEADER_LIMIT), end].concat();
+            assert_eq!(longest.len(), HEADER_LIMIT + end.len());
+            let longer = [&header(HEADER_LIMIT + 1), end].concat();
+            for piece in [1, 2, 1000, usize::MAX] {
+                assert!(passed(&longest, &refuse, piece).as_ref() == Ok(&longest), "{end:?} in pieces of {piece}");
+                assert_eq!(passed(&longer, &refuse, piece), Err(Wrong::TooLong), "{end:?} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn header_is_changed_by_another_sender_and_by_one_that_is_left_out() {
+        let [own, _] = replacing();
+        for (message, is_changed) in [
+            ("From: scan@b.c\r\nSender: info@b.c\r\n\r\n", false),
+            ("From a@b.c Mon Jan  1\r\nFrom: scan@b.c\r\n\r\n", false),
+            ("From: lift@old.local\r\nFrom: lift@old.local\r\n\r\n", true),
+            ("From: Scanner\r\n\r\n", true),
+            ("From: scan@b.c\r\nFrom: scan@b.c\r\n\r\n", true),
+            ("From: scan@b.c\r\nSender: lift@old.local\r\n\r\n", true),
+            ("From: scan@b.c\r\nSender: Scanner\r\nSender: lift@old.local\r\n\r\n", true),
+        ] {
+            let mut header = Header::default();
+            header.pass(message.as_bytes(), &own, &mut Vec::new()).unwrap();
+            assert_eq!(header.is_changed(), is_changed, "{message:?}");
+        }
+    }
 }

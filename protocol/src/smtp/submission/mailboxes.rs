@@ -194,6 +194,9 @@ mod tests {
             ("a@b.c (Info Desk)", &["a@b.c"], None),
             ("a@b.c (In(f)o \\) Desk)", &["a@b.c"], None),
             ("Info <a@b.c> (Desk)", &["a@b.c"], Some("Info")),
+            ("() (I) (Info) a@b.c", &["a@b.c"], None),
+            ("a@b.c (I), x@y.z (Other)", &["a@b.c", "x@y.z"], None),
+            ("\"\" <a@b.c>, \"I\" <d@b.c>, \"Info\" <x@y.z>", &["a@b.c", "d@b.c", "x@y.z"], Some("\"\"")),
             ("\"ceo@b.c\" <a@b.c>", &["a@b.c"], Some("\"ceo@b.c\"")),
             ("\"a \\\" <x@y.z> \" <a@b.c>", &["a@b.c"], Some("\"a \\\" <x@y.z> \"")),
             ("Müller, Info <a@b.c>", &["a@b.c"], None),
@@ -244,6 +247,10 @@ mod tests {
             "ceo a@b.c <a@b.c>",
             // Whom some take for a local user.
             "ceo, a@b.c",
+            "\"ceo\", a@b.c",
+            "\"ceo\" a@b.c",
+            "a@b.c \"ceo\"",
+            "a@b.c, \"ceo\"",
             // Addresses within addresses, and what hides one.
             "ceo@x.z@b.c",
             "<ceo@x.z@b.c>",

@@ -354,7 +354,7 @@ impl fmt::Debug for Submission {
 
 #[cfg(test)]
 mod tests {
-    use super::Options;
+    use super::{COMMAND_LIMIT, Options, Peer, Step, Submission};
 
     /// RFC 1870, 4: a server that names no number, or 0, has no fixed limit.
     #[test]
@@ -371,5 +371,35 @@ mod tests {
         for line in ["SIZE 1000", "size 1000", "SIZE  1000 "] {
             assert_eq!(limit(line), Some(1000), "{line}");
         }
+    }
+
+    /// What a side says while nobody looks at it is read up to a line, and no further.
+    #[test]
+    fn side_that_is_ahead_is_read_up_to_the_longest_line() {
+        fn reads(machine: &mut Submission) -> (bool, bool) {
+            match machine.poll() {
+                Step::Read { client, server } => (client, server),
+                other => panic!("{other:?}"),
+            }
+        }
+        let session = || Submission::new(Options { host_name: "x".into(), extensions: vec!["CHUNKING".into()] });
+
+        let mut waits_for_its_turn = session();
+        waits_for_its_turn.receive(Peer::Client, b"MAIL FROM:<a@b.c>\r\n");
+        assert!(matches!(waits_for_its_turn.poll(), Step::Begin { again: false }));
+        waits_for_its_turn.receive(Peer::Client, &[b'x'; COMMAND_LIMIT - 1]);
+        assert_eq!(reads(&mut waits_for_its_turn), (true, true));
+        waits_for_its_turn.receive(Peer::Client, b"x");
+        assert_eq!(reads(&mut waits_for_its_turn), (false, true));
+
+        let mut has_refused_a_chunk = session();
+        has_refused_a_chunk.receive(Peer::Client, b"BDAT 10 LAST\r\n");
+        assert!(matches!(has_refused_a_chunk.poll(), Step::Write(Peer::Server, _)));
+        has_refused_a_chunk.receive(Peer::Server, b"503 5.5.2 Need MAIL\r\n");
+        assert_eq!(reads(&mut has_refused_a_chunk), (true, true));
+        has_refused_a_chunk.receive(Peer::Server, &[b'x'; COMMAND_LIMIT - 1]);
+        assert_eq!(reads(&mut has_refused_a_chunk), (true, true));
+        has_refused_a_chunk.receive(Peer::Server, b"x");
+        assert_eq!(reads(&mut has_refused_a_chunk), (true, false));
     }
 }
