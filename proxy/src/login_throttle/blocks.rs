@@ -75,3 +75,6 @@ impl fmt::Debug for Blocks {
         f.debug_struct("Blocks").field("running", &self.running).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@ use super::policy::{PATIENCE, Policy};
 use super::strikes::BlockLimits;
 use super::*;
 
+mod driver;
+
 const LIMITS: BlockLimits = BlockLimits {
     after: 100,
     repeat_interval: Duration::from_secs(900),

@@ -88,6 +88,15 @@ fn session_that_is_over_sends_no_more_of_the_server() {
 }
 
 #[test]
+fn messages_counted_before_the_peer_was_lost_stay_counted() {
+    let tap = after(&[
+        ('C', "a APPEND x {1+}\r\ny\r\n"),
+        ('S', "a OK x\r\n* 1 FETCH (BODY[] {1}\r\nx)\r\n* \0\r\n* 2 FETCH (BODY[] {1}\r\nx)\r\n"),
+    ]);
+    assert_eq!(tap.counts(), Counts { fetched: 1, stored: 1 });
+}
+
+#[test]
 fn beginning_of_the_server_is_held_up_to_the_limit() {
     let mut tap = Imap::default();
     assert_eq!(tap.server(&[b' '; HOLD_LIMIT - 1], &mut |_| {}), Cut { pass: 0, taken: HOLD_LIMIT - 1 });
