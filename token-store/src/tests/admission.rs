@@ -1,5 +1,7 @@
 //! The gate.
 
+use oxpost_protocol::sasl::{PASSWORD_LIMIT, USER_LIMIT};
+
 use super::*;
 use crate::{Accounts, AdmissionLimits, Clock, Denied, LocalPassword, PasswordHash, Source};
 
@@ -86,10 +88,20 @@ async fn whatever_is_wrong_costs_a_hash_and_says_the_same() {
         assert_eq!(gate.accounts.admit(user, password).await.unwrap_err(), Denied::BadCredentials, "{user}");
         assert_eq!(gate.accounts.hashes(), hashes, "{user}");
     }
-    // Out of bounds for everybody alike.
-    let long = Secret::from("x".repeat(1025));
-    assert_eq!(gate.accounts.admit("ann@contoso.com", &long).await.unwrap_err(), Denied::BadCredentials);
-    assert_eq!(gate.accounts.admit("ann@contoso.com", &Secret::from("")).await.unwrap_err(), Denied::BadCredentials);
+    // Out of bounds for everybody alike, which costs nothing.
+    let (user, longest) = ("u".repeat(USER_LIMIT), Secret::from("x".repeat(PASSWORD_LIMIT)));
+    let hashes = gate.accounts.hashes();
+    for (user, password) in [
+        ("ann@contoso.com", &Secret::from("x".repeat(PASSWORD_LIMIT + 1))),
+        ("ann@contoso.com", &Secret::from("")),
+        (&format!("{user}u"), &wrong),
+        (&format!("{user}u"), &longest),
+    ] {
+        assert_eq!(gate.accounts.admit(user, password).await.unwrap_err(), Denied::BadCredentials, "{user}");
+    }
+    assert_eq!(gate.accounts.hashes(), hashes);
+    assert_eq!(gate.accounts.admit(&user, &longest).await.unwrap_err(), Denied::BadCredentials);
+    assert_eq!(gate.accounts.hashes(), hashes + 1, "the longest there may be");
     assert_eq!(gate.bench.endpoint.requests(), 0, "a wrong password never reaches Microsoft");
     assert_eq!(gate.bench.stored_refresh_token().await.unwrap(), "rt-0");
 }
@@ -108,6 +120,36 @@ async fn a_changed_or_revoked_password_dies_at_once() {
         gate.accounts.admit("ann@contoso.com", &Secret::from("other")).await.unwrap_err(),
         Denied::BadCredentials
     );
+}
+
+/// A hash that was changed, or a time that is over, costs one hash and is remembered then.
+#[tokio::test(start_paused = true)]
+async fn login_is_remembered_again_after_its_hash_or_its_time_has_changed() {
+    let day = Duration::from_secs(24 * 3600);
+    let gate = gate(AdmissionLimits { remember_for: day, ..AdmissionLimits::default() }).await;
+    let costs = async || {
+        let before = gate.accounts.hashes();
+        gate.accounts.admit("ann@contoso.com", &gate.password).await.unwrap();
+        gate.accounts.hashes() - before
+    };
+    assert_eq!((costs().await, costs().await), (1, 0));
+    let salted_again = PasswordHash::of(&gate.password).unwrap();
+    gate.bench.store.set_password(gate.bench.mailbox(), "scanner", &salted_again, start()).await.unwrap();
+    assert_eq!((costs().await, costs().await), (1, 0));
+    tokio::time::advance(day).await;
+    assert_eq!((costs().await, costs().await), (1, 0));
+}
+
+/// Who waits for what is noted waits for the source too, where the use of the password was noted a moment ago.
+#[tokio::test]
+async fn familiar_source_is_stored_when_everything_is_noted() {
+    let gate = gate(AdmissionLimits::default()).await;
+    for number in [7, 8] {
+        gate.accounts.admit_from([192, 0, 2, number].into(), "ann@contoso.com", &gate.password).await.unwrap();
+        gate.accounts.uses_noted().await;
+        let stored = gate.bench.store.familiar_sources(gate.bench.mailbox()).await.unwrap();
+        assert!(stored.iter().any(|seen| seen.source == Source::of([192, 0, 2, number].into())), "{number}");
+    }
 }
 
 #[tokio::test]

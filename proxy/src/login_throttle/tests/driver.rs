@@ -23,11 +23,8 @@ fn peer(address: &str) -> IpAddr {
 async fn world(block: BlockLimits) -> World {
     let store = Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap();
     let clock: SharedClock = Arc::new(SystemClock);
-    let limits = ThrottleLimits {
-        block,
-        failure_delay: second(2),
-        exempt_networks: vec!["198.51.100.0/24".parse().unwrap()],
-    };
+    let limits =
+        ThrottleLimits { block, failure_delay: second(2), exempt_networks: vec!["198.51.100.0/24".parse().unwrap()] };
     World {
         accounts: Accounts::new(store.clone(), clock.clone(), AdmissionLimits::default()),
         throttle: Arc::new(LoginThrottle::new(limits, store.clone(), clock, "gateway".into())),
@@ -150,8 +147,7 @@ async fn clients_that_share_an_address_have_a_budget_of_their_own() {
 async fn source_that_has_logged_in_has_the_budget_of_a_familiar_one() {
     let world = world(LIMITS).await;
     let mailbox = Mailbox::parse("ann@contoso.com").unwrap();
-    let account =
-        Account::new(mailbox.clone(), "default", Grant::ClientCredentials, std::time::SystemTime::UNIX_EPOCH);
+    let account = Account::new(mailbox.clone(), "default", Grant::ClientCredentials, std::time::SystemTime::UNIX_EPOCH);
     world.store.add_account(&account).await.unwrap();
     let hash = PasswordHash::of(&Secret::from("right")).unwrap();
     world.store.set_password(&mailbox, "scanner", &hash, std::time::SystemTime::UNIX_EPOCH).await.unwrap();
@@ -188,7 +184,8 @@ async fn wait_for_a_turn_is_known_and_postpones_the_answer() {
 async fn source_that_only_guesses_is_blocked_until_the_block_is_lifted() {
     let month = second(30 * 24 * 3600);
     let world =
-        world(BlockLimits { after: 2, repeat_interval: second(60), duration: month, decay_interval: second(3600) }).await;
+        world(BlockLimits { after: 2, repeat_interval: second(60), duration: month, decay_interval: second(3600) })
+            .await;
     for password in 0..2 {
         world.wrong("192.0.2.7", "scanner", password).await.unwrap();
     }
