@@ -111,7 +111,8 @@ fn what_was_right_or_not_compared_is_given_back_and_what_was_cut_off_is_not() {
 fn one_source_compares_two_passwords_of_an_account_at_the_same_time() {
     let mut bench = bench();
     let (first, _second) = (bench.charge(attempt(1, 1, false, 1)), bench.charge(attempt(1, 1, false, 2)));
-    let (third, _) = bench.wait(attempt(1, 1, false, 3));
+    let (third, again) = bench.wait(attempt(1, 1, false, 3));
+    assert_eq!(again, second(1), "no better time is known");
     // Another account is not concerned: one that hangs keeps nobody else of the same source waiting.
     bench.wrong(attempt(1, 2, false, 1));
     assert!(matches!(bench.policy.ask_again(third, bench.now), Decision::Wait(..)));
@@ -209,6 +210,52 @@ fn sources_take_turns_at_an_account() {
     bench.wrong(attempt(7, 1, true, 1));
 }
 
+/// Guesses at ever other accounts, and a site with many devices.
+#[test]
+fn source_has_a_pace_over_all_accounts_that_familiar_logins_do_not_use() {
+    for (familiar_source, burst, interval) in [(false, 60, 5), (true, 120, 1)] {
+        let mut bench = bench();
+        let of = |account| Attempt { familiar_source, ..attempt(1, account, false, 1) };
+        let unheard = bench.charge(of(1));
+        bench.policy.end(unheard, Compared::Unknown, bench.now);
+        if familiar_source {
+            for account in 1000..1200 {
+                bench.wrong(attempt(1, account, true, 1));
+            }
+        }
+        for account in 2..=burst {
+            bench.wrong(of(account));
+        }
+        let (waits, wait) = bench.wait(of(500));
+        assert_eq!(wait, second(interval), "{familiar_source}");
+        bench.wrong(of(1));
+        bench.wrong(Attempt { source: Source::of([192, 0, 2, 2].into()), ..of(500) });
+        bench.now += second(interval);
+        assert!(matches!(bench.policy.ask_again(waits, bench.now), Decision::Compare(_)));
+        assert_eq!(bench.wait(of(501)).1, second(interval), "one in each interval");
+    }
+}
+
+/// One that could not go anyway keeps nobody behind it.
+#[test]
+fn attempt_of_a_source_that_is_busy_elsewhere_does_not_go_first() {
+    let mut bench = bench();
+    for number in 0..20 {
+        bench.wrong(attempt(number, 1, false, number));
+    }
+    let busy: Vec<Charge> = (100..108).map(|account| bench.charge(attempt(50, account, false, 1))).collect();
+    let (came_first, _) = bench.wait(attempt(50, 1, false, 1));
+    let (came_later, _) = bench.wait(attempt(60, 1, false, 1));
+    bench.now += second(15);
+    assert!(matches!(bench.policy.ask_again(came_first, bench.now), Decision::Wait(..)), "eight are in progress");
+    assert!(matches!(bench.policy.ask_again(came_later, bench.now), Decision::Compare(_)));
+    for charge in busy {
+        bench.policy.end(charge, Compared::Wrong, bench.now);
+    }
+    bench.now += second(4);
+    assert!(matches!(bench.policy.ask_again(came_first, bench.now), Decision::Wait(..)), "it waits for the pace");
+}
+
 #[test]
 fn full_queue_makes_room_for_a_source_that_had_fewer() {
     let mut bench = bench();
@@ -270,13 +317,22 @@ fn crowd_of_sources_neither_grows_the_tables_nor_ends_a_block() {
     let until = bench.policy.end(charge, Compared::Wrong, bench.now).expect("blocked");
     assert_eq!(until, bench.now + LIMITS.duration);
     assert_eq!(bench.refused(attempt(1, 1, false, 1)), LIMITS.duration);
+    // One that has used up its pace, and one that is busy.
+    for account in 2000..2060 {
+        bench.wrong(attempt(2, account, false, 1));
+    }
+    let busy: Vec<Charge> = (3000..3008).map(|account| bench.charge(attempt(3, account, false, 1))).collect();
     let crowd = |number: u32, account| Attempt {
         source: Source::of(std::net::IpAddr::from(number.to_be_bytes())),
         ..attempt(0, account, false, 1)
     };
+    let mut last = 0;
     for number in 0..70_000 {
         match bench.policy.begin(crowd(0x0a00_0000 + number, u64::from(number)), bench.now) {
-            Decision::Compare(charge) => drop(bench.policy.end(charge, Compared::Wrong, bench.now)),
+            Decision::Compare(charge) => {
+                last = number;
+                bench.policy.end(charge, Compared::Wrong, bench.now);
+            }
             Decision::Wait(ticket, _) => assert!(bench.policy.leave(ticket)),
             other => panic!("{other:?}"),
         }
@@ -288,6 +344,15 @@ fn crowd_of_sources_neither_grows_the_tables_nor_ends_a_block() {
     assert_eq!(bench.policy.blocked_until(source, bench.now), Some(until));
     bench.policy.unblock(source);
     assert_eq!(bench.policy.blocked_until(source, bench.now), None);
+    let again = bench.policy.begin(crowd(0x0a00_0000 + last, u64::from(last)), bench.now);
+    assert!(matches!(again, Decision::Repeated), "the lanes used last are kept");
+    // One in five seconds, of the seventy that have passed.
+    for account in 2100..2114 {
+        bench.wrong(attempt(2, account, false, 1));
+    }
+    assert_eq!(bench.wait(attempt(2, 2200, false, 1)).1, second(5), "its pace is not forgotten");
+    bench.wait(attempt(3, 3100, false, 1));
+    drop(busy);
 }
 
 async fn throttle() -> LoginThrottle {

@@ -60,3 +60,24 @@ fn no_place(lane: &Lane, mailbox: &Mailbox) -> Failure {
     );
     Failure::new(RefusalKind::Unavailable, sentence, "").in_class(FailureClass::OurOwnLimit)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::SendingLimits;
+
+    #[test]
+    fn failure_without_a_slot_names_the_mailbox_and_its_limit() {
+        let mailbox = Mailbox::parse("scan@contoso.com").unwrap();
+        let limits = SendingLimits { max_connections: 3, ..SendingLimits::default() };
+        let failure = no_place(&Lane::new(mailbox.clone(), limits, Duration::ZERO), &mailbox);
+        assert!(
+            failure.refusal.text.starts_with("scan@contoso.com already has 3 sessions"),
+            "{}",
+            failure.refusal.text
+        );
+        assert_eq!((failure.refusal.kind, failure.class), (RefusalKind::Unavailable, Some(FailureClass::OurOwnLimit)));
+    }
+}

@@ -92,6 +92,29 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn those_who_wait_are_counted_over_all_mailboxes() {
+        let pacing = Pacing::new(Duration::from_secs(45));
+        let limits = SendingLimits { max_connections: 1, ..SendingLimits::default() };
+        let acquire = |address: &str| {
+            let mailbox = Mailbox::parse(address).unwrap();
+            let pacing = &pacing;
+            async move { pacing.acquire(("smtp.example", limits), &mailbox, Class::Live, None).await.unwrap() }
+        };
+        let _held = (acquire("a@contoso.com").await, acquire("b@contoso.com").await);
+        assert_eq!(pacing.waiting(), 0);
+        let mut waiting = Vec::new();
+        for (number, address) in ["a@contoso.com", "a@contoso.com", "b@contoso.com"].into_iter().enumerate() {
+            let mut one = Box::pin(acquire(address));
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(one.as_mut().poll(&mut cx).is_pending());
+            waiting.push(one);
+            assert_eq!(pacing.waiting(), number + 1);
+        }
+        drop(waiting);
+        assert_eq!(pacing.waiting(), 0);
+    }
+
+    #[tokio::test]
     async fn mailboxes_that_nothing_was_sent_from_are_forgotten() {
         let pacing = Pacing::new(Duration::ZERO);
         let of = |number: usize| {

@@ -1,12 +1,14 @@
 //! Stories of the relay, over real sockets on loopback.
 
 use oxpost_protocol::tap::{Counts, Imap, Pop3};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::close_request::{CloseHandle, close_request};
+
+mod tls;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -391,6 +393,27 @@ async fn a_client_that_breaks_off_takes_its_upstream_session_along() {
     assert!(rest.is_empty());
     drop(play.server);
     assert_eq!(play.relay.await.unwrap().end, End::ClientBroke);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_before_the_session_is_over_still_reaches_a_slow_server() {
+    let ((mut client, facing_client), (mut server, facing_server)) = (duplex(16 * 1024), duplex(64));
+    let session = tokio::spawn(async move {
+        let of = |stream| Connection { stream: Stream::Memory(Box::new(stream)), unread: Vec::new() };
+        relay(of(facing_client), of(facing_server), &mut Imap::default(), |_| {}, HOUR, CloseRequest::never()).await
+    });
+    // The length of the second literal cannot be read.
+    let said = format!("a APPEND x {{5000+}}\r\n{}\r\nb SELECT {{99999999999999999999+}}\r\n", "x".repeat(5000));
+    client.write_all(said.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    server.read_to_end(&mut heard).await.unwrap();
+    assert!(heard == said.as_bytes(), "{} of {} bytes", heard.len(), said.len());
+    drop(server);
+    let mut told = String::new();
+    client.read_to_string(&mut told).await.unwrap();
+    assert_eq!(told, "* BYE The length of this literal cannot be read\r\n");
+    drop(client);
+    assert_eq!(session.await.unwrap().end, End::LoginNotFollowed);
 }
 
 /// An idle session keeps this future for as long as it lasts.

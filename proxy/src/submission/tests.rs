@@ -139,7 +139,9 @@ async fn a_message_and_its_answer() {
     hears_the_end(&mut play.client).await;
     drop(play.client);
     let (carried, events) = play.session.await.unwrap();
-    assert_eq!(carried.end, Ended::ByClient);
+    let from_client = "MAIL FROM:<a@b.c>\r\nRCPT TO:<x@y.z>\r\nDATA\r\none\r\n.\r\nQUIT\r\n".len() as u64;
+    let from_server = "250 OK\r\n250 OK\r\n354 Go\r\n250 OK\r\n221 Bye\r\n".len() as u64;
+    assert_eq!(carried, Carried { from_client, from_server, end: Ended::ByClient });
     assert_eq!(outcome(&events), &Outcome::Accepted("250 OK".into()));
 }
 

@@ -108,6 +108,8 @@ mod tests {
         let count = |text: &str| keys_of_text(text).map(|keys| keys.len());
         assert_eq!(count(&format!("{}\n", made[0])), Some(1));
         assert_eq!(count(&format!("{}\r\n{} \n", made[0], made[1])), Some(2));
+        assert_eq!(count(&made[..KEYS_LIMIT].join(" ")), Some(KEYS_LIMIT));
+        assert_eq!(count(&made[..=KEYS_LIMIT].join(" ")), None);
         for bad in ["".to_owned(), "c2hvcnQ=".into(), format!("{} rubbish", made[0]), made.join(" ")] {
             assert_eq!(count(&bad), None, "{bad}");
         }
