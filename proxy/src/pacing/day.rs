@@ -81,6 +81,15 @@ mod tests {
     }
 
     #[test]
+    fn warning_comes_again_exactly_a_day_later() {
+        let (mut day, start) = (Day::of(100), Instant::now());
+        let at = |hours: u64| start + Duration::from_secs(hours * HOUR);
+        assert_eq!(day.count(80, at(1)), Some(Warning { recipients: 80, limit: 100 }));
+        assert_eq!(day.count(1, at(25) - Duration::from_secs(1)), None);
+        assert_eq!(day.count(80, at(25)), Some(Warning { recipients: 81, limit: 100 }));
+    }
+
+    #[test]
     fn without_a_limit_nothing_is_said() {
         assert_eq!(Day::of(0).count(1_000_000, Instant::now()), None);
     }

@@ -416,6 +416,26 @@ async fn what_was_said_before_the_session_is_over_still_reaches_a_slow_server() 
     assert_eq!(session.await.unwrap().end, End::LoginNotFollowed);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_the_server_has_said_still_reaches_a_slow_client_that_has_closed_its_side() {
+    let ((mut client, facing_client), (mut server, facing_server)) = (duplex(64), duplex(16 * 1024));
+    let session = tokio::spawn(async move {
+        let of = |stream| Connection { stream: Stream::Memory(Box::new(stream)), unread: Vec::new() };
+        relay(of(facing_client), of(facing_server), &mut Imap::default(), |_| {}, HOUR, CloseRequest::never()).await
+    });
+    let said = "* 1 EXISTS\r\n".repeat(500);
+    server.write_all(said.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    client.write_all(b"b SELECT {99999999999999999999+}\r\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let mut heard = String::new();
+    client.read_to_string(&mut heard).await.unwrap();
+    assert!(heard.starts_with(&said), "{} of {} bytes", heard.len(), said.len());
+    drop(server);
+    assert_eq!(session.await.unwrap().end, End::LoginNotFollowed);
+}
+
 /// An idle session keeps this future for as long as it lasts.
 #[tokio::test]
 async fn relay_of_an_idle_session_is_small() {

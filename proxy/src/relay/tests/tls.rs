@@ -160,3 +160,25 @@ async fn everything_goes_on_within_tls() {
     let relayed = session.await.unwrap();
     assert_eq!((relayed.to_server, relayed.to_client), (up.len() as u64, down.len() as u64));
 }
+
+/// What rustls has sealed and the connection did not take goes out before anything else comes.
+#[tokio::test]
+async fn last_bytes_within_tls_reach_a_client_that_was_slow() {
+    let ((mut client, facing_client), (mut server, facing_server)) = (tls_pair().await, pair().await);
+    let session = tokio::spawn(async move {
+        let of = |stream| Connection { stream, unread: Vec::new() };
+        let facing_server = Stream::Plain(facing_server);
+        relay(of(facing_client), of(facing_server), &mut Everything, |_| {}, HOUR, CloseRequest::never()).await
+    });
+    let sent = pattern(16 << 20);
+    let (wrote, ()) = tokio::join!(server.write_all(&sent), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let mut got = vec![0; sent.len()];
+        client.read_exact(&mut got).await.unwrap();
+        assert!(got == sent);
+    });
+    wrote.unwrap();
+    drop(server);
+    let _client = ends(client, How::InOrder).await;
+    assert_eq!(session.await.unwrap().to_client, sent.len() as u64);
+}
