@@ -99,8 +99,13 @@ impl AdvertisedExtensions {
         });
     }
 
-    /// What the store has: lists, maybe of other nodes, and the applications that have accounts.
-    fn read_from_store(&self, lists: Vec<SmtpExtensions>, applications: Vec<String>) {
+    /// The applications that have accounts, as the store has them.
+    fn applications_are_used(&self, applications: Vec<String>) {
+        self.change(|state| state.in_use = Some(applications.into_iter().collect()));
+    }
+
+    /// The lists that the store has, maybe of other nodes.
+    fn read_from_store(&self, lists: Vec<SmtpExtensions>) {
         self.change(|state| {
             for SmtpExtensions { host, port, extensions } in lists {
                 let Some(list) = state.lists.get_mut(&(host, port)) else { continue };
@@ -111,7 +116,6 @@ impl AdvertisedExtensions {
                 }
                 list.stored = Some(extensions);
             }
-            state.in_use = Some(applications.into_iter().collect());
         });
     }
 

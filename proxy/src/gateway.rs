@@ -1,12 +1,15 @@
 //! What every session shares.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use oxpost_token_store::http::client_with_resolver;
 use oxpost_token_store::{
-    Accounts, HttpPolicy, KeySource, Postgres, PostgresSettings, SharedClock, Store, StoreError, Tokens, VaultError,
-    database::DatabaseError, store::STORE_SCHEMA,
+    Accounts, HttpPolicy, KeySource, Postgres, SharedClock, Store, StoreError, Tokens, VaultError,
+    database::{Database, DatabaseError, sqlite::Sqlite},
+    store::STORE_SCHEMA,
 };
 use tokio_rustls::TlsConnector;
 
@@ -75,6 +78,13 @@ pub enum StartError {
         /// The store it belongs to.
         store: String,
     },
+    /// There is a key, and the store that it was made for is missing or empty.
+    StoreMissing {
+        /// Where the store should be.
+        store: String,
+        /// Its key.
+        key: KeySource,
+    },
     /// The key file.
     Vault(VaultError),
     /// The store.
@@ -97,6 +107,12 @@ impl fmt::Display for StartError {
                 "{key} is missing, and without it the store {store} cannot be opened. Copy it from another node that uses this \
                  store, or put it back from your backup; if it is lost, move the store away too, then add the accounts and sign \
                  in again."
+            ),
+            Self::StoreMissing { store, key } => write!(
+                f,
+                "the store {store} is missing or empty, although {key} is there. Put the store back (check that its disk is mounted; \
+                 `oxpost store restore FILE` restores a backup). If this is a new installation, make an empty store: oxpost store \
+                 create"
             ),
             Self::Vault(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
@@ -123,6 +139,16 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+impl StartError {
+    fn database(error: DatabaseError) -> Self {
+        Self::Store(error.into())
+    }
+
+    fn store_missing(config: &Config) -> Self {
+        Self::StoreMissing { store: config.store.to_string(), key: config.key.clone() }
+    }
+}
 
 impl Gateway {
     /// Opens the store (creating it and its key at the first start) and prepares everything a session needs.
@@ -178,48 +204,94 @@ impl Gateway {
     }
 }
 
-/// Opens the store under its key, creating both at the first start.
+/// Opens the store under its key. Both are made at the first start; a store that is missing or empty although its key is there is an
+/// error, because an empty one would tell every program that its password is wrong.
 ///
 /// # Errors
 /// The key or the store cannot be used; the message says what to do.
 pub async fn open_store(config: &Config) -> Result<Store, StartError> {
+    open_or_make(config, !config.key.exists()).await
+}
+
+/// The same for an administrator who wants a new store under the key that is there.
+///
+/// # Errors
+/// The key or the store cannot be used; the message says what to do.
+pub async fn create_store(config: &Config) -> Result<Store, StartError> {
+    open_or_make(config, true).await
+}
+
+async fn open_or_make(config: &Config, may_be_new: bool) -> Result<Store, StartError> {
+    if config.key.file().is_none() {
+        // It is not ours to make: without it no store is begun either.
+        config.key.read().map_err(StartError::Vault)?;
+    }
     match &config.store {
-        StorePlace::File(path) => {
-            if path.exists() {
-                key_must_exist(config, &path.display())?;
-            }
-            let (vault, _) = config.key.open().map_err(StartError::Vault)?;
-            Store::open(path, vault).await.map_err(StartError::Store)
+        StorePlace::File(path) if may_be_new || is_written(path) => {
+            let opened = Sqlite::open(path.clone(), STORE_SCHEMA).await;
+            with_key(config, Arc::new(opened.map_err(StartError::database)?), may_be_new).await
         }
+        StorePlace::File(_) => Err(StartError::store_missing(config)),
         StorePlace::Postgres(settings) => {
-            let opened = Postgres::open(settings.as_ref().clone(), tls_of_the_database(config)?, STORE_SCHEMA).await;
-            with_key(config, settings, opened.map_err(|error| StartError::Store(error.into()))?).await
+            let (settings, tls) = (settings.as_ref().clone(), tls_of_the_database(config)?);
+            let opened = match may_be_new {
+                true => Postgres::open(settings, tls, STORE_SCHEMA).await,
+                false => Postgres::open_existing(settings, tls, STORE_SCHEMA).await,
+            };
+            match opened {
+                Ok(database) => with_key(config, Arc::new(database), may_be_new).await,
+                Err(DatabaseError::NoStore { .. }) => Err(StartError::store_missing(config)),
+                Err(error) => Err(StartError::database(error)),
+            }
         }
     }
 }
 
-/// Opens the store if there is one, and makes nothing.
+/// Opens the store if there is one, and makes nothing. There is none before the first start, and then there is no key either.
 ///
 /// # Errors
 /// The key or the store cannot be used; the message says what to do.
 pub async fn open_existing_store(config: &Config) -> Result<Option<Store>, StartError> {
-    match &config.store {
-        StorePlace::File(path) if !path.exists() => Ok(None),
-        StorePlace::File(_) => open_store(config).await.map(Some),
-        StorePlace::Postgres(settings) => {
+    let is_there = match &config.store {
+        StorePlace::File(path) => is_written(path),
+        // It is made only if neither it nor its key is there.
+        StorePlace::Postgres(settings) if !config.key.exists() => {
             match Postgres::open_existing(settings.as_ref().clone(), tls_of_the_database(config)?, STORE_SCHEMA).await {
-                Ok(database) => with_key(config, settings, database).await.map(Some),
-                Err(DatabaseError::NoStore { .. }) => Ok(None),
-                Err(error) => Err(StartError::Store(error.into())),
+                Ok(database) => return with_key(config, Arc::new(database), false).await.map(Some),
+                Err(DatabaseError::NoStore { .. }) => false,
+                Err(error) => return Err(StartError::database(error)),
             }
         }
+        StorePlace::Postgres(_) => true,
+    };
+    match is_there || config.key.exists() {
+        true => open_or_make(config, false).await.map(Some),
+        false => Ok(None),
     }
 }
 
-async fn with_key(config: &Config, settings: &PostgresSettings, database: Postgres) -> Result<Store, StartError> {
-    let database = Arc::new(database);
-    if Store::is_sealed(database.as_ref()).await.map_err(StartError::Store)? {
-        key_must_exist(config, &settings.server())?;
+/// Whether there is a file with something in it.
+fn is_written(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.len() > 0)
+}
+
+/// How often, and after which pause, an unsealed store is looked at again: another process may be making it at this moment.
+const LOOKS_AT_UNSEALED: u32 = 10;
+const PAUSE_BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+async fn with_key(config: &Config, database: Arc<dyn Database>, may_be_new: bool) -> Result<Store, StartError> {
+    let mut is_sealed = Store::is_sealed(database.as_ref()).await.map_err(StartError::Store)?;
+    for _ in 0..LOOKS_AT_UNSEALED {
+        if is_sealed || may_be_new {
+            break;
+        }
+        tokio::time::sleep(PAUSE_BETWEEN_LOOKS).await;
+        is_sealed = Store::is_sealed(database.as_ref()).await.map_err(StartError::Store)?;
+    }
+    match (is_sealed, may_be_new) {
+        (true, _) => key_must_exist(config, &config.store)?,
+        (false, true) => {}
+        (false, false) => return Err(StartError::store_missing(config)),
     }
     let (vault, _) = config.key.open().map_err(StartError::Vault)?;
     Store::with(database, vault).await.map_err(StartError::Store)

@@ -181,7 +181,7 @@ fn watch(
     Ok(Box::new(move || {
         let own = Own::beside(&place);
         let (channels, clock) = (Arc::clone(&channels), Arc::clone(&clock));
-        Watch::new(store.clone(), applications.clone(), channels, clock, settings.clone(), own)
+        Watch::new(&store, applications.clone(), channels, clock, settings.clone(), own)
     }))
 }
 

@@ -88,7 +88,10 @@ pub async fn login<S: Speak>(
 fn remember(gateway: &Gateway, account: &Account, protocol: Protocol, failure: Option<&Failure>) {
     let (mailbox, protocol) = (account.mailbox.clone(), protocol.to_string());
     let refused = match failure {
-        None => None,
+        None => {
+            gateway.accounts.note_accepted(account);
+            None
+        }
         Some(Failure { refusal, said: Some(said), .. }) if refusal.kind == RefusalKind::AdministratorMustAct => {
             Some(Refused {
                 protocol: protocol.clone(),

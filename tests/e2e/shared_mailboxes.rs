@@ -209,8 +209,8 @@ async fn an_account_goes_through_somebody_else_from_now_on_and_back() {
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     let password = oxpost.add_account(INFO, &["--login", "scanner7"]).await.unwrap();
     let said = oxpost.sign_in(INFO, &tenant, ALICE).await.unwrap_err().to_string();
-    assert!(said.contains("`oxpost account through info@contoso.com alice@contoso.com`"), "{said}");
-    let said = oxpost.call(&["account", "through", INFO, ALICE]).await.unwrap().said().unwrap();
+    assert!(said.contains("`oxpost account through info@contoso.com alice@contoso.com --create`"), "{said}");
+    let said = oxpost.call(&["account", "through", INFO, ALICE, "--create"]).await.unwrap().said().unwrap();
     assert!(said.contains("Added alice@contoso.com") && said.contains("oxpost sign-in alice@contoso.com"), "{said}");
     oxpost.sign_in(INFO, &tenant, ALICE).await.unwrap();
     let running = oxpost.run().await.unwrap();
@@ -218,7 +218,7 @@ async fn an_account_goes_through_somebody_else_from_now_on_and_back() {
     assert!(imap(running.imap, "CONTOSO\\scanner7", &password).await.starts_with("a OK"));
 
     // Bob takes over, but has no Full Access yet.
-    oxpost.call(&["account", "through", INFO, BOB]).await.unwrap().output().unwrap();
+    oxpost.call(&["account", "through", INFO, BOB, "--create"]).await.unwrap().output().unwrap();
     let answer = imap(running.imap, "scanner7", &password).await;
     assert!(answer.contains("[CONTACTADMIN]") && answer.contains("oxpost sign-in bob@contoso.com"), "{answer}");
     let wrong = oxpost.sign_in(INFO, &tenant, ALICE).await.unwrap_err().to_string();
@@ -251,6 +251,7 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
         (vec!["add", ALICE, "--through", BOB], "already an account for alice@contoso.com"),
         (vec!["through", ALICE, BOB], "info@contoso.com"),
         (vec!["through", SALES, BOB], "there is no account sales@contoso.com"),
+        (vec!["through", INFO, BOB], "oxpost account through info@contoso.com bob@contoso.com --create"),
     ] {
         let said = oxpost.call(&[&["account"], arguments.as_slice()].concat()).await.unwrap();
         assert!(said.status == Some(1) && said.text().contains(words), "{arguments:?}: {said}");

@@ -77,7 +77,11 @@ async fn the_key_may_come_from_the_environment_or_from_systemd() {
     oxpost.set_variable("OXPOST__STORE__KEY", "environment:MAIL_KEY");
     let words = oxpost.call(&["status"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("MAIL_KEY") && words.contains("oxpost store new-key"), "{words}");
+    assert!(!oxpost.folder().join("oxpost.db").exists(), "no store is begun without its key");
     oxpost.set_variable("MAIL_KEY", &new_key);
+    let words = oxpost.call(&["account", "add", ALICE]).await.unwrap().refusal().unwrap();
+    assert!(words.contains("oxpost store create"), "{words}");
+    oxpost.call(&["store", "create"]).await.unwrap().said().unwrap();
     let password = signed_in(&oxpost, &tenant, ALICE).await;
     let words = oxpost.call(&["store", "rotate-key"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("in front of it"), "{words}");
@@ -234,4 +238,60 @@ async fn a_damaged_record_costs_its_account_only() {
     oxpost.call(&["account", "remove", "carol@contoso.com"]).await.unwrap().said().unwrap();
     assert!(!oxpost.call(&["status"]).await.unwrap().said().unwrap().contains("carol"));
     running.stop().await.unwrap();
+}
+
+/// An unmounted disk, or a file that was emptied, must not become a store that knows nobody.
+#[tokio::test]
+async fn missing_store_is_an_error_until_an_administrator_wants_a_new_one() {
+    let tenant = tenant().await;
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    signed_in(&oxpost, &tenant, ALICE).await;
+    let store = oxpost.folder().join("oxpost.db");
+    let whole = std::fs::read(&store).unwrap();
+    for lose in [|path: &Path| std::fs::write(path, ""), |path: &Path| std::fs::remove_file(path)] {
+        lose(&store).unwrap();
+        for arguments in [&["run"][..], &["status"], &["check"], &["account", "list"], &["account", "add", BOB]] {
+            let words = oxpost.call(arguments).await.unwrap().refusal().unwrap();
+            assert!(words.contains("oxpost.db is missing or empty, although"), "{arguments:?}: {words}");
+            assert!(words.contains("oxpost store restore") && words.contains("oxpost store create"), "{words}");
+            assert!(store.metadata().map_or(0, |metadata| metadata.len()) == 0, "{arguments:?}: nothing was made");
+        }
+    }
+    // Tables without a single sealed value are no store either.
+    std::fs::write(&store, &whole).unwrap();
+    #[cfg(unix)]
+    std::fs::set_permissions(&store, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let emptied = rusqlite::Connection::open(&store).unwrap();
+    emptied.execute_batch("DELETE FROM token; DELETE FROM account; DELETE FROM meta").unwrap();
+    drop(emptied);
+    let words = oxpost.call(&["run"]).await.unwrap().refusal().unwrap();
+    assert!(words.contains("missing or empty"), "{words}");
+
+    std::fs::remove_file(&store).unwrap();
+    for (words, made) in [("Made an empty store", true), ("There is a store already", false)] {
+        let said = oxpost.call(&["store", "create"]).await.unwrap().said().unwrap();
+        assert!(said.contains(words), "{made}: {said}");
+    }
+    oxpost.add_account(BOB, &[]).await.unwrap();
+    oxpost.run().await.unwrap().stop().await.unwrap();
+}
+
+/// As an administrator does who copies the file while nothing runs.
+#[tokio::test]
+async fn stopped_store_is_one_file() {
+    let tenant = tenant().await;
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    signed_in(&oxpost, &tenant, ALICE).await;
+    let log = oxpost.folder().join("oxpost.db-wal");
+    assert!(!log.exists(), "after a command");
+    let running = oxpost.run().await.unwrap();
+    oxpost.add_account(BOB, &[]).await.unwrap();
+    running.stop().await.unwrap();
+    assert!(!log.exists(), "after a service");
+    let copy = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    for name in ["oxpost.db", "oxpost.key"] {
+        std::fs::copy(oxpost.folder().join(name), copy.folder().join(name)).unwrap();
+    }
+    let listed = copy.call(&["account", "list"]).await.unwrap().said().unwrap();
+    assert!(listed.contains(ALICE) && listed.contains(BOB), "{listed}");
 }

@@ -46,15 +46,13 @@ pub struct AdmissionLimits {
     pub concurrent_hashes: usize,
     /// Logins that may wait for that; others are told that we are busy.
     pub hashes_waiting: usize,
-    /// Logins that are remembered, right ones and wrong ones, so many of each.
-    pub remembered: usize,
-    /// How long each is remembered.
+    /// How long the login cache keeps a login that was right.
     pub remember_for: Duration,
 }
 
 impl Default for AdmissionLimits {
     fn default() -> Self {
-        Self { concurrent_hashes: 4, hashes_waiting: 256, remembered: 4096, remember_for: Duration::from_secs(600) }
+        Self { concurrent_hashes: 4, hashes_waiting: 256, remember_for: Duration::from_secs(600) }
     }
 }
 
@@ -162,7 +160,7 @@ impl Accounts {
             store,
             judge: tokens.map(|tokens| Judge::new(tokens, Arc::clone(&pool))),
             pool,
-            cache: LoginCache::new(limits.remembered, limits.remember_for),
+            cache: LoginCache::new(limits.remember_for),
             dummy: PasswordHash::dummy(),
         }))
     }
@@ -208,6 +206,25 @@ impl Accounts {
     /// Notes that a mail server has refused a login in a way that somebody must mend, or (`None`) that it takes them.
     pub fn note_answer(&self, mailbox: Mailbox, protocol: String, refused: Option<Refused>) {
         self.0.uses.note_answer(mailbox, protocol, refused);
+    }
+
+    /// Gives the login cache room for the accounts that there are now. Nobody who logs in waits for that.
+    fn count_accounts(&self) {
+        let accounts = self.clone();
+        tokio::spawn(async move {
+            match accounts.0.store.in_background().count_accounts().await {
+                Ok(count) => accounts.0.cache.make_room_for(count),
+                Err(error) => tracing::debug!("the accounts cannot be counted for the login cache: {error}"),
+            }
+        });
+    }
+
+    /// Notes that a mail server has accepted a login to this account: if it was with the token of a delegate, the account's own sign-in
+    /// of before is needed no longer.
+    pub fn note_accepted(&self, account: &Account) {
+        if let Some(delegate) = &account.through {
+            self.0.uses.note_delegate_worked(account.mailbox.clone(), delegate.clone());
+        }
     }
 
     /// Until it is noted of every login so far that its password was used; nobody who logs in waits for that.
@@ -308,6 +325,9 @@ impl Attempt {
         };
         let (Some(account), Some(row)) = (account, verified) else { return Err(Denied::BadCredentials) };
         gate.cache.remember(&account.mailbox, &password, &row);
+        if gate.cache.wants_count() {
+            accounts.count_accounts();
+        }
         gate.familiar.note(&row.mailbox, source);
         gate.uses.note(Used::Local(row.mailbox, row.name), row.last_used);
         Ok(Admitted { account: Arc::new(account) })

@@ -3,6 +3,10 @@
 //!
 //! It sleeps in short naps and decides from the wall clock and the stored plan after each, so that a laptop that slept, a
 //! clock that jumped, or another process that added an account needs no message. Hints of the database cut a nap short.
+//!
+//! A look asks an index for what is due, so that it costs the same with ten accounts and ten thousand. Now and then, at the start, and
+//! when the clock was set back, it reads all accounts: then what no index can know is found, such as a plan that was written by a
+//! clock that was wrong.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -21,7 +25,7 @@ use crate::{
     gate::Outlook,
     http::REQUEST_TIME,
     schedule::is_due,
-    store::{CircuitKey, Planned},
+    store::{CircuitKey, Due, Planned, Store, StoreError},
     tokens::Tokens,
 };
 
@@ -30,6 +34,9 @@ const SHORTEST_NAP: Duration = Duration::from_secs(1);
 
 /// The longest nap while the store cannot be read.
 const NAP_WITHOUT_STORE: Duration = Duration::from_secs(5);
+
+/// How often all accounts are read.
+const FULL_LOOK_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// How long the end waits for requests in flight: as long as one may take, and the write behind it.
 const LAST_WAIT: Duration = REQUEST_TIME.saturating_add(Duration::from_secs(5));
@@ -86,26 +93,33 @@ impl Tokens {
     /// What is due now, by authority, and how long until the next look.
     async fn look(&self, running: &mut Running) -> (Vec<DueAccounts>, Duration) {
         let look_every = self.limits().look_every;
-        let plan = match self.plan().await {
-            Ok(plan) => plan,
+        let now = self.now();
+        let looked = match running.full_look_is_due(now) {
+            true => self.look_at_all(now).await,
+            false => self.look_at_due(now).await,
+        };
+        let looked = match looked {
+            Ok(looked) => looked,
             Err(error) => {
                 if !std::mem::replace(&mut running.without_store, true) {
                     tracing::error!("the refresher cannot read the store, and tries again: {error}");
                 }
+                running.full_look = None;
                 return (Vec::new(), look_every.min(NAP_WITHOUT_STORE));
             }
         };
         if std::mem::take(&mut running.without_store) {
             tracing::info!("the refresher can read the store again");
         }
-        let known: HashSet<&Mailbox> = plan.iter().map(|planned| &planned.account.mailbox).collect();
-        self.forget_all_but(&known);
-        let now = self.now();
-        let soonest = plan.iter().filter_map(|planned| planned.next_refresh?.duration_since(now).ok()).min();
+        let soonest = looked.next.and_then(|next| next.duration_since(now).ok());
         let in_hand: HashSet<Mailbox> = running.accounts.values().map(|(mailbox, _)| mailbox.clone()).collect();
         let mut due: HashMap<Option<CircuitKey>, VecDeque<Planned>> = HashMap::new();
-        for planned in plan {
+        for planned in looked.due {
             if wants_refresh(&planned, now) && !in_hand.contains(&planned.account.mailbox) {
+                if planned.next_refresh.is_some_and(|next| next > now) {
+                    // The index does not find what a clock that was wrong has planned.
+                    running.full_look = None;
+                }
                 due.entry(self.authority_of(&planned.account)).or_default().push_back(planned);
             }
         }
@@ -125,6 +139,32 @@ impl Tokens {
         });
         let due = due.collect();
         (due, wake.max(SHORTEST_NAP).min(look_every))
+    }
+
+    async fn look_at_due(&self, now: SystemTime) -> Result<Due, StoreError> {
+        let store = self.store_in_background();
+        let due = store.due(now).await?;
+        note_idle(&store, &due.idle).await;
+        Ok(due)
+    }
+
+    async fn look_at_all(&self, now: SystemTime) -> Result<Due, StoreError> {
+        let store = self.store_in_background();
+        note_idle(&store, &store.wrongly_idle().await?).await;
+        let plan = store.plan().await?;
+        let known: HashSet<&Mailbox> = plan.iter().map(|planned| &planned.account.mailbox).collect();
+        self.forget_all_but(&known);
+        let next = plan.iter().filter_map(|planned| planned.next_refresh.filter(|next| *next > now)).min();
+        Ok(Due { due: plan, idle: Vec::new(), next })
+    }
+}
+
+/// A note that cannot be written costs the next look a few rows more, and no refresh.
+async fn note_idle(store: &Store, mailboxes: &[String]) {
+    if !mailboxes.is_empty()
+        && let Err(error) = store.note_idle(mailboxes).await
+    {
+        tracing::debug!("it could not be noted that there is nothing to refresh: {error}");
     }
 }
 
@@ -169,6 +209,8 @@ struct Running {
     counts: HashMap<Option<CircuitKey>, usize>,
     /// The last look failed.
     without_store: bool,
+    /// When all accounts were last read, and by which time the last look was.
+    full_look: Option<(Instant, SystemTime)>,
 }
 
 impl Running {
@@ -189,6 +231,14 @@ impl Running {
         let task = self.tasks.spawn(async move { tokens.refresh_due(&planned.account, planned.version).await });
         *self.counts.entry(key.clone()).or_default() += 1;
         self.accounts.insert(task.id(), (mailbox, key));
+    }
+
+    /// Whether all accounts are to be read now: it is time, or the clock was set back.
+    fn full_look_is_due(&mut self, now: SystemTime) -> bool {
+        let recent = self.full_look.filter(|(at, looked)| at.elapsed() < FULL_LOOK_EVERY && *looked <= now);
+        let at = recent.map_or_else(Instant::now, |(at, _)| at);
+        self.full_look = Some((at, now));
+        recent.is_none()
     }
 
     /// Gives back which authority is left alone, and for how long.

@@ -98,7 +98,7 @@ fn wrong_person(mailbox: &Mailbox, expected: &Mailbox, signed_in_as: &str) -> St
         "the sign-in was made as {signed_in_as}, but {asked}, so nothing was stored. Run the command again and choose {expected} on \
          the page (a private browser window keeps other people's sign-ins away). If {signed_in_as} is meant to open {mailbox}, \
          because they have Full Access to it, or because it is the same person's sign-in name, say so first: `oxpost account \
-         through {mailbox} {signed_in_as}`"
+         through {mailbox} {signed_in_as} --create`"
     )
 }
 

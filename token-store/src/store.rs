@@ -43,12 +43,12 @@ pub(crate) use self::{
     lease::RENEW_EVERY,
     passwords::PasswordRow,
     remote_attempts::RemoteAttempt,
-    tokens::{Failure, Living, Planned, RefreshToken, Stored},
+    tokens::{Due, Failure, Living, Planned, RefreshToken, Stored},
 };
 use crate::{
     account::Mailbox,
     database::{
-        Database, DatabaseError, Hints, Outcome, Row, Statement, Value,
+        Database, DatabaseError, Hints, Outcome, Row, Statement, Value, only_read,
         postgres::{Postgres, PostgresSettings},
         sqlite::Sqlite,
     },
@@ -64,6 +64,8 @@ pub struct Store {
     vault: Vault,
     seen: access::Seen,
     changing: Arc<tokio::sync::Mutex<()>>,
+    /// What is only read is read where no login waits for it.
+    in_background: bool,
 }
 
 impl std::fmt::Debug for Store {
@@ -226,7 +228,8 @@ impl Store {
 
     /// A store in any engine.
     pub async fn with(database: Arc<dyn Database>, vault: Vault) -> Result<Self, StoreError> {
-        let store = Self { database, vault, seen: access::Seen::default(), changing: Arc::default() };
+        let store =
+            Self { database, vault, seen: access::Seen::default(), changing: Arc::default(), in_background: false };
         let sealed = Value::from(store.vault.seal(KEY_CHECK_PLACE, &Secret::from(KEY_CHECK))?);
         store
             .run(vec![
@@ -265,13 +268,23 @@ impl Store {
         Ok(rows.into_iter().next().and_then(|mut row| row.bytes(0)).unwrap_or_default())
     }
 
+    /// The same store for background work and for people: their lists are read on a connection of their own, behind which no login
+    /// waits.
+    #[must_use]
+    pub fn in_background(&self) -> Self {
+        Self { in_background: true, ..self.clone() }
+    }
+
     /// Hints that another node may have written tokens; see [`Database::hints`].
     pub(crate) fn hints(&self) -> Hints {
         self.database.hints()
     }
 
     async fn run(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, StoreError> {
-        Ok(self.database.transaction(statements).await?)
+        match self.in_background && only_read(&statements) {
+            true => Ok(self.database.read_in_background(statements).await?),
+            false => Ok(self.database.transaction(statements).await?),
+        }
     }
 
     async fn rows(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {

@@ -35,7 +35,7 @@ use crate::{
     gate::{self, Class, Gate, GateLimits, Refusal},
     http::HttpClient,
     schedule::{Usable, usable},
-    store::{CircuitKey, Living, Planned, Store, StoreError, Stored},
+    store::{CircuitKey, Living, Store, Stored},
 };
 
 /// An access token, for one upstream login. Cheap to clone.
@@ -302,8 +302,9 @@ impl Tokens {
         self.0.store.hints()
     }
 
-    pub(crate) async fn plan(&self) -> Result<Vec<Planned>, StoreError> {
-        self.0.store.plan().await
+    /// The store, for what no login waits for.
+    pub(crate) fn store_in_background(&self) -> Store {
+        self.0.store.in_background()
     }
 
     /// Refreshes what was planned at this version. A failure has been logged and stored where it happened. Gives back for how

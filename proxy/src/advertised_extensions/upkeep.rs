@@ -2,22 +2,31 @@
 
 use std::time::Duration;
 
-use oxpost_token_store::{SharedClock, Store, StoreError};
+use oxpost_token_store::{SharedClock, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::AdvertisedExtensions;
 
-/// How often the store is read, so that an account that was added counts before its mail program is set up, and what other
-/// nodes have learned. It is two short queries, whatever the number of clients; and the most often a server that changes
-/// its mind is written down.
+/// How often the store is read for what other nodes have learned. It is a short query, whatever the number of accounts; and the most
+/// often a server that changes its mind is written down.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// After so many looks, which are five minutes, all accounts are read, to find which applications they use. One that comes into use
+/// meanwhile counts from its first login on.
+const LOOKS_BETWEEN_FULL_ONES: u32 = 30;
 
 impl AdvertisedExtensions {
     /// Reads the store and writes to it until `stop`.
     pub async fn keep_in_step(&self, store: &Store, clock: &SharedClock, stop: &CancellationToken) {
+        let store = &store.in_background();
+        let mut looks = 0;
         while !stop.is_cancelled() {
-            self.look(store, clock).await;
+            match looks {
+                0 => self.look(store, clock).await,
+                _ => self.look_at_lists(store, clock).await,
+            }
+            looks = (looks + 1) % LOOKS_BETWEEN_FULL_ONES;
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = stop.cancelled() => {}
@@ -28,8 +37,16 @@ impl AdvertisedExtensions {
 
     /// Reads the store once, and writes what it does not have. What fails is done at the next look.
     pub async fn look(&self, store: &Store, clock: &SharedClock) {
-        match read(store).await {
-            Ok((lists, applications)) => self.read_from_store(lists, applications),
+        match store.applications_in_use().await {
+            Ok(applications) => self.applications_are_used(applications),
+            Err(error) => return debug!(%error, "cannot read which applications are used"),
+        }
+        self.look_at_lists(store, clock).await;
+    }
+
+    async fn look_at_lists(&self, store: &Store, clock: &SharedClock) {
+        match store.smtp_extensions().await {
+            Ok(lists) => self.read_from_store(lists),
             Err(error) => return debug!(%error, "cannot read what SMTP servers offered"),
         }
         self.write(store, clock).await;
@@ -47,10 +64,4 @@ impl AdvertisedExtensions {
             }
         }
     }
-}
-
-type Read = (Vec<oxpost_token_store::store::smtp_extensions::SmtpExtensions>, Vec<String>);
-
-async fn read(store: &Store) -> Result<Read, StoreError> {
-    Ok((store.smtp_extensions().await?, store.applications_in_use().await?))
 }

@@ -10,7 +10,7 @@ use oxpost_token_store::{Applications, Credential, Mailbox, Origin, SenderMode, 
 use super::{Failed, NO_LISTENER, credential};
 use crate::certificate::Held;
 use crate::config::{Config, Device, Listener, ListenerTls};
-use crate::gateway::{StartError, open_existing_store};
+use crate::gateway::open_existing_store;
 use crate::tls;
 use crate::{declared, device};
 
@@ -100,12 +100,7 @@ fn certificate(listener: &Listener) -> Option<Held> {
 /// What accounts ask of their application and it cannot give; gives back what is known of the applications then. A store that
 /// is not there yet has none, and is not made.
 async fn accounts(config: &Config, store: Option<&Store>) -> Result<Applications, Failed> {
-    let Some(store) = store else {
-        if config.key.exists() {
-            config.key.read().map_err(StartError::Vault)?;
-        }
-        return Ok(config.applications.clone());
-    };
+    let Some(store) = store else { return Ok(config.applications.clone()) };
     declared::check(config, store).await?;
     if let Some(changed) = store.changed_outside().await?.first() {
         return Err(Failed::new(format!(

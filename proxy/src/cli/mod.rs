@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use oxpost_token_store::database::sqlite;
 
 use crate::config::Config;
 use crate::platform;
@@ -120,6 +121,9 @@ pub fn main() -> ExitCode {
 /// How long the end of a command may take: tasks are dropped within milliseconds, unless a thread is stuck.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
+/// How long the store may take to be closed, which writes its log into its file: milliseconds on a disk that works.
+const CLOSING: Duration = Duration::from_secs(10);
+
 fn start(command: Command, path: &std::path::Path) -> Result<(), Failed> {
     if let Err(error) = platform::forbid_core_dumps() {
         eprintln!("oxpost: core dumps could not be switched off ({error}); a crash could write tokens to disk");
@@ -129,6 +133,11 @@ fn start(command: Command, path: &std::path::Path) -> Result<(), Failed> {
     // Sessions that outlived the drain timeout are cut here. Dropping the tasks writes what rate-limited lines have counted; a
     // thread that still reads from a terminal or a disk is not waited for longer.
     runtime.shutdown_timeout(SHUTDOWN);
+    if !sqlite::wait_until_closed(CLOSING) {
+        eprintln!(
+            "oxpost: the store is still being written; what is missing in its file is in the file ending in -wal"
+        );
+    }
     result
 }
 

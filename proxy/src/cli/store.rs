@@ -10,11 +10,16 @@ use oxpost_token_store::{KeySource, NewKey, PostgresSettings};
 
 use super::Failed;
 use crate::config::{Config, StorePlace};
-use crate::gateway::open_existing_store;
+use crate::gateway::{StartError, create_store, open_existing_store};
 use crate::tls;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
+    /// Make an empty store under a key that is there already
+    ///
+    /// The first start makes the store and its key by itself. Where the key is there before (from systemd, from the environment,
+    /// or because the store was lost), a missing store is an error until this command was run.
+    Create,
     /// Change the key: a new one is made, and everything in the store is sealed anew with it
     ///
     /// The service must be stopped meanwhile; it takes a moment. A key file is written by this command: first the new key
@@ -68,6 +73,7 @@ pub(super) enum StoreCommand {
 
 pub(super) async fn run(command: StoreCommand, config: &Config) -> Result<(), Failed> {
     match command {
+        StoreCommand::Create => create(config).await,
         StoreCommand::RotateKey => rotate_key(config).await,
         StoreCommand::NewKey => {
             println!("{}", NewKey::generate()?.text().reveal_str().unwrap_or_default());
@@ -78,6 +84,20 @@ pub(super) async fn run(command: StoreCommand, config: &Config) -> Result<(), Fa
         StoreCommand::Restore { file } => restore(config, &file).await,
         StoreCommand::Confirm { yes } => confirm(config, yes).await,
     }
+}
+
+async fn create(config: &Config) -> Result<(), Failed> {
+    match open_existing_store(config).await {
+        Ok(Some(_)) => {
+            println!("There is a store already: {}. It stays as it is.", config.store);
+            return Ok(());
+        }
+        Ok(None) | Err(StartError::StoreMissing { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    create_store(config).await?;
+    println!("Made an empty store: {}.", config.store);
+    Ok(())
 }
 
 async fn rotate_key(config: &Config) -> Result<(), Failed> {

@@ -3,12 +3,13 @@
 //! Each trouble is told once, whatever happens at every retry; again if its cause changes; at the reminder interval for as
 //! long as it lasts; and once more when it is over. A later trouble of the same subject and topic is a new one.
 
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use oxpost_token_store::store::notices::Notice;
 
 use super::message::Kind;
-use super::trouble::{Event, Finding, Topic, Trouble};
+use super::trouble::{Event, Finding, Trouble};
 
 /// How long whoever is about to tell something keeps others from telling it. What was not told by then (a webhook that is
 /// down, a process that ended) is told again.
@@ -34,12 +35,17 @@ pub fn decide(
     mut new_id: impl FnMut() -> String,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
+    let by_subject: HashMap<(&str, &str), &Notice> =
+        notices.iter().map(|notice| ((notice.subject.as_str(), notice.topic.as_str()), notice)).collect();
+    let mut found = HashSet::with_capacity(findings.len());
     for finding in findings {
         let (subject, topic) = match finding {
             Finding::Trouble(trouble) => (&trouble.subject, trouble.topic),
             Finding::Unsure(subject, topic) => (subject, *topic),
         };
-        let notice = notices.iter().find(|notice| is_about(notice, subject, topic));
+        let about = (subject.as_str(), topic.as_str());
+        found.insert(about);
+        let notice = by_subject.get(&about).copied();
         let step = match (finding, notice) {
             (Finding::Trouble(trouble), None) => Some(begin(trouble, new_id(), now)),
             (Finding::Trouble(trouble), Some(notice)) => go_on(trouble, notice, now, reminder),
@@ -49,11 +55,7 @@ pub fn decide(
         steps.extend(step);
     }
     for notice in notices {
-        let is_found = findings.iter().any(|finding| match finding {
-            Finding::Trouble(trouble) => is_about(notice, &trouble.subject, trouble.topic),
-            Finding::Unsure(subject, topic) => is_about(notice, subject, *topic),
-        });
-        if !is_found {
+        if !found.contains(&(notice.subject.as_str(), notice.topic.as_str())) {
             steps.extend(end(notice, now));
         }
     }
@@ -63,10 +65,6 @@ pub fn decide(
 /// What is remembered once people were told.
 pub fn told(notice: &Notice, now: SystemTime, reminder: Option<Duration>) -> Notice {
     Notice { told: Some(now), due: reminder.and_then(|reminder| now.checked_add(reminder)), ..notice.clone() }
-}
-
-fn is_about(notice: &Notice, subject: &str, topic: Topic) -> bool {
-    notice.subject == subject && notice.topic == topic.as_str()
 }
 
 fn begin(trouble: &Trouble, id: String, now: SystemTime) -> Step {

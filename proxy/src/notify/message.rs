@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use oxpost_token_store::store::notices::Notice;
 use serde::Serialize;
 
+use super::digest;
+
 /// Seconds from 1970 to the end of the year 9999; `humantime` knows no later time.
 const LAST_SECOND: u64 = 253_402_300_799;
 
@@ -59,6 +61,8 @@ pub struct Message {
     pub host: String,
     /// All of it in one line, which chat services show as it is.
     pub text: String,
+    /// How many alerts it tells of: more than one in a digest, which is about no single account.
+    pub count: usize,
 }
 
 impl Message {
@@ -85,6 +89,26 @@ impl Message {
             at: time(now),
             host: host.to_owned(),
             text: text.trim_end().to_owned(),
+            count: 1,
+        }
+    }
+
+    /// What is to be told of several notices in one message, of which `id` is the name. There is at least one.
+    pub fn digest(notices: &[Notice], kind: Kind, id: &str, now: SystemTime, host: &str) -> Self {
+        let (what, remedy) = digest::words(notices, kind);
+        Self {
+            id: id.to_owned(),
+            kind,
+            event: notices.first().map(|notice| notice.event.clone()).unwrap_or_default(),
+            account: None,
+            application: None,
+            since: time(notices.iter().map(|notice| notice.since).min().unwrap_or(now)),
+            at: time(now),
+            host: host.to_owned(),
+            text: format!("{what} {remedy}").trim_end().to_owned(),
+            what,
+            remedy,
+            count: notices.len(),
         }
     }
 
@@ -94,8 +118,8 @@ impl Message {
     }
 
     /// As environment variables.
-    pub fn variables(&self) -> [(&'static str, &str); 11] {
-        [
+    pub fn variables(&self) -> [(&'static str, String); 12] {
+        let texts: [(&'static str, &str); 11] = [
             ("OXPOST_ID", &self.id),
             ("OXPOST_KIND", self.kind.as_str()),
             ("OXPOST_EVENT", &self.event),
@@ -107,7 +131,12 @@ impl Message {
             ("OXPOST_AT", &self.at),
             ("OXPOST_HOST", &self.host),
             ("OXPOST_TEXT", &self.text),
-        ]
+        ];
+        let mut texts = texts.into_iter();
+        std::array::from_fn(|_| match texts.next() {
+            Some((name, text)) => (name, text.to_owned()),
+            None => ("OXPOST_COUNT", self.count.to_string()),
+        })
     }
 }
 
@@ -143,12 +172,17 @@ mod tests {
             "{\"id\":\"0123\",\"kind\":\"problem\",\"event\":\"sign-in-needed\",\"account\":\"alice@contoso.com\",\
              \"application\":null,\"what\":\"The sign-in was revoked.\",\"remedy\":\"Run `oxpost sign-in alice@contoso.com`.\",\
              \"since\":\"2027-01-15T08:00:00Z\",\"at\":\"2027-01-15T08:00:00Z\",\"host\":\"gateway.example\",\
-             \"text\":\"alice@contoso.com: The sign-in was revoked. Run `oxpost sign-in alice@contoso.com`.\"}"
+             \"text\":\"alice@contoso.com: The sign-in was revoked. Run `oxpost sign-in alice@contoso.com`.\",\"count\":1}"
         );
         let object: serde_json::Value = serde_json::from_str(&message.json()).unwrap();
         for (name, value) in message.variables() {
             let member = &object[name.trim_start_matches("OXPOST_").to_lowercase()];
-            assert_eq!(member.as_str().unwrap_or_default(), value, "{name}");
+            let member = if member.is_null() {
+                String::new()
+            } else {
+                member.as_str().map_or(member.to_string(), str::to_owned)
+            };
+            assert_eq!(member, value, "{name}");
         }
         assert_eq!(object.as_object().unwrap().len(), message.variables().len());
         notice.subject = "application default".into();

@@ -13,6 +13,7 @@
 pub mod command;
 pub mod decide;
 pub mod deliver;
+mod digest;
 pub mod message;
 #[cfg(test)]
 mod receiver;

@@ -67,7 +67,8 @@ impl Own {
 
 /// Oxpost cannot start. If it is for the store or its key, people are told, because nobody else would be.
 pub async fn failed(config: &Config, error: &StartError, now: SystemTime) {
-    if !matches!(error, StartError::KeyMissing { .. } | StartError::Vault(_) | StartError::Store(_)) {
+    use StartError::{KeyMissing, Store, StoreMissing, Vault};
+    if !matches!(error, KeyMissing { .. } | StoreMissing { .. } | Vault(_) | Store(_)) {
         return;
     }
     let Ok(tls) = tls::client_config(config.ca_file.as_deref(), config.system_roots) else { return };
@@ -79,6 +80,7 @@ async fn tell(config: &Config, channels: &Channels, error: &StartError, now: Sys
     let mut own = Own::beside(&config.own_files);
     let cause = match error {
         StartError::KeyMissing { .. } => "no key",
+        StartError::StoreMissing { .. } => "no store",
         StartError::Store(error) => cause(error),
         _ => "key",
     };

@@ -106,7 +106,8 @@ pub enum Finding {
 
 /// Everything that is looked at.
 pub struct Facts<'a> {
-    /// The accounts and the state of their tokens.
+    /// The accounts and the state of their tokens; those without an error that have used their sign-in after [`unused_since`] may be
+    /// left out.
     pub accounts: &'a [(Account, TokenState)],
     /// The mailboxes of accounts that the store cannot read.
     pub unreadable: &'a [String],
@@ -177,8 +178,7 @@ fn of_refresh_token(account: &Account, state: &TokenState, now: SystemTime, warn
     }
     let used = state.refreshed_at?;
     let ends = used.checked_add(REFRESH_TOKEN_LIFE)?;
-    // A warning time of 90 days or more would warn of every healthy one.
-    let warn_before = warn_before.min(REFRESH_TOKEN_LIFE / 2);
+    let warn_before = warning_time(warn_before);
     if now + warn_before < ends {
         return None;
     }
@@ -198,6 +198,16 @@ fn of_refresh_token(account: &Account, state: &TokenState, now: SystemTime, warn
         ),
         since: ends.checked_sub(warn_before).unwrap_or(now),
     })
+}
+
+/// A warning time of 90 days or more would warn of every healthy one.
+fn warning_time(warn_before: Duration) -> Duration {
+    warn_before.min(REFRESH_TOKEN_LIFE / 2)
+}
+
+/// A refresh token that was last used then, or before, is near its end.
+pub fn unused_since(now: SystemTime, warn_before: Duration) -> SystemTime {
+    now.checked_sub(REFRESH_TOKEN_LIFE - warning_time(warn_before)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 fn unreadable(mailbox: &str, now: SystemTime) -> Trouble {

@@ -12,14 +12,18 @@ use tracing::{debug, error, info, warn};
 
 use super::decide::{Step, decide, told};
 use super::deliver::Channels;
+use super::digest::{Batch, batches, words};
 use super::message::{Kind, Message};
 use super::start::Own;
-use super::trouble::{Event, Facts, Finding, Topic, Trouble, find};
+use super::trouble::{Event, Facts, Finding, Topic, Trouble, find, unused_since};
 use crate::config::Notify;
 use crate::tls;
 
-/// How often the store is looked at. It costs a query; nobody misses a second.
+/// How often the store is looked at. It costs a query for what is wrong; nobody misses a second.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// After so many looks, which are ten minutes, all accounts are read, to find rows that are damaged.
+const LOOKS_BETWEEN_FULL_ONES: u32 = 120;
 
 /// Messages on their way at once. What is more is claimed when there is room: so many, each at its slowest, are told within
 /// a claim.
@@ -37,6 +41,9 @@ pub struct Watch {
     settings: Settings,
     own: Own,
     failing_since: Option<SystemTime>,
+    /// The accounts whose rows were found to be damaged when all were last read, and how many looks ago that was.
+    unreadable: Vec<String>,
+    looks: u32,
 }
 
 /// What of the configuration it goes by.
@@ -54,20 +61,45 @@ impl Settings {
     }
 }
 
-/// Something that was claimed, to be told.
-type Claimed = (Notice, Kind);
+/// What was claimed, to be told in one message.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The name of the message: of a digest its own, otherwise the notice's.
+    id: String,
+    kind: Kind,
+    notices: Vec<Notice>,
+}
+
+impl Claimed {
+    fn new(kind: Kind, notices: Vec<Notice>) -> Self {
+        let id = match notices.as_slice() {
+            [one] => one.id.clone(),
+            _ => new_id(),
+        };
+        Self { id, kind, notices }
+    }
+
+    fn message(&self, now: SystemTime, host: &str) -> Message {
+        match self.notices.as_slice() {
+            [one] => Message::of(one, self.kind, now, host),
+            several => Message::digest(several, self.kind, &self.id, now, host),
+        }
+    }
+}
 
 impl Watch {
     /// Watches over a store. `own` is what is remembered beside it, about the store itself.
     pub fn new(
-        store: Store,
+        store: &Store,
         applications: Applications,
         channels: Arc<Channels>,
         clock: SharedClock,
         settings: Settings,
         own: Own,
     ) -> Self {
-        Self { store, applications, channels, clock, settings, own, failing_since: None }
+        let store = store.in_background();
+        let (failing_since, unreadable, looks) = (None, Vec::new(), 0);
+        Self { store, applications, channels, clock, settings, own, failing_since, unreadable, looks }
     }
 
     /// Looks from time to time until it is told to stop. What is on its way then is told again after the next start.
@@ -111,43 +143,56 @@ impl Watch {
                 break;
             }
             self.own.set(&step.new);
-            claimed.extend(step.tell.map(|kind| (step.new, kind)));
+            claimed.extend(step.tell.map(|kind| Claimed::new(kind, vec![step.new])));
         }
-        for (notice, kind) in &claimed {
-            say(notice, *kind);
+        for claimed in &claimed {
+            match claimed.notices.as_slice() {
+                [one] => say(one, claimed.kind),
+                several => say_digest(several, claimed),
+            }
         }
         claimed
     }
 
     async fn look_at_accounts(
-        &self,
+        &mut self,
         now: SystemTime,
         room: usize,
         claimed: &mut Vec<Claimed>,
     ) -> Result<(), StoreError> {
-        let accounts = self.store.token_states().await?;
-        let unreadable = self.store.unreadable_accounts().await?;
+        let accounts = self.store.token_states_in_trouble(unused_since(now, self.settings.warn_before)).await?;
+        // One that is repaired is not waited for.
+        if self.looks == 0 || !self.unreadable.is_empty() {
+            self.unreadable = self.store.unreadable_accounts().await?;
+        }
+        self.looks = self.looks.saturating_add(1) % LOOKS_BETWEEN_FULL_ONES;
         // Somebody may have told the end of a client secret just now.
         let applications = self.applications.with_secret_ends(&self.store.secret_ends().await?);
-        let facts = Facts { accounts: &accounts, unreadable: &unreadable, applications: &applications };
+        let facts = Facts { accounts: &accounts, unreadable: &self.unreadable, applications: &applications };
         let findings = find(&facts, now, self.settings.warn_before);
         let notices = self.store.notices().await?;
-        for step in decide(&findings, &notices, now, self.settings.reminder, new_id) {
-            if step.tell.is_some() && claimed.len() >= room {
-                continue;
+        let (silent, batches) = batches(decide(&findings, &notices, now, self.settings.reminder, new_id));
+        self.claim(silent).await?;
+        for Batch { kind, steps } in batches {
+            if claimed.len() >= room {
+                break;
             }
-            if self.claim(&step).await? {
-                claimed.extend(step.tell.map(|kind| (step.new, kind)));
+            let ours = self.claim(steps).await?;
+            if !ours.is_empty() {
+                claimed.push(Claimed::new(kind, ours));
             }
         }
         Ok(())
     }
 
-    async fn claim(&self, step: &Step) -> Result<bool, StoreError> {
-        match &step.old {
-            Some(old) => self.store.change_notice(old, &step.new).await,
-            None => self.store.add_notice(&step.new).await,
+    /// Makes these changes, and gives back the notices that were ours to change: another node may have been there first.
+    async fn claim(&self, steps: Vec<Step>) -> Result<Vec<Notice>, StoreError> {
+        if steps.is_empty() {
+            return Ok(Vec::new());
         }
+        let changes: Vec<_> = steps.iter().map(|step| (step.old.as_ref(), &step.new)).collect();
+        let ours = self.store.change_notices(&changes).await?;
+        Ok(steps.into_iter().zip(ours).filter_map(|(step, ours)| ours.then_some(step.new)).collect())
     }
 
     fn of_the_store(&mut self, failed: Option<&StoreError>, now: SystemTime) -> Vec<Finding> {
@@ -164,25 +209,29 @@ impl Watch {
     }
 
     /// Everybody was told, or not everybody: then the claim runs out, and it is told again.
-    async fn told(&mut self, (notice, kind): Claimed, arrived: bool) {
+    async fn told(&mut self, claimed: Claimed, arrived: bool) {
         if !arrived {
             return;
         }
         let now = self.clock.now();
-        let kept = match (notice.subject.is_empty(), kind) {
-            (true, Kind::Solved) => {
-                self.own.remove(&notice);
-                Ok(true)
+        let Claimed { kind, notices, .. } = claimed;
+        if let [notice] = notices.as_slice()
+            && notice.subject.is_empty()
+        {
+            if kind == Kind::Solved {
+                self.own.remove(notice);
+            } else if self.own.notices().contains(notice) {
+                // Otherwise another trouble has taken its place while it was told.
+                self.own.set(&told(notice, now, self.settings.reminder));
             }
-            (true, _) => {
-                // Another trouble may have taken its place while it was told.
-                if self.own.notices().contains(&notice) {
-                    self.own.set(&told(&notice, now, self.settings.reminder));
-                }
-                Ok(true)
-            }
-            (false, Kind::Solved) => self.store.remove_notice(&notice).await,
-            (false, _) => self.store.change_notice(&notice, &told(&notice, now, self.settings.reminder)).await,
+            return;
+        }
+        let kept = if kind == Kind::Solved {
+            self.store.remove_notices(&notices).await
+        } else {
+            let new: Vec<Notice> = notices.iter().map(|notice| told(notice, now, self.settings.reminder)).collect();
+            let changes: Vec<_> = notices.iter().map(Some).zip(&new).collect();
+            self.store.change_notices(&changes).await.map(drop)
         };
         if let Err(error) = kept {
             warn!(%error, "it could not be noted that people were told; they will be told again");
@@ -226,6 +275,21 @@ pub(super) fn say(notice: &Notice, kind: Kind) {
     }
 }
 
+/// Each of them is in `oxpost status`, and at the level debug here.
+fn say_digest(notices: &[Notice], claimed: &Claimed) {
+    let (what, remedy) = words(notices, claimed.kind);
+    let (id, count) = (&claimed.id, notices.len());
+    let event = notices.first().map_or("", |notice| notice.event.as_str());
+    match claimed.kind {
+        Kind::Solved => info!(count, event, notice = id, "resolved: {what}"),
+        Kind::Reminder => warn!(count, event, notice = id, "a person must still act: {what} {remedy}"),
+        _ => warn!(count, event, notice = id, "a person must act: {what} {remedy}"),
+    }
+    for Notice { id, subject, what, .. } in notices {
+        debug!(%subject, event, notice = id, digest = claimed.id, "{what}");
+    }
+}
+
 /// Tells one after the other. It is a task of its own, so that looking never waits for a webhook.
 async fn tell(
     channels: Arc<Channels>,
@@ -234,20 +298,20 @@ async fn tell(
     mut jobs: mpsc::Receiver<Claimed>,
     reports: mpsc::Sender<(Claimed, bool)>,
 ) {
-    while let Some((notice, kind)) = jobs.recv().await {
-        let message = Message::of(&notice, kind, clock.now(), &host);
+    while let Some(claimed) = jobs.recv().await {
+        let message = claimed.message(clock.now(), &host);
         let mut arrived = true;
         for (channel, outcome) in channels.deliver(&message).await {
             if let Err(undelivered) = outcome {
                 arrived = false;
                 error!(
                     channel,
-                    notice = notice.id,
+                    notice = claimed.id,
                     "nobody was told: {undelivered}; it is tried again within the hour"
                 );
             }
         }
-        if reports.send(((notice, kind), arrived)).await.is_err() {
+        if reports.send((claimed, arrived)).await.is_err() {
             return;
         }
     }

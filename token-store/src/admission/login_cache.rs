@@ -3,9 +3,12 @@
 //!
 //! A login is kept under an HMAC with a key that never leaves the process, and it counts only while the hash that it was
 //! compared with is still in the store: a password that was revoked or changed counts immediately.
+//!
+//! It has room for a share of the accounts: with a fixed number, a site with more programs than that would pay an argon2 for
+//! every login, and all at once after each restart.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -22,6 +25,20 @@ use crate::{
 
 type Tag = [u8; 32];
 
+/// Logins that are kept for each account: a mailbox has one password for each program or device, and rarely more than that.
+const KEPT_PER_ACCOUNT: usize = 4;
+
+/// Logins that are kept however few accounts there are: an account `*@contoso.com` stands for any number of mailboxes. About a
+/// mebibyte.
+const KEPT_AT_LEAST: usize = 4_096;
+
+/// Logins that are kept at most, which is about 64 MiB. Beyond that an argon2 for the login that was not seen for longest costs
+/// less than the memory.
+const KEPT_AT_MOST: usize = 262_144;
+
+/// How often the accounts are counted again while the cache is full.
+const COUNT_EVERY: Duration = Duration::from_secs(600);
+
 pub(super) struct LoginCache {
     /// Without a key nothing is kept.
     key: Option<hmac::Key>,
@@ -31,15 +48,38 @@ pub(super) struct LoginCache {
 
 struct Entries {
     limit: usize,
+    /// When the accounts were last counted.
+    counted: Option<Instant>,
     /// The hash, and until when it needs no argon2.
     entries: HashMap<Tag, (PasswordHash, Instant)>,
+    /// The same in the order in which they end. One that was replaced is here twice, and its first end does not count.
+    ends: VecDeque<(Tag, Instant)>,
 }
 
 impl LoginCache {
-    pub(super) fn new(limit: usize, keep: Duration) -> Self {
+    pub(super) fn new(keep: Duration) -> Self {
         let mut bytes = [0; 32];
         let key = rand::fill(&mut bytes).is_ok().then(|| hmac::Key::new(hmac::HMAC_SHA256, &bytes));
-        Self { key, keep, right: Mutex::new(Entries { limit, entries: HashMap::new() }) }
+        let right = Entries { limit: KEPT_AT_LEAST, counted: None, entries: HashMap::new(), ends: VecDeque::new() };
+        Self { key, keep, right: Mutex::new(right) }
+    }
+
+    /// Whether it is full, and the accounts should be counted to see if it may have more room. Only one caller is told so.
+    pub(super) fn wants_count(&self) -> bool {
+        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let is_recent = right.counted.is_some_and(|at| now.saturating_duration_since(at) < COUNT_EVERY);
+        let wants = right.entries.len() >= right.limit && right.limit < KEPT_AT_MOST && !is_recent;
+        if wants {
+            right.counted = Some(now);
+        }
+        wants
+    }
+
+    /// There are so many accounts.
+    pub(super) fn make_room_for(&self, accounts: usize) {
+        let limit = accounts.saturating_mul(KEPT_PER_ACCOUNT).clamp(KEPT_AT_LEAST, KEPT_AT_MOST);
+        self.right.lock().unwrap_or_else(PoisonError::into_inner).limit = limit;
     }
 
     /// The row that this login was compared with, if it was right a short while ago and the row is still there.
@@ -97,18 +137,19 @@ impl LoginCache {
 }
 
 impl Entries {
-    /// The one that ends next makes room.
+    /// Those that have ended are forgotten; if there is still no room, so are those that end next.
     fn insert(&mut self, tag: Tag, hash: PasswordHash, now: Instant, keep: Duration) {
-        if self.entries.len() >= self.limit {
-            self.entries.retain(|_, (_, until)| *until > now);
+        while let Some((first, end)) = self.ends.front().copied()
+            && (end <= now || self.entries.len() >= self.limit)
+        {
+            self.ends.pop_front();
+            if self.entries.get(&first).is_some_and(|(_, until)| *until == end) {
+                self.entries.remove(&first);
+            }
         }
-        if self.entries.len() >= self.limit {
-            let oldest = self.entries.iter().min_by_key(|(_, (_, until))| *until).map(|(tag, _)| *tag);
-            oldest.and_then(|oldest| self.entries.remove(&oldest));
-        }
-        if self.limit > 0 {
-            self.entries.insert(tag, (hash, now + keep));
-        }
+        let until = now + keep;
+        self.entries.insert(tag, (hash, until));
+        self.ends.push_back((tag, until));
     }
 }
 
@@ -127,7 +168,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn right_login_is_kept_for_its_time_and_its_hash() {
-        let cache = LoginCache::new(2, Duration::from_secs(600));
+        let cache = LoginCache::new(Duration::from_secs(600));
         let (ann, ben) = (mailbox("ann@x"), mailbox("ben@x"));
         let password = Secret::from("secret");
         cache.remember(&ann, &password, &row("h1"));
@@ -149,20 +190,47 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_one_that_ends_next_makes_room() {
-        let cache = LoginCache::new(2, Duration::from_secs(600));
+        let cache = LoginCache::new(Duration::from_secs(600));
         let password = Secret::from("secret");
-        let mailboxes = ["a@x", "b@x", "c@x"].map(mailbox);
-        for mailbox in &mailboxes {
-            cache.remember(mailbox, &password, &row("h"));
-            tokio::time::advance(Duration::from_secs(1)).await;
+        let at = |number: usize| mailbox(&format!("m{number}@x"));
+        let is_kept = |number: usize| cache.recall(&at(number), &password, &[row("h")]).is_some();
+        let fill = async |numbers: std::ops::Range<usize>| {
+            for number in numbers {
+                cache.remember(&at(number), &password, &row("h"));
+                tokio::time::advance(Duration::from_millis(1)).await;
+            }
+        };
+        fill(0..KEPT_AT_LEAST - 1).await;
+        assert!(!cache.wants_count(), "there is room");
+        fill(KEPT_AT_LEAST - 1..KEPT_AT_LEAST + 1).await;
+        assert_eq!([0, 1, KEPT_AT_LEAST].map(is_kept), [false, true, true]);
+        assert!(cache.wants_count() && !cache.wants_count(), "one counts for all");
+        // Ten thousand accounts, all of which log in again and again.
+        cache.make_room_for(10_000);
+        fill(0..10_000).await;
+        assert_eq!([0, 1, KEPT_AT_LEAST, 9_999].map(is_kept), [true; 4]);
+        // Fewer of them from now on: what is too much goes with the next login.
+        cache.make_room_for(10);
+        fill(0..1).await;
+        cache.remember(&at(0), &password, &row("changed"));
+        let right = cache.right.lock().unwrap();
+        assert_eq!((right.limit, right.entries.len()), (KEPT_AT_LEAST, KEPT_AT_LEAST));
+        assert!(right.ends.len() <= KEPT_AT_LEAST + 1, "{}", right.ends.len());
+    }
+
+    #[test]
+    fn room_is_a_share_of_the_accounts_between_two_bounds() {
+        let cache = LoginCache::new(Duration::from_secs(600));
+        for (accounts, limit) in [(0, 4_096), (1_024, 4_096), (10_000, 40_000), (usize::MAX, 262_144)] {
+            cache.make_room_for(accounts);
+            assert_eq!(cache.right.lock().unwrap().limit, limit, "{accounts} accounts");
         }
-        let kept = mailboxes.each_ref().map(|mailbox| cache.recall(mailbox, &password, &[row("h")]).is_some());
-        assert_eq!(kept, [false, true, true]);
+        assert!(!cache.wants_count(), "there is room");
     }
 
     #[test]
     fn tag_changes_with_everything_a_login_is_compared_with() {
-        let cache = LoginCache::new(2, Duration::from_secs(600));
+        let cache = LoginCache::new(Duration::from_secs(600));
         let tag = |account: &str, password: &str, rows: &[PasswordRow]| {
             cache.pair_tag(account, &Secret::from(password), rows, false).unwrap()
         };
@@ -173,7 +241,7 @@ mod tests {
             tag("ann@x", "secret2", &[row("h1"), row("h2")]),
             tag("ann@x", "secret", &[row("h1")]),
             tag("ann@x", "secret", &[row("h1"), row("h2"), row("h3")]),
-            LoginCache::new(2, Duration::ZERO)
+            LoginCache::new(Duration::ZERO)
                 .pair_tag("ann@x", &Secret::from("secret"), &[row("h1"), row("h2")], false)
                 .unwrap(),
         ] {

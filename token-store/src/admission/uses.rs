@@ -76,6 +76,16 @@ impl Uses {
         self.tasks.spawn(async move { uses.write_answers(answer, refused).await });
     }
 
+    /// Notes that a mail server has accepted a login with the token of an account's delegate.
+    pub(super) fn note_delegate_worked(&self, mailbox: Mailbox, delegate: Mailbox) {
+        let store = self.store.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = store.delegate_has_worked(&mailbox, &delegate).await {
+                tracing::warn!(%mailbox, "the sign-in that the account had before its delegate could not be removed: {error}");
+            }
+        });
+    }
+
     /// Until the last of what was said meanwhile is written.
     async fn write_answers(&self, answer: Answer, mut refused: Option<Refused>) {
         let (mailbox, protocol) = &answer;

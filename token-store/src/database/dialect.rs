@@ -11,7 +11,7 @@
 /// The word that stands for the time now by the database's clock.
 const NOW: &str = "DATABASE_NOW";
 
-pub(super) fn for_sqlite(sql: &str) -> String {
+pub(crate) fn for_sqlite(sql: &str) -> String {
     sql.replace('$', "?").replace(NOW, "CAST(unixepoch('subsec') * 1000 AS INTEGER)")
 }
 

@@ -4,7 +4,7 @@
 //! `ON CONFLICT … DO UPDATE`, no engine's own functions), so that an engine is an implementation of [`Database`] and
 //! nothing else. What they cannot have in common is said in [`dialect`].
 
-mod dialect;
+pub(crate) mod dialect;
 mod hint;
 pub(crate) mod lock;
 pub mod postgres;
@@ -31,6 +31,12 @@ pub trait Database: Send + Sync + 'static {
     /// Runs the statements in one transaction and gives one outcome for each. When it returns, what was written survives
     /// a power cut; when it fails, nothing was written.
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError>;
+
+    /// Runs statements that only read, for background work and for people, who read much: an engine does it where no login
+    /// waits behind it.
+    async fn read_in_background(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
+        self.transaction(statements).await
+    }
 
     /// Hints that somebody else may have written, from now on, if the engine gives any.
     fn hints(&self) -> Hints {
@@ -236,6 +242,11 @@ impl Statement {
     pub fn new(sql: &'static str, values: impl IntoIterator<Item = Value>) -> Self {
         Self { sql, values: values.into_iter().collect() }
     }
+}
+
+/// Whether statements change nothing.
+pub(crate) fn only_read(statements: &[Statement]) -> bool {
+    statements.iter().all(|statement| statement.sql.trim_start().starts_with("SELECT"))
 }
 
 impl From<&str> for Value {

@@ -1,24 +1,28 @@
-//! SQLite: two connections, one that writes and one that only reads, each on a thread of its own, because its calls block.
+//! SQLite: three connections, one that writes and two that only read, each on a thread of its own, because its calls block.
 //! In the write-ahead log nobody who reads waits for somebody who writes: a login does not wait until another process has
-//! finished its transaction.
+//! finished its transaction. Nor does it wait for what is read in the background or for people: that is the third connection's.
 //!
 //! Write-ahead log and `synchronous = FULL`: a transaction that returned is on the disk, and a process killed at any
 //! moment leaves a store that opens. Other processes (`oxpost account …`, a backup) may use the file at the same time.
 
 use std::{
-    fs, io,
+    convert::Infallible,
+    fmt, fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
 use async_trait::async_trait;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, config::DbConfig, types::ValueRef};
+use rusqlite::{
+    Connection, ErrorCode, InterruptHandle, OpenFlags, Transaction, TransactionBehavior, config::DbConfig,
+    types::ValueRef,
+};
 use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
-use super::{Database, DatabaseError, Outcome, Row, Schema, Statement, Value, dialect, lock::StoreLock};
+use super::{Database, DatabaseError, Outcome, Row, Schema, Statement, Value, dialect, lock::StoreLock, only_read};
 use crate::platform;
 
 /// How long to wait for another process to finish its transaction.
@@ -37,6 +41,28 @@ pub struct Sqlite {
     writer: mpsc::Sender<Job>,
     /// For transactions that only read. A store in memory has one connection for all.
     reader: mpsc::Sender<Job>,
+    background: Arc<BackgroundReader>,
+}
+
+/// The connection for [`Database::read_in_background`].
+struct BackgroundReader {
+    jobs: mpsc::Sender<Job>,
+    interrupt: Option<InterruptHandle>,
+}
+
+impl fmt::Debug for BackgroundReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BackgroundReader")
+    }
+}
+
+impl Drop for BackgroundReader {
+    /// The end of the process does not wait for a long list that nobody waits for any more.
+    fn drop(&mut self) {
+        if let Some(interrupt) = &self.interrupt {
+            interrupt.interrupt();
+        }
+    }
 }
 
 /// A transaction, and who waits for it. A waiter that has gone away does not undo it.
@@ -63,8 +89,9 @@ impl Sqlite {
         lock: fn(&Path) -> Result<StoreLock, DatabaseError>,
         share: bool,
     ) -> Result<Self, DatabaseError> {
+        let (open_reader, readers) = std::sync::mpsc::channel();
         let file = path.clone();
-        let (writer, lock) = start("store", move || {
+        let (writer, lock) = start("store", Closing::Last(readers), move || {
             let mut lock = lock(&file)?;
             let connection = connect(&file, schema)?;
             if let Some(statement) = schema.when_alone.filter(|_| lock.is_alone()) {
@@ -79,47 +106,113 @@ impl Sqlite {
             Ok((connection, Arc::new(lock)))
         })
         .await?;
-        let (reader, _) = start("store-reader", move || Ok((connect_to_read(&path)?, lock))).await?;
-        Ok(Self { writer, reader })
+        let (file, held) = (path.clone(), Arc::clone(&lock));
+        let closing = Closing::First(open_reader.clone());
+        let (reader, _) = start("store-reader", closing, move || Ok((connect_to_read(&file)?, held))).await?;
+        let (opened, handle) = oneshot::channel();
+        let connect = move || {
+            let connection = connect_to_read(&path)?;
+            let _ = opened.send(connection.get_interrupt_handle());
+            Ok((connection, lock))
+        };
+        let (jobs, _) = start("store-background", Closing::First(open_reader), connect).await?;
+        let background = BackgroundReader { jobs, interrupt: handle.await.ok() };
+        Ok(Self { writer, reader, background: Arc::new(background) })
     }
 
     /// A store that lives as long as the program.
     pub async fn open_in_memory(schema: Schema) -> Result<Self, DatabaseError> {
-        let (writer, _) = start("store", move || {
+        let (writer, _) = start("store", Closing::Last(std::sync::mpsc::channel().1), move || {
             let mut connection = Connection::open_in_memory().map_err(failed)?;
             prepare(&mut connection, Path::new(":memory:"), schema)?;
             Ok((connection, Arc::new(StoreLock::none())))
         })
         .await?;
-        Ok(Self { reader: writer.clone(), writer })
+        let background = BackgroundReader { jobs: writer.clone(), interrupt: None };
+        Ok(Self { reader: writer.clone(), writer, background: Arc::new(background) })
     }
 }
 
 #[async_trait]
 impl Database for Sqlite {
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
-        let (answer, answered) = oneshot::channel();
-        let thread = if only_reads(&statements) { &self.reader } else { &self.writer };
-        thread.send(Job { statements, answer }).await.map_err(|_| DatabaseError::Closed)?;
-        answered.await.map_err(|_| DatabaseError::Closed)?
+        run_on(if only_read(&statements) { &self.reader } else { &self.writer }, statements).await
     }
+
+    async fn read_in_background(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
+        run_on(&self.background.jobs, statements).await
+    }
+}
+
+async fn run_on(thread: &mpsc::Sender<Job>, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
+    let (answer, answered) = oneshot::channel();
+    thread.send(Job { statements, answer }).await.map_err(|_| DatabaseError::Closed)?;
+    answered.await.map_err(|_| DatabaseError::Closed)?
+}
+
+/// How many connections of this process are open, or being closed.
+static OPEN: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// One of them.
+struct Opened;
+
+impl Opened {
+    fn count() -> Self {
+        let mut open = OPEN.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = open.saturating_add(1);
+        Self
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let mut open = OPEN.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = open.saturating_sub(1);
+        OPEN.1.notify_all();
+    }
+}
+
+/// Waits until every store that was dropped is closed: then its log is written into its file, unless another process has it open too,
+/// and the file alone is the whole store. `false` if that takes longer. It blocks.
+pub fn wait_until_closed(patience: Duration) -> bool {
+    let open = OPEN.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let waited = OPEN.1.wait_timeout_while(open, patience, |open| *open > 0);
+    !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+}
+
+/// When a connection is closed. The last one writes the log into the file, and SQLite only takes it for the last one if no other is
+/// being closed at the same moment.
+enum Closing {
+    /// Before the one that waits for this to be dropped.
+    First(#[expect(dead_code, reason = "it is held, not used")] std::sync::mpsc::Sender<Infallible>),
+    /// After all those.
+    Last(std::sync::mpsc::Receiver<Infallible>),
 }
 
 /// Starts a thread for a connection. The lock is let go of when the last thread has ended that holds it.
 async fn start(
     name: &str,
+    closing: Closing,
     connect: impl FnOnce() -> Result<(Connection, Arc<StoreLock>), DatabaseError> + Send + 'static,
 ) -> Result<(mpsc::Sender<Job>, Arc<StoreLock>), DatabaseError> {
     let (jobs, queue) = mpsc::channel(QUEUE);
     let (opened, open) = oneshot::channel();
+    let counted = Opened::count();
     thread::Builder::new()
         .name(name.into())
         .spawn(move || match connect() {
             Ok((connection, lock)) => {
                 let _ = opened.send(Ok(lock.clone()));
-                serve(connection, queue);
+                let connection = serve(connection, queue);
+                if let Closing::Last(others) = &closing {
+                    // An error: there are none any more.
+                    let _ = others.recv();
+                }
+                drop(connection);
+                drop(closing);
                 // Only now that SQLite has closed its files may others have the store to themselves.
                 drop(lock);
+                drop(counted);
             }
             Err(error) => {
                 let _ = opened.send(Err(error));
@@ -131,20 +224,20 @@ async fn start(
 }
 
 /// The thread: ends when the last handle is dropped.
-fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
+fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Job>) -> Connection {
     while let Some(job) = queue.blocking_recv() {
+        if job.answer.is_closed() && only_read(&job.statements) {
+            continue;
+        }
         let _ = job.answer.send(run(&mut connection, &job.statements));
     }
-}
-
-fn only_reads(statements: &[Statement]) -> bool {
-    statements.iter().all(|statement| statement.sql.trim_start().starts_with("SELECT"))
+    connection
 }
 
 fn run(connection: &mut Connection, statements: &[Statement]) -> Result<Vec<Outcome>, DatabaseError> {
     // A transaction that starts by reading and then writes could find that another process wrote in between; one that
     // only reads need not keep writers out.
-    let reads = only_reads(statements);
+    let reads = only_read(statements);
     let behavior = if reads { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };
     let transaction = connection.transaction_with_behavior(behavior).map_err(failed)?;
     let outcomes = statements
@@ -357,6 +450,49 @@ mod tests {
         writing.await.unwrap();
         let found = database.transaction(read()).await.unwrap();
         assert_eq!(found[0].rows, [Row(vec![Value::Integer(1)])], "what was just written is read");
+    }
+
+    /// A count that has no end is read in the background, as a long list for people would be.
+    #[tokio::test]
+    async fn login_is_answered_while_a_background_read_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Sqlite::open(dir.path().join("store.db"), STORE_SCHEMA).await.unwrap();
+        let endless =
+            "SELECT count(*) FROM (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c)";
+        let other = database.clone();
+        let held = tokio::spawn(async move { other.read_in_background(vec![Statement::new(endless, [])]).await });
+        for _ in 0..100 {
+            database.transaction(vec![Statement::new("SELECT count(*) FROM account", [])]).await.unwrap();
+        }
+        let write = Statement::new("INSERT INTO meta (name, value) VALUES ('a', $1)", [vec![1].into()]);
+        database.transaction(vec![write]).await.unwrap();
+        assert!(!held.is_finished());
+        while !held.is_finished() {
+            database.background.interrupt.as_ref().unwrap().interrupt();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(matches!(held.await.unwrap(), Err(DatabaseError::Failed(_))), "and its end does not wait for it");
+    }
+
+    /// Its three connections are closed in such an order that the log is written into the file, whoever is faster.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn closed_store_is_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, log) = (dir.path().join("store.db"), dir.path().join("store.db-wal"));
+        for round in 0..50_u8 {
+            let database = Sqlite::open(path.clone(), STORE_SCHEMA).await.unwrap();
+            let write = "INSERT INTO meta (name, value) VALUES ('a', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+            database.transaction(vec![Statement::new(write, [vec![round].into()])]).await.unwrap();
+            database.read_in_background(vec![Statement::new("SELECT count(*) FROM meta", [])]).await.unwrap();
+            assert!(log.exists());
+            drop(database);
+            // Others of this process may be open, in other tests.
+            let begun = std::time::Instant::now();
+            while dir.path().join("store.db-shm").exists() && begun.elapsed() < Duration::from_secs(20) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            assert!(!log.exists(), "round {round}");
+        }
     }
 
     #[tokio::test]

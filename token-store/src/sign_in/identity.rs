@@ -52,7 +52,7 @@ mod tests {
         for part in [
             "made as bob@contoso.com, but this account is info@contoso.com",
             "nothing was stored",
-            "`oxpost account through info@contoso.com bob@contoso.com`",
+            "`oxpost account through info@contoso.com bob@contoso.com --create`",
         ] {
             assert!(said.contains(part), "{said}");
         }

@@ -81,6 +81,7 @@ impl Store {
                 ),
                 make_token_row(&account.mailbox)?,
             ]);
+            change.also(account.through.as_ref().map(tokens_are_used));
             let account = Account { login: login.clone(), ..account.clone() };
             change.put(mailbox, None, Access::of(&account, BTreeMap::new()))?;
             if change.commit().await?.is_some() {
@@ -105,7 +106,7 @@ impl Store {
     }
 
     /// Makes an account go through another one from now on, or through none (`itself`) with the application and grant it
-    /// has had so far. What its own tokens were is gone then, or what was another's stays there.
+    /// has had so far. Its own sign-in is kept until [`Store::delegate_has_worked`], and what was another's stays there.
     pub async fn set_through(&self, mailbox: &Mailbox, through: &Mailbox) -> Result<(), StoreError> {
         for _ in 0..TRIES {
             let mut change = self.begin_change().await?;
@@ -114,6 +115,8 @@ impl Store {
                 let own = [mailbox.as_str().into(), account.application.as_str().into(), account.grant.as_str().into()];
                 let update = "UPDATE account SET through = NULL, application = $2, grant_kind = $3 WHERE mailbox = $1";
                 change.also([Statement::new(update, own), make_token_row(mailbox)?]);
+                // What is left of its own sign-in may be another application's.
+                change.also(forget_access_token(mailbox));
                 Account { through: None, ..account }
             } else {
                 pattern::check(mailbox, Some(through), account.grant, &account.login)?;
@@ -126,8 +129,8 @@ impl Store {
                     "UPDATE account SET through = $2, application = NULL, grant_kind = NULL WHERE mailbox = $1";
                 change.also([
                     Statement::new(update, [mailbox.as_str().into(), through.as_str().into()]),
-                    Statement::new("DELETE FROM token WHERE mailbox = $1", [mailbox.as_str().into()]),
                     Statement::new("DELETE FROM judged_password WHERE mailbox = $1", [mailbox.as_str().into()]),
+                    tokens_are_used(through),
                 ]);
                 Account { through: Some(through.clone()), ..account }
             };
@@ -137,6 +140,20 @@ impl Store {
             }
         }
         Err(StoreError::Database(DatabaseError::Conflict))
+    }
+
+    /// A mail server has accepted a login with the token of the account's delegate: the sign-in that the account itself had before is
+    /// needed no longer. What `proxy.toml` declares keeps its sign-in, as it does when it is declared otherwise.
+    pub(crate) async fn delegate_has_worked(&self, mailbox: &Mailbox, delegate: &Mailbox) -> Result<(), StoreError> {
+        let one = |sql| Statement::new(sql, [mailbox.as_str().into(), delegate.as_str().into()]);
+        let kept = "SELECT t.mailbox FROM token t JOIN account a ON a.mailbox = t.mailbox \
+                    WHERE t.mailbox = $1 AND a.through = $2 AND a.origin = 'command'";
+        if self.rows(one(kept)).await?.is_empty() {
+            return Ok(());
+        }
+        let delete = "DELETE FROM token WHERE mailbox = $1 \
+                      AND EXISTS (SELECT 1 FROM account WHERE mailbox = $1 AND through = $2 AND origin = 'command')";
+        self.change(one(delete)).await.map(drop)
     }
 
     /// Says who an account may send as from now on. `false`: there is no such account.
@@ -178,6 +195,13 @@ impl Store {
     pub async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
         let all = select_accounts!("", "ORDER BY a.mailbox");
         Ok(self.rows(Statement::new(all, [])).await?.into_iter().filter_map(read_account).collect())
+    }
+
+    /// How many accounts there are.
+    pub(crate) async fn count_accounts(&self) -> Result<usize, StoreError> {
+        let rows = self.rows(Statement::new("SELECT count(*) FROM account", [])).await?;
+        let count = rows.into_iter().next().and_then(|mut row| row.integer(0)).unwrap_or_default();
+        Ok(usize::try_from(count).unwrap_or_default())
     }
 
     /// The mailboxes of accounts whose rows cannot be read, so that [`Store::accounts`] leaves them out.
@@ -260,11 +284,30 @@ impl Store {
     }
 }
 
-/// The row for the tokens of an account that goes through no other.
+/// Forgets an access token that may be another application's, with whatever went wrong since it was got.
+pub(super) fn forget_access_token(mailbox: &Mailbox) -> [Statement; 2] {
+    let one = |sql| Statement::new(sql, [mailbox.as_str().into()]);
+    [
+        one(
+            "UPDATE token SET version = version + 1, idle = 0, access_token = NULL, issued_at = NULL, expires_at = NULL, \
+             next_refresh = NULL, error_kind = NULL, error_text = NULL, error_what = NULL, error_remedy = NULL, \
+             error_code = NULL, error_since = NULL, error_at = NULL WHERE mailbox = $1",
+        ),
+        one("DELETE FROM judged_password WHERE mailbox = $1"),
+    ]
+}
+
+/// Says that an account with another user of its tokens may have something to refresh again.
+pub(super) fn tokens_are_used(delegate: &Mailbox) -> Statement {
+    Statement::new("UPDATE token SET idle = 0 WHERE mailbox = $1 AND idle <> 0", [delegate.as_str().into()])
+}
+
+/// The row for the tokens of an account that goes through no other. One that is there may have something to refresh again.
 pub(super) fn make_token_row(mailbox: &Mailbox) -> Result<Statement, StoreError> {
     Ok(Statement::new(
         "INSERT INTO token (mailbox, version) SELECT $1, CAST($2 AS BIGINT) \
-         WHERE EXISTS (SELECT 1 FROM account WHERE mailbox = $1 AND through IS NULL) ON CONFLICT (mailbox) DO NOTHING",
+         WHERE EXISTS (SELECT 1 FROM account WHERE mailbox = $1 AND through IS NULL) \
+         ON CONFLICT (mailbox) DO UPDATE SET idle = 0",
         [mailbox.as_str().into(), tokens::first_version()?.into()],
     ))
 }

@@ -17,7 +17,7 @@ use self::plan::{Hashed, Step};
 use super::{
     Store, StoreError,
     access::{Access, fingerprint},
-    accounts::make_token_row,
+    accounts::{forget_access_token, make_token_row, tokens_are_used},
 };
 use crate::{
     account::{Account, Grant, Mailbox, Origin},
@@ -293,32 +293,16 @@ fn of_step(store: &Store, step: &Step, now: SystemTime) -> Result<Vec<Statement>
         Step::Add(account) => {
             let mut values: Vec<Value> = values_of(account).into();
             values.push(now.into());
-            vec![
-                Statement::new(
-                    "INSERT INTO account (mailbox, through, application, grant_kind, login, origin, senders, created) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-                    values,
-                ),
-                make_token_row(&account.mailbox)?,
-            ]
+            let insert = "INSERT INTO account (mailbox, through, application, grant_kind, login, origin, senders, created) \
+                          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+            vec![Statement::new(insert, values), tokens_of(account)?]
         }
-        Step::Change { account, .. } => vec![
-            Statement::new(
-                "UPDATE account SET through = $2, application = $3, grant_kind = $4, login = $5, origin = $6, senders = $7 \
-                 WHERE mailbox = $1",
-                values_of(account),
-            ),
-            make_token_row(&account.mailbox)?,
-        ],
-        Step::ForgetAccessToken(mailbox) => vec![
-            Statement::new(
-                "UPDATE token SET version = version + 1, access_token = NULL, issued_at = NULL, expires_at = NULL, \
-                 next_refresh = NULL, error_kind = NULL, error_text = NULL, error_what = NULL, error_remedy = NULL, \
-                 error_code = NULL, error_since = NULL, error_at = NULL WHERE mailbox = $1",
-                [mailbox.as_str().into()],
-            ),
-            Statement::new("DELETE FROM judged_password WHERE mailbox = $1", [mailbox.as_str().into()]),
-        ],
+        Step::Change { account, .. } => {
+            let update = "UPDATE account SET through = $2, application = $3, grant_kind = $4, login = $5, origin = $6, \
+                          senders = $7 WHERE mailbox = $1";
+            vec![Statement::new(update, values_of(account)), tokens_of(account)?]
+        }
+        Step::ForgetAccessToken(mailbox) => forget_access_token(mailbox).into(),
         Step::SetPassword(password) => match &password.hash {
             None => Vec::new(),
             Some(hash) => vec![Statement::new(
@@ -337,6 +321,14 @@ fn of_step(store: &Store, step: &Step, now: SystemTime) -> Result<Vec<Statement>
             [mailbox.as_str().into(), name.as_str().into()],
         )],
     })
+}
+
+/// The row of the tokens that an account uses from now on.
+fn tokens_of(account: &Declared) -> Result<Statement, StoreError> {
+    match &account.way {
+        Way::Own { .. } => make_token_row(&account.mailbox),
+        Way::Through(delegate) => Ok(tokens_are_used(delegate)),
+    }
 }
 
 fn values_of(declared: &Declared) -> [Value; 7] {

@@ -7,7 +7,7 @@
 use std::time::SystemTime;
 
 use super::{Store, StoreError};
-use crate::database::{Row, Statement};
+use crate::database::{Row, Statement, Value};
 
 /// One trouble that a person must act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,33 +46,61 @@ impl Store {
 
     /// Adds a notice. `false` if its subject has one of that topic already.
     pub async fn add_notice(&self, notice: &Notice) -> Result<bool, StoreError> {
-        let insert = "INSERT INTO notice (subject, topic, id, event, cause, what, remedy, since, told, due, solved) \
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (subject, topic) DO NOTHING";
-        let Notice { subject, topic, id, event, cause, what, remedy, since, told, due, solved } = notice;
-        let text = [subject, topic, id, event, cause, what, remedy].map(|text| text.as_str().into());
-        let times = [Some(*since), *told, *due, *solved].map(Into::into);
-        self.change(Statement::new(insert, text.into_iter().chain(times))).await
+        self.change(adding(notice)).await
     }
 
     /// Writes a notice over the one that was read. `false` if that has changed, or is gone.
     pub async fn change_notice(&self, old: &Notice, new: &Notice) -> Result<bool, StoreError> {
-        let update = "UPDATE notice SET id = $3, event = $4, cause = $5, what = $6, remedy = $7, since = $8, told = $9, due = $10, \
-                      solved = $11 WHERE subject = $1 AND topic = $2 AND id = $12 AND event = $13 AND cause = $14 \
-                      AND COALESCE(due, 0) = $15 AND COALESCE(solved, 0) = $16";
-        let Notice { subject, topic, id, event, cause, what, remedy, since, told, due, solved } = new;
-        let text = [subject, topic, id, event, cause, what, remedy].map(|text| text.as_str().into());
-        let times = [Some(*since), *told, *due, *solved].map(Into::into);
-        let was = [&old.id, &old.event, &old.cause].map(|text| text.as_str().into());
-        let was_at = [old.due, old.solved].map(|time| time.unwrap_or(SystemTime::UNIX_EPOCH).into());
-        self.change(Statement::new(update, text.into_iter().chain(times).chain(was).chain(was_at))).await
+        self.change(changing(old, new)).await
     }
 
     /// Forgets a notice. `false` if it is gone, or another one has taken its place.
     pub async fn remove_notice(&self, notice: &Notice) -> Result<bool, StoreError> {
-        let delete = "DELETE FROM notice WHERE subject = $1 AND topic = $2 AND id = $3";
-        let values = [&notice.subject, &notice.topic, &notice.id].map(|text| text.as_str().into());
-        self.change(Statement::new(delete, values)).await
+        self.change(removing(notice)).await
     }
+
+    /// Adds notices, or writes each over the one that was read, in one transaction. Says of each whether it was written.
+    pub async fn change_notices(&self, changes: &[(Option<&Notice>, &Notice)]) -> Result<Vec<bool>, StoreError> {
+        let statement = |(old, new): &(Option<&Notice>, &Notice)| match old {
+            Some(old) => changing(old, new),
+            None => adding(new),
+        };
+        let outcomes = self.run(changes.iter().map(statement).collect()).await?;
+        Ok(outcomes.into_iter().map(|outcome| outcome.changed > 0).collect())
+    }
+
+    /// Forgets notices, in one transaction. One that is gone, or that another one has taken the place of, is left out.
+    pub async fn remove_notices(&self, notices: &[Notice]) -> Result<(), StoreError> {
+        self.run(notices.iter().map(removing).collect()).await.map(drop)
+    }
+}
+
+fn adding(notice: &Notice) -> Statement {
+    let insert = "INSERT INTO notice (subject, topic, id, event, cause, what, remedy, since, told, due, solved) \
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (subject, topic) DO NOTHING";
+    Statement::new(insert, values(notice))
+}
+
+fn changing(old: &Notice, new: &Notice) -> Statement {
+    let update = "UPDATE notice SET id = $3, event = $4, cause = $5, what = $6, remedy = $7, since = $8, told = $9, due = $10, \
+                  solved = $11 WHERE subject = $1 AND topic = $2 AND id = $12 AND event = $13 AND cause = $14 \
+                  AND COALESCE(due, 0) = $15 AND COALESCE(solved, 0) = $16";
+    let was = [&old.id, &old.event, &old.cause].map(|text| text.as_str().into());
+    let was_at = [old.due, old.solved].map(|time| time.unwrap_or(SystemTime::UNIX_EPOCH).into());
+    Statement::new(update, values(new).chain(was).chain(was_at))
+}
+
+fn removing(notice: &Notice) -> Statement {
+    let delete = "DELETE FROM notice WHERE subject = $1 AND topic = $2 AND id = $3";
+    Statement::new(delete, [&notice.subject, &notice.topic, &notice.id].map(|text| text.as_str().into()))
+}
+
+/// The columns of a notice, in their order.
+fn values(notice: &Notice) -> impl Iterator<Item = Value> {
+    let Notice { subject, topic, id, event, cause, what, remedy, since, told, due, solved } = notice;
+    let text = [subject, topic, id, event, cause, what, remedy].map(|text| text.as_str().into());
+    let times: [Value; 4] = [Some(*since), *told, *due, *solved].map(Into::into);
+    text.into_iter().chain(times)
 }
 
 fn read(mut row: Row) -> Option<Notice> {

@@ -139,7 +139,7 @@ impl Store {
                 [application.into(), sealed],
             ),
             Statement::new(
-                "UPDATE token SET version = version + 1, next_refresh = NULL \
+                "UPDATE token SET version = version + 1, next_refresh = NULL, idle = 0 \
                  WHERE mailbox IN (SELECT mailbox FROM account WHERE application = $1)",
                 [application.into()],
             ),

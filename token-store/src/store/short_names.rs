@@ -14,8 +14,11 @@ impl Store {
             return Ok(Vec::new());
         }
         let select = "SELECT mailbox, through FROM account WHERE through IS NOT NULL AND origin <> 'withdrawn' \
-                      AND substr(mailbox, 1, length(CAST($1 AS TEXT))) = $1 ORDER BY mailbox LIMIT $2";
-        let rows = self.rows(Statement::new(select, [format!("{name}@").as_str().into(), SAME_NAME.into()])).await?;
+                      AND mailbox >= $1 AND mailbox < $2 ORDER BY mailbox LIMIT $3";
+        // A is the letter after @, and both engines compare bytes.
+        let (from, to) = (format!("{name}@"), format!("{name}A"));
+        let rows =
+            self.rows(Statement::new(select, [from.as_str().into(), to.as_str().into(), SAME_NAME.into()])).await?;
         let read = |text: Option<String>| Mailbox::parse(&text?).ok();
         Ok(rows.into_iter().filter_map(|mut row| Some((read(row.text(0))?, read(row.text(1))?))).collect())
     }

@@ -12,6 +12,7 @@ mod durability;
 mod endpoint;
 mod failures;
 mod fixture;
+mod growth;
 mod guesses;
 mod lease;
 mod mail_use;

@@ -46,10 +46,10 @@ const BOTH: &[&str] = &[
     "failures::nothing_is_asked_for_while_nothing_can_be_written",
 ];
 
-/// The tests of these files are not: about one engine (the first three) or about none, or with a paused clock, which a socket to
+/// The tests of these files are not: about one engine (the first four) or about none, or with a paused clock, which a socket to
 /// PostgreSQL would let run ahead.
 const ONE: &[&str] =
-    &["care", "cut_short", "on_postgres", "credential", "endpoint", "fixture", "crowd", "outages", "sign_in"];
+    &["care", "cut_short", "growth", "on_postgres", "credential", "endpoint", "fixture", "crowd", "outages", "sign_in"];
 
 /// These tests of the files above are about files of SQLite.
 const WITHOUT_DATABASE: &[&str] = &[
@@ -415,4 +415,20 @@ async fn a_database_that_is_away_is_said_at_once_and_used_again_when_it_is_back(
         server.up().unwrap();
         until("it is used again", async || database.transaction(rows("SELECT 1")).await.is_ok()).await;
     }
+}
+
+/// What is read in the background waits in the server; nobody who logs in stands behind it.
+#[tokio::test]
+async fn login_is_answered_while_a_background_read_is_held() {
+    let database = Arc::new(open(&server().socket_url(&server().database().unwrap())).await);
+    let other = Arc::clone(&database);
+    let held = tokio::spawn(async move { other.read_in_background(rows("SELECT pg_sleep(9)::text")).await });
+    for _ in 0..100 {
+        database.transaction(rows("SELECT count(*) FROM account")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let read = database.transaction(rows("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(9)%' AND state = 'active' AND datname = current_database() AND pid <> pg_backend_pid()"));
+    assert_eq!(read.await.unwrap()[0].rows[0].0, [Value::Integer(1)], "it is held");
+    assert!(!held.is_finished());
+    held.abort();
 }

@@ -175,7 +175,12 @@ async fn every_other_refusal_has_its_kind_and_its_remedy_and_is_not_asked_for_at
         ("invalid_grant", 50_076, ErrorKind::SignInRequired, "second factor"),
         ("invalid_grant", 50_079, ErrorKind::SignInRequired, "enrol a second factor"),
         ("invalid_grant", 65_001, ErrorKind::SignInRequired, "Grant admin consent"),
-        ("invalid_grant", 50_034, ErrorKind::SignInRequired, "`oxpost account through ann@contoso.com USER-NAME`"),
+        (
+            "invalid_grant",
+            50_034,
+            ErrorKind::SignInRequired,
+            "`oxpost account through ann@contoso.com USER-NAME --create`",
+        ),
         ("invalid_grant", 50_053, ErrorKind::Transient, "Wait"),
         ("invalid_grant", 50_055, ErrorKind::SignInRequired, "expired"),
         ("invalid_client", 7_000_218, ErrorKind::Misconfigured, "Allow public client flows"),

@@ -100,17 +100,40 @@ async fn who_goes_through_whom_is_kept_in_order() {
 }
 
 #[tokio::test]
-async fn an_account_changes_between_its_own_sign_in_and_anothers() {
+async fn own_sign_in_is_kept_until_the_delegate_has_worked() {
     let bench = Bench::signed_in().await;
     let (store, ann, bob) = (&bench.store, bench.mailbox(), mailbox("bob@contoso.com"));
+    let gate = Accounts::new(store.clone(), bench.shared_clock(), AdmissionLimits::default());
     store.add_account(&account("bob@contoso.com", Grant::SignIn)).await.unwrap();
     store.set_through(ann, &bob).await.unwrap();
-    assert_eq!(store.token_state(ann).await, Err(StoreError::NoSuchAccount(ann.clone())), "its own tokens are gone");
+    assert!(store.token_state(ann).await.unwrap().has_refresh_token, "it is kept");
+    assert_eq!(store.plan().await.unwrap().len(), 1, "and not refreshed");
     let error = store.save_signed_in(ann, &token_set("at", Some("rt")), None, start()).await;
     assert_eq!(error, Err(StoreError::NoSuchAccount(ann.clone())), "and none can be stored");
+    // It was a mistake: nothing was lost, but for an access token that may be another application's.
     store.set_through(ann, ann).await.unwrap();
     let again = store.account(ann).await.unwrap().unwrap();
     assert_eq!((again.through, again.application.as_str(), again.grant), (None, "office", Grant::SignIn));
+    assert_eq!(bench.stored_refresh_token().await.as_deref(), Some("rt-0"));
+    assert!(store.tokens(ann).await.unwrap().access.is_none());
+    let mut opened = store.account(ann).await.unwrap().unwrap();
+    gate.note_accepted(&opened);
+    opened.through = Some(mailbox("cas@contoso.com"));
+    store.set_through(ann, &bob).await.unwrap();
+    gate.note_accepted(&opened);
+    gate.uses_noted().await;
+    assert_eq!(
+        bench.stored_refresh_token().await.as_deref(),
+        Some("rt-0"),
+        "its own login, or that of another delegate"
+    );
+
+    let gate = Accounts::new(store.clone(), bench.shared_clock(), AdmissionLimits::default());
+    gate.note_accepted(&store.account(ann).await.unwrap().unwrap());
+    gate.uses_noted().await;
+    assert_eq!(store.token_state(ann).await, Err(StoreError::NoSuchAccount(ann.clone())), "the delegate has worked");
+    assert!(store.token_state(&bob).await.is_ok());
+    store.set_through(ann, ann).await.unwrap();
     assert!(!store.token_state(ann).await.unwrap().has_refresh_token);
     store.save_signed_in(ann, &token_set("at", Some("rt")), None, start()).await.unwrap();
 }

@@ -24,12 +24,16 @@ pub(in crate::cli) enum AccountCommand {
     /// Say who signs in for an account, such as a member of a shared mailbox
     ///
     /// One sign-in of that person serves all mailboxes that go through them. They need Full Access to each, and Send As to
-    /// send in its name. The same account twice gives it a sign-in of its own again.
+    /// send in its name. The same account twice gives it a sign-in of its own again; until the other person's has worked once, what
+    /// was its own is kept.
     Through {
         /// The mail address of the account
         mailbox: Mailbox,
         /// Who signs in for it
         through: Mailbox,
+        /// Add the account of who signs in, if there is none
+        #[arg(long)]
+        create: bool,
     },
     /// Say who an account may send as, and what becomes of a message from anybody else
     ///
@@ -64,10 +68,10 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
     let store = open_store(config).await?;
     match command {
         AccountCommand::Add(options) => add::add(options, &store, config).await,
-        AccountCommand::Through { mailbox, through } => {
+        AccountCommand::Through { mailbox, through, create } => {
             declared::not_declared(config, &mailbox)?;
             apply_if_new(&store, config, &through).await?;
-            through::set(&store, &mailbox, &through).await
+            through::set(&store, &mailbox, &through, create).await
         }
         AccountCommand::Sender(options) => {
             if !options.only_asks() {

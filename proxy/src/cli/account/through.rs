@@ -7,7 +7,7 @@ use oxpost_token_store::{Account, Grant, Mailbox, Store, StoreError, pattern};
 use super::known;
 use crate::cli::Failed;
 
-pub(super) async fn set(store: &Store, mailbox: &Mailbox, through: &Mailbox) -> Result<(), Failed> {
+pub(super) async fn set(store: &Store, mailbox: &Mailbox, through: &Mailbox, create: bool) -> Result<(), Failed> {
     let before = known(store, mailbox).await?;
     if before.token_of() == through {
         println!("That is so already: {} signs in for {mailbox}.", before.token_of());
@@ -21,6 +21,12 @@ pub(super) async fn set(store: &Store, mailbox: &Mailbox, through: &Mailbox) -> 
     }
     let had_signed_in = store.token_state(before.token_of()).await?.has_refresh_token;
     if through != mailbox && store.account(through).await?.is_none() {
+        if !create {
+            return Err(Failed::new(format!(
+                "there is no account {through}. `oxpost account list` shows those there are; to add it as the delegate of {mailbox}, run: \
+                 oxpost account through {mailbox} {through} --create"
+            )));
+        }
         // Nobody goes through a person in whose place an application signs in.
         let grant = if before.grant == Grant::Password { Grant::Password } else { Grant::SignIn };
         let person = Account::new(through.clone(), &*before.application, grant, SystemTime::now());
@@ -33,7 +39,7 @@ pub(super) async fn set(store: &Store, mailbox: &Mailbox, through: &Mailbox) -> 
     } else {
         println!("{mailbox} is opened through {through} from now on.");
         if before.through.is_none() && had_signed_in {
-            println!("Its own sign-in was removed.");
+            println!("Its own sign-in is kept until a login with that of {through} has succeeded.");
         }
         if through.is_pattern() {
             println!("The application must be allowed to open {mailbox} at Exchange.");

@@ -1,3 +1,4 @@
+use super::super::trouble::Topic;
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -38,11 +38,11 @@ impl Bench {
     /// One look, and what of it was told.
     async fn look(&mut self) -> Vec<(Kind, String)> {
         let mut said = Vec::new();
-        for (notice, kind) in self.watch.look(ON_THE_WAY).await {
-            let message = Message::of(&notice, kind, self.now(), "gateway.example");
+        for claimed in self.watch.look(ON_THE_WAY).await {
+            let message = claimed.message(self.now(), "gateway.example");
             let arrived = self.watch.channels.deliver(&message).await.iter().all(|(_, outcome)| outcome.is_ok());
-            said.push((kind, notice.subject.clone()));
-            self.watch.told((notice, kind), arrived).await;
+            said.extend(claimed.notices.iter().map(|notice| (claimed.kind, notice.subject.clone())));
+            self.watch.told(claimed, arrived).await;
         }
         said
     }
@@ -53,7 +53,7 @@ fn watch(store: &Store, clock: &ManualClock, url: &str, folder: &std::path::Path
     let settings = Settings::of(&notify, "gateway.example");
     let own = Own::beside(&folder.join("oxpost.db"));
     let clock: SharedClock = Arc::new(clock.clone());
-    Watch::new(store.clone(), Applications::default(), Arc::new(channels(&notify)), clock, settings, own)
+    Watch::new(store, Applications::default(), Arc::new(channels(&notify)), clock, settings, own)
 }
 
 /// Alice's sign-in was last used 61 days ago: of all troubles the one that a test can make without an authority.
@@ -107,7 +107,7 @@ async fn what_one_process_has_told_no_other_tells() {
     let (here, there) = tokio::join!(bench.watch.look(ON_THE_WAY), other.look(ON_THE_WAY));
     assert_eq!(here.len() + there.len(), 1);
     let mut restarted = watch(&bench.store, &bench.clock, &bench.receiver.url, folder.path());
-    assert_eq!(restarted.look(ON_THE_WAY).await, []);
+    assert!(restarted.look(ON_THE_WAY).await.is_empty());
     // Whoever had claimed it was ended before it was told.
     bench.clock.advance(HOUR);
     assert_eq!(restarted.look(ON_THE_WAY).await.len(), 1);
@@ -132,8 +132,50 @@ async fn a_webhook_that_is_down_is_told_later() {
 async fn not_more_is_claimed_than_can_be_told() {
     let mut bench = Bench::new().await;
     trouble(&bench).await;
-    assert_eq!(bench.watch.look(0).await, []);
+    assert!(bench.watch.look(0).await.is_empty());
     assert_eq!(bench.look().await, alice(Kind::Problem), "it is there for whoever has room");
+}
+
+/// All sign-ins of a company are revoked in the same minute, and mended one day later.
+#[tokio::test]
+async fn thousand_alerts_are_one_message_and_each_is_told_once() {
+    let mut bench = Bench::new().await;
+    let all: Vec<Mailbox> = (0..1_000).map(|n| Mailbox::parse(&format!("m{n:03}@contoso.com")).unwrap()).collect();
+    for mailbox in &all {
+        bench.store.add_account(&Account::new(mailbox.clone(), "default", Grant::SignIn, bench.now())).await.unwrap();
+    }
+    let sign_in = async |store: &Store, at: SystemTime| {
+        for mailbox in &all {
+            let tokens = TokenSet { access_token: "a".into(), lifetime: HOUR, refresh_token: Some("r".into()) };
+            store.save_signed_in(mailbox, &tokens, None, at).await.unwrap();
+        }
+    };
+    sign_in(&bench.store, bench.now() - 61 * 24 * HOUR).await;
+    // The receiver is away at first.
+    bench.receiver.answer(&[Answer::Status(500); 3]);
+    assert_eq!(bench.look().await.len(), 1_000);
+    assert_eq!((bench.receiver.waiting(), bench.look().await.len()), (3, 0));
+    // Nothing is forgotten over a restart.
+    let folder = tempfile::tempdir().unwrap();
+    bench.watch = watch(&bench.store, &bench.clock, &bench.receiver.url, folder.path());
+    bench.clock.advance(HOUR);
+    assert_eq!(bench.look().await.len(), 1_000);
+    let (_, problem) = bench.receiver.next().await;
+    assert_eq!(
+        (&problem["count"], &problem["account"], &problem["kind"]),
+        (&1_000.into(), &().into(), &"problem".into())
+    );
+    let what = problem["what"].as_str().unwrap();
+    assert!(what.contains("m000@contoso.com, m001@contoso.com") && what.contains("and 990 more"), "{what}");
+    assert_eq!(bench.look().await, []);
+    bench.clock.advance(24 * HOUR);
+    assert_eq!(bench.look().await.len(), 1_000);
+    assert_eq!(bench.receiver.next().await.1["kind"], "reminder");
+    sign_in(&bench.store, bench.now()).await;
+    assert_eq!(bench.look().await.len(), 1_000);
+    let (_, solved) = bench.receiver.next().await;
+    assert_eq!((&solved["count"], &solved["kind"]), (&1_000.into(), &"solved".into()));
+    assert_eq!((bench.receiver.waiting(), bench.store.notices().await.unwrap()), (0, Vec::new()));
 }
 
 /// From the first look to the receiver, as the service does it.

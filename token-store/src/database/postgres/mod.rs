@@ -1,5 +1,6 @@
 //! PostgreSQL, for several nodes on one store: one connection, on which statements of many callers travel one behind the
-//! other, and which is made again when it is lost.
+//! other, and which is made again when it is lost; and a second one, made when it is first needed, for what is read in the
+//! background or for people.
 //!
 //! A statement by itself is a transaction by itself and waits for nobody. Several in one transaction have the connection
 //! to themselves meanwhile, and are serializable: they see what they would see in SQLite, where only one writes at a time.
@@ -32,6 +33,7 @@ use self::{
 use super::{
     Database, DatabaseError, Outcome, Schema, Statement,
     hint::{Hint, Hints, KEPT},
+    only_read,
 };
 
 /// How long a connection may take to be made, to any of the hosts, with its greeting and our tables looked up.
@@ -57,6 +59,8 @@ pub struct Postgres {
     /// key that was replaced meanwhile.
     key_check: std::sync::Mutex<Option<Vec<u8>>>,
     line: Mutex<Line>,
+    /// The one for [`Database::read_in_background`]. Both bring hints: either may be lost while nobody uses it.
+    background: Mutex<Line>,
     hints: broadcast::Sender<Hint>,
 }
 
@@ -107,16 +111,17 @@ impl Postgres {
     ) -> Result<Self, DatabaseError> {
         // PostgreSQL 17 asks for it when TLS begins at once; older ones do not look at it.
         tls.alpn_protocols = vec![b"postgresql".to_vec()];
-        let (key_check, line) = (std::sync::Mutex::default(), Mutex::default());
-        let database = Self { settings, tls, schema, hold, key_check, line, hints: broadcast::channel(KEPT).0 };
+        let (key_check, line, background) = (std::sync::Mutex::default(), Mutex::default(), Mutex::default());
+        let hints = broadcast::channel(KEPT).0;
+        let database = Self { settings, tls, schema, hold, key_check, line, background, hints };
         let session = database.connect(tables).await?;
         database.line.lock().await.session = Some(Arc::new(session));
         Ok(database)
     }
 
     /// The living connection, or a new one.
-    async fn session(&self) -> Result<Arc<Session>, DatabaseError> {
-        let mut line = self.line.lock().await;
+    async fn session(&self, background: bool) -> Result<Arc<Session>, DatabaseError> {
+        let mut line = if background { &self.background } else { &self.line }.lock().await;
         if let Some(session) = line.session.as_ref().filter(|session| session.lives()) {
             return Ok(Arc::clone(session));
         }
@@ -132,8 +137,10 @@ impl Postgres {
         line.session = None;
         match self.connect(Tables::Expect).await {
             Ok(session) => {
-                tracing::info!(server = self.settings.server(), "connected to the database again");
                 line.failed = None;
+                if !background {
+                    tracing::info!(server = self.settings.server(), "connected to the database again");
+                }
                 // Hints that were given meanwhile went by.
                 let _ = self.hints.send(Hint::Anything);
                 Ok(Arc::clone(line.session.insert(Arc::new(session))))
@@ -165,8 +172,8 @@ impl Postgres {
         Ok(session)
     }
 
-    async fn attempt(&self, statements: &[Statement]) -> Result<Vec<Outcome>, DatabaseError> {
-        let session = self.session().await?;
+    async fn attempt(&self, statements: &[Statement], background: bool) -> Result<Vec<Outcome>, DatabaseError> {
+        let session = self.session(background).await?;
         let running = Box::pin(session.run(statements));
         let bound = EACH_STATEMENT_TIME.saturating_mul(u32::try_from(statements.len()).unwrap_or(u32::MAX));
         let bound = STATEMENT_TIME.saturating_add(bound);
@@ -182,12 +189,22 @@ impl Postgres {
 #[async_trait]
 impl Database for Postgres {
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
-        let outcome = self.attempt(&statements).await;
+        let outcome = self.attempt(&statements, false).await;
         // A connection that broke under a question can be asked again on a new one. Whether a write that got no answer was
         // done is for its owner to find out, by the version of the row.
-        let only_reads = statements.iter().all(|statement| statement.sql.trim_start().starts_with("SELECT"));
         match outcome {
-            Err(DatabaseError::Unavailable { .. }) if only_reads => self.attempt(&statements).await,
+            Err(DatabaseError::Unavailable { .. }) if only_read(&statements) => self.attempt(&statements, false).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn read_in_background(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
+        // Whoever is alone with the store has one connection, and nobody waits for it.
+        if self.hold == Hold::Alone {
+            return self.transaction(statements).await;
+        }
+        match self.attempt(&statements, true).await {
+            Err(DatabaseError::Unavailable { .. }) => self.attempt(&statements, true).await,
             outcome => outcome,
         }
     }
