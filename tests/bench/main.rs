@@ -2,13 +2,14 @@
 //! of relayed bytes, and the delay of a command.
 //!
 //! `tests/bench/run` installs the others, builds all of it optimised and runs this; `tests/bench/run password-checks`
-//! measures only that, `sessions`, `strangers`, `transfer` or `round-trip` only those. Nothing here is asserted: figures
-//! depend on the machine, and a busy one would fail for no reason.
+//! measures only that, `sessions`, `strangers`, `transfer` or `round-trip` only those; `growth` measures Oxpost alone, with 10 to
+//! 10,000 accounts. Nothing here is asserted: figures depend on the machine, and a busy one would fail for no reason.
 //!
 //! The simulated tenant and the mail clients live in this process, the proxies are processes of their own, and only
 //! those are measured. Both share the processors, so throughput is that of the whole chain.
 
 mod client;
+mod growth;
 mod measure;
 mod peer;
 mod process;
@@ -44,6 +45,12 @@ async fn bench() -> Result<(), Problem> {
         eprintln!("Not optimised: the figures mean nothing. Run tests/bench/run instead.");
     }
     let began = Instant::now();
+    // Stages of its own, and no other proxies.
+    if std::env::args().skip(1).any(|argument| argument == "growth") {
+        growth::measure().await?;
+        println!("Measured in {} s.", began.elapsed().as_secs());
+        return Ok(());
+    }
     let stage = Stage::set().await?;
     println!("{}\n", process::machine());
     for kind in Kind::PROXIES {
