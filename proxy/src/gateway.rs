@@ -168,6 +168,8 @@ impl Gateway {
     }
 
     fn with(store: Store, config: &Config, clock: SharedClock) -> Result<Self, StartError> {
+        // Nodes compare what they have stored by one clock.
+        let clock = store.clock(clock);
         let tls = tls::client_config(config.ca_file.as_deref(), config.system_roots).map_err(StartError::Tls)?;
         let lookups = Lookups::default();
         let http = client_with_resolver(tls.clone(), HttpPolicy::HttpsOnly, Arc::new(lookups.clone()))

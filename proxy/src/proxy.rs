@@ -42,8 +42,9 @@ impl Proxy {
     /// # Errors
     /// Something cannot be used; the message says what to do.
     pub async fn bind(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        let gateway = Arc::new(Gateway::open(&config, clock).await?);
+        let clock = Arc::clone(&gateway.clock);
         let now = clock.now();
-        let gateway = Arc::new(Gateway::open(&config, Arc::clone(&clock)).await?);
         declared::bring_in_line(&config, &gateway.store, &[], now).await?;
         for mailbox in device::without_account(&config, Some(&gateway.store)).await.map_err(StartError::Store)? {
             warn!(%mailbox, "a device should send as this account, and there is none: oxpost account add {mailbox}");

@@ -18,6 +18,7 @@ mod declared;
 mod devices;
 mod doctor;
 mod doctor_grants;
+mod entra_in_trouble;
 mod faults_of_the_authority;
 mod guessing;
 mod import;

@@ -118,6 +118,10 @@ async fn a_laptop_that_slept_a_week_and_a_clock_that_was_set_back_need_nobody() 
     inside.tenant.clock().advance(Duration::from_secs(5));
     assert!(login(&inside).await.starts_with("a OK"));
     inside.tenant.clock().set_back(Duration::from_secs(24 * 3600));
+    // A token that has just come is not replaced, whatever the clock says.
+    assert!(login(&inside).await.starts_with("a OK"));
+    assert_eq!(inside.tenant.token_requests().len(), 3);
+    inside.tenant.clock().advance(Duration::from_secs(60));
     for _ in 0..5 {
         assert!(login(&inside).await.starts_with("a OK"));
     }

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use oxpost::gateway::Gateway;
 use oxpost::{Config, Proxy, config};
@@ -28,6 +28,10 @@ pub const CLIENT_ID: &str = "11111111-2222-3333-4444-555555555555";
 impl oxpost_token_store::Clock for Clock {
     fn now(&self) -> SystemTime {
         Self::now(self)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Self::elapsed(self)
     }
 }
 

@@ -2,8 +2,8 @@
 //! says so and not when the machine is slow.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
@@ -11,12 +11,19 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Clock {
     offset_millis: Arc<AtomicI64>,
+    advanced_millis: Arc<AtomicU64>,
+    began: Instant,
     moved: watch::Sender<()>,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { offset_millis: Arc::default(), moved: watch::Sender::new(()) }
+        Self {
+            offset_millis: Arc::default(),
+            advanced_millis: Arc::default(),
+            began: Instant::now(),
+            moved: watch::Sender::new(()),
+        }
     }
 }
 
@@ -30,6 +37,11 @@ impl Clock {
         moved.unwrap_or(system)
     }
 
+    /// How much time has gone by since it was made, however often it was set back.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed() + Duration::from_millis(self.advanced_millis.load(Ordering::SeqCst))
+    }
+
     /// The time in whole seconds since 1970, as tokens carry it.
     pub fn unix(&self) -> u64 {
         unix(self.now())
@@ -37,6 +49,7 @@ impl Clock {
 
     /// Moves the clock forward; running IMAP sessions notice at once.
     pub fn advance(&self, by: Duration) {
+        self.advanced_millis.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
         self.shift(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
     }
 

@@ -4,14 +4,20 @@
 //! after a laptop has slept. Sleeping itself is `tokio::time`.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// A source of wall-clock time.
 pub trait Clock: Send + Sync + 'static {
     /// The time now. It may jump either way between two calls.
     fn now(&self) -> SystemTime;
+
+    /// How much time has gone by since some moment, by a clock that nobody sets.
+    fn elapsed(&self) -> Duration {
+        static BEGAN: OnceLock<Instant> = OnceLock::new();
+        BEGAN.get_or_init(Instant::now).elapsed()
+    }
 }
 
 /// A clock that parts of the program share.
@@ -29,28 +35,33 @@ impl Clock for SystemClock {
 
 /// A clock that stands still until it is moved, for tests and stories. Clones show the same time.
 #[derive(Clone, Debug)]
-pub struct ManualClock(Arc<Mutex<SystemTime>>);
+pub struct ManualClock(Arc<Mutex<(SystemTime, Duration)>>);
 
 impl ManualClock {
     /// A clock that shows `now`.
     pub fn new(now: SystemTime) -> Self {
-        Self(Arc::new(Mutex::new(now)))
+        Self(Arc::new(Mutex::new((now, Duration::ZERO))))
     }
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *now = now.checked_add(by).unwrap_or(*now);
+        *now = (now.0.checked_add(by).unwrap_or(now.0), now.1.saturating_add(by));
     }
 
     /// Sets the clock, backwards as well.
     pub fn set(&self, to: SystemTime) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = to;
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> SystemTime {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// What it was moved forward.
+    fn elapsed(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 }

@@ -96,6 +96,20 @@ impl TokenError {
         }
     }
 
+    /// The same error about another mailbox.
+    pub(crate) fn about(mut self, mailbox: &str, other: &str) -> Self {
+        if let Self::Transient { problem, .. }
+        | Self::Paused { problem, .. }
+        | Self::SignInRequired(problem)
+        | Self::Misconfigured(problem) = &mut self
+            && !mailbox.is_empty()
+        {
+            problem.what = problem.what.replace(mailbox, other);
+            problem.remedy = problem.remedy.replace(mailbox, other);
+        }
+        self
+    }
+
     pub(crate) fn new(kind: ErrorKind, problem: Problem) -> Self {
         match kind {
             ErrorKind::SignInRequired => Self::SignInRequired(problem),

@@ -7,6 +7,7 @@
 mod answer;
 pub(crate) mod machine_local;
 mod retry_after;
+mod skew;
 
 use std::{
     error::Error,
@@ -17,6 +18,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use self::skew::Skew;
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use reqwest::dns::Resolve;
 use tokio::time::timeout;
@@ -60,6 +62,8 @@ pub struct HttpClient {
     policy: HttpPolicy,
     /// What every request to an authority goes through, and as what.
     gate: Option<(Arc<Gate>, Class)>,
+    /// What the authorities' clocks say about ours.
+    skew: Arc<Skew>,
 }
 
 /// The client could not be made.
@@ -103,7 +107,7 @@ fn build(
         builder = builder.dns_resolver(resolver);
     }
     let client = builder.build().map_err(|error| HttpClientError(root_cause(&error)))?;
-    Ok(HttpClient { client, machine_local, policy, gate: None })
+    Ok(HttpClient { client, machine_local, policy, gate: None, skew: Arc::default() })
 }
 
 /// Why there is no answer that `oauth2` could read.
@@ -226,6 +230,9 @@ impl Exchange<'_> {
         let mut response = self.http.client.execute(request).await.map_err(transport)?;
         let status = response.status();
         let retry_after = retry_after::read(response.headers(), self.clock.now());
+        if let Some(date) = date(response.headers()) {
+            self.http.skew.note(response.url().host_str().unwrap_or_default(), date, self.clock.now());
+        }
         if status.as_u16() == 429 || status.is_server_error() {
             // The status says it all; the body may add words for the log, if it comes.
             let body = timeout(DETAIL_TIME, read_body(&mut response)).await;
@@ -256,8 +263,7 @@ impl HttpClient {
             return Err(HttpFailure::NotHttps);
         }
         let mut response = self.client.get(url.clone()).send().await.map_err(transport)?;
-        let date = response.headers().get(http::header::DATE).and_then(|value| value.to_str().ok());
-        let (status, date) = (response.status().as_u16(), date.and_then(retry_after::date));
+        let (status, date) = (response.status().as_u16(), date(response.headers()));
         Ok(Got { status, date, body: read_body(&mut response).await? })
     }
 
@@ -269,6 +275,11 @@ impl HttpClient {
         };
         url.scheme() == "https" || (self.policy == HttpPolicy::LoopbackHttp && url.scheme() == "http" && loopback)
     }
+}
+
+/// The time on the other side (RFC 9110, 6.6.1).
+fn date(headers: &http::HeaderMap) -> Option<SystemTime> {
+    headers.get(http::header::DATE)?.to_str().ok().and_then(retry_after::date)
 }
 
 /// Reads up to the bound; whatever comes after it is left unread, and the connection is dropped with the response.

@@ -93,6 +93,7 @@ impl Tokens {
     /// What is due now, by authority, and how long until the next look.
     async fn look(&self, running: &mut Running) -> (Vec<DueAccounts>, Duration) {
         let look_every = self.limits().look_every;
+        self.look_at_the_time().await;
         let now = self.now();
         let looked = match running.full_look_is_due(now) {
             true => self.look_at_all(now).await,

@@ -29,7 +29,9 @@ const RETRY_AFTER_SPREAD: f64 = 0.1;
 /// `invalid_grant`, so no kind is ever final.
 const fn pauses(kind: ErrorKind) -> (Duration, Duration) {
     match kind {
-        ErrorKind::Transient | ErrorKind::Store => (Duration::from_secs(1), Duration::from_secs(5 * 60)),
+        ErrorKind::Transient => (Duration::from_secs(1), Duration::from_secs(5 * 60)),
+        // Our own disk is no server that must be spared, and what waits in memory is to be written soon.
+        ErrorKind::Store => (Duration::from_secs(1), Duration::from_secs(60)),
         ErrorKind::Misconfigured => (Duration::from_secs(60), Duration::from_secs(15 * 60)),
         ErrorKind::SignInRequired => (Duration::from_secs(60), Duration::from_secs(3600)),
     }

@@ -23,8 +23,8 @@ mod tokens;
 
 use std::{
     path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
 use oxpost_protocol::Secret;
@@ -47,10 +47,12 @@ pub(crate) use self::{
 };
 use crate::{
     account::Mailbox,
+    clock::SharedClock,
     database::{
         Database, DatabaseError, Hints, Outcome, Row, Statement, Value, only_read,
         postgres::{Postgres, PostgresSettings},
         sqlite::Sqlite,
+        time::{DatabaseClock, DatabaseTime, SkewNews},
     },
     error::ErrorKind,
     vault::{Vault, VaultError},
@@ -66,6 +68,10 @@ pub struct Store {
     changing: Arc<tokio::sync::Mutex<()>>,
     /// What is only read is read where no login waits for it.
     in_background: bool,
+    /// The database's clock, where it is on another machine.
+    time: Option<Arc<DatabaseTime>>,
+    /// Why tokens could not be written, until they can.
+    unwritten: Arc<Mutex<Option<StoreError>>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -228,8 +234,10 @@ impl Store {
 
     /// A store in any engine.
     pub async fn with(database: Arc<dyn Database>, vault: Vault) -> Result<Self, StoreError> {
-        let store =
-            Self { database, vault, seen: access::Seen::default(), changing: Arc::default(), in_background: false };
+        let time = database.has_a_clock_of_its_own().then(Arc::default);
+        let (seen, changing) = (access::Seen::default(), Arc::default());
+        let unwritten = Arc::default();
+        let store = Self { database, vault, seen, changing, in_background: false, time, unwritten };
         let sealed = Value::from(store.vault.seal(KEY_CHECK_PLACE, &Secret::from(KEY_CHECK))?);
         store
             .run(vec![
@@ -260,6 +268,7 @@ impl Store {
             return Err(StoreError::WrongKey);
         }
         store.database.belongs_to(&check);
+        store.look_at_the_time().await;
         Ok(store)
     }
 
@@ -273,6 +282,51 @@ impl Store {
     #[must_use]
     pub fn in_background(&self) -> Self {
         Self { in_background: true, ..self.clone() }
+    }
+
+    /// The clock by which everything goes that nodes compare with each other: the database's, or this machine's where that is
+    /// the same.
+    pub fn clock(&self, node: SharedClock) -> SharedClock {
+        match &self.time {
+            Some(time) => Arc::new(DatabaseClock { time: time.clone(), node }),
+            None => node,
+        }
+    }
+
+    /// Sees what time it is at the database. If it cannot be seen, the time goes on from the last look.
+    pub(crate) async fn look_at_the_time(&self) {
+        let Some(time) = &self.time else { return };
+        let begun = Instant::now();
+        let rows = self.rows(Statement::new("SELECT DATABASE_NOW", [])).await;
+        let Some(found) = rows.ok().and_then(|rows| rows.into_iter().next()).and_then(|mut row| row.time(0)) else {
+            return;
+        };
+        match time.looked(found, begun, Instant::now(), SystemTime::now()) {
+            Some(SkewNews::Wrong { by, ahead }) => tracing::warn!(
+                seconds = by.as_secs(),
+                "the clock of this machine is {} that of the database; tokens go by the database's, but certificates and logs do \
+                 not: set the clock of this machine (NTP), or that of the database if it is the wrong one",
+                if ahead { "ahead of" } else { "behind" }
+            ),
+            Some(SkewNews::Right) => tracing::info!("the clock of this machine agrees with the database's again"),
+            None => {}
+        }
+    }
+
+    /// Why tokens could not be written when they came. They are served from memory until they can.
+    pub fn unwritten(&self) -> Option<StoreError> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn did_not_write(&self, error: &StoreError) {
+        *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+    }
+
+    pub(crate) fn wrote(&self) {
+        let before = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if before.is_some() {
+            tracing::info!("the store takes new tokens again");
+        }
     }
 
     /// Hints that another node may have written tokens; see [`Database::hints`].

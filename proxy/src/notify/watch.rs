@@ -137,6 +137,8 @@ impl Watch {
         let now = self.clock.now();
         let mut claimed = Vec::new();
         let failed = self.look_at_accounts(now, room, &mut claimed).await.err();
+        // On a full disk everything can be read.
+        let failed = failed.or_else(|| self.store.unwritten());
         let findings = self.of_the_store(failed.as_ref(), now);
         for step in decide(&findings, self.own.notices(), now, self.settings.reminder, new_id) {
             if step.tell.is_some() && claimed.len() >= room {

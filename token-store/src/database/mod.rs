@@ -11,6 +11,7 @@ pub mod postgres;
 mod schema;
 pub mod sqlite;
 pub(crate) mod sqlite_file;
+pub(crate) mod time;
 
 use std::{
     fmt,
@@ -41,6 +42,11 @@ pub trait Database: Send + Sync + 'static {
     /// Hints that somebody else may have written, from now on, if the engine gives any.
     fn hints(&self) -> Hints {
         Hints::none()
+    }
+
+    /// Whether its clock is that of another machine, which several nodes share.
+    fn has_a_clock_of_its_own(&self) -> bool {
+        false
     }
 
     /// Tells the engine the check value of the key that opens this store. One that can lose its store for a while and find

@@ -11,7 +11,7 @@ use super::{
     lease,
 };
 use crate::{
-    account::{Account, Mailbox},
+    account::{Account, Grant, Mailbox},
     database::{Row, Statement, Value},
     error::ErrorKind,
     schedule,
@@ -203,6 +203,59 @@ impl Store {
         self.change(update).await
     }
 
+    /// The newest token that another account of the application has got, and that is not to be replaced yet.
+    pub(crate) async fn app_only_token(
+        &self,
+        application: &str,
+        mailbox: &Mailbox,
+        now: SystemTime,
+    ) -> Result<Option<Living>, StoreError> {
+        let select = "SELECT t.mailbox, t.access_token, t.issued_at, t.expires_at FROM token t \
+                      JOIN account a ON a.mailbox = t.mailbox WHERE a.application = $1 AND a.grant_kind = 'client-credentials' \
+                      AND t.mailbox <> $2 AND t.access_token IS NOT NULL AND t.next_refresh > CAST($3 AS BIGINT) \
+                      ORDER BY t.issued_at DESC LIMIT 1";
+        let values = [application.into(), mailbox.as_str().into(), now.into()];
+        let Some(mut row) = self.rows(Statement::new(select, values)).await?.into_iter().next() else {
+            return Ok(None);
+        };
+        let (Some(other), Some(sealed)) = (row.text(0), row.bytes(1)) else { return Ok(None) };
+        let (Some(issued_at), Some(expires_at)) = (row.time(2), row.time(3)) else { return Ok(None) };
+        let Ok(other) = Mailbox::parse(&other) else { return Ok(None) };
+        // The row says whose token it is, and only an account that Oxpost has written may say so.
+        let is_the_applications = |account: &Account| {
+            account.application == application && account.grant == Grant::ClientCredentials && account.through.is_none()
+        };
+        if !self.account(&other).await.ok().flatten().is_some_and(|account| is_the_applications(&account)) {
+            return Ok(None);
+        }
+        let opened = self.vault.open(&place("access_token", &other), &sealed).ok();
+        Ok(opened.map(|secret| Living { secret, issued_at, expires_at }))
+    }
+
+    /// Writes a token of the application over the version that was read. `false` if somebody else wrote meanwhile.
+    pub(crate) async fn save_app_only(
+        &self,
+        mailbox: &Mailbox,
+        version: i64,
+        token: &Living,
+    ) -> Result<bool, StoreError> {
+        let lifetime = token.expires_at.duration_since(token.issued_at).unwrap_or_default();
+        let update = Statement::new(
+            "UPDATE token SET version = version + 1, access_token = $3, issued_at = $4, expires_at = $5, next_refresh = $6, \
+             error_kind = NULL, error_text = NULL, error_what = NULL, error_remedy = NULL, error_code = NULL, \
+             error_since = NULL, error_at = NULL WHERE mailbox = $1 AND version = $2",
+            [
+                mailbox.as_str().into(),
+                version.into(),
+                self.seal(&place("access_token", mailbox), &token.secret)?,
+                token.issued_at.into(),
+                token.expires_at.into(),
+                schedule::next_refresh(token.issued_at, lifetime, schedule::jitter()).into(),
+            ],
+        );
+        self.change(update).await
+    }
+
     /// Writes a refresh token that came with an access token nobody wants, over the version it was asked with and under the
     /// lease it was asked under.
     pub(crate) async fn save_rotated(
@@ -231,7 +284,8 @@ impl Store {
         failure: &Failure,
     ) -> Result<(), StoreError> {
         let update = Statement::new(
-            "UPDATE token SET error_kind = $3, error_text = $4, error_since = COALESCE(error_since, $5), error_at = $5, \
+            "UPDATE token SET error_kind = $3, error_text = $4, error_since = CASE WHEN error_at > $5 OR error_at < $5 - 86400000 THEN $5 \
+             ELSE COALESCE(error_since, $5) END, error_at = $5, \
              next_refresh = $6, error_what = $7, error_remedy = $8, error_code = $9 WHERE mailbox = $1 AND version = $2",
             [
                 mailbox.as_str().into(),

@@ -37,7 +37,7 @@ impl Bench {
         self.store.save_signed_in(&account.mailbox, &tokens, None, self.clock.now()).await.unwrap();
     }
 
-    fn process_on(&self, store: Store) -> Tokens {
+    pub(super) fn process_on(&self, store: Store) -> Tokens {
         let applications = Applications::from_iter([application(&self.endpoint)]);
         Tokens::new(store, applications, http_client(), self.shared_clock(), limits())
     }

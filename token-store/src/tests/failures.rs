@@ -184,7 +184,13 @@ async fn nobody_signed_in_yet() {
 }
 
 /// An engine whose disk is full when it is told so.
-struct FullDisk(Arc<dyn Database>, AtomicBool);
+pub(super) struct FullDisk(pub(super) Arc<dyn Database>, pub(super) AtomicBool);
+
+impl FullDisk {
+    pub(super) fn new(engine: Arc<dyn Database>) -> Self {
+        Self(engine, AtomicBool::new(false))
+    }
+}
 
 #[async_trait]
 impl Database for FullDisk {
@@ -211,17 +217,6 @@ impl Bench {
     }
 }
 
-/// A refresh token that is rotated while nothing can be written lives in memory only.
-#[tokio::test]
-async fn nothing_is_asked_for_while_nothing_can_be_written() {
-    let disk = Arc::new(FullDisk(fresh_engine().await, AtomicBool::new(false)));
-    let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
-    bench.clock.advance(HOUR);
-    disk.1.store(true, Ordering::SeqCst);
-    assert_eq!(bench.access_token().await.unwrap_err().kind(), ErrorKind::Store);
-    assert_eq!(bench.endpoint.requests(), 0);
-}
-
 #[tokio::test]
 async fn tokens_that_a_full_disk_did_not_take_are_written_before_any_other_is_asked_for() {
     let disk = Arc::new(FullDisk(fresh_engine().await, AtomicBool::new(false)));
@@ -229,9 +224,11 @@ async fn tokens_that_a_full_disk_did_not_take_are_written_before_any_other_is_as
     bench.clock.advance(HOUR - MINUTE);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
     let token = bench.access_token_while_the_disk_fills(&disk).await;
-    assert_eq!(token.unwrap(), "at-0", "the new one is not handed out: it is not on the disk");
+    assert_eq!(token.unwrap(), "at-1");
     disk.1.store(false, Ordering::SeqCst);
     bench.clock.advance(30 * Duration::from_secs(1));
+    let version = bench.store.tokens(bench.mailbox()).await.unwrap().version;
+    bench.tokens.refresh_due(bench.admitted.account(), version).await;
     assert_eq!(bench.access_token().await.unwrap(), "at-1");
     assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-1");
     assert_eq!(bench.endpoint.requests(), 1, "written, not asked for again");
@@ -243,7 +240,7 @@ async fn tokens_that_could_not_be_written_do_not_replace_a_later_sign_in() {
     let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
-    assert_eq!(bench.access_token_while_the_disk_fills(&disk).await.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(bench.access_token_while_the_disk_fills(&disk).await.unwrap(), "at-1");
     disk.1.store(false, Ordering::SeqCst);
     let now = bench.clock.now();
     bench.store.save_signed_in(bench.mailbox(), &token_set("at-new", Some("rt-new")), None, now).await.unwrap();
@@ -262,7 +259,7 @@ async fn tokens_that_could_not_be_written_are_no_other_applications() {
     let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR);
     bench.endpoint.then(Reply::tokens("at-1", None));
-    assert_eq!(bench.access_token_while_the_disk_fills(&disk).await.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(bench.access_token_while_the_disk_fills(&disk).await.unwrap(), "at-1");
     disk.1.store(false, Ordering::SeqCst);
     let mailbox = bench.mailbox().clone();
     let declared = crate::Declared {
@@ -309,7 +306,9 @@ async fn tokens_that_came_while_the_store_failed_to_read_are_not_dropped() {
     assert!(bench.tokens.has_unsaved(bench.mailbox()), "{token:?}");
     engine.1.store(false, Ordering::SeqCst);
     bench.clock.advance(MINUTE);
-    assert_eq!(bench.access_token().await.unwrap(), "at-1");
+    assert_eq!(bench.access_token().await.unwrap(), "at-1", "from memory");
+    let version = bench.store.tokens(bench.mailbox()).await.unwrap().version;
+    bench.tokens.refresh_due(bench.admitted.account(), version).await;
     assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-1");
     assert_eq!(bench.endpoint.requests(), 1, "written, not asked for again");
 }
@@ -357,7 +356,7 @@ async fn tokens_that_could_not_be_written_are_written_before_the_end() {
     let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR - MINUTE);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
-    assert_eq!(bench.access_token_while_the_disk_fills(&disk).await.unwrap(), "at-0");
+    assert_eq!(bench.access_token_while_the_disk_fills(&disk).await.unwrap(), "at-1");
     disk.1.store(false, Ordering::SeqCst);
     let stop = tokio_util::sync::CancellationToken::new();
     stop.cancel();

@@ -1,6 +1,7 @@
 //! Stories of the whole crate against a small token endpoint on a loopback socket.
 
 mod admission;
+mod app_only;
 mod browser;
 mod care;
 mod circuits;
@@ -12,6 +13,7 @@ mod durability;
 mod endpoint;
 mod failures;
 mod fixture;
+mod full_disk;
 mod growth;
 mod guesses;
 mod lease;

@@ -29,6 +29,8 @@ const BOTH: &[&str] = &[
     "admission::",
     "lease::",
     "circuits::story_",
+    "app_only::",
+    "full_disk::",
     "new_key::",
     "browser::",
     "password_grant::",
@@ -43,7 +45,6 @@ const BOTH: &[&str] = &[
     "refused::",
     "sealed_access::",
     "failures::tokens_that",
-    "failures::nothing_is_asked_for_while_nothing_can_be_written",
 ];
 
 /// The tests of these files are not: about one engine (the first four) or about none, or with a paused clock, which a socket to
@@ -292,9 +293,8 @@ async fn the_refresher_is_told_of_what_other_nodes_do_also_after_a_lost_connecti
     bench.endpoint.always(Reply::tokens("at", None));
     let stop = tokio_util::sync::CancellationToken::new();
     let refresher = tokio::spawn(tokens.keep_fresh(stop.clone()));
-    for (requests, address) in (1..).zip(["ben@contoso.com", "cas@contoso.com", "dan@contoso.com"]) {
+    for address in ["ben@contoso.com", "cas@contoso.com", "dan@contoso.com"] {
         other.add_account(&account(address, Grant::ClientCredentials)).await.unwrap();
-        bench.endpoint.arrived(requests).await;
         until("the token is stored", async || {
             other.token_state(&mailbox(address)).await.unwrap().access_token_expires.is_some()
         })
@@ -431,4 +431,51 @@ async fn login_is_answered_while_a_background_read_is_held() {
     assert_eq!(read.await.unwrap()[0].rows[0].0, [Value::Integer(1)], "it is held");
     assert!(!held.is_finished());
     held.abort();
+}
+
+/// A node whose clock is wrong by this.
+struct Ahead(Duration);
+
+impl crate::Clock for Ahead {
+    fn now(&self) -> SystemTime {
+        SystemTime::now() + self.0
+    }
+}
+
+/// Times in the store are the database's, whatever the clocks of the nodes say.
+#[tokio::test]
+async fn nodes_whose_clocks_differ_by_an_hour_go_by_the_databases_clock() {
+    let name = server().database().unwrap();
+    let url = server().socket_url(&name);
+    let node = || Store::open_postgres(settings(&url), tls(), vault());
+    let bench = Bench::new(node().await.unwrap(), Grant::SignIn).await;
+    bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+    let addresses = ["a@contoso.com", "b@contoso.com", "c@contoso.com"];
+    for address in addresses {
+        bench.store.add_account(&account(address, Grant::SignIn)).await.unwrap();
+        let over = SystemTime::now() - HOUR;
+        bench.store.save_signed_in(&mailbox(address), &token_set("at-0", Some("rt-0")), None, over).await.unwrap();
+    }
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut refreshers = Vec::new();
+    for skew in [0, 61 * 60] {
+        let store = node().await.unwrap();
+        let clock = store.clock(Arc::new(Ahead(Duration::from_secs(skew))));
+        let off = clock.now().duration_since(SystemTime::now()).unwrap_or_default();
+        assert!(off < Duration::from_secs(5), "{off:?}");
+        let limits = RefreshLimits { look_every: Duration::from_millis(5), ..RefreshLimits::default() };
+        let applications = Applications::from_iter([application(&bench.endpoint)]);
+        let tokens = Tokens::new(store, applications, http_client(), clock, limits);
+        refreshers.push(tokio::spawn(tokens.keep_fresh(stop.clone())));
+    }
+    for address in addresses {
+        bench.stored(address, "at-1").await;
+    }
+    // Time for many looks.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stop.cancel();
+    for refresher in refreshers {
+        refresher.await.unwrap();
+    }
+    assert_eq!(bench.endpoint.requests(), addresses.len());
 }

@@ -259,6 +259,8 @@ async fn a_clock_that_jumps_back_ends_pauses_and_dates_nothing() {
     bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
     assert_eq!(bench.access_token().await.unwrap(), "at-2");
     bench.clock.set(start());
+    assert_eq!(bench.access_token().await.unwrap(), "at-2", "it has just come");
+    bench.clock.advance(MINUTE);
     bench.endpoint.then(Reply::json(503, "{}"));
     assert_eq!(bench.access_token().await.unwrap(), "at-2", "while nothing better is to be had");
     bench.clock.advance(2 * MINUTE);
@@ -268,4 +270,31 @@ async fn a_clock_that_jumps_back_ends_pauses_and_dates_nothing() {
         assert_eq!(bench.access_token().await.unwrap(), "at-3");
     }
     assert_eq!(bench.endpoint.requests(), 5);
+}
+
+/// One start with the clock at 2020, and the alert would say for years that nothing works.
+#[tokio::test]
+async fn failure_under_a_wrong_clock_is_not_the_beginning_of_a_later_one() {
+    let bench = Bench::signed_in().await;
+    bench.clock.set(start() - 6 * 365 * 24 * HOUR);
+    bench.endpoint.then(Reply::Close);
+    assert_eq!(bench.access_token().await.unwrap(), "at-0");
+    let since = async || bench.store.token_state(bench.mailbox()).await.unwrap().last_error.map(|error| error.since);
+    assert_eq!(since().await, Some(bench.clock.now()));
+    for _ in 0..2 {
+        // Set right, or ahead and set right.
+        bench.clock.set(start() + HOUR - MINUTE);
+        bench.endpoint.then(Reply::Close);
+        assert_eq!(bench.access_token().await.unwrap(), "at-0");
+        let right = since().await;
+        assert_eq!(right, Some(start() + HOUR - MINUTE));
+        bench.clock.advance(10 * Duration::from_secs(1));
+        bench.endpoint.then(Reply::Close);
+        assert_eq!(bench.access_token().await.unwrap(), "at-0");
+        assert_eq!(since().await, right, "the same one goes on");
+        bench.endpoint.then(Reply::Close);
+        bench.clock.set(start() + 10 * 24 * HOUR);
+        assert!(bench.access_token().await.is_err());
+        assert_eq!(since().await, Some(bench.clock.now()));
+    }
 }

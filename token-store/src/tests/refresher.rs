@@ -41,6 +41,7 @@ async fn an_idle_account_is_refreshed_when_it_is_due_and_not_before() {
     // The clock is set back by a day: nothing that is stored can be dated.
     bench.endpoint.then(Reply::tokens("at-3", Some("rt-3")));
     bench.clock.set(start());
+    bench.clock.advance(Duration::from_secs(60));
     bench.stored("ann@contoso.com", "at-3").await;
     stop.cancel();
     refresher.await.unwrap();
@@ -59,7 +60,7 @@ async fn accounts_come_and_go_through_the_store() {
     bench.stored("later@contoso.com", "at-1").await;
     stop.cancel();
     refresher.await.unwrap();
-    assert_eq!(bench.endpoint.requests(), 2);
+    assert_eq!(bench.endpoint.requests(), 1, "it is the application's token");
 }
 
 #[tokio::test]
@@ -67,10 +68,13 @@ async fn one_account_that_fails_does_not_keep_the_others_waiting() {
     let bench = Bench::new(fresh_store().await, Grant::SignIn).await;
     bench.endpoint.always(Reply::tokens("at-1", None));
     bench.endpoint.then(Reply::Silent);
-    bench.store.add_account(&account("a@contoso.com", Grant::ClientCredentials)).await.unwrap();
+    bench.add_signed_in(1).await;
+    bench.clock.advance(HOUR);
     let (stop, refresher) = bench.keep_fresh();
     bench.endpoint.arrived(1).await;
-    bench.store.add_account(&account("b@contoso.com", Grant::ClientCredentials)).await.unwrap();
+    bench.store.add_account(&account("b@contoso.com", Grant::SignIn)).await.unwrap();
+    let over = token_set("at-0", Some("rt-0"));
+    bench.store.save_signed_in(&mailbox("b@contoso.com"), &over, None, start()).await.unwrap();
     bench.stored("b@contoso.com", "at-1").await;
     refresher.abort();
     drop(stop);

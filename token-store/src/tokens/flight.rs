@@ -1,7 +1,7 @@
 //! One request for one account, from the stored row to the stored row.
 //!
 //! The order matters: the new tokens are written before anybody gets one, so that a process that is killed at any moment
-//! has never handed out an access token whose refresh token is lost.
+//! has never handed out an access token whose refresh token is lost. Only a store that takes nothing is not waited for.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -36,7 +36,10 @@ pub(super) async fn run(
     answer: watch::Sender<Option<Outcome>>,
 ) {
     let mut start = Start { version: 0, noted: false, at: shared.clock.now() };
-    let outcome = shared.replace(&account, &why, &slot, &mut start).await;
+    let outcome = match account.grant {
+        Grant::ClientCredentials => shared.replace_app_only(&account, &why, &mut start).await,
+        Grant::SignIn | Grant::Password => shared.replace(&account, &why, &slot, &mut start).await,
+    };
     match &outcome {
         Ok(token) => {
             tracing::debug!(mailbox = %account.mailbox, expires_at = ?token.expires_at(), "access token refreshed");
@@ -48,10 +51,10 @@ pub(super) async fn run(
 }
 
 /// Where a flight began, for its end to know.
-struct Start {
+pub(super) struct Start {
     at: SystemTime,
     /// The version of the row.
-    version: i64,
+    pub(super) version: i64,
     /// Another node has failed, and has noted it.
     noted: bool,
 }
@@ -60,8 +63,13 @@ impl Shared {
     /// Gets new tokens and writes them, or waits for the node that does.
     async fn replace(&self, account: &Account, why: &Why, slot: &Slot, start: &mut Start) -> Outcome {
         let mailbox = &account.mailbox;
+        let mut leased = true;
         let mut stored = match self.lead(mailbox, why, slot).await? {
             Lead::Ours(stored) => stored,
+            Lead::Unleased(stored) => {
+                leased = false;
+                stored
+            }
             // Whoever came before us has done it while we were on our way here.
             Lead::Settled(token) => return Ok(token),
             Lead::Theirs(failure) => {
@@ -70,7 +78,7 @@ impl Shared {
             }
         };
         start.version = stored.version;
-        if let Some(unsaved) = slot.take_unsaved() {
+        if leased && let Some(unsaved) = slot.take_unsaved() {
             let saved = self.save(mailbox, unsaved, slot).await?;
             stored = self.store.tokens(mailbox).await?;
             start.version = stored.version;
@@ -83,10 +91,15 @@ impl Shared {
         }
         let issued_at = self.clock.now();
         tracing::debug!(%mailbox, node = self.node, "asking for a new access token");
-        let tokens = tokio::select! {
-            tokens = self.ask(account, &stored, why) => tokens?,
+        let newest = slot.unsaved_refresh_token(&stored);
+        let with = newest.clone().map_or_else(|| stored.refresh.clone(), RefreshToken::Some);
+        let mut tokens = tokio::select! {
+            tokens = self.ask(account, &with, why) => tokens?,
             never = self.keep_lease(mailbox) => match never {},
         };
+        slot.tokens_came(self.clock.elapsed());
+        // What was not written yet must not be forgotten with what comes after it.
+        tokens.refresh_token = tokens.refresh_token.or(newest);
         let got_by = (account.application.clone(), account.grant);
         self.save(mailbox, Unsaved { tokens, issued_at, base: stored, got_by }, slot).await
     }
@@ -98,18 +111,21 @@ impl Shared {
             return Err(written_by_others());
         }
         match slot.take_unsaved() {
-            Some(unsaved) => self.save(mailbox, unsaved, slot).await.map(drop),
+            Some(unsaved) => {
+                self.save(mailbox, unsaved, slot).await?;
+                if slot.has_unsaved() { Err(written_by_others()) } else { Ok(()) }
+            }
             None => Ok(self.store.release_lease(mailbox, &self.node).await?),
         }
     }
 
-    async fn ask(&self, account: &Account, stored: &Stored, why: &Why) -> Result<TokenSet, TokenError> {
+    async fn ask(&self, account: &Account, refresh: &RefreshToken, why: &Why) -> Result<TokenSet, TokenError> {
         let application =
             self.applications.get(&account.application).ok_or_else(|| self.unknown_application(account))?;
         let client_secret = client_secret(&self.store, application).await?;
         let http = if matches!(why, Why::Due(_)) { &self.background_http } else { &self.http };
         let authority = Authority { http, ..self.authority(account, application, client_secret.as_ref()) };
-        match (account.grant, &stored.refresh) {
+        match (account.grant, refresh) {
             (Grant::ClientCredentials, _) => authority.client_credentials().await,
             (Grant::SignIn | Grant::Password, RefreshToken::Some(token)) => authority.refresh(token).await,
             (Grant::SignIn, RefreshToken::None) => Err(TokenError::SignInRequired(Problem::new(
@@ -153,6 +169,7 @@ impl Shared {
                 .await
             {
                 Ok(true) => {
+                    self.store.wrote();
                     let expires_at = schedule::after(new.issued_at, new.tokens.lifetime);
                     return Ok(AccessToken(Arc::new((new.tokens.access_token, expires_at))));
                 }
@@ -166,7 +183,7 @@ impl Shared {
                 }
                 Ok(same) => same,
                 Err(StoreError::NoSuchAccount(_)) => return Err(StoreError::NoSuchAccount(mailbox.clone()).into()),
-                Err(error) => return Err(keep(slot, new, error)),
+                Err(error) => return self.serve_unsaved(mailbox, slot, new, error),
             };
             match self.is_got_by(mailbox, &new.got_by).await {
                 Ok(true) => {}
@@ -175,18 +192,39 @@ impl Shared {
                     self.give_lease_back(mailbox).await;
                     return Err(written_by_others());
                 }
-                Err(error) => return Err(keep(slot, new, error)),
+                Err(error) => return self.serve_unsaved(mailbox, slot, new, error),
             }
             // Its version was raised for another reason, or our lease was taken over while this process slept. A node that is
             // asking now writes first.
             match self.store.lease(mailbox, &same, &self.node).await {
                 Ok(true) => new.base = same,
                 Ok(false) => break,
-                Err(error) => return Err(keep(slot, new, error)),
+                Err(error) => return self.serve_unsaved(mailbox, slot, new, error),
             }
         }
         slot.keep_unsaved(new);
         Err(written_by_others())
+    }
+
+    /// The store did not take them: they are kept until it does, and used meanwhile. Microsoft takes the older refresh token
+    /// too, so a process that ends now loses nothing there; elsewhere it may lose the sign-in, whether they are used or not.
+    fn serve_unsaved(&self, mailbox: &Mailbox, slot: &Slot, new: Unsaved, error: StoreError) -> Outcome {
+        let expires_at = schedule::after(new.issued_at, new.tokens.lifetime);
+        let token = AccessToken(Arc::new((new.tokens.access_token.clone(), expires_at)));
+        if slot.keep_unsaved(new) {
+            tracing::error!(
+                %mailbox,
+                "new tokens could not be written, and are used from memory until they are: {error}. Make room or bring the \
+                 database back before this process ends"
+            );
+        }
+        match error {
+            StoreError::Database(_) => {
+                self.store.did_not_write(&error);
+                Ok(token)
+            }
+            other => Err(other.into()),
+        }
     }
 
     /// Our part is done, whether this succeeds or not: the lease ends by itself too.
@@ -197,7 +235,11 @@ impl Shared {
     }
 
     /// Whether the account's tokens are still got by this application in this way.
-    async fn is_got_by(&self, mailbox: &Mailbox, (application, grant): &(String, Grant)) -> Result<bool, StoreError> {
+    pub(super) async fn is_got_by(
+        &self,
+        mailbox: &Mailbox,
+        (application, grant): &(String, Grant),
+    ) -> Result<bool, StoreError> {
         let account = self.store.account(mailbox).await?;
         Ok(account.is_some_and(|now| now.application == *application && now.grant == *grant))
     }
@@ -267,13 +309,7 @@ pub(super) fn failure(error: &TokenError, detail: &str, at: SystemTime, try_agai
     Failure { kind: error.kind(), text, what, remedy, code, at, try_again }
 }
 
-/// The store did not take them; they are kept until it does.
-fn keep(slot: &Slot, new: Unsaved, error: StoreError) -> TokenError {
-    slot.keep_unsaved(new);
-    error.into()
-}
-
-fn written_by_others() -> TokenError {
+pub(super) fn written_by_others() -> TokenError {
     let what = "Another process changed the stored sign-in at the same moment.";
     TokenError::Transient { retry_after: None, problem: Problem::new(what, "It is tried again with what was stored.") }
 }

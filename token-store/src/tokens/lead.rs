@@ -3,6 +3,7 @@
 use std::{convert::Infallible, sync::atomic::Ordering, time::Duration};
 
 use aws_lc_rs::rand;
+use oxpost_protocol::Secret;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{AccessToken, Shared, Why, settled, slot::Slot};
@@ -10,7 +11,8 @@ use crate::{
     account::Mailbox,
     error::{Problem, TokenError},
     http::REQUEST_TIME,
-    store::{Failure, RENEW_EVERY, Stored},
+    schedule::{Usable, usable},
+    store::{Failure, RENEW_EVERY, StoreError, Stored},
 };
 
 /// How often a node that waits for another one looks at the row, when no hint comes: hints are a kindness, not a promise.
@@ -23,6 +25,8 @@ pub(super) const WAIT_LIMIT: Duration = REQUEST_TIME.saturating_mul(2);
 pub(super) enum Lead {
     /// Ask, from this row: the lease is ours.
     Ours(Stored),
+    /// Ask, from this row, without a lease: the store takes no writes, and there is no token left to wait with.
+    Unleased(Stored),
     /// Nothing: this is the token, whoever has got it.
     Settled(AccessToken),
     /// Nothing: another node has just asked in vain.
@@ -64,8 +68,15 @@ impl Shared {
             {
                 return Ok(Lead::Theirs(failure.clone()));
             }
-            if self.store.lease(mailbox, &stored, &self.node).await? {
-                return Ok(Lead::Ours(stored));
+            match self.store.lease(mailbox, &stored, &self.node).await {
+                Ok(true) => return Ok(Lead::Ours(stored)),
+                Ok(false) => {}
+                // While the token that there is lives, a refresh token is not put at risk. Behind that mail would stop.
+                Err(error @ StoreError::Database(_)) if self.is_urgent(&stored, why, slot) => {
+                    tracing::debug!(%mailbox, "a refresh goes on without its lease: {error}");
+                    return Ok(Lead::Unleased(stored));
+                }
+                Err(error) => return Err(error.into()),
             }
             if first.is_none() {
                 first = Some(stored);
@@ -77,6 +88,17 @@ impl Shared {
             }
             told = timeout(LOOK_EVERY, hints.about(mailbox.as_str())).await.is_ok();
         }
+    }
+
+    /// Whether nobody can be served with what there is, or not for much longer.
+    fn is_urgent(&self, stored: &Stored, why: &Why, slot: &Slot) -> bool {
+        let now = self.clock.now();
+        let refused = |secret: &Secret| matches!(why, Why::Refused(token) if token.secret() == secret);
+        let good = |usable: Usable, secret: &Secret| usable == Usable::Yes && !refused(secret);
+        let own = stored.access.as_ref();
+        let own = own.is_some_and(|token| good(usable(token.issued_at, token.expires_at, now), &token.secret));
+        let unsaved = slot.unsaved_token(stored, now);
+        !own && !unsaved.is_some_and(|(token, usable)| good(usable, token.secret()))
     }
 
     /// Renews the lease for as long as it is polled.

@@ -1,17 +1,18 @@
 //! What is going on for one account: decided under a short lock that is never held over an await.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
+use oxpost_protocol::Secret;
 use tokio::sync::watch;
 
-use super::{Outcome, Why};
+use super::{AccessToken, Outcome, Why};
 use crate::{
     account::Grant,
     error::{Problem, TokenError},
-    schedule,
+    schedule::{self, Usable, usable},
     store::{Stored, TokenSet},
 };
 
@@ -25,7 +26,13 @@ struct State {
     /// When a token that the mail server had refused was last replaced.
     forced: Option<SystemTime>,
     unsaved: Option<Unsaved>,
+    /// When tokens last came, by the clock that nobody sets.
+    refreshed: Option<Duration>,
 }
+
+/// A successful refresh is followed by no other within this time, whatever the wall clock says: a clock that is wrong on one
+/// node, or jumps, must not become a flood of requests that all succeed. A tenth of the shortest life of a token.
+pub(super) const MINIMUM_DISTANCE: Duration = Duration::from_secs(60);
 
 /// The pause after a failure. It belongs to a version of the row: a new sign-in ends it.
 struct Failed {
@@ -38,8 +45,9 @@ struct Failed {
     until_answered: bool,
 }
 
-/// Tokens that the authority gave and the store did not take (a full disk). They are written before anything is asked
-/// for again, so that the newest refresh token is not lost while the process lives.
+/// Tokens that the authority gave and the store did not take (a full disk). They are served from here, and written as soon as
+/// the store takes them.
+#[derive(Clone)]
 pub(super) struct Unsaved {
     pub(super) tokens: TokenSet,
     pub(super) issued_at: SystemTime,
@@ -111,13 +119,44 @@ impl Slot {
         state.failed = Some(Failed { version, failures, error: error.clone(), since: now, pause, until_answered });
     }
 
+    /// The authority has given tokens.
+    pub(super) fn tokens_came(&self, elapsed: Duration) {
+        self.lock().refreshed = Some(elapsed);
+    }
+
+    /// Whether tokens have just come, and are written or kept.
+    pub(super) fn is_fresh(&self, elapsed: Duration) -> bool {
+        let state = self.lock();
+        // While a request is on its way, what it brings is waited for.
+        state.flight.is_none()
+            && state.refreshed.is_some_and(|refreshed| elapsed.saturating_sub(refreshed) < MINIMUM_DISTANCE)
+    }
+
     /// How often in a row it has failed.
     pub(super) fn failures(&self, version: i64) -> u32 {
         self.lock().failures(version)
     }
 
-    pub(super) fn keep_unsaved(&self, unsaved: Unsaved) {
-        self.lock().unsaved = Some(unsaved);
+    /// Gives back whether they are the first that the store did not take.
+    pub(super) fn keep_unsaved(&self, unsaved: Unsaved) -> bool {
+        self.lock().unsaved.replace(unsaved).is_none()
+    }
+
+    /// The access token that the store did not take, if it came from this row and can be used.
+    pub(super) fn unsaved_token(&self, stored: &Stored, now: SystemTime) -> Option<(AccessToken, Usable)> {
+        let state = self.lock();
+        let unsaved = state.unsaved.as_ref().filter(|unsaved| unsaved.base.refresh == stored.refresh)?;
+        let expires_at = schedule::after(unsaved.issued_at, unsaved.tokens.lifetime);
+        let usable = usable(unsaved.issued_at, expires_at, now);
+        let token = AccessToken(Arc::new((unsaved.tokens.access_token.clone(), expires_at)));
+        (usable != Usable::No).then_some((token, usable))
+    }
+
+    /// The newest refresh token that came from this row, if the store did not take it.
+    pub(super) fn unsaved_refresh_token(&self, stored: &Stored) -> Option<Secret> {
+        let state = self.lock();
+        let unsaved = state.unsaved.as_ref().filter(|unsaved| unsaved.base.refresh == stored.refresh)?;
+        unsaved.tokens.refresh_token.clone()
     }
 
     pub(super) fn take_unsaved(&self) -> Option<Unsaved> {
@@ -168,12 +207,12 @@ impl State {
 }
 
 /// What is left of a pause. A clock that was set back before its beginning ends it.
-fn left(since: SystemTime, pause: Duration, now: SystemTime) -> Option<Duration> {
+pub(super) fn left(since: SystemTime, pause: Duration, now: SystemTime) -> Option<Duration> {
     let passed = now.duration_since(since).ok()?;
     pause.checked_sub(passed).filter(|left| !left.is_zero())
 }
 
-fn with_retry_after(error: TokenError, left: Duration) -> TokenError {
+pub(super) fn with_retry_after(error: TokenError, left: Duration) -> TokenError {
     match error {
         TokenError::Transient { problem, .. } => {
             // A whole second at least, so that nobody is told to try again in no time.
@@ -183,7 +222,7 @@ fn with_retry_after(error: TokenError, left: Duration) -> TokenError {
     }
 }
 
-fn refused_again() -> Problem {
+pub(super) fn refused_again() -> Problem {
     Problem::new(
         "The mail server refuses this account's tokens, new ones too.",
         "Check in Exchange Online PowerShell that the mailbox allows the protocol (`Get-CASMailbox`; for SMTP \
@@ -299,6 +338,15 @@ mod tests {
         assert!(blocked_at(true, Some(10)), "it was answered before");
         assert!(blocked_at(true, None));
         assert!(blocked_at(false, Some(15)), "the account's own failure");
+    }
+
+    #[test]
+    fn tokens_are_fresh_for_a_minute_by_the_clock_that_nobody_sets() {
+        let slot = Slot::default();
+        assert!(!slot.is_fresh(Duration::ZERO));
+        slot.tokens_came(100 * SECOND);
+        assert!(slot.is_fresh(100 * SECOND) && slot.is_fresh(159 * SECOND));
+        assert!(!slot.is_fresh(160 * SECOND));
     }
 
     #[test]

@@ -207,6 +207,10 @@ impl Clock for VirtualClock {
         let began = *BEGAN.get_or_init(|| now);
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + now.saturating_duration_since(began)
     }
+
+    fn elapsed(&self) -> Duration {
+        self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
 }
 
 /// An engine that has answered before anything else happens: SQLite's own thread is none that a paused clock waits for.

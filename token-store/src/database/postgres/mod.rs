@@ -188,6 +188,10 @@ impl Postgres {
 
 #[async_trait]
 impl Database for Postgres {
+    fn has_a_clock_of_its_own(&self) -> bool {
+        true
+    }
+
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
         let outcome = self.attempt(&statements, false).await;
         // A connection that broke under a question can be asked again on a new one. Whether a write that got no answer was

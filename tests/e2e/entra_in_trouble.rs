@@ -1,0 +1,59 @@
+//! Entra asks for less, or does not answer: what one account has learned of it counts for all.
+
+use std::time::Duration;
+
+use oxpost_tests::harness::{ALICE, Inside, PASSWORD};
+use oxpost_tests::office365::Protocol;
+use oxpost_tests::office365::behaviour::TokenFault;
+
+use crate::client::Client;
+use crate::story::proxy;
+
+const OTHERS: usize = 20;
+
+fn other(number: usize) -> String {
+    format!("m{number}@contoso.com")
+}
+
+async fn with_others() -> Inside {
+    let inside = proxy("").await;
+    for number in 0..OTHERS {
+        let address = other(number);
+        inside.tenant.add_mailbox(address.as_str());
+        inside.add_account(&address).await.unwrap();
+        inside.sign_in(&address, &address).await.unwrap();
+    }
+    inside
+}
+
+async fn login(inside: &Inside, address: &str) -> String {
+    let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+    client.say(&format!("a LOGIN {address} {PASSWORD}")).await;
+    client.until("a ").await
+}
+
+#[tokio::test]
+async fn throttled_entra_hears_one_request_of_twenty_one_accounts() {
+    let inside = with_others().await;
+    inside.tenant.clock().advance(Duration::from_secs(2 * 3600));
+    inside.tenant.behave(|tenant| tenant.entra.fault = Some(TokenFault::TooManyRequests(Some(600))));
+    let before = inside.tenant.token_requests().len();
+    assert!(login(&inside, ALICE).await.starts_with("a NO [UNAVAILABLE]"));
+    for number in 0..OTHERS {
+        let answer = login(&inside, &other(number)).await;
+        assert!(answer.starts_with("a NO [UNAVAILABLE]") && answer.contains("It is asked again at "), "{answer}");
+    }
+    let asked = inside.tenant.token_requests().len() - before;
+    assert_eq!(asked, 1);
+
+    // It would answer again, and nobody asks before the time.
+    inside.tenant.behave(|tenant| tenant.entra.fault = None);
+    inside.tenant.clock().advance(Duration::from_secs(590));
+    assert!(login(&inside, ALICE).await.starts_with("a NO [UNAVAILABLE]"));
+    inside.tenant.clock().advance(Duration::from_secs(80));
+    assert!(login(&inside, &other(0)).await.starts_with("a OK"));
+    let requests = inside.tenant.token_requests().len() - before;
+    println!("{} accounts, 429 with 600 s: {asked} request, then {}", OTHERS + 1, requests - asked);
+    assert_eq!(requests, 2);
+    inside.stop().await;
+}

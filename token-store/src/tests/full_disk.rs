@@ -1,0 +1,103 @@
+//! A store that takes no writes: mail goes on, and nothing is lost that a process that lives can keep.
+
+use std::sync::atomic::Ordering;
+
+use super::{endpoint::Reply, failures::FullDisk, *};
+
+async fn bench_on_a_disk() -> (Bench, Arc<FullDisk>) {
+    let disk = Arc::new(FullDisk::new(fresh_engine().await));
+    (Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await, disk)
+}
+
+/// A refresh token that is rotated while nothing can be written lives in memory only.
+#[tokio::test]
+async fn nothing_is_asked_for_while_the_token_lives_and_nothing_can_be_written() {
+    let (bench, disk) = bench_on_a_disk().await;
+    disk.1.store(true, Ordering::SeqCst);
+    bench.clock.advance(HOUR.mul_f64(0.8));
+    let version = bench.store.tokens(bench.mailbox()).await.unwrap().version;
+    for _ in 0..5 {
+        bench.tokens.refresh_due(bench.admitted.account(), version).await;
+        assert_eq!(bench.access_token().await.unwrap(), "at-0");
+        bench.clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!(bench.endpoint.requests(), 0);
+}
+
+#[tokio::test]
+async fn expired_token_is_replaced_served_from_memory_and_written_later() {
+    let (bench, disk) = bench_on_a_disk().await;
+    disk.1.store(true, Ordering::SeqCst);
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    for _ in 0..10 {
+        assert_eq!(bench.access_token().await.unwrap(), "at-1");
+    }
+    assert_eq!((bench.endpoint.requests(), bench.stored_refresh_token().await.as_deref()), (1, Some("rt-0")));
+    assert!(bench.store.unwritten().is_some(), "whoever watches is told");
+
+    // The next one is asked for with the newest refresh token, which is nowhere but in memory.
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::tokens("at-2", None));
+    for _ in 0..10 {
+        assert_eq!(bench.access_token().await.unwrap(), "at-2");
+    }
+    assert_eq!(bench.endpoint.sent(1, "refresh_token").unwrap(), "rt-1");
+
+    disk.1.store(false, Ordering::SeqCst);
+    bench.clock.advance(Duration::from_secs(60));
+    let (stop, refresher) = bench.keep_fresh();
+    bench.stored("ann@contoso.com", "at-2").await;
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!((bench.endpoint.requests(), bench.stored_refresh_token().await.as_deref()), (2, Some("rt-1")));
+    assert_eq!(bench.store.unwritten(), None);
+    assert!(!bench.tokens.has_unsaved(bench.mailbox()));
+}
+
+/// Refresh tokens that were rotated once and again while nothing could be written.
+#[tokio::test]
+async fn mail_goes_on_for_a_day_on_a_full_disk() {
+    let (bench, disk) = bench_on_a_disk().await;
+    disk.1.store(true, Ordering::SeqCst);
+    for hour in 1..=24 {
+        bench.endpoint.always(Reply::tokens(&format!("at-{hour}"), Some(&format!("rt-{hour}"))));
+        bench.clock.advance(HOUR);
+        assert_eq!(bench.access_token().await.unwrap(), format!("at-{hour}"));
+    }
+    let requests = bench.endpoint.requests();
+    assert_eq!(requests, 24);
+    assert_eq!(bench.endpoint.sent(23, "refresh_token").unwrap(), "rt-23");
+    disk.1.store(false, Ordering::SeqCst);
+    bench.clock.advance(Duration::from_secs(120));
+    let (stop, refresher) = bench.keep_fresh();
+    bench.stored("ann@contoso.com", "at-24").await;
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!((bench.endpoint.requests(), bench.stored_refresh_token().await.as_deref()), (24, Some("rt-24")));
+}
+
+#[tokio::test]
+async fn sign_in_on_a_disk_with_room_again_replaces_what_was_not_written() {
+    let (bench, disk) = bench_on_a_disk().await;
+    disk.1.store(true, Ordering::SeqCst);
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    assert_eq!(bench.access_token().await.unwrap(), "at-1");
+    disk.1.store(false, Ordering::SeqCst);
+    let now = crate::Clock::now(&bench.clock);
+    bench.store.save_signed_in(bench.mailbox(), &token_set("at-new", Some("rt-new")), None, now).await.unwrap();
+    assert_eq!(bench.access_token().await.unwrap(), "at-new");
+    let (stop, refresher) = bench.keep_fresh();
+    bench.endpoint.then(Reply::tokens("at-newer", Some("rt-newer")));
+    bench.clock.advance(HOUR.mul_f64(0.8));
+    until("what was not written is dropped", async || {
+        bench.clock.advance(Duration::from_secs(1));
+        !bench.tokens.has_unsaved(bench.mailbox())
+    })
+    .await;
+    bench.stored("ann@contoso.com", "at-newer").await;
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!(bench.endpoint.sent(1, "refresh_token").unwrap(), "rt-new");
+}

@@ -1,0 +1,244 @@
+//! Tokens of an application itself (client credentials). They do not depend on the mailbox, so one of them serves all accounts
+//! of its application: the first account that needs one asks, the others copy what it got, from memory or from its row.
+//!
+//! Each account keeps a row of its own, so that its state, its plan and its alerts are as those of any other. Nothing is lost
+//! with such a token, as another one can be had at any time: no lease is taken, and what the store does not take is served
+//! all the same.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use oxpost_protocol::Secret;
+
+use super::{
+    AccessToken, Outcome, Shared, Why,
+    flight::{Start, client_secret, written_by_others},
+    settled,
+    slot::{MINIMUM_DISTANCE, left, pause_after, refused_again, with_retry_after},
+};
+use crate::{
+    account::Account,
+    application::Application,
+    authority::Authority,
+    error::{ErrorKind, TokenError},
+    schedule::{self, Usable, usable},
+    store::{Living, StoreError, Stored},
+};
+
+/// What is known of one application's own tokens.
+#[derive(Default)]
+pub(super) struct AppOnly {
+    /// Whoever has it asks; the others wait.
+    turn: tokio::sync::Mutex<()>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The client secret that all this was got with: with another one nothing of it counts.
+    client_secret: Option<Secret>,
+    token: Option<Living>,
+    /// When the authority gave it to this process, by the clock that nobody sets.
+    came: Option<Duration>,
+    /// When one was last asked for because a mail server had refused the one before.
+    forced: Option<SystemTime>,
+    failed: Option<Failed>,
+}
+
+/// A refusal of the application, whatever the mailbox.
+struct Failed {
+    error: TokenError,
+    /// The mailbox that its words name.
+    mailbox: String,
+    failures: u32,
+    since: SystemTime,
+    pause: Duration,
+}
+
+impl Shared {
+    /// Gets a token of the application for this account: another account's, or a new one.
+    pub(super) async fn replace_app_only(&self, account: &Account, why: &Why, start: &mut Start) -> Outcome {
+        let mailbox = &account.mailbox;
+        let application =
+            self.applications.get(&account.application).ok_or_else(|| self.unknown_application(account))?;
+        let stored = self.store.tokens(mailbox).await?;
+        start.version = stored.version;
+        let client_secret = client_secret(&self.store, application).await?;
+        let app_only = self.app_only.entry(application.name.clone()).or_default().clone();
+        app_only.use_secret(client_secret.as_ref());
+        if let Some(token) = self.of_another(&app_only, account, &stored, why).await? {
+            return self.keep_copy(account, &stored, token).await;
+        }
+        // Whoever cannot be served at all does not wait for its turn.
+        if let Some(refusal) = self.refusal(account).await {
+            return Err(refusal.into());
+        }
+        let _turn = app_only.turn.lock().await;
+        // The one before may have got what this one wants.
+        let stored = self.store.tokens(mailbox).await?;
+        start.version = stored.version;
+        if let Some(token) = settled(&stored, why, self.clock.now()) {
+            return Ok(token);
+        }
+        if let Some(token) = self.of_another(&app_only, account, &stored, why).await? {
+            return self.keep_copy(account, &stored, token).await;
+        }
+        let now = self.clock.now();
+        if !self.is_diagnosis
+            && let Some(error) = app_only.blocked(why, mailbox.as_str(), now, self.limits.forced_every)
+        {
+            return Err(error);
+        }
+        // Clocks may say what they want: a token that has just come is not replaced by another one.
+        if !self.is_diagnosis
+            && !matches!(why, Why::Refused(_))
+            && let Some(token) = app_only.just_came(self.clock.elapsed())
+        {
+            return self.keep_copy(account, &stored, token).await;
+        }
+        let token = self.ask_app_only(&app_only, account, application, client_secret.as_ref(), why).await?;
+        self.keep_copy(account, &stored, token).await
+    }
+
+    async fn ask_app_only(
+        &self,
+        app_only: &AppOnly,
+        account: &Account,
+        application: &Application,
+        client_secret: Option<&Secret>,
+        why: &Why,
+    ) -> Result<Living, TokenError> {
+        let http = if matches!(why, Why::Due(_)) { &self.background_http } else { &self.http };
+        let authority = Authority { http, ..self.authority(account, application, client_secret) };
+        // As the rows keep it, so that a copy is not older than what it was copied from.
+        let issued_at = schedule::to_the_millisecond(self.clock.now());
+        tracing::debug!(application = application.name, "asking for a new access token of the application");
+        match authority.client_credentials().await {
+            Ok(tokens) => {
+                let expires_at = schedule::after(issued_at, tokens.lifetime);
+                let token = Living { secret: tokens.access_token, issued_at, expires_at };
+                let mut known = app_only.lock();
+                (known.token, known.failed) = (Some(token.clone()), None);
+                known.came = Some(self.clock.elapsed());
+                if matches!(why, Why::Refused(_)) {
+                    known.forced = Some(issued_at);
+                }
+                Ok(token)
+            }
+            Err(error) => {
+                app_only.failed(account.mailbox.as_str(), &error, self.clock.now());
+                Err(error)
+            }
+        }
+    }
+
+    /// A token that another account of the application has got, on this node or another, if it is what is wanted.
+    async fn of_another(
+        &self,
+        app_only: &AppOnly,
+        account: &Account,
+        stored: &Stored,
+        why: &Why,
+    ) -> Result<Option<Living>, TokenError> {
+        // A person wants to know what the authority says now.
+        if self.is_diagnosis {
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        let known = app_only.lock().token.clone();
+        if let Some(token) = known.filter(|token| is_wanted(token, stored, why, now)) {
+            return Ok(Some(token));
+        }
+        let token = self.store.app_only_token(&account.application, &account.mailbox, now).await?;
+        let Some(token) = token.filter(|token| is_wanted(token, stored, why, now)) else { return Ok(None) };
+        app_only.lock().token = Some(token.clone());
+        Ok(Some(token))
+    }
+
+    /// Writes the token into the account's row. If that fails it is served all the same, unless it is no longer the account's.
+    async fn keep_copy(&self, account: &Account, stored: &Stored, token: Living) -> Outcome {
+        let mailbox = &account.mailbox;
+        // (A machine's own service gives one token several times.)
+        if stored.access.as_ref().is_some_and(|own| own.secret == token.secret && own.issued_at == token.issued_at) {
+            return Ok(AccessToken::from(&token));
+        }
+        match self.store.save_app_only(mailbox, stored.version, &token).await {
+            Ok(true) => self.store.wrote(),
+            Ok(false) => {
+                // Another process has written, or the account is gone, or is another application's now.
+                self.store.tokens(mailbox).await?;
+                if !self.is_got_by(mailbox, &(account.application.clone(), account.grant)).await? {
+                    return Err(written_by_others());
+                }
+            }
+            Err(error @ StoreError::Database(_)) => {
+                tracing::warn!(%mailbox, "a new token could not be written, and is used from memory: {error}");
+                self.store.did_not_write(&error);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(AccessToken::from(&token))
+    }
+}
+
+/// Whether a token of the application answers the wish without a request.
+fn is_wanted(token: &Living, stored: &Stored, why: &Why, now: SystemTime) -> bool {
+    let good = usable(token.issued_at, token.expires_at, now) == Usable::Yes;
+    let newer = stored.access.as_ref().is_none_or(|own| token.issued_at > own.issued_at);
+    good && match why {
+        Why::Serve => true,
+        // One that is to be replaced itself is no replacement.
+        Why::Due(_) => {
+            let lifetime = token.expires_at.duration_since(token.issued_at).unwrap_or_default();
+            newer && schedule::next_refresh(token.issued_at, lifetime, 0.0) > now
+        }
+        Why::Refused(refused) => newer && token.secret != *refused.secret(),
+    }
+}
+
+impl AppOnly {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A secret that was replaced ends what was known.
+    fn use_secret(&self, client_secret: Option<&Secret>) {
+        let mut known = self.lock();
+        if known.client_secret.as_ref() != client_secret {
+            *known = Known { client_secret: client_secret.cloned(), ..Known::default() };
+        }
+    }
+
+    fn just_came(&self, elapsed: Duration) -> Option<Living> {
+        let known = self.lock();
+        known.came.filter(|came| elapsed.saturating_sub(*came) < MINIMUM_DISTANCE)?;
+        known.token.clone()
+    }
+
+    /// Why the application is not asked for another token now.
+    fn blocked(&self, why: &Why, mailbox: &str, now: SystemTime, forced_every: Duration) -> Option<TokenError> {
+        let known = self.lock();
+        if let Some(failed) = &known.failed
+            && let Some(left) = left(failed.since, failed.pause, now)
+        {
+            return Some(with_retry_after(failed.error.clone().about(&failed.mailbox, mailbox), left));
+        }
+        // A mailbox that refuses every token must not become a flood of requests, nor must fifty of them.
+        let forced = known.forced.filter(|_| matches!(why, Why::Refused(_)))?;
+        left(forced, forced_every, now).map(|_| TokenError::Misconfigured(refused_again()))
+    }
+
+    /// Failures of the authority are its circuit's; those of the application are all its accounts'.
+    fn failed(&self, mailbox: &str, error: &TokenError, now: SystemTime) {
+        if !matches!(error.kind(), ErrorKind::SignInRequired | ErrorKind::Misconfigured) {
+            return;
+        }
+        let mut known = self.lock();
+        let failures = known.failed.as_ref().map_or(0, |failed| failed.failures).saturating_add(1);
+        let pause = pause_after(error, failures);
+        let mailbox = mailbox.to_owned();
+        known.failed = Some(Failed { error: error.clone(), mailbox, failures, since: now, pause });
+    }
+}
