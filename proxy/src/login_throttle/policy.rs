@@ -121,8 +121,8 @@ pub(super) struct Policy {
     lanes: HashMap<(Subject, Source), Lane>,
     accounts: HashMap<Subject, Account>,
     sources: HashMap<Source, SourceState>,
-    /// Of all sources that found no entry of their own.
-    overflow: Pace,
+    /// Of all sources that found no entry of their own: its paces alone are used.
+    overflow: SourceState,
     swept: Option<Instant>,
     waiting: HashMap<Ticket, Waiting>,
     next_ticket: u64,
@@ -145,7 +145,7 @@ impl Policy {
             lanes: HashMap::new(),
             accounts: HashMap::new(),
             sources: HashMap::new(),
-            overflow: Pace::default(),
+            overflow: SourceState::default(),
             swept: None,
             waiting: HashMap::new(),
             next_ticket: 0,
@@ -173,7 +173,6 @@ impl Policy {
         match self.obstacle(&attempt, None, now) {
             None => Decision::Compare(self.charge(attempt, now)),
             Some(Obstacle::Beyond(after)) => Decision::Refuse(after),
-            Some(Obstacle::Until(at)) if at > now + PATIENCE => Decision::Refuse(at - now),
             Some(Obstacle::SameInProgress) => {
                 let ticket = self.ticket(attempt, now);
                 Decision::Wait(ticket, now + LOOK_AGAIN)
@@ -316,7 +315,7 @@ impl Policy {
             return None;
         }
         let source = self.sources.get(&attempt.source);
-        let without_entry = if self.is_full() { self.overflow } else { Pace::default() };
+        let without_entry = if self.is_full() { self.overflow.pace_for(attempt) } else { Pace::default() };
         let pace = source.map_or(without_entry, |source| source.pace_for(attempt));
         let next = pace.next(source_rate(attempt), now);
         if next > now && !self.is_paid(attempt, now) {

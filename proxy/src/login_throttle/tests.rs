@@ -353,6 +353,9 @@ fn crowd_of_sources_neither_grows_the_tables_nor_ends_a_block() {
     assert_eq!(bench.wait(attempt(2, 2200, false, 1)).1, second(5), "its pace is not forgotten");
     bench.wait(attempt(3, 3100, false, 1));
     drop(busy);
+    // Sources without an entry share a pace; those from which a login has succeeded have one of their own.
+    assert!(bench.wait(crowd(0x0b00_0000, 80_000)).1 <= second(5));
+    bench.wrong(Attempt { familiar_source: true, ..crowd(0x0b00_0001, 80_001) });
 }
 
 async fn throttle() -> LoginThrottle {

@@ -11,7 +11,7 @@ use super::{Attempt, Pace, Policy, SourceState};
 /// Lanes that are kept; most take some 250 bytes.
 const LANES: usize = 65_536;
 
-/// Sources that are kept. Sources beyond that share one pace.
+/// Sources that are kept. Those beyond that share one entry.
 const SOURCES: usize = 65_536;
 
 /// How often it is looked for sources that can be forgotten, where there are too many.
@@ -19,10 +19,11 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 impl Policy {
     pub(super) fn pace_of(&mut self, attempt: &Attempt) -> &mut Pace {
-        if self.is_full() && !self.sources.contains_key(&attempt.source) {
-            return &mut self.overflow;
-        }
-        let source = self.sources.entry(attempt.source).or_default();
+        let source = if self.is_full() && !self.sources.contains_key(&attempt.source) {
+            &mut self.overflow
+        } else {
+            self.sources.entry(attempt.source).or_default()
+        };
         if attempt.familiar_source { &mut source.familiar_pace } else { &mut source.pace }
     }
 
