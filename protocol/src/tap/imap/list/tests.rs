@@ -61,4 +61,10 @@ fn long_word_is_decided_by_its_beginning_and_held_no_further() {
         list.pass(b" ID\r\n", &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), format!("{so_far} ID\r\n"));
     }
+    // With the blank before it: the last byte decides.
+    let (mut list, mut out) = (List::new(false), Vec::new());
+    list.pass(format!(" {}", "x".repeat(WORD_LIMIT - 1)).as_bytes(), &mut out);
+    assert_eq!((list.held() >= WORD_LIMIT, out.len()), (true, 0));
+    list.pass(b"x", &mut out);
+    assert_eq!((list.held(), out.len()), (0, WORD_LIMIT + 1));
 }
