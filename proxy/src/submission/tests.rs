@@ -350,6 +350,14 @@ async fn a_client_that_does_not_take_its_answers_is_as_good_as_gone() {
     assert!(client.read_buf(&mut Vec::with_capacity(ROOM)).await.unwrap() > 0, "it could have had some");
 }
 
+/// Without a send slot nothing is known of how long to wait.
+#[tokio::test(start_paused = true)]
+async fn a_throttled_message_without_a_slot_is_refused_and_not_tried_again() {
+    let mut play = play();
+    play.ask("MAIL FROM:<a@b.c>\r\n", "432 4.3.2 Concurrent connections limit exceeded\r\n").await;
+    play.ask("NOOP\r\n", "250 OK\r\n").await;
+}
+
 /// The limits of RFC 5321, 4.5.3.2, in the order in which a session meets them.
 #[tokio::test(start_paused = true)]
 async fn a_server_is_waited_for_as_long_as_its_command_deserves() {
