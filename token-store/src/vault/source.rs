@@ -381,5 +381,7 @@ mod tests {
         assert_eq!(source.copy_to(&copy), Err(VaultError::Exists { path: path.clone() }));
         assert_eq!(fs::read(&path).unwrap(), before);
         assert_eq!(source.copy_to(&KeySource::Environment("X".into())), Err(VaultError::NoFile));
+        let nowhere = KeySource::File(dir.path().join("none").join("copy.key"));
+        assert!(matches!(source.copy_to(&nowhere), Err(VaultError::KeyFile { .. })), "no file is in the way");
     }
 }
