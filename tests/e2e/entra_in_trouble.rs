@@ -57,3 +57,23 @@ async fn throttled_entra_hears_one_request_of_twenty_one_accounts() {
     assert_eq!(requests, 2);
     inside.stop().await;
 }
+
+/// Whoever has a token that lives does not notice.
+#[tokio::test]
+async fn failing_entra_is_left_alone_and_living_tokens_are_used() {
+    let inside = with_others().await;
+    for number in 0..OTHERS {
+        assert!(login(&inside, &other(number)).await.starts_with("a OK"), "{number}");
+    }
+    inside.tenant.clock().advance(Duration::from_secs(72 * 60));
+    inside.tenant.behave(|tenant| tenant.entra.fault = Some(TokenFault::Status(503, Some(600))));
+    let before = inside.tenant.token_requests().len();
+    for number in 0..OTHERS {
+        let answer = login(&inside, &other(number)).await;
+        assert!(answer.starts_with("a OK"), "{number}: {answer}");
+    }
+    let asked = inside.tenant.token_requests().len() - before;
+    println!("{OTHERS} logins while Entra fails: {asked} requests");
+    assert_eq!(asked, 1, "it is left alone");
+    inside.stop().await;
+}
