@@ -17,6 +17,7 @@
 
 mod event;
 pub mod imap;
+mod known_offer;
 pub mod line;
 mod outbox;
 pub mod pop3;
@@ -27,8 +28,10 @@ mod stray;
 pub mod tap;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use event::{Closed, LocalEvent, Login, Offer, Refusal, RefusalKind, UpstreamEvent, UpstreamFailure};
+pub use known_offer::KnownOffer;
 pub use secret::Secret;
 pub use stray::Stray;
 
@@ -114,4 +117,16 @@ pub trait UpstreamDialogue: Dialogue<Event = UpstreamEvent> {
 
     /// What the server is to say next, for a log: "its greeting".
     fn waits_for(&self) -> &'static str;
+
+    /// The capabilities that the server itself listed on this connection before the login, for a later
+    /// [`KnownOffer::capabilities`]. Only IMAP has them.
+    fn listed_before_login(&self) -> Option<&Arc<[String]>> {
+        None
+    }
+
+    /// Whether the login has failed and a [`KnownOffer`] that was wrong can be the reason: then it is worth an attempt without
+    /// it, with the same token.
+    fn may_be_misled(&self) -> bool {
+        false
+    }
 }

@@ -15,8 +15,8 @@ use oxpost_protocol::smtp::senders::Otherwise;
 use oxpost_protocol::smtp::submission::{Options, Peer, Step, Submission};
 use oxpost_protocol::tap::{Cut, Imap, Pop3, Tap};
 use oxpost_protocol::{
-    Action, Closed, LocalDialogue, LocalEvent, Offer, Refusal, RefusalKind, Secret, UpstreamDialogue, UpstreamEvent,
-    imap, pop3, smtp,
+    Action, Closed, KnownOffer, LocalDialogue, LocalEvent, Offer, Refusal, RefusalKind, Secret, UpstreamDialogue,
+    UpstreamEvent, imap, pop3, smtp,
 };
 
 #[global_allocator]
@@ -190,6 +190,11 @@ const IMAP_STATES: [(&[u8], &str); 4] = [
     (b"* OK [CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR] ready\r\n", "AUTHENTICATE"),
     (b"* OK [CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR] ready\r\nX2 OK done\r\n", "X3"),
 ];
+const IMAP_STATES_OF_A_KNOWN_SERVER: [(&[u8], &str); 3] = [
+    (b"* OK ready\r\n", "X2 AUTHENTICATE"),
+    (b"* OK ready\r\nX2 NO no\r\n", "X1 CAPABILITY"),
+    (b"* OK ready\r\nX2 NO no\r\n* CAPABILITY AUTH=XOAUTH2\r\nX1 OK done\r\n", "X5 AUTHENTICATE"),
+];
 const POP3_STATES: [(&[u8], &str); 3] = [(b"", ""), (b"+OK ready\r\n", "AUTH"), (b"+OK ready\r\n+ \r\n", "dXNlcj")];
 const SMTP_STATES: [(&[u8], &str); 4] = [
     (b"", ""),
@@ -202,17 +207,25 @@ const SMTP_STATES: [(&[u8], &str); 4] = [
 fn a_server_without_end_makes_nobody_hold_much() {
     let _alone = alone();
     let login = || XOAuth2 { user: "a@b.c".into(), token: Secret::from("T0") };
+    let known =
+        || KnownOffer { capabilities: ["AUTH=XOAUTH2", "SASL-IR"].map(String::from).into(), initial_response: true };
     let options = || smtp::Options { host_name: "gateway.example".into(), start_tls: false };
     let mut held = [0; 3];
     for again in SERVERS {
         for (said, heard) in IMAP_STATES {
             held[0] = held[0].max(of_server(|| imap::Upstream::new(&login()).unwrap(), said, heard, again));
         }
+        for (said, heard) in IMAP_STATES_OF_A_KNOWN_SERVER {
+            let make = || imap::Upstream::new(&login()).unwrap().knowing(&known());
+            held[0] = held[0].max(of_server(make, said, heard, again));
+        }
         for (said, heard) in POP3_STATES {
             held[1] = held[1].max(of_server(|| pop3::Upstream::new(&login()).unwrap(), said, heard, again));
         }
         for (said, heard) in SMTP_STATES {
             held[2] = held[2].max(of_server(|| smtp::Upstream::new(&login(), options()).unwrap(), said, heard, again));
+            let make = || smtp::Upstream::new(&login(), options()).unwrap().knowing(&known());
+            held[2] = held[2].max(of_server(make, said, heard, again));
         }
     }
     println!("bytes held at most of a server before the login there, of IMAP, POP3 and SMTP: {held:?}");

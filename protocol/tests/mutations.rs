@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
 use oxpost_protocol::{
-    Action, Dialogue, LocalDialogue, LocalEvent, Offer, Refusal, RefusalKind, Secret, imap, pop3, smtp,
+    Action, Dialogue, KnownOffer, LocalDialogue, LocalEvent, Offer, Refusal, RefusalKind, Secret, imap, pop3, smtp,
 };
 use player::{Script, Side, local_event_text, upstream_event_text};
 
@@ -33,8 +33,10 @@ fn imap_local() {
 
 #[test]
 fn imap_upstream() {
-    damage_each("imap/upstream", Side::Upstream, |_, said, ends, chunk| {
-        run(imap::Upstream::new(&credentials()).unwrap(), said, ends, chunk, |_, event| upstream_event_text(&event))
+    damage_each("imap/upstream", Side::Upstream, |script, said, ends, chunk| {
+        run(imap::Upstream::new(&credentials()).unwrap().knowing(&known(script)), said, ends, chunk, |_, event| {
+            upstream_event_text(&event)
+        })
     });
 }
 
@@ -66,9 +68,9 @@ fn smtp_local() {
 
 #[test]
 fn smtp_upstream() {
-    damage_each("smtp/upstream", Side::Upstream, |_, said, ends, chunk| {
+    damage_each("smtp/upstream", Side::Upstream, |script, said, ends, chunk| {
         let options = smtp::Options { host_name: "gateway.example".into(), start_tls: false };
-        let dialogue = smtp::Upstream::new(&credentials(), options).unwrap();
+        let dialogue = smtp::Upstream::new(&credentials(), options).unwrap().knowing(&known(script));
         run(dialogue, said, ends, chunk, |_, event| upstream_event_text(&event))
     });
 }
@@ -96,6 +98,11 @@ fn taps_with_very_many_commands() {
     for begin in ["NOOP\r\n", "PASS hunter2\r\n", "AUTH LOGIN\r\nQUFB\r\n"] {
         tap::check(&tap::seed((1, &[&[&begin.repeat(1500), logins].concat()])));
     }
+}
+
+fn known(script: &Script) -> KnownOffer {
+    let capabilities = script.option("known").unwrap_or_default().split_whitespace().map(String::from);
+    KnownOffer { capabilities: capabilities.collect(), initial_response: script.has("initial-response") }
 }
 
 /// Never with TLS to be started: there, what has already arrived does matter, and must.

@@ -14,7 +14,8 @@
 //! CLOSE                       the peer closes its side
 //! E: login alice secret       an event of the dialogue, as `event_text` below prints it
 //! > accept IMAP4rev1 IDLE     the driver answers: accept, refuse KIND TEXT, tls-started,
-//!                             goodbye TEXT
+//!                             goodbye TEXT; of upstream dialogues also what is true of them now:
+//!                             misled, not-misled, listed, not-listed
 //! READ                        everything was said and the dialogue wants to read
 //! UNREAD: text                at the end: the bytes not used (escapes as above); checked to be empty when absent,
 //!                             unless the last event was a failure
@@ -29,7 +30,7 @@ mod player;
 use std::path::{Path, PathBuf};
 
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
-use oxpost_protocol::{LocalDialogue as _, Offer, Secret, imap, pop3, smtp};
+use oxpost_protocol::{KnownOffer, LocalDialogue as _, Offer, Secret, imap, pop3, smtp};
 use player::{Script, Side, play_local, play_upstream};
 
 /// The chunk sizes; `usize::MAX` is "all at once".
@@ -43,7 +44,7 @@ fn imap_local() {
 #[test]
 fn imap_upstream() {
     each("imap/upstream", Side::Upstream, |script, chunk| {
-        play_upstream(imap::Upstream::new(&credentials(script)).unwrap(), script, chunk);
+        play_upstream(imap::Upstream::new(&credentials(script)).unwrap().knowing(&known(script)), script, chunk);
     });
 }
 
@@ -78,8 +79,15 @@ fn smtp_local() {
 fn smtp_upstream() {
     each("smtp/upstream", Side::Upstream, |script, chunk| {
         let options = smtp::Options { host_name: "gateway.example".into(), start_tls: !script.has("implicit-tls") };
-        play_upstream(smtp::Upstream::new(&credentials(script), options).unwrap(), script, chunk);
+        let upstream = smtp::Upstream::new(&credentials(script), options).unwrap();
+        play_upstream(upstream.knowing(&known(script)), script, chunk);
     });
+}
+
+/// `option known IMAP4rev1 AUTH=XOAUTH2`, `option initial-response`.
+fn known(script: &Script) -> KnownOffer {
+    let capabilities = script.option("known").unwrap_or_default().split_whitespace().map(String::from);
+    KnownOffer { capabilities: capabilities.collect(), initial_response: script.has("initial-response") }
 }
 
 fn offer(script: &Script) -> Offer {

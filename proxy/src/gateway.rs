@@ -18,6 +18,7 @@ use crate::config::{Config, ConfigError, Limits, Servers, StorePlace};
 use crate::connect::lookups::Lookups;
 use crate::connection_slots::ConnectionSlots;
 use crate::log_limits::LogLimits;
+use crate::login_offers::LoginOffers;
 use crate::login_throttle::LoginThrottle;
 use crate::observe::Observer;
 use crate::pacing::Pacing;
@@ -47,6 +48,8 @@ pub struct Gateway {
     pub lookups: Lookups,
     /// What SMTP clients are offered before they log in.
     pub advertised_extensions: AdvertisedExtensions,
+    /// What mail servers offer at a login.
+    pub login_offers: LoginOffers,
     /// Who may send when.
     pub pacing: Pacing,
     /// Mailboxes that mail servers want to be left alone.
@@ -194,6 +197,7 @@ impl Gateway {
             advertised_extensions: AdvertisedExtensions::new(
                 config.servers.iter().map(|(application, servers)| (application.as_str(), &servers.smtp)),
             ),
+            login_offers: LoginOffers::new(config.servers.values()),
             pacing: Pacing::new(config.limits.send_slot_timeout),
             throttles: Throttles::default(),
             observer: Observer::default(),

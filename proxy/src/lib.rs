@@ -54,6 +54,7 @@ pub mod log;
 pub mod log_limits;
 pub mod log_rate_limit;
 pub mod login_budget;
+pub mod login_offers;
 pub mod platform;
 
 pub use config::Config;

@@ -2,7 +2,7 @@
 
 use oxpost_protocol::sasl::Malformed;
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
-use oxpost_protocol::{LocalDialogue, Offer, UpstreamDialogue, imap, pop3, smtp};
+use oxpost_protocol::{KnownOffer, LocalDialogue, Offer, UpstreamDialogue, imap, pop3, smtp};
 
 use crate::config::{Protocol, Server, ServerTls};
 use crate::gateway::Gateway;
@@ -19,11 +19,16 @@ pub trait Speak: Send + 'static {
     /// Begins the dialogue with a client.
     fn local(gateway: &Gateway, offer: Offer) -> Self::Local;
 
-    /// Begins the dialogue with a server.
+    /// Begins the dialogue with a server of which this is known.
     ///
     /// # Errors
     /// User or token cannot be sent.
-    fn upstream(gateway: &Gateway, server: &Server, login: &XOAuth2) -> Result<Self::Upstream, Malformed>;
+    fn upstream(
+        gateway: &Gateway,
+        server: &Server,
+        login: &XOAuth2,
+        known: &KnownOffer,
+    ) -> Result<Self::Upstream, Malformed>;
 }
 
 /// IMAP4rev1.
@@ -38,8 +43,8 @@ impl Speak for Imap {
         imap::Local::new(offer)
     }
 
-    fn upstream(_: &Gateway, _: &Server, login: &XOAuth2) -> Result<imap::Upstream, Malformed> {
-        imap::Upstream::new(login)
+    fn upstream(_: &Gateway, _: &Server, login: &XOAuth2, known: &KnownOffer) -> Result<imap::Upstream, Malformed> {
+        Ok(imap::Upstream::new(login)?.knowing(known))
     }
 }
 
@@ -55,7 +60,7 @@ impl Speak for Pop3 {
         pop3::Local::new(offer)
     }
 
-    fn upstream(_: &Gateway, _: &Server, login: &XOAuth2) -> Result<pop3::Upstream, Malformed> {
+    fn upstream(_: &Gateway, _: &Server, login: &XOAuth2, _: &KnownOffer) -> Result<pop3::Upstream, Malformed> {
         pop3::Upstream::new(login)
     }
 }
@@ -76,9 +81,14 @@ impl Speak for Smtp {
         smtp::Local::new(offer, greeting)
     }
 
-    fn upstream(gateway: &Gateway, server: &Server, login: &XOAuth2) -> Result<smtp::Upstream, Malformed> {
+    fn upstream(
+        gateway: &Gateway,
+        server: &Server,
+        login: &XOAuth2,
+        known: &KnownOffer,
+    ) -> Result<smtp::Upstream, Malformed> {
         let options =
             smtp::Options { host_name: gateway.host_name.clone(), start_tls: server.tls == ServerTls::StartTls };
-        smtp::Upstream::new(login, options)
+        Ok(smtp::Upstream::new(login, options)?.knowing(known))
     }
 }

@@ -1,10 +1,11 @@
 //! The login at the mail server: connect, TLS, XOAUTH2, and once more where a second try is worth it.
 
 use std::io;
+use std::sync::Arc;
 
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
 use oxpost_protocol::tap::back_off;
-use oxpost_protocol::{RefusalKind, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+use oxpost_protocol::{Action, KnownOffer, RefusalKind, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
 use oxpost_token_store::store::Refused;
 use oxpost_token_store::{AccessToken, Account, Admitted};
 use rustls::pki_types::ServerName;
@@ -33,6 +34,19 @@ pub struct Connected {
     pub unread: Vec<u8>,
     /// What the server can do, for the client's reply.
     pub capabilities: Vec<String>,
+    /// What it listed on this connection before the login.
+    pub listed_before_login: Option<Arc<[String]>>,
+}
+
+/// A login that the server did not accept.
+#[derive(Debug)]
+pub struct LoginFailed {
+    /// Why.
+    pub failure: UpstreamFailure,
+    /// What was known of the server beforehand may have been wrong, and may be the reason.
+    pub may_be_misled: bool,
+    /// What it listed on this connection before the login.
+    pub listed_before_login: Option<Arc<[String]>>,
 }
 
 /// Logs in for an admitted account, within what is left of the budget.
@@ -112,54 +126,90 @@ async fn with_second_try<S: Speak>(
     trail: &Trail,
 ) -> Result<Connected, Failure> {
     trail.waits(Stage::Token, A_TOKEN);
-    let token = gateway.tokens.access_token(admitted).await.map_err(|error| Failure::token(&error))?;
-    let failure = match once::<S>(gateway, admitted, server, &token, trail).await {
-        Ok(Ok(connected)) => return Ok(connected),
-        Ok(Err(failure)) => failure,
-        Err(Unreached { may_pass: true, .. }) => UpstreamFailure::ConnectionClosed,
-        Err(Unreached { failure, .. }) => return Err(failure),
-    };
+    let mut token = gateway.tokens.access_token(admitted).await.map_err(|error| Failure::token(&error))?;
+    let mut known = gateway.login_offers.known(S::PROTOCOL, server);
+    let (mut misled_by, mut is_second_try) = (None, false);
     let opened = sasl_user(admitted.account(), S::PROTOCOL);
-    let explain = |failure: &UpstreamFailure| Failure::upstream(failure, &server.host, opened);
-    let token = match second_try(&failure) {
-        SecondTry::No => return Err(explain(&failure)),
-        SecondTry::SameToken => token,
-        SecondTry::FreshToken => {
-            trail.waits(Stage::Token, "another token of the sign-in service");
-            gateway.tokens.refused(admitted, &token).await.map_err(|error| Failure::token(&error))?
+    loop {
+        let failed = match once::<S>(gateway, admitted, server, &token, &known, trail).await {
+            Ok(Ok(connected)) => {
+                gateway.login_offers.succeeded(S::PROTOCOL, server, &known, misled_by.as_ref());
+                if let Some(list) = &connected.listed_before_login {
+                    gateway.login_offers.listed(server, list);
+                }
+                return Ok(connected);
+            }
+            Ok(Err(failed)) => failed,
+            Err(Unreached { may_pass: true, .. }) if !is_second_try => LoginFailed {
+                failure: UpstreamFailure::ConnectionClosed,
+                may_be_misled: false,
+                listed_before_login: None,
+            },
+            Err(Unreached { failure, .. }) => return Err(failure),
+        };
+        if let Some(list) = &failed.listed_before_login {
+            gateway.login_offers.listed(server, list);
         }
-    };
-    info!(reason = explain(&failure).log, "the first upstream login failed; trying once more");
-    match once::<S>(gateway, admitted, server, &token, trail).await {
-        Ok(outcome) => outcome.map_err(|failure| explain(&failure)),
-        Err(Unreached { failure, .. }) => Err(failure),
+        let failure = Failure::upstream(&failed.failure, &server.host, opened);
+        let next = next_attempt(&failed, is_second_try);
+        is_second_try |= next.is_second_try;
+        match next.with {
+            None => return Err(failure),
+            Some(With::SameToken) => {}
+            Some(With::FreshToken) => {
+                trail.waits(Stage::Token, "another token of the sign-in service");
+                token = gateway.tokens.refused(admitted, &token).await.map_err(|error| Failure::token(&error))?;
+            }
+        }
+        if failed.may_be_misled {
+            misled_by = Some(failed.failure);
+        }
+        // Whatever was known, the next attempt asks.
+        known = KnownOffer::default();
+        info!(reason = failure.log, "the upstream login failed; trying once more");
     }
 }
 
 /// Said while the authority is asked, or whoever asks it.
 const A_TOKEN: &str = "a token of the sign-in service";
 
-/// What a second attempt needs.
-#[derive(Debug, PartialEq, Eq)]
-enum SecondTry {
-    No,
+/// What another attempt is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum With {
     SameToken,
     FreshToken,
+}
+
+/// Whether there is another attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct NextAttempt {
+    with: Option<With>,
+    /// It is the one second try that a login has.
+    is_second_try: bool,
+}
+
+/// A login has one second try. A login that failed because of what was known beforehand would have succeeded without that, so
+/// it is made once more without being counted, unless a second try would be the same.
+fn next_attempt(failed: &LoginFailed, was_second_try: bool) -> NextAttempt {
+    match second_try(&failed.failure).filter(|_| !was_second_try) {
+        Some(With::FreshToken) | None if failed.may_be_misled => {
+            NextAttempt { with: Some(With::SameToken), is_second_try: was_second_try }
+        }
+        with => NextAttempt { with, is_second_try: was_second_try || with.is_some() },
+    }
 }
 
 /// Whether another attempt can change anything. A token may have been revoked before its time; a mailbox may be between
 /// two servers ("authenticated but not connected" is sometimes that); a front end may have been restarted. A refusal whose
 /// reason is known to be a setting stays one.
-fn second_try(failure: &UpstreamFailure) -> SecondTry {
+fn second_try(failure: &UpstreamFailure) -> Option<With> {
     match failure {
-        UpstreamFailure::TokenRefused(text) if remedy::is_final(text) => SecondTry::No,
-        UpstreamFailure::TokenRefused(_) => SecondTry::FreshToken,
+        UpstreamFailure::TokenRefused(text) if remedy::is_final(text) => None,
+        UpstreamFailure::TokenRefused(_) => Some(With::FreshToken),
         // Whoever knocks on is throttled for longer.
-        UpstreamFailure::NotConnected(text) if back_off(text.as_bytes()).is_some() => SecondTry::No,
-        UpstreamFailure::NotConnected(_) | UpstreamFailure::ConnectionClosed => SecondTry::SameToken,
-        UpstreamFailure::Unavailable(_) | UpstreamFailure::NotOffered(_) | UpstreamFailure::Protocol(_) => {
-            SecondTry::No
-        }
+        UpstreamFailure::NotConnected(text) if back_off(text.as_bytes()).is_some() => None,
+        UpstreamFailure::NotConnected(_) | UpstreamFailure::ConnectionClosed => Some(With::SameToken),
+        UpstreamFailure::Unavailable(_) | UpstreamFailure::NotOffered(_) | UpstreamFailure::Protocol(_) => None,
     }
 }
 
@@ -169,14 +219,16 @@ async fn once<S: Speak>(
     admitted: &Admitted,
     server: &Server,
     token: &AccessToken,
+    known: &KnownOffer,
     trail: &Trail,
-) -> Result<Result<Connected, UpstreamFailure>, Unreached> {
+) -> Result<Result<Connected, LoginFailed>, Unreached> {
     let account = admitted.account();
-    let dialogue = dialogue::<S>(gateway, account, server, token).map_err(Unreached::for_good)?;
+    let dialogue = dialogue::<S>(gateway, account, server, token, known).map_err(Unreached::for_good)?;
     let outcome = attempt(gateway, server, dialogue, trail).await?;
     // Those who send have a pacing of their own.
     if S::PROTOCOL != Protocol::Smtp
-        && let Err(UpstreamFailure::Unavailable(text) | UpstreamFailure::NotConnected(text)) = &outcome
+        && let Err(failed) = &outcome
+        && let UpstreamFailure::Unavailable(text) | UpstreamFailure::NotConnected(text) = &failed.failure
         && let Some(back_off) = back_off(text.as_bytes())
     {
         throttled(gateway, &account.mailbox, S::PROTOCOL, back_off);
@@ -184,7 +236,7 @@ async fn once<S: Speak>(
     Ok(outcome)
 }
 
-/// What is going to be said.
+/// What is going to be said to a server of which this is known.
 ///
 /// # Errors
 /// The user or the token cannot be sent.
@@ -193,9 +245,10 @@ pub fn dialogue<S: Speak>(
     account: &Account,
     server: &Server,
     token: &AccessToken,
+    known: &KnownOffer,
 ) -> Result<S::Upstream, Failure> {
     let login = XOAuth2 { user: sasl_user(account, S::PROTOCOL).to_string(), token: token.secret().clone() };
-    S::upstream(gateway, server, &login).map_err(|_| {
+    S::upstream(gateway, server, &login, known).map_err(|_| {
         Failure::new(
             RefusalKind::AdministratorMustAct,
             format!("The access token or the name of {} has characters that cannot be sent.", account.mailbox),
@@ -229,7 +282,7 @@ pub async fn attempt(
     server: &Server,
     mut dialogue: impl UpstreamDialogue,
     trail: &Trail,
-) -> Result<Result<Connected, UpstreamFailure>, Unreached> {
+) -> Result<Result<Connected, LoginFailed>, Unreached> {
     #[cfg(not(fuzzing))]
     let mut stream = reach(gateway, server, trail).await.map_err(Unreached::for_good)?;
     #[cfg(fuzzing)]
@@ -237,23 +290,33 @@ pub async fn attempt(
     if server.tls == ServerTls::Implicit {
         stream = secure(gateway, server, stream, trail).await?;
     }
-    loop {
+    let failure = loop {
         match drive_and_note(&mut dialogue, &mut stream, |dialogue| trail.waits_for(dialogue.waits_for())).await {
             Ok(UpstreamEvent::StartTls) if matches!(stream, Stream::Tls(_)) => {
-                return Ok(Err(UpstreamFailure::Protocol("TLS was asked for within TLS".into())));
+                break UpstreamFailure::Protocol("TLS was asked for within TLS".into());
             }
             Ok(UpstreamEvent::StartTls) => {
                 stream = secure(gateway, server, stream, trail).await?;
                 dialogue.tls_started();
             }
             Ok(UpstreamEvent::Authenticated { capabilities }) => {
-                return Ok(Ok(Connected { stream, unread: dialogue.into_unread(), capabilities }));
+                let listed_before_login = dialogue.listed_before_login().cloned();
+                let unread = dialogue.into_unread();
+                return Ok(Ok(Connected { stream, unread, capabilities, listed_before_login }));
             }
-            Ok(UpstreamEvent::Failed(failure)) => return Ok(Err(failure)),
-            // A reset counts as a close: it may be a front end that was restarted.
-            Err(_) => return Ok(Err(UpstreamFailure::ConnectionClosed)),
+            Ok(UpstreamEvent::Failed(failure)) => break failure,
+            // A reset counts as a close: it may be a front end that was restarted, or what it says to what it does not accept.
+            Err(_) => {
+                dialogue.receive_end();
+                break match dialogue.poll() {
+                    Action::Event(UpstreamEvent::Failed(failure)) => failure,
+                    _ => UpstreamFailure::ConnectionClosed,
+                };
+            }
         }
-    }
+    };
+    let listed_before_login = dialogue.listed_before_login().cloned();
+    Ok(Err(LoginFailed { failure, may_be_misled: dialogue.may_be_misled(), listed_before_login }))
 }
 
 /// A connection to the first address of the server that answers.
@@ -296,16 +359,36 @@ fn was_cut(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
+    fn next(failure: UpstreamFailure, may_be_misled: bool, was_second_try: bool) -> (Option<With>, bool) {
+        let failed = LoginFailed { failure, may_be_misled, listed_before_login: None };
+        let next = next_attempt(&failed, was_second_try);
+        (next.with, next.is_second_try)
+    }
+
+    #[test]
+    fn attempt_without_what_was_known_is_no_second_try_unless_it_is_the_same() {
+        let refused = || UpstreamFailure::TokenRefused(String::new());
+        let not_offered = || UpstreamFailure::NotOffered(String::new());
+        assert_eq!(next(refused(), true, false), (Some(With::SameToken), false));
+        assert_eq!(next(not_offered(), true, false), (Some(With::SameToken), false));
+        assert_eq!(next(UpstreamFailure::ConnectionClosed, true, false), (Some(With::SameToken), true));
+        assert_eq!(next(refused(), false, false), (Some(With::FreshToken), true));
+        for failure in [refused(), not_offered(), UpstreamFailure::ConnectionClosed] {
+            assert_eq!(next(failure, false, true), (None, true));
+        }
+        assert_eq!(next(not_offered(), false, false), (None, false));
+    }
+
     #[test]
     fn only_what_can_change_is_tried_again() {
-        assert_eq!(second_try(&UpstreamFailure::TokenRefused(String::new())), SecondTry::FreshToken);
+        assert_eq!(second_try(&UpstreamFailure::TokenRefused(String::new())), Some(With::FreshToken));
         let off = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.";
-        assert_eq!(second_try(&UpstreamFailure::TokenRefused(off.into())), SecondTry::No);
-        assert_eq!(second_try(&UpstreamFailure::NotConnected(String::new())), SecondTry::SameToken);
+        assert_eq!(second_try(&UpstreamFailure::TokenRefused(off.into())), None);
+        assert_eq!(second_try(&UpstreamFailure::NotConnected(String::new())), Some(With::SameToken));
         let throttled = "Request is throttled. Suggested Backoff Time: 1500 milliseconds";
-        assert_eq!(second_try(&UpstreamFailure::NotConnected(throttled.into())), SecondTry::No);
-        assert_eq!(second_try(&UpstreamFailure::ConnectionClosed), SecondTry::SameToken);
-        assert_eq!(second_try(&UpstreamFailure::Unavailable(String::new())), SecondTry::No);
+        assert_eq!(second_try(&UpstreamFailure::NotConnected(throttled.into())), None);
+        assert_eq!(second_try(&UpstreamFailure::ConnectionClosed), Some(With::SameToken));
+        assert_eq!(second_try(&UpstreamFailure::Unavailable(String::new())), None);
         let error = |kind| io::Error::new(kind, "");
         assert!(was_cut(&error(io::ErrorKind::ConnectionReset)) && was_cut(&error(io::ErrorKind::UnexpectedEof)));
         assert!(

@@ -36,6 +36,7 @@ mod patterns;
 mod proofs;
 mod refused_logins;
 mod retries;
+mod round_trips;
 mod scripted;
 mod searcher;
 mod secrets;

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::bad_servers::{PROTOCOLS, is_ok, login};
 use crate::client::Client;
-use crate::story::{proxy, tenant};
+use crate::story::{forget_offers, proxy, tenant};
 
 fn faults(tenant: &mut Behaviour, protocol: Protocol) -> &mut Vec<Fault> {
     match protocol {
@@ -49,6 +49,7 @@ async fn a_login_that_is_cut_is_made_once_more_at_whichever_stage() {
                 if (stage, &act) == (Stage::Connect, &Act::HalfLine) {
                     continue;
                 }
+                forget_offers(&inside);
                 inside.tenant.forget();
                 inside.tenant.behave(|tenant| *faults(tenant, protocol) = vec![Fault::once(stage, act.clone())]);
                 let answer = login(&inside, protocol).await;
@@ -124,6 +125,7 @@ async fn a_server_that_is_slow_is_given_up_in_time_and_the_stage_is_named() {
     let waits = async |protocol, stages: Vec<(Stage, &str)>| {
         for (stage, waited_for) in stages {
             inside.tenant.behave(|tenant| *faults(tenant, protocol) = vec![Fault::always(stage, Act::Silence)]);
+            forget_offers(&inside);
             let answer = login(&inside, protocol).await;
             let words = format!("Oxpost was waiting for {waited_for}. Try again");
             assert!(is_temporary(&answer) && answer.contains(&words), "{protocol:?} {stage:?}: {answer}");

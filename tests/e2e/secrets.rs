@@ -273,7 +273,7 @@ async fn no_log_has_a_password_a_token_or_a_message() {
         ("logged in", 8),
         ("[UNAVAILABLE] what is X2 AUTHENTICATE XOAUTH2 [redacted]", 1),
         ("[SYS/TEMP] what is [redacted]", 1),
-        ("454 4.7.0 what is [redacted]", 1),
+        ("454 4.7.0 what is AUTH XOAUTH2 [redacted]", 1),
         ("AADSTS50173", 1),
         ("AADSTS7000215", 1),
         ("AADSTS700027", 1),

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, PASSWORD};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, PASSWORD, Settings};
 use oxpost_tests::office365::behaviour::{Act, ErrorChallenge, Fault, FrontEnd, SmtpRefusal, Stage, TokenFault};
 use oxpost_tests::office365::{Application, Direction, Mailbox, Protocol, Tenant};
 
@@ -71,7 +71,25 @@ pub(crate) async fn tenant() -> Tenant {
 
 /// The proxy in front of [`tenant`], with Alice's account signed in.
 pub(crate) async fn proxy(more: &str) -> Inside {
-    let inside = Inside::start(tenant().await, more).await.unwrap();
+    signed_in(Inside::start(tenant().await, more).await.unwrap()).await
+}
+
+/// The same, configured like this.
+pub(crate) async fn proxy_with(tenant: Tenant, settings: &Settings) -> Inside {
+    signed_in(Inside::start_with(tenant, settings).await.unwrap()).await
+}
+
+/// The proxy asks IMAP servers what they offer, as if no one had logged in before.
+pub(crate) fn forget_offers(inside: &Inside) {
+    use oxpost::config::Protocol::Imap;
+    use oxpost_protocol::{KnownOffer, UpstreamFailure};
+    let misled_by = Some(&UpstreamFailure::ConnectionClosed);
+    for servers in inside.gateway.servers.values() {
+        inside.gateway.login_offers.succeeded(Imap, &servers.imap, &KnownOffer::default(), misled_by);
+    }
+}
+
+async fn signed_in(inside: Inside) -> Inside {
     inside.add_account(ALICE).await.unwrap();
     inside.sign_in(ALICE, ALICE).await.unwrap();
     inside

@@ -18,6 +18,8 @@ pub struct Settings {
     pub pop3: (String, u16),
     /// Submission with STARTTLS.
     pub smtp: (String, u16),
+    /// Its provider documents AUTH with an initial response.
+    pub smtp_initial_response: bool,
     /// What the submission server takes of one mailbox: `{ max-connections = 3 }`; without it, Oxpost knows of no limit.
     pub sending: Option<String>,
     /// The authority, without the tenant.
@@ -48,6 +50,7 @@ impl Settings {
             imap: local(tenant.imap()),
             pop3: local(tenant.pop3()),
             smtp: local(tenant.smtp()),
+            smtp_initial_response: true,
             sending: None,
             authority: tenant.authority(),
             tenant: tenant.id().to_owned(),
@@ -93,6 +96,9 @@ impl Settings {
             server(&self.smtp),
             self.authority,
         );
+        if self.smtp_initial_response {
+            text.push_str("smtp-initial-response = true\n");
+        }
         if let Some(sending) = &self.sending {
             let _ = writeln!(text, "sending = {sending}");
         }
@@ -137,6 +143,7 @@ mod tests {
             imap: ("localhost".into(), 1),
             pop3: ("localhost".into(), 2),
             smtp: ("127.0.0.1".into(), 3),
+            smtp_initial_response: true,
             sending: Some("{ max-connections = 7, messages-per-minute = 0 }".into()),
             authority: "https://localhost:4".into(),
             tenant: "contoso.com".into(),
@@ -152,6 +159,7 @@ mod tests {
         std::fs::write(&file, settings.toml()).unwrap();
         let config = oxpost::Config::load(&file).unwrap();
         assert_eq!(config.servers.get("default").unwrap().smtp.port, 3);
+        assert!(config.servers.get("default").unwrap().smtp_initial_response);
         assert_eq!(config.servers.get("default").unwrap().sending.max_connections, 7);
         assert_eq!(config.limits.login_timeout, Duration::from_secs(5));
     }

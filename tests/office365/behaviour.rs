@@ -250,6 +250,8 @@ pub struct ImapBehaviour {
     pub throttle_logins: Option<u64>,
     /// XOAUTH2 is offered.
     pub offer_xoauth2: bool,
+    /// SASL-IR is offered; AUTHENTICATE with an initial response is BAD otherwise.
+    pub offer_initial_response: bool,
     /// The bracket in the greeting is empty.
     pub empty_bracket: bool,
 }
@@ -263,6 +265,7 @@ impl Default for ImapBehaviour {
             throttle: None,
             throttle_logins: None,
             offer_xoauth2: true,
+            offer_initial_response: true,
             empty_bracket: false,
         }
     }
@@ -294,6 +297,8 @@ pub struct SmtpBehaviour {
     pub offer_starttls: bool,
     /// XOAUTH2 is offered.
     pub offer_xoauth2: bool,
+    /// AUTH with an initial response is answered `500 5.5.2 Line too long`, as by servers that keep to the 512 octets of a command.
+    pub long_commands_refused: bool,
     /// Text that somebody in the middle adds, in clear, directly behind the `220` that answers STARTTLS.
     pub injected_behind_starttls: Option<String>,
     /// The tenant's setting `SmtpClientAuthenticationDisabled`; that of a mailbox overrides it.
@@ -317,6 +322,7 @@ impl Default for SmtpBehaviour {
             faults: Vec::new(),
             offer_starttls: true,
             offer_xoauth2: true,
+            long_commands_refused: false,
             injected_behind_starttls: None,
             disabled_for_tenant: false,
             refusal: None,

@@ -47,6 +47,9 @@ pub struct Transcript {
     pub protocol: Protocol,
     /// The lines, in order, without their line ends.
     pub entries: Vec<(Direction, String)>,
+    /// How often the client has said something that it could say only once it had heard what was said before: what it waits, in
+    /// times that its words need to Exchange and back. TCP's and TLS's own are not counted.
+    pub round_trips: usize,
     /// Lines that came after the transcript was full.
     pub omitted: usize,
     /// The connection is over.
@@ -79,8 +82,14 @@ pub(super) struct Transcripts {
 impl Transcripts {
     pub(super) fn begin(&mut self, protocol: Protocol) -> Recorder {
         self.count += 1;
-        let transcript =
-            Transcript { connection: self.count, protocol, entries: Vec::new(), omitted: 0, closed: false };
+        let transcript = Transcript {
+            connection: self.count,
+            protocol,
+            entries: Vec::new(),
+            round_trips: 0,
+            omitted: 0,
+            closed: false,
+        };
         let transcript = Arc::new(Mutex::new(transcript));
         self.kept.push_back(Arc::clone(&transcript));
         if self.kept.len() > MAX_CONNECTIONS {
@@ -143,6 +152,11 @@ impl Recorder {
             let lines = rest.iter().filter(|byte| **byte == b'\n').count();
             self.push(direction, format!("… {lines} more lines, {} octets in all", bytes.len()));
         }
+    }
+
+    /// The client has answered.
+    pub(super) fn round_trip(&self) {
+        lock(&self.transcript).round_trips += 1;
     }
 
     fn push(&self, direction: Direction, line: String) {

@@ -1,6 +1,7 @@
 //! The side that faces the mail server: logs in with an access token and makes sure that the mailbox opens.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::framer::Literal;
 use super::response::{Condition, Greeting, Response, capability_code, greeting, is_error, is_temporary, response};
@@ -9,7 +10,7 @@ use crate::outbox::Outbox;
 use crate::sasl::Malformed;
 use crate::sasl::redact::Redactor;
 use crate::sasl::xoauth2::XOAuth2;
-use crate::{Action, Dialogue, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+use crate::{Action, Dialogue, KnownOffer, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
 
 /// Longest line of a server before we are logged in.
 const LINE_LIMIT: usize = 16 * 1024;
@@ -23,10 +24,15 @@ const MAX_LINES: u32 = 1000;
 /// Most challenges after the token. One tells what is wrong with it (RFC 7628, 3.2.3); the answer to it is empty.
 const MAX_CHALLENGES: u32 = 3;
 
+const XOAUTH2: &str = "AUTH=XOAUTH2";
+const SASL_IR: &str = "SASL-IR";
+
 const CAPABILITY_TAG: &str = "X1";
 const AUTHENTICATE_TAG: &str = "X2";
 const CAPABILITY_AGAIN_TAG: &str = "X3";
 const PROBE_TAG: &str = "X4";
+/// Of the second AUTHENTICATE, in the other form.
+const AUTHENTICATE_AGAIN_TAG: &str = "X5";
 
 /// One login at the server.
 pub struct Upstream {
@@ -36,9 +42,19 @@ pub struct Upstream {
     buffer: Buffer,
     state: State,
     out: Outbox<UpstreamEvent>,
-    /// What the server listed before the login, and after it.
-    offered: Vec<String>,
+    /// What the server offers before the login, listed on this connection or known beforehand; and what it listed after it.
+    offered: Arc<[String]>,
     offered_after: Option<Vec<String>>,
+    /// The list is the server's own, of this connection.
+    listed: Option<Arc<[String]>>,
+    /// What AUTHENTICATE was given, and in which form.
+    authenticate_tag: &'static str,
+    initial_response: bool,
+    /// The refusal of an AUTHENTICATE that was sent because of what was known: it counts if the server still offers that.
+    doubted: Option<UpstreamFailure>,
+    /// What follows from what was known, and nothing this connection has confirmed.
+    assuming: bool,
+    misled: bool,
     /// The last untagged NO or BAD, which is sometimes all that explains a hang-up.
     complaint: Option<String>,
     lines: u32,
@@ -52,6 +68,8 @@ pub struct Upstream {
 enum State {
     Greeting,
     Capabilities,
+    /// AUTHENTICATE was refused, and may have been the wrong one: the server is asked what it offers.
+    Doubting,
     /// Without SASL-IR: the `+` is awaited before the token is sent.
     GoAhead,
     Verdict {
@@ -78,13 +96,28 @@ impl Upstream {
             buffer: Buffer::default(),
             state: State::Greeting,
             out: Outbox::default(),
-            offered: Vec::new(),
+            offered: Arc::default(),
             offered_after: None,
+            listed: None,
+            authenticate_tag: AUTHENTICATE_TAG,
+            initial_response: false,
+            doubted: None,
+            assuming: false,
+            misled: false,
             complaint: None,
             lines: 0,
             skipping: 0,
             continues: false,
         })
+    }
+
+    /// The server's list is known and not asked for: one round trip less.
+    #[must_use]
+    pub fn knowing(mut self, offer: &KnownOffer) -> Self {
+        if has(&offer.capabilities, XOAUTH2) {
+            self.offered = Arc::clone(&offer.capabilities);
+        }
+        self
     }
 
     /// Goes one line on. `false`: only more bytes can help.
@@ -123,7 +156,11 @@ impl Upstream {
             // What it says is anything; the wording has changed before.
             Greeting::Ok(text) => match capability_code(text) {
                 Some(offered) => {
-                    self.offered = offered;
+                    self.is_offered(offered);
+                    self.authenticate();
+                }
+                None if !self.offered.is_empty() => {
+                    self.assuming = true;
                     self.authenticate();
                 }
                 None => {
@@ -143,6 +180,7 @@ impl Upstream {
             Response::Capability(list) => self.listed(list),
             Response::Bye(text) => match self.state {
                 State::Probing { .. } => self.not_connected(text),
+                State::Doubting => self.stop_doubting(),
                 _ => self.fail(UpstreamFailure::Unavailable, text),
             },
             Response::Tagged { tag, condition, text } => self.completed(tag, condition, text),
@@ -154,20 +192,29 @@ impl Upstream {
 
     fn listed(&mut self, list: Vec<String>) {
         match self.state {
-            State::Greeting | State::Capabilities | State::GoAhead => self.offered = list,
+            State::Greeting | State::Capabilities | State::Doubting | State::GoAhead => self.is_offered(list),
             // Some servers list what changes with the login just before they say that it succeeded.
             _ => self.offered_after = Some(list),
         }
     }
 
+    /// By the server itself, on this connection.
+    fn is_offered(&mut self, list: Vec<String>) {
+        self.offered = list.into();
+        self.listed = Some(Arc::clone(&self.offered));
+        // While AUTHENTICATE is on its way, its form has been chosen already.
+        self.assuming &= matches!(self.state, State::GoAhead);
+    }
+
     fn completed(&mut self, tag: &[u8], condition: Condition, text: &[u8]) {
         match self.state {
             State::Capabilities if tag == CAPABILITY_TAG.as_bytes() => self.told_capabilities(condition, text),
-            State::GoAhead if tag == AUTHENTICATE_TAG.as_bytes() => match condition {
+            State::Doubting if tag == CAPABILITY_TAG.as_bytes() => self.told_capabilities_in_doubt(condition, text),
+            State::GoAhead if tag == self.authenticate_tag.as_bytes() => match condition {
                 Condition::Ok => self.broke_the_protocol("the server accepted a login before it had the token"),
                 Condition::No | Condition::Bad => self.refused(text),
             },
-            State::Verdict { .. } if tag == AUTHENTICATE_TAG.as_bytes() => match condition {
+            State::Verdict { .. } if tag == self.authenticate_tag.as_bytes() => match condition {
                 Condition::Ok if is_error(text) => self.fail(UpstreamFailure::Unavailable, text),
                 Condition::Ok => self.authenticated(text),
                 Condition::No | Condition::Bad => self.refused(text),
@@ -188,21 +235,50 @@ impl Upstream {
             return self.fail(failure, text);
         }
         if let Some(offered) = capability_code(text) {
-            self.offered = offered;
+            self.is_offered(offered);
         }
         self.authenticate();
     }
 
+    /// The refusal counts if the server offers what was taken for granted, or does not say what it offers. Otherwise the login
+    /// begins again, in the form that it does offer.
+    fn told_capabilities_in_doubt(&mut self, condition: Condition, text: &[u8]) {
+        if condition == Condition::Ok
+            && let Some(offered) = capability_code(text)
+        {
+            self.is_offered(offered);
+        }
+        if self.assuming || self.is_as_assumed() {
+            return self.stop_doubting();
+        }
+        self.doubted = None;
+        self.authenticate_tag = AUTHENTICATE_AGAIN_TAG;
+        self.authenticate();
+    }
+
+    fn is_as_assumed(&self) -> bool {
+        has(&self.offered, XOAUTH2) && has(&self.offered, SASL_IR) == self.initial_response
+    }
+
+    fn stop_doubting(&mut self) {
+        self.assuming |= !self.is_as_assumed();
+        if let Some(refusal) = self.doubted.take() {
+            self.end(refusal);
+        }
+    }
+
     fn authenticate(&mut self) {
-        if !has(&self.offered, "AUTH=XOAUTH2") {
+        if !has(&self.offered, XOAUTH2) {
             return self.fail(UpstreamFailure::NotOffered, b"no AUTH=XOAUTH2");
         }
-        if has(&self.offered, "SASL-IR") {
-            let begin = format!("{AUTHENTICATE_TAG} AUTHENTICATE XOAUTH2 ").into_bytes();
+        let tag = self.authenticate_tag;
+        self.initial_response = has(&self.offered, SASL_IR);
+        if self.initial_response {
+            let begin = format!("{tag} AUTHENTICATE XOAUTH2 ").into_bytes();
             self.out.say([&begin, self.message.reveal()].concat());
             self.state = State::Verdict { challenges: 0 };
         } else {
-            self.out.say(format!("{AUTHENTICATE_TAG} AUTHENTICATE XOAUTH2"));
+            self.out.say(format!("{tag} AUTHENTICATE XOAUTH2"));
             self.state = State::GoAhead;
         }
     }
@@ -223,8 +299,16 @@ impl Upstream {
     }
 
     fn refused(&mut self, text: &[u8]) {
-        let failure = if is_temporary(text) { UpstreamFailure::Unavailable } else { UpstreamFailure::TokenRefused };
-        self.fail(failure, text);
+        if is_temporary(text) {
+            return self.fail(UpstreamFailure::Unavailable, text);
+        }
+        let refusal = UpstreamFailure::TokenRefused(self.redactor.printable(text));
+        if !self.assuming {
+            return self.end(refusal);
+        }
+        self.doubted = Some(refusal);
+        self.out.say(format!("{CAPABILITY_TAG} CAPABILITY"));
+        self.state = State::Doubting;
     }
 
     /// The token was good. Exchange says so even if the mailbox cannot be opened, and answers CAPABILITY as well; the
@@ -237,8 +321,10 @@ impl Upstream {
         if self.offered_after.is_none() {
             self.out.say(format!("{CAPABILITY_AGAIN_TAG} CAPABILITY"));
         }
-        let known = self.offered_after.as_ref().unwrap_or(&self.offered);
+        let known = self.offered_after.as_deref().unwrap_or(&self.offered);
         let probe = if has(known, "NAMESPACE") { "NAMESPACE" } else { "LIST \"\" \"\"" };
+        // From here on only the choice of the probe can be wrong.
+        self.assuming &= self.offered_after.is_none();
         self.out.say(format!("{PROBE_TAG} {probe}"));
         self.state = State::Probing { capabilities: self.offered_after.is_none(), probe: true };
     }
@@ -251,8 +337,7 @@ impl Upstream {
             return self.fail(UpstreamFailure::Unavailable, text);
         }
         if matches!(next, State::Probing { capabilities: false, probe: false }) {
-            let before = std::mem::take(&mut self.offered);
-            let capabilities = self.offered_after.take().unwrap_or(before);
+            let capabilities = self.offered_after.take().unwrap_or_else(|| self.offered.to_vec());
             self.state = State::Over;
             self.out.report(UpstreamEvent::Authenticated { capabilities });
         } else {
@@ -277,6 +362,9 @@ impl Upstream {
 
     /// Exchange hangs up on a throttled mailbox, with a word about it at best.
     fn hung_up(&mut self) {
+        if matches!(self.state, State::Doubting) {
+            return self.stop_doubting();
+        }
         match self.complaint.take() {
             Some(text) if is_temporary(text.as_bytes()) => self.end(UpstreamFailure::Unavailable(text)),
             _ => self.end(UpstreamFailure::ConnectionClosed),
@@ -293,6 +381,9 @@ impl Upstream {
     }
 
     fn end(&mut self, failure: UpstreamFailure) {
+        let is_temporary = matches!(&failure, UpstreamFailure::Unavailable(text)
+            if is_temporary(text.as_bytes()) || is_error(text.as_bytes()));
+        self.misled = self.assuming && !is_temporary;
         self.state = State::Over;
         self.out.report(UpstreamEvent::Failed(failure));
     }
@@ -337,12 +428,20 @@ impl UpstreamDialogue for Upstream {
     fn waits_for(&self) -> &'static str {
         match self.state {
             State::Greeting => "its greeting",
-            State::Capabilities => "its capabilities",
+            State::Capabilities | State::Doubting => "its capabilities",
             State::GoAhead => "its go-ahead for the token",
             State::Verdict { .. } => "its answer to the token",
             State::Probing { .. } => "the mailbox to open",
             State::Over => "nothing more",
         }
+    }
+
+    fn listed_before_login(&self) -> Option<&Arc<[String]>> {
+        self.listed.as_ref()
+    }
+
+    fn may_be_misled(&self) -> bool {
+        self.misled
     }
 
     /// IMAP is spoken over TLS from the first byte (port 993), so there is nothing that was said before.

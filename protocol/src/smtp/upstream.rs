@@ -1,7 +1,8 @@
 //! SMTP towards the mail server: EHLO, STARTTLS, EHLO, `AUTH XOAUTH2` (RFC 5321, 3207, 4954).
 //!
-//! The token goes on a line of its own, behind the server's 334: with a token of some thousand characters the initial
-//! response would exceed the 512 of a command line (RFC 4954, 4), and servers other than Exchange refuse that.
+//! The token goes on a line of its own, after the server's 334: with a token of some thousand characters the initial
+//! response exceeds the 512 octets of a command line (RFC 4954, 4), and many servers refuse that. Exchange Online documents
+//! both forms; where the initial response is known to be accepted it saves a round trip.
 //! <https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth>
 
 use std::fmt;
@@ -12,7 +13,13 @@ use crate::outbox::Outbox;
 use crate::sasl::Malformed;
 use crate::sasl::redact::Redactor;
 use crate::sasl::xoauth2::XOAuth2;
-use crate::{Action, Dialogue, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+use crate::{Action, Dialogue, KnownOffer, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+
+/// Longest AUTH command with an initial response, its line end included: what RFC 4954, 4 considers sufficient for the lines
+/// of an authentication. A longer token takes two steps.
+const INITIAL_RESPONSE_LIMIT: usize = 12_288;
+
+const AUTH: &str = "AUTH XOAUTH2";
 
 /// How the upstream connection is to be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +41,9 @@ pub struct Upstream {
     out: Outbox<UpstreamEvent>,
     state: State,
     tls: Tls,
+    /// Whether the server is known to accept an initial response.
+    initial_response: bool,
+    misled: bool,
     /// The extension lines of the last EHLO.
     extensions: Vec<String>,
 }
@@ -47,6 +57,8 @@ enum State {
     StartingTls,
     /// AUTH is said, the go-ahead awaited.
     Offering,
+    /// AUTH is said with the token in it.
+    InitialResponse,
     /// The token is sent.
     TokenSent,
     /// The server gave its reason in a challenge; that is answered and the refusal itself awaited.
@@ -77,8 +89,17 @@ impl Upstream {
             out: Outbox::default(),
             state: State::Greeting,
             tls: if start_tls { Tls::ToStart } else { Tls::On },
+            initial_response: false,
+            misled: false,
             extensions: Vec::new(),
         })
+    }
+
+    /// Sends the token with AUTH, if the server is known to accept that: one round trip less.
+    #[must_use]
+    pub fn knowing(mut self, offer: &KnownOffer) -> Self {
+        self.initial_response = offer.initial_response;
+        self
     }
 
     /// Goes one reply further. `false`: it cannot without more bytes, or TLS.
@@ -106,16 +127,17 @@ impl Upstream {
             (State::Greeting, 220) => self.ehlo(),
             (State::Ehlo, 250) => self.extensions(reply),
             (State::StartTls, 220) => self.start_tls(),
-            (State::Offering, 334) => {
-                self.out.say(self.message.reveal());
-                self.state = State::TokenSent;
+            (State::Offering, 334) => self.send_token(),
+            // The initial response was not read; an error challenge is never empty.
+            (State::InitialResponse, 334) if reply.lines.iter().all(|line| line.trim_ascii().is_empty()) => {
+                self.send_token()
             }
-            (State::TokenSent, 334) => {
+            (State::InitialResponse | State::TokenSent, 334) => {
                 // The reason, in base64; an empty line asks for the refusal itself.
                 self.out.say("");
                 self.state = State::ChallengeAnswered;
             }
-            (State::TokenSent | State::ChallengeAnswered, 235) => {
+            (State::InitialResponse | State::TokenSent | State::ChallengeAnswered, 235) => {
                 let capabilities = std::mem::take(&mut self.extensions)
                     .into_iter()
                     .filter(|line| !line.is_empty() && !is_auth(line) && !has_keyword(line, "STARTTLS"))
@@ -141,10 +163,7 @@ impl Upstream {
                 self.state = State::StartTls;
             }
             Tls::ToStart => self.fail(UpstreamFailure::NotOffered("the server does not offer STARTTLS".into())),
-            Tls::On if self.extensions.iter().any(|line| offers_xoauth2(line)) => {
-                self.out.say("AUTH XOAUTH2");
-                self.state = State::Offering;
-            }
+            Tls::On if self.extensions.iter().any(|line| offers_xoauth2(line)) => self.authenticate(),
             Tls::On => {
                 let offered: Vec<&str> = self.extensions.iter().map(String::as_str).filter(|l| is_auth(l)).collect();
                 let offered = if offered.is_empty() { "no AUTH".into() } else { offered.join(", ") };
@@ -152,6 +171,22 @@ impl Upstream {
                 self.fail(UpstreamFailure::NotOffered(self.redactor.printable(text.as_bytes())));
             }
         }
+    }
+
+    fn authenticate(&mut self) {
+        let length = AUTH.len() + " ".len() + self.message.len() + "\r\n".len();
+        if self.initial_response && length <= INITIAL_RESPONSE_LIMIT {
+            self.out.say([AUTH.as_bytes(), b" ", self.message.reveal()].concat());
+            self.state = State::InitialResponse;
+        } else {
+            self.out.say(AUTH);
+            self.state = State::Offering;
+        }
+    }
+
+    fn send_token(&mut self) {
+        self.out.say(self.message.reveal());
+        self.state = State::TokenSent;
     }
 
     fn start_tls(&mut self) {
@@ -166,9 +201,14 @@ impl Upstream {
     /// Every reply that does not lead on. 421 and the other 4xx are the server's passing troubles, in whichever state.
     fn unexpected(&mut self, reply: &Reply) {
         let text = self.redactor.printable(&reply.joined());
+        if self.state == State::InitialResponse && is_about_the_form(reply) {
+            return self.fail(UpstreamFailure::NotOffered(text));
+        }
         self.fail(match (self.state, reply.class()) {
             (_, 4) | (State::Greeting, 5) => UpstreamFailure::Unavailable(text),
-            (State::TokenSent | State::ChallengeAnswered, 5) => UpstreamFailure::TokenRefused(text),
+            (State::InitialResponse | State::TokenSent | State::ChallengeAnswered, 5) => {
+                UpstreamFailure::TokenRefused(text)
+            }
             // "SmtpClientAuthentication is disabled" and its like, said before the token instead of behind it.
             (State::Offering, 5) if matches!(reply.code, 535 | 550 | 554) => UpstreamFailure::TokenRefused(text),
             (State::Ehlo | State::StartTls | State::Offering, 5) => UpstreamFailure::NotOffered(text),
@@ -176,10 +216,27 @@ impl Upstream {
         });
     }
 
+    /// With an initial response, only a verdict on the token and a server that is not at its service now are no reason to doubt
+    /// its form.
     fn fail(&mut self, failure: UpstreamFailure) {
+        self.misled = self.state == State::InitialResponse
+            && !matches!(failure, UpstreamFailure::TokenRefused(_) | UpstreamFailure::Unavailable(_));
         self.out.report(UpstreamEvent::Failed(failure));
         self.state = State::Over;
     }
+}
+
+/// Whether a refusal is of the command and not of the token in it: the codes of RFC 5321, 4.2.1 for syntax, sequence and
+/// unknown parameters, `555 5.5.2` of Gmail, the protocol class of RFC 3463, 3.6 (X.5.X), or the words for a line too long.
+fn is_about_the_form(reply: &Reply) -> bool {
+    let text = String::from_utf8_lossy(&reply.joined()).to_ascii_lowercase();
+    let is_protocol_status = text.split_ascii_whitespace().nth(1).is_some_and(|status| {
+        let mut parts = status.split('.');
+        parts.next().is_some_and(|class| ["4", "5"].contains(&class))
+            && parts.next() == Some("5")
+            && parts.next().is_some()
+    });
+    matches!(reply.code, 500..=504 | 555) || is_protocol_status || text.contains("too long")
 }
 
 fn has_keyword(line: &str, keyword: &str) -> bool {
@@ -229,9 +286,13 @@ impl UpstreamDialogue for Upstream {
             State::Ehlo => "its answer to EHLO",
             State::StartTls | State::StartingTls => "its go-ahead for TLS",
             State::Offering => "its go-ahead for the token",
-            State::TokenSent | State::ChallengeAnswered => "its answer to the token",
+            State::InitialResponse | State::TokenSent | State::ChallengeAnswered => "its answer to the token",
             State::Over => "nothing more",
         }
+    }
+
+    fn may_be_misled(&self) -> bool {
+        self.misled
     }
 
     fn tls_started(&mut self) {

@@ -49,6 +49,11 @@ impl Script {
         self.options.iter().any(|o| o == option)
     }
 
+    /// What follows the name of an option.
+    pub(crate) fn option(&self, name: &str) -> Option<&str> {
+        self.options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix(' '))
+    }
+
     pub(crate) fn parse(file: &Path, text: &str, side: Side) -> Self {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let mut script = Self { name, options: Vec::new(), steps: Vec::new(), unread: None };
@@ -167,6 +172,10 @@ pub(crate) fn play_local<D: LocalDialogue>(dialogue: D, script: &Script, chunk: 
 pub(crate) fn play_upstream<D: UpstreamDialogue>(dialogue: D, script: &Script, chunk: usize) {
     play(dialogue, script, chunk, upstream_event_text, |dialogue, answer| match answer {
         "tls-started" => dialogue.tls_started(),
+        "misled" => assert!(dialogue.may_be_misled(), "{}: not misled", script.name),
+        "not-misled" => assert!(!dialogue.may_be_misled(), "{}: misled", script.name),
+        "listed" => assert!(dialogue.listed_before_login().is_some(), "{}: nothing listed", script.name),
+        "not-listed" => assert!(dialogue.listed_before_login().is_none(), "{}: listed", script.name),
         _ => panic!("unknown answer: {answer}"),
     });
 }
@@ -189,14 +198,18 @@ pub(crate) fn upstream_event_text(event: &UpstreamEvent) -> String {
         UpstreamEvent::Authenticated { capabilities } => {
             format!("authenticated {}", capabilities.join(", ")).trim_end().to_owned()
         }
-        UpstreamEvent::Failed(failure) => match failure {
-            UpstreamFailure::TokenRefused(text) => format!("token-refused {text}"),
-            UpstreamFailure::NotConnected(text) => format!("not-connected {text}"),
-            UpstreamFailure::Unavailable(text) => format!("unavailable {text}"),
-            UpstreamFailure::ConnectionClosed => "connection-closed".into(),
-            UpstreamFailure::NotOffered(text) => format!("not-offered {text}"),
-            UpstreamFailure::Protocol(text) => format!("protocol {text}"),
-        },
+        UpstreamEvent::Failed(failure) => failure_text(failure),
+    }
+}
+
+fn failure_text(failure: &UpstreamFailure) -> String {
+    match failure {
+        UpstreamFailure::TokenRefused(text) => format!("token-refused {text}"),
+        UpstreamFailure::NotConnected(text) => format!("not-connected {text}"),
+        UpstreamFailure::Unavailable(text) => format!("unavailable {text}"),
+        UpstreamFailure::ConnectionClosed => "connection-closed".into(),
+        UpstreamFailure::NotOffered(text) => format!("not-offered {text}"),
+        UpstreamFailure::Protocol(text) => format!("protocol {text}"),
     }
 }
 

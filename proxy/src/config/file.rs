@@ -152,6 +152,8 @@ pub struct Provider {
     pub pop3: Option<Server>,
     /// Its SMTP submission server.
     pub smtp: Option<Server>,
+    /// Whether it documents that its SMTP server accepts the token in the AUTH command itself, which saves a round trip.
+    pub smtp_initial_response: Option<bool>,
     /// What its SMTP server takes of one mailbox.
     pub sending: Option<Sending>,
     /// Its authority, without the tenant: `https://login.microsoftonline.com`.

@@ -128,6 +128,8 @@ pub struct Servers {
     pub pop3: Server,
     /// SMTP submission.
     pub smtp: Server,
+    /// Whether the provider documents that its SMTP server accepts AUTH with an initial response.
+    pub smtp_initial_response: bool,
     /// What the SMTP server takes of one mailbox.
     pub sending: SendingLimits,
 }

@@ -21,6 +21,8 @@ pub(super) struct Provider {
     pub(super) imap: Server,
     pub(super) pop3: Server,
     pub(super) smtp: Server,
+    /// Whether its documentation shows AUTH with an initial response (RFC 4954, 4).
+    pub(super) smtp_initial_response: bool,
     pub(super) sending: SendingLimits,
     addresses: Addresses,
     pub(super) authorize_parameters: BTreeMap<String, String>,
@@ -103,6 +105,8 @@ fn microsoft(name: &str, [mail, smtp]: [&str; 2], authority: &str, [delegated, a
         imap: server(mail, 993, ServerTls::Implicit),
         pop3: server(mail, 995, ServerTls::Implicit),
         smtp: server(smtp, 587, ServerTls::StartTls),
+        // The page above shows both forms.
+        smtp_initial_response: true,
         sending: EXCHANGE,
         addresses: Addresses { authority: Some(authority.to_owned()), ..Addresses::default() },
         authorize_parameters: BTreeMap::new(),
@@ -128,6 +132,8 @@ fn gmail() -> Provider {
         imap: server("imap.gmail.com", 993, ServerTls::Implicit),
         pop3: server("pop.gmail.com", 995, ServerTls::Implicit),
         smtp: server("smtp.gmail.com", 587, ServerTls::StartTls),
+        // It answers a long one with `555 5.5.2`.
+        smtp_initial_response: false,
         // Google names none at once or in a minute, and for a day others for each kind of mailbox.
         sending: SendingLimits::default(),
         addresses: Addresses {
@@ -184,6 +190,10 @@ impl Provider {
         let imap = server("imap", &written.imap, base.as_ref().map(|base| &base.imap));
         let pop3 = server("pop3", &written.pop3, base.as_ref().map(|base| &base.pop3));
         let smtp = server("smtp", &written.smtp, base.as_ref().map(|base| &base.smtp));
+        // What is documented of the preset's server says nothing of another one.
+        let smtp_initial_response = written
+            .smtp_initial_response
+            .unwrap_or_else(|| written.smtp.is_none() && base.as_ref().is_some_and(|base| base.smtp_initial_response));
         let delegated =
             written.delegated_scopes.clone().or_else(|| base.as_ref().map(|base| base.delegated_scopes.clone()));
         if delegated.is_none() {
@@ -218,6 +228,7 @@ impl Provider {
                 imap,
                 pop3,
                 smtp,
+                smtp_initial_response,
                 sending: sending(written.sending.as_ref(), base.as_ref().map(|base| base.sending).unwrap_or_default()),
                 addresses,
                 authorize_parameters: parameters,

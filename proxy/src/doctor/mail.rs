@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use oxpost_protocol::line::{Buffer, printable, without_end};
 use oxpost_protocol::sasl::redact::Redactor;
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
-use oxpost_protocol::{Action, Dialogue, Secret, UpstreamDialogue, UpstreamEvent};
+use oxpost_protocol::{Action, Dialogue, KnownOffer, Secret, UpstreamDialogue, UpstreamEvent};
 use oxpost_token_store::{AccessToken, Account};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -41,14 +41,15 @@ pub(super) async fn log_in<S: Speak>(
     let mut ear = Ear { begun: Instant::now(), heard: Vec::new(), server: Buffer::default(), redactor };
     let (bound, trail) = (gateway.limits.upstream_timeout, Trail::default());
     let trying = async {
-        let inner = upstream::dialogue::<S>(gateway, account, server, token)?;
+        // The login that every server accepts: nothing is taken for granted.
+        let inner = upstream::dialogue::<S>(gateway, account, server, token, &KnownOffer::default())?;
         let attempt = upstream::attempt(gateway, server, Overheard { inner, ear: &mut ear }, &trail).await;
         attempt.map_err(|unreached| unreached.failure)
     };
     let tried = tokio::time::timeout(bound, trying).await;
     let (outcome, connected) = match tried.unwrap_or_else(|_| Err(Failure::timed_out(&server.host, bound, &trail))) {
         Ok(Ok(connected)) => (Ok(()), Some(connected)),
-        Ok(Err(failure)) => (Err(Refused::Server(failure)), None),
+        Ok(Err(failed)) => (Err(Refused::Server(failed.failure)), None),
         Err(failure) => (Err(Refused::Way(failure)), None),
     };
     (Login { protocol: S::PROTOCOL, outcome, heard: ear.heard }, connected)

@@ -1,5 +1,7 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    oxpost_fuzz::upstream(data, false, |login, _| oxpost_protocol::imap::Upstream::new(login));
+    oxpost_fuzz::upstream(data, false, |login, _, known| {
+        Ok(oxpost_protocol::imap::Upstream::new(login)?.knowing(known))
+    });
 });

@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    oxpost_fuzz::upstream(data, false, |login, _| oxpost_protocol::pop3::Upstream::new(login));
+    oxpost_fuzz::upstream(data, false, |login, _, _| oxpost_protocol::pop3::Upstream::new(login));
 });

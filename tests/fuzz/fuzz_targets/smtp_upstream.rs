@@ -1,7 +1,7 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    oxpost_fuzz::upstream(data, true, |login, start_tls| {
-        oxpost_protocol::smtp::Upstream::new(login, oxpost_fuzz::options(start_tls))
+    oxpost_fuzz::upstream(data, true, |login, start_tls, known| {
+        Ok(oxpost_protocol::smtp::Upstream::new(login, oxpost_fuzz::options(start_tls))?.knowing(known))
     });
 });

@@ -22,7 +22,7 @@ use cap::Cap;
 use oxpost_protocol::sasl::Malformed;
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
 use oxpost_protocol::{
-    Action, Dialogue, LocalDialogue, LocalEvent, Offer, Refusal, RefusalKind, Secret, UpstreamDialogue, UpstreamEvent,
+    Action, Dialogue, KnownOffer, LocalDialogue, LocalEvent, Offer, Refusal, RefusalKind, Secret, UpstreamDialogue, UpstreamEvent,
     smtp,
 };
 
@@ -104,18 +104,28 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// Plays a server's bytes. The first byte chooses whether TLS must be started, where it can be.
+/// Plays a server's bytes. The first byte chooses whether TLS must be started, where it can be, and what is known of the server.
 pub fn upstream<D: UpstreamDialogue>(
     data: &[u8],
     can_start_tls: bool,
-    make: impl Fn(&XOAuth2, bool) -> Result<D, Malformed>,
+    make: impl Fn(&XOAuth2, bool, &KnownOffer) -> Result<D, Malformed>,
 ) {
     let Some((&choice, bytes)) = data.split_first() else { return };
     let login = XOAuth2 { user: "a@b.c".into(), token: Secret::from(TOKEN) };
     let Ok(message) = login.message() else { return };
     let start_tls = can_start_tls && choice & 1 != 0;
+    let capabilities: &[&str] = match choice >> 1 & 3 {
+        0 => &[],
+        1 => &["AUTH=XOAUTH2"],
+        2 => &["AUTH=XOAUTH2", "SASL-IR"],
+        _ => &["AUTH=XOAUTH2", "SASL-IR", "NAMESPACE"],
+    };
+    let known = KnownOffer {
+        capabilities: capabilities.iter().map(|name| (*name).to_owned()).collect(),
+        initial_response: choice & 8 != 0,
+    };
     let run = |cut: usize| {
-        let Ok(dialogue) = make(&login, start_tls) else { unreachable!("user and token are plain") };
+        let Ok(dialogue) = make(&login, start_tls, &known) else { unreachable!("user and token are plain") };
         play(dialogue, bytes, cut, |dialogue, event| match event {
             UpstreamEvent::StartTls => {
                 dialogue.tls_started();

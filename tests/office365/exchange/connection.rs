@@ -39,6 +39,8 @@ pub(super) struct Connection {
     recorder: Recorder,
     /// The longest line that came; the one with credentials is longer than any other.
     longest: Vec<u8>,
+    /// Something was said since the client was last heard.
+    has_said: bool,
     pub(super) shared: Arc<Shared>,
     pub(super) protocol: Protocol,
 }
@@ -48,7 +50,16 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let recorder = lock(&shared.transcripts).begin(protocol);
         let stream = Stream::Plain(stream);
-        Self { stream, input: Vec::new(), output: Vec::new(), recorder, longest: Vec::new(), shared, protocol }
+        Self {
+            stream,
+            input: Vec::new(),
+            output: Vec::new(),
+            recorder,
+            longest: Vec::new(),
+            has_said: false,
+            shared,
+            protocol,
+        }
     }
 
     /// Its number among the transcripts.
@@ -164,7 +175,11 @@ impl Connection {
     async fn fill(&mut self) -> io::Result<bool> {
         self.flush().await?;
         self.input.reserve(CHUNK);
-        Ok(self.stream.read_buf(&mut self.input).await? > 0)
+        let is_heard = self.stream.read_buf(&mut self.input).await? > 0;
+        if is_heard && std::mem::take(&mut self.has_said) {
+            self.recorder.round_trip();
+        }
+        Ok(is_heard)
     }
 
     /// A line of ours; it is sent at the client's next pause.
@@ -187,6 +202,7 @@ impl Connection {
     }
 
     async fn put(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.has_said = true;
         if self.output.len() + octets.len() <= MAX_WAITING_OUTPUT {
             self.output.extend_from_slice(octets);
             return Ok(());

@@ -51,6 +51,9 @@ pub(super) fn imap_capabilities(behaviour: &Behaviour, encrypted: bool, logged_i
     if !behaviour.imap.offer_xoauth2 {
         list = list.replace(" AUTH=XOAUTH2", "");
     }
+    if !behaviour.imap.offer_initial_response {
+        list = list.replace(" SASL-IR", "");
+    }
     if !encrypted {
         list =
             list.replace(" AUTH=PLAIN", "").replace(" AUTH=XOAUTH2", "").replace(" SASL-IR", " STARTTLS LOGINDISABLED");

@@ -151,6 +151,10 @@ impl Session {
             connection.say(&format!("504 5.7.4 Unrecognized authentication type {}", trailer(now))).await?;
             return Ok(Flow::Serve);
         }
+        if initial.is_some() && connection.shared.behaviour(|behaviour| behaviour.smtp.long_commands_refused) {
+            connection.say("500 5.5.2 Line too long").await?;
+            return Ok(Flow::Serve);
+        }
         let credentials = match initial {
             Some(text) => text.as_bytes().to_vec(),
             None => {

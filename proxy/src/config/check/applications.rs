@@ -53,6 +53,7 @@ impl Checker<'_> {
                     imap: of(&provider.imap),
                     pop3: of(&provider.pop3),
                     smtp: of(&provider.smtp),
+                    smtp_initial_response: provider.smtp_initial_response,
                     sending: provider.sending,
                 },
             );

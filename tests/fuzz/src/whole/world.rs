@@ -13,6 +13,7 @@ use oxpost::config::{Device, Limits, SendingLimits, Server, ServerTls, Servers};
 use oxpost::connection_slots::{ConnectionSlots, SlotLimits, SlotSettings};
 use oxpost::gateway::{Dial, Gateway};
 use oxpost::log_limits::LogLimits;
+use oxpost::login_offers::LoginOffers;
 use oxpost::login_throttle::{BlockLimits, LoginThrottle, ThrottleLimits};
 use oxpost::observe::Observer;
 use oxpost::pacing::Pacing;
@@ -117,6 +118,7 @@ impl World {
             clock,
             lookups: oxpost::connect::lookups::Lookups::default(),
             advertised_extensions: AdvertisedExtensions::new([(APPLICATION, &servers.smtp)].into_iter()),
+            login_offers: LoginOffers::new([&servers].into_iter()),
             servers: HashMap::from([(APPLICATION.to_owned(), servers)]),
             tls: self.tls.clone(),
             pacing: Pacing::new(LIMITS.send_slot_timeout),
@@ -171,6 +173,7 @@ fn servers(smtp_tls: ServerTls) -> Servers {
         imap: server("outlook.office365.com", 993, ServerTls::Implicit),
         pop3: server("outlook.office365.com", 995, ServerTls::Implicit),
         smtp: server("smtp.office365.com", 587, smtp_tls),
+        smtp_initial_response: true,
         sending: SendingLimits { max_connections: 3, messages_per_minute: 6, recipients_per_day: 10 },
     }
 }

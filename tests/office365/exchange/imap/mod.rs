@@ -197,6 +197,10 @@ impl Session {
             return Ok(Flow::Serve);
         }
         let initial = command.space().and_then(|()| command.atom());
+        if initial.is_some() && !connection.shared.behaviour(|behaviour| behaviour.imap.offer_initial_response) {
+            connection.say(&format!("{tag} BAD Command Argument Error. 11")).await?;
+            return Ok(Flow::Serve);
+        }
         let credentials = match initial {
             Some(initial) => initial.into_bytes(),
             None => {
