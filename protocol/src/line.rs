@@ -144,7 +144,12 @@ const PRINTABLE_LIMIT: usize = 400;
 
 /// What a peer said, made fit for a log or an error: one line, no control characters, bounded.
 pub fn printable(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(without_end(text));
+    let text = without_end(text);
+    // Most texts of servers are.
+    if text.len() <= PRINTABLE_LIMIT && text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return String::from_utf8_lossy(text).into_owned();
+    }
+    let text = String::from_utf8_lossy(text);
     let mut clean: String = text.chars().take(PRINTABLE_LIMIT).map(|c| if c.is_control() { '?' } else { c }).collect();
     if text.chars().nth(PRINTABLE_LIMIT).is_some() {
         clean.push('…');

@@ -28,10 +28,12 @@ impl Reply {
 
     /// As it goes on to a client.
     pub(super) fn wire(&self) -> Vec<u8> {
-        let mut wire = Vec::new();
+        let code = self.code.to_string();
+        let around = code.len() + "-\r\n".len();
+        let mut wire = Vec::with_capacity(self.lines.iter().map(|text| text.len() + around).sum());
         for (at, text) in self.lines.iter().enumerate() {
             let separator = if at + 1 == self.lines.len() { b' ' } else { b'-' };
-            wire.extend_from_slice(self.code.to_string().as_bytes());
+            wire.extend_from_slice(code.as_bytes());
             wire.push(separator);
             wire.extend_from_slice(text);
             wire.extend_from_slice(b"\r\n");

@@ -197,6 +197,9 @@ impl Imap {
     }
 
     fn close_if_quiet(&mut self) {
+        if self.closing.is_none() {
+            return;
+        }
         let is_quiet = self.is_between_responses()
             && self.order.is_answered_but(self.is_idling.into())
             && self.order.answers.is_empty()

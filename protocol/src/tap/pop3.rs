@@ -327,6 +327,13 @@ impl Pop3 {
         if self.over.is_some() {
             return Step::drop(rest.len());
         }
+        if self.answer == Lists::Anything && self.server_course == ServerCourse::Start && self.server.is_between() {
+            let lines = lines_without_dot(rest);
+            if lines > 0 {
+                let step = Step::pass(lines);
+                return if self.to_client.is_empty() { step } else { step.and_stop() };
+            }
+        }
         let (length, is_whole) = length(self.server.piece(rest));
         let piece = rest.get(..length).unwrap_or(rest);
         if self.server_course == ServerCourse::Start {
@@ -438,6 +445,9 @@ impl Pop3 {
     /// There are no untagged replies here: what is said now is taken for the answer to the next command, as it should be. QUIT is
     /// not said, so the server deletes nothing that the client has not said QUIT for.
     fn close_if_quiet(&mut self) {
+        if self.closing.is_none() {
+            return;
+        }
         let is_quiet = self.server.is_between() && !self.owes_reply() && !self.is_lost && self.holds_client();
         if let Some(text) = &self.closing
             && is_quiet
@@ -447,6 +457,15 @@ impl Pop3 {
             self.over = Some(Over::Asked);
         }
     }
+}
+
+/// How long the whole lines are that these bytes begin with and that do not begin with a dot: none of them ends the answer.
+fn lines_without_dot(bytes: &[u8]) -> usize {
+    if bytes.starts_with(b".") {
+        return 0;
+    }
+    let last = memchr::memmem::find(bytes, b"\n.").or_else(|| memchr::memrchr(b'\n', bytes));
+    last.map_or(0, |at| at + 1)
 }
 
 fn length(piece: Piece) -> (usize, bool) {

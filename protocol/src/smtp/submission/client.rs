@@ -6,6 +6,7 @@ use super::order::{Order, is_harmless};
 use super::report::{Ended, NotSent, Outcome};
 use super::server::reply_line;
 use super::text::{Flaw, Progress};
+use super::watch::Watched;
 use super::{COMMAND_LIMIT, Fate, RECIPIENTS_ON_THE_WAY, Sent, State, Submission};
 
 /// Lines that a client may send behind a refused AUTH before it notices: those of AUTH LOGIN, a user and a password.
@@ -139,36 +140,75 @@ impl Submission {
     }
 
     fn text(&mut self) -> bool {
-        let State::Text(text, fate) = &mut self.state else { return false };
+        let client = mem::take(&mut self.client);
+        let (used, progress) = self.pass_text(client.unread());
+        self.client = client;
+        self.client.skip(used);
+        match progress {
+            Progress::More if used == 0 && self.client.is_ended() => self.client_gone(),
+            Progress::More if used == 0 => return false,
+            _ => {}
+        }
+        true
+    }
+
+    /// Takes those bytes of a text that go on as they are, if nothing comes before them, without keeping them. Gives back what is
+    /// to be kept.
+    pub(super) fn pass_plain_text<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let is_first = self.client.is_empty()
+            && self.server.is_empty()
+            && self.to_server.is_empty()
+            && self.to_client.is_empty()
+            && self.events.is_empty()
+            && self.closing.is_none()
+            && self.header.as_ref().is_none_or(Watched::is_over);
+        let State::Text(text, Fate::Pass) = &mut self.state else { return bytes };
+        if !is_first {
+            return bytes;
+        }
+        self.to_server.reserve(bytes.len());
+        let used = text.pass_plain(bytes, &mut self.to_server);
+        let octets = text.octets();
+        self.counted.octets(used);
+        self.hold_to_size(octets);
+        bytes.get(used..).unwrap_or_default()
+    }
+
+    /// Uses bytes of the client for the text that goes by, as far as they belong to it and nothing is wrong with it.
+    fn pass_text(&mut self, bytes: &[u8]) -> (usize, Progress) {
+        let State::Text(text, fate) = &mut self.state else { return (0, Progress::More) };
         let mut header = self.header.as_mut().filter(|header| matches!(fate, Fate::Pass) && !header.is_over());
         let mut came = Vec::new();
         let out = if header.is_some() { &mut came } else { &mut self.to_server };
-        let (used, progress) = text.pass(self.client.unread(), out);
-        self.client.skip(used);
+        let (used, progress) = text.pass(bytes, out);
         self.counted.octets(used);
         if let (Some(header), Some(senders)) = (&mut header, &self.senders)
             && let Err(wrong) = header.pass_text(&came, progress == Progress::End, senders, &mut self.to_server)
         {
             self.refuse_header(wrong);
         }
-        let State::Text(text, fate) = &mut self.state else { return false };
+        let State::Text(text, fate) = &mut self.state else { return (used, progress) };
         if matches!(fate, Fate::Pass) {
-            self.transaction.set_octets(text.octets());
-            if let Some(limit) = self.too_large() {
-                // As far as it came: to the first octet too many.
-                self.transaction.set_octets(limit + 1);
-                self.give_up(NotSent::TooLarge);
-            }
+            let octets = text.octets();
+            self.hold_to_size(octets);
         }
         match progress {
             Progress::Flawed(Flaw::BareCr) => self.give_up(NotSent::BareCr),
             Progress::Flawed(Flaw::Nul) => self.give_up(NotSent::Nul),
             Progress::End => self.end_of_message(),
-            Progress::More if used > 0 => {}
-            Progress::More if self.client.is_ended() => self.client_gone(),
-            Progress::More => return false,
+            Progress::More => {}
         }
-        true
+        (used, progress)
+    }
+
+    /// A text of so many octets so far must not be larger than the server takes.
+    fn hold_to_size(&mut self, octets: u64) {
+        self.transaction.set_octets(octets);
+        if let Some(limit) = self.too_large() {
+            // As far as it came: to the first octet too many.
+            self.transaction.set_octets(limit + 1);
+            self.give_up(NotSent::TooLarge);
+        }
     }
 
     /// A message goes no further, and must not be delivered as far as it came.

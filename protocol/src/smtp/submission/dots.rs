@@ -17,24 +17,31 @@ impl Dots {
     /// The bytes without the dots in front of lines.
     pub(super) fn off(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len());
-        for &byte in bytes {
-            if byte != b'.' || !self.at_line_start {
-                out.push(byte);
-            }
-            self.at_line_start = byte == b'\n';
+        for (line, has_dot) in self.lines(bytes) {
+            out.extend_from_slice(line.get(usize::from(has_dot)..).unwrap_or_default());
         }
         out
     }
 
     /// The bytes with a dot in front of every line that begins with one.
     pub(super) fn on(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        for &byte in bytes {
-            if byte == b'.' && self.at_line_start {
-                out.push(byte);
-            }
-            out.push(byte);
-            self.at_line_start = byte == b'\n';
+        for (line, has_dot) in self.lines(bytes) {
+            out.extend(has_dot.then_some(b'.'));
+            out.extend_from_slice(line);
         }
+    }
+
+    /// Each line, or piece of one, and whether it begins a line with a dot.
+    fn lines<'a>(&mut self, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], bool)> {
+        let mut rest = bytes;
+        std::iter::from_fn(move || {
+            let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+            let (line, after) = rest.split_at_checked(end)?;
+            rest = after;
+            let has_dot = self.at_line_start && line.first() == Some(&b'.');
+            self.at_line_start = *line.last()? == b'\n';
+            Some((line, has_dot))
+        })
     }
 }
 

@@ -262,6 +262,7 @@ impl Submission {
 
     /// Takes bytes from a peer, cut anywhere.
     pub fn receive(&mut self, from: Peer, bytes: &[u8]) {
+        let bytes = if from == Peer::Client { self.pass_plain_text(bytes) } else { bytes };
         self.input(from).receive(bytes);
     }
 

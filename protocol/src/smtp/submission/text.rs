@@ -7,6 +7,9 @@
 /// What a client may say behind what it believes to be the end of its message.
 const QUIT: &[u8] = b"QUIT";
 
+/// So many bytes are looked at together at most, so that what is found near their beginning does not cost a look at all of them.
+const BLOCK: usize = 4096;
+
 /// The text of one message.
 #[derive(Debug, Default)]
 pub(super) struct Text {
@@ -60,7 +63,18 @@ impl Text {
     /// Takes bytes, adds to `out` what goes on for them (the final dot included), and says how many it has used.
     pub(super) fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Progress) {
         let mut used = 0;
+        if !self.discarding {
+            out.reserve(bytes.len());
+        }
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            // Within a line only at first, so that lines that end in a bare LF do not cost a look more.
+            if self.at == At::Begin || used == 0 {
+                let plain = self.pass_plain(rest, out);
+                if plain > 0 {
+                    used += plain;
+                    continue;
+                }
+            }
             match self.step(rest, out) {
                 Ok(count) => used += count,
                 Err(Progress::End) => return (used + 1, Progress::End),
@@ -68,6 +82,22 @@ impl Text {
             }
         }
         (used, Progress::More)
+    }
+
+    /// Takes bytes up to where not all goes on as it is, adds them to `out`, and says how many they are. The end of the text is
+    /// never among them.
+    pub(super) fn pass_plain(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> usize {
+        let mut used = 0;
+        while self.may_be_plain()
+            && let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty())
+        {
+            let plain = plain_lines(rest.get(..BLOCK).unwrap_or(rest), self.at == At::Begin);
+            let Some(&last) = plain.last() else { break };
+            self.put(plain, plain.len(), out);
+            self.at = if last == b'\n' { At::Begin } else { At::Within };
+            used += plain.len();
+        }
+        used
     }
 
     /// From now on it is only read to its end. It may have any flaw then.
@@ -110,6 +140,11 @@ impl Text {
                 _ => None,
             };
         }
+    }
+
+    /// Whether lines can go on by the block: nothing is held back, and what has come says nothing of a lone dot.
+    fn may_be_plain(&self) -> bool {
+        matches!(self.at, At::Begin | At::Within) && self.behind_lone_dot.is_none()
     }
 
     /// Uses one byte, several where they are all alike, or none where the place has changed.
@@ -197,9 +232,98 @@ impl Text {
     }
 }
 
+/// The bytes at the beginning of these that go on as they are: lines that end in CRLF, begin with no dot and have no NUL, and what
+/// has come of the last one, without a CR of which it is not known what follows.
+fn plain_lines(block: &[u8], at_begin: bool) -> &[u8] {
+    match block.first() {
+        // Single steps know more of these.
+        None | Some(b'\r' | b'\n' | 0) => return &[],
+        Some(b'.') if at_begin => return &[],
+        Some(_) => {}
+    }
+    let (mut end, mut lines, mut is_last) = (0, 0, true);
+    for at in memchr::memchr_iter(b'\n', block) {
+        if at.checked_sub(1).and_then(|before| block.get(before)) != Some(&b'\r') {
+            is_last = false;
+            break;
+        }
+        (end, lines) = (at + 1, lines + 1);
+        if block.get(end) == Some(&b'.') {
+            is_last = false;
+            break;
+        }
+    }
+    let whole = block.get(..end).unwrap_or_default();
+    // Each LF has its CR: if there are as many of both, no CR is without LF.
+    if memchr::memchr_iter(b'\r', whole).count() != lines {
+        return &[];
+    }
+    let begun = block.get(end..).filter(|_| is_last).unwrap_or_default();
+    let begun = memchr::memchr(b'\r', begun).unwrap_or(begun.len());
+    let plain = block.get(..end + begun).unwrap_or_default();
+    if memchr::memchr(0, plain).is_some() { &[] } else { plain }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Byte by byte, as it was before there were blocks: the model that they are held to.
+    fn by_steps(bytes: &[u8], discarding: bool) -> (Vec<u8>, usize, Progress, Text) {
+        let (mut text, mut out, mut used) = (Text { discarding, ..Text::default() }, Vec::new(), 0);
+        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            match text.step(rest, &mut out) {
+                Ok(count) => used += count,
+                Err(Progress::End) => return (out, used + 1, Progress::End, text),
+                Err(progress) => return (out, used, progress, text),
+            }
+        }
+        (out, used, Progress::More, text)
+    }
+
+    fn by_blocks(bytes: &[u8], discarding: bool, piece: usize) -> (Vec<u8>, usize, Progress, Text) {
+        let (mut text, mut out, mut all) = (Text { discarding, ..Text::default() }, Vec::new(), 0);
+        for piece in bytes.chunks(piece) {
+            let (used, progress) = text.pass(piece, &mut out);
+            all += used;
+            if progress != Progress::More {
+                return (out, all, progress, text);
+            }
+        }
+        (out, all, Progress::More, text)
+    }
+
+    #[test]
+    fn blocks_give_what_single_steps_give_however_the_text_is_cut() {
+        // Mostly plain lines, and every so often one of the bytes that matter.
+        let matters: [&[u8]; 10] =
+            [b"\r\n", b"\n", b"\r", b".", b"\0", b"\r\n.", b"\n.\r\n", b"\r\n.\r\n", b"QUIT\r\n", b"\n."];
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = |below: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(random >> 33).unwrap() % below
+        };
+        for round in 0..300 {
+            let rare = [0, 1, 30, 300][round % 4];
+            let mut bytes = Vec::new();
+            while bytes.len() < BLOCK + 200 {
+                bytes.extend_from_slice(
+                    &b"abcdefghijklmnopqrstuvwxyz.abcdefghijklmnopqrstuvwxyz0123456789abcdefghi"[..next(70)],
+                );
+                bytes.extend_from_slice(if next(rare + 1) == 0 { matters[next(matters.len())] } else { b"\r\n" });
+            }
+            for discarding in [false, true] {
+                let (out, used, progress, model) = by_steps(&bytes, discarding);
+                for piece in [1, 7, 100, BLOCK, usize::MAX] {
+                    let (seen, seen_used, seen_progress, text) = by_blocks(&bytes, discarding, piece);
+                    assert_eq!((seen_used, seen_progress), (used, progress), "{round} {piece}");
+                    assert!(seen == out, "{round} {piece}: {}", bytes.escape_ascii());
+                    // Alike in everything that what comes next depends on.
+                    assert_eq!(format!("{text:?}"), format!("{model:?}"), "{round} {piece}");
+                }
+            }
+        }
+    }
 
     /// What goes on for a text that comes in pieces of this size, and how far it came.
     fn passed(bytes: &[u8], piece: usize) -> (Vec<u8>, Progress, u64) {

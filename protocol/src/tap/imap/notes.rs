@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::words::{announces_message, astring, astring_and_rest, literal, number, number_behind, word};
 use crate::line::printable;
-use crate::tap::lines::Line;
+use crate::tap::lines::{Line, TAIL};
 use crate::tap::{Counts, Noticed, back_off};
 
 /// Longest folder name that is remembered, in bytes. Exchange's have 255 characters at most.
@@ -197,6 +197,20 @@ impl Notes {
         Some((response, size))
     }
 
+    /// What follows `* ` in the first line of a FETCH that ends in a literal; nothing of any other line. It has no NUL.
+    pub(super) fn fetch_with_literal(&mut self, numbered: &[u8]) -> Option<(Response, u64)> {
+        let digits = numbered.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let name = numbered.get(digits..)?.get(..FETCH.len())?;
+        if !name.eq_ignore_ascii_case(FETCH) {
+            return None;
+        }
+        let (size, before) = plain_literal(numbered)?;
+        let is_message =
+            before.ends_with(b" BODY[] ") || before.ends_with(b"(BODY[] ") || announces_message(tail(numbered));
+        self.counts.fetched += u64::from(is_message && !self.is_lost);
+        Some((Response::Fetch { is_counted: is_message }, size))
+    }
+
     /// The first line of a response. Gives back what it is if it may have a literal; the text of a condition has none, whatever
     /// it looks like.
     fn begun(&mut self, head: &[u8], notice: &mut dyn FnMut(Noticed)) -> Option<Response> {
@@ -286,6 +300,30 @@ impl Notes {
     pub(super) fn held(&self) -> usize {
         self.waiting.iter().map(Command::held).sum::<usize>() + self.waiting.capacity() * size_of::<Command>()
     }
+}
+
+/// `{345}` at the end of a line, and what is before it. A number that may be too large is not read.
+fn plain_literal(line: &[u8]) -> Option<(u64, &[u8])> {
+    let mut line = line.strip_suffix(b"}")?;
+    let (mut size, mut unit) = (0, 1);
+    while let Some((digit @ b'0'..=b'9', before)) = line.split_last().filter(|_| unit < PLAIN_LIMIT) {
+        size += u64::from(digit - b'0') * unit;
+        unit *= 10;
+        line = before;
+    }
+    let before = line.strip_suffix(b"{")?;
+    (unit > 1).then_some((size, before))
+}
+
+/// Numbers of fewer digits than this are read here.
+const PLAIN_LIMIT: u64 = 1_000_000_000_000;
+
+/// Between the number and the items of a response.
+const FETCH: &[u8] = b" FETCH ";
+
+/// As much of the end of a line as is kept.
+fn tail(line: &[u8]) -> &[u8] {
+    line.get(line.len().saturating_sub(TAIL - "\r\n".len())..).unwrap_or(line)
 }
 
 fn throttled(text: &[u8], notice: &mut dyn FnMut(Noticed)) {

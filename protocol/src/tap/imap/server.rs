@@ -5,14 +5,24 @@ use std::borrow::Cow;
 use super::list::{List, Look, look};
 use super::words::word;
 use super::{Imap, ServerCourse};
-use crate::tap::lines::{Line, Piece};
+use crate::tap::lines::{HEAD, Line, Piece};
 use crate::tap::start::HOLD_LIMIT;
 use crate::tap::{Noticed, Step};
+
+/// How a response ends that ends with a literal.
+const END_OF_RESPONSE: &[u8] = b")\r\n";
+
+/// A longer line is not kept whole.
+const USUAL: usize = HEAD - "* \r\n".len();
 
 impl Imap {
     pub(super) fn server_step(&mut self, rest: &[u8], notice: &mut dyn FnMut(Noticed)) -> Step {
         if self.over.is_some() {
             return Step::drop(rest.len());
+        }
+        if let Some(length) = self.usual_line(rest) {
+            let step = Step::pass(length);
+            return if self.to_client.is_empty() { step } else { step.and_stop() };
         }
         let (length, is_whole) = match self.server.piece(rest) {
             Piece::Literal(count) => {
@@ -40,6 +50,29 @@ impl Imap {
             self.give_answers();
         }
         if self.to_client.is_empty() { step } else { step.and_stop() }
+    }
+
+    /// The lines that a mailbox of many messages consists of, `* 12 FETCH (… BODY[] {345}` and the `)` after the message, go on with
+    /// one look, if they are whole and nothing was held. What it comes to is what the rest of this file would come to, which has
+    /// every other line. Gives back the length of such a line.
+    fn usual_line(&mut self, rest: &[u8]) -> Option<usize> {
+        if !matches!(self.server_course, ServerCourse::Start) || !self.server.is_between() {
+            return None;
+        }
+        if self.continues.is_some() {
+            rest.starts_with(END_OF_RESPONSE).then_some(())?;
+            self.continues = None;
+            self.give_answers();
+            return Some(END_OF_RESPONSE.len());
+        }
+        let numbered = rest.strip_prefix(b"* ").filter(|numbered| numbered.first().is_some_and(u8::is_ascii_digit))?;
+        // Whatever has a NUL is no IMAP.
+        let end = memchr::memchr2(b'\n', 0, numbered).filter(|&end| numbered.get(end) == Some(&b'\n'))?;
+        let line = numbered.get(..end).and_then(|line| line.strip_suffix(b"\r")).filter(|line| line.len() < USUAL)?;
+        let (response, size) = self.notes.fetch_with_literal(line)?;
+        self.continues = Some(response);
+        self.server.skip(size);
+        Some("* ".len() + end + 1)
     }
 
     /// Looks at the beginning of a response. `None` when it is known what becomes of it.

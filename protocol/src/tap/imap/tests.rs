@@ -405,3 +405,48 @@ fn literal_that_cannot_be_read_ends_the_session() {
         assert_eq!(to_server, "b NOOP\r\n5}\r\n}\r\n");
     }
 }
+
+/// Byte by byte no line is a usual one, so that what each comes to is compared with what it comes to without the short way.
+#[test]
+fn usual_lines_come_to_what_every_other_line_comes_to() {
+    let items = [
+        "BODY[] ",
+        "BODY[]<0> ",
+        "BODY[]<10> ",
+        "BODY[TEXT] ",
+        "RFC822 ",
+        "BINARY[] ~",
+        "UID 7 BODY[] ",
+        "UID 7 XBODY[] ",
+    ];
+    let sizes = ["{3}", "{0}", "{003}", "{}", "{3+}", "{ 3}", "{99999999999999999999}", "{3}}", "3}", "x{3}"];
+    let ends = ["\r\n", "\n", " \r\n", "\0\r\n", "\r\0\n", "\r\r\n"];
+    let begins = [
+        "* 12 FETCH (",
+        "* 12 fetch (",
+        "* 12  FETCH (",
+        "* 12 FETCHED (",
+        "* 12x FETCH (",
+        "*  12 FETCH (",
+        "* FETCH (",
+    ];
+    let mut counted = 0;
+    for begin in begins {
+        for item in items {
+            for size in sizes {
+                for end in ends {
+                    for behind in [")\r\n", ")\n", " UID 9)\r\n", " BODY[] {2}\r\nxy)\r\n"] {
+                        let response = format!("{begin}{item}{size}{end}abc{behind}* BYE Request is throttled.\r\n");
+                        let long = format!("{begin}{}{item}{size}{end}abc{behind}", "x".repeat(1100));
+                        for response in [response, long] {
+                            let session =
+                                [('C', "a UID FETCH 1:* (BODY.PEEK[])\r\n"), ('S', &*response), ('S', "a OK done\r\n")];
+                            counted += playing::alike::<Imap>(&session).counts.fetched;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(counted > 0, "no message was counted");
+}
