@@ -94,7 +94,11 @@ pub async fn without_account(config: &Config, store: Option<&Store>) -> Result<V
     let mut missing = Vec::new();
     for mailbox in wanted {
         let opened = match store {
-            Some(store) => store.opened_by(mailbox).await?.is_some(),
+            // One that was changed past Oxpost is said to be so elsewhere, and keeps no other account from working.
+            Some(store) => match store.opened_by(mailbox).await {
+                Err(StoreError::ChangedOutside { .. }) => true,
+                opened => opened?.is_some(),
+            },
             None => false,
         };
         if !opened {

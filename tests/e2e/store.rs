@@ -197,8 +197,20 @@ async fn an_account_that_was_changed_in_the_database_is_not_opened_until_a_perso
     assert!(log.contains(&how) && !log.contains(&bob), "{log}");
 
     let words = oxpost.call(&["store", "confirm"]).await.unwrap();
-    assert!(words.status == Some(1) && words.text().contains(&how) && words.text().contains("--yes"), "{words}");
-    let words = oxpost.call(&["store", "confirm", "--yes"]).await.unwrap().said().unwrap();
+    assert!(
+        words.status == Some(1) && words.text().contains(&how) && words.text().contains("oxpost store undo"),
+        "{words}"
+    );
+    let words = oxpost.call(&["store", "confirm", "00000000"]).await.unwrap().refusal().unwrap();
+    assert!(words.contains("nothing was changed"), "{words}");
+    let code = words.trim().rsplit(' ').next().unwrap().trim_end_matches('.').to_owned();
+    let words = oxpost.call(&["store", "undo"]).await.unwrap().said().unwrap();
+    assert!(words.contains(&how), "{words}");
+    oxpost.call(&["check"]).await.unwrap().said().unwrap();
+    let database = rusqlite::Connection::open(oxpost.folder().join("oxpost.db")).unwrap();
+    database.execute(change, [ALICE, BOB]).unwrap();
+    drop(database);
+    let words = oxpost.call(&["store", "confirm", &code]).await.unwrap().said().unwrap();
     assert!(words.contains(&how) && words.contains("as they stand"), "{words}");
     oxpost.call(&["check"]).await.unwrap().said().unwrap();
 }

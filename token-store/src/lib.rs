@@ -60,8 +60,8 @@ pub use sign_in::{
 };
 pub use source::Source;
 pub use store::{
-    Block, ChangedOutside, Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Store,
-    StoreError, TokenSet, TokenState, Way,
+    AccessAudit, Block, ChangedOutside, Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText,
+    Store, StoreError, TokenSet, TokenState, Way,
 };
 pub use tokens::{AccessToken, Readiness, RefreshLimits, Tokens};
 pub use vault::{Created, KeySource, NewKey, Vault, VaultError};

@@ -1,6 +1,7 @@
 //! The store: accounts, the hashes of their local passwords, and their sealed tokens, in SQL that no engine owns.
 
 mod access;
+mod access_audit;
 mod accounts;
 mod blocks;
 pub mod care;
@@ -31,6 +32,7 @@ use oxpost_protocol::Secret;
 
 pub use self::{
     access::ChangedOutside,
+    access_audit::AccessAudit,
     accounts::Removed,
     blocks::Block,
     declared::{Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Way},
@@ -64,8 +66,7 @@ use crate::{
 pub struct Store {
     database: Arc<dyn Database>,
     vault: Vault,
-    seen: access::Seen,
-    changing: Arc<tokio::sync::Mutex<()>>,
+    ledgers: Arc<access::Ledgers>,
     /// What is only read is read where no login waits for it.
     in_background: bool,
     /// The database's clock, where it is on another machine.
@@ -125,8 +126,8 @@ pub enum StoreError {
     },
     /// What grants access to an account is not as Oxpost has written it.
     #[error(
-        "the account {mailbox} is not opened, because something other than Oxpost has changed it in the database: {how}. Look at it \
-         (`oxpost account list`); `oxpost store confirm` takes the store as it stands"
+        "the account {mailbox} is not opened, because something other than Oxpost has changed it in the database: {how}. `oxpost \
+         store confirm` shows all of it, `oxpost store undo` puts back what was there"
     )]
     ChangedOutside {
         /// Which.
@@ -136,10 +137,16 @@ pub enum StoreError {
     },
     /// The row that says which accounts were written together.
     #[error(
-        "the ledger of what grants access is missing in the store, or does not open: something other than Oxpost has changed the \
-         database. Look at the accounts (`oxpost account list`); `oxpost store confirm` takes the store as it stands"
+        "the ledger of what grants access is missing in the store, or does not open: the database is damaged, or something other \
+         than Oxpost has changed it. Restore a backup, or look at the accounts and take them as they stand: `oxpost store confirm`"
     )]
     NoLedger,
+    /// The store is older than it was.
+    #[error(
+        "an older store was put in the place of the one that was here. If a backup was restored, restart this service; if not, \
+         somebody has changed the database"
+    )]
+    OlderLedger,
     /// One sealed value does not open, though the key is right: its row was damaged or moved. Others are not concerned.
     #[error("the stored {what} does not open: its row is damaged or was moved; {remedy}")]
     Unreadable {
@@ -203,6 +210,12 @@ const KEY_CHECK: &str = "the key of this store, in which access is sealed";
 /// The same in a store of a version that did not seal yet what grants access.
 const KEY_CHECK_BEFORE_ACCESS: &str = "the key of this store";
 
+const NEW_LEDGER_HEAD: &str = "INSERT INTO meta (name, value) SELECT 'access', $2 FROM meta \
+     WHERE name = 'key-check' AND value = $1 ON CONFLICT (name) DO NOTHING";
+
+const NEW_LEDGER_LIST: &str = "INSERT INTO meta (name, value) SELECT 'access-list', $2 FROM meta \
+     WHERE name = 'key-check' AND value = $1 ON CONFLICT (name) DO NOTHING";
+
 const KEY_CHECK_PLACE: &str = "meta/value/key-check";
 
 impl Store {
@@ -235,10 +248,10 @@ impl Store {
     /// A store in any engine.
     pub async fn with(database: Arc<dyn Database>, vault: Vault) -> Result<Self, StoreError> {
         let time = database.has_a_clock_of_its_own().then(Arc::default);
-        let (seen, changing) = (access::Seen::default(), Arc::default());
-        let unwritten = Arc::default();
-        let store = Self { database, vault, seen, changing, in_background: false, time, unwritten };
+        let (ledgers, unwritten) = (Arc::default(), Arc::default());
+        let store = Self { database, vault, ledgers, in_background: false, time, unwritten };
         let sealed = Value::from(store.vault.seal(KEY_CHECK_PLACE, &Secret::from(KEY_CHECK))?);
+        let (head, list) = Self::new_ledger(&store.vault)?;
         store
             .run(vec![
                 Statement::new(
@@ -246,11 +259,8 @@ impl Store {
                     [sealed.clone()],
                 ),
                 // If that was written, the store is new.
-                Statement::new(
-                    "INSERT INTO meta (name, value) SELECT 'access', $2 FROM meta WHERE name = 'key-check' AND value = $1 \
-                     ON CONFLICT (name) DO NOTHING",
-                    [sealed.clone(), Self::new_ledger(&store.vault)?],
-                ),
+                Statement::new(NEW_LEDGER_HEAD, [sealed.clone(), head]),
+                Statement::new(NEW_LEDGER_LIST, [sealed.clone(), list]),
             ])
             .await?;
         let mut check = store.key_check().await?;
@@ -259,7 +269,7 @@ impl Store {
             let mut also = store.bind_judged_to_their_time().await?;
             also.push(Statement::new(update, [sealed]));
             // If not, another process has just done it.
-            if store.seal_all(Vec::new(), also).await? {
+            if store.seal_for_the_first_time(also).await? {
                 tracing::warn!("what grants access to the accounts is sealed from now on, as it stands");
             }
             check = store.key_check().await?;

@@ -14,11 +14,11 @@ use crate::password::{COST, HashingFailed};
 /// up to 32 MiB (`DEFAULT_MMAP_THRESHOLD_MAX`, mallopt(3)), to the size of each mapping that is freed: the second memory of
 /// 19 MiB would come from the heap. One above 32 MiB never does.
 #[cfg(all(target_os = "linux", target_env = "gnu", not(fuzzing)))]
-const RESERVED: usize = 33 * 1024;
+const RESERVED: Option<usize> = Some(33 * 1024);
 
 /// Other allocators map large allocations always.
 #[cfg(not(all(target_os = "linux", target_env = "gnu", not(fuzzing))))]
-const RESERVED: usize = 0;
+const RESERVED: Option<usize> = None;
 
 /// Working memory for one argon2 run at a time.
 pub(crate) struct WorkingMemory(Vec<Block>);
@@ -31,7 +31,8 @@ impl WorkingMemory {
     pub(crate) fn new() -> Result<Self, HashingFailed> {
         let blocks = usize::try_from(COST.0).map_err(|_| HashingFailed)?;
         let mut memory = Vec::new();
-        memory.try_reserve_exact(blocks.max(RESERVED)).map_err(|_| HashingFailed)?;
+        let reserved = RESERVED.map_or(blocks, |reserved| reserved.max(blocks));
+        memory.try_reserve_exact(reserved).map_err(|_| HashingFailed)?;
         memory.resize(blocks, Block::new());
         Ok(Self(memory))
     }

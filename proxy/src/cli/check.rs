@@ -102,10 +102,10 @@ fn certificate(listener: &Listener) -> Option<Held> {
 async fn accounts(config: &Config, store: Option<&Store>) -> Result<Applications, Failed> {
     let Some(store) = store else { return Ok(config.applications.clone()) };
     declared::check(config, store).await?;
-    if let Some(changed) = store.changed_outside().await?.first() {
+    if let Some(changed) = store.audit_access().await?.changed.first() {
         return Err(Failed::new(format!(
             "something other than Oxpost has changed what grants access, in the database: {changed}. `oxpost store confirm` shows all \
-             of it, and takes the accounts as they stand once you have looked at them"
+             of it, and `oxpost store undo` puts back what was there"
         )));
     }
     let kept = store.accounts().await?.into_iter().filter(|account| account.origin == Origin::Command);

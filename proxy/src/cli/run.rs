@@ -89,7 +89,7 @@ async fn say_what_is_missing(proxy: &Proxy) -> Result<(), Failed> {
     } else if accounts.is_empty() {
         warn!("there is no account yet; add one with: oxpost account add ADDRESS");
     }
-    for changed in proxy.gateway().store.changed_outside().await? {
+    for changed in proxy.gateway().store.audit_access().await?.changed {
         error!(
             "something other than Oxpost has changed what grants access, in the database: {changed}. See `oxpost store confirm`"
         );

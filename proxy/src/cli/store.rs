@@ -62,13 +62,17 @@ pub(super) enum StoreCommand {
     /// Show which accounts something other than Oxpost has changed in the database, and take them as they stand
     ///
     /// What grants access to an account (its delegate, application, grant, login name, senders, local passwords) is sealed. An
-    /// account that was changed past Oxpost is not opened. Look at what is shown and at `oxpost account list`; what should not be
-    /// so is removed or changed by the other commands, and the rest is taken as it stands with --yes.
+    /// account that was changed past Oxpost is not opened. Look at what is shown: `oxpost store undo` puts back what was there, and
+    /// this command with the code it prints takes the accounts as they stand.
     Confirm {
-        /// Take the accounts as they stand
-        #[arg(long)]
-        yes: bool,
+        /// The code that this command has printed
+        code: Option<String>,
     },
+    /// Put back what something other than Oxpost has changed in the database
+    ///
+    /// Accounts get what Oxpost has written of them last; accounts and local passwords that it has not written are deleted. What is
+    /// gone, or was put back as it was once, cannot be undone, and is shown.
+    Undo,
 }
 
 pub(super) async fn run(command: StoreCommand, config: &Config) -> Result<(), Failed> {
@@ -82,7 +86,8 @@ pub(super) async fn run(command: StoreCommand, config: &Config) -> Result<(), Fa
         StoreCommand::CopyKey { to } => copy_key(&config.key, &to),
         StoreCommand::Backup { file } => back_up(config, &file).await,
         StoreCommand::Restore { file } => restore(config, &file).await,
-        StoreCommand::Confirm { yes } => confirm(config, yes).await,
+        StoreCommand::Confirm { code } => confirm(config, code).await,
+        StoreCommand::Undo => undo(config).await,
     }
 }
 
@@ -205,25 +210,59 @@ async fn restore(config: &Config, file: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-async fn confirm(config: &Config, yes: bool) -> Result<(), Failed> {
-    let Some(store) = open_existing_store(config).await? else {
-        return Err(Failed::new("there is no store yet."));
-    };
-    let changed = store.changed_outside().await?;
-    if changed.is_empty() {
+async fn confirm(config: &Config, code: Option<String>) -> Result<(), Failed> {
+    let store = open_existing_store(config).await?.ok_or_else(no_store)?;
+    let audit = store.audit_access().await?;
+    if audit.changed.is_empty() {
         println!("Every account is as Oxpost has written it.");
         return Ok(());
     }
     println!("Changed in the database by something other than Oxpost:");
-    for one in &changed {
+    for one in &audit.changed {
         println!("  {one}");
     }
-    if !yes {
-        return Err(Failed::new("nothing was changed. `oxpost store confirm --yes` takes the accounts as they stand"));
+    match code {
+        Some(code) if store.confirm_access(&code).await? => {
+            println!("The accounts are taken as they stand.");
+            Ok(())
+        }
+        Some(_) => Err(Failed::new(format!(
+            "nothing was changed: the accounts are not what that code was for. The code of what is shown here is {}",
+            audit.code
+        ))),
+        None => Err(Failed::new(format!(
+            "nothing was changed. `oxpost store undo` puts back what was there; to take the accounts as they stand: oxpost store \
+             confirm {}",
+            audit.code
+        ))),
     }
-    store.confirm_access().await?;
-    println!("They are taken as they stand. A service that refused them on another node is restarted there.");
-    Ok(())
+}
+
+async fn undo(config: &Config) -> Result<(), Failed> {
+    let store = open_existing_store(config).await?.ok_or_else(no_store)?;
+    let before = store.audit_access().await?.changed;
+    if before.is_empty() {
+        println!("Every account is as Oxpost has written it.");
+        return Ok(());
+    }
+    let left = store.undo_outside_changes().await?;
+    let undone = before.iter().filter(|one| !left.contains(one));
+    println!("Undone:");
+    for one in undone {
+        println!("  {one}");
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    let left: Vec<String> = left.iter().map(|one| format!("  {one}")).collect();
+    Err(Failed::new(format!(
+        "not everything can be undone. Remove these accounts or passwords and add them again, or see `oxpost store confirm`:\n{}",
+        left.join("\n")
+    )))
+}
+
+fn no_store() -> Failed {
+    Failed::new("there is no store yet.")
 }
 
 /// PostgreSQL has better programs for it than we could write.

@@ -1,18 +1,21 @@
 //! What grants access, sealed: whoever can write to the database, and has no key, can neither change an account's delegate,
 //! application or login name, nor put back a local password that was revoked.
 //!
-//! Each account has a sealed [`Access`]: its columns that matter, and the fingerprints of its local passwords. A login compares
-//! what it reads with that. Each change gets the next epoch, which no older state of the account has; the [`Ledger`], one sealed
-//! row for all accounts, tells whether their epochs are those that were written together, so that a part of an older backup that
-//! somebody puts back is found too. A whole older backup is a store like any other. See docs/decisions/0010-sealed-access.md.
+//! Each account has a sealed [`Access`]: its columns that matter, and the fingerprints of its local passwords. Each change of an
+//! account gets the next epoch. The sealed [`Ledger`] of the store has the epoch of every account, so that what is read is not only
+//! something that was written once, but what was written last; an account that was deleted is missed there as well. Each read
+//! that opens something looks at the ledger's head in the same transaction, and goes by the ledger that is in memory while the
+//! head is the same. See docs/decisions/0010-sealed-access.md.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
 
-use aws_lc_rs::{digest, hmac, rand};
-use dashmap::DashMap;
+use aws_lc_rs::digest;
 use oxpost_protocol::Secret;
-use serde::{Deserialize, Serialize};
-use tokio::{sync::OwnedMutexGuard, time::Instant};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Store, StoreError, declared::Declared};
 use crate::{
@@ -22,22 +25,18 @@ use crate::{
     vault::{Vault, VaultError},
 };
 
-/// How often a change is tried while other processes change accounts too.
+/// How often a change, or a read, is tried while other processes change accounts too.
 pub(super) const TRIES: usize = 16;
 
-/// How long a row that was read before a change may be looked at after it: statements end far sooner.
-const STALE: Duration = Duration::from_secs(60);
-
-const LEDGER_PLACE: &str = "meta/value/access";
-
-const LEDGER: &str = "SELECT value FROM meta WHERE name = 'access'";
-
-const PASSWORDS: &str = "SELECT mailbox, name, hash FROM local_password";
+pub(super) const HEAD: &str = "SELECT value FROM meta WHERE name = 'access'";
+const HEAD_PLACE: &str = "meta/value/access";
+pub(super) const LIST: &str = "SELECT value FROM meta WHERE name = 'access-list'";
+const LIST_PLACE: &str = "meta/value/access-list";
 
 /// What grants access to an account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Access {
-    epoch: u64,
+    pub(super) epoch: u64,
     pub(super) through: Option<String>,
     /// Of the account's own; none where it goes through another one.
     pub(super) application: Option<String>,
@@ -45,23 +44,56 @@ pub(super) struct Access {
     pub(super) login: String,
     pub(super) origin: String,
     pub(super) senders: Option<String>,
-    /// The fingerprints of the local passwords, by name.
-    pub(super) passwords: BTreeMap<String, String>,
+    /// The local passwords, by name.
+    pub(super) passwords: Passwords,
 }
 
-/// Which epochs belong together.
+/// Local passwords by name.
+pub(super) type Passwords = BTreeMap<String, Known>;
+
+/// What is known of a local password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Ledger {
+pub(super) struct Known {
+    fingerprint: String,
+    /// Whether proxy.toml has it.
+    pub(super) declared: bool,
+}
+
+impl Known {
+    pub(super) fn new(hash: &PasswordHash, declared: bool) -> Self {
+        Self { fingerprint: fingerprint(hash), declared }
+    }
+}
+
+/// The small part of the ledger, which every read compares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Head {
     epoch: u64,
-    /// Of the accounts' tags under `key`, by exclusive or.
-    sum: [u8; 32],
-    key: [u8; 32],
+    /// Of the list, SHA-256.
+    list: [u8; 32],
+}
+
+/// The epoch of every account.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// The head, as it is stored; empty if there is none.
+    pub(super) sealed: Vec<u8>,
+    pub(super) epoch: u64,
+    pub(super) accounts: BTreeMap<String, u64>,
+}
+
+/// What this process knows of the ledger.
+#[derive(Debug, Default)]
+pub(super) struct Ledgers {
+    latest: std::sync::Mutex<Option<Arc<Ledger>>>,
+    /// One change of this process at a time; only other processes can be in its way.
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// An account that is not as Oxpost has written it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedOutside {
-    /// Which, or none: accounts were removed, or a part of an older backup was put back, and it cannot be told of which.
+    /// Which; none if it is the ledger of all.
     pub mailbox: Option<String>,
     /// What is not as it was written.
     pub how: String,
@@ -76,12 +108,23 @@ impl std::fmt::Display for ChangedOutside {
     }
 }
 
-/// The epochs that this process has seen, and since when.
-pub(super) type Seen = Arc<DashMap<Mailbox, (u64, Instant)>>;
+impl Ledgers {
+    fn latest(&self) -> Option<Arc<Ledger>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The ledger was read, or written.
+    fn note(&self, ledger: &Arc<Ledger>) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if latest.as_ref().is_none_or(|latest| latest.epoch <= ledger.epoch) {
+            *latest = Some(Arc::clone(ledger));
+        }
+    }
+}
 
 impl Access {
     /// What an account is, apart from its passwords.
-    pub(super) fn of(account: &Account, passwords: BTreeMap<String, String>) -> Self {
+    pub(super) fn of(account: &Account, passwords: Passwords) -> Self {
         let own = account.through.is_none();
         Self {
             epoch: 0,
@@ -96,7 +139,7 @@ impl Access {
     }
 
     /// What a declared account is, apart from its passwords.
-    pub(super) fn of_declared(declared: &Declared, passwords: BTreeMap<String, String>) -> Self {
+    pub(super) fn of_declared(declared: &Declared, passwords: Passwords) -> Self {
         let (through, application, grant) = declared.way.columns();
         Self {
             epoch: 0,
@@ -112,7 +155,7 @@ impl Access {
 
     /// Whether this password is one of them.
     pub(super) fn has(&self, name: &str, hash: &PasswordHash) -> bool {
-        self.passwords.get(name).is_some_and(|known| *known == fingerprint(hash))
+        self.passwords.get(name).is_some_and(|known| known.fingerprint == fingerprint(hash))
     }
 
     /// Whether it is the same but for the epoch.
@@ -133,7 +176,7 @@ impl Access {
     }
 
     /// What in the account's own row is not as it was written.
-    fn differs(&self, row: &Columns) -> Option<String> {
+    pub(super) fn differs(&self, row: &Self) -> Option<String> {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
         for (what, written, found) in [
             ("delegate", &self.through, &row.through),
@@ -151,33 +194,6 @@ impl Access {
             return Some(format!("it was {} and is {}", self.origin, row.origin));
         }
         (self.senders != row.senders).then(|| "who it may send as is not what it was".into())
-    }
-}
-
-/// The columns of an account's row, as they are stored.
-struct Columns {
-    through: Option<String>,
-    application: Option<String>,
-    grant: Option<String>,
-    login: String,
-    origin: String,
-    senders: Option<String>,
-}
-
-/// Reads what [`Access`] is compared with, and the seal.
-const COLUMNS: &str = "SELECT mailbox, access_seal, through, application, grant_kind, login, origin, senders FROM account ORDER BY mailbox";
-
-impl Columns {
-    /// From the third column on.
-    fn read(row: &mut Row) -> Option<Self> {
-        Some(Self {
-            through: row.text(2),
-            application: row.text(3),
-            grant: row.text(4),
-            login: row.text(5)?,
-            origin: row.text(6)?,
-            senders: row.text(7),
-        })
     }
 }
 
@@ -200,8 +216,8 @@ pub(super) fn brought_back(
             lines.push(format!("the account {mailbox}, which was removed since"));
             continue;
         };
-        for (name, fingerprint) in &access.passwords {
-            if old.passwords.get(name) != Some(fingerprint) {
+        for (name, known) in &access.passwords {
+            if old.passwords.get(name).is_none_or(|old| old.fingerprint != known.fingerprint) {
                 lines.push(format!("the local password `{name}` of {mailbox}, which was revoked or replaced since"));
             }
         }
@@ -225,7 +241,15 @@ pub(super) fn brought_back(
 }
 
 fn opened(vault: &Vault, mailbox: &str, sealed: &[u8]) -> Option<Access> {
-    serde_json::from_slice(vault.open(&place(mailbox), sealed).ok()?.reveal()).ok()
+    open(vault, &place(mailbox), sealed)
+}
+
+fn open<T: DeserializeOwned>(vault: &Vault, place: &str, sealed: &[u8]) -> Option<T> {
+    serde_json::from_slice(vault.open(place, sealed).ok()?.reveal()).ok()
+}
+
+fn sha256(secret: &Secret) -> [u8; 32] {
+    digest::digest(&digest::SHA256, secret.reveal()).as_ref().try_into().unwrap_or_default()
 }
 
 /// Tells a password from others of its account; the hash has a salt of its own.
@@ -239,32 +263,26 @@ fn place(mailbox: &str) -> String {
 }
 
 impl Ledger {
-    fn new() -> Result<Self, StoreError> {
-        let mut key = [0; 32];
-        rand::fill(&mut key).map_err(|_| VaultError::Library)?;
-        Ok(Self { epoch: 0, sum: [0; 32], key })
+    /// Whether this is the state of the account that was written last.
+    fn has(&self, mailbox: &str, access: &Access) -> Result<(), String> {
+        match self.accounts.get(mailbox) {
+            Some(epoch) if *epoch == access.epoch => Ok(()),
+            Some(_) => Err("an older state of it was put back".into()),
+            None => Err("it was put there".into()),
+        }
     }
 
-    /// Adds an account at an epoch, or takes it out again.
-    fn toggle(&mut self, mailbox: &str, epoch: u64) {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.key);
-        let mut tag = hmac::Context::with_key(&key);
-        tag.update(&epoch.to_be_bytes());
-        tag.update(mailbox.as_bytes());
-        for (sum, byte) in self.sum.iter_mut().zip(tag.sign().as_ref()) {
-            *sum ^= byte;
-        }
+    /// Whether there should be an account of this mailbox, also if there is no row.
+    pub(super) fn knows(&self, mailbox: &Mailbox) -> bool {
+        self.accounts.contains_key(mailbox.as_str())
     }
 }
 
 /// A change of what grants access, which is made only if nobody else has made one since it was begun.
 pub(super) struct Change<'a> {
     store: &'a Store,
-    /// The ledger as it was read, sealed.
-    found: Vec<u8>,
     ledger: Ledger,
     statements: Vec<Statement>,
-    /// One change of this process at a time; only other processes can be in its way.
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -274,11 +292,10 @@ impl Change<'_> {
         self.statements.extend(statements);
     }
 
-    /// The account is like this from now on. `old` is what was written of it before, if it was there.
-    pub(super) fn put(&mut self, mailbox: &str, old: Option<&Access>, new: Access) -> Result<(), StoreError> {
-        self.remove(mailbox, old);
+    /// The account is like this from now on.
+    pub(super) fn put(&mut self, mailbox: &str, new: Access) -> Result<(), StoreError> {
         let new = Access { epoch: self.ledger.epoch, ..new };
-        self.ledger.toggle(mailbox, new.epoch);
+        self.ledger.accounts.insert(mailbox.to_owned(), new.epoch);
         let sealed = self.store.seal(&place(mailbox), &json(&new)?)?;
         let update = "UPDATE account SET access_seal = $2 WHERE mailbox = $1";
         self.statements.push(Statement::new(update, [mailbox.into(), sealed]));
@@ -286,238 +303,203 @@ impl Change<'_> {
     }
 
     /// The account is removed.
-    pub(super) fn remove(&mut self, mailbox: &str, old: Option<&Access>) {
-        if let Some(old) = old {
-            self.ledger.toggle(mailbox, old.epoch);
-        }
+    pub(super) fn remove(&mut self, mailbox: &str) {
+        self.ledger.accounts.remove(mailbox);
     }
 
     /// Writes it, and gives back the outcomes of the statements. `None`: somebody else was there first, and nothing was written.
     pub(super) async fn commit(self) -> Result<Option<Vec<Outcome>>, StoreError> {
-        let sealed = self.store.seal(LEDGER_PLACE, &json(&self.ledger)?)?;
+        let found = self.ledger.sealed.clone();
+        let (head, list) = sealed_ledger(&self.store.vault, self.ledger.epoch, &self.ledger.accounts)?;
         let mut statements = vec![
             // On PostgreSQL this waits for another change, and finds another value then.
             Statement::new(
                 "UPDATE meta SET value = $2 WHERE name = 'access' AND value = $1",
-                [self.found.clone().into(), sealed.clone()],
+                [found.clone().into(), head.clone().into()],
             ),
             // A row that is there already breaks the rule of the table, and nothing of this is written.
             Statement::new(
                 "INSERT INTO meta (name, value) SELECT 'access', $1 \
                  WHERE NOT EXISTS (SELECT 1 FROM meta WHERE name = 'access' AND value = $1)",
-                [sealed],
+                [head.clone().into()],
+            ),
+            Statement::new(
+                "INSERT INTO meta (name, value) VALUES ('access-list', $1) \
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                [list.into()],
             ),
         ];
-        let claims = statements.len();
+        let own = statements.len();
         statements.extend(self.statements);
         match self.store.run(statements).await {
             Ok(mut outcomes) => {
-                outcomes.drain(..claims.min(outcomes.len()));
+                outcomes.drain(..own.min(outcomes.len()));
+                self.store.ledgers.note(&Arc::new(Ledger { sealed: head, ..self.ledger }));
                 Ok(Some(outcomes))
             }
-            Err(StoreError::Database(DatabaseError::Conflict)) if self.store.sealed_ledger().await? != self.found => {
-                Ok(None)
-            }
+            Err(StoreError::Database(DatabaseError::Conflict)) if self.store.sealed_head().await? != found => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-fn json(value: &impl Serialize) -> Result<Secret, StoreError> {
+/// Head and list, as they are stored.
+fn sealed_ledger(
+    vault: &Vault,
+    epoch: u64,
+    accounts: &BTreeMap<String, u64>,
+) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
+    let list = json(accounts)?;
+    let head = json(&Head { epoch, list: sha256(&list) })?;
+    Ok((vault.seal(HEAD_PLACE, &head)?, vault.seal(LIST_PLACE, &list)?))
+}
+
+pub(super) fn json(value: &impl Serialize) -> Result<Secret, StoreError> {
     serde_json::to_vec(value).map(Secret::new).map_err(|_| VaultError::Library.into())
 }
 
 impl Store {
+    /// The ledger of a store that has no account yet: head and list.
+    pub(super) fn new_ledger(vault: &Vault) -> Result<(Value, Value), StoreError> {
+        let (head, list) = sealed_ledger(vault, 0, &BTreeMap::new())?;
+        Ok((head.into(), list.into()))
+    }
+
+    /// A change of a ledger that was read.
+    pub(super) async fn change_from(&self, ledger: &Ledger) -> Change<'_> {
+        let turn = Arc::clone(&self.ledgers.changing).lock_owned().await;
+        let ledger = Ledger {
+            sealed: ledger.sealed.clone(),
+            epoch: ledger.epoch.saturating_add(1),
+            accounts: ledger.accounts.clone(),
+        };
+        Change { store: self, ledger, statements: Vec::new(), _turn: turn }
+    }
+
     /// Begins a change: what is read from now on is what it is made upon.
     pub(super) async fn begin_change(&self) -> Result<Change<'_>, StoreError> {
-        let turn = Arc::clone(&self.changing).lock_owned().await;
-        let found = self.sealed_ledger().await?;
-        let ledger = self.open_ledger(&found).ok_or(StoreError::NoLedger)?;
-        let ledger = Ledger { epoch: ledger.epoch.saturating_add(1), ..ledger };
-        Ok(Change { store: self, found, ledger, statements: Vec::new(), _turn: turn })
+        let turn = Arc::clone(&self.ledgers.changing).lock_owned().await;
+        let ledger = self.read_ledger().await?;
+        let ledger = Ledger {
+            sealed: ledger.sealed.clone(),
+            epoch: ledger.epoch.saturating_add(1),
+            accounts: ledger.accounts.clone(),
+        };
+        Ok(Change { store: self, ledger, statements: Vec::new(), _turn: turn })
     }
 
     /// Empty if there is none.
-    async fn sealed_ledger(&self) -> Result<Vec<u8>, StoreError> {
-        let rows = self.rows(Statement::new(LEDGER, [])).await?;
+    async fn sealed_head(&self) -> Result<Vec<u8>, StoreError> {
+        let rows = self.rows(Statement::new(HEAD, [])).await?;
         Ok(rows.into_iter().next().and_then(|mut row| row.bytes(0)).unwrap_or_default())
     }
 
-    fn open_ledger(&self, sealed: &[u8]) -> Option<Ledger> {
-        serde_json::from_slice(self.vault.open(LEDGER_PLACE, sealed).ok()?.reveal()).ok()
-    }
-
-    /// The ledger of a store that has no account yet.
-    pub(super) fn new_ledger(vault: &Vault) -> Result<Value, StoreError> {
-        Ok(Value::Bytes(vault.seal(LEDGER_PLACE, &json(&Ledger::new()?)?)?))
-    }
-
-    fn open_access(&self, mailbox: &str, sealed: Option<&[u8]>) -> Option<Access> {
-        opened(&self.vault, mailbox, sealed?)
-    }
-
-    /// What was written of an account, whatever its row says now.
-    pub(super) async fn sealed_access(&self, mailbox: &Mailbox) -> Result<Option<Access>, StoreError> {
-        let select = Statement::new("SELECT access_seal FROM account WHERE mailbox = $1", [mailbox.as_str().into()]);
-        let sealed = self.rows(select).await?.into_iter().next().and_then(|mut row| row.bytes(0));
-        Ok(self.open_access(mailbox.as_str(), sealed.as_deref()))
-    }
-
-    /// What was written of all accounts.
-    pub(super) async fn all_sealed_access(&self) -> Result<BTreeMap<String, Access>, StoreError> {
-        let rows = self.rows(Statement::new("SELECT mailbox, access_seal FROM account", [])).await?;
-        let read = |mut row: Row| {
-            let mailbox = row.text(0)?;
-            let access = self.open_access(&mailbox, row.bytes(1).as_deref())?;
-            Some((mailbox, access))
-        };
-        Ok(rows.into_iter().filter_map(read).collect())
-    }
-
-    /// Compares an account, as it was read for a login, with what was written. `own` and `delegate` are the seals of its row and
-    /// of the row that its application and grant are from.
-    pub(super) fn verify_access(
-        &self,
-        account: &Account,
-        own: Option<&[u8]>,
-        delegate: Option<&[u8]>,
-    ) -> Result<Access, StoreError> {
-        let changed = |how: String| StoreError::ChangedOutside { mailbox: account.mailbox.clone(), how };
-        let unsealed = || changed("its seal is missing, or does not open".into());
-        let access = self.open_access(account.mailbox.as_str(), own).ok_or_else(unsealed)?;
-        let own = account.through.is_none();
-        let columns = Columns {
-            through: account.through.as_ref().map(|through| through.as_str().to_owned()),
-            application: own.then(|| account.application.clone()),
-            grant: own.then(|| account.grant.as_str().to_owned()),
-            login: account.login.clone(),
-            origin: account.origin.as_str().to_owned(),
-            senders: account.senders.stored(),
-        };
-        if let Some(how) = access.differs(&columns) {
-            return Err(changed(how));
+    async fn read_ledger(&self) -> Result<Arc<Ledger>, StoreError> {
+        let known = self.ledgers.latest().map_or(0, |ledger| ledger.epoch);
+        let outcomes = self.run([HEAD, LIST].map(|sql| Statement::new(sql, [])).into()).await?;
+        let mut values = outcomes.into_iter().map(only_bytes);
+        let (sealed, list) = (values.next().unwrap_or_default(), values.next().unwrap_or_default());
+        let ledger = Arc::new(self.open_ledger(sealed, &list).ok_or(StoreError::NoLedger)?);
+        if ledger.epoch < known {
+            return Err(StoreError::OlderLedger);
         }
-        self.is_no_older(&account.mailbox, &access).map_err(changed)?;
-        if let Some(through) = &account.through {
-            let of_delegate = |how: String| changed(format!("of its delegate {through}: {how}"));
-            let delegate = self.open_access(through.as_str(), delegate);
-            let delegate = delegate.ok_or_else(|| of_delegate("its seal is missing, or does not open".into()))?;
-            if !delegate.lends(account) {
-                return Err(of_delegate("its application or grant is not what it was".into()));
-            }
-            self.is_no_older(through, &delegate).map_err(of_delegate)?;
-        }
-        Ok(access)
+        self.ledgers.note(&ledger);
+        Ok(ledger)
     }
 
-    /// Whether this process has seen no later state of the account.
-    fn is_no_older(&self, mailbox: &Mailbox, access: &Access) -> Result<(), String> {
-        let mut seen = self.seen.entry(mailbox.clone()).or_insert_with(|| (access.epoch, Instant::now()));
-        let (epoch, since) = *seen;
-        if access.epoch > epoch {
-            *seen = (access.epoch, Instant::now());
-        }
-        if access.epoch < epoch && since.elapsed() > STALE {
-            return Err("an older state of it was put back. If a backup was restored, restart this service".into());
-        }
-        Ok(())
+    pub(super) fn open_ledger(&self, sealed: Vec<u8>, list: &[u8]) -> Option<Ledger> {
+        let head: Head = open(&self.vault, HEAD_PLACE, &sealed)?;
+        let list = self.vault.open(LIST_PLACE, list).ok().filter(|list| sha256(list) == head.list)?;
+        let accounts = serde_json::from_slice(list.reveal()).ok()?;
+        Some(Ledger { sealed, epoch: head.epoch, accounts })
     }
 
-    /// The accounts that are not as Oxpost has written them: none, unless somebody has written to the database by other means or
-    /// put back a part of a backup.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn changed_outside(&self) -> Result<Vec<ChangedOutside>, StoreError> {
-        let outcomes = self.run([LEDGER, COLUMNS, PASSWORDS].map(|sql| Statement::new(sql, [])).into()).await?;
-        let mut outcomes = outcomes.into_iter().map(|outcome| outcome.rows);
-        let mut rows = || outcomes.next().unwrap_or_default();
-        let ledger = rows().pop().and_then(|mut row| row.bytes(0)).and_then(|sealed| self.open_ledger(&sealed));
-        let (accounts, passwords) = (rows(), rows());
-        let Some(ledger) = ledger else {
-            let how = "the ledger of what grants access is missing, or does not open".into();
-            return Ok(vec![ChangedOutside { mailbox: None, how }]);
-        };
-        let mut changed = Vec::new();
-        let mut found = Ledger { sum: [0; 32], ..ledger.clone() };
-        let mut sealed = BTreeMap::new();
-        for mut row in accounts {
-            let Some(mailbox) = row.text(0) else { continue };
-            let access = self.open_access(&mailbox, row.bytes(1).as_deref());
-            let how = match (&access, Columns::read(&mut row)) {
-                (None, _) => Some("its seal is missing, or does not open".into()),
-                (_, None) => Some("its row cannot be read".into()),
-                (Some(access), Some(columns)) => access.differs(&columns),
-            };
-            changed.extend(how.map(|how| ChangedOutside { mailbox: Some(mailbox.clone()), how }));
-            if let Some(access) = access {
-                found.toggle(&mailbox, access.epoch);
-                sealed.insert(mailbox, access);
-            }
-        }
-        for (mailbox, name, hash) in passwords.into_iter().filter_map(|row| self.read_password(row)) {
-            if sealed.get(mailbox.as_str()).is_some_and(|access| !access.has(&name, &hash)) {
-                let how = format!("its local password `{name}` was put there, or put back");
-                changed.push(ChangedOutside { mailbox: Some(mailbox.as_str().to_owned()), how });
-            }
-        }
-        if changed.is_empty() && found.sum != ledger.sum {
-            let how = "accounts were removed, or a part of an older backup was put back".into();
-            changed.push(ChangedOutside { mailbox: None, how });
-        }
-        Ok(changed)
-    }
-
-    /// Takes all accounts as they stand for what was written, after a person has looked at them.
-    ///
-    /// # Errors
-    /// The store cannot be read or written.
-    pub async fn confirm_access(&self) -> Result<(), StoreError> {
+    /// Rows by which something is opened, and the ledger of the very state that they are of.
+    pub(super) async fn rows_to_open(&self, statement: Statement) -> Result<(Arc<Ledger>, Vec<Row>), StoreError> {
         for _ in 0..TRIES {
-            let found = self.sealed_ledger().await?;
-            if self.seal_all(found, Vec::new()).await? {
-                return Ok(());
+            let outcomes = self.run(vec![Statement::new(HEAD, []), statement.clone()]).await?;
+            let mut outcomes = outcomes.into_iter();
+            let sealed = outcomes.next().map(only_bytes).unwrap_or_default();
+            let ledger = match self.ledgers.latest().filter(|known| known.sealed == sealed) {
+                Some(known) => known,
+                None => self.read_ledger().await?,
+            };
+            // If not, somebody has changed an account between the two reads.
+            if ledger.sealed == sealed {
+                return Ok((ledger, outcomes.next().map(|outcome| outcome.rows).unwrap_or_default()));
             }
         }
         Err(StoreError::Database(DatabaseError::Conflict))
     }
 
-    /// Seals every account as it stands. `false`: somebody else was there first.
-    pub(super) async fn seal_all(&self, found: Vec<u8>, also: Vec<Statement>) -> Result<bool, StoreError> {
-        let outcomes = self.run([COLUMNS, PASSWORDS].map(|sql| Statement::new(sql, [])).into()).await?;
-        let mut outcomes = outcomes.into_iter().map(|outcome| outcome.rows);
-        let (accounts, passwords) = (outcomes.next().unwrap_or_default(), outcomes.next().unwrap_or_default());
-        let mut by_mailbox: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-        for (mailbox, name, hash) in passwords.into_iter().filter_map(|row| self.read_password(row)) {
-            by_mailbox.entry(mailbox.as_str().to_owned()).or_default().insert(name, fingerprint(&hash));
-        }
-        let mut epoch = self.open_ledger(&found).map_or(0, |ledger| ledger.epoch);
-        let mut rows = Vec::with_capacity(accounts.len());
-        for mut row in accounts {
-            let Some(mailbox) = row.text(0) else { continue };
-            // Processes that run have seen these.
-            let written = self.open_access(&mailbox, row.bytes(1).as_deref());
-            epoch = epoch.max(written.map_or(0, |access| access.epoch));
-            rows.extend(Columns::read(&mut row).map(|columns| (mailbox, columns)));
-        }
-        let ledger = Ledger { epoch: epoch.saturating_add(1), ..Ledger::new()? };
-        let turn = Arc::clone(&self.changing).lock_owned().await;
-        let mut change = Change { store: self, found, ledger, statements: also, _turn: turn };
-        for (mailbox, columns) in rows {
-            let Columns { through, application, grant, login, origin, senders } = columns;
-            let passwords = by_mailbox.remove(&mailbox).unwrap_or_default();
-            change.put(
-                &mailbox,
-                None,
-                Access { epoch: 0, through, application, grant, login, origin, senders, passwords },
-            )?;
-        }
-        Ok(change.commit().await?.is_some())
+    pub(super) fn open_access(&self, mailbox: &str, sealed: Option<&[u8]>) -> Option<Access> {
+        opened(&self.vault, mailbox, sealed?)
     }
 
-    fn read_password(&self, mut row: Row) -> Option<(Mailbox, String, PasswordHash)> {
-        let (mailbox, name) = (Mailbox::parse(&row.text(0)?).ok()?, row.text(1)?);
-        let hash = self.open_hash(&mailbox, &name, &row.bytes(2)?)?;
-        Some((mailbox, name, hash))
+    /// What was written last of an account, whatever its row says now.
+    pub(super) async fn sealed_access(&self, mailbox: &Mailbox) -> Result<Option<Access>, StoreError> {
+        let select = Statement::new("SELECT access_seal FROM account WHERE mailbox = $1", [mailbox.as_str().into()]);
+        let (ledger, rows) = self.rows_to_open(select).await?;
+        let sealed = rows.into_iter().next().and_then(|mut row| row.bytes(0));
+        let access = self.open_access(mailbox.as_str(), sealed.as_deref());
+        Ok(access.filter(|access| ledger.has(mailbox.as_str(), access).is_ok()))
     }
+
+    /// What was written last of all accounts.
+    pub(super) async fn all_sealed_access(&self) -> Result<BTreeMap<String, Access>, StoreError> {
+        let select = Statement::new("SELECT mailbox, access_seal FROM account", []);
+        let (ledger, rows) = self.rows_to_open(select).await?;
+        let read = |mut row: Row| {
+            let mailbox = row.text(0)?;
+            let access = self.open_access(&mailbox, row.bytes(1).as_deref())?;
+            ledger.has(&mailbox, &access).ok().map(|()| (mailbox, access))
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+
+    /// Compares an account, as it was read, with what was written last. `own` and `delegate` are the seals of its row and of the
+    /// row that its application and grant are from. Gives back what is not as it was written.
+    pub(super) fn verify(
+        &self,
+        ledger: &Ledger,
+        account: &Account,
+        own: Option<&[u8]>,
+        delegate: Option<&[u8]>,
+    ) -> Result<Access, String> {
+        let unsealed = || "its seal is missing, or does not open".to_owned();
+        let mailbox = account.mailbox.as_str();
+        let access = self.open_access(mailbox, own).ok_or_else(unsealed)?;
+        ledger.has(mailbox, &access)?;
+        if let Some(how) = access.differs(&Access::of(account, Passwords::new())) {
+            return Err(how);
+        }
+        let Some(through) = &account.through else { return Ok(access) };
+        let of_delegate = |how: String| format!("of its delegate {through}: {how}");
+        let delegate = self.open_access(through.as_str(), delegate).ok_or_else(|| of_delegate(unsealed()))?;
+        ledger.has(through.as_str(), &delegate).map_err(of_delegate)?;
+        if !delegate.lends(account) {
+            return Err(of_delegate("its application or grant is not what it was".into()));
+        }
+        Ok(access)
+    }
+
+    /// The same for whoever opens something by it.
+    ///
+    /// # Errors
+    /// It is not as it was written.
+    pub(super) fn verify_access(
+        &self,
+        ledger: &Ledger,
+        account: &Account,
+        own: Option<&[u8]>,
+        delegate: Option<&[u8]>,
+    ) -> Result<Access, StoreError> {
+        let changed = |how| StoreError::ChangedOutside { mailbox: account.mailbox.clone(), how };
+        self.verify(ledger, account, own, delegate).map_err(changed)
+    }
+}
+
+/// The first column of the only row.
+pub(super) fn only_bytes(outcome: Outcome) -> Vec<u8> {
+    outcome.rows.into_iter().next().and_then(|mut row| row.bytes(0)).unwrap_or_default()
 }

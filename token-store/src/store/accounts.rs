@@ -1,10 +1,8 @@
 //! Accounts in the store, and which of them go through another one.
 
-use std::collections::BTreeMap;
-
 use super::{
     Store, StoreError,
-    access::{Access, TRIES},
+    access::{Access, Ledger, Passwords, TRIES},
     tokens,
 };
 use crate::{
@@ -83,7 +81,7 @@ impl Store {
             ]);
             change.also(account.through.as_ref().map(tokens_are_used));
             let account = Account { login: login.clone(), ..account.clone() };
-            change.put(mailbox, None, Access::of(&account, BTreeMap::new()))?;
+            change.put(mailbox, Access::of(&account, Passwords::new()))?;
             if change.commit().await?.is_some() {
                 return Ok(());
             }
@@ -134,7 +132,7 @@ impl Store {
                 ]);
                 Account { through: Some(through.clone()), ..account }
             };
-            change.put(mailbox.as_str(), Some(&access), Access::of(&goes, access.passwords.clone()))?;
+            change.put(mailbox.as_str(), Access::of(&goes, access.passwords.clone()))?;
             if change.commit().await?.is_some() {
                 return Ok(());
             }
@@ -165,7 +163,7 @@ impl Store {
             let update = "UPDATE account SET senders = $2 WHERE mailbox = $1";
             let values = [mailbox.as_str().into(), senders.stored().as_deref().into()];
             change.also([Statement::new(update, values)]);
-            change.put(mailbox.as_str(), Some(&access), Access::of(&account, access.passwords.clone()))?;
+            change.put(mailbox.as_str(), Access::of(&account, access.passwords.clone()))?;
             if change.commit().await?.is_some() {
                 return Ok(true);
             }
@@ -224,8 +222,9 @@ impl Store {
     /// The same, with what was written of it.
     async fn sealed_account(&self, mailbox: &Mailbox) -> Result<Option<(Account, Access)>, StoreError> {
         let one = Statement::new(select_sealed_accounts!("", "WHERE a.mailbox = $1"), [mailbox.as_str().into()]);
-        let row = self.rows(one).await?.into_iter().next();
-        Ok(row.map(|row| self.read_sealed_account(row)).transpose()?.flatten())
+        let (ledger, rows) = self.rows_to_open(one).await?;
+        let read = |row| self.read_sealed_account(&ledger, row);
+        Ok(rows.into_iter().next().map(read).transpose()?.flatten())
     }
 
     /// An account that must be there.
@@ -237,10 +236,14 @@ impl Store {
     ///
     /// # Errors
     /// It is not as Oxpost has written it.
-    pub(super) fn read_sealed_account(&self, mut row: Row) -> Result<Option<(Account, Access)>, StoreError> {
+    pub(super) fn read_sealed_account(
+        &self,
+        ledger: &Ledger,
+        mut row: Row,
+    ) -> Result<Option<(Account, Access)>, StoreError> {
         let seals = (row.bytes(COLUMNS), row.bytes(COLUMNS + 1));
         let Some(account) = read_account(row) else { return Ok(None) };
-        let access = self.verify_access(&account, seals.0.as_deref(), seals.1.as_deref())?;
+        let access = self.verify_access(ledger, &account, seals.0.as_deref(), seals.1.as_deref())?;
         Ok(Some((account, access)))
     }
 
@@ -264,7 +267,7 @@ impl Store {
             if !needed.is_empty() {
                 return Err(StoreError::StillNeeded(mailbox.clone(), needed));
             }
-            change.remove(mailbox.as_str(), self.sealed_access(mailbox).await?.as_ref());
+            change.remove(mailbox.as_str());
             // What belongs to an account is deleted with it, by the tables' own rule.
             change.also([
                 one("SELECT name FROM local_password WHERE mailbox = $1 ORDER BY created, name"),
@@ -322,7 +325,7 @@ pub(super) fn read_account(mut row: Row) -> Option<Account> {
     account
 }
 
-fn account_of(mailbox: &str, row: &mut Row) -> Option<Account> {
+pub(super) fn account_of(mailbox: &str, row: &mut Row) -> Option<Account> {
     let through = row.text(1).map(|address| Mailbox::parse(&address)).transpose().ok()?;
     Some(Account {
         mailbox: Mailbox::parse(mailbox).ok()?,

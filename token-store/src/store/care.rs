@@ -63,7 +63,7 @@ const SEALED: [Sealed; 8] = [
     },
     Sealed {
         place: "meta/value",
-        select: "SELECT name, value FROM meta WHERE name IN ('key-check', 'access')",
+        select: "SELECT name, value FROM meta WHERE name IN ('key-check', 'access', 'access-list')",
         update: "UPDATE meta SET value = $3 WHERE name = $1 AND value = $2",
     },
 ];

@@ -16,7 +16,7 @@ use oxpost_protocol::Secret;
 use self::plan::{Hashed, Step};
 use super::{
     Store, StoreError,
-    access::{Access, fingerprint},
+    access::{Access, Known, Passwords, TRIES},
     accounts::{forget_access_token, make_token_row, tokens_are_used},
 };
 use crate::{
@@ -25,9 +25,6 @@ use crate::{
     password::{HashingFailed, PasswordHash},
     sender_policy::SenderPolicy,
 };
-
-/// How often it is tried while others change the same accounts.
-const TRIES: usize = 4;
 
 /// An account as the configuration declares it.
 #[derive(Clone, Debug)]
@@ -123,7 +120,8 @@ impl Store {
     /// # Errors
     /// It cannot be done.
     pub async fn compare(&self, declared: &[Declared]) -> Result<Changes, DeclareError> {
-        Ok(plan::changes(&self.steps(declared, &[]).await?))
+        let wanted = self.hashed(declared).await?;
+        Ok(plan::changes(&self.steps(declared, &wanted, &[], &self.all_sealed_access().await?).await?))
     }
 
     /// Makes the accounts in the store those that are declared, and those that were added by command. `hand_over` names those
@@ -137,45 +135,45 @@ impl Store {
         hand_over: &[Mailbox],
         now: SystemTime,
     ) -> Result<Changes, DeclareError> {
-        let mut outcome = self.try_to_bring_in_line(declared, hand_over, now).await;
+        let wanted = self.hashed(declared).await?;
         for _ in 1..TRIES {
-            if !matches!(outcome, Err(DeclareError::Store(StoreError::Database(DatabaseError::Conflict)))) {
-                break;
+            if let Some(changes) = self.try_to_bring_in_line(declared, &wanted, hand_over, now).await? {
+                return Ok(changes);
             }
             // Another node, or a command, was there first: what is left to do is less now, or a conflict that can be named.
-            outcome = self.try_to_bring_in_line(declared, hand_over, now).await;
         }
-        outcome
+        let last = self.try_to_bring_in_line(declared, &wanted, hand_over, now).await?;
+        last.ok_or(DeclareError::Store(StoreError::Database(DatabaseError::Conflict)))
     }
 
     async fn try_to_bring_in_line(
         &self,
         declared: &[Declared],
+        wanted: &[Hashed],
         hand_over: &[Mailbox],
         now: SystemTime,
-    ) -> Result<Changes, DeclareError> {
+    ) -> Result<Option<Changes>, DeclareError> {
         let mut change = self.begin_change().await?;
-        let steps = self.steps(declared, hand_over).await?;
+        let written = self.all_sealed_access().await?;
+        let steps = self.steps(declared, wanted, hand_over, &written).await?;
         for step in &steps {
             change.also(of_step(self, step, now)?);
         }
-        let written = self.all_sealed_access().await?;
-        let access = access_after(&steps, declared, &written);
-        if steps.is_empty() && access.is_empty() {
-            return Ok(Changes::default());
+        let access = access_after(&steps, declared, wanted, &written);
+        if !steps.is_empty() || !access.is_empty() {
+            for (mailbox, access) in access {
+                change.put(&mailbox, access)?;
+            }
+            if change.commit().await?.is_none() {
+                return Ok(None);
+            }
         }
-        for (mailbox, access) in access {
-            change.put(&mailbox, written.get(&mailbox), access)?;
-        }
-        if change.commit().await?.is_none() {
-            return Err(StoreError::Database(DatabaseError::Conflict).into());
-        }
-        Ok(plan::changes(&steps))
+        Ok(Some(plan::changes(&steps)))
     }
 
-    async fn steps(&self, declared: &[Declared], hand_over: &[Mailbox]) -> Result<Vec<Step>, DeclareError> {
-        let there = self.accounts().await?;
-        let passwords = self.all_passwords().await?;
+    /// The passwords that are declared, by their hashes: those that are stored, where they are of the same password.
+    async fn hashed(&self, declared: &[Declared]) -> Result<Vec<Hashed>, DeclareError> {
+        let passwords = self.all_passwords(&BTreeMap::new()).await?;
         let by_name: HashMap<(&Mailbox, &str), &Hashed> =
             passwords.iter().map(|stored| ((&stored.mailbox, stored.name.as_str()), stored)).collect();
         let mut hashed = Vec::new();
@@ -192,6 +190,27 @@ impl Store {
                 });
             }
         }
+        Ok(hashed)
+    }
+
+    /// What is there counts as it was written, whatever somebody has made of its row.
+    async fn steps(
+        &self,
+        declared: &[Declared],
+        wanted: &[Hashed],
+        hand_over: &[Mailbox],
+        written: &BTreeMap<String, Access>,
+    ) -> Result<Vec<Step>, DeclareError> {
+        let mut there = self.accounts().await?;
+        let mut changed_outside = HashSet::new();
+        for account in &mut there {
+            let Some(access) = written.get(account.mailbox.as_str()) else { continue };
+            if access.differs(&Access::of(account, Passwords::new())).is_some() {
+                changed_outside.insert(account.mailbox.clone());
+            }
+            account.origin = Origin::parse(&access.origin).unwrap_or(account.origin);
+        }
+        let passwords = self.all_passwords(written).await?;
         let damaged: HashSet<String> = self.unreadable_accounts().await?.into_iter().collect();
         let damaged: Vec<Conflict> = declared
             .iter()
@@ -208,59 +227,65 @@ impl Store {
         if !damaged.is_empty() {
             return Err(DeclareError::Conflicts(damaged));
         }
-        plan::plan(declared, &hashed, &there, &passwords, hand_over).map_err(DeclareError::Conflicts)
+        let mut steps = plan::plan(declared, wanted, &there, &passwords, hand_over).map_err(DeclareError::Conflicts)?;
+        let planned: HashSet<Mailbox> = steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Change { account, .. } => Some(account.mailbox.clone()),
+                _ => None,
+            })
+            .collect();
+        let again =
+            declared.iter().filter(|one| changed_outside.contains(&one.mailbox) && !planned.contains(&one.mailbox));
+        steps.extend(again.map(|account| Step::Change { account: account.clone(), was: Origin::Declared }));
+        Ok(steps)
     }
 
     /// The local passwords of all accounts.
-    async fn all_passwords(&self) -> Result<Vec<Hashed>, StoreError> {
+    async fn all_passwords(&self, written: &BTreeMap<String, Access>) -> Result<Vec<Hashed>, StoreError> {
         let rows = self.rows(Statement::new("SELECT mailbox, name, hash, declared FROM local_password", [])).await?;
         Ok(rows
             .into_iter()
             .filter_map(|mut row| {
                 let (mailbox, name) = (Mailbox::parse(&row.text(0)?).ok()?, row.text(1)?);
                 let hash = self.open_hash(&mailbox, &name, &row.bytes(2)?);
-                Some(Hashed { mailbox, name, hash, declared: row.integer(3) != Some(0) })
+                let known = written.get(mailbox.as_str()).and_then(|access| access.passwords.get(&name));
+                let declared = known.map_or(row.integer(3) != Some(0), |known| known.declared);
+                Some(Hashed { mailbox, name, hash, declared })
             })
             .collect())
     }
 }
 
-/// What grants access after these steps, of the accounts that they are about, and of those that are not as they were written:
-/// what is declared counts.
-fn access_after(steps: &[Step], declared: &[Declared], written: &BTreeMap<String, Access>) -> BTreeMap<String, Access> {
-    let mut after: BTreeMap<String, Access> = BTreeMap::new();
-    let old = |mailbox: &Mailbox| written.get(mailbox.as_str()).cloned();
-    let passwords = |mailbox: &Mailbox| old(mailbox).map(|access| access.passwords).unwrap_or_default();
+/// What grants access after these steps, of the accounts for which it is not what was written.
+fn access_after(
+    steps: &[Step],
+    declared: &[Declared],
+    wanted: &[Hashed],
+    written: &BTreeMap<String, Access>,
+) -> BTreeMap<String, Access> {
+    let mut passwords: HashMap<&Mailbox, Passwords> = HashMap::new();
     for account in declared {
-        let access = Access::of_declared(account, passwords(&account.mailbox));
-        if old(&account.mailbox).is_none_or(|old| !old.is_like(&access)) {
+        let old = written.get(account.mailbox.as_str()).map(|access| access.passwords.clone()).unwrap_or_default();
+        let by_command = old.into_iter().filter(|(_, known)| !known.declared).collect();
+        passwords.insert(&account.mailbox, by_command);
+    }
+    for Hashed { mailbox, name, hash, .. } in wanted {
+        if let (Some(passwords), Some(hash)) = (passwords.get_mut(mailbox), hash) {
+            passwords.insert(name.clone(), Known::new(hash, true));
+        }
+    }
+    let mut after = BTreeMap::new();
+    for account in declared {
+        let access = Access::of_declared(account, passwords.remove(&account.mailbox).unwrap_or_default());
+        if written.get(account.mailbox.as_str()).is_none_or(|old| !old.is_like(&access)) {
             after.insert(account.mailbox.as_str().to_owned(), access);
         }
     }
     for step in steps {
-        match step {
-            Step::Withdraw(mailbox) => {
-                if let Some(old) = old(mailbox) {
-                    after.insert(mailbox.as_str().to_owned(), old.withdrawn(mailbox));
-                }
-            }
-            Step::SetPassword(Hashed { mailbox, name, hash: Some(hash), .. }) => {
-                let there = after.remove(mailbox.as_str()).or_else(|| old(mailbox));
-                if let Some(mut access) = there {
-                    access.passwords.insert(name.clone(), fingerprint(hash));
-                    after.insert(mailbox.as_str().to_owned(), access);
-                }
-            }
-            Step::RemovePassword { mailbox, name } => {
-                let there = after.remove(mailbox.as_str()).or_else(|| old(mailbox));
-                if let Some(mut access) = there {
-                    access.passwords.remove(name);
-                    after.insert(mailbox.as_str().to_owned(), access);
-                }
-            }
-            // As they are declared: see above.
-            Step::Add(_) | Step::Change { .. } | Step::FreeLogin(_) => {}
-            Step::ForgetAccessToken(_) | Step::SetPassword(Hashed { hash: None, .. }) => {}
+        let Step::Withdraw(mailbox) = step else { continue };
+        if let Some(old) = written.get(mailbox.as_str()) {
+            after.insert(mailbox.as_str().to_owned(), old.clone().withdrawn(mailbox));
         }
     }
     after

@@ -6,7 +6,7 @@ use oxpost_protocol::Secret;
 
 use super::{
     Store, StoreError,
-    access::{Access, TRIES, fingerprint},
+    access::{Access, Known, Ledger, TRIES},
     accounts::{SEALED_COLUMNS, select_accounts, select_sealed_accounts},
     changed,
 };
@@ -42,7 +42,7 @@ impl Store {
             let mut change = self.begin_change().await?;
             let (account, access) = self.known(mailbox).await?;
             let mut passwords = access.passwords.clone();
-            passwords.insert(name.to_owned(), fingerprint(hash));
+            passwords.insert(name.to_owned(), Known::new(hash, false));
             if passwords.len() > PASSWORDS_LIMIT {
                 return Err(StoreError::TooManyPasswords(mailbox.clone()));
             }
@@ -51,7 +51,7 @@ impl Store {
                  ON CONFLICT (mailbox, name) DO UPDATE SET hash = excluded.hash, declared = 0, created = excluded.created, last_used = NULL",
                 [mailbox.as_str().into(), name.into(), self.seal_hash(mailbox, name, hash)?, now.into()],
             )]);
-            change.put(mailbox.as_str(), Some(&access), Access::of(&account, passwords))?;
+            change.put(mailbox.as_str(), Access::of(&account, passwords))?;
             if change.commit().await?.is_some() {
                 return Ok(());
             }
@@ -64,16 +64,15 @@ impl Store {
         for _ in 0..TRIES {
             let mut change = self.begin_change().await?;
             // Also of an account that something else has changed: what was written of it stays, but for this password.
-            if let Some(mut access) = self.sealed_access(mailbox).await? {
-                let old = access.clone();
-                if access.passwords.remove(name).is_some() {
-                    change.put(mailbox.as_str(), Some(&old), access)?;
-                }
+            let mut access = self.sealed_access(mailbox).await?;
+            let was_known = access.as_mut().is_some_and(|access| access.passwords.remove(name).is_some());
+            if let Some(access) = access.filter(|_| was_known) {
+                change.put(mailbox.as_str(), access)?;
             }
             let delete = "DELETE FROM local_password WHERE mailbox = $1 AND name = $2";
             change.also([Statement::new(delete, [mailbox.as_str().into(), name.into()])]);
             if let Some(outcomes) = change.commit().await? {
-                return Ok(changed(outcomes.last()));
+                return Ok(was_known || changed(outcomes.last()));
             }
         }
         Err(StoreError::Database(DatabaseError::Conflict))
@@ -103,7 +102,8 @@ impl Store {
             ", p.name, p.hash, p.last_used",
             "LEFT JOIN local_password p ON p.mailbox = a.mailbox WHERE a.login = $1 OR a.mailbox = $1 ORDER BY p.last_used DESC"
         );
-        self.first_account(self.rows(Statement::new(select, [login.as_str().into()])).await?, &login)
+        let (ledger, rows) = self.rows_to_open(Statement::new(select, [login.as_str().into()])).await?;
+        self.first_account(&ledger, rows, &login)
     }
 
     /// The hash of a local password, sealed for its row.
@@ -169,6 +169,7 @@ impl Store {
     /// last use of a password behind them.
     pub(super) fn first_account(
         &self,
+        ledger: &Ledger,
         rows: Vec<Row>,
         login: &str,
     ) -> Result<Option<(Account, Vec<PasswordRow>)>, StoreError> {
@@ -181,10 +182,11 @@ impl Store {
                 }
             } else {
                 // An account that cannot be read is no wrong password: the client must not be told so.
-                let (account, access) = self.read_sealed_account(row)?.ok_or_else(|| StoreError::Unreadable {
-                    what: format!("account of {login}"),
-                    remedy: format!("remove it with `oxpost account remove {login}` and add it again"),
-                })?;
+                let (account, access) =
+                    self.read_sealed_account(ledger, row)?.ok_or_else(|| StoreError::Unreadable {
+                        what: format!("account of {login}"),
+                        remedy: format!("remove it with `oxpost account remove {login}` and add it again"),
+                    })?;
                 found = Some((account, access, Vec::new()));
             }
             let (Some((account, access, passwords)), (Some(name), Some(sealed), last_used)) = (&mut found, password)

@@ -2,6 +2,7 @@
 
 use super::{
     Store, StoreError,
+    access::Ledger,
     accounts::{select_accounts, select_sealed_accounts},
     passwords::PasswordRow,
 };
@@ -27,12 +28,15 @@ impl Store {
              ORDER BY CASE WHEN a.mailbox = $2 THEN 1 ELSE 0 END, p.last_used DESC"
         );
         let values = [login.as_str().into(), pattern.as_ref().map(Mailbox::as_str).into()];
-        let rows = self.rows(Statement::new(select, values)).await?;
-        let Some((account, passwords)) = self.first_account(rows, &login)? else { return Ok(None) };
+        let (ledger, rows) = self.rows_to_open(Statement::new(select, values)).await?;
+        let Some((account, passwords)) = self.first_account(&ledger, rows, &login)? else { return Ok(None) };
         Ok(match mailbox {
             _ if !account.mailbox.is_pattern() => Some((account, passwords)),
             // Nobody is everybody.
-            Some(mailbox) if !mailbox.is_pattern() => Some((pattern::opened(&account, mailbox), passwords)),
+            Some(mailbox) if !mailbox.is_pattern() => {
+                has_none_of_its_own(&ledger, &mailbox)?;
+                Some((pattern::opened(&account, mailbox), passwords))
+            }
             _ => None,
         })
     }
@@ -44,11 +48,21 @@ impl Store {
             "WHERE a.mailbox = $1 OR a.mailbox = $2 ORDER BY CASE WHEN a.mailbox = $1 THEN 0 ELSE 1 END"
         );
         let values: [Value; 2] = [mailbox.as_str().into(), mailbox.pattern().as_ref().map(Mailbox::as_str).into()];
-        let row = self.rows(Statement::new(select, values)).await?.into_iter().next();
-        let found = row.map(|row| self.read_sealed_account(row)).transpose()?.flatten();
-        Ok(found.map(|(account, _)| match account.mailbox == *mailbox {
-            true => account,
-            false => pattern::opened(&account, mailbox.clone()),
-        }))
+        let (ledger, rows) = self.rows_to_open(Statement::new(select, values)).await?;
+        let read = |row| self.read_sealed_account(&ledger, row);
+        let Some((account, _)) = rows.into_iter().next().map(read).transpose()?.flatten() else { return Ok(None) };
+        if account.mailbox == *mailbox {
+            return Ok(Some(account));
+        }
+        has_none_of_its_own(&ledger, mailbox)?;
+        Ok(Some(pattern::opened(&account, mailbox.clone())))
     }
+}
+
+/// The account of a mailbox wins over the pattern: whoever deletes its row does not open the mailbox by the pattern.
+fn has_none_of_its_own(ledger: &Ledger, mailbox: &Mailbox) -> Result<(), StoreError> {
+    if ledger.knows(mailbox) {
+        return Err(StoreError::ChangedOutside { mailbox: mailbox.clone(), how: "it was removed".into() });
+    }
+    Ok(())
 }

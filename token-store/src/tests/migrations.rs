@@ -158,7 +158,7 @@ async fn key_of_a_version_1_store_is_rotated() {
     let (place, folder) = (Place::of_version_1(), tempfile::tempdir().unwrap());
     let source = version_1_key(folder.path());
     let rotated = rotate_key(&place.path(), &source).await.unwrap();
-    assert_eq!((rotated.sealed, rotated.unreadable), (16, 0));
+    assert_eq!((rotated.sealed, rotated.unreadable), (17, 0));
     alone(&place.path()).await;
     let old = place.try_open(version_1_vault()).await.err().unwrap();
     assert_eq!(old, StoreError::WrongKey);
@@ -186,7 +186,7 @@ async fn second_database_with_its_own_schema_is_independent() {
     assert_nothing_lost(&store.try_open(version_1_vault()).await.unwrap()).await;
     drop(journal);
     assert_eq!(count(other.open_as(JOURNAL).await.unwrap().as_ref(), "SELECT count(*) FROM event").await, Ok(1));
-    if let Place::File(_) = other {
+    if matches!(other, Place::File(_)) {
         let error = other.open_as(STORE_SCHEMA).await.err().unwrap();
         assert!(matches!(error, DatabaseError::Garbled { .. }), "{error}");
     }

@@ -70,7 +70,7 @@ async fn a_new_key_opens_everything_and_the_old_one_nothing() {
     keyed.alone().await;
 
     let rotated = keyed.rotate().await.unwrap();
-    assert_eq!((rotated.resumed, rotated.sealed, rotated.unreadable, rotated.old_key_removed), (false, 9, 0, true));
+    assert_eq!((rotated.resumed, rotated.sealed, rotated.unreadable, rotated.old_key_removed), (false, 10, 0, true));
     assert_eq!(keyed.source().read().unwrap().keys(), 1);
     keyed.alone().await;
     assert_eq!(keyed.place.try_open(old).await.unwrap_err(), StoreError::WrongKey);
@@ -87,7 +87,7 @@ async fn a_value_that_does_not_open_is_counted_and_costs_the_others_nothing() {
         "UPDATE token SET refresh_token = decode('0102', 'hex') WHERE mailbox = 'ben@contoso.com'",
     );
     let rotated = keyed.rotate().await.unwrap();
-    assert_eq!((rotated.sealed, rotated.unreadable), (8, 1));
+    assert_eq!((rotated.sealed, rotated.unreadable), (9, 1));
     keyed.alone().await;
     let store = keyed.open().await.unwrap();
     let ann = store.tokens(&mailbox("ann@contoso.com")).await.unwrap();

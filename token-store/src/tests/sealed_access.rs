@@ -4,7 +4,7 @@ use super::{fixture::Place, *};
 use crate::{
     Accounts, AdmissionLimits, Denied, LocalPassword, StoreError,
     database::{Database, Statement, Value},
-    store::{Declared, STORE_SCHEMA, Way},
+    store::{Declared, DeclaredPassword, PasswordText, STORE_SCHEMA, Way},
 };
 
 const ANN: &str = "ann@contoso.com";
@@ -62,12 +62,25 @@ impl Meddled {
     }
 
     async fn found(&self) -> Vec<String> {
-        let changed = self.store.changed_outside().await.unwrap();
-        changed.into_iter().map(|one| format!("{}: {}", one.mailbox.unwrap_or_default(), one.how)).collect()
+        self.store.audit_access().await.unwrap().changed.iter().map(ToString::to_string).collect()
+    }
+
+    async fn confirm(&self) {
+        let code = self.store.audit_access().await.unwrap().code;
+        assert!(self.store.confirm_access(&code).await.unwrap());
+        assert_eq!(self.found().await, NOTHING);
+    }
+
+    /// A service that is started now, and has seen nothing.
+    async fn restarted(&self) -> Accounts {
+        let store = self.place.open().await;
+        Accounts::new(store, Arc::new(ManualClock::new(start())), AdmissionLimits::default())
     }
 }
 
-fn is_changed(denied: Result<String, Denied>, words: &str) -> bool {
+const NOTHING: [String; 0] = [];
+
+fn is_changed<T>(denied: Result<T, Denied>, words: &str) -> bool {
     let Err(Denied::Store(error @ StoreError::ChangedOutside { .. })) = denied else { return false };
     error.to_string().contains(words) && error.to_string().contains("oxpost store confirm")
 }
@@ -125,7 +138,7 @@ async fn whose_tokens_an_account_opens_cannot_be_changed_from_outside() {
         for address in [ANN, BEN, INFO] {
             passwords.push((address, meddled.password(address, "device").await));
         }
-        assert_eq!(meddled.found().await, [] as [String; 0]);
+        assert_eq!(meddled.found().await, NOTHING);
         meddled.sql(sql).await;
         let mut refused = 0;
         for (address, password) in &passwords {
@@ -153,57 +166,164 @@ async fn a_login_name_that_was_moved_to_another_account_opens_nothing() {
 const ACCOUNT_ROWS: &str =
     "SELECT access_seal, through, application, grant_kind, mailbox FROM account WHERE mailbox = 'info@contoso.com'";
 
-/// The row, its seal and its passwords as they all were once: only the ledger, or what this process has seen, tells.
+/// The row, its seal and its passwords as they all were once: only the ledger tells, to a process that has seen nothing as well.
 #[tokio::test]
-async fn an_account_that_is_put_back_as_it_was_is_found_and_not_opened_by_who_has_seen_it_since() {
+async fn an_account_that_is_put_back_as_it_was_is_found_and_not_opened() {
     let meddled = Meddled::new().await;
     let password = meddled.password(INFO, "device").await;
     let (accounts, passwords) = (meddled.rows(ACCOUNT_ROWS).await, meddled.rows(PASSWORD_ROWS).await);
     assert_eq!(meddled.login(INFO, &password).await.unwrap(), ANN);
     meddled.store.revoke_password(&mailbox(INFO), "device").await.unwrap();
     meddled.store.set_through(&mailbox(INFO), &mailbox(BEN)).await.unwrap();
-    let other = meddled.password(INFO, "other").await;
-    assert_eq!(meddled.login(INFO, &other).await.unwrap(), BEN);
     meddled.sql("DELETE FROM local_password").await;
-    meddled.put_back(PUT_PASSWORD, passwords).await;
+    meddled.put_back(PUT_PASSWORD, passwords.clone()).await;
     let update =
         "UPDATE account SET access_seal = $1, through = $2, application = $3, grant_kind = $4 WHERE mailbox = $5";
     meddled.put_back(update, accounts).await;
-    assert_eq!(meddled.found().await, [": accounts were removed, or a part of an older backup was put back"]);
-    // A row that was read before a change may be looked at after it.
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(61)).await;
-    tokio::time::resume();
+    let older = "info@contoso.com: an older state of it was put back";
+    assert_eq!(meddled.found().await, [older]);
     assert!(is_changed(meddled.login(INFO, &password).await, "an older state"));
+    assert!(is_changed(meddled.restarted().await.admit(INFO, &password).await, "an older state"));
+    // It cannot be undone, for nobody knows what it was.
+    let left = meddled.store.undo_outside_changes().await.unwrap();
+    assert_eq!(left.iter().map(ToString::to_string).collect::<Vec<_>>(), [older]);
+    // Nor is one that was removed.
+    meddled.store.remove_account(&mailbox(INFO)).await.unwrap();
+    assert_eq!(meddled.found().await, NOTHING);
 }
 
 #[tokio::test]
-async fn a_removed_account_and_a_lost_ledger_are_found() {
+async fn a_removed_account_that_is_put_back_opens_nothing() {
     let meddled = Meddled::new().await;
+    let password = meddled.password(BEN, "device").await;
+    let columns = "SELECT mailbox, application, grant_kind, login, origin, created, access_seal FROM account WHERE mailbox = 'ben@contoso.com'";
+    let (account, passwords) = (meddled.rows(columns).await, meddled.rows(PASSWORD_ROWS).await);
+    meddled.store.remove_account(&mailbox(BEN)).await.unwrap();
+    let insert = "INSERT INTO account (mailbox, application, grant_kind, login, origin, created, access_seal) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    meddled.put_back(insert, account).await;
+    meddled.put_back(PUT_PASSWORD, passwords).await;
+    for gate in [meddled.gate.clone(), meddled.restarted().await] {
+        assert!(is_changed(gate.admit(BEN, &password).await, "it was put there"));
+    }
+    assert_eq!(meddled.store.undo_outside_changes().await.unwrap(), []);
+    assert_eq!(meddled.login(BEN, &password).await, Err(Denied::BadCredentials));
+}
+
+/// The ledger too is put back: to a service that runs it is older than what it has seen.
+#[tokio::test]
+async fn a_whole_older_state_is_refused_by_who_has_seen_a_later_one() {
+    let meddled = Meddled::new().await;
+    let password = meddled.password(BEN, "device").await;
+    let select = "SELECT value, name FROM meta WHERE name IN ('access', 'access-list')";
+    let (ledger, passwords) = (meddled.rows(select).await, meddled.rows(PASSWORD_ROWS).await);
+    let seals = meddled.rows("SELECT access_seal, mailbox FROM account").await;
+    meddled.store.revoke_password(&mailbox(BEN), "device").await.unwrap();
+    meddled.put_back("UPDATE meta SET value = $1 WHERE name = $2", ledger).await;
+    meddled.put_back("UPDATE account SET access_seal = $1 WHERE mailbox = $2", seals).await;
+    meddled.put_back(PUT_PASSWORD, passwords).await;
+    let denied = meddled.login(BEN, &password).await.unwrap_err();
+    assert_eq!(denied, Denied::Store(StoreError::OlderLedger));
+    assert!(denied.to_string().contains("restart this service"), "{denied}");
+    // A backup that a person restores is a store like any other.
+    meddled.restarted().await.admit(BEN, &password).await.unwrap();
+}
+
+/// One of its own wins over the pattern, also if somebody deletes it.
+#[tokio::test]
+async fn a_mailbox_whose_account_was_deleted_is_not_opened_by_the_pattern_of_its_domain() {
+    let meddled = Meddled::new().await;
+    meddled.store.add_account(&account("*@contoso.com", Grant::ClientCredentials)).await.unwrap();
+    let password = meddled.password("*@contoso.com", "all").await;
+    assert_eq!(meddled.login("erin@contoso.com", &password).await.unwrap(), "*@contoso.com");
     meddled.sql("DELETE FROM account WHERE mailbox = 'ben@contoso.com'").await;
-    assert_eq!(meddled.found().await, [": accounts were removed, or a part of an older backup was put back"]);
-    meddled.sql("DELETE FROM meta WHERE name = 'access'").await;
-    assert_eq!(meddled.found().await, [": the ledger of what grants access is missing, or does not open"]);
-    let added = meddled.store.add_account(&account(BEN, Grant::SignIn)).await;
-    assert_eq!(added, Err(StoreError::NoLedger));
-    // A start does not make a new one by itself, or whoever deletes it has what they want.
-    let again = meddled.place.open().await;
-    assert_eq!(again.changed_outside().await.unwrap().len(), 1);
-    meddled.store.confirm_access().await.unwrap();
-    assert_eq!(meddled.found().await, [] as [String; 0]);
-    meddled.store.add_account(&account(BEN, Grant::SignIn)).await.unwrap();
-    assert_eq!(meddled.found().await, [] as [String; 0]);
+    assert!(is_changed(meddled.login(BEN, &password).await, "it was removed"));
+    let vouched = meddled.gate.vouch(&mailbox(BEN)).await;
+    assert!(matches!(vouched, Err(StoreError::ChangedOutside { .. })), "{vouched:?}");
+    assert_eq!(meddled.found().await, ["ben@contoso.com: it was removed"]);
 }
 
 #[tokio::test]
-async fn a_person_confirms_what_was_changed_by_other_means() {
+async fn a_lost_ledger_is_found_and_made_anew_by_nobody_but_a_person() {
+    let meddled = Meddled::new().await;
+    let password = meddled.password(BEN, "device").await;
+    meddled.sql("UPDATE account SET through = 'ann@contoso.com' WHERE mailbox = 'ben@contoso.com'").await;
+    meddled.sql("DELETE FROM meta WHERE name = 'access'").await;
+    let found = meddled.found().await;
+    assert!(
+        found.len() == 2 && found[0].contains("the ledger") && found[1].contains("its delegate was none"),
+        "{found:?}"
+    );
+    assert_eq!(meddled.store.add_account(&account("c@contoso.com", Grant::SignIn)).await, Err(StoreError::NoLedger));
+    for gate in [meddled.gate.clone(), meddled.restarted().await] {
+        assert_eq!(gate.admit(BEN, &password).await.unwrap_err(), Denied::Store(StoreError::NoLedger));
+    }
+    assert_eq!(meddled.found().await, found, "a start makes none, or whoever deletes it has what they want");
+    meddled.confirm().await;
+    meddled.store.add_account(&account("c@contoso.com", Grant::SignIn)).await.unwrap();
+    assert_eq!(meddled.found().await, NOTHING);
+}
+
+#[tokio::test]
+async fn a_person_confirms_what_was_shown_and_nothing_else() {
     let meddled = Meddled::new().await;
     let password = meddled.password(BEN, "device").await;
     meddled.sql("UPDATE account SET login = 'scanner' WHERE mailbox = 'ben@contoso.com'").await;
     assert!(is_changed(meddled.login("scanner", &password).await, "login name"));
-    meddled.store.confirm_access().await.unwrap();
+    let shown = meddled.store.audit_access().await.unwrap();
+    meddled.sql("UPDATE account SET through = 'ann@contoso.com' WHERE mailbox = 'ben@contoso.com'").await;
+    assert!(!meddled.store.confirm_access(&shown.code).await.unwrap());
+    meddled.sql("UPDATE account SET through = NULL WHERE mailbox = 'ben@contoso.com'").await;
+    assert!(meddled.store.confirm_access(&shown.code).await.unwrap());
     assert_eq!(meddled.login("scanner", &password).await.unwrap(), BEN);
-    assert_eq!(meddled.found().await, [] as [String; 0]);
+    assert_eq!(meddled.found().await, NOTHING);
+}
+
+#[tokio::test]
+async fn outside_changes_are_undone() {
+    let meddled = Meddled::new().await;
+    let (ann, ben) = (meddled.password(ANN, "device").await, meddled.password(BEN, "device").await);
+    let old = meddled.rows(PASSWORD_ROWS).await;
+    meddled.store.revoke_password(&mailbox(ANN), "device").await.unwrap();
+    meddled.sql("DELETE FROM local_password").await;
+    meddled.put_back(PUT_PASSWORD, old).await;
+    meddled.sql("UPDATE account SET login = '?' WHERE mailbox = 'ann@contoso.com'").await;
+    meddled.sql("UPDATE account SET login = 'ann@contoso.com' WHERE mailbox = 'ben@contoso.com'").await;
+    meddled.sql("UPDATE account SET through = 'ben@contoso.com' WHERE mailbox = 'info@contoso.com'").await;
+    assert_eq!(meddled.found().await.len(), 4);
+    assert_eq!(meddled.store.undo_outside_changes().await.unwrap(), []);
+    assert_eq!(meddled.login(ANN, &ann).await, Err(Denied::BadCredentials));
+    assert_eq!(meddled.login(BEN, &ben).await.unwrap(), BEN);
+    assert_eq!(meddled.store.account(&mailbox(INFO)).await.unwrap().unwrap().through, Some(mailbox(ANN)));
+}
+
+/// What the file no longer declares is withdrawn, whatever somebody has made of its columns.
+#[tokio::test]
+async fn what_is_declared_no_more_cannot_be_kept_by_changing_its_columns() {
+    let meddled = Meddled::new().await;
+    let password = LocalPassword::generate().unwrap();
+    let hash = password.hash().await.unwrap();
+    let with = |passwords| Declared {
+        mailbox: mailbox("new@contoso.com"),
+        way: Way::Own { application: "office".into(), grant: Grant::SignIn },
+        login: "new@contoso.com".into(),
+        senders: crate::SenderPolicy::default(),
+        passwords,
+    };
+    let declared = DeclaredPassword { name: "device".into(), text: PasswordText::Hash(hash) };
+    meddled.store.bring_in_line(&[with(vec![declared.clone()])], &[], start()).await.unwrap();
+    assert_eq!(meddled.login("new@contoso.com", password.secret()).await.unwrap(), "new@contoso.com");
+    meddled.sql("UPDATE local_password SET declared = 0").await;
+    meddled.store.bring_in_line(&[with(Vec::new())], &[], start()).await.unwrap();
+    assert_eq!(meddled.login("new@contoso.com", password.secret()).await, Err(Denied::BadCredentials));
+    // A seal that is lost is made anew with the passwords of the file.
+    meddled.store.bring_in_line(&[with(vec![declared.clone()])], &[], start()).await.unwrap();
+    meddled.sql("UPDATE account SET access_seal = NULL WHERE mailbox = 'new@contoso.com'").await;
+    meddled.store.bring_in_line(&[with(vec![declared])], &[], start()).await.unwrap();
+    assert_eq!(meddled.found().await, NOTHING);
+    assert_eq!(meddled.login("new@contoso.com", password.secret()).await.unwrap(), "new@contoso.com");
+    meddled.sql("UPDATE account SET origin = 'command' WHERE mailbox = 'new@contoso.com'").await;
+    meddled.store.bring_in_line(&[], &[], start()).await.unwrap();
+    assert_eq!(meddled.login("new@contoso.com", password.secret()).await, Err(Denied::BadCredentials));
 }
 
 /// Every way to change an account leaves it as it was written, also when many do it at the same time.
@@ -230,7 +350,7 @@ async fn whatever_changes_accounts_writes_their_seals() {
     while let Some(ended) = changing.join_next().await {
         ended.unwrap();
     }
-    assert_eq!(meddled.found().await, [] as [String; 0]);
+    assert_eq!(meddled.found().await, NOTHING);
     assert_eq!(meddled.store.accounts().await.unwrap().len(), 3 + 4);
 
     let declared = |address: &str, way: Way| Declared {
@@ -244,15 +364,15 @@ async fn whatever_changes_accounts_writes_their_seals() {
     let all =
         [declared("new@contoso.com", own()), declared("shared@contoso.com", Way::Through(mailbox("new@contoso.com")))];
     meddled.store.bring_in_line(&all, &[], start()).await.unwrap();
-    assert_eq!(meddled.found().await, [] as [String; 0]);
+    assert_eq!(meddled.found().await, NOTHING);
     // The file is the truth for what it declares.
     meddled.sql("UPDATE account SET through = 'ann@contoso.com' WHERE mailbox = 'shared@contoso.com'").await;
     assert_eq!(meddled.found().await.len(), 1);
     meddled.store.bring_in_line(&all, &[], start()).await.unwrap();
-    assert_eq!(meddled.found().await, [] as [String; 0]);
+    assert_eq!(meddled.found().await, NOTHING);
     meddled.sql("UPDATE account SET access_seal = NULL WHERE mailbox = 'new@contoso.com'").await;
     meddled.store.bring_in_line(&all, &[], start()).await.unwrap();
-    assert!(meddled.found().await.iter().all(|found| found.starts_with(": accounts were removed")));
+    assert_eq!(meddled.found().await, NOTHING);
     meddled.store.bring_in_line(&[], &[], start()).await.unwrap();
     assert_eq!(
         meddled.store.account(&mailbox("new@contoso.com")).await.unwrap().unwrap().origin,
