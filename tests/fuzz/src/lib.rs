@@ -22,8 +22,8 @@ use cap::Cap;
 use oxpost_protocol::sasl::Malformed;
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
 use oxpost_protocol::{
-    Action, Dialogue, KnownOffer, LocalDialogue, LocalEvent, Offer, Refusal, RefusalKind, Secret, UpstreamDialogue, UpstreamEvent,
-    smtp,
+    Action, Dialogue, KnownOffer, LocalDialogue, LocalEvent, Offer, Refusal, RefusalKind, Secret, UpstreamDialogue,
+    UpstreamEvent, smtp,
 };
 
 /// What the driver of the real proxy reads at once.
