@@ -5,8 +5,8 @@
 //! a row that brought no answer open it. While it is open nothing is asked until its pause is over, and then one probe at a
 //! time; the first probe that is answered closes it.
 //!
-//! Of a pause its beginning and its length are kept, and not its end: a clock that was wrong when the pause began can only
-//! shorten it.
+//! Of a pause its beginning and its length are kept, and not its end: a clock that is set right ends it, or begins it
+//! anew at most.
 
 #[cfg(test)]
 mod model;
@@ -147,21 +147,35 @@ impl Circuit {
         true
     }
 
+    /// Whether this, which is not written yet, counts instead of what another node has written meanwhile: its pause lasts
+    /// longer, and began after the authority last answered that node.
+    pub(crate) fn outlasts(&self, written: &Self, now: SystemTime) -> bool {
+        let left = |circuit: &Self| circuit.pause.filter(|_| circuit.pauses > 0).and_then(|pause| pause.left(now));
+        let answered_since = self.pause.zip(written.recovered).is_some_and(|(pause, closed)| pause.since <= closed);
+        left(self) > left(written) && !answered_since
+    }
+
     /// The request brought no answer. `jitter` is between 0 and 1.
     pub(crate) fn failed(&mut self, asked: Asked, trouble: &Trouble, now: SystemTime, jitter: f64) {
         let retry_after =
             trouble.retry_after.map(|asked| schedule::pause(ErrorKind::Transient, 1, Some(asked), jitter));
         if self.pauses == 0 {
+            let is_told = retry_after.is_some() || trouble.throttled;
+            // A request of before the authority answered again says nothing of the time since, unless we are told to wait.
+            if !is_told && self.recovered.is_some_and(|closed| asked.since < closed && closed <= now) {
+                return;
+            }
             self.failures = self.failures.saturating_add(1);
-            if retry_after.is_some() || trouble.throttled || self.failures >= THRESHOLD {
+            if is_told || self.failures >= THRESHOLD {
                 self.open(trouble, retry_after, now, jitter);
             }
-        } else if asked.is_probe || self.began_in_its_pause(asked) {
+        } else if asked.is_probe {
             self.open(trouble, retry_after, now, jitter);
         } else if let Some(length) = retry_after
             && self.pause.and_then(|pause| pause.left(now)).is_none_or(|left| left < length)
         {
-            // One of those that were on their way when it opened: they count once, but a longer wait that is asked for counts.
+            // One of those that were on their way when it opened, or a person's: they count once, but a longer wait that is asked
+            // for counts.
             self.pause = Some(Span { since: now, length });
         }
     }
@@ -171,7 +185,11 @@ impl Circuit {
         self.pauses = self.pauses.saturating_add(1);
         let own = schedule::pause(ErrorKind::Transient, THRESHOLD.saturating_add(self.pauses - 1), None, jitter);
         let own = if trouble.throttled && retry_after.is_none() { own.max(THROTTLED_PAUSE) } else { own };
-        self.pause = Some(Span { since: now, length: retry_after.unwrap_or(own) });
+        let length = retry_after.unwrap_or(own);
+        // No pause ends before the one that runs.
+        if self.pause.and_then(|pause| pause.left(now)).is_none_or(|left| left < length) {
+            self.pause = Some(Span { since: now, length });
+        }
         self.reason.clone_from(&trouble.reason);
         self.probe = None;
     }
@@ -277,6 +295,39 @@ mod tests {
         // One was answered, before or after: that is old news.
         assert!(!circuit.answered(asked(1), at(33)));
         assert_eq!(circuit.permission(at(33)), Permission::Wait(118 * SECOND));
+    }
+
+    #[test]
+    fn failures_of_requests_from_before_it_was_closed_do_not_count() {
+        let mut circuit = Circuit::default();
+        circuit.failed(asked(0), &throttled(Some(10)), at(0), 0.0);
+        circuit.begin_probe("a", at(10));
+        circuit.answered(probe(10), at(11));
+        for _ in 0..5 {
+            circuit.failed(asked(9), &silence(), at(20), 1.0);
+        }
+        assert_eq!((circuit.failures, circuit.permission(at(20))), (0, Permission::Ask));
+        // What is asked for counts whenever it was asked.
+        let mut told = circuit.clone();
+        told.failed(asked(9), &throttled(Some(60)), at(20), 0.0);
+        assert_eq!(told.permission(at(20)), Permission::Wait(MINUTE));
+        // A clock that was ahead when it was closed hides nothing.
+        for second in 0..3 {
+            circuit.failed(asked(second), &silence(), at(second), 1.0);
+        }
+        assert_eq!(circuit.permission(at(2)), Permission::Wait(4 * SECOND));
+    }
+
+    #[test]
+    fn no_pause_ends_before_one_that_runs() {
+        let mut circuit = Circuit::default();
+        circuit.failed(asked(0), &throttled(Some(600)), at(0), 0.0);
+        circuit.failed(probe(5), &silence(), at(6), 1.0);
+        assert_eq!(circuit.permission(at(6)), Permission::Wait(594 * SECOND));
+        circuit.failed(probe(5), &throttled(Some(10)), at(7), 0.0);
+        assert_eq!(circuit.permission(at(7)), Permission::Wait(593 * SECOND));
+        circuit.failed(probe(5), &throttled(Some(900)), at(8), 0.0);
+        assert_eq!(circuit.permission(at(8)), Permission::Wait(900 * SECOND));
     }
 
     #[test]

@@ -40,6 +40,9 @@ const TRIES: usize = 5;
 /// How often whoever is told that a probe is on its way should ask again.
 const PROBE_RETRY: Duration = Duration::from_secs(5);
 
+/// How often it is tried to write a circuit that the store did not take.
+const WRITE_AGAIN: Duration = Duration::from_secs(5);
+
 /// How long the background waits for a place.
 const BACKGROUND_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -103,11 +106,36 @@ struct LaneState {
     pace: Pace,
     /// The end of the last outage that the pace knows of.
     recovered: Option<SystemTime>,
-    /// What the store did not take; it counts until it does.
-    unsaved: Option<Circuit>,
+    /// What the store did not take.
+    unsaved: Option<Unsaved>,
+    /// When it was last tried to write that.
+    tried: Option<Instant>,
     /// When a request was last answered, and when one was not.
     answered: Option<SystemTime>,
     failed: Option<SystemTime>,
+}
+
+/// A circuit that the store did not take; it counts until it does, or until another node has written something that counts more.
+#[derive(Clone, PartialEq, Eq)]
+struct Unsaved {
+    circuit: Circuit,
+    /// The version it was decided from. None: nothing could be read.
+    base: Option<i64>,
+}
+
+/// A circuit as it counts now.
+struct Known {
+    /// What to write over. None: nothing can be read.
+    version: Option<i64>,
+    circuit: Circuit,
+    /// If it is not written.
+    unsaved: Option<Unsaved>,
+}
+
+/// What the circuit allows a request at a moment.
+struct Permitted {
+    asked: Asked,
+    circuit: Circuit,
 }
 
 /// A request that may be made. Whoever has it says how it went.
@@ -174,63 +202,55 @@ impl Gate {
     pub(crate) async fn enter(self: &Arc<Self>, application: &Application, class: Class) -> Result<Pass, Refusal> {
         let lane = self.lane(application);
         if class == Class::Diagnosis {
-            let asked = Asked { since: self.clock.now(), is_probe: true };
+            let asked = Asked { since: self.clock.now(), is_probe: false };
             return Ok(Pass { gate: self.clone(), lane, asked, clean: false, _permit: None });
         }
         let begun = Instant::now();
         let patience = if class == Class::Login { self.limits.login_patience } else { BACKGROUND_PATIENCE };
-        self.refusal_of(&lane, &self.load(&lane).await.circuit).map_or(Ok(()), Err)?;
+        self.refusal_of(&lane, &self.load(&lane).await).map_or(Ok(()), Err)?;
         let permit = tokio::select! {
             permit = lane.share.take(&self.total, patience) => permit.ok_or_else(|| busy(&lane.host, patience))?,
             () = self.ending.cancelled() => return Err(ending()),
         };
         // While it waited, everything may have changed.
-        let stored = self.load(&lane).await;
-        let now = self.clock.now();
-        let is_probe = match stored.circuit.permission(now) {
-            Permission::Ask => false,
-            Permission::Probe => self.claim_probe(&lane, stored.clone()).await?,
-            Permission::Wait(_) | Permission::Probed(_) => {
-                return Err(self
-                    .refusal_of(&lane, &stored.circuit)
-                    .unwrap_or_else(|| probed(&lane.host, &stored.circuit)));
-            }
-        };
-        if !is_probe {
+        let mut permitted = self.permitted(&lane).await?;
+        if !permitted.asked.is_probe {
             let left = patience.saturating_sub(begun.elapsed());
-            let wait = lane.pace(&stored.circuit, now, self.limits.per_second, left);
+            let wait = lane.pace(&permitted.circuit, permitted.asked.since, self.limits.per_second, left);
             let wait = wait.map_err(|wait| paced(&lane.host, wait))?;
             if !wait.is_zero() {
                 tokio::select! {
                     () = sleep(wait) => {}
                     () = self.ending.cancelled() => return Err(ending()),
                 }
+                // The same again: those before it may have been told to wait.
+                permitted = self.permitted(&lane).await?;
             }
         }
-        let asked = Asked { since: self.clock.now(), is_probe };
-        let clean = stored.circuit.failures == 0 && stored.circuit.pauses == 0;
+        let Permitted { asked, circuit } = permitted;
+        let clean = circuit.failures == 0 && circuit.pauses == 0;
         Ok(Pass { gate: self.clone(), lane, asked, clean, _permit: Some(permit) })
     }
 
     /// Why the authority of an application is not asked now, and until when; none if it may be, or if nothing is known.
     pub(crate) async fn refusal(&self, application: &Application) -> Option<Refusal> {
         let lane = self.lane(application);
-        let circuit = self.load(&lane).await.circuit;
+        let circuit = self.load(&lane).await;
         self.refusal_of(&lane, &circuit)
     }
 
     /// What the background may do with each authority that anything is known of.
     pub(crate) async fn outlooks(&self) -> HashMap<CircuitKey, Outlook> {
         let now = self.clock.now();
-        let mut circuits: HashMap<CircuitKey, Circuit> = match self.store.circuits().await {
-            Ok(circuits) => circuits.into_iter().collect(),
-            Err(_) => HashMap::new(),
-        };
+        let stored = self.store.circuits().await.ok();
+        let is_read = stored.is_some();
+        let mut stored: HashMap<CircuitKey, StoredCircuit> = stored.into_iter().flatten().collect();
+        let mut circuits = HashMap::new();
         for lane in &self.lanes {
-            if let Some(unsaved) = &lane.lock().unsaved {
-                circuits.insert(lane.key.clone(), unsaved.clone());
-            }
+            let row = stored.remove(&lane.key).unwrap_or_default();
+            circuits.insert(lane.key.clone(), lane.known(is_read.then_some(row), now).circuit);
         }
+        circuits.extend(stored.into_iter().map(|(key, stored)| (key, stored.circuit)));
         let outlook = |circuit: &Circuit| match circuit.permission(now) {
             Permission::Ask => Outlook::Open,
             Permission::Probe => Outlook::OneProbe,
@@ -270,13 +290,38 @@ impl Gate {
         self.lanes.entry(key.clone()).or_insert_with(lane).clone()
     }
 
-    /// What is known of a circuit: what the store did not take, or what it has. While it cannot be read, nothing is.
-    async fn load(&self, lane: &Lane) -> StoredCircuit {
-        let stored = self.store.circuit(&lane.key).await.unwrap_or_default();
-        match lane.lock().unsaved.clone() {
-            Some(circuit) => StoredCircuit { circuit, ..stored },
-            None => stored,
+    /// What is known of a circuit: what the store did not take, which is written now if it takes it, or what it has. While it
+    /// cannot be read, nothing is.
+    async fn known(&self, lane: &Lane) -> Known {
+        let known = lane.known(self.store.circuit(&lane.key).await.ok(), self.clock.now());
+        if let (Some(version), Some(unsaved)) = (known.version, &known.unsaved)
+            && lane.may_try(Instant::now())
+            && self.store.save_circuit(&lane.key, version, &unsaved.circuit).await == Ok(true)
+        {
+            lane.saved(known.unsaved.as_ref());
+            return Known { version: Some(version.saturating_add(1)), circuit: known.circuit, unsaved: None };
         }
+        known
+    }
+
+    async fn load(&self, lane: &Lane) -> Circuit {
+        self.known(lane).await.circuit
+    }
+
+    /// Whether a request may be made now; if it is to be the probe, it is from now on.
+    async fn permitted(&self, lane: &Lane) -> Result<Permitted, Refusal> {
+        // Before the circuit is read: of what opens it later this request knows nothing.
+        let since = self.clock.now();
+        let known = self.known(lane).await;
+        let circuit = known.circuit.clone();
+        let is_probe = match circuit.permission(since) {
+            Permission::Ask => false,
+            Permission::Probe => self.claim_probe(lane, known).await?,
+            Permission::Wait(_) | Permission::Probed(_) => {
+                return Err(self.refusal_of(lane, &circuit).unwrap_or_else(|| probed(&lane.host, &circuit)));
+            }
+        };
+        Ok(Permitted { asked: Asked { since, is_probe }, circuit })
     }
 
     fn refusal_of(&self, lane: &Lane, circuit: &Circuit) -> Option<Refusal> {
@@ -288,19 +333,21 @@ impl Gate {
     }
 
     /// Makes this request the probe; or says that another one is.
-    async fn claim_probe(&self, lane: &Lane, mut stored: StoredCircuit) -> Result<bool, Refusal> {
-        stored.circuit.begin_probe(&self.node, self.clock.now());
-        match self.store.save_circuit(&lane.key, stored.version, &stored.circuit).await {
+    async fn claim_probe(&self, lane: &Lane, known: Known) -> Result<bool, Refusal> {
+        let Known { version, mut circuit, unsaved } = known;
+        circuit.begin_probe(&self.node, self.clock.now());
+        match self.save(lane, version, &circuit).await {
             Ok(true) => {
-                lane.saved();
+                lane.saved(unsaved.as_ref());
                 tracing::info!(authority = lane.host, "asking the sign-in service once more, after a pause");
                 Ok(true)
             }
-            Ok(false) => Err(probed(&lane.host, &stored.circuit)),
+            Ok(false) => Err(probed(&lane.host, &circuit)),
             Err(error) => {
                 tracing::debug!(authority = lane.host, "a probe could not be noted: {error}");
-                lane.claim_in_memory(&stored.circuit, self.clock.now())
-                    .ok_or_else(|| probed(&lane.host, &stored.circuit))
+                let refusal = probed(&lane.host, &circuit);
+                let claimed = Unsaved { circuit, base: version };
+                lane.claim_in_memory(unsaved.as_ref(), claimed).then_some(true).ok_or(refusal)
             }
         }
     }
@@ -308,25 +355,29 @@ impl Gate {
     /// Changes a circuit by what a request has shown. `change` gives back whether there is anything to write.
     async fn change(&self, lane: &Lane, mut change: impl FnMut(&mut Circuit) -> bool) {
         for _ in 0..TRIES {
-            let read = self.store.circuit(&lane.key).await;
-            let unsaved = lane.lock().unsaved.clone();
-            let version = read.as_ref().map(|stored| stored.version).ok();
-            let before = unsaved.unwrap_or_else(|| read.unwrap_or_default().circuit);
+            let read = self.store.circuit(&lane.key).await.ok();
+            let Known { version, circuit: before, unsaved } = lane.known(read, self.clock.now());
             let mut after = before.clone();
             if !change(&mut after) {
                 return;
             }
-            let saved = match version {
-                Some(version) => self.store.save_circuit(&lane.key, version, &after).await,
-                None => Err(StoreError::Database(crate::database::DatabaseError::Closed)),
-            };
-            match saved {
-                Ok(true) => lane.saved(),
+            match self.save(lane, version, &after).await {
+                Ok(true) => lane.saved(unsaved.as_ref()),
                 Ok(false) => continue,
-                Err(_) => lane.lock().unsaved = Some(after.clone()),
+                Err(_) => {
+                    let base = version.or(unsaved.and_then(|unsaved| unsaved.base));
+                    lane.lock().unsaved = Some(Unsaved { circuit: after.clone(), base });
+                }
             }
             self.tell(lane, &before, &after);
             return;
+        }
+    }
+
+    async fn save(&self, lane: &Lane, version: Option<i64>, circuit: &Circuit) -> Result<bool, StoreError> {
+        match version {
+            Some(version) => self.store.save_circuit(&lane.key, version, circuit).await,
+            None => Err(StoreError::Database(crate::database::DatabaseError::Closed)),
         }
     }
 
@@ -387,18 +438,46 @@ impl Lane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn saved(&self) {
-        self.lock().unsaved = None;
+    /// What counts now, after the store was read, if it could be.
+    fn known(&self, stored: Option<StoredCircuit>, now: SystemTime) -> Known {
+        let mut state = self.lock();
+        let Some(stored) = stored else {
+            let unsaved = state.unsaved.clone();
+            let circuit = unsaved.as_ref().map(|unsaved| unsaved.circuit.clone()).unwrap_or_default();
+            return Known { version: None, circuit, unsaved };
+        };
+        // Another node has written since. What this one knows by itself is over with that, but for a longer pause.
+        state
+            .unsaved
+            .take_if(|unsaved| unsaved.base != Some(stored.version) && !unsaved.circuit.outlasts(&stored.circuit, now));
+        let unsaved = state.unsaved.clone();
+        let circuit = unsaved.as_ref().map_or(stored.circuit, |unsaved| unsaved.circuit.clone());
+        Known { version: Some(stored.version), circuit, unsaved }
     }
 
-    /// The store takes nothing: then one probe at a time of this process.
-    fn claim_in_memory(&self, claimed: &Circuit, now: SystemTime) -> Option<bool> {
+    /// Whether it is time to try again to write what the store did not take.
+    fn may_try(&self, now: Instant) -> bool {
         let mut state = self.lock();
-        if state.unsaved.as_ref().is_some_and(|unsaved| unsaved.permission(now) != Permission::Probe) {
-            return None;
+        let is_time = state.tried.is_none_or(|tried| now.saturating_duration_since(tried) >= WRITE_AGAIN);
+        if is_time {
+            state.tried = Some(now);
         }
-        state.unsaved = Some(claimed.clone());
-        Some(true)
+        is_time
+    }
+
+    /// This was written, or something that was decided from it.
+    fn saved(&self, unsaved: Option<&Unsaved>) {
+        self.lock().unsaved.take_if(|there| Some(&*there) == unsaved);
+    }
+
+    /// The store takes nothing: then one probe at a time of this process. `false`: another request was faster.
+    fn claim_in_memory(&self, read: Option<&Unsaved>, claimed: Unsaved) -> bool {
+        let mut state = self.lock();
+        if state.unsaved.as_ref() != read {
+            return false;
+        }
+        state.unsaved = Some(claimed);
+        true
     }
 
     fn pace(&self, circuit: &Circuit, now: SystemTime, rate: u32, patience: Duration) -> Result<Duration, Duration> {

@@ -41,6 +41,9 @@ const FULL_LOOK_EVERY: Duration = Duration::from_secs(10 * 60);
 /// How long the end waits for requests in flight: as long as one may take, and the write behind it.
 const LAST_WAIT: Duration = REQUEST_TIME.saturating_add(Duration::from_secs(5));
 
+/// How long the end waits for a store that is to take what it did not take before.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
 impl Tokens {
     /// Keeps tokens fresh until it is told to stop. Then it starts nothing new, and waits for what is in flight, so that
     /// no new refresh token is lost.
@@ -79,11 +82,13 @@ impl Tokens {
             }
         }
         self.gate().end();
-        let over = async {
-            self.flights_over().await;
-            self.write_unsaved().await;
-        };
-        if timeout(LAST_WAIT, over).await.is_err() {
+        // First, so that no request that hangs comes before it.
+        let _ = timeout(LAST_WRITE, self.write_unsaved_of_idle()).await;
+        let over = timeout(LAST_WAIT, self.flights_over()).await;
+        if timeout(LAST_WRITE, self.write_unsaved()).await.is_err() {
+            tracing::error!("the store did not take in time what was to be written before the end");
+        }
+        if over.is_err() {
             tracing::warn!(
                 "token requests are still running at the end; their accounts are refreshed at the next start"
             );
@@ -126,14 +131,16 @@ impl Tokens {
         }
         let outlooks = if due.is_empty() { HashMap::new() } else { self.gate().outlooks().await };
         let mut wake = soonest.unwrap_or(look_every);
-        let due = due.into_iter().map(|(key, accounts)| {
+        let due = due.into_iter().map(|(key, mut accounts)| {
             let outlook = key.as_ref().and_then(|key| outlooks.get(key)).copied().unwrap_or(Outlook::Open);
             let may_run = match outlook {
                 Outlook::Open => self.limits().background_per_authority.max(1),
                 Outlook::OneProbe => 1,
                 Outlook::Closed(left) => {
                     wake = wake.min(left);
-                    0
+                    // Those whose tokens are only to be written.
+                    accounts.retain(|planned| self.has_unsaved(&planned.account.holder().mailbox));
+                    self.limits().background_per_authority.max(1)
                 }
             };
             DueAccounts { key, accounts, may_run, once: outlook == Outlook::OneProbe }

@@ -282,8 +282,11 @@ impl Tokens {
             })
         };
         let caller = shared.caller(account, stored.version, &why);
-        // Nobody waits, and nothing is written, while the authority is left alone. (Another account's token may be as good.)
+        // Nobody waits, and nothing is written, while the authority is left alone. (Another account's token may be as good; a
+        // request on its way for this one is joined; and what could not be written is written without a request.)
         if account.grant != Grant::ClientCredentials
+            && !slot.is_asking()
+            && !slot.has_unsaved()
             && slot.blocked(&caller).is_none()
             && let Some(refusal) = shared.refusal(account).await
         {
@@ -341,7 +344,10 @@ impl Tokens {
     /// Refreshes what was planned at this version. A failure has been logged and stored where it happened. Gives back for how
     /// long the account's authority is asked by nobody, if it is so.
     pub(crate) async fn refresh_due(&self, account: &Account, version: i64) -> Option<Duration> {
+        // Whoever has something to write says nothing of those that have not.
+        let had_unsaved = self.has_unsaved(&account.holder().mailbox);
         match self.obtain(account, Why::Due(version)).await {
+            _ if had_unsaved => None,
             Err(TokenError::Paused { retry_after, .. }) => Some(retry_after),
             // Its request may have been the last that was made.
             _ => self.0.refusal(&account.holder()).await.map(|refusal| refusal.wait),
@@ -362,17 +368,26 @@ impl Tokens {
         self.0.slots.retain(|mailbox, slot| known.contains(mailbox) || !slot.is_idle());
     }
 
-    /// The last try, before the process ends, to write tokens that the store did not take when they came.
+    /// Whether there are tokens of this mailbox that the store did not take.
+    pub(crate) fn has_unsaved(&self, mailbox: &Mailbox) -> bool {
+        self.0.slots.get(mailbox).is_some_and(|slot| slot.has_unsaved())
+    }
+
+    /// Before the process ends: writes tokens that the store did not take when they came, but for those of accounts whose request
+    /// is on its way, which writes them too.
+    pub(crate) async fn write_unsaved_of_idle(&self) {
+        for (mailbox, slot) in self.unsaved() {
+            if !slot.is_asking()
+                && let Err(error) = self.0.write_unsaved(&mailbox, &slot).await
+            {
+                tracing::debug!(%mailbox, "tokens could not be written; it is tried once more: {error}");
+            }
+        }
+    }
+
+    /// The last try to do so.
     pub(crate) async fn write_unsaved(&self) {
-        // Collected first: the map's guards must not be held over an await.
-        let unsaved: Vec<(Mailbox, Arc<Slot>)> = self
-            .0
-            .slots
-            .iter()
-            .filter(|entry| entry.value().has_unsaved())
-            .map(|entry| (entry.key().clone(), entry.value().clone()))
-            .collect();
-        for (mailbox, slot) in unsaved {
+        for (mailbox, slot) in self.unsaved() {
             if let Err(error) = self.0.write_unsaved(&mailbox, &slot).await {
                 tracing::error!(
                     %mailbox,
@@ -381,6 +396,16 @@ impl Tokens {
                 );
             }
         }
+    }
+
+    fn unsaved(&self) -> Vec<(Mailbox, Arc<Slot>)> {
+        // Collected first: the map's guards must not be held over an await.
+        self.0
+            .slots
+            .iter()
+            .filter(|entry| entry.value().has_unsaved())
+            .map(|entry| (entry.key().clone(), entry.value().clone()))
+            .collect()
     }
 
     /// Until no request is in flight.
@@ -395,10 +420,6 @@ impl Tokens {
     /// Whether nothing is asked for or to be written for this mailbox.
     pub(crate) fn is_idle(&self, mailbox: &Mailbox) -> bool {
         self.0.slot(mailbox).is_idle()
-    }
-
-    pub(crate) fn has_unsaved(&self, mailbox: &Mailbox) -> bool {
-        self.0.slot(mailbox).has_unsaved()
     }
 
     /// How often a flight had to wait for another node.

@@ -127,7 +127,11 @@ impl Judge {
                 match court.tokens.in_a_task_of_its_own(asking).await {
                     Some(Ok(Verdict::Right)) => Ok(()),
                     Some(Ok(Verdict::Wrong)) => Err(Denied::WrongAtMicrosoft),
-                    Some(Ok(Verdict::Neither(TokenError::Transient { .. }))) if right_meanwhile => Ok(()),
+                    Some(Ok(Verdict::Neither(TokenError::Transient { .. } | TokenError::Paused { .. })))
+                        if right_meanwhile =>
+                    {
+                        Ok(())
+                    }
                     Some(Ok(Verdict::Neither(error))) => Err(Denied::NotJudged(error)),
                     Some(Err(denied)) => Err(denied),
                     None => Err(Denied::NotJudged(given_up())),
@@ -168,6 +172,10 @@ impl Court {
         case: Case,
         _turn: OwnedMutexGuard<()>,
     ) -> Result<Verdict, Denied> {
+        // While nobody is asked, nobody waits and nothing is written.
+        if let Some(paused) = self.tokens.paused(&account).await {
+            return Ok(Verdict::Neither(paused));
+        }
         let _permit = self.permit(case.from.familiar).await?;
         let was_right = {
             let docket = desk.docket();
@@ -207,7 +215,10 @@ impl Court {
             (Verdict::Wrong, Some(judged)) => self.tokens.forget_judged(&account.mailbox, judged).await,
             _ => {}
         }
-        desk.docket().note(case.name, &verdict, now);
+        // That the authority was not asked is no answer about this account.
+        if !matches!(verdict, Verdict::Neither(TokenError::Paused { .. })) {
+            desk.docket().note(case.name, &verdict, now);
+        }
         Ok(verdict)
     }
 

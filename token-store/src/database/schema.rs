@@ -17,7 +17,7 @@ pub struct Schema {
     pub postgres_schema: &'static str,
     /// The channel on PostgreSQL by which its triggers tell nodes of changes (`LISTEN`), if there are any.
     pub postgres_channel: Option<&'static str>,
-    /// A statement that SQLite runs when it opens a file that no other process has open: what it takes out was left by a
+    /// Statements that SQLite runs when it opens a file that no other process has open: what it takes out was left by a
     /// process that has ended.
     pub when_alone: Option<&'static str>,
     /// The first makes version 1 of an empty database, each of the others its version of the one before.

@@ -34,12 +34,12 @@ impl Store {
     }
 
     /// All that are written.
-    pub(crate) async fn circuits(&self) -> Result<Vec<(CircuitKey, Circuit)>, StoreError> {
+    pub(crate) async fn circuits(&self) -> Result<Vec<(CircuitKey, StoredCircuit)>, StoreError> {
         let select = "SELECT authority, client_id, version, failures, pauses, paused, pause, reason, probe_node, probed, \
                       recovered FROM authority_circuit ORDER BY authority, client_id";
         let read = |mut row: Row| {
             let key = CircuitKey { authority: row.text(0)?, client_id: row.text(1)? };
-            Some((key, read(&mut row, 2).circuit))
+            Some((key, read(&mut row, 2)))
         };
         Ok(self.rows(Statement::new(select, [])).await?.into_iter().filter_map(read).collect())
     }

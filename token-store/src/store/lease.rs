@@ -19,9 +19,9 @@ pub(crate) const LEASE: Duration = Duration::from_secs(15);
 /// How often it is renewed: twice may fail.
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(4);
 
-/// Ends the leases of processes that no longer are. For a database that this process has to itself.
-pub(super) const END_ALL: &str =
-    "UPDATE token SET lease_owner = NULL, lease_until = NULL WHERE lease_owner IS NOT NULL";
+/// Ends the leases and the probes of processes that no longer are. For a database that this process has to itself.
+pub(super) const END_ALL: &str = "UPDATE token SET lease_owner = NULL, lease_until = NULL WHERE lease_owner IS NOT NULL; \
+     UPDATE authority_circuit SET probe_node = NULL, probed = NULL WHERE probe_node IS NOT NULL";
 
 impl Store {
     /// Takes the lease of the row, or keeps it. `false` if the row is no longer as it was read (newer tokens, or another

@@ -342,3 +342,37 @@ async fn no_password_of_microsofts_is_stored_or_logged() {
     let local = Accounts::new(gate.bench.store.clone(), gate.bench.shared_clock(), AdmissionLimits::default());
     assert_eq!(local.admit(USER, &Secret::from("hunter2-hunter2")).await.unwrap_err(), Denied::BadCredentials);
 }
+
+/// What another account has learned of the authority is no news of this one's.
+#[tokio::test]
+async fn open_circuit_keeps_no_right_password_out_and_leaves_no_pause_behind() {
+    let disk = std::sync::Arc::new(super::failures::FullDisk::new(fresh_engine().await));
+    let bench = Bench::new(crate::Store::with(disk.clone(), vault()).await.unwrap(), Grant::Password).await;
+    let gate = Gate { accounts: accounts(&bench), bench };
+    let other = crate::Admitted::for_tests(account("m@contoso.com", Grant::SignIn));
+    gate.bench.store.add_account(other.account()).await.unwrap();
+    let tokens = token_set("at-0", Some("rt-0"));
+    gate.bench.store.save_signed_in(&other.account().mailbox, &tokens, None, start()).await.unwrap();
+    gate.bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    gate.login("right").await.unwrap();
+    gate.bench.clock.advance(59 * MINUTE);
+    gate.bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
+    gate.login("right").await.unwrap();
+    gate.bench.clock.advance(2 * MINUTE);
+    gate.bench.endpoint.then(Reply::Http(429, "Retry-After: 600\r\n", String::new()));
+    gate.bench.tokens.access_token(&other).await.unwrap_err();
+    for _ in 0..30 {
+        gate.login("right").await.unwrap();
+        let denied = gate.login("other").await.unwrap_err();
+        assert!(matches!(denied, Denied::NotJudged(TokenError::Paused { .. })), "{denied:?}");
+        gate.bench.clock.advance(Duration::from_secs(15));
+    }
+    disk.1.store(true, std::sync::atomic::Ordering::SeqCst);
+    let denied = gate.login("other").await.unwrap_err();
+    assert!(matches!(denied, Denied::NotJudged(TokenError::Paused { .. })), "nothing is written: {denied:?}");
+    disk.1.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(gate.asked(), 3);
+    gate.bench.clock.advance(4 * MINUTE);
+    gate.bench.endpoint.then(refused());
+    assert_eq!(gate.login("other").await.unwrap_err(), Denied::WrongAtMicrosoft, "it is asked about again");
+}

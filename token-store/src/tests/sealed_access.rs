@@ -390,3 +390,28 @@ async fn the_time_of_a_judged_password_cannot_be_changed() {
     meddled.sql("UPDATE judged_password SET judged = judged + 3600000").await;
     assert!(meddled.store.judged_password(&mailbox(ANN)).await.unwrap().is_none());
 }
+
+/// The refresher plans with columns that nobody has verified.
+#[tokio::test]
+async fn refresh_token_is_sent_to_no_authority_but_the_sealed_accounts() {
+    let place = Place::new();
+    let mut bench = Bench::signed_in_to(place.open().await).await;
+    let stranger = endpoint::Endpoint::start().await;
+    let other = Application { name: "other".into(), ..application(&stranger) };
+    let applications = Applications::from_iter([application(&bench.endpoint), other]);
+    let clock = bench.shared_clock();
+    bench.tokens = Tokens::new(bench.store.clone(), applications, http_client(), clock, RefreshLimits::default());
+    bench.endpoint.always(endpoint::Reply::tokens("at-1", Some("rt-1")));
+    bench.clock.advance(HOUR);
+    let planned = Account { application: "other".into(), ..bench.admitted.account().clone() };
+    let version = bench.store.tokens(bench.mailbox()).await.unwrap().version;
+    let sql = "UPDATE account SET application = 'other'";
+    place.meddle(sql, sql);
+    bench.tokens.refresh_due(&planned, version).await;
+    assert_eq!((stranger.requests(), bench.endpoint.requests()), (0, 0));
+    let sql = "UPDATE account SET application = 'office'";
+    place.meddle(sql, sql);
+    bench.clock.advance(HOUR);
+    bench.tokens.refresh_due(&planned, version).await;
+    assert_eq!((stranger.requests(), bench.endpoint.requests()), (0, 1), "it is asked for as it is stored");
+}

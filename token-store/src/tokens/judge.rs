@@ -50,6 +50,11 @@ impl Tokens {
         Ok(Standing { going_on, got, judged })
     }
 
+    /// Why Microsoft is not asked about any account of this one's authority now.
+    pub(crate) async fn paused(&self, account: &Account) -> Option<TokenError> {
+        self.0.refusal(account).await.map(TokenError::from)
+    }
+
     /// Asks Microsoft whether this is the password of the account; if so, its tokens are those of this login from now on. A
     /// wrong password leaves no trace in the store: strangers send those.
     pub(crate) async fn judge(&self, account: &Account, password: &Secret) -> Result<(), TokenError> {

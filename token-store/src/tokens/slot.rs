@@ -85,6 +85,12 @@ impl Slot {
         Entry::Start(sender)
     }
 
+    /// Whether a request is on its way, to be joined.
+    pub(super) fn is_asking(&self) -> bool {
+        let state = self.lock();
+        state.flight.as_ref().is_some_and(|flight| flight.borrow().is_none() && flight.has_changed().is_ok())
+    }
+
     /// Why no request may be started for this account.
     pub(super) fn blocked(&self, caller: &Caller<'_>) -> Option<TokenError> {
         self.lock().blocked(caller)
