@@ -253,7 +253,8 @@ impl Authority<'_> {
     }
 
     fn exchange(&self) -> Exchange<'_> {
-        Exchange { http: self.http, clock: self.clock, application: self.application }
+        let account = (self.grant != Grant::ClientCredentials).then_some(self.mailbox);
+        Exchange { http: self.http, clock: self.clock, application: self.application, account }
     }
 
     fn names(&self) -> Names<'_> {

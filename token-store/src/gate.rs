@@ -4,6 +4,7 @@
 //! requests are on their way is each process's own. A request belongs to a [`Class`]: logins do not wait long, and the
 //! background has no more than its part.
 
+mod accounts;
 mod pace;
 mod share;
 
@@ -22,6 +23,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    accounts::Accounts,
     pace::Pace,
     share::{Permit, Share, Total},
 };
@@ -104,6 +106,8 @@ struct Lane {
 #[derive(Default)]
 struct LaneState {
     pace: Pace,
+    /// The accounts that it was asked about.
+    accounts: Accounts,
     /// The end of the last outage that the pace knows of.
     recovered: Option<SystemTime>,
     /// What the store did not take.
@@ -143,6 +147,8 @@ pub(crate) struct Pass {
     gate: Arc<Gate>,
     lane: Arc<Lane>,
     asked: Asked,
+    /// Whom it is about. None: the application itself.
+    account: Option<String>,
     /// Nothing is wrong as far as is known, so an answer need not be written.
     clean: bool,
     _permit: Option<Permit>,
@@ -203,7 +209,7 @@ impl Gate {
         let lane = self.lane(application);
         if class == Class::Diagnosis {
             let asked = Asked { since: self.clock.now(), is_probe: false };
-            return Ok(Pass { gate: self.clone(), lane, asked, clean: false, _permit: None });
+            return Ok(Pass { gate: self.clone(), lane, asked, account: None, clean: false, _permit: None });
         }
         let begun = Instant::now();
         let patience = if class == Class::Login { self.limits.login_patience } else { BACKGROUND_PATIENCE };
@@ -229,7 +235,7 @@ impl Gate {
         }
         let Permitted { asked, circuit } = permitted;
         let clean = circuit.failures == 0 && circuit.pauses == 0;
-        Ok(Pass { gate: self.clone(), lane, asked, clean, _permit: Some(permit) })
+        Ok(Pass { gate: self.clone(), lane, asked, account: None, clean, _permit: Some(permit) })
     }
 
     /// Why the authority of an application is not asked now, and until when; none if it may be, or if nothing is known.
@@ -400,19 +406,38 @@ impl Gate {
 }
 
 impl Pass {
+    /// The request is about this account.
+    pub(crate) fn about(self, account: Option<&str>) -> Self {
+        Self { account: account.map(str::to_owned), ..self }
+    }
+
     /// Says how it went, and gives the place back.
     pub(crate) async fn leave(self, went: Went) {
         let now = self.gate.clock.now();
         match went {
             Went::Answered => {
-                self.lane.lock().answered = Some(now);
+                {
+                    let mut state = self.lane.lock();
+                    state.answered = Some(now);
+                    if let Some(account) = &self.account {
+                        state.accounts.answered(account, Instant::now());
+                    }
+                }
                 // While nothing was wrong an answer is no news, and costs no look at the store.
                 if !self.clean || self.lane.lock().failed.is_some_and(|failed| failed >= self.asked.since) {
                     self.gate.change(&self.lane, |circuit| circuit.answered(self.asked, now)).await;
                 }
             }
             Went::Failed(trouble) => {
-                self.lane.lock().failed = Some(now);
+                let counts = {
+                    let mut state = self.lane.lock();
+                    state.failed = Some(now);
+                    self.account.as_ref().is_none_or(|account| state.accounts.failed(account, Instant::now()))
+                };
+                // What we are told counts whoever has asked, and so does a probe.
+                if !counts && !self.asked.is_probe && !trouble.throttled && trouble.retry_after.is_none() {
+                    return;
+                }
                 let jitter = schedule::jitter();
                 let failed = |circuit: &mut Circuit| {
                     circuit.failed(self.asked, &trouble, now, jitter);

@@ -193,6 +193,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) clock: &'a SharedClock,
     /// Whoever asks, to prove that.
     pub(crate) application: &'a Application,
+    /// Whom it is about. None: the application itself.
+    pub(crate) account: Option<&'a str>,
 }
 
 impl<'c> AsyncHttpClient<'c> for Exchange<'_> {
@@ -212,6 +214,7 @@ impl<'c> AsyncHttpClient<'c> for Exchange<'_> {
             };
             if let Some(pass) = pass {
                 let host = self.application.token_url.host_str().unwrap_or("the configured address");
+                let pass = pass.about(self.account);
                 pass.leave(answered.as_ref().map_or_else(|failure| failure.went(host), |_| Went::Answered)).await;
             }
             answered

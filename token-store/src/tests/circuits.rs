@@ -159,6 +159,30 @@ async fn story_living_tokens_are_used_while_the_circuit_is_open() {
     assert!(begun.elapsed() < Duration::from_secs(4), "nobody waits");
 }
 
+#[tokio::test]
+async fn story_account_that_is_never_answered_opens_no_circuit_for_those_that_are() {
+    let bench = Bench::signed_in().await;
+    bench.add_signed_in(4).await;
+    bench.clock.advance(HOUR);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    assert_eq!(ask(&bench.tokens, &someone(0)).await.unwrap(), "at-1");
+    bench.endpoint.always(Reply::json(500, "{}"));
+    for _ in 0..5 {
+        bench.clock.advance(6 * MINUTE);
+        assert_eq!(bench.access_token().await.unwrap_err().kind(), ErrorKind::Transient);
+    }
+    assert_eq!(bench.endpoint.requests(), 6);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    assert_eq!(ask(&bench.tokens, &someone(1)).await.unwrap(), "at-1");
+    // Those of others do, whoever is among them.
+    for admitted in [&bench.admitted, &someone(2), &bench.admitted] {
+        bench.clock.advance(6 * MINUTE);
+        ask(&bench.tokens, admitted).await.unwrap_err();
+    }
+    paused(ask(&bench.tokens, &someone(3)).await);
+    assert_eq!(bench.endpoint.requests(), 10);
+}
+
 /// An account that failed with the authority is asked for again as soon as the authority has answered for another one.
 #[tokio::test]
 async fn story_success_of_one_account_ends_the_pause_of_another() {
