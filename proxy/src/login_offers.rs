@@ -32,8 +32,8 @@ type ServerName = (String, u16);
 struct State {
     /// IMAP: what it listed before a login, and when.
     listed: Option<(Arc<[String]>, Instant)>,
-    /// SMTP: its provider documents AUTH with an initial response.
-    documents_initial_response: bool,
+    /// SMTP: all providers of this server document AUTH with an initial response.
+    documents_initial_response: Option<bool>,
     /// SMTP: when an initial response was refused.
     initial_response_refused: Option<Instant>,
     /// SMTP: in how many logins in a row the server closed at an initial response and accepted the token in two steps.
@@ -47,7 +47,8 @@ impl LoginOffers {
         for servers in all {
             states.entry(name_of(&servers.imap)).or_default();
             let smtp = states.entry(name_of(&servers.smtp)).or_default();
-            smtp.documents_initial_response |= servers.smtp_initial_response;
+            let others = smtp.documents_initial_response.unwrap_or(true);
+            smtp.documents_initial_response = Some(others && servers.smtp_initial_response);
         }
         Self(Mutex::new(states))
     }
@@ -66,7 +67,7 @@ impl LoginOffers {
             }
             Protocol::Smtp => {
                 let refused = state.initial_response_refused.is_some_and(|at| at.elapsed() < KNOWN_FOR);
-                let initial_response = state.documents_initial_response && !refused;
+                let initial_response = state.documents_initial_response == Some(true) && !refused;
                 KnownOffer { initial_response, ..KnownOffer::default() }
             }
             // Exchange refuses an initial response here and closes; and nothing is asked before AUTH.
@@ -173,6 +174,16 @@ mod tests {
             assert!(!known());
             tokio::time::advance(KNOWN_FOR).await;
             assert_eq!(known(), documented, "it is tried again");
+        }
+    }
+
+    /// One application says that it is not so, of a server that others use as well.
+    #[test]
+    fn initial_response_needs_every_provider_of_the_server() {
+        let (yes, no) = (servers(true), servers(false));
+        for all in [[&yes, &no], [&no, &yes]] {
+            let offers = LoginOffers::new(all.into_iter());
+            assert!(!offers.known(Protocol::Smtp, &yes.smtp).initial_response);
         }
     }
 

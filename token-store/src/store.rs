@@ -143,8 +143,8 @@ pub enum StoreError {
     NoLedger,
     /// The store is older than it was.
     #[error(
-        "an older store was put in the place of the one that was here. If a backup was restored, restart this service; if not, \
-         somebody has changed the database"
+        "an older store is in the place of the one that was here. If a backup was restored, or another database server has taken \
+         over without the last changes of accounts, restart this service; if not, somebody has changed the database"
     )]
     OlderLedger,
     /// One sealed value does not open, though the key is right: its row was damaged or moved. Others are not concerned.

@@ -206,6 +206,8 @@ impl Upstream {
         }
         self.fail(match (self.state, reply.class()) {
             (_, 4) | (State::Greeting, 5) => UpstreamFailure::Unavailable(text),
+            // Of the command: no authentication without something else (RFC 4954, 6).
+            (State::InitialResponse, 5) if matches!(reply.code, 530 | 534 | 538) => UpstreamFailure::NotOffered(text),
             (State::InitialResponse | State::TokenSent | State::ChallengeAnswered, 5) => {
                 UpstreamFailure::TokenRefused(text)
             }
@@ -236,7 +238,7 @@ fn is_about_the_form(reply: &Reply) -> bool {
             && parts.next() == Some("5")
             && parts.next().is_some()
     });
-    matches!(reply.code, 500..=504 | 555) || is_protocol_status || text.contains("too long")
+    matches!(reply.code, 500..=504 | 555) || is_protocol_status || reply.class() == 5 && text.contains("too long")
 }
 
 fn has_keyword(line: &str, keyword: &str) -> bool {

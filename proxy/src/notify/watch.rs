@@ -164,7 +164,10 @@ impl Watch {
     ) -> Result<(), StoreError> {
         let accounts = self.store.token_states_in_trouble(unused_since(now, self.settings.warn_before)).await?;
         // One that is repaired is not waited for.
-        if self.looks == 0 || !self.unreadable.is_empty() {
+        let notices = self.store.notices().await?;
+        // Another node may have found one, which is not over because this one has not looked yet.
+        let is_told = notices.iter().any(|notice| notice.topic == Topic::Store.as_str() && !notice.subject.is_empty());
+        if self.looks == 0 || is_told || !self.unreadable.is_empty() {
             self.unreadable = self.store.unreadable_accounts().await?;
         }
         self.looks = self.looks.saturating_add(1) % LOOKS_BETWEEN_FULL_ONES;
@@ -172,7 +175,6 @@ impl Watch {
         let applications = self.applications.with_secret_ends(&self.store.secret_ends().await?);
         let facts = Facts { accounts: &accounts, unreadable: &self.unreadable, applications: &applications };
         let findings = find(&facts, now, self.settings.warn_before);
-        let notices = self.store.notices().await?;
         let (silent, batches) = batches(decide(&findings, &notices, now, self.settings.reminder, new_id));
         self.claim(silent).await?;
         for Batch { kind, steps } in batches {

@@ -151,7 +151,7 @@ pub enum DatabaseError {
     /// There is a database, and our tables are not in it.
     #[error(
         "the database {server} holds no store of Oxpost; restore it from its backup, or check its name in [store] postgres. \
-         `oxpost run` makes an empty store"
+         `oxpost store create` makes an empty store"
     )]
     NoStore {
         /// Which server, without a password.
@@ -165,8 +165,8 @@ pub enum DatabaseError {
     },
     /// The file is no database, or not ours, or damaged.
     #[error(
-        "{} is not a store of this program, or it is damaged ({why}); restore it from your backup, or move it away to start \
-         with an empty store",
+        "{} is not a store of this program, or it is damaged ({why}); restore it from your backup, or move it away and run \
+         `oxpost store create` to begin with an empty store",
         path.display()
     )]
     Garbled {

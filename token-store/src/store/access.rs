@@ -4,7 +4,7 @@
 //! Each account has a sealed [`Access`]: its columns that matter, and the fingerprints of its local passwords. Each change of an
 //! account gets the next epoch. The sealed [`Ledger`] of the store has the epoch of every account, so that what is read is not only
 //! something that was written once, but what was written last; an account that was deleted is missed there as well. Each read
-//! that opens something looks at the ledger's head in the same transaction, and goes by the ledger that is in memory while the
+//! that opens something reads the ledger's head with it, in one statement, and goes by the ledger that is in memory while the
 //! head is the same. See docs/decisions/0010-sealed-access.md.
 
 use std::{
@@ -414,19 +414,24 @@ impl Store {
         Some(Ledger { sealed, epoch: head.epoch, accounts })
     }
 
-    /// Rows by which something is opened, and the ledger of the very state that they are of.
-    pub(super) async fn rows_to_open(&self, statement: Statement) -> Result<(Arc<Ledger>, Vec<Row>), StoreError> {
+    /// Rows by which something is opened, and the ledger of the very state that they are of. `head` is the column with its head: one
+    /// statement, so that logins do not wait for each other on PostgreSQL. Without a row there is nothing to open.
+    pub(super) async fn rows_to_open(
+        &self,
+        statement: Statement,
+        head: usize,
+    ) -> Result<(Arc<Ledger>, Vec<Row>), StoreError> {
         for _ in 0..TRIES {
-            let outcomes = self.run(vec![Statement::new(HEAD, []), statement.clone()]).await?;
-            let mut outcomes = outcomes.into_iter();
-            let sealed = outcomes.next().map(only_bytes).unwrap_or_default();
+            let mut rows = self.rows(statement.clone()).await?;
+            let Some(first) = rows.first_mut() else { return Ok((Arc::default(), rows)) };
+            let sealed = first.bytes(head).unwrap_or_default();
             let ledger = match self.ledgers.latest().filter(|known| known.sealed == sealed) {
                 Some(known) => known,
                 None => self.read_ledger().await?,
             };
             // If not, somebody has changed an account between the two reads.
             if ledger.sealed == sealed {
-                return Ok((ledger, outcomes.next().map(|outcome| outcome.rows).unwrap_or_default()));
+                return Ok((ledger, rows));
             }
         }
         Err(StoreError::Database(DatabaseError::Conflict))
@@ -438,8 +443,9 @@ impl Store {
 
     /// What was written last of an account, whatever its row says now.
     pub(super) async fn sealed_access(&self, mailbox: &Mailbox) -> Result<Option<Access>, StoreError> {
-        let select = Statement::new("SELECT access_seal FROM account WHERE mailbox = $1", [mailbox.as_str().into()]);
-        let (ledger, rows) = self.rows_to_open(select).await?;
+        let select =
+            "SELECT access_seal, (SELECT value FROM meta WHERE name = 'access') FROM account WHERE mailbox = $1";
+        let (ledger, rows) = self.rows_to_open(Statement::new(select, [mailbox.as_str().into()]), 1).await?;
         let sealed = rows.into_iter().next().and_then(|mut row| row.bytes(0));
         let access = self.open_access(mailbox.as_str(), sealed.as_deref());
         Ok(access.filter(|access| ledger.has(mailbox.as_str(), access).is_ok()))
@@ -447,8 +453,8 @@ impl Store {
 
     /// What was written last of all accounts.
     pub(super) async fn all_sealed_access(&self) -> Result<BTreeMap<String, Access>, StoreError> {
-        let select = Statement::new("SELECT mailbox, access_seal FROM account", []);
-        let (ledger, rows) = self.rows_to_open(select).await?;
+        let select = "SELECT mailbox, access_seal, (SELECT value FROM meta WHERE name = 'access') FROM account";
+        let (ledger, rows) = self.rows_to_open(Statement::new(select, []), 2).await?;
         let read = |mut row: Row| {
             let mailbox = row.text(0)?;
             let access = self.open_access(&mailbox, row.bytes(1).as_deref())?;

@@ -11,13 +11,16 @@ use super::{
 };
 use crate::{
     account::{Account, Mailbox},
-    database::{Row, Statement},
+    database::{DatabaseError, Row, Statement},
     password::PasswordHash,
 };
 
 const ACCOUNTS: &str = select_sealed_accounts!("", "ORDER BY a.mailbox");
 
 const PASSWORDS: &str = "SELECT mailbox, name, hash, declared FROM local_password ORDER BY mailbox, name";
+
+/// More changes than leave no seal behind in the life of a store.
+const EPOCHS_WITHOUT_A_SEAL: u64 = 1 << 32;
 
 /// What was changed past Oxpost, and the code by which a person takes this very state for right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,43 +81,55 @@ impl Store {
     pub async fn undo_outside_changes(&self) -> Result<Vec<ChangedOutside>, StoreError> {
         let state = self.state().await?;
         let Some(ledger) = &state.ledger else { return Err(StoreError::NoLedger) };
-        let (mut names, mut columns, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut change = self.change_from(ledger).await;
+        let (mut columns, mut removed) = (Vec::new(), Vec::new());
         for (mailbox, found) in &state.accounts {
-            let seal = found.as_ref().and_then(|found| found.seal.as_deref());
-            let access =
-                self.open_access(mailbox, seal).filter(|access| ledger.accounts.get(mailbox) == Some(&access.epoch));
             let one = |sql| Statement::new(sql, [mailbox.as_str().into()]);
-            if !ledger.accounts.contains_key(mailbox) {
-                removed.push(one("DELETE FROM account WHERE mailbox = $1"));
-            }
-            let Some(access) = access else { continue };
-            // Two may have exchanged their names.
-            names.push(one("UPDATE account SET login = '?' || mailbox WHERE mailbox = $1"));
-            let update = "UPDATE account SET through = $2, application = $3, grant_kind = $4, login = $5, origin = $6, senders = $7 \
-                          WHERE mailbox = $1";
+            // Two may have exchanged their names, or somebody has taken one.
+            change.also([one("UPDATE account SET login = '?' || mailbox WHERE mailbox = $1")]);
+            let seal = found.as_ref().and_then(|found| found.seal.as_deref());
+            let access = self.open_access(mailbox, seal);
+            let access = access.filter(|access| ledger.accounts.get(mailbox) == Some(&access.epoch));
+            let Some(access) = access else {
+                if !ledger.accounts.contains_key(mailbox) {
+                    removed.push(one("DELETE FROM account WHERE mailbox = $1"));
+                } else if let Some(Found { account, .. }) = found {
+                    let back = "UPDATE account SET login = $2 WHERE mailbox = $1";
+                    columns.push(Statement::new(back, [mailbox.as_str().into(), account.login.as_str().into()]));
+                }
+                continue;
+            };
+            // One whose delegate is gone stays as it is, but for its name.
+            let update = "UPDATE account SET login = $5, origin = $6, senders = $7, \
+                          through = CASE WHEN $2 IS NULL OR EXISTS (SELECT 1 FROM account h WHERE h.mailbox = $2) \
+                          THEN CAST($2 AS TEXT) ELSE through END, application = $3, grant_kind = $4 WHERE mailbox = $1";
             let text = |value: &Option<String>| value.as_deref().into();
             let Access { through, application, grant, login, origin, senders, .. } = &access;
-            let values = [
-                mailbox.as_str().into(),
-                text(through),
-                text(application),
-                text(grant),
-                login.as_str().into(),
-                origin.as_str().into(),
-                text(senders),
-            ];
-            columns.push(Statement::new(update, values));
+            columns.push(Statement::new(
+                update,
+                [
+                    mailbox.as_str().into(),
+                    text(through),
+                    text(application),
+                    text(grant),
+                    login.as_str().into(),
+                    origin.as_str().into(),
+                    text(senders),
+                ],
+            ));
             if let Ok(mailbox) = Mailbox::parse(mailbox) {
                 columns.push(make_token_row(&mailbox)?);
             }
-            for (name, _) in
-                state.passwords.get(mailbox).into_iter().flatten().filter(|(name, (hash, _))| !access.has(name, hash))
-            {
+            let there = state.passwords.get(mailbox).into_iter().flatten();
+            for (name, _) in there.filter(|(name, (hash, _))| !access.has(name, hash)) {
                 let delete = "DELETE FROM local_password WHERE mailbox = $1 AND name = $2";
                 removed.push(Statement::new(delete, [mailbox.as_str().into(), name.as_str().into()]));
             }
         }
-        self.run(names.into_iter().chain(columns).chain(removed).collect()).await?;
+        change.also(columns.into_iter().chain(removed));
+        if change.commit().await?.is_none() {
+            return Err(StoreError::Database(DatabaseError::Conflict));
+        }
         Ok(self.audit_access().await?.changed)
     }
 
@@ -126,11 +141,14 @@ impl Store {
 
     async fn seal_all(&self, state: &State, also: Vec<Statement>) -> Result<bool, StoreError> {
         let epoch = state.ledger.as_ref().map_or(0, |ledger| ledger.epoch);
-        // Without a ledger, later than whatever was sealed.
+        // Without a ledger, later than whatever was sealed, and than the changes that have left no seal, such as removals.
         let written = state.accounts.iter().filter_map(|(mailbox, found)| {
             self.open_access(mailbox, found.as_ref()?.seal.as_deref()).map(|access| access.epoch)
         });
-        let epoch = written.fold(epoch, u64::max);
+        let epoch = match &state.ledger {
+            Some(_) => epoch,
+            None => written.fold(epoch, u64::max).saturating_add(EPOCHS_WITHOUT_A_SEAL),
+        };
         let ledger = Ledger { sealed: state.head.clone(), epoch, accounts: BTreeMap::new() };
         let mut change = self.change_from(&ledger).await;
         change.also(also);

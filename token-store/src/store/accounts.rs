@@ -32,13 +32,19 @@ pub(super) const COLUMNS: usize = 8;
 /// Selects what [`Store::read_sealed_account`] reads, with further columns behind those. Whatever opens an account reads it so.
 macro_rules! select_sealed_accounts {
     ($columns:literal, $($rest:expr),+ $(,)?) => {
-        select_accounts!(concat!(", a.access_seal, h.access_seal", $columns), $($rest),+)
+        select_accounts!(
+            concat!(", a.access_seal, h.access_seal, (SELECT value FROM meta WHERE name = 'access')", $columns),
+            $($rest),+
+        )
     };
 }
 pub(super) use select_sealed_accounts;
 
 /// How many columns of [`select_sealed_accounts`] are the account's.
-pub(super) const SEALED_COLUMNS: usize = COLUMNS + 2;
+pub(super) const SEALED_COLUMNS: usize = COLUMNS + 3;
+
+/// Which of them is the head of the ledger.
+pub(super) const HEAD_COLUMN: usize = COLUMNS + 2;
 
 /// What went with an account that was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -222,7 +228,7 @@ impl Store {
     /// The same, with what was written of it.
     async fn sealed_account(&self, mailbox: &Mailbox) -> Result<Option<(Account, Access)>, StoreError> {
         let one = Statement::new(select_sealed_accounts!("", "WHERE a.mailbox = $1"), [mailbox.as_str().into()]);
-        let (ledger, rows) = self.rows_to_open(one).await?;
+        let (ledger, rows) = self.rows_to_open(one, HEAD_COLUMN).await?;
         let read = |row| self.read_sealed_account(&ledger, row);
         Ok(rows.into_iter().next().map(read).transpose()?.flatten())
     }

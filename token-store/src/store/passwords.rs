@@ -7,7 +7,7 @@ use oxpost_protocol::Secret;
 use super::{
     Store, StoreError,
     access::{Access, Known, Ledger, TRIES},
-    accounts::{SEALED_COLUMNS, select_accounts, select_sealed_accounts},
+    accounts::{HEAD_COLUMN, SEALED_COLUMNS, select_accounts, select_sealed_accounts},
     changed,
 };
 use crate::{
@@ -102,7 +102,7 @@ impl Store {
             ", p.name, p.hash, p.last_used",
             "LEFT JOIN local_password p ON p.mailbox = a.mailbox WHERE a.login = $1 OR a.mailbox = $1 ORDER BY p.last_used DESC"
         );
-        let (ledger, rows) = self.rows_to_open(Statement::new(select, [login.as_str().into()])).await?;
+        let (ledger, rows) = self.rows_to_open(Statement::new(select, [login.as_str().into()]), HEAD_COLUMN).await?;
         self.first_account(&ledger, rows, &login)
     }
 

@@ -3,7 +3,7 @@
 use super::{
     Store, StoreError,
     access::Ledger,
-    accounts::{select_accounts, select_sealed_accounts},
+    accounts::{HEAD_COLUMN, select_accounts, select_sealed_accounts},
     passwords::PasswordRow,
 };
 use crate::{
@@ -28,7 +28,7 @@ impl Store {
              ORDER BY CASE WHEN a.mailbox = $2 THEN 1 ELSE 0 END, p.last_used DESC"
         );
         let values = [login.as_str().into(), pattern.as_ref().map(Mailbox::as_str).into()];
-        let (ledger, rows) = self.rows_to_open(Statement::new(select, values)).await?;
+        let (ledger, rows) = self.rows_to_open(Statement::new(select, values), HEAD_COLUMN).await?;
         let Some((account, passwords)) = self.first_account(&ledger, rows, &login)? else { return Ok(None) };
         Ok(match mailbox {
             _ if !account.mailbox.is_pattern() => Some((account, passwords)),
@@ -48,7 +48,7 @@ impl Store {
             "WHERE a.mailbox = $1 OR a.mailbox = $2 ORDER BY CASE WHEN a.mailbox = $1 THEN 0 ELSE 1 END"
         );
         let values: [Value; 2] = [mailbox.as_str().into(), mailbox.pattern().as_ref().map(Mailbox::as_str).into()];
-        let (ledger, rows) = self.rows_to_open(Statement::new(select, values)).await?;
+        let (ledger, rows) = self.rows_to_open(Statement::new(select, values), HEAD_COLUMN).await?;
         let read = |row| self.read_sealed_account(&ledger, row);
         let Some((account, _)) = rows.into_iter().next().map(read).transpose()?.flatten() else { return Ok(None) };
         if account.mailbox == *mailbox {

@@ -259,6 +259,15 @@ async fn a_lost_ledger_is_found_and_made_anew_by_nobody_but_a_person() {
     }
     assert_eq!(meddled.found().await, found, "a start makes none, or whoever deletes it has what they want");
     meddled.confirm().await;
+    // Removals have left no seal that tells how late it was.
+    for _ in 0..2 {
+        meddled.store.remove_account(&mailbox(INFO)).await.unwrap();
+        meddled.store.remove_account(&mailbox(BEN)).await.unwrap();
+        meddled.sql("DELETE FROM meta WHERE name = 'access'").await;
+        meddled.confirm().await;
+        let ann = meddled.store.account(&mailbox(ANN)).await;
+        assert!(ann.is_ok(), "{ann:?}");
+    }
     meddled.store.add_account(&account("c@contoso.com", Grant::SignIn)).await.unwrap();
     assert_eq!(meddled.found().await, NOTHING);
 }
@@ -290,6 +299,12 @@ async fn outside_changes_are_undone() {
     meddled.sql("UPDATE account SET login = 'ann@contoso.com' WHERE mailbox = 'ben@contoso.com'").await;
     meddled.sql("UPDATE account SET through = 'ben@contoso.com' WHERE mailbox = 'info@contoso.com'").await;
     assert_eq!(meddled.found().await.len(), 4);
+    // Somebody who is nobody has taken her name meanwhile.
+    meddled.sql("UPDATE account SET login = 'nobody' WHERE mailbox = 'ben@contoso.com'").await;
+    meddled
+        .sql("INSERT INTO account (mailbox, application, grant_kind, login, origin, created) VALUES ('x@contoso.com', 'a', 'sign-in', 'ann@contoso.com', 'command', 0)")
+        .await;
+    assert_eq!(meddled.found().await.len(), 5);
     assert_eq!(meddled.store.undo_outside_changes().await.unwrap(), []);
     assert_eq!(meddled.login(ANN, &ann).await, Err(Denied::BadCredentials));
     assert_eq!(meddled.login(BEN, &ben).await.unwrap(), BEN);

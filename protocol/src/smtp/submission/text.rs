@@ -142,9 +142,10 @@ impl Text {
         }
     }
 
-    /// Whether lines can go on by the block: nothing is held back, and what has come says nothing of a lone dot.
+    /// Whether lines can go on by the block: nothing is held back, and what has come says nothing of a lone dot. Of a discarded text
+    /// nothing goes on: a sender who puts a NUL into each block would have each of its lines looked at again.
     fn may_be_plain(&self) -> bool {
-        matches!(self.at, At::Begin | At::Within) && self.behind_lone_dot.is_none()
+        !self.discarding && matches!(self.at, At::Begin | At::Within) && self.behind_lone_dot.is_none()
     }
 
     /// Uses one byte, several where they are all alike, or none where the place has changed.
@@ -407,6 +408,7 @@ mod tests {
         let (mut text, mut out) = (Text::default(), Vec::new());
         assert_eq!(text.pass(b"a\rb", &mut out), (2, Progress::Flawed(Flaw::BareCr)));
         text.discard();
+        assert!(!text.may_be_plain(), "nothing goes on, so no block is worth a look");
         out.clear();
         assert_eq!(text.pass(b"b\0\r.\r\r\n.\n.\r\n\r\n.\r\nQUIT", &mut out), (17, Progress::End));
         assert!(out.is_empty());

@@ -113,6 +113,35 @@ async fn what_one_process_has_told_no_other_tells() {
     assert_eq!(restarted.look(ON_THE_WAY).await.len(), 1);
 }
 
+/// A row that one node has found damaged is not over because the other has not looked yet.
+#[tokio::test]
+async fn a_damaged_row_is_told_once_by_two_nodes() {
+    use oxpost_token_store::database::{Database, Statement, sqlite::Sqlite};
+    let bench = Bench::new().await;
+    let database = Arc::new(Sqlite::open_in_memory(oxpost_token_store::store::STORE_SCHEMA).await.unwrap());
+    let store = Store::with(database.clone(), Vault::from_key(&[7; 32]).unwrap()).await.unwrap();
+    let account = Account::new(Mailbox::parse("alice@contoso.com").unwrap(), "default", Grant::SignIn, bench.now());
+    store.add_account(&account).await.unwrap();
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut nodes = folders.each_ref().map(|folder| watch(&store, &bench.clock, &bench.receiver.url, folder.path()));
+    for node in &mut nodes {
+        assert!(node.look(ON_THE_WAY).await.is_empty());
+    }
+    let damage = Statement::new("UPDATE account SET grant_kind = 'nonsense'", []);
+    database.transaction(vec![damage]).await.unwrap();
+    let mut told = 0;
+    for _ in 0..2 * LOOKS_BETWEEN_FULL_ONES {
+        for node in &mut nodes {
+            for claimed in node.look(ON_THE_WAY).await {
+                assert_eq!(claimed.kind, Kind::Problem);
+                told += claimed.notices.len();
+                node.told(claimed, true).await;
+            }
+        }
+    }
+    assert_eq!(told, 1);
+}
+
 #[tokio::test]
 async fn a_webhook_that_is_down_is_told_later() {
     let mut bench = Bench::new().await;

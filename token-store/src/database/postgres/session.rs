@@ -223,22 +223,28 @@ impl Session {
     }
 }
 
-/// Runs futures together and gives their results in order, or the first error. Each is begun before the next one.
+/// Runs futures together and gives their results in order, or the error of the first that fails: those of the others say only that
+/// the transaction has ended. Each is begun before the next one.
 async fn in_order<T, E, F: Future<Output = Result<T, E>>>(futures: impl Iterator<Item = F>) -> Result<Vec<T>, E> {
-    let mut running: Vec<(std::pin::Pin<Box<F>>, Option<T>)> = futures.map(|future| (Box::pin(future), None)).collect();
+    let mut running: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
     poll_fn(|context| {
-        let mut all_done = true;
         for (future, done) in running.iter_mut().filter(|(_, done)| done.is_none()) {
-            match future.as_mut().poll(context) {
-                Poll::Ready(Ok(value)) => *done = Some(value),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => all_done = false,
+            if let Poll::Ready(result) = future.as_mut().poll(context) {
+                *done = Some(result);
             }
         }
-        if all_done { Poll::Ready(Ok(())) } else { Poll::Pending }
+        // Up to the first that is not done, or has failed.
+        for (_, done) in &mut running {
+            match done.take() {
+                Some(Ok(value)) => *done = Some(Ok(value)),
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
     })
     .await?;
-    Ok(running.into_iter().filter_map(|(_, done)| done).collect())
+    running.into_iter().filter_map(|(_, done)| done).collect()
 }
 
 impl Drop for Session {
@@ -306,5 +312,28 @@ fn described(error: &tokio_postgres::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The second is over already when the first is looked at again: its error says only that the transaction has ended.
+    #[tokio::test]
+    async fn the_error_of_the_first_that_fails_is_given() {
+        let (fail, failed) = tokio::sync::oneshot::channel::<()>();
+        let first = async {
+            let _ = failed.await;
+            Err::<u8, _>("first")
+        };
+        let second = async {
+            let _ = fail.send(());
+            Err("second")
+        };
+        type Either = std::pin::Pin<Box<dyn Future<Output = Result<u8, &'static str>>>>;
+        let both: [Either; 2] = [Box::pin(first), Box::pin(second)];
+        assert_eq!(in_order(both.into_iter()).await, Err("first"));
+        assert_eq!(in_order([1, 2, 3].map(|n| async move { Ok::<_, ()>(n) }).into_iter()).await, Ok(vec![1, 2, 3]));
     }
 }
