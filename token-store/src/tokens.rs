@@ -267,9 +267,9 @@ impl Tokens {
         }
         // Clocks may say what they want: a token that has just come is not replaced by another one.
         if matches!(why, Why::Serve | Why::Due(_))
-            && slot.is_fresh(shared.clock.elapsed())
             && shared.store.unwritten().is_none()
             && let Some(token) = &stored.access
+            && slot.is_fresh(shared.clock.elapsed(), token.issued_at)
         {
             return Ok(token.into());
         }

@@ -16,7 +16,7 @@ use super::{
     AccessToken, Outcome, Shared, Why,
     flight::{Start, client_secret, written_by_others},
     settled,
-    slot::{MINIMUM_DISTANCE, left, pause_after, refused_again, with_retry_after},
+    slot::{left, minimum_distance, pause_after, refused_again, with_retry_after},
 };
 use crate::{
     account::Account,
@@ -213,8 +213,9 @@ impl AppOnly {
 
     fn just_came(&self, elapsed: Duration) -> Option<Living> {
         let known = self.lock();
-        known.came.filter(|came| elapsed.saturating_sub(*came) < MINIMUM_DISTANCE)?;
-        known.token.clone()
+        let (came, token) = (known.came?, known.token.clone()?);
+        let lifetime = token.expires_at.duration_since(token.issued_at).unwrap_or_default();
+        (elapsed.saturating_sub(came) < minimum_distance(lifetime)).then_some(token)
     }
 
     /// Why the application is not asked for another token now.

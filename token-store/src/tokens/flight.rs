@@ -112,7 +112,7 @@ impl Shared {
             tokens = self.ask(account, &with, why) => tokens?,
             never = self.keep_lease(mailbox) => match never {},
         };
-        slot.tokens_came(self.clock.elapsed());
+        slot.tokens_came(self.clock.elapsed(), issued_at, tokens.lifetime);
         // What was not written yet must not be forgotten with what comes after it.
         tokens.refresh_token = tokens.refresh_token.or(newest);
         let got_by = (account.application.clone(), account.grant);

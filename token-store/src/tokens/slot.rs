@@ -26,13 +26,26 @@ struct State {
     /// When a token that the mail server had refused was last replaced.
     forced: Option<SystemTime>,
     unsaved: Option<Unsaved>,
-    /// When tokens last came, by the clock that nobody sets.
-    refreshed: Option<Duration>,
+    /// The tokens that last came.
+    came: Option<Came>,
+}
+
+struct Came {
+    /// When, by the clock that nobody sets.
+    elapsed: Duration,
+    /// What the store says of when they were asked for.
+    issued_at: SystemTime,
+    lifetime: Duration,
 }
 
 /// A successful refresh is followed by no other within this time, whatever the wall clock says: a clock that is wrong on one
-/// node, or jumps, must not become a flood of requests that all succeed. A tenth of the shortest life of a token.
-pub(super) const MINIMUM_DISTANCE: Duration = Duration::from_secs(60);
+/// node, or jumps, must not become a flood of requests that all succeed. A tenth of the shortest life of Microsoft's tokens.
+const MINIMUM_DISTANCE: Duration = Duration::from_secs(60);
+
+/// The same for a token of this life, which another authority may make as short as it likes.
+pub(super) fn minimum_distance(lifetime: Duration) -> Duration {
+    MINIMUM_DISTANCE.min(lifetime / 10)
+}
 
 /// The pause after a failure. It belongs to a version of the row: a new sign-in ends it.
 struct Failed {
@@ -126,16 +139,19 @@ impl Slot {
     }
 
     /// The authority has given tokens.
-    pub(super) fn tokens_came(&self, elapsed: Duration) {
-        self.lock().refreshed = Some(elapsed);
+    pub(super) fn tokens_came(&self, elapsed: Duration, issued_at: SystemTime, lifetime: Duration) {
+        let issued_at = schedule::to_the_millisecond(issued_at);
+        self.lock().came = Some(Came { elapsed, issued_at, lifetime });
     }
 
-    /// Whether tokens have just come, and are written or kept.
-    pub(super) fn is_fresh(&self, elapsed: Duration) -> bool {
+    /// Whether the tokens that were asked for at this moment, as the store says, have just come here.
+    pub(super) fn is_fresh(&self, elapsed: Duration, issued_at: SystemTime) -> bool {
         let state = self.lock();
         // While a request is on its way, what it brings is waited for.
         state.flight.is_none()
-            && state.refreshed.is_some_and(|refreshed| elapsed.saturating_sub(refreshed) < MINIMUM_DISTANCE)
+            && state.came.as_ref().is_some_and(|came| {
+                came.issued_at == issued_at && elapsed.saturating_sub(came.elapsed) < minimum_distance(came.lifetime)
+            })
     }
 
     /// How often in a row it has failed.
@@ -349,10 +365,16 @@ mod tests {
     #[test]
     fn tokens_are_fresh_for_a_minute_by_the_clock_that_nobody_sets() {
         let slot = Slot::default();
-        assert!(!slot.is_fresh(Duration::ZERO));
-        slot.tokens_came(100 * SECOND);
-        assert!(slot.is_fresh(100 * SECOND) && slot.is_fresh(159 * SECOND));
-        assert!(!slot.is_fresh(160 * SECOND));
+        assert!(!slot.is_fresh(Duration::ZERO, at(0)));
+        slot.tokens_came(100 * SECOND, at(0), 3600 * SECOND);
+        assert!(slot.is_fresh(100 * SECOND, at(0)) && slot.is_fresh(159 * SECOND, at(0)));
+        assert!(!slot.is_fresh(160 * SECOND, at(0)));
+        assert!(!slot.is_fresh(100 * SECOND, at(1)), "others are there now");
+        slot.tokens_came(200 * SECOND, at(0), 4 * SECOND);
+        assert!(
+            slot.is_fresh(200 * SECOND, at(0)) && !slot.is_fresh(201 * SECOND, at(0)),
+            "they live for four seconds"
+        );
     }
 
     #[test]
