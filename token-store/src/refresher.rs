@@ -117,6 +117,7 @@ impl Tokens {
         if std::mem::take(&mut running.without_store) {
             tracing::info!("the refresher can read the store again");
         }
+        self.write_unsaved_where_there_is_room().await;
         let soonest = looked.next.and_then(|next| next.duration_since(now).ok());
         let in_hand: HashSet<Mailbox> = running.accounts.values().map(|(mailbox, _)| mailbox.clone()).collect();
         let mut due: HashMap<Option<CircuitKey>, VecDeque<Planned>> = HashMap::new();

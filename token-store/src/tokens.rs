@@ -385,6 +385,19 @@ impl Tokens {
         }
     }
 
+    /// Writes what the store did not take when it came, up to the first that it does not take now. Its account may not be due for
+    /// long.
+    pub(crate) async fn write_unsaved_where_there_is_room(&self) {
+        if self.0.store.unwritten().is_none() {
+            return;
+        }
+        for (mailbox, slot) in self.unsaved() {
+            if !slot.is_asking() && self.0.write_unsaved(&mailbox, &slot).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// The last try to do so.
     pub(crate) async fn write_unsaved(&self) {
         for (mailbox, slot) in self.unsaved() {
