@@ -101,7 +101,8 @@ impl Store {
             };
             // One whose delegate is gone stays as it is, but for its name.
             let update = "UPDATE account SET login = $5, origin = $6, senders = $7, \
-                          through = CASE WHEN $2 IS NULL OR EXISTS (SELECT 1 FROM account h WHERE h.mailbox = $2) \
+                          through = CASE WHEN CAST($2 AS TEXT) IS NULL \
+                          OR EXISTS (SELECT 1 FROM account h WHERE h.mailbox = CAST($2 AS TEXT)) \
                           THEN CAST($2 AS TEXT) ELSE through END, application = $3, grant_kind = $4 WHERE mailbox = $1";
             let text = |value: &Option<String>| value.as_deref().into();
             let Access { through, application, grant, login, origin, senders, .. } = &access;
