@@ -222,6 +222,10 @@ fn without_logins(is_imap: bool, client: &[u8]) -> Option<Vec<u8>> {
                     }
                     continue;
                 }
+                // What is kept of a dialogue within another one is beyond this reader: a DONE that comes next ends the IDLE.
+                if is_idle && is_login {
+                    return None;
+                }
                 is_idle = is_imap && (name == b"IDLE" || is_idle && !is_whole);
                 is_authenticating = is_login && matches!(name.as_slice(), b"AUTHENTICATE" | b"AUTH");
                 !is_login
