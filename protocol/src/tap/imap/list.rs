@@ -110,7 +110,7 @@ pub(super) fn look(line: &[u8]) -> Look {
         return first.code();
     }
     // No tag has such a byte, so that it need not be waited for.
-    if first.text == b"+" || !first.text.iter().all(u8::is_ascii_graphic) {
+    if first.is_whole && first.text == b"+" || !first.text.iter().all(u8::is_ascii_graphic) {
         return Look::Plain;
     }
     if !first.is_whole {

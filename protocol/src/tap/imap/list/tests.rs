@@ -22,7 +22,8 @@ fn list_is_found_where_servers_have_one_and_nowhere_else() {
         }
     }
     for line in [
-        "+",
+        "+ ",
+        "+\r\n",
         "+ OK [CAPABILITY IDLE",
         "\u{1}",
         "a\u{fc}",
@@ -45,6 +46,8 @@ fn list_is_found_where_servers_have_one_and_nowhere_else() {
     ] {
         assert_eq!(look(line.as_bytes()), Look::Plain, "{line:?}");
     }
+    // It may begin a word that is no continuation.
+    assert_eq!(look(b"+"), Look::NeedsMore);
 }
 
 #[test]
