@@ -16,13 +16,16 @@ mod passwords;
 mod patterns;
 mod refusals;
 mod remote_attempts;
+pub mod rotation;
 pub mod schema;
+mod sealed;
 mod secret_ends;
 mod short_names;
 pub mod smtp_extensions;
 mod tokens;
 
 use std::{
+    fmt::Display,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -30,6 +33,9 @@ use std::{
 
 use oxpost_protocol::Secret;
 
+#[cfg(test)]
+pub(crate) use self::sealed::sealed_columns;
+use self::sealed::{META, SealedColumn, Sealer};
 pub use self::{
     access::ChangedOutside,
     access_audit::AccessAudit,
@@ -60,12 +66,12 @@ use crate::{
     vault::{Vault, VaultError},
 };
 
-/// Our tables, the vault that seals what is secret in them, and nothing remembered: every answer is read anew, so that
+/// Our tables, the sealer of what is secret in them, and nothing remembered: every answer is read anew, so that
 /// what another process writes counts at once. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     database: Arc<dyn Database>,
-    vault: Vault,
+    sealer: Sealer,
     ledgers: Arc<access::Ledgers>,
     /// What is only read is read where no login waits for it.
     in_background: bool,
@@ -216,7 +222,8 @@ const NEW_LEDGER_HEAD: &str = "INSERT INTO meta (name, value) SELECT 'access', $
 const NEW_LEDGER_LIST: &str = "INSERT INTO meta (name, value) SELECT 'access-list', $2 FROM meta \
      WHERE name = 'key-check' AND value = $1 ON CONFLICT (name) DO NOTHING";
 
-const KEY_CHECK_PLACE: &str = "meta/value/key-check";
+/// Its row in `meta`.
+const KEY_CHECK_ROW: &str = "key-check";
 
 impl Store {
     /// Opens the store, or creates it, readable by its owner alone; one of an older version is migrated. The vault must be the one it was created with.
@@ -249,9 +256,9 @@ impl Store {
     pub async fn with(database: Arc<dyn Database>, vault: Vault) -> Result<Self, StoreError> {
         let time = database.has_a_clock_of_its_own().then(Arc::default);
         let (ledgers, unwritten) = (Arc::default(), Arc::default());
-        let store = Self { database, vault, ledgers, in_background: false, time, unwritten };
-        let sealed = Value::from(store.vault.seal(KEY_CHECK_PLACE, &Secret::from(KEY_CHECK))?);
-        let (head, list) = Self::new_ledger(&store.vault)?;
+        let store = Self { database, sealer: Sealer::new(vault), ledgers, in_background: false, time, unwritten };
+        let sealed = store.seal(&META, &[&KEY_CHECK_ROW], &Secret::from(KEY_CHECK))?;
+        let (head, list) = Self::new_ledger(&store.sealer)?;
         store
             .run(vec![
                 Statement::new(
@@ -264,7 +271,7 @@ impl Store {
             ])
             .await?;
         let mut check = store.key_check().await?;
-        if opens_as(&store.vault, &check, KEY_CHECK_BEFORE_ACCESS) {
+        if opens_as(&store.sealer, &check, KEY_CHECK_BEFORE_ACCESS) {
             let update = "UPDATE meta SET value = $1 WHERE name = 'key-check'";
             let mut also = store.bind_judged_to_their_time().await?;
             also.push(Statement::new(update, [sealed]));
@@ -274,7 +281,7 @@ impl Store {
             }
             check = store.key_check().await?;
         }
-        if !is_check(&store.vault, &check) {
+        if !is_check(&store.sealer, &check) {
             return Err(StoreError::WrongKey);
         }
         store.database.belongs_to(&check);
@@ -360,18 +367,19 @@ impl Store {
         Ok(changed(self.run(vec![statement]).await?.first()))
     }
 
-    fn seal(&self, place: &str, secret: &Secret) -> Result<Value, StoreError> {
-        Ok(Value::Bytes(self.vault.seal(place, secret)?))
+    /// Seals a value for the row that `key` names.
+    fn seal(&self, column: &SealedColumn, key: &[&dyn Display], secret: &Secret) -> Result<Value, StoreError> {
+        Ok(Value::Bytes(self.sealer.seal(column, key, secret)?))
     }
 }
 
-/// Whether this is the check value of a store that the vault was made for.
-fn is_check(vault: &Vault, sealed: &[u8]) -> bool {
-    [KEY_CHECK, KEY_CHECK_BEFORE_ACCESS].into_iter().any(|text| opens_as(vault, sealed, text))
+/// Whether this is the check value of a store that the key was made for.
+fn is_check(sealer: &Sealer, sealed: &[u8]) -> bool {
+    [KEY_CHECK, KEY_CHECK_BEFORE_ACCESS].into_iter().any(|text| opens_as(sealer, sealed, text))
 }
 
-fn opens_as(vault: &Vault, sealed: &[u8], text: &str) -> bool {
-    vault.open(KEY_CHECK_PLACE, sealed).is_ok_and(|opened| opened.reveal() == text.as_bytes())
+fn opens_as(sealer: &Sealer, sealed: &[u8], text: &str) -> bool {
+    sealer.open(&META, &[&KEY_CHECK_ROW], sealed).is_ok_and(|opened| opened.reveal() == text.as_bytes())
 }
 
 fn changed(outcome: Option<&Outcome>) -> bool {

@@ -160,7 +160,7 @@ impl Vault {
     }
 
     /// Seals a value for one place in the store, named by `context` (`table/column/row`).
-    pub fn seal(&self, context: &str, secret: &Secret) -> Result<Vec<u8>, VaultError> {
+    pub(crate) fn seal(&self, context: &str, secret: &Secret) -> Result<Vec<u8>, VaultError> {
         let key = self.0.first().ok_or(VaultError::Library)?;
         let mut sealed = secret.reveal().to_vec();
         let nonce =
@@ -174,7 +174,7 @@ impl Vault {
     }
 
     /// Opens what was sealed for this very place.
-    pub fn open(&self, context: &str, record: &[u8]) -> Result<Secret, VaultError> {
+    pub(crate) fn open(&self, context: &str, record: &[u8]) -> Result<Secret, VaultError> {
         let (key, rest) = self.key_of(record)?;
         let (nonce, sealed) = rest.split_at_checked(NONCE_LEN).ok_or(VaultError::DoesNotOpen)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| VaultError::DoesNotOpen)?;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Subcommand;
-use oxpost_token_store::store::care::{self, Rotated};
+use oxpost_token_store::store::care;
+use oxpost_token_store::store::rotation::{self, Rotated};
 use oxpost_token_store::{KeySource, NewKey, PostgresSettings};
 
 use super::Failed;
@@ -22,8 +23,8 @@ pub(super) enum StoreCommand {
     Create,
     /// Change the key: a new one is made, and everything in the store is sealed anew with it
     ///
-    /// The service must be stopped meanwhile; it takes a moment. A key file is written by this command: first the new key
-    /// goes in front of the old one, then everything is sealed anew at once, then the old key goes. If the machine fails in
+    /// The service must be stopped meanwhile. A key file is written by this command: first the new key
+    /// goes in front of the old one, then everything is sealed with the new one, in batches, then the old key goes. If the machine fails in
     /// between, the store works as before, and running the command again finishes the change.
     ///
     /// A key that comes from systemd or from the environment is yours to change: put a new one (`oxpost store new-key`) in
@@ -109,11 +110,11 @@ async fn rotate_key(config: &Config) -> Result<(), Failed> {
     let Rotated { resumed, sealed, unreadable, old_key_removed } = match &config.store {
         StorePlace::File(path) => {
             there_is(path)?;
-            care::rotate_key(path, &config.key).await?
+            rotation::rotate_key(path, &config.key).await?
         }
         StorePlace::Postgres(settings) => {
             let tls = tls::client_config(config.ca_file.as_deref(), config.system_roots)?;
-            care::rotate_key_on_postgres(settings.as_ref().clone(), tls, &config.key).await?
+            rotation::rotate_key_on_postgres(settings.as_ref().clone(), tls, &config.key).await?
         }
     };
     if resumed {

@@ -14,24 +14,28 @@ use std::{
 
 use aws_lc_rs::digest;
 use oxpost_protocol::Secret;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Store, StoreError, declared::Declared};
+use super::{
+    Store, StoreError,
+    declared::Declared,
+    sealed::{ACCESS_SEAL, META, Sealer},
+};
 use crate::{
     account::{Account, Mailbox, Origin},
     database::{DatabaseError, Outcome, Row, Statement, Value},
     password::PasswordHash,
-    vault::{Vault, VaultError},
+    vault::VaultError,
 };
 
 /// How often a change, or a read, is tried while other processes change accounts too.
 pub(super) const TRIES: usize = 16;
 
 pub(super) const HEAD: &str = "SELECT value FROM meta WHERE name = 'access'";
-const HEAD_PLACE: &str = "meta/value/access";
+const HEAD_ROW: &str = "access";
 pub(super) const LIST: &str = "SELECT value FROM meta WHERE name = 'access-list'";
-const LIST_PLACE: &str = "meta/value/access-list";
+const LIST_ROW: &str = "access-list";
 
 /// What grants access to an account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,12 +206,12 @@ pub(super) const SEALS: &str = "SELECT mailbox, COALESCE(access_seal, x'') FROM 
 
 /// What is in the accounts `now` that was not there `before`, one line each; `None` if that is not known of them.
 pub(super) fn brought_back(
-    vault: &Vault,
+    sealer: &Sealer,
     now: Vec<(String, Vec<u8>)>,
     before: Vec<(String, Vec<u8>)>,
 ) -> Option<Vec<String>> {
     let open = |rows: Vec<(String, Vec<u8>)>| -> Option<BTreeMap<String, Access>> {
-        rows.into_iter().map(|(mailbox, sealed)| Some((mailbox.clone(), opened(vault, &mailbox, &sealed)?))).collect()
+        rows.into_iter().map(|(mailbox, sealed)| Some((mailbox.clone(), opened(sealer, &mailbox, &sealed)?))).collect()
     };
     let (now, before) = (open(now)?, open(before)?);
     let mut lines = Vec::new();
@@ -240,12 +244,8 @@ pub(super) fn brought_back(
     Some(lines)
 }
 
-fn opened(vault: &Vault, mailbox: &str, sealed: &[u8]) -> Option<Access> {
-    open(vault, &place(mailbox), sealed)
-}
-
-fn open<T: DeserializeOwned>(vault: &Vault, place: &str, sealed: &[u8]) -> Option<T> {
-    serde_json::from_slice(vault.open(place, sealed).ok()?.reveal()).ok()
+fn opened(sealer: &Sealer, mailbox: &str, sealed: &[u8]) -> Option<Access> {
+    serde_json::from_slice(sealer.open(&ACCESS_SEAL, &[&mailbox], sealed).ok()?.reveal()).ok()
 }
 
 fn sha256(secret: &Secret) -> [u8; 32] {
@@ -256,10 +256,6 @@ fn sha256(secret: &Secret) -> [u8; 32] {
 pub(super) fn fingerprint(hash: &PasswordHash) -> String {
     let hashed = digest::digest(&digest::SHA256, hash.as_stored().as_bytes());
     hashed.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn place(mailbox: &str) -> String {
-    format!("account/access_seal/{mailbox}")
 }
 
 impl Ledger {
@@ -296,7 +292,7 @@ impl Change<'_> {
     pub(super) fn put(&mut self, mailbox: &str, new: Access) -> Result<(), StoreError> {
         let new = Access { epoch: self.ledger.epoch, ..new };
         self.ledger.accounts.insert(mailbox.to_owned(), new.epoch);
-        let sealed = self.store.seal(&place(mailbox), &json(&new)?)?;
+        let sealed = self.store.seal(&ACCESS_SEAL, &[&mailbox], &json(&new)?)?;
         let update = "UPDATE account SET access_seal = $2 WHERE mailbox = $1";
         self.statements.push(Statement::new(update, [mailbox.into(), sealed]));
         Ok(())
@@ -310,7 +306,7 @@ impl Change<'_> {
     /// Writes it, and gives back the outcomes of the statements. `None`: somebody else was there first, and nothing was written.
     pub(super) async fn commit(self) -> Result<Option<Vec<Outcome>>, StoreError> {
         let found = self.ledger.sealed.clone();
-        let (head, list) = sealed_ledger(&self.store.vault, self.ledger.epoch, &self.ledger.accounts)?;
+        let (head, list) = sealed_ledger(&self.store.sealer, self.ledger.epoch, &self.ledger.accounts)?;
         let mut statements = vec![
             // On PostgreSQL this waits for another change, and finds another value then.
             Statement::new(
@@ -345,13 +341,13 @@ impl Change<'_> {
 
 /// Head and list, as they are stored.
 fn sealed_ledger(
-    vault: &Vault,
+    sealer: &Sealer,
     epoch: u64,
     accounts: &BTreeMap<String, u64>,
 ) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
     let list = json(accounts)?;
     let head = json(&Head { epoch, list: sha256(&list) })?;
-    Ok((vault.seal(HEAD_PLACE, &head)?, vault.seal(LIST_PLACE, &list)?))
+    Ok((sealer.seal(&META, &[&HEAD_ROW], &head)?, sealer.seal(&META, &[&LIST_ROW], &list)?))
 }
 
 pub(super) fn json(value: &impl Serialize) -> Result<Secret, StoreError> {
@@ -360,8 +356,8 @@ pub(super) fn json(value: &impl Serialize) -> Result<Secret, StoreError> {
 
 impl Store {
     /// The ledger of a store that has no account yet: head and list.
-    pub(super) fn new_ledger(vault: &Vault) -> Result<(Value, Value), StoreError> {
-        let (head, list) = sealed_ledger(vault, 0, &BTreeMap::new())?;
+    pub(super) fn new_ledger(sealer: &Sealer) -> Result<(Value, Value), StoreError> {
+        let (head, list) = sealed_ledger(sealer, 0, &BTreeMap::new())?;
         Ok((head.into(), list.into()))
     }
 
@@ -408,8 +404,8 @@ impl Store {
     }
 
     pub(super) fn open_ledger(&self, sealed: Vec<u8>, list: &[u8]) -> Option<Ledger> {
-        let head: Head = open(&self.vault, HEAD_PLACE, &sealed)?;
-        let list = self.vault.open(LIST_PLACE, list).ok().filter(|list| sha256(list) == head.list)?;
+        let head: Head = serde_json::from_slice(self.sealer.open(&META, &[&HEAD_ROW], &sealed).ok()?.reveal()).ok()?;
+        let list = self.sealer.open(&META, &[&LIST_ROW], list).ok().filter(|list| sha256(list) == head.list)?;
         let accounts = serde_json::from_slice(list.reveal()).ok()?;
         Some(Ledger { sealed, epoch: head.epoch, accounts })
     }
@@ -438,7 +434,7 @@ impl Store {
     }
 
     pub(super) fn open_access(&self, mailbox: &str, sealed: Option<&[u8]>) -> Option<Access> {
-        opened(&self.vault, mailbox, sealed?)
+        opened(&self.sealer, mailbox, sealed?)
     }
 
     /// What was written last of an account, whatever its row says now.

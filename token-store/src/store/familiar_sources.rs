@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use oxpost_protocol::Secret;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, sealed::FAMILIAR_SOURCE};
 use crate::{account::Mailbox, database::Statement, source::Source};
 
 /// Sources that are kept for one account; the one seen longest ago makes room.
@@ -61,7 +61,7 @@ impl Store {
             there.push((place, self.opened(mailbox, place, &sealed), at));
         }
         let place = place_for(&there, source);
-        let sealed = self.seal(&context(mailbox, place), &Secret::from(source.as_stored()))?;
+        let sealed = self.seal(&FAMILIAR_SOURCE, &[mailbox, &place], &Secret::from(source.as_stored()))?;
         let oldest = now.checked_sub(keep).unwrap_or(SystemTime::UNIX_EPOCH);
         let upsert = "INSERT INTO familiar_source (mailbox, place, source, seen) \
                       SELECT mailbox, CAST($2 AS BIGINT), $3, CAST($4 AS BIGINT) FROM account WHERE mailbox = $1 \
@@ -76,7 +76,7 @@ impl Store {
     }
 
     fn opened(&self, mailbox: &Mailbox, place: i64, sealed: &[u8]) -> Option<Source> {
-        let text = self.vault.open(&context(mailbox, place), sealed).ok()?;
+        let text = self.sealer.open(&FAMILIAR_SOURCE, &[mailbox, &place], sealed).ok()?;
         Source::from_stored(text.reveal_str()?)
     }
 }
@@ -89,8 +89,4 @@ fn place_for(there: &[(i64, Option<Source>, SystemTime)], source: Source) -> i64
     let free = (0..SOURCES_PER_ACCOUNT).filter_map(|place| i64::try_from(place).ok());
     let free = free.into_iter().find(|place| there.iter().all(|(taken, ..)| taken != place));
     free.or_else(|| there.iter().min_by_key(|(.., at)| *at).map(|(place, ..)| *place)).unwrap_or(0)
-}
-
-fn context(mailbox: &Mailbox, place: i64) -> String {
-    format!("familiar_source/source/{mailbox}/{place}")
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use oxpost_protocol::Secret;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, sealed::JUDGED_HASH};
 use crate::{
     account::Mailbox,
     database::{Row, Statement, milliseconds},
@@ -29,7 +29,7 @@ impl Store {
         let rows = self.rows(Statement::new(select, [mailbox.as_str().into()])).await?;
         Ok(rows.into_iter().find_map(|mut row| {
             let judged = row.time(1)?;
-            let hash = self.vault.open(&place(mailbox, judged), &row.bytes(0)?).ok()?;
+            let hash = self.sealer.open(&JUDGED_HASH, &[mailbox, &milliseconds(judged)], &row.bytes(0)?).ok()?;
             let hash = PasswordHash::from_stored(hash.reveal_str()?.to_owned());
             Some(JudgedPassword { hash, judged, last_used: row.time(2) })
         }))
@@ -46,7 +46,7 @@ impl Store {
         hash: &PasswordHash,
         judged: SystemTime,
     ) -> Result<(), StoreError> {
-        let sealed = self.seal(&place(mailbox, judged), &Secret::from(hash.as_stored()))?;
+        let sealed = self.seal(&JUDGED_HASH, &[mailbox, &milliseconds(judged)], &Secret::from(hash.as_stored()))?;
         let upsert = "INSERT INTO judged_password (mailbox, hash, judged) \
                       SELECT mailbox, $2, CAST($3 AS BIGINT) FROM account WHERE mailbox = $1 \
                       ON CONFLICT (mailbox) DO UPDATE SET hash = excluded.hash, judged = excluded.judged";
@@ -71,16 +71,11 @@ impl Store {
         let rows = self.rows(Statement::new("SELECT mailbox, hash, judged FROM judged_password", [])).await?;
         let bound = |mut row: Row| {
             let (mailbox, hash, judged) = (Mailbox::parse(&row.text(0)?).ok()?, row.bytes(1)?, row.time(2)?);
-            let hash = self.vault.open(&format!("judged_password/hash/{mailbox}"), &hash).ok()?;
-            let sealed = self.seal(&place(&mailbox, judged), &hash).ok()?;
+            let hash = self.sealer.open(&JUDGED_HASH, &[&mailbox], &hash).ok()?;
+            let sealed = self.seal(&JUDGED_HASH, &[&mailbox, &milliseconds(judged)], &hash).ok()?;
             let update = "UPDATE judged_password SET hash = $3 WHERE mailbox = $1 AND judged = $2";
             Some(Statement::new(update, [mailbox.as_str().into(), judged.into(), sealed]))
         };
         Ok(rows.into_iter().filter_map(bound).collect())
     }
-}
-
-/// The time is a part of it, so that nobody makes an old password a new one.
-fn place(mailbox: &Mailbox, judged: SystemTime) -> String {
-    format!("judged_password/hash/{mailbox}/{}", milliseconds(judged))
 }

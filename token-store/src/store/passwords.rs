@@ -9,6 +9,7 @@ use super::{
     access::{Access, Known, Ledger, TRIES},
     accounts::{HEAD_COLUMN, SEALED_COLUMNS, select_accounts, select_sealed_accounts},
     changed,
+    sealed::{CLIENT_SECRET, PASSWORD_HASH},
 };
 use crate::{
     account::{Account, LocalPasswordInfo, Mailbox},
@@ -108,12 +109,12 @@ impl Store {
 
     /// The hash of a local password, sealed for its row.
     pub(super) fn seal_hash(&self, mailbox: &Mailbox, name: &str, hash: &PasswordHash) -> Result<Value, StoreError> {
-        self.seal(&hash_place(mailbox, name), &Secret::from(hash.as_stored()))
+        self.seal(&PASSWORD_HASH, &[mailbox, &name], &Secret::from(hash.as_stored()))
     }
 
     /// The hash of a local password. One that does not open costs that password and no other.
     pub(super) fn open_hash(&self, mailbox: &Mailbox, name: &str, sealed: &[u8]) -> Option<PasswordHash> {
-        let opened = self.vault.open(&hash_place(mailbox, name), sealed);
+        let opened = self.sealer.open(&PASSWORD_HASH, &[mailbox, &name], sealed);
         let hash =
             opened.as_ref().ok().and_then(Secret::reveal_str).map(|hash| PasswordHash::from_stored(hash.to_owned()));
         if hash.is_none() {
@@ -131,7 +132,7 @@ impl Store {
     /// Seals the client secret of an application into the store. Accounts that wait because the old one was wrong are
     /// tried again at once: their version is raised.
     pub async fn set_client_secret(&self, application: &str, secret: &Secret) -> Result<(), StoreError> {
-        let sealed = self.seal(&client_secret_place(application), secret)?;
+        let sealed = self.seal(&CLIENT_SECRET, &[&application], secret)?;
         self.run(vec![
             Statement::new(
                 "INSERT INTO client_secret (application, sealed) VALUES ($1, $2) \
@@ -154,7 +155,7 @@ impl Store {
         let Some(sealed) = self.rows(select).await?.into_iter().find_map(|mut row| row.bytes(0)) else {
             return Ok(None);
         };
-        match self.vault.open(&client_secret_place(application), &sealed) {
+        match self.sealer.open(&CLIENT_SECRET, &[&application], &sealed) {
             Ok(secret) => Ok(Some(secret)),
             Err(_) => Err(StoreError::Unreadable {
                 what: format!("client secret of the application `{application}`"),
@@ -205,12 +206,4 @@ impl Store {
         }
         Ok(found.map(|(account, _, passwords)| (account, passwords)))
     }
-}
-
-fn hash_place(mailbox: &Mailbox, name: &str) -> String {
-    format!("local_password/hash/{mailbox}/{name}")
-}
-
-fn client_secret_place(application: &str) -> String {
-    format!("client_secret/sealed/{application}")
 }

@@ -67,6 +67,6 @@ impl Store {
 
     /// Sixteen bits under the key of the store: enough to see that a password comes again, and useless for finding it.
     fn tag(&self, attempt: RemoteAttempt<'_>) -> i64 {
-        i64::from(self.vault.short_tag(&format!("remote_attempt/tag/{}", attempt.mailbox), attempt.password))
+        i64::from(self.sealer.short_tag(&format!("remote_attempt/tag/{}", attempt.mailbox), attempt.password))
     }
 }

@@ -9,6 +9,7 @@ use super::{
     LastError, Store, StoreError, TokenSet, TokenState,
     accounts::{COLUMNS, read_account, select_accounts},
     lease,
+    sealed::{ACCESS_TOKEN, REFRESH_TOKEN},
 };
 use crate::{
     account::{Account, Grant, Mailbox},
@@ -162,7 +163,7 @@ impl Store {
     /// Takes over a refresh token that another program has kept, for an account that has none. It is used at the next look.
     /// `false` if somebody has signed in meanwhile, or there is no such account: then nothing is changed.
     pub async fn adopt_refresh_token(&self, mailbox: &Mailbox, refresh_token: &Secret) -> Result<bool, StoreError> {
-        let sealed = self.seal(&place("refresh_token", mailbox), refresh_token)?;
+        let sealed = self.seal(&REFRESH_TOKEN, &[mailbox], refresh_token)?;
         let update = Statement::new(
             "UPDATE token SET version = version + 1, idle = 0, refresh_token = $2, next_refresh = NULL, error_kind = NULL, error_text = NULL, \
              error_what = NULL, error_remedy = NULL, error_code = NULL, error_since = NULL, error_at = NULL \
@@ -228,7 +229,7 @@ impl Store {
         if !self.account(&other).await.ok().flatten().is_some_and(|account| is_the_applications(&account)) {
             return Ok(None);
         }
-        let opened = self.vault.open(&place("access_token", &other), &sealed).ok();
+        let opened = self.sealer.open(&ACCESS_TOKEN, &[&other], &sealed).ok();
         Ok(opened.map(|secret| Living { secret, issued_at, expires_at }))
     }
 
@@ -247,7 +248,7 @@ impl Store {
             [
                 mailbox.as_str().into(),
                 version.into(),
-                self.seal(&place("access_token", mailbox), &token.secret)?,
+                self.seal(&ACCESS_TOKEN, &[mailbox], &token.secret)?,
                 token.issued_at.into(),
                 token.expires_at.into(),
                 schedule::next_refresh(token.issued_at, lifetime, schedule::jitter()).into(),
@@ -265,7 +266,7 @@ impl Store {
         node: &str,
         refresh_token: &Secret,
     ) -> Result<bool, StoreError> {
-        let sealed = self.seal(&place("refresh_token", mailbox), refresh_token)?;
+        let sealed = self.seal(&REFRESH_TOKEN, &[mailbox], refresh_token)?;
         let update = Statement::new(
             "UPDATE token SET version = version + 1, refresh_token = $3 \
              WHERE mailbox = $1 AND version = $2 AND lease_owner = $4",
@@ -309,14 +310,14 @@ impl Store {
                       next_refresh, error_what, error_remedy, error_code FROM token WHERE mailbox = $1";
         let mut row = self.row(select, mailbox).await?;
         let version = row.integer(0).unwrap_or_default();
-        let open = |column: &str, sealed: Vec<u8>| self.vault.open(&place(column, mailbox), &sealed).ok();
+        let open = |column, sealed: Vec<u8>| self.sealer.open(column, &[mailbox], &sealed).ok();
         let (access, issued_at, expires_at) = (row.bytes(1), row.time(2), row.time(3));
         let access = access.and_then(|sealed| {
-            Some(Living { secret: open("access_token", sealed)?, issued_at: issued_at?, expires_at: expires_at? })
+            Some(Living { secret: open(&ACCESS_TOKEN, sealed)?, issued_at: issued_at?, expires_at: expires_at? })
         });
         let refresh = match row.bytes(4) {
             None => RefreshToken::None,
-            Some(sealed) => open("refresh_token", sealed).map_or(RefreshToken::Unreadable, RefreshToken::Some),
+            Some(sealed) => open(&REFRESH_TOKEN, sealed).map_or(RefreshToken::Unreadable, RefreshToken::Some),
         };
         let (kind, text, failed_at) = (row.text(5).as_deref().and_then(ErrorKind::parse), row.text(6), row.time(7));
         let failure = match (kind, text, failed_at, row.time(8)) {
@@ -418,9 +419,9 @@ impl Store {
     }
 
     fn seal_tokens(&self, mailbox: &Mailbox, tokens: &TokenSet) -> Result<(Value, Value), StoreError> {
-        let access = self.seal(&place("access_token", mailbox), &tokens.access_token)?;
+        let access = self.seal(&ACCESS_TOKEN, &[mailbox], &tokens.access_token)?;
         let refresh = match &tokens.refresh_token {
-            Some(token) => self.seal(&place("refresh_token", mailbox), token)?,
+            Some(token) => self.seal(&REFRESH_TOKEN, &[mailbox], token)?,
             None => Value::Null,
         };
         Ok((access, refresh))
@@ -465,8 +466,4 @@ fn read_state(row: &mut Row, first: usize) -> TokenState {
             _ => None,
         },
     }
-}
-
-fn place(column: &str, mailbox: &Mailbox) -> String {
-    format!("token/{column}/{mailbox}")
 }

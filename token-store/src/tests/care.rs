@@ -57,7 +57,7 @@ async fn no_sealed_column_is_forgotten() {
                    WHERE t.type = 'table' AND c.type = 'BLOB' ORDER BY 1";
     let mut statement = connection.prepare(columns).unwrap();
     let blobs: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
-    let mut known = crate::store::care::sealed_columns();
+    let mut known = crate::store::sealed_columns();
     known.sort_unstable();
     assert_eq!(blobs, known);
 }
@@ -131,7 +131,7 @@ async fn a_key_that_windows_has_sealed_is_changed_and_its_store_copied_and_resto
     let sealed = KeySource::Dpapi(folder.path().join("sealed.key"));
     plain.copy_to(&sealed).unwrap();
 
-    let rotated = crate::store::care::rotate_key(&path, &sealed).await.unwrap();
+    let rotated = crate::store::rotation::rotate_key(&path, &sealed).await.unwrap();
     assert_eq!((rotated.sealed, rotated.unreadable, rotated.old_key_removed), (6, 0, true));
     alone(&path).await;
     assert_eq!(Store::open(&path, plain.read().unwrap()).await.unwrap_err(), StoreError::WrongKey);

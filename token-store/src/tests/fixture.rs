@@ -13,7 +13,7 @@ use crate::{
     database::{Database, DatabaseError, Schema, sqlite::Sqlite},
     store::{
         STORE_SCHEMA,
-        care::{RotateError, Rotated},
+        rotation::{RotateError, Rotated},
     },
 };
 
@@ -120,9 +120,9 @@ pub(super) async fn rotate_key(path: &Path, source: &KeySource) -> Result<Rotate
     #[cfg(unix)]
     if let Some(url) = url(path) {
         use super::on_postgres::{settings, tls};
-        return crate::store::care::rotate_key_on_postgres(settings(url), tls(), source).await;
+        return crate::store::rotation::rotate_key_on_postgres(settings(url), tls(), source).await;
     }
-    crate::store::care::rotate_key(path, source).await
+    crate::store::rotation::rotate_key(path, source).await
 }
 
 /// Until nobody has it open: a store that was dropped, or whose process was killed, is closed a moment later.

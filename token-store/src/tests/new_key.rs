@@ -1,11 +1,15 @@
 //! A new key for a store, at any moment and on both engines.
 
 use std::{
+    collections::HashSet,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
+
+use async_trait::async_trait;
 
 use super::{
     care::{assert_whole, fill},
@@ -14,9 +18,11 @@ use super::{
 };
 use crate::{
     KeySource, StoreError,
+    database::{Database, DatabaseError, Outcome, Statement},
+    source::Source,
     store::{
-        RefreshToken,
-        care::{RotateError, Rotated},
+        RefreshToken, STORE_SCHEMA,
+        rotation::{BATCH, RotateError, Rotated, rotate},
     },
 };
 
@@ -56,6 +62,143 @@ impl Keyed {
     async fn alone(&self) {
         fixture::alone(&self.place.path()).await;
     }
+}
+
+/// More values in one column than a batch has.
+async fn fill_more(store: Store) -> Store {
+    for number in 0..ACCOUNTS {
+        let mailbox = mailbox(&format!("m{number}@contoso.com"));
+        store.add_account(&Account::new(mailbox.clone(), "office", Grant::SignIn, start())).await.unwrap();
+        for source in sources() {
+            store.note_familiar_source(&mailbox, source, start(), HOUR).await.unwrap();
+        }
+    }
+    store
+}
+
+const ACCOUNTS: usize = 20;
+
+fn sources() -> HashSet<Source> {
+    (1..=16).map(|last| Source::of(std::net::IpAddr::from([192, 0, 2, last]))).collect()
+}
+
+async fn assert_more_is_whole(store: &Store) {
+    assert_whole(store).await;
+    for number in 0..ACCOUNTS {
+        let seen = store.familiar_sources(&mailbox(&format!("m{number}@contoso.com"))).await.unwrap();
+        assert_eq!(seen.into_iter().map(|seen| seen.source).collect::<HashSet<_>>(), sources(), "account {number}");
+    }
+    assert_eq!(store.audit_access().await.unwrap().changed, []);
+}
+
+/// A database that takes a number of writes and then none, as a full disk or a process that is killed.
+pub(super) struct StopsAfter(pub(super) Arc<dyn Database>, pub(super) AtomicUsize);
+
+#[async_trait]
+impl Database for StopsAfter {
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
+        let writes = statements.iter().any(|statement| !statement.sql.starts_with("SELECT"));
+        if writes && self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err() {
+            return Err(DatabaseError::Failed("database or disk is full".into()));
+        }
+        self.0.transaction(statements).await
+    }
+}
+
+#[tokio::test]
+async fn rotation_stopped_at_any_write_loses_nothing_and_is_finished_by_the_next() {
+    let keyed = Keyed::new();
+    drop(fill_more(keyed.filled().await).await);
+    let mut stopped = 0;
+    for writes in 0.. {
+        keyed.alone().await;
+        let before = keyed.source().read().unwrap();
+        let database = Arc::new(StopsAfter(keyed.place.open_as(STORE_SCHEMA).await.unwrap(), AtomicUsize::new(writes)));
+        let rotated = rotate(database, before.clone(), &keyed.source()).await;
+        keyed.alone().await;
+        let Err(error) = rotated else { break };
+        let keys = keyed.source().read().unwrap().keys();
+        // Two writes are those of every opening.
+        assert_eq!(keys, if writes == 0 { 1 } else { 2 }, "{writes} writes: {error}");
+        if writes > 0 {
+            stopped += 1;
+            let text = error.to_string();
+            assert!(text.contains("disk is full") && text.contains("Run this command again"), "{text}");
+        }
+        // (A service may be started in between, and writes.)
+        let store = keyed.open().await.unwrap();
+        assert_more_is_whole(&store).await;
+        drop(store);
+        keyed.alone().await;
+        if writes > 2 {
+            // Otherwise it would take values that it cannot open for damaged ones, and write others.
+            assert_eq!(keyed.place.try_open(before).await.unwrap_err(), StoreError::WrongKey, "{writes} writes");
+            keyed.alone().await;
+        }
+        let rotated = keyed.rotate().await.unwrap();
+        assert_eq!((rotated.resumed, rotated.unreadable, rotated.old_key_removed), (writes > 0, 0, true));
+    }
+    assert_eq!(stopped, 8, "at the second opening, in each of six columns, and between the two batches of one");
+    assert_more_is_whole(&keyed.open().await.unwrap()).await;
+}
+
+/// The most rows of a reply, and the most statements of a transaction.
+struct Measured(Arc<dyn Database>, AtomicUsize, AtomicUsize);
+
+#[async_trait]
+impl Database for Measured {
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
+        self.2.fetch_max(statements.len(), Ordering::SeqCst);
+        let outcomes = self.0.transaction(statements).await?;
+        self.1.fetch_max(outcomes.iter().map(|outcome| outcome.rows.len()).sum(), Ordering::SeqCst);
+        Ok(outcomes)
+    }
+}
+
+#[tokio::test]
+async fn rotation_has_one_batch_in_memory() {
+    let keyed = Keyed::new();
+    drop(fill_more(keyed.filled().await).await);
+    keyed.alone().await;
+    let engine = keyed.place.open_as(STORE_SCHEMA).await.unwrap();
+    let database = Arc::new(Measured(engine, AtomicUsize::new(0), AtomicUsize::new(0)));
+    let rotated = rotate(database.clone(), keyed.source().read().unwrap(), &keyed.source()).await.unwrap();
+    assert_eq!(rotated.sealed, 10 + ACCOUNTS + ACCOUNTS * sources().len());
+    let most = [&database.1, &database.2].map(|most| most.load(Ordering::SeqCst));
+    assert_eq!(most, [BATCH, BATCH], "rows that were read, and written in one transaction");
+}
+
+/// A process without the new key that goes on writing, where the file system knows no locks.
+struct Meddling(Arc<dyn Database>, Statement);
+
+#[async_trait]
+impl Database for Meddling {
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
+        let mut statements = statements;
+        if statements.iter().any(|statement| statement.sql.starts_with("UPDATE client_secret")) {
+            statements.push(self.1.clone());
+        }
+        self.0.transaction(statements).await
+    }
+}
+
+#[tokio::test]
+async fn old_key_is_kept_while_something_is_written_with_it() {
+    let keyed = Keyed::new();
+    drop(keyed.filled().await);
+    keyed.alone().await;
+    let engine = keyed.place.open_as(STORE_SCHEMA).await.unwrap();
+    let select = Statement::new("SELECT sealed FROM client_secret", []);
+    let sealed = engine.transaction(vec![select]).await.unwrap().remove(0).rows.remove(0).bytes(0).unwrap();
+    let write = Statement::new("UPDATE client_secret SET sealed = $1", [sealed.into()]);
+    let database = Arc::new(Meddling(engine, write));
+    let error = rotate(database, keyed.source().read().unwrap(), &keyed.source()).await.unwrap_err();
+    assert!(matches!(error, RotateError::StillWritten(_)), "{error}");
+    assert_eq!(keyed.source().read().unwrap().keys(), 2);
+    keyed.alone().await;
+    assert_eq!(keyed.rotate().await.unwrap().sealed, 1);
+    keyed.alone().await;
+    assert_whole(&keyed.open().await.unwrap()).await;
 }
 
 #[tokio::test]
@@ -98,7 +241,7 @@ async fn a_value_that_does_not_open_is_counted_and_costs_the_others_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_while_it_changes_the_key_leaves_a_store_that_opens() {
     let keyed = Keyed::new();
-    drop(keyed.filled().await);
+    drop(fill_more(keyed.filled().await).await);
     let (mut rotations, mut interrupted) = (0, 0);
     for round in 0..KILLS {
         keyed.alone().await;
@@ -122,7 +265,7 @@ async fn a_process_killed_while_it_changes_the_key_leaves_a_store_that_opens() {
         interrupted += usize::from(keys == 2);
         keyed.alone().await;
         let store = keyed.open().await.unwrap_or_else(|error| panic!("round {round}: {error}"));
-        assert_whole(&store).await;
+        assert_more_is_whole(&store).await;
         drop(store);
     }
     keyed.alone().await;

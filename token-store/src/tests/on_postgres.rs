@@ -3,13 +3,13 @@
 use std::{collections::BTreeSet, process::Command, sync::OnceLock};
 
 use self::server::Postgres as Server;
-use super::{endpoint::Reply, *};
+use super::{endpoint::Reply, new_key::StopsAfter, *};
 use crate::{
     KeySource, PostgresSettings, StoreError,
     database::{Database, DatabaseError, Migration, Schema, Statement, Value, postgres::Postgres},
     store::{
         STORE_SCHEMA,
-        care::{RotateError, rotate_key_on_postgres},
+        rotation::{RotateError, rotate, rotate_key_on_postgres},
     },
 };
 
@@ -230,6 +230,30 @@ async fn a_node_that_comes_back_after_a_change_of_the_key_writes_nothing() {
     let again = Store::open_postgres(settings(&url), tls(), source.read().unwrap()).await.unwrap();
     let state = again.token_state(&mailbox("ann@contoso.com")).await.unwrap();
     assert!(!state.has_refresh_token, "nothing was written with the old key");
+}
+
+/// A node that has the old key alone would take values that it cannot open for damaged ones.
+#[tokio::test]
+async fn node_with_the_old_key_is_refused_after_an_unfinished_change_of_it() {
+    let (name, folder) = (server().database().unwrap(), tempfile::tempdir().unwrap());
+    let url = server().socket_url(&name);
+    let source = KeySource::File(folder.path().join("oxpost.key"));
+    let before = source.open().unwrap().0;
+    let node = Store::open_postgres(settings(&url), tls(), before.clone()).await.unwrap();
+    node.add_account(&account("ann@contoso.com", Grant::SignIn)).await.unwrap();
+    cut_off(&name).await;
+    let database = Postgres::open_alone(settings(&url), tls(), STORE_SCHEMA).await.unwrap();
+    // Two writes are those of the openings, the third is the first batch.
+    let database = Arc::new(StopsAfter(Arc::new(database), 3.into()));
+    let error = rotate(database, before.clone(), &source).await.unwrap_err();
+    assert!(matches!(error, RotateError::Unfinished { .. }) && source.read().unwrap().keys() == 2, "{error}");
+
+    let changed = |error: StoreError| matches!(error, StoreError::Database(DatabaseError::KeyChanged { .. }));
+    until("the node is refused", async || node.accounts().await.is_err_and(changed)).await;
+    let error = Store::open_postgres(settings(&url), tls(), before).await.unwrap_err();
+    assert_eq!(error, StoreError::WrongKey);
+    let both = Store::open_postgres(settings(&url), tls(), source.read().unwrap()).await.unwrap();
+    assert_eq!(both.accounts().await.unwrap().len(), 1);
 }
 
 /// (For a store in SQLite the command line looks for the file first.)

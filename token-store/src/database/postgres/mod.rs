@@ -42,7 +42,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How long a transaction may take. Most of ours read or write a few rows.
 const STATEMENT_TIME: Duration = Duration::from_secs(10);
 
-/// What each statement of a transaction may take beside that: a new key is given to every row in one.
+/// What each statement of a transaction may take beside that: one may have many, such as one for each declared account.
 const EACH_STATEMENT_TIME: Duration = Duration::from_millis(50);
 
 /// After a failure, how long everybody gets that answer before a connection is tried again: a thousand logins must not

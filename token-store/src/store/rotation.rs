@@ -1,0 +1,211 @@
+//! Key rotation: a store gets a new key, and everything in it is sealed with that one.
+//!
+//! 1. The new key is written in front of the old one in the key file. From now on the file opens both.
+//! 2. Every sealed column is walked in batches of [`BATCH`] values, each in a transaction of its own. `meta` is the first, so a
+//!    process that has the old key alone does not open the store any more.
+//! 3. When a walk has found nothing that another key has sealed, the old key is taken out of the file.
+//!
+//! Between any two of these steps, and between any two batches, the process may end, or the disk be full: the key file opens all of
+//! the store, and running it again goes on. See docs/decisions/0012-key-rotation-in-batches.md.
+
+use std::{fmt::Display, path::Path, sync::Arc};
+
+use super::{
+    Store, StoreError,
+    schema::STORE_SCHEMA,
+    sealed::{SEALED_COLUMNS, SealedColumn},
+};
+use crate::{
+    database::{
+        Database, Statement, Value,
+        postgres::{Postgres, PostgresSettings},
+        sqlite::Sqlite,
+    },
+    vault::{KeySource, NewKey, Vault, VaultError},
+};
+
+/// How many values are read, and written in one transaction. A value has some kilobytes at most, but for the ledger of what
+/// grants access (40 bytes an account).
+pub(crate) const BATCH: usize = 256;
+
+/// How often the columns are walked. The second time finds nothing, unless something else has written meanwhile: the file system
+/// may know no locks.
+const WALKS: usize = 3;
+
+/// How a change of the key went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotated {
+    /// An earlier change that was interrupted was finished, instead of beginning another one.
+    pub resumed: bool,
+    /// How many values were sealed with the new key.
+    pub sealed: usize,
+    /// How many values do not open with any key. They are left as they are.
+    pub unreadable: usize,
+    /// The old key is gone from its place. If not, whoever put it there must take it out.
+    pub old_key_removed: bool,
+}
+
+/// Why the key was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RotateError {
+    /// The key is given to us, and by somebody else.
+    #[error(
+        "{0} holds one key and is not written by oxpost. Put a new one in front of it, with a blank between them \
+         (`oxpost store new-key` prints one), then run this command again"
+    )]
+    NotOurs(KeySource),
+    /// The key.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The change has begun, and is not finished.
+    #[error(
+        "{why}. The change of the key has begun and is not finished. Nothing is lost: {key} holds the new key and the old one, and \
+         they open the store. Run this command again to finish the change. Until then every node needs both keys"
+    )]
+    Unfinished {
+        /// What holds both keys.
+        key: KeySource,
+        /// What went wrong.
+        why: StoreError,
+    },
+    /// Something else writes to the store, and has not the new key.
+    #[error(
+        "another process goes on writing to the store with the old key, so {0} keeps both keys. Stop the service wherever it runs \
+         on this store, then run this command again"
+    )]
+    StillWritten(KeySource),
+}
+
+impl From<crate::database::DatabaseError> for RotateError {
+    fn from(error: crate::database::DatabaseError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Gives a store in SQLite a new key, or finishes an interrupted change of it. Nobody else may have the store open meanwhile,
+/// because a service would go on sealing with the old key.
+///
+/// A key that is not in a file is not ours to write: then the new one must stand in front of the old one already.
+pub async fn rotate_key(path: &Path, source: &KeySource) -> Result<Rotated, RotateError> {
+    let vault = source.read()?;
+    rotate(Arc::new(Sqlite::open_alone(path.to_owned(), STORE_SCHEMA).await?), vault, source).await
+}
+
+/// Does the same for a store in PostgreSQL. No other node may be connected to it meanwhile, and each needs the new key
+/// before it is started again.
+pub async fn rotate_key_on_postgres(
+    settings: PostgresSettings,
+    tls: rustls::ClientConfig,
+    source: &KeySource,
+) -> Result<Rotated, RotateError> {
+    let vault = source.read()?;
+    rotate(Arc::new(Postgres::open_alone(settings, tls, STORE_SCHEMA).await?), vault, source).await
+}
+
+/// The database is ours alone, and was opened before the key is written. `vault` has the keys as they were before that.
+pub(crate) async fn rotate(
+    database: Arc<dyn Database>,
+    vault: Vault,
+    source: &KeySource,
+) -> Result<Rotated, RotateError> {
+    let resumed = vault.keys() > 1;
+    // Only a key that opens this very store may be changed.
+    let mut store = Store::with(database.clone(), vault).await?;
+    let unfinished = |why| RotateError::Unfinished { key: source.clone(), why };
+    if !resumed {
+        if source.put_in_front(&NewKey::generate()?)?.is_none() {
+            return Err(RotateError::NotOurs(source.clone()));
+        }
+        store = Store::with(database, source.read()?).await.map_err(unfinished)?;
+    }
+    let mut sealed = 0_usize;
+    for _ in 0..WALKS {
+        let walk = store.seal_with_newest_key().await.map_err(unfinished)?;
+        sealed = sealed.saturating_add(walk.sealed);
+        if walk.sealed == 0 {
+            let old_key_removed = source.keep_first()?.is_some();
+            return Ok(Rotated { resumed, sealed, unreadable: walk.unreadable, old_key_removed });
+        }
+    }
+    Err(RotateError::StillWritten(source.clone()))
+}
+
+/// What a walk over the sealed columns has done.
+#[derive(Default)]
+struct Walk {
+    sealed: usize,
+    unreadable: usize,
+}
+
+impl Store {
+    /// Walks every sealed column, and seals with the key that seals now what another one has sealed.
+    async fn seal_with_newest_key(&self) -> Result<Walk, StoreError> {
+        let mut walk = Walk::default();
+        for column in SEALED_COLUMNS {
+            let mut after = column.before_all();
+            while let Some(last) = self.seal_batch(column, &after, &mut walk).await? {
+                // A key that is not read as it stands would be walked forever, and what is after it would be missed.
+                if last == after {
+                    return Err(StoreError::Unreadable {
+                        what: format!("row after {} in the table {}", shown(&after), column.name()),
+                        remedy: "restore a backup".into(),
+                    });
+                }
+                after = last;
+            }
+        }
+        Ok(walk)
+    }
+
+    /// The batch after this key. Gives back the key of its last row, unless that was the last one of the column.
+    async fn seal_batch(
+        &self,
+        column: &SealedColumn,
+        after: &[Value],
+        walk: &mut Walk,
+    ) -> Result<Option<Vec<Value>>, StoreError> {
+        let limit = Value::Integer(i64::try_from(BATCH).unwrap_or(i64::MAX));
+        let values = after.iter().cloned().chain([limit]);
+        let rows = self.rows(Statement { sql: column.select_next, values: values.collect() }).await?;
+        let is_last = rows.len() < BATCH;
+        let (mut updates, mut last) = (Vec::new(), after.to_vec());
+        for row in rows {
+            let Some((key, old)) = column.read(row) else { continue };
+            last.clone_from(&key);
+            if self.sealer.is_current(&old) {
+                continue;
+            }
+            let texts: Vec<String> = key.iter().map(text).collect();
+            let names: Vec<&dyn Display> = texts.iter().map(|text| text as &dyn Display).collect();
+            let Ok(secret) = self.sealer.open(column, &names, &old) else {
+                walk.unreadable = walk.unreadable.saturating_add(1);
+                continue;
+            };
+            let new = self.seal(column, &names, &secret)?;
+            let values = key.into_iter().chain([Value::Bytes(old), new]);
+            updates.push(Statement { sql: column.replace, values: values.collect() });
+        }
+        walk.sealed = walk.sealed.saturating_add(updates.len());
+        if !updates.is_empty() {
+            self.run(updates).await?;
+        }
+        Ok((!is_last).then_some(last))
+    }
+}
+
+/// A column of a key as it stands in a context.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        Value::Null | Value::Bytes(_) => String::new(),
+    }
+}
+
+fn shown(key: &[Value]) -> String {
+    let texts: Vec<String> = key.iter().map(text).collect();
+    format!("`{}`", texts.join("/"))
+}
