@@ -73,6 +73,8 @@ pub fn throttled(gateway: &Gateway, mailbox: &Mailbox, protocol: Protocol, back_
             "the mail server throttles this mailbox; new logins wait for the end of it, or are told to come back. Let fewer \
              programs read it at once"
         );
+    }
+    if noted.is_longer {
         gateway.observer.used(mailbox, protocol, Used { throttled: Some((now, noted.until)), ..Used::default() });
     }
 }

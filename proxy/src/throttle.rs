@@ -1,13 +1,17 @@
 //! Mailboxes that the mail server wants to be left alone for a while. A login that comes meanwhile waits, if it is not for
 //! long, and is told to come back otherwise: Exchange lengthens the back-off of whoever knocks on.
+//!
+//! Whichever node hears of a back-off writes it into the store; each login reads it there, so it counts on every node and after a
+//! restart. A store that cannot be read leaves a node with what it has heard itself.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use oxpost_protocol::tap::BACK_OFF_LIMIT;
-use oxpost_token_store::{Mailbox, SharedClock};
+use oxpost_token_store::{Mailbox, SharedClock, Store};
 use tokio::time::{Instant, sleep};
+use tracing::debug;
 
 use crate::config::Protocol;
 
@@ -35,9 +39,11 @@ pub struct Noted {
     pub until: SystemTime,
     /// Whether the mailbox was not throttled before.
     pub is_new: bool,
+    /// Whether it ends later than what was known before, so that the other nodes should know.
+    pub is_longer: bool,
 }
 
-/// Until when each mailbox is left alone, by protocol: Exchange counts them apart. Each node learns it by itself.
+/// Until when each mailbox is left alone, by protocol: Exchange counts them apart. What this node knows of it.
 #[derive(Debug, Default)]
 pub struct Throttles(Mutex<HashMap<(Mailbox, Protocol), SystemTime>>);
 
@@ -47,29 +53,52 @@ impl Throttles {
         let until = now + back_off.min(BACK_OFF_LIMIT);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, until| left(*until, now).is_some());
-        let before = all.insert((mailbox.clone(), protocol), until);
-        match before.filter(|before| *before > until) {
-            // A shorter one does not end a longer one.
-            Some(longer) => {
-                all.insert((mailbox.clone(), protocol), longer);
-                Noted { until: longer, is_new: false }
+        let known = all.entry((mailbox.clone(), protocol)).or_insert(SystemTime::UNIX_EPOCH);
+        let (is_new, is_longer) = (*known == SystemTime::UNIX_EPOCH, *known < until);
+        // A shorter one does not end a longer one.
+        *known = until.max(*known);
+        Noted { until: *known, is_new, is_longer }
+    }
+
+    /// Reads what other nodes have heard, or this one before its start.
+    pub async fn hear(&self, store: &Store, mailbox: &Mailbox, protocol: Protocol, now: SystemTime) {
+        match store.back_off(mailbox, &protocol.to_string()).await {
+            Ok(until) => {
+                if let Some(left) = until.and_then(|until| left(until, now)) {
+                    self.note(mailbox, protocol, left, now);
+                }
             }
-            None => Noted { until, is_new: before.is_none() },
+            Err(error) => debug!(%mailbox, "the back-offs that other nodes know of could not be read: {error}"),
         }
     }
 
-    /// Waits until a login may be tried, [`WAIT_LIMIT`] at most.
+    /// Waits until a login may be tried, [`WAIT_LIMIT`] at most. What other nodes know was read before ([`Self::hear`]), and is read
+    /// again after a wait.
     ///
     /// # Errors
     /// It may not be tried for so long, which is too long to wait.
-    pub async fn wait(&self, mailbox: &Mailbox, protocol: Protocol, clock: &SharedClock) -> Result<(), Duration> {
+    pub async fn wait(
+        &self,
+        store: &Store,
+        mailbox: &Mailbox,
+        protocol: Protocol,
+        clock: &SharedClock,
+    ) -> Result<(), Duration> {
         let deadline = Instant::now() + WAIT_LIMIT;
+        let mut has_waited = false;
         loop {
             match self.may_log_in(mailbox, protocol, clock.now()) {
+                May::Now if has_waited => {
+                    has_waited = false;
+                    self.hear(store, mailbox, protocol, clock.now()).await;
+                }
                 May::Now => return Ok(()),
                 May::NotFor(left) => return Err(left),
                 May::After(left) if Instant::now() >= deadline => return Err(left),
-                May::After(left) => sleep(left.min(NAP)).await,
+                May::After(left) => {
+                    has_waited = true;
+                    sleep(left.min(NAP)).await;
+                }
             }
         }
     }
@@ -94,9 +123,41 @@ fn left(until: SystemTime, now: SystemTime) -> Option<Duration> {
 mod tests {
     use std::sync::Arc;
 
-    use oxpost_token_store::ManualClock;
+    use oxpost_token_store::store::mail_use::Used;
+    use oxpost_token_store::{Account, Grant, ManualClock, Vault};
 
     use super::*;
+
+    async fn store() -> Store {
+        Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap()
+    }
+
+    /// What one node has written counts for another one, and for the same one after a restart.
+    #[tokio::test]
+    async fn a_back_off_of_another_node_is_heard_at_the_login() {
+        let (store, now) = (store().await, SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let (throttles, mailbox) = (Throttles::default(), Mailbox::parse("a@contoso.com").unwrap());
+        store.add_account(&Account::new(mailbox.clone(), "default", Grant::SignIn, now)).await.unwrap();
+        let write = async |until| {
+            let used = Used { throttled: Some((now, until)), ..Used::default() };
+            store.add_mail_use([(&mailbox, "IMAP", &used)]).await.unwrap();
+        };
+        let may = async |at| {
+            throttles.hear(&store, &mailbox, Protocol::Imap, at).await;
+            throttles.may_log_in(&mailbox, Protocol::Imap, at)
+        };
+        assert_eq!(may(now).await, May::Now);
+        write(now + 2 * WAIT_LIMIT).await;
+        assert_eq!(may(now).await, May::NotFor(2 * WAIT_LIMIT));
+        assert_eq!(throttles.may_log_in(&mailbox, Protocol::Pop3, now), May::Now);
+        assert_eq!(may(now + 2 * WAIT_LIMIT).await, May::Now);
+        // Nothing keeps a mailbox from being used for longer than any back-off lasts.
+        write(now + 10 * BACK_OFF_LIMIT).await;
+        assert_eq!(may(now).await, May::NotFor(2 * WAIT_LIMIT), "what was heard before");
+        // Neither does a store that cannot be read.
+        store.remove_account(&mailbox).await.unwrap();
+        assert_eq!(may(now + 3 * WAIT_LIMIT).await, May::Now);
+    }
 
     #[test]
     fn a_mailbox_is_left_alone_by_protocol_and_until_then() {
@@ -105,12 +166,12 @@ mod tests {
         let mailbox = |name: &str| Mailbox::parse(&format!("{name}@contoso.com")).unwrap();
         let may = |name: &str, protocol, now| throttles.may_log_in(&mailbox(name), protocol, now);
         let noted = throttles.note(&mailbox("a"), Protocol::Imap, 300 * second, now);
-        assert_eq!(noted, Noted { until: now + 300 * second, is_new: true });
+        assert_eq!(noted, Noted { until: now + 300 * second, is_new: true, is_longer: true });
         assert_eq!(may("a", Protocol::Imap, now), May::NotFor(300 * second));
         assert_eq!((may("a", Protocol::Pop3, now), may("b", Protocol::Imap, now)), (May::Now, May::Now));
         // A shorter one does not end a longer one.
         let noted = throttles.note(&mailbox("a"), Protocol::Imap, second, now);
-        assert_eq!(noted, Noted { until: now + 300 * second, is_new: false });
+        assert_eq!(noted, Noted { until: now + 300 * second, is_new: false, is_longer: false });
         assert_eq!(may("a", Protocol::Imap, now + 270 * second), May::After(WAIT_LIMIT));
         assert_eq!(may("a", Protocol::Imap, now + 300 * second), May::Now);
         // No server keeps anybody out for a day, and no clock either.
@@ -127,7 +188,8 @@ mod tests {
         let manual = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         let clock: SharedClock = Arc::new(manual.clone());
         let (throttles, mailbox) = (Throttles::default(), Mailbox::parse("a@contoso.com").unwrap());
-        let wait = || throttles.wait(&mailbox, Protocol::Imap, &clock);
+        let store = store().await;
+        let wait = || throttles.wait(&store, &mailbox, Protocol::Imap, &clock);
         assert_eq!(wait().await, Ok(()));
         throttles.note(&mailbox, Protocol::Imap, WAIT_LIMIT, clock.now());
         let began = Instant::now();

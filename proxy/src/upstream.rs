@@ -73,10 +73,14 @@ pub async fn login<S: Speak>(
     };
     let server = servers.of(S::PROTOCOL);
     let trying = async {
+        // Those who send have a pacing of their own.
+        if S::PROTOCOL != Protocol::Smtp {
+            gateway.throttles.hear(&gateway.store, &account.mailbox, S::PROTOCOL, gateway.clock.now()).await;
+        }
         if gateway.throttles.may_log_in(&account.mailbox, S::PROTOCOL, gateway.clock.now()) != May::Now {
             trail.waits(Stage::BackOff, "the end of a back-off");
         }
-        let left_alone = gateway.throttles.wait(&account.mailbox, S::PROTOCOL, &gateway.clock).await;
+        let left_alone = gateway.throttles.wait(&gateway.store, &account.mailbox, S::PROTOCOL, &gateway.clock).await;
         left_alone.map_err(|left| Failure::throttled(&server.host, left))?;
         with_second_try::<S>(gateway, admitted, server, trail).await
     };

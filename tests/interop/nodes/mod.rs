@@ -1,6 +1,7 @@
 //! Two real nodes on one real PostgreSQL.
 
 mod away;
+mod back_off;
 mod balancer;
 mod care;
 mod news;

@@ -3,6 +3,8 @@
 
 use std::time::SystemTime;
 
+use oxpost_protocol::tap::BACK_OFF_LIMIT;
+
 use super::{Store, StoreError, changed};
 use crate::{
     account::Mailbox,
@@ -127,7 +129,9 @@ impl Store {
                       last_end = COALESCE(excluded.last_end, mail_use.last_end), \
                       last_end_at = COALESCE(excluded.last_end_at, mail_use.last_end_at), \
                       throttled_at = COALESCE(excluded.throttled_at, mail_use.throttled_at), \
-                      throttled_until = COALESCE(excluded.throttled_until, mail_use.throttled_until)";
+                      throttled_until = CASE WHEN mail_use.throttled_until > excluded.throttled_until \
+                      AND mail_use.throttled_until <= excluded.throttled_at + CAST($11 AS BIGINT) THEN mail_use.throttled_until \
+                      ELSE COALESCE(excluded.throttled_until, mail_use.throttled_until) END";
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let statement = |(mailbox, protocol, used): (&Mailbox, &str, &Used)| {
             let (end, end_at) = used.last_end.clone().unzip();
@@ -146,6 +150,8 @@ impl Store {
                     throttled_at.into(),
                     throttled_until.into(),
                     pattern.as_ref().map(Mailbox::as_str).into(),
+                    // A back-off that lasts longer than any can was noted by a wrong clock.
+                    i64::try_from(BACK_OFF_LIMIT.as_millis()).unwrap_or(i64::MAX).into(),
                 ],
             )
         };
@@ -154,6 +160,13 @@ impl Store {
             return Ok(());
         }
         self.run(statements).await.map(drop)
+    }
+
+    /// Until when the mail server asked for this mailbox to be left alone, as any node has heard it.
+    pub async fn back_off(&self, mailbox: &Mailbox, protocol: &str) -> Result<Option<SystemTime>, StoreError> {
+        let select = "SELECT throttled_until FROM mail_use WHERE mailbox = $1 AND protocol = $2";
+        let rows = self.rows(Statement::new(select, [mailbox.as_str().into(), protocol.into()])).await?;
+        Ok(rows.into_iter().next().and_then(|mut row| row.time(0)))
     }
 
     /// What has gone through, by mailbox and protocol.

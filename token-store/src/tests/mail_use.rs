@@ -86,3 +86,28 @@ async fn the_mailboxes_of_a_domain_are_kept_apart() {
     store.remove_account(&mailbox("*@contoso.com")).await.unwrap();
     assert_eq!(noticed().await, (vec![anns.clone()], vec![anns]));
 }
+
+/// Any node writes it, and all of them read it at a login.
+#[tokio::test]
+async fn a_shorter_back_off_does_not_end_a_longer_one() {
+    let bench = Bench::signed_in().await;
+    let (store, ann) = (&bench.store, bench.mailbox());
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let note = async |at, until| {
+        let used = Used { throttled: Some((at, until)), ..Used::default() };
+        store.add_mail_use([(ann, "IMAP", &used)]).await.unwrap();
+        store.back_off(ann, "IMAP").await.unwrap()
+    };
+    assert_eq!(store.back_off(ann, "IMAP").await.unwrap(), None);
+    assert_eq!(note(start(), start() + minutes(5)).await, Some(start() + minutes(5)));
+    assert_eq!(note(start() + minutes(1), start() + minutes(2)).await, Some(start() + minutes(5)));
+    assert_eq!(note(start() + minutes(6), start() + minutes(7)).await, Some(start() + minutes(7)));
+    assert_eq!(store.back_off(ann, "POP3").await.unwrap(), None, "each protocol has its own");
+    // What goes through leaves it as it is.
+    let used = Used { sessions: 1, ..Used::default() };
+    store.add_mail_use([(ann, "IMAP", &used)]).await.unwrap();
+    assert_eq!(store.back_off(ann, "IMAP").await.unwrap(), Some(start() + minutes(7)));
+    // A clock that was a year ahead when it was noted does not hide those that come after it was set right.
+    note(start() + 9000 * HOUR, start() + 9000 * HOUR + minutes(1)).await;
+    assert_eq!(note(start() + minutes(8), start() + minutes(9)).await, Some(start() + minutes(9)));
+}
