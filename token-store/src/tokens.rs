@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use self::app_only::AppOnly;
 pub(crate) use self::flight::client_secret;
+pub(crate) use self::lead::node_name;
 pub use self::readiness::Readiness;
 use self::slot::{Caller, Entry, Slot};
 use crate::{

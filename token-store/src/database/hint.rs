@@ -14,6 +14,8 @@ pub(super) const KEPT: usize = 256;
 pub(super) enum Hint {
     /// The tokens of one mailbox, by its [`name_of`].
     Tokens(String),
+    /// The sending limits of one mailbox at one server, by the [`name_of`] both.
+    Limit(String),
     /// Anything: hints were missed.
     Anything,
 }
@@ -26,6 +28,19 @@ fn name_of(mailbox: &str) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// In front of the name of a hint about sending limits.
+const LIMIT: &str = "limit:";
+
+impl Hint {
+    /// What a trigger has said.
+    pub(super) fn said(payload: &str) -> Self {
+        match payload.strip_prefix(LIMIT) {
+            Some(name) => Self::Limit(name.to_owned()),
+            None => Self::Tokens(payload.to_owned()),
+        }
+    }
 }
 
 /// What is heard from an engine; of one that gives no hints nothing ever is.
@@ -42,23 +57,39 @@ impl Hints {
     }
 
     /// Forgets what was heard so far. To be called before the tables are read, so that no hint is missed that comes after.
-    pub(crate) fn catch_up(&mut self) {
+    pub fn catch_up(&mut self) {
         if let Some(hints) = &mut self.0 {
             *hints = hints.resubscribe();
         }
     }
 
-    /// Until there is any hint.
+    /// Until there is any hint about tokens.
     pub(crate) async fn any(&mut self) {
-        self.next().await;
+        while let Hint::Limit(_) = self.next().await {}
+    }
+
+    /// Until there is a hint about the sending limits of this mailbox at this server.
+    pub async fn about_limit(&mut self, server: &str, mailbox: &str) {
+        let name = name_of(&format!("{server} {mailbox}"));
+        loop {
+            match self.next().await {
+                Hint::Anything => return,
+                Hint::Limit(other) if other == name => return,
+                Hint::Limit(_) | Hint::Tokens(_) => {}
+            }
+        }
     }
 
     /// Until there is a hint about the tokens of this mailbox.
     pub(crate) async fn about(&mut self, mailbox: &str) {
         let name = name_of(mailbox);
-        while let Hint::Tokens(other) = self.next().await
-            && other != name
-        {}
+        loop {
+            match self.next().await {
+                Hint::Anything => return,
+                Hint::Tokens(other) if other == name => return,
+                Hint::Tokens(_) | Hint::Limit(_) => {}
+            }
+        }
     }
 
     async fn next(&mut self) -> Hint {
@@ -100,6 +131,22 @@ mod tests {
         let mut silent_engine = Hints::none();
         let silent = async { tokio::join!(hints.any(), silent_engine.about("ann@contoso.com")) };
         assert!(tokio::time::timeout(std::time::Duration::from_millis(1), silent).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn hints_about_limits_and_about_tokens_are_kept_apart() {
+        let (sender, _) = broadcast::channel(4);
+        let mut hints = Hints::of(&sender);
+        let say = |hint| sender.send(hint).unwrap();
+        let limit = Hint::said(&format!("{LIMIT}{}", name_of("smtp.example ann@contoso.com")));
+        say(Hint::said(&name_of("ann@contoso.com")));
+        say(limit.clone());
+        hints.about_limit("smtp.example", "ann@contoso.com").await;
+        // No refresher looks for tokens because of it, and nobody who waits for one.
+        say(limit);
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(1), hints.any()).await.is_err());
+        say(Hint::Anything);
+        hints.about_limit("smtp.example", "ann@contoso.com").await;
     }
 
     #[test]

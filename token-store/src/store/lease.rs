@@ -1,8 +1,10 @@
-//! The lease: which node asks the authority about an account. The others wait, and read what it has written.
+//! Leases: who may do something about a row, of all nodes, until when. A lease ends by the database's clock, so that nodes whose
+//! clocks differ agree. Its owner renews it, and when the owner dies another node takes it over after its length.
 //!
-//! It stands in the row of the tokens, is taken over the version that was read, and ends by the database's clock, so that
-//! nodes whose clocks differ agree. Who holds it renews it while the authority takes its time; when a node dies, another
-//! one takes over after [`LEASE`]. In SQLite it does the same between two processes on one file; there a process that opens
+//! [`Lease`] has the statements for any table with a column for the owner and one for the end.
+//!
+//! That of a row of tokens says which node asks the authority about an account; the others wait, and read what it has written. It is
+//! taken over the version that was read. In SQLite it does the same between two processes on one file; there a process that opens
 //! the file while no other has it open knows that every lease in it is a dead one's, and ends them ([`END_ALL`]).
 
 use std::time::Duration;
@@ -13,31 +15,120 @@ use crate::{
     database::{Statement, Value},
 };
 
-/// How long a lease lasts unless it is renewed.
-pub(crate) const LEASE: Duration = Duration::from_secs(15);
-
-/// How often it is renewed: twice may fail.
+/// How often the lease on tokens is renewed: twice may fail.
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(4);
 
 /// Ends the leases and the probes of processes that no longer are. For a database that this process has to itself.
 pub(super) const END_ALL: &str = "UPDATE token SET lease_owner = NULL, lease_until = NULL WHERE lease_owner IS NOT NULL; \
      UPDATE authority_circuit SET probe_node = NULL, probed = NULL WHERE probe_node IS NOT NULL";
 
+/// The leases on the rows of a table: made by [`lease!`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    pub(super) take: &'static str,
+    pub(super) renew: &'static str,
+    pub(super) release: &'static str,
+}
+
+/// The statements of a [`Lease`]: of a table, its columns for the owner and the end, its length in milliseconds, which row, and what
+/// must be true of the row when a lease is taken. In the last two the values of the caller are numbered from `$2` on: `$1` is the owner.
+macro_rules! lease {
+    ($table:literal, $owner:literal, $until:literal, $millis:literal, $row:literal, $taken_if:literal) => {
+        $crate::store::lease::Lease {
+            take: concat!(
+                "UPDATE ",
+                $table,
+                " SET ",
+                $owner,
+                " = $1, ",
+                $until,
+                " = DATABASE_NOW + ",
+                $millis,
+                " WHERE ",
+                $row,
+                " AND ",
+                $taken_if,
+                " AND (",
+                $owner,
+                " IS NULL OR ",
+                $owner,
+                " = $1 OR ",
+                $until,
+                " < DATABASE_NOW)"
+            ),
+            renew: concat!(
+                "UPDATE ",
+                $table,
+                " SET ",
+                $until,
+                " = DATABASE_NOW + ",
+                $millis,
+                " WHERE ",
+                $row,
+                " AND ",
+                $owner,
+                " = $1"
+            ),
+            release: concat!(
+                "UPDATE ",
+                $table,
+                " SET ",
+                $owner,
+                " = NULL, ",
+                $until,
+                " = NULL WHERE ",
+                $row,
+                " AND ",
+                $owner,
+                " = $1"
+            ),
+        }
+    };
+}
+pub(super) use lease;
+
+impl Lease {
+    /// Takes the lease, or keeps it. Nothing changes if another node holds it, or if the row is not as it must be.
+    pub(super) fn take(&self, owner: &str, row: impl IntoIterator<Item = Value>) -> Statement {
+        of(self.take, owner, row)
+    }
+
+    /// Extends the lease, if this owner still has it.
+    pub(super) fn renew(&self, owner: &str, row: impl IntoIterator<Item = Value>) -> Statement {
+        of(self.renew, owner, row)
+    }
+
+    /// Ends the lease, if this owner still has it.
+    pub(super) fn release(&self, owner: &str, row: impl IntoIterator<Item = Value>) -> Statement {
+        of(self.release, owner, row)
+    }
+}
+
+fn of(sql: &'static str, owner: &str, row: impl IntoIterator<Item = Value>) -> Statement {
+    Statement::new(sql, std::iter::once(owner.into()).chain(row))
+}
+
+/// For 15 seconds, over the version and the last failure that were read.
+const TOKENS: Lease = lease!(
+    "token",
+    "lease_owner",
+    "lease_until",
+    15_000,
+    "mailbox = $2",
+    "version = $3 AND error_at IS NOT DISTINCT FROM $4"
+);
+
 impl Store {
     /// Takes the lease of the row, or keeps it. `false` if the row is no longer as it was read (newer tokens, or another
     /// failure), or if another node holds the lease.
     pub(crate) async fn lease(&self, mailbox: &Mailbox, read: &Stored, node: &str) -> Result<bool, StoreError> {
-        let update = "UPDATE token SET lease_owner = $3, lease_until = DATABASE_NOW + $4 WHERE mailbox = $1 AND version = $2 \
-                      AND error_at IS NOT DISTINCT FROM $5 \
-                      AND (lease_owner IS NULL OR lease_owner = $3 OR lease_until < DATABASE_NOW)";
-        let values = [mailbox.as_str().into(), read.version.into(), node.into(), length(), read.failed_at.into()];
-        self.change(Statement::new(update, values)).await
+        let row = [mailbox.as_str().into(), read.version.into(), read.failed_at.into()];
+        self.change(TOKENS.take(node, row)).await
     }
 
     /// Prolongs the lease, if this node still has it.
     pub(crate) async fn renew_lease(&self, mailbox: &Mailbox, node: &str) -> Result<bool, StoreError> {
-        let update = "UPDATE token SET lease_until = DATABASE_NOW + $3 WHERE mailbox = $1 AND lease_owner = $2";
-        self.change(Statement::new(update, [mailbox.as_str().into(), node.into(), length()])).await
+        self.change(TOKENS.renew(node, [mailbox.as_str().into()])).await
     }
 
     /// Gives the lease back, if this node still has it.
@@ -47,10 +138,5 @@ impl Store {
 }
 
 pub(super) fn release(mailbox: &Mailbox, node: &str) -> Statement {
-    let update = "UPDATE token SET lease_owner = NULL, lease_until = NULL WHERE mailbox = $1 AND lease_owner = $2";
-    Statement::new(update, [mailbox.as_str().into(), node.into()])
-}
-
-fn length() -> Value {
-    Value::Integer(i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX))
+    TOKENS.release(node, [mailbox.as_str().into()])
 }

@@ -23,5 +23,9 @@ pub const STORE_SCHEMA: Schema = Schema {
         Migration { sql: include_str!("migrations/0004_authority_circuit.sql"), postgres: "" },
         Migration { sql: include_str!("migrations/0005_access_seal.sql"), postgres: "" },
         Migration { sql: include_str!("migrations/0006_growth.sql"), postgres: "" },
+        Migration {
+            sql: include_str!("migrations/0007_nodes.sql"),
+            postgres: include_str!("migrations/0007_nodes.postgres.sql"),
+        },
     ],
 };

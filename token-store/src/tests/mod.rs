@@ -20,6 +20,7 @@ mod lease;
 mod mail_use;
 mod migrations;
 mod new_key;
+mod nodes;
 mod notices;
 #[cfg(unix)]
 mod on_postgres;

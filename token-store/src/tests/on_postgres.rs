@@ -32,6 +32,7 @@ const BOTH: &[&str] = &[
     "app_only::",
     "full_disk::",
     "new_key::",
+    "nodes::",
     "browser::",
     "password_grant::",
     "guesses::",

@@ -34,7 +34,7 @@ pub(super) enum Lead {
 }
 
 /// A name that no other process has.
-pub(super) fn node_name() -> String {
+pub(crate) fn node_name() -> String {
     let mut bytes = [0; 8];
     // Without random numbers nothing could be sealed either; the process id is better than one name for all.
     match rand::fill(&mut bytes) {

@@ -264,7 +264,7 @@ where
     loop {
         match poll_fn(|context| connection.poll_message(context)).await {
             Some(Ok(AsyncMessage::Notification(said))) => {
-                let _ = hints.send(Hint::Tokens(said.payload().to_owned()));
+                let _ = hints.send(Hint::said(said.payload()));
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => {

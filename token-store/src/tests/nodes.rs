@@ -1,0 +1,95 @@
+//! Nodes that share a store: who is alive, and what they share about sending limits.
+
+use super::{fixture::Place, *};
+use crate::store::send_limits::{NewSendLimit, SendLimit};
+
+const KEY: (&str, &str) = ("smtp.example", "ann@contoso.com");
+
+async fn read(store: &Store) -> SendLimit {
+    store.send_limit(KEY.0, KEY.1).await.unwrap().unwrap()
+}
+
+async fn write(store: &Store, read: &SendLimit, node: &str, state: &str) -> bool {
+    let ends = read.now + HOUR;
+    store.save_send_limit(KEY, read, node, NewSendLimit { state, waiting: 0, ends }).await.unwrap()
+}
+
+#[tokio::test]
+async fn node_that_is_not_heard_of_is_removed_and_does_not_come_back() {
+    let place = Place::new();
+    let (one, two) = (place.open().await, place.open().await);
+    assert_eq!(one.send_limit(KEY.0, KEY.1).await.unwrap(), None, "there are no nodes");
+    one.add_node("a", "one").await.unwrap();
+    two.add_node("b", "two").await.unwrap();
+    assert!(!one.remove_dead_nodes().await.unwrap());
+    assert_eq!(two.nodes().await.unwrap(), ["a", "b"]);
+    let dead = "UPDATE node SET lease_until = 1 WHERE id = 'a'";
+    place.meddle(dead, dead);
+    // It was slow, and nobody has noticed.
+    assert!(one.renew_node("a").await.unwrap());
+    assert!(!two.remove_dead_nodes().await.unwrap());
+    place.meddle(dead, dead);
+    assert!(two.remove_dead_nodes().await.unwrap());
+    assert!(!one.renew_node("a").await.unwrap(), "it hears that it was taken for dead");
+    assert_eq!(read(&one).await.nodes, ["b"]);
+    two.remove_node("b").await.unwrap();
+    assert_eq!(one.nodes().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn sending_limits_are_written_over_what_was_read_and_by_nodes_alone() {
+    let place = Place::new();
+    let (one, two) = (place.open().await, place.open().await);
+    one.add_node("a", "one").await.unwrap();
+    two.add_node("b", "two").await.unwrap();
+    let empty = read(&one).await;
+    assert_eq!((empty.version, &empty.state, empty.nodes.len()), (0, &None, 2));
+    let off = empty.now.duration_since(SystemTime::now()).unwrap_or_else(|error| error.duration());
+    assert!(off < Duration::from_secs(60), "{off:?}");
+    assert!(!write(&one, &empty, "nobody", "x").await);
+    assert!(write(&one, &empty, "a", "x").await);
+    assert!(!write(&two, &empty, "b", "y").await, "another node was faster");
+    let first = read(&two).await;
+    assert_eq!(first.state.as_deref(), Some("x"));
+    assert!(write(&two, &first, "b", "y").await);
+    assert!(!write(&one, &first, "a", "z").await);
+    let second = read(&one).await;
+    assert!(second.version > first.version && second.state.as_deref() == Some("y"));
+    assert!(!write(&two, &second, "c", "z").await, "no node of that id is there");
+    // What is over is forgotten, and what was decided from it is not written over what came after.
+    one.forget_send_limits().await.unwrap();
+    assert_eq!(read(&one).await.version, second.version);
+    let over = "UPDATE send_limit SET ends = 1";
+    place.meddle(over, over);
+    one.forget_send_limits().await.unwrap();
+    assert_eq!(read(&one).await.state, None);
+    assert!(write(&one, &read(&one).await, "a", "new").await);
+    assert!(!write(&two, &second, "b", "old").await);
+    assert_eq!(read(&one).await.state.as_deref(), Some("new"));
+}
+
+/// Many decide from the same row: each writes over what it has read.
+#[tokio::test]
+async fn no_write_of_sending_limits_is_lost() {
+    let place = Place::new();
+    let mut nodes = tokio::task::JoinSet::new();
+    for id in ["a", "b", "c", "d"] {
+        let store = place.open().await;
+        nodes.spawn(async move {
+            store.add_node(id, id).await.unwrap();
+            for _ in 0..10 {
+                loop {
+                    let read = read(&store).await;
+                    let state = format!("{}{id}", read.state.as_deref().unwrap_or_default());
+                    if write(&store, &read, id, &state).await {
+                        break;
+                    }
+                }
+            }
+        });
+    }
+    nodes.join_all().await;
+    let state = read(&place.open().await).await.state.unwrap();
+    assert_eq!(state.len(), 40);
+    assert!(["a", "b", "c", "d"].iter().all(|id| state.matches(id).count() == 10), "{state}");
+}
