@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use oxpost_protocol::Login;
-use oxpost_token_store::{Account, Admitted, Attempt, Denied, Mailbox, Problem, Source, TokenError};
+use oxpost_token_store::{
+    AccessToken, Account, Admitted, Attempt, Denied, Grant, Mailbox, Problem, Source, TokenError,
+};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -139,6 +141,10 @@ pub fn refused(gateway: &Gateway, peer: IpAddr, failure: Failure, user: &str) ->
 
 /// The SASL user: the mailbox, but by SMTP whoever the token belongs to (Exchange takes a person's token for `user=shared` by
 /// IMAP and POP3, not by SMTP).
-pub fn sasl_user(account: &Account, protocol: Protocol) -> &Mailbox {
-    if protocol == Protocol::Smtp { account.sender() } else { &account.mailbox }
+///
+/// A user who was renamed since is named as their token says. A mailbox that another one's token opens keeps its address.
+pub fn sasl_user<'a>(account: &'a Account, token: &'a AccessToken, protocol: Protocol) -> &'a Mailbox {
+    let opened = if protocol == Protocol::Smtp { account.sender() } else { &account.mailbox };
+    let is_the_users = account.grant != Grant::ClientCredentials && opened == account.token_of();
+    token.sign_in_name().filter(|_| is_the_users).unwrap_or(opened)
 }

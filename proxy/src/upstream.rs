@@ -133,7 +133,6 @@ async fn with_second_try<S: Speak>(
     let mut token = gateway.tokens.access_token(admitted).await.map_err(|error| Failure::token(&error))?;
     let mut known = gateway.login_offers.known(S::PROTOCOL, server);
     let (mut misled_by, mut is_second_try) = (None, false);
-    let opened = sasl_user(admitted.account(), S::PROTOCOL);
     loop {
         let failed = match once::<S>(gateway, admitted, server, &token, &known, trail).await {
             Ok(Ok(connected)) => {
@@ -154,6 +153,7 @@ async fn with_second_try<S: Speak>(
         if let Some(list) = &failed.listed_before_login {
             gateway.login_offers.listed(server, list);
         }
+        let opened = sasl_user(admitted.account(), &token, S::PROTOCOL);
         let failure = Failure::upstream(&failed.failure, &server.host, opened);
         let next = next_attempt(&failed, is_second_try);
         is_second_try |= next.is_second_try;
@@ -251,7 +251,7 @@ pub fn dialogue<S: Speak>(
     token: &AccessToken,
     known: &KnownOffer,
 ) -> Result<S::Upstream, Failure> {
-    let login = XOAuth2 { user: sasl_user(account, S::PROTOCOL).to_string(), token: token.secret().clone() };
+    let login = XOAuth2 { user: sasl_user(account, token, S::PROTOCOL).to_string(), token: token.secret().clone() };
     S::upstream(gateway, server, &login, known).map_err(|_| {
         Failure::new(
             RefusalKind::AdministratorMustAct,

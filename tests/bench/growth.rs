@@ -164,6 +164,7 @@ async fn sign_in(oxpost: &Oxpost, tenant: &Tenant, people: usize, lifetime: Dura
             access_token: Secret::from("replaced-at-the-first-refresh"),
             lifetime,
             refresh_token: Some(Secret::from(tenant.grant_refresh_token(CLIENT_ID, &name).map_err(problem)?)),
+            identity: None,
         };
         let address = Address::parse(&name).map_err(problem)?;
         store.save_signed_in(&address, &tokens, Some(&name), SystemTime::now()).await.map_err(problem)?;

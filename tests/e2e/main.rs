@@ -35,6 +35,7 @@ mod password_grant;
 mod patterns;
 mod proofs;
 mod refused_logins;
+mod renamed;
 mod retries;
 mod round_trips;
 mod scripted;

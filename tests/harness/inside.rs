@@ -103,6 +103,7 @@ impl Inside {
             access_token: Secret::from("long-gone"),
             lifetime: std::time::Duration::ZERO,
             refresh_token: Some(Secret::from(refresh_token)),
+            identity: None,
         };
         let mailbox = Mailbox::parse(mailbox).map_err(|error| problem(&error))?;
         let now = self.tenant.clock().now();

@@ -6,6 +6,10 @@ use std::collections::{HashMap, HashSet};
 #[derive(Debug, Clone)]
 pub struct Mailbox {
     pub(super) address: String,
+    /// What the address was when it was made: the object id never changes.
+    pub(super) object: String,
+    /// Other addresses of the mailbox: those that it had before.
+    pub(super) aliases: HashSet<String>,
     pub(super) password: String,
     pub(super) shared: bool,
     pub(super) enabled: bool,
@@ -28,6 +32,8 @@ impl Mailbox {
     pub fn user(address: &str) -> Self {
         Self {
             address: address.to_lowercase(),
+            object: address.to_lowercase(),
+            aliases: HashSet::new(),
             password: "Passw0rd!".to_owned(),
             shared: false,
             enabled: true,
@@ -265,6 +271,46 @@ pub(super) struct Directory {
 impl Directory {
     pub(super) fn mailbox(&self, address: &str) -> Option<&Mailbox> {
         self.mailboxes.get(&address.to_lowercase())
+    }
+
+    /// The mailbox that has this address, now or before.
+    pub(super) fn mailbox_or_alias(&self, address: &str) -> Option<&Mailbox> {
+        let address = address.to_lowercase();
+        let by_alias = || self.mailboxes.values().find(|mailbox| mailbox.aliases.contains(&address));
+        self.mailboxes.get(&address).or_else(by_alias)
+    }
+
+    /// The present address of the user who had this one when a token was issued for this object id.
+    pub(super) fn present_name(&self, object_id: &str, name: &str) -> Option<String> {
+        let is_theirs = |mailbox: &&Mailbox| super::tokens::object_id(&mailbox.object) == object_id;
+        if self.mailbox(name).as_ref().is_some_and(is_theirs) {
+            return Some(name.to_lowercase());
+        }
+        self.mailboxes.values().find(is_theirs).map(|mailbox| mailbox.address.clone())
+    }
+
+    /// Renames a user. `false`: there is none, or the new address is taken.
+    pub(super) fn rename(&mut self, from: &str, to: &str) -> bool {
+        let (from, to) = (from.to_lowercase(), to.to_lowercase());
+        if self.mailbox_or_alias(&to).is_some_and(|mailbox| mailbox.address != from) {
+            return false;
+        }
+        let Some(mut mailbox) = self.mailboxes.remove(&from) else { return false };
+        mailbox.aliases.insert(from.clone());
+        mailbox.aliases.remove(&to);
+        mailbox.address.clone_from(&to);
+        self.mailboxes.insert(to.clone(), mailbox);
+        let swap = |set: &mut HashSet<String>| {
+            if set.remove(&from) {
+                set.insert(to.clone());
+            }
+        };
+        for mailbox in self.mailboxes.values_mut() {
+            swap(&mut mailbox.full_access);
+            swap(&mut mailbox.send_as);
+        }
+        self.applications.values_mut().for_each(|application| swap(&mut application.consents));
+        true
     }
 
     pub(super) fn application(&self, client_id: &str) -> Option<&Application> {

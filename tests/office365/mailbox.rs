@@ -122,6 +122,13 @@ impl Store {
         self.changed();
     }
 
+    /// The mailbox has another address from now on.
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
+        if let Some(folders) = self.mailboxes.remove(&from.to_lowercase()) {
+            self.mailboxes.insert(to.to_lowercase(), folders);
+        }
+    }
+
     /// Gives a folder a new UIDVALIDITY and its messages new UIDs, as the move of a mailbox may.
     pub(super) fn renumber(&mut self, address: &str, name: &str) {
         let fresh = self.new_folder();

@@ -173,6 +173,17 @@ impl Tenant {
         true
     }
 
+    /// Renames a user (UPN and primary address), who keeps the object id, the sign-ins, the messages, and the old address as another
+    /// one of the mailbox. `false`: there is none, or the new address is taken.
+    pub fn rename(&self, from: &str, to: &str) -> bool {
+        if !lock(&self.shared.directory).rename(from, to) {
+            return false;
+        }
+        lock(&self.shared.grants).rename(from, to);
+        lock(&self.shared.store).rename(from, to);
+        true
+    }
+
     /// Adds an application, or replaces its registration.
     pub fn add_application(&self, application: Application) {
         lock(&self.shared.directory).applications.insert(application.client_id.clone(), application);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use aws_lc_rs::{hmac, rand};
+use aws_lc_rs::{digest, hmac, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ pub(super) struct Claims {
     pub(super) appid: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) idtyp: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) oid: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) roles: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,6 +198,20 @@ pub(super) fn guid() -> Result<String, Error> {
     Ok(format!("{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}"))
 }
 
+/// A GUID that is always the same for the same text.
+pub(super) fn object_id(user: &str) -> String {
+    let hash = digest::digest(&digest::SHA256, user.as_bytes());
+    let number = hash.as_ref().iter().take(16).fold(0_u128, |sum, byte| (sum << 8) | u128::from(*byte));
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        number >> 96,
+        (number >> 80) & 0xffff,
+        (number >> 64) & 0xffff,
+        (number >> 48) & 0xffff,
+        number & 0xffff_ffff_ffff
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,6 +228,7 @@ mod tests {
             exp: 2_000,
             appid: "app".to_owned(),
             idtyp: None,
+            oid: None,
             roles: Vec::new(),
             scp: Some("IMAP.AccessAsUser.All SMTP.Send".to_owned()),
             sub: "s".to_owned(),

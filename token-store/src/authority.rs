@@ -87,12 +87,14 @@ impl Authority<'_> {
 
     /// A refresh token gets the next access token (RFC 6749, 6). The scope is always sent: without it Entra answers
     /// AADSTS900144.
-    pub(crate) async fn refresh(&self, refresh_token: &Secret) -> Result<TokenSet, TokenError> {
+    /// With `asks_who` the answer names the user too, whose sign-in has granted that.
+    pub(crate) async fn refresh(&self, refresh_token: &Secret, asks_who: bool) -> Result<TokenSet, TokenError> {
         let text = refresh_token.reveal_str().unwrap_or_default().to_owned();
         let client = self.client()?;
         let refresh_token_text = oauth2::RefreshToken::new(text);
-        let request =
-            client.exchange_refresh_token(&refresh_token_text).add_scopes(scopes(&self.application.delegated_scopes));
+        let wanted = &self.application.delegated_scopes;
+        let identity = if asks_who { self.identity_scopes() } else { Vec::new() };
+        let request = client.exchange_refresh_token(&refresh_token_text).add_scopes(scopes(wanted).chain(identity));
         let secrets = [refresh_token];
         let answer = request.request_async(&self.exchange()).await.map_err(|error| self.explain(error, &secrets))?;
         self.granted(&answer, &secrets).map(|granted| granted.tokens)
@@ -183,10 +185,15 @@ impl Authority<'_> {
 
     /// What is asked for in a person's name, and who they are.
     fn sign_in_scopes(&self) -> impl Iterator<Item = Scope> {
+        scopes(&self.application.delegated_scopes).chain(self.identity_scopes())
+    }
+
+    /// What makes an answer say whose tokens it brings, as far as it is not wanted anyway (OpenID Connect Core 1.0, 5.4).
+    fn identity_scopes(&self) -> Vec<Scope> {
         let wanted = &self.application.delegated_scopes;
         let identity: &[&str] = if self.application.openid { &["openid", "profile"] } else { &[] };
         let identity = identity.iter().filter(|scope| !wanted.iter().any(|wanted| wanted == *scope));
-        scopes(wanted).chain(identity.map(|scope| Scope::new((*scope).to_owned())))
+        identity.map(|scope| Scope::new((*scope).to_owned())).collect()
     }
 
     /// Asks for a code that a person enters in a browser (RFC 8628, 3.1).
@@ -272,8 +279,10 @@ impl Authority<'_> {
             .refresh_token()
             .map(|token| Secret::from(token.secret().as_str()))
             .filter(|token| !token.is_empty() && !sent.contains(&token));
-        let tokens = TokenSet { access_token: Secret::from(access_token.as_str()), lifetime, refresh_token };
-        Ok(Granted { tokens, signed_in_as: answer.extra_fields().signed_in_as() })
+        let told = answer.extra_fields();
+        let identity = told.user(access_token);
+        let tokens = TokenSet { access_token: Secret::from(access_token.as_str()), lifetime, refresh_token, identity };
+        Ok(Granted { tokens, signed_in_as: told.signed_in_as() })
     }
 
     /// The error for people. What `oauth2` keeps of a body it could not read is dropped here, unseen: it may hold tokens.

@@ -26,6 +26,7 @@ pub mod entra_codes;
 pub mod error;
 mod gate;
 pub mod http;
+mod identity;
 pub mod password;
 mod password_grant;
 pub mod pattern;
@@ -50,6 +51,7 @@ pub use credential::{
 pub use database::postgres::{BadSettings, Postgres, PostgresSettings};
 pub use error::{ErrorKind, Problem, TokenError};
 pub use http::{HttpClient, HttpPolicy};
+pub use identity::Identity;
 pub use password::{LocalPassword, NotAHash, PasswordHash};
 pub use password_grant::connect_with_password;
 pub use pattern::BadPattern;

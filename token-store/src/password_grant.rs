@@ -50,6 +50,9 @@ pub async fn connect_with_password(
         grant: Grant::Password,
     };
     let issued_at = clock.now();
-    let granted = authority.password(user.as_str(), password).await?;
-    Ok(store.save_signed_in(user, &granted.tokens, Some(user.as_str()), issued_at).await?)
+    // Microsoft knows a user by their present name alone.
+    let known = store.tokens(user).await?.identity.and_then(|known| known.sign_in_name());
+    let name = known.as_ref().unwrap_or(user).as_str();
+    let granted = authority.password(name, password).await?;
+    Ok(store.save_signed_in(user, &granted.tokens, Some(name), issued_at).await?)
 }

@@ -111,7 +111,7 @@ pub async fn begin_device_sign_in(
     clock: &SharedClock,
 ) -> Result<DeviceSignIn, TokenError> {
     let client_secret = client_secret(store, application).await?;
-    let expected = Expected::of(account, application);
+    let expected = Expected::of(store, account, application).await?;
     let mailbox = account.mailbox.to_string();
     let authority = Authority {
         http,
@@ -169,7 +169,7 @@ fn kept(granted: Granted, expected: &Expected, application: &Application) -> Res
             format!("Add `offline_access` to the scopes of the application `{}` in proxy.toml.", application.name);
         return Err(TokenError::Misconfigured(Problem::new(what, remedy)).into());
     }
-    expected.check(granted.signed_in_as.as_deref())?;
+    expected.check(granted.signed_in_as.as_deref(), granted.tokens.identity.as_ref())?;
     Ok(SignedIn { tokens: granted.tokens, signed_in_as: granted.signed_in_as })
 }
 

@@ -65,6 +65,7 @@ use crate::{
         time::{DatabaseClock, DatabaseTime, SkewNews},
     },
     error::ErrorKind,
+    identity::Identity,
     vault::{Vault, VaultError},
 };
 
@@ -174,13 +175,18 @@ pub struct TokenSet {
     pub lifetime: Duration,
     /// Gets the next access token; missing if the authority gave no new one, then the old one stays.
     pub refresh_token: Option<Secret>,
+    /// Whose they are, as far as the authority says it.
+    pub identity: Option<Identity>,
 }
 
 /// The state of an account's tokens, for people: nothing secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenState {
-    /// Who signed in, as the authority says. It may be another person than the mailbox's, for a shared mailbox.
+    /// Who signed in, as the authority says, by their present name. It may be another person than the mailbox's, for a shared
+    /// mailbox.
     pub signed_in_as: Option<String>,
+    /// The name that the user of the mailbox has now, if they were renamed since the account was added.
+    pub renamed_to: Option<Mailbox>,
     /// Whether a refresh token is stored.
     pub has_refresh_token: bool,
     /// When the access token ends.

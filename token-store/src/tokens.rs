@@ -43,17 +43,23 @@ use crate::{
 
 /// An access token, for one upstream login. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct AccessToken(Arc<(Secret, SystemTime)>);
+pub struct AccessToken(Arc<Living>);
 
 impl AccessToken {
     /// The token itself.
     pub fn secret(&self) -> &Secret {
-        &self.0.0
+        &self.0.secret
     }
 
     /// When it ends; Exchange ends a session opened with it then too.
     pub fn expires_at(&self) -> SystemTime {
-        self.0.1
+        self.0.expires_at
+    }
+
+    /// The name by which mail servers know the user whose token this is, which may have been renamed since the account was added.
+    /// None: the account's address, as far as is known.
+    pub fn sign_in_name(&self) -> Option<&Mailbox> {
+        self.0.sign_in_name.as_ref()
     }
 }
 
@@ -65,7 +71,7 @@ impl fmt::Debug for AccessToken {
 
 impl From<&Living> for AccessToken {
     fn from(living: &Living) -> Self {
-        Self(Arc::new((living.secret.clone(), living.expires_at)))
+        Self(Arc::new(living.clone()))
     }
 }
 

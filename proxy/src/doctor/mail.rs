@@ -57,8 +57,10 @@ pub(super) async fn log_in<S: Speak>(
 
 /// Keeps a server that repeats what it was told from having the token printed.
 fn redactor(account: &Account, protocol: Protocol, token: &AccessToken) -> Redactor {
-    let credentials =
-        XOAuth2 { user: crate::account::sasl_user(account, protocol).to_string(), token: token.secret().clone() };
+    let credentials = XOAuth2 {
+        user: crate::account::sasl_user(account, token, protocol).to_string(),
+        token: token.secret().clone(),
+    };
     let message = credentials.message().unwrap_or_else(|_| Secret::from(""));
     Redactor::new(&credentials, &message)
 }

@@ -7,7 +7,6 @@ use tracing::info;
 
 use super::Sending;
 use super::lane::Lane;
-use crate::account::sasl_user;
 use crate::config::Protocol;
 use crate::gateway::Gateway;
 use crate::login_budget::LoginBudget;
@@ -28,7 +27,8 @@ pub async fn log_in<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<
     let (Protocol::Smtp, Some(servers)) = (S::PROTOCOL, servers) else {
         return Ok((upstream::login::<S>(gateway, admitted, &budget, &trail).await?, None));
     };
-    let sender = sasl_user(account, Protocol::Smtp);
+    // A user who is renamed keeps their place.
+    let sender = account.sender();
     let lane = gateway.pacing.lane(&servers.smtp.host, sender, servers.sending);
     let (began, mut patience) = (Instant::now(), lane.patience());
     trail.waits(Stage::BackOff, "a send slot");

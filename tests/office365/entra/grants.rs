@@ -62,6 +62,15 @@ impl Grants {
         }
     }
 
+    /// The user has another name from now on; what was granted is still theirs.
+    pub(in crate::office365) fn rename(&mut self, from: &str, to: &str) {
+        let tokens = self.refresh_tokens.values_mut().map(|token| &mut token.user);
+        let codes = self.codes.values_mut().map(|code| &mut code.user);
+        for user in tokens.chain(codes).filter(|user| user.eq_ignore_ascii_case(from)) {
+            *user = to.to_lowercase();
+        }
+    }
+
     pub(in crate::office365) fn add_refresh_token(
         &mut self,
         text: String,

@@ -1,6 +1,5 @@
 //! The answer of the token endpoint: an access token for what a grant was found to be worth, and what goes with it.
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
@@ -9,7 +8,7 @@ use super::scopes::Scopes;
 use super::token::Form;
 use crate::office365::clock::unix;
 use crate::office365::directory::Application;
-use crate::office365::tokens::{Claims, guid, issuer, random_text};
+use crate::office365::tokens::{Claims, guid, issuer, object_id, random_text};
 use crate::office365::{Error, SecretKind, Shared, lock};
 
 /// What a grant was found to be worth.
@@ -58,6 +57,11 @@ pub(super) fn issue(
     v1: bool,
 ) -> Result<Map<String, Value>, Error> {
     let entra = shared.behaviour(|behaviour| behaviour.entra.clone());
+    let object = issued.user.as_ref().map(|user| {
+        let directory = lock(&shared.directory);
+        object_id(directory.mailbox(user).map_or(user.as_str(), |mailbox| mailbox.object.as_str()))
+    });
+    let object = object.unwrap_or_else(|| object_id(&application.client_id));
     let now = unix(shared.clock.now());
     let lifetime = entra.token_lifetime.as_secs();
     let claims = Claims {
@@ -70,7 +74,8 @@ pub(super) fn issue(
         idtyp: issued.user.is_none().then(|| "app".to_owned()),
         roles: if issued.user.is_none() { application.roles.clone() } else { Vec::new() },
         scp: issued.user.as_ref().map(|_| issued.scopes.permissions.join(" ")),
-        sub: object_id(issued.user.as_deref().unwrap_or(&application.client_id)),
+        oid: Some(object.clone()),
+        sub: object.clone(),
         tid: shared.id.clone(),
         upn: issued.user.clone(),
         uti: guid()?,
@@ -99,14 +104,13 @@ pub(super) fn issue(
         lock(&shared.grants).add_refresh_token(token.clone(), &application.client_id, user, shared.clock.now());
         answer.insert("refresh_token".to_owned(), json!(token));
     }
-    let object_id = object_id(user);
     if issued.scopes.openid {
-        let token = id_token(shared, application, issued, user, &object_id, &claims);
+        let token = id_token(shared, application, issued, user, &object, &claims);
         shared.secrets.add(SecretKind::IdToken, &token);
         answer.insert("id_token".to_owned(), json!(token));
     }
     if form.get("client_info") == Some("1") {
-        let info = json!({ "uid": object_id, "utid": shared.id }).to_string();
+        let info = json!({ "uid": object, "utid": shared.id }).to_string();
         answer.insert("client_info".to_owned(), json!(URL_SAFE_NO_PAD.encode(info)));
     }
     Ok(answer)
@@ -135,18 +139,4 @@ fn id_token(
     let header = r#"{"typ":"JWT","alg":"RS256","kid":"simulated"}"#;
     let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
     format!("{}.{}.{}", part(header), part(&claims.to_string()), part("simulated"))
-}
-
-/// A GUID that is always the same for the same address.
-fn object_id(user: &str) -> String {
-    let hash = digest::digest(&digest::SHA256, user.as_bytes());
-    let number = hash.as_ref().iter().take(16).fold(0_u128, |sum, byte| (sum << 8) | u128::from(*byte));
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        number >> 96,
-        (number >> 80) & 0xffff,
-        (number >> 64) & 0xffff,
-        (number >> 48) & 0xffff,
-        number & 0xffff_ffff_ffff
-    )
 }

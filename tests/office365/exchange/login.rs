@@ -105,10 +105,18 @@ fn decide(connection: &Connection, protocol: Protocol, user: &str, token: &str) 
     };
     let tenant_disabled = shared.behaviour(|behaviour| behaviour.smtp.disabled_for_tenant);
     let directory = lock(&shared.directory);
-    let opened = Opened { user: user.to_owned(), claims };
+    let mut claims = claims;
+    // A token is its user's, whatever they are called by now.
+    if let (Some(object_id), Some(name)) = (&claims.oid, &claims.upn) {
+        claims.upn = directory.present_name(object_id, name).or_else(|| claims.upn.clone());
+    }
+    // IMAP and POP3 open a mailbox by each of its addresses, SMTP knows a user by their present name alone.
+    let mailbox = if protocol == Protocol::Smtp { directory.mailbox(user) } else { directory.mailbox_or_alias(user) };
+    let present = mailbox.map_or(user, |mailbox| mailbox.address.as_str()).to_owned();
+    let opened = Opened { user: present, claims };
     let application = directory.application(&opened.claims.appid);
     let known = !opened.claims.app_only() || application.is_some_and(|application| application.registered_in_exchange);
-    let mailbox = directory.mailbox(user).filter(|mailbox| mailbox.has_mailbox);
+    let mailbox = mailbox.filter(|mailbox| mailbox.has_mailbox);
     let denied = (Verdict::Refused, LoginOutcome::Denied);
     if protocol == Protocol::Smtp {
         let Some(mailbox) = mailbox else { return denied };

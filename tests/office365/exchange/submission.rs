@@ -104,7 +104,10 @@ pub(super) fn may_send_as(connection: &Connection, login: &Opened, sender: &str)
     if sender == login.user {
         return true;
     }
-    lock(&connection.shared.directory).mailbox(sender).is_some_and(|mailbox| {
+    lock(&connection.shared.directory).mailbox_or_alias(sender).is_some_and(|mailbox| {
+        if mailbox.address == login.user {
+            return true;
+        }
         let user = mailbox.send_as.contains(&login.user);
         user && (!login.claims.app_only() || mailbox.send_as.contains(&login.claims.appid))
     })
@@ -116,8 +119,8 @@ pub(super) fn deliver(connection: &Connection, user: &str, from: String, to: &[S
     let now = shared.clock.now();
     let bytes: Arc<[u8]> = Arc::from(message.as_slice());
     let local: HashMap<bool, Vec<String>> = to.iter().fold(HashMap::new(), |mut sorted, address| {
-        let known = lock(&shared.directory).mailbox(address).is_some();
-        sorted.entry(known).or_default().push(address.clone());
+        let known = lock(&shared.directory).mailbox_or_alias(address).map(|mailbox| mailbox.address.clone());
+        sorted.entry(known.is_some()).or_default().push(known.unwrap_or_else(|| address.clone()));
         sorted
     });
     let mut store = lock(&shared.store);

@@ -9,7 +9,7 @@ use oauth2::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{entra_codes::Refusal, error::printable};
+use crate::{account::Mailbox, entra_codes::Refusal, error::printable, identity::Identity as UserIdentity};
 
 pub(super) type Tokens = StandardTokenResponse<Identity, BasicTokenType>;
 
@@ -45,11 +45,42 @@ impl Identity {
     /// The name in the id token. It came straight from the token endpoint over TLS, which may stand in for checking its
     /// signature (OpenID Connect Core 1.0, 3.1.3.7, 6), and it is only shown and compared, never trusted with anything.
     pub(super) fn signed_in_as(&self) -> Option<String> {
-        let payload = self.id_token.as_ref()?.as_str()?.split('.').nth(1)?;
-        let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
-        let claim =
-            |name| claims.get(name).and_then(serde_json::Value::as_str).map(printable).filter(|name| !name.is_empty());
-        claim("preferred_username").or_else(|| claim("upn")).or_else(|| claim("email")).map(|name| name.to_lowercase())
+        let claims = Claims::of(self.id_token.as_ref()?.as_str()?)?;
+        claims.first_of(&["preferred_username", "upn", "email"]).map(|name| name.to_lowercase())
+    }
+
+    /// The user whom the id token names; or the access token, where there is none. Exchange's access tokens say it too, and no more
+    /// depends on it than which of a user's names is theirs now.
+    pub(super) fn user(&self, access_token: &str) -> Option<UserIdentity> {
+        let id_token = self.id_token.as_ref().and_then(serde_json::Value::as_str);
+        let of = |token: &str, names: &[&str], from_id_token| {
+            let claims = Claims::of(token)?;
+            Some(UserIdentity {
+                tenant: claims.first_of(&["tid"])?,
+                object_id: claims.first_of(&["oid"])?,
+                name: Mailbox::parse(&claims.first_of(names)?).ok()?.as_str().to_owned(),
+                from_id_token,
+            })
+        };
+        id_token
+            .and_then(|token| of(token, &["preferred_username", "upn"], true))
+            .or_else(|| of(access_token, &["upn"], false))
+    }
+}
+
+/// What a JWT says (RFC 7519).
+struct Claims(serde_json::Value);
+
+impl Claims {
+    fn of(token: &str) -> Option<Self> {
+        let payload = token.split('.').nth(1)?;
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok().map(Self)
+    }
+
+    /// The first of these claims that is text.
+    fn first_of(&self, names: &[&str]) -> Option<String> {
+        let claim = |name: &&str| self.0.get(*name)?.as_str().map(printable).filter(|text| !text.is_empty());
+        names.iter().find_map(claim)
     }
 }
 
@@ -119,5 +150,23 @@ mod tests {
         assert_eq!(Identity { id_token: Some("one-part".into()) }.signed_in_as(), None);
         assert_eq!(Identity::default().signed_in_as(), None);
         assert_eq!(format!("{:?}", identity("{}")), "Identity([redacted])");
+    }
+
+    #[test]
+    fn user_is_read_from_the_id_token_or_else_from_the_access_token() {
+        let access = |claims: &str| format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(claims));
+        let ann = access(r#"{"tid":"t","oid":"1","upn":"Ann@contoso.com"}"#);
+        let anna = identity(r#"{"tid":"t","oid":"1","preferred_username":"Anna@contoso.com"}"#);
+        let user = |name: &str, from_id_token| {
+            Some(UserIdentity { tenant: "t".into(), object_id: "1".into(), name: name.into(), from_id_token })
+        };
+        assert_eq!(anna.user(&ann), user("anna@contoso.com", true));
+        assert_eq!(Identity::default().user(&ann), user("ann@contoso.com", false));
+        for nobody in
+            [r#"{"tid":"t","oid":"1"}"#, r#"{"oid":"1","upn":"a@b"}"#, r#"{"tid":"t","oid":"1","upn":"no address"}"#]
+        {
+            assert_eq!(identity(nobody).user(&access(nobody)), None, "{nobody}");
+        }
+        assert_eq!(Identity::default().user("EwBAAl3BAAUF"), None, "an opaque token");
     }
 }

@@ -242,6 +242,7 @@ fn read_token(body: &[u8], now: SystemTime) -> Option<TokenSet> {
         access_token,
         lifetime: lifetime.clamp(LIFETIMES.0, LIFETIMES.1),
         refresh_token: None,
+        identity: None,
     })
 }
 

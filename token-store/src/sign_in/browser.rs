@@ -50,7 +50,7 @@ pub async fn begin_browser_sign_in(
     redirect_uri: &str,
 ) -> Result<BrowserSignIn, TokenError> {
     let client_secret = client_secret(store, application).await?;
-    let expected = Expected::of(account, application);
+    let expected = Expected::of(store, account, application).await?;
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
     let state = CsrfToken::new_random();
     let mut sign_in = BrowserSignIn {

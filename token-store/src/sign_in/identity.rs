@@ -4,6 +4,8 @@ use super::SignInError;
 use crate::{
     account::{Account, Mailbox},
     application::Application,
+    identity::{Identity, KnownIdentity},
+    store::{Store, StoreError},
 };
 
 /// The person whose sign-in an account takes. Tokens of anybody else are thrown away unseen: single sign-on likes to choose
@@ -14,25 +16,38 @@ pub(super) struct Expected {
     person: Mailbox,
     /// Whether the authority can say who signed in (OpenID Connect).
     asks: bool,
+    /// The person as the last sign-in and what came after it have told: by another name, if they were renamed.
+    known: Option<KnownIdentity>,
 }
 
 impl Expected {
-    pub(super) fn of(account: &Account, application: &Application) -> Self {
-        Self { mailbox: account.mailbox.clone(), person: account.token_of().clone(), asks: application.openid }
+    pub(super) async fn of(store: &Store, account: &Account, application: &Application) -> Result<Self, StoreError> {
+        let (mailbox, person) = (account.mailbox.clone(), account.token_of().clone());
+        let known = match store.tokens(&person).await {
+            Ok(stored) => stored.identity,
+            // Whatever the sign-in brings cannot be stored, which is said then.
+            Err(StoreError::NoSuchAccount(_)) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { mailbox, person, asks: application.openid, known })
     }
 
     /// Whom the sign-in page should propose.
     pub(super) fn hint(&self) -> &str {
-        self.person.as_str()
+        let known = self.known.as_ref().filter(|known| known.is_mailbox);
+        known.map_or(self.person.as_str(), |known| known.user.name.as_str())
     }
 
     /// Whether the person who signed in is that one.
-    pub(super) fn check(&self, signed_in_as: Option<&str>) -> Result<(), SignInError> {
+    pub(super) fn check(&self, signed_in_as: Option<&str>, user: Option<&Identity>) -> Result<(), SignInError> {
         let (mailbox, expected) = (self.mailbox.clone(), self.person.clone());
         match signed_in_as {
             _ if !self.asks => Ok(()),
             None => Err(SignInError::NobodyNamed { mailbox: mailbox.to_string() }),
             Some(who) if who == expected.as_str() => Ok(()),
+            Some(_) if user.is_some_and(|user| self.known.as_ref().is_some_and(|known| known.is_mailbox_of(user))) => {
+                Ok(())
+            }
             Some(who) => Err(SignInError::WrongPerson { mailbox, expected, signed_in_as: who.to_owned() }),
         }
     }
@@ -46,9 +61,9 @@ mod tests {
     fn the_mailbox_or_the_one_it_goes_through_may_and_nobody_else() {
         let mailbox = |address| Mailbox::parse(address).unwrap();
         let info = mailbox("Info@contoso.com");
-        let mut expected = Expected { mailbox: info.clone(), person: info, asks: true };
-        expected.check(Some("info@contoso.com")).unwrap();
-        let said = expected.check(Some("bob@contoso.com")).unwrap_err().to_string();
+        let mut expected = Expected { mailbox: info.clone(), person: info, asks: true, known: None };
+        expected.check(Some("info@contoso.com"), None).unwrap();
+        let said = expected.check(Some("bob@contoso.com"), None).unwrap_err().to_string();
         for part in [
             "made as bob@contoso.com, but this account is info@contoso.com",
             "nothing was stored",
@@ -58,13 +73,31 @@ mod tests {
         }
         expected.person = mailbox("alice@contoso.com");
         assert_eq!(expected.hint(), "alice@contoso.com");
-        expected.check(Some("alice@contoso.com")).unwrap();
-        let said = expected.check(Some("info@contoso.com")).unwrap_err().to_string();
+        expected.check(Some("alice@contoso.com"), None).unwrap();
+        let said = expected.check(Some("info@contoso.com"), None).unwrap_err().to_string();
         assert!(said.contains("info@contoso.com is opened through alice@contoso.com"), "{said}");
         assert!(said.contains("choose alice@contoso.com"), "{said}");
-        let said = expected.check(None).unwrap_err().to_string();
+        let said = expected.check(None, None).unwrap_err().to_string();
         assert!(said.contains("openid = false"), "{said}");
         expected.asks = false;
-        expected.check(None).unwrap();
+        expected.check(None, None).unwrap();
+    }
+
+    #[test]
+    fn renamed_person_signs_in_under_the_new_name() {
+        let ann = Mailbox::parse("ann@contoso.com").unwrap();
+        let user = |object_id: &str, name: &str| Identity {
+            tenant: "t".into(),
+            object_id: object_id.into(),
+            name: name.into(),
+            from_id_token: true,
+        };
+        let anna = user("1", "anna@contoso.com");
+        let known = Some(KnownIdentity { user: anna.clone(), is_mailbox: true });
+        let expected = Expected { mailbox: ann.clone(), person: ann, asks: true, known };
+        assert_eq!(expected.hint(), "anna@contoso.com");
+        expected.check(Some("anna@contoso.com"), Some(&anna)).unwrap();
+        expected.check(Some("anna@contoso.com"), Some(&user("2", "anna@contoso.com"))).unwrap_err();
+        expected.check(Some("anna@contoso.com"), None).unwrap_err();
     }
 }

@@ -298,7 +298,7 @@ pub(super) fn forget_access_token(mailbox: &Mailbox) -> [Statement; 2] {
     let one = |sql| Statement::new(sql, [mailbox.as_str().into()]);
     [
         one(
-            "UPDATE token SET version = version + 1, idle = 0, access_token = NULL, issued_at = NULL, expires_at = NULL, \
+            "UPDATE token SET version = version + 1, idle = 0, app_only = NULL, access_token = NULL, issued_at = NULL, expires_at = NULL, \
              next_refresh = NULL, error_kind = NULL, error_text = NULL, error_what = NULL, error_remedy = NULL, \
              error_code = NULL, error_since = NULL, error_at = NULL WHERE mailbox = $1",
         ),

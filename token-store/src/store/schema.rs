@@ -27,5 +27,6 @@ pub const STORE_SCHEMA: Schema = Schema {
             sql: include_str!("migrations/0007_nodes.sql"),
             postgres: include_str!("migrations/0007_nodes.postgres.sql"),
         },
+        Migration { sql: include_str!("migrations/0008_identity.sql"), postgres: "" },
     ],
 };

@@ -77,6 +77,8 @@ sealed_columns! {
     ACCESS_SEAL: "account", "access_seal", ("mailbox": Text);
     ACCESS_TOKEN: "token", "access_token", ("mailbox": Text);
     REFRESH_TOKEN: "token", "refresh_token", ("mailbox": Text);
+    /// Whose sign-in it is, and the name that mail servers know them by.
+    IDENTITY: "token", "identity", ("mailbox": Text);
     PASSWORD_HASH: "local_password", "hash", ("mailbox": Text, "name": Text);
     /// The time is a part of the key, so that an old password cannot be made a new one.
     JUDGED_HASH: "judged_password", "hash", ("mailbox": Text, "judged": Integer);

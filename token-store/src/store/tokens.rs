@@ -9,12 +9,13 @@ use super::{
     LastError, Store, StoreError, TokenSet, TokenState,
     accounts::{COLUMNS, read_account, select_accounts},
     lease,
-    sealed::{ACCESS_TOKEN, REFRESH_TOKEN},
+    sealed::{ACCESS_TOKEN, IDENTITY, REFRESH_TOKEN},
 };
 use crate::{
     account::{Account, Grant, Mailbox},
     database::{Row, Statement, Value},
     error::ErrorKind,
+    identity::KnownIdentity,
     schedule,
     vault::VaultError,
 };
@@ -25,17 +26,23 @@ pub(crate) struct Stored {
     pub(crate) version: i64,
     pub(crate) access: Option<Living>,
     pub(crate) refresh: RefreshToken,
+    /// Who signed in; `None` also if it does not open.
+    pub(crate) identity: Option<KnownIdentity>,
+    /// The name of whoever signed in, for people.
+    pub(crate) signed_in_as: Option<String>,
     pub(crate) failed_at: Option<SystemTime>,
     /// What went wrong since the tokens were got, and when to try again.
     pub(crate) failure: Option<Failure>,
 }
 
 /// An access token and its two ends.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Living {
     pub(crate) secret: Secret,
     pub(crate) issued_at: SystemTime,
     pub(crate) expires_at: SystemTime,
+    /// The name that mail servers know the account's own user by.
+    pub(crate) sign_in_name: Option<Mailbox>,
 }
 
 /// A refresh token, if there is one that opens.
@@ -142,9 +149,12 @@ impl Store {
         now: SystemTime,
     ) -> Result<(), StoreError> {
         let (access, refresh) = self.seal_tokens(mailbox, tokens)?;
+        let known = self.tokens(mailbox).await?.identity;
+        let identity = KnownIdentity::of_sign_in(tokens.identity.as_ref(), known.as_ref(), mailbox);
         let update = Statement::new(
             "UPDATE token SET version = version + 1, idle = 0, access_token = $2, issued_at = $3, expires_at = $4, refresh_token = $5, \
-             next_refresh = $6, signed_in_as = $7, error_kind = NULL, error_text = NULL, error_what = NULL, error_remedy = NULL, \
+             next_refresh = $6, signed_in_as = $7, identity = $8, \
+             app_only = (SELECT application FROM account WHERE mailbox = $1 AND grant_kind = 'client-credentials'), error_kind = NULL, error_text = NULL, error_what = NULL, error_remedy = NULL, \
              error_code = NULL, error_since = NULL, error_at = NULL, lease_owner = NULL, lease_until = NULL WHERE mailbox = $1 \
              AND EXISTS (SELECT 1 FROM account WHERE mailbox = $1 AND through IS NULL)",
             [
@@ -155,6 +165,7 @@ impl Store {
                 refresh,
                 schedule::next_refresh(now, tokens.lifetime, schedule::jitter()).into(),
                 signed_in_as.into(),
+                self.seal_identity(mailbox, identity.as_ref())?,
             ],
         );
         if self.change(update).await? { Ok(()) } else { Err(StoreError::NoSuchAccount(mailbox.clone())) }
@@ -165,7 +176,7 @@ impl Store {
     pub async fn adopt_refresh_token(&self, mailbox: &Mailbox, refresh_token: &Secret) -> Result<bool, StoreError> {
         let sealed = self.seal(&REFRESH_TOKEN, &[mailbox], refresh_token)?;
         let update = Statement::new(
-            "UPDATE token SET version = version + 1, idle = 0, refresh_token = $2, next_refresh = NULL, error_kind = NULL, error_text = NULL, \
+            "UPDATE token SET version = version + 1, idle = 0, refresh_token = $2, identity = NULL, next_refresh = NULL, error_kind = NULL, error_text = NULL, \
              error_what = NULL, error_remedy = NULL, error_code = NULL, error_since = NULL, error_at = NULL \
              WHERE mailbox = $1 AND refresh_token IS NULL \
              AND EXISTS (SELECT 1 FROM account WHERE mailbox = $1 AND through IS NULL)",
@@ -182,12 +193,14 @@ impl Store {
         version: i64,
         node: &str,
         tokens: &TokenSet,
+        identity: Option<&KnownIdentity>,
         now: SystemTime,
     ) -> Result<bool, StoreError> {
         let (access, refresh) = self.seal_tokens(mailbox, tokens)?;
         let update = Statement::new(
             "UPDATE token SET version = version + 1, access_token = $3, issued_at = $4, expires_at = $5, \
-             refresh_token = COALESCE($6, refresh_token), next_refresh = $7, error_kind = NULL, error_text = NULL, \
+             refresh_token = COALESCE($6, refresh_token), identity = COALESCE($9, identity), \
+             signed_in_as = COALESCE($10, signed_in_as), next_refresh = $7, error_kind = NULL, error_text = NULL, \
              error_what = NULL, error_remedy = NULL, error_code = NULL, error_since = NULL, error_at = NULL, \
              lease_owner = NULL, lease_until = NULL WHERE mailbox = $1 AND version = $2 AND lease_owner = $8",
             [
@@ -199,29 +212,33 @@ impl Store {
                 refresh,
                 schedule::next_refresh(now, tokens.lifetime, schedule::jitter()).into(),
                 node.into(),
+                self.seal_identity(mailbox, identity)?,
+                identity.map(|known| known.user.name.as_str()).into(),
             ],
         );
         self.change(update).await
     }
 
-    /// The newest token that another account of the application has got, and that is not to be replaced yet.
+    /// The newest token that another account of the application has got, if it is not to be replaced yet. It costs the same however
+    /// many accounts the application has.
     pub(crate) async fn app_only_token(
         &self,
         application: &str,
         mailbox: &Mailbox,
         now: SystemTime,
     ) -> Result<Option<Living>, StoreError> {
-        let select = "SELECT t.mailbox, t.access_token, t.issued_at, t.expires_at FROM token t \
-                      JOIN account a ON a.mailbox = t.mailbox WHERE a.application = $1 AND a.grant_kind = 'client-credentials' \
-                      AND t.mailbox <> $2 AND t.access_token IS NOT NULL AND t.next_refresh > CAST($3 AS BIGINT) \
-                      ORDER BY t.issued_at DESC LIMIT 1";
-        let values = [application.into(), mailbox.as_str().into(), now.into()];
+        let select = "SELECT mailbox, access_token, issued_at, expires_at, next_refresh FROM token WHERE app_only = $1 \
+                      AND mailbox <> $2 AND access_token IS NOT NULL ORDER BY issued_at DESC LIMIT 1";
+        let values = [application.into(), mailbox.as_str().into()];
         let Some(mut row) = self.rows(Statement::new(select, values)).await?.into_iter().next() else {
             return Ok(None);
         };
         let (Some(other), Some(sealed)) = (row.text(0), row.bytes(1)) else { return Ok(None) };
         let (Some(issued_at), Some(expires_at)) = (row.time(2), row.time(3)) else { return Ok(None) };
         let Ok(other) = Mailbox::parse(&other) else { return Ok(None) };
+        if row.time(4).is_none_or(|next_refresh| next_refresh <= now) {
+            return Ok(None);
+        }
         // The row says whose token it is, and only an account that Oxpost has written may say so.
         let is_the_applications = |account: &Account| {
             account.application == application && account.grant == Grant::ClientCredentials && account.through.is_none()
@@ -230,12 +247,13 @@ impl Store {
             return Ok(None);
         }
         let opened = self.sealer.open(&ACCESS_TOKEN, &[&other], &sealed).ok();
-        Ok(opened.map(|secret| Living { secret, issued_at, expires_at }))
+        Ok(opened.map(|secret| Living { secret, issued_at, expires_at, sign_in_name: None }))
     }
 
     /// Writes a token of the application over the version that was read. `false` if somebody else wrote meanwhile.
     pub(crate) async fn save_app_only(
         &self,
+        application: &str,
         mailbox: &Mailbox,
         version: i64,
         token: &Living,
@@ -243,7 +261,7 @@ impl Store {
         let lifetime = token.expires_at.duration_since(token.issued_at).unwrap_or_default();
         let update = Statement::new(
             "UPDATE token SET version = version + 1, access_token = $3, issued_at = $4, expires_at = $5, next_refresh = $6, \
-             error_kind = NULL, error_text = NULL, error_what = NULL, error_remedy = NULL, error_code = NULL, \
+             app_only = $7, error_kind = NULL, error_text = NULL, error_what = NULL, error_remedy = NULL, error_code = NULL, \
              error_since = NULL, error_at = NULL WHERE mailbox = $1 AND version = $2",
             [
                 mailbox.as_str().into(),
@@ -252,6 +270,7 @@ impl Store {
                 token.issued_at.into(),
                 token.expires_at.into(),
                 schedule::next_refresh(token.issued_at, lifetime, schedule::jitter()).into(),
+                application.into(),
             ],
         );
         self.change(update).await
@@ -307,13 +326,19 @@ impl Store {
     /// The tokens of an account, opened. An access token that does not open counts as none: a new one is got.
     pub(crate) async fn tokens(&self, mailbox: &Mailbox) -> Result<Stored, StoreError> {
         let select = "SELECT version, access_token, issued_at, expires_at, refresh_token, error_kind, error_text, error_at, \
-                      next_refresh, error_what, error_remedy, error_code FROM token WHERE mailbox = $1";
+                      next_refresh, error_what, error_remedy, error_code, identity, signed_in_as FROM token WHERE mailbox = $1";
         let mut row = self.row(select, mailbox).await?;
         let version = row.integer(0).unwrap_or_default();
         let open = |column, sealed: Vec<u8>| self.sealer.open(column, &[mailbox], &sealed).ok();
         let (access, issued_at, expires_at) = (row.bytes(1), row.time(2), row.time(3));
+        let identity = row.bytes(12).and_then(|sealed| KnownIdentity::from_json(&open(&IDENTITY, sealed)?));
         let access = access.and_then(|sealed| {
-            Some(Living { secret: open(&ACCESS_TOKEN, sealed)?, issued_at: issued_at?, expires_at: expires_at? })
+            Some(Living {
+                secret: open(&ACCESS_TOKEN, sealed)?,
+                issued_at: issued_at?,
+                expires_at: expires_at?,
+                sign_in_name: identity.as_ref().and_then(KnownIdentity::sign_in_name),
+            })
         });
         let refresh = match row.bytes(4) {
             None => RefreshToken::None,
@@ -332,15 +357,20 @@ impl Store {
             }),
             _ => None,
         };
-        Ok(Stored { version, access, refresh, failed_at, failure })
+        let signed_in_as = row.text(13);
+        Ok(Stored { version, access, refresh, identity, signed_in_as, failed_at, failure })
     }
 
     /// The state of an account's tokens, for people.
     pub async fn token_state(&self, mailbox: &Mailbox) -> Result<TokenState, StoreError> {
         let select = "SELECT signed_in_as, CASE WHEN refresh_token IS NULL THEN 0 ELSE 1 END, issued_at, expires_at, next_refresh, \
-                      error_kind, error_text, error_at, error_what, error_remedy, error_code, error_since FROM token \
+                      error_kind, error_text, error_at, error_what, error_remedy, error_code, error_since, identity FROM token \
                       WHERE mailbox = $1";
-        Ok(read_state(&mut self.row(select, mailbox).await?, 0))
+        let mut row = self.row(select, mailbox).await?;
+        let sealed = row.bytes(12).and_then(|sealed| self.sealer.open(&IDENTITY, &[mailbox], &sealed).ok());
+        let identity = sealed.and_then(|text| KnownIdentity::from_json(&text));
+        let renamed_to = identity.and_then(|known| known.sign_in_name()).filter(|name| name != mailbox);
+        Ok(TokenState { renamed_to, ..read_state(&mut row, 0) })
     }
 
     /// Every account that has tokens of its own, and somebody who uses them, with their state.
@@ -426,6 +456,15 @@ impl Store {
         };
         Ok((access, refresh))
     }
+
+    fn seal_identity(&self, mailbox: &Mailbox, identity: Option<&KnownIdentity>) -> Result<Value, StoreError> {
+        match identity {
+            Some(known) => {
+                self.seal(&IDENTITY, &[mailbox], &known.to_json().ok_or(StoreError::Vault(VaultError::Library))?)
+            }
+            None => Ok(Value::Null),
+        }
+    }
 }
 
 /// The column of a plan that says whether there is anything to do.
@@ -449,6 +488,7 @@ fn read_state(row: &mut Row, first: usize) -> TokenState {
     let (text, at) = (row.text(first + 6), row.time(first + 7));
     TokenState {
         signed_in_as: row.text(first),
+        renamed_to: None,
         has_refresh_token: row.integer(first + 1) == Some(1),
         refreshed_at: row.time(first + 2),
         access_token_expires: row.time(first + 3),

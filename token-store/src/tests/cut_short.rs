@@ -76,7 +76,7 @@ async fn refresh(store: &Store, path: &Path, number: u64) -> (Files, Files) {
     let (before, ann) = (Files::of(path), mailbox("ann@contoso.com"));
     let version = store.tokens(&ann).await.unwrap().version;
     let tokens = token_set(&access_token(number), Some(&number.to_string()));
-    assert!(store.save_refreshed(&ann, version, "this one", &tokens, start()).await.unwrap());
+    assert!(store.save_refreshed(&ann, version, "this one", &tokens, None, start()).await.unwrap());
     let after = Files::of(path);
     assert_eq!(before.database, after.database, "a commit writes to the log alone");
     (before, after)

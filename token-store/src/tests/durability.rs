@@ -65,7 +65,7 @@ async fn the_child_that_writes() {
         let next = text(last).parse::<u64>().unwrap() + 1;
         let tokens = token_set(&format!("at-{next}"), Some(&next.to_string()));
         assert!(store.lease(&ann, &stored, "child").await.unwrap());
-        assert!(store.save_refreshed(&ann, stored.version, "child", &tokens, start()).await.unwrap());
+        assert!(store.save_refreshed(&ann, stored.version, "child", &tokens, None, start()).await.unwrap());
         println!("\nwrote {next}");
         std::io::stdout().flush().unwrap();
     }

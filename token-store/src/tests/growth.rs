@@ -130,6 +130,19 @@ async fn play(bench: &Bench) {
     bench.clock.advance(2 * HOUR);
     bench.access_token().await.unwrap_err();
 
+    // Two accounts of an application: the second one finds the token of the first.
+    for (address, sent) in [("app1@contoso.com", true), ("app2@contoso.com", false)] {
+        let app_only = account(address, Grant::ClientCredentials);
+        store.add_account(&app_only).await.unwrap();
+        if sent {
+            bench.endpoint.then(Reply::tokens("at-app", None));
+        }
+        // As on another node, which remembers nothing.
+        let node = bench.another_node();
+        let token = node.access_token(&Admitted::for_tests(app_only)).await.unwrap();
+        assert_eq!(text(token.secret()), "at-app");
+    }
+
     let background = store.in_background();
     let due = background.due(crate::Clock::now(&bench.clock)).await.unwrap();
     background.note_idle(&due.idle).await.unwrap();
@@ -172,6 +185,13 @@ async fn no_login_and_no_tick_reads_all_accounts() {
     // That every account has no delegate, or is enabled, selects nothing.
     let due = plans(&statements).into_iter().filter(|(_, plan)| plan.iter().any(|line| line.contains("token_due")));
     assert_eq!(due.count(), 2, "what is due, and when the next is");
+    let app_only = plans(&statements).into_iter().filter(|(sql, _)| sql.contains("WHERE app_only ="));
+    let app_only: Vec<_> = app_only.map(|(_, plan)| plan).collect();
+    assert_eq!(
+        app_only,
+        [["SEARCH token USING INDEX token_app_only (app_only=?)"]],
+        "the newest is the first, and unsorted"
+    );
     // The test can fail: what is read now and then reads them all.
     bench.store.plan().await.unwrap();
     assert_eq!(full_scans(&database.take().0).len(), 1);

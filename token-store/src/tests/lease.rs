@@ -108,7 +108,9 @@ async fn a_node_whose_lease_was_taken_over_does_not_write_over_the_one_that_has_
         until("its tokens could not be saved", async || bench.tokens.has_unsaved(bench.mailbox())).await;
         let tokens = token_set("at-new", Some("rt-new"));
         let now = bench.clock.now();
-        assert!(bench.store.save_refreshed(bench.mailbox(), row.version, "the new one", &tokens, now).await.unwrap());
+        assert!(
+            bench.store.save_refreshed(bench.mailbox(), row.version, "the new one", &tokens, None, now).await.unwrap()
+        );
     });
     assert_eq!(late.unwrap(), "at-late", "it is good, and is not written");
     bench.clock.advance(Duration::from_secs(10));

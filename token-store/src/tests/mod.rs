@@ -29,6 +29,7 @@ mod password_grant;
 mod patterns;
 mod refresher;
 mod refused;
+mod renamed;
 mod sealed_access;
 mod sign_in;
 mod single_flight;
@@ -71,7 +72,12 @@ fn account(address: &str, grant: Grant) -> Account {
 }
 
 fn token_set(access: &str, refresh: Option<&str>) -> TokenSet {
-    TokenSet { access_token: Secret::from(access), lifetime: HOUR, refresh_token: refresh.map(Secret::from) }
+    TokenSet {
+        access_token: Secret::from(access),
+        lifetime: HOUR,
+        refresh_token: refresh.map(Secret::from),
+        identity: None,
+    }
 }
 
 fn http_client() -> HttpClient {
@@ -135,16 +141,21 @@ impl Bench {
         let account = account("ann@contoso.com", grant);
         store.add_account(&account).await.unwrap();
         store.set_client_secret("office", &Secret::from("client~secret")).await.unwrap();
-        let shared: SharedClock = Arc::new(clock.clone());
-        let applications = Applications::from_iter([application(&endpoint)]);
-        // Looking often costs nothing here, and no test depends on how often.
-        let limits = RefreshLimits { look_every: Duration::from_millis(5), ..RefreshLimits::default() };
-        let tokens = Tokens::new(store.clone(), applications, http_client(), shared, limits);
+        let tokens = node(&store, &endpoint, &clock);
         Self { store, clock, endpoint, tokens, admitted: Admitted::for_tests(account) }
+    }
+
+    /// The tokens of another node, which remembers nothing.
+    fn another_node(&self) -> Tokens {
+        node(&self.store, &self.endpoint, &self.clock)
     }
 
     fn mailbox(&self) -> &Mailbox {
         &self.admitted.account().mailbox
+    }
+
+    fn clock_now(&self) -> SystemTime {
+        crate::Clock::now(&self.clock)
     }
 
     fn shared_clock(&self) -> SharedClock {
@@ -161,6 +172,13 @@ impl Bench {
             _ => None,
         }
     }
+}
+
+fn node(store: &Store, endpoint: &Endpoint, clock: &ManualClock) -> Tokens {
+    let applications = Applications::from_iter([application(endpoint)]);
+    // Looking often costs nothing here, and no test depends on how often.
+    let limits = RefreshLimits { look_every: Duration::from_millis(5), ..RefreshLimits::default() };
+    Tokens::new(store.clone(), applications, http_client(), Arc::new(clock.clone()), limits)
 }
 
 /// Waits until something has happened that happens in its own time. The clock of the runtime does not go on meanwhile where it

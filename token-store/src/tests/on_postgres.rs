@@ -44,6 +44,7 @@ const BOTH: &[&str] = &[
     "migrations::",
     "smtp_extensions::",
     "refused::",
+    "renamed::",
     "sealed_access::",
     "failures::tokens_that",
 ];

@@ -118,7 +118,7 @@ impl Shared {
         match authority.client_credentials().await {
             Ok(tokens) => {
                 let expires_at = schedule::after(issued_at, tokens.lifetime);
-                let token = Living { secret: tokens.access_token, issued_at, expires_at };
+                let token = Living { secret: tokens.access_token, issued_at, expires_at, sign_in_name: None };
                 let mut known = app_only.lock();
                 (known.token, known.failed) = (Some(token.clone()), None);
                 known.came = Some(self.clock.elapsed());
@@ -164,7 +164,7 @@ impl Shared {
         if stored.access.as_ref().is_some_and(|own| own.secret == token.secret && own.issued_at == token.issued_at) {
             return Ok(AccessToken::from(&token));
         }
-        match self.store.save_app_only(mailbox, stored.version, &token).await {
+        match self.store.save_app_only(&account.application, mailbox, stored.version, &token).await {
             Ok(true) => self.store.wrote(),
             Ok(false) => {
                 // Another process has written, or the account is gone, or is another application's now.

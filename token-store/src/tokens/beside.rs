@@ -56,7 +56,7 @@ impl Shared {
         let RefreshToken::Some(refresh_token) = &stored.refresh else { return Ok(()) };
         let client_secret = client_secret(&self.store, application).await?;
         let authority = self.authority(account, application, client_secret.as_ref());
-        let tokens = authority.refresh(refresh_token).await?;
+        let tokens = authority.refresh(refresh_token, false).await?;
         match &tokens.refresh_token {
             Some(rotated) => self.keep_rotated(&account.mailbox, stored, rotated).await,
             None => Ok(()),

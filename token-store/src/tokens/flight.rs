@@ -20,6 +20,7 @@ use crate::{
     authority::Authority,
     credential::Credential,
     error::{Problem, TokenError, printable},
+    identity::{KnownIdentity, News},
     schedule::{self, Usable, usable},
     store::{Failure, RefreshToken, StoreError, Stored, TokenSet},
 };
@@ -109,14 +110,20 @@ impl Shared {
         let newest = slot.unsaved_refresh_token(&stored);
         let with = newest.clone().map_or_else(|| stored.refresh.clone(), RefreshToken::Some);
         let mut tokens = tokio::select! {
-            tokens = self.ask(account, &with, why) => tokens?,
+            tokens = self.ask(account, &stored, &with, why) => tokens?,
             never = self.keep_lease(mailbox) => match never {},
         };
         slot.tokens_came(self.clock.elapsed(), issued_at, tokens.lifetime);
         // What was not written yet must not be forgotten with what comes after it.
         tokens.refresh_token = tokens.refresh_token.or(newest);
         let got_by = (account.application.clone(), account.grant);
-        self.save(mailbox, Unsaved { tokens, issued_at, base: stored, got_by }, slot).await
+        let (told, known, signed_in_as) = (&tokens.identity, &stored.identity, &stored.signed_in_as);
+        let (identity, news) =
+            KnownIdentity::of_refresh(told.as_ref(), known.as_ref(), mailbox, signed_in_as.as_deref());
+        if let Some(news) = news {
+            say(mailbox, &news);
+        }
+        self.save(mailbox, Unsaved { tokens, issued_at, base: stored, identity, got_by }, slot).await
     }
 
     /// Writes what the store did not take when it came, without asking for anything.
@@ -134,7 +141,13 @@ impl Shared {
         }
     }
 
-    async fn ask(&self, account: &Account, refresh: &RefreshToken, why: &Why) -> Result<TokenSet, TokenError> {
+    async fn ask(
+        &self,
+        account: &Account,
+        stored: &Stored,
+        refresh: &RefreshToken,
+        why: &Why,
+    ) -> Result<TokenSet, TokenError> {
         let application =
             self.applications.get(&account.application).ok_or_else(|| self.unknown_application(account))?;
         let client_secret = client_secret(&self.store, application).await?;
@@ -142,7 +155,8 @@ impl Shared {
         let authority = Authority { http, ..self.authority(account, application, client_secret.as_ref()) };
         match (account.grant, refresh) {
             (Grant::ClientCredentials, _) => authority.client_credentials().await,
-            (Grant::SignIn | Grant::Password, RefreshToken::Some(token)) => authority.refresh(token).await,
+            (Grant::SignIn, RefreshToken::Some(token)) => authority.refresh(token, may_ask_who(stored)).await,
+            (Grant::Password, RefreshToken::Some(token)) => authority.refresh(token, false).await,
             (Grant::SignIn, RefreshToken::None) => Err(TokenError::SignInRequired(Problem::new(
                 format!("Nobody has signed in for {} yet.", account.mailbox),
                 format!("Run `oxpost sign-in {}`.", account.mailbox),
@@ -180,13 +194,19 @@ impl Shared {
         for _ in 0..WRITES {
             let there = match self
                 .store
-                .save_refreshed(mailbox, new.base.version, &self.node, &new.tokens, new.issued_at)
+                .save_refreshed(
+                    mailbox,
+                    new.base.version,
+                    &self.node,
+                    &new.tokens,
+                    new.identity.as_ref(),
+                    new.issued_at,
+                )
                 .await
             {
                 Ok(true) => {
                     self.store.wrote();
-                    let expires_at = schedule::after(new.issued_at, new.tokens.lifetime);
-                    return Ok(AccessToken(Arc::new((new.tokens.access_token, expires_at))));
+                    return Ok(AccessToken::from(&new.living()));
                 }
                 Ok(false) => self.store.tokens(mailbox).await,
                 Err(error) => Err(error),
@@ -224,8 +244,7 @@ impl Shared {
     /// The store did not take them: they are kept until it does, and used meanwhile. Microsoft takes the older refresh token
     /// too, so a process that ends now loses nothing there; elsewhere it may lose the sign-in, whether they are used or not.
     fn serve_unsaved(&self, mailbox: &Mailbox, slot: &Slot, new: Unsaved, error: StoreError) -> Outcome {
-        let expires_at = schedule::after(new.issued_at, new.tokens.lifetime);
-        let token = AccessToken(Arc::new((new.tokens.access_token.clone(), expires_at)));
+        let token = AccessToken::from(&new.living());
         if slot.keep_unsaved(new) {
             tracing::error!(
                 %mailbox,
@@ -312,6 +331,38 @@ impl Shared {
                 "Add it to proxy.toml as an [[application]] (there are: `{known}`), or add the account again with one of these."
             ),
         ))
+    }
+}
+
+/// Whether the sign-in has granted that its answers name the user. One that another program has kept may have not, and asking for it
+/// would fail.
+fn may_ask_who(stored: &Stored) -> bool {
+    match &stored.identity {
+        Some(known) => known.user.from_id_token,
+        None => stored.signed_in_as.is_some(),
+    }
+}
+
+fn say(mailbox: &Mailbox, news: &News) {
+    match news {
+        News::Renamed { from, to } => tracing::info!(
+            account = %mailbox,
+            from,
+            to,
+            "the user was renamed in Microsoft Entra; mail servers are told the new name, and mail programs go on with the old one"
+        ),
+        News::AnotherUser { told } => tracing::warn!(
+            account = %mailbox,
+            told,
+            "the refreshed token names another user than the one who signed in, so the name of the account was not changed. Run \
+             `oxpost sign-in {mailbox}`"
+        ),
+        News::NeverKnown { told } => tracing::warn!(
+            account = %mailbox,
+            told,
+            "the user who signed in has another name than the account. If {mailbox} was renamed before this version of Oxpost, run \
+             `oxpost account through {mailbox} {told} --create` and sign in as {told}"
+        ),
     }
 }
 

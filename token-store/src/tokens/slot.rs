@@ -1,7 +1,7 @@
 //! What is going on for one account: decided under a short lock that is never held over an await.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -12,8 +12,9 @@ use super::{AccessToken, Outcome, Why};
 use crate::{
     account::Grant,
     error::{Problem, TokenError},
+    identity::KnownIdentity,
     schedule::{self, Usable, usable},
-    store::{Stored, TokenSet},
+    store::{Living, Stored, TokenSet},
 };
 
 #[derive(Default)]
@@ -66,8 +67,22 @@ pub(super) struct Unsaved {
     pub(super) issued_at: SystemTime,
     /// The row they were got from: they are written over it, and over no other.
     pub(super) base: Stored,
+    /// Whose they are.
+    pub(super) identity: Option<KnownIdentity>,
     /// The application that got them, and how.
     pub(super) got_by: (String, Grant),
+}
+
+impl Unsaved {
+    /// Its access token.
+    pub(super) fn living(&self) -> Living {
+        Living {
+            secret: self.tokens.access_token.clone(),
+            issued_at: self.issued_at,
+            expires_at: schedule::after(self.issued_at, self.tokens.lifetime),
+            sign_in_name: self.identity.as_ref().and_then(KnownIdentity::sign_in_name),
+        }
+    }
 }
 
 /// What a caller does next.
@@ -168,10 +183,9 @@ impl Slot {
     pub(super) fn unsaved_token(&self, stored: &Stored, now: SystemTime) -> Option<(AccessToken, Usable)> {
         let state = self.lock();
         let unsaved = state.unsaved.as_ref().filter(|unsaved| unsaved.base.refresh == stored.refresh)?;
-        let expires_at = schedule::after(unsaved.issued_at, unsaved.tokens.lifetime);
-        let usable = usable(unsaved.issued_at, expires_at, now);
-        let token = AccessToken(Arc::new((unsaved.tokens.access_token.clone(), expires_at)));
-        (usable != Usable::No).then_some((token, usable))
+        let living = unsaved.living();
+        let usable = usable(living.issued_at, living.expires_at, now);
+        (usable != Usable::No).then(|| (AccessToken::from(&living), usable))
     }
 
     /// The newest refresh token that came from this row, if the store did not take it.
@@ -279,7 +293,7 @@ mod tests {
     }
 
     fn refused() -> Why {
-        let living = Living { secret: Secret::from("at"), issued_at: at(0), expires_at: at(3600) };
+        let living = Living { secret: Secret::from("at"), issued_at: at(0), expires_at: at(3600), sign_in_name: None };
         Why::Refused(AccessToken::from(&living))
     }
 

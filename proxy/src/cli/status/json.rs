@@ -50,6 +50,7 @@ fn account(report: &Report, shown: &Shown) -> Value {
         "declared": account.origin == Origin::Declared,
         "state": report.condition(shown),
         "signed_in_as": state.signed_in_as,
+        "renamed_to": state.renamed_to.as_ref().map(ToString::to_string),
         "token_expires": time(state.access_token_expires),
         "refreshed_at": time(state.refreshed_at),
         "next_refresh": time(state.next_refresh),

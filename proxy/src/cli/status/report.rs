@@ -137,6 +137,16 @@ impl Report {
     }
 }
 
+/// That the user of an account has another name now. Those who go through it are opened with the same tokens.
+fn renamed(shown: &Shown) -> Option<String> {
+    let Shown { account, state, .. } = shown;
+    let name = state.renamed_to.as_ref().filter(|_| account.through.is_none())?;
+    Some(format!(
+        "{}: renamed to {name} in Microsoft Entra. Mail servers are told the new name; mail programs go on logging in as {}.",
+        account.mailbox, account.login
+    ))
+}
+
 /// What was changed past Oxpost, but for rows that cannot be read at all.
 async fn changed(store: &Store, unreadable: &[String]) -> Result<Vec<ChangedOutside>, Failed> {
     let mut changed = store.audit_access().await?.changed;
@@ -173,6 +183,9 @@ impl fmt::Display for Report {
         }
         for trouble in self.accounts.iter().filter_map(|shown| self.trouble(shown)) {
             writeln!(f, "\n{trouble}")?;
+        }
+        for renamed in self.accounts.iter().filter_map(renamed) {
+            writeln!(f, "\n{renamed}")?;
         }
         for shown in self.accounts.iter().filter(|shown| shown.account.origin != Origin::Withdrawn) {
             for line in self.refused.lines(&shown.account, |one| distance(Some(one.at), self.now)) {

@@ -31,7 +31,7 @@ impl Round<'_> {
             sign_in_tried: false,
             signed_in: state.as_ref().is_some_and(|state| state.has_refresh_token),
             signed_in_as: state.and_then(|state| state.signed_in_as),
-            smtp_user: sasl_user(account, Protocol::Smtp).clone(),
+            smtp_user: account.sender().clone(),
             protocols: self.protocols(),
             servers: self.config.servers.get(&account.application).cloned(),
             token: None,
@@ -46,6 +46,7 @@ impl Round<'_> {
         person.sign_in_tried = !app_only && !person.signed_in && application.device_code_url.is_some();
         match token(open, account, application, &person).await {
             Ok(token) => {
+                person.smtp_user = sasl_user(account, &token, Protocol::Smtp).clone();
                 person.token = Some(Ok(Shape::of(&token)));
                 person.lifetime = token.expires_at().duration_since(SystemTime::now()).ok();
                 logins(&open.gateway, &mut person, account, &token, facts).await;

@@ -19,6 +19,7 @@ fn alice() -> Account {
 /// A token of 80 minutes, got at the start, and this failure since.
 fn state(kind: ErrorKind, code: Option<u32>, since: SystemTime) -> TokenState {
     TokenState {
+        renamed_to: None,
         signed_in_as: None,
         has_refresh_token: true,
         access_token_expires: Some(start() + 80 * MINUTE),

@@ -67,7 +67,7 @@ async fn mended(bench: &Bench) {
 
 async fn signed_in(bench: &Bench, at: SystemTime) {
     let mailbox = Mailbox::parse("alice@contoso.com").unwrap();
-    let tokens = TokenSet { access_token: "a".into(), lifetime: HOUR, refresh_token: Some("r".into()) };
+    let tokens = TokenSet { access_token: "a".into(), lifetime: HOUR, refresh_token: Some("r".into()), identity: None };
     bench.store.save_signed_in(&mailbox, &tokens, None, at).await.unwrap();
 }
 
@@ -175,7 +175,8 @@ async fn thousand_alerts_are_one_message_and_each_is_told_once() {
     }
     let sign_in = async |store: &Store, at: SystemTime| {
         for mailbox in &all {
-            let tokens = TokenSet { access_token: "a".into(), lifetime: HOUR, refresh_token: Some("r".into()) };
+            let tokens =
+                TokenSet { access_token: "a".into(), lifetime: HOUR, refresh_token: Some("r".into()), identity: None };
             store.save_signed_in(mailbox, &tokens, None, at).await.unwrap();
         }
     };

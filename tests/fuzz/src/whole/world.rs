@@ -137,6 +137,7 @@ impl World {
             access_token: Secret::from(token),
             lifetime: Duration::from_secs(30 * 24 * 3600),
             refresh_token: None,
+            identity: None,
         };
         at_once(self.store.save_signed_in(&mailbox(), &tokens, Some(MAILBOX), VirtualClock.now())).unwrap();
     }
