@@ -350,6 +350,47 @@ async fn a_client_that_does_not_take_its_answers_is_as_good_as_gone() {
     assert!(client.read_buf(&mut Vec::with_capacity(ROOM)).await.unwrap() > 0, "it could have had some");
 }
 
+/// Every command is answered here, so that the server has taken nothing, and only what the client takes shows that it lives.
+#[tokio::test(start_paused = true)]
+async fn client_that_reads_its_replies_slowly_keeps_its_session() {
+    let mut play = play();
+    let reply = b"503 5.5.1 TLS can only start before the login\r\n";
+    let count = 4 * ROOM / reply.len();
+    let (mut reading, mut writing) = tokio::io::split(play.client);
+    let commands = b"STARTTLS\r\n".repeat(count);
+    let sender = tokio::spawn(async move { writing.write_all(&commands).await.map(|()| writing) });
+    let mut heard = Vec::new();
+    while heard.len() < count * reply.len() {
+        // When all the rest is in its connection, the session waits for its next command.
+        if heard.len() + ROOM < count * reply.len() {
+            sleep(200 * SECOND).await;
+        }
+        let mut part = vec![0; ROOM / 4];
+        let read = reading.read(&mut part).await.unwrap();
+        assert!(read > 0, "closed after {} of {} replies", heard.len() / reply.len(), count);
+        heard.extend_from_slice(&part[..read]);
+    }
+    assert!(heard == reply.repeat(count));
+    play.client = reading.unsplit(sender.await.unwrap().unwrap());
+    play.ask("NOOP\r\n", "250 OK\r\n").await;
+}
+
+/// Nor has the client taken anything when the first command is on its way.
+#[tokio::test(start_paused = true)]
+async fn server_that_reads_a_command_slowly_keeps_its_session() {
+    let ((client, facing_client), (server, facing_server)) = (duplex(ROOM), duplex(16));
+    let streams = (Stream::Memory(Box::new(facing_client)), Stream::Memory(Box::new(facing_server)));
+    let mut play = play_over((client, server), streams, None, FIVE_MINUTES);
+    let command = format!("NOOP {}\r\n", "x".repeat(153));
+    play.client.write_all(command.as_bytes()).await.unwrap();
+    for part in command.as_bytes().chunks(16) {
+        sleep(100 * SECOND).await;
+        hears(&mut play.server, std::str::from_utf8(part).unwrap()).await;
+    }
+    play.server.write_all(b"250 OK\r\n").await.unwrap();
+    hears(&mut play.client, "250 OK\r\n").await;
+}
+
 /// Without a send slot nothing is known of how long to wait.
 #[tokio::test(start_paused = true)]
 async fn a_throttled_message_without_a_slot_is_refused_and_not_tried_again() {
