@@ -367,4 +367,14 @@ mod tests {
         circuit.begin_probe("a", at(9_000));
         assert_eq!(circuit.permission(at(61)), Permission::Probe, "a probe from the future is none");
     }
+
+    /// Nor does anybody wait for it (see [`Circuit::permission`]).
+    #[test]
+    fn pause_of_a_closed_circuit_hides_none_of_an_open_one() {
+        let mut open = Circuit::default();
+        open.failed(asked(0), &throttled(Some(60)), at(0), 0.0);
+        let closed = Circuit { pause: Some(Span { since: at(0), length: 10 * MINUTE }), ..Circuit::default() };
+        assert_eq!(closed.permission(at(1)), Permission::Ask);
+        assert!(open.outlasts(&closed, at(1)) && !closed.outlasts(&open, at(1)));
+    }
 }

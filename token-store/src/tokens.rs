@@ -437,6 +437,11 @@ impl Tokens {
 
 #[cfg(test)]
 impl Tokens {
+    /// The gate, to be held open or shut.
+    pub(crate) fn gate_for_tests(&self) -> &Arc<Gate> {
+        &self.0.gate
+    }
+
     /// Whether nothing is asked for or to be written for this mailbox.
     pub(crate) fn is_idle(&self, mailbox: &Mailbox) -> bool {
         self.0.slot(mailbox).is_idle()

@@ -312,25 +312,25 @@ async fn wave_after_an_outage_is_paced() {
 
 impl Bench {
     /// The gate of a node.
-    fn gate(&self, node: &str, store: Store, per_second: u32) -> Arc<Gate> {
+    pub(super) fn gate(&self, node: &str, store: Store, per_second: u32) -> Arc<Gate> {
         let limits = GateLimits { per_authority: 16, in_all: 64, per_second, login_patience: Duration::from_secs(10) };
         Arc::new(Gate::new(node.into(), store, self.shared_clock(), limits))
     }
 
-    async fn enter(&self, gate: &Arc<Gate>, class: Class) -> Result<Pass, Refusal> {
+    pub(super) async fn enter(&self, gate: &Arc<Gate>, class: Class) -> Result<Pass, Refusal> {
         gate.enter(&application(&self.endpoint), class).await
     }
 
-    async fn wait_of(&self, gate: &Arc<Gate>) -> Option<Duration> {
+    pub(super) async fn wait_of(&self, gate: &Arc<Gate>) -> Option<Duration> {
         gate.refusal(&application(&self.endpoint)).await.map(|refusal| refusal.wait)
     }
 }
 
-fn told_to_wait(minutes: u32) -> Went {
+pub(super) fn told_to_wait(minutes: u32) -> Went {
     Went::Failed(Trouble { throttled: true, retry_after: Some(minutes * MINUTE), reason: "429".into() })
 }
 
-fn silence() -> Went {
+pub(super) fn silence() -> Went {
     Went::Failed(Trouble { throttled: false, retry_after: None, reason: "silent".into() })
 }
 

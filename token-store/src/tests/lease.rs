@@ -177,3 +177,44 @@ async fn nodes_whose_clocks_differ_by_an_hour_do_not_replace_each_others_tokens_
     println!("two nodes, one 61 minutes ahead, 3 accounts, 60 s: {requests} requests (183 before)");
     assert!((3..=12).contains(&requests), "{requests}");
 }
+
+/// A session that joins a request made for another reason, whose answer is the very token that its mail server has refused.
+#[tokio::test]
+async fn refused_token_is_not_given_back_by_a_request_that_was_joined() {
+    let bench = Bench::signed_in().await;
+    bench.clock.advance(HOUR);
+    let row = bench.store.tokens(bench.mailbox()).await.unwrap();
+    assert!(bench.store.lease(bench.mailbox(), &row, "another").await.unwrap());
+    let (issued_at, expires_at) = (bench.clock.now(), bench.clock.now() + HOUR);
+    let theirs = crate::store::Living { secret: Secret::from("at-1"), issued_at, expires_at, sign_in_name: None };
+    let refused = crate::AccessToken::from(&theirs);
+    bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
+    let (served, replaced, ()) =
+        tokio::join!(bench.access_token(), bench.tokens.refused(&bench.admitted, &refused), async {
+            has_waited(&bench.tokens).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let tokens = token_set("at-1", Some("rt-1"));
+            let now = bench.clock.now();
+            assert!(
+                bench.store.save_refreshed(bench.mailbox(), row.version, "another", &tokens, None, now).await.unwrap()
+            );
+        });
+    assert_eq!((served.unwrap().as_str(), text(replaced.unwrap().secret()).as_str()), ("at-1", "at-2"));
+    assert_eq!(bench.endpoint.requests(), 1);
+}
+
+#[tokio::test]
+async fn question_beside_the_refreshes_waits_for_the_lease_of_another_node() {
+    let bench = Bench::signed_in().await;
+    let row = bench.store.tokens(bench.mailbox()).await.unwrap();
+    assert!(bench.store.lease(bench.mailbox(), &row, "another").await.unwrap());
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    let application = application(&bench.endpoint);
+    let (asked, ()) = tokio::join!(bench.tokens.try_with(bench.admitted.account(), &application), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(bench.endpoint.requests(), 0);
+        bench.store.release_lease(bench.mailbox(), "another").await.unwrap();
+    });
+    asked.unwrap();
+    assert_eq!((bench.endpoint.requests(), bench.stored_refresh_token().await.as_deref()), (1, Some("rt-1")));
+}

@@ -14,6 +14,7 @@ mod endpoint;
 mod failures;
 mod fixture;
 mod full_disk;
+mod gate;
 mod growth;
 mod guesses;
 mod lease;

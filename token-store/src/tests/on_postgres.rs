@@ -51,8 +51,19 @@ const BOTH: &[&str] = &[
 
 /// The tests of these files are not: about one engine (the first four) or about none, or with a paused clock, which a socket to
 /// PostgreSQL would let run ahead.
-const ONE: &[&str] =
-    &["care", "cut_short", "growth", "on_postgres", "credential", "endpoint", "fixture", "crowd", "outages", "sign_in"];
+const ONE: &[&str] = &[
+    "care",
+    "cut_short",
+    "growth",
+    "on_postgres",
+    "credential",
+    "endpoint",
+    "fixture",
+    "crowd",
+    "gate",
+    "outages",
+    "sign_in",
+];
 
 /// These tests of the files above are about files of SQLite.
 const WITHOUT_DATABASE: &[&str] = &[

@@ -81,21 +81,27 @@ async fn one_account_that_fails_does_not_keep_the_others_waiting() {
 }
 
 #[tokio::test]
-async fn not_more_than_eight_at_once() {
-    let bench = Bench::signed_in().await;
-    bench.endpoint.always(Reply::tokens("at-1", None));
-    bench.add_signed_in(20).await;
-    bench.clock.advance(HOUR);
-    bench.endpoint.hold().await;
-    let (stop, refresher) = bench.keep_fresh();
-    bench.endpoint.arrived(8).await;
-    bench.endpoint.release();
-    for number in 0..20 {
-        bench.stored(&format!("m{number}@contoso.com"), "at-1").await;
+async fn refresher_has_no_more_on_their_way_than_its_part() {
+    for part in [RefreshLimits::default().background_per_authority, 3] {
+        let mut bench = Bench::signed_in().await;
+        let look_every = Duration::from_millis(5);
+        let limits = RefreshLimits { background_per_authority: part, look_every, ..RefreshLimits::default() };
+        let applications = Applications::from_iter([application(&bench.endpoint)]);
+        bench.tokens = Tokens::new(bench.store.clone(), applications, http_client(), bench.shared_clock(), limits);
+        bench.endpoint.always(Reply::tokens("at-1", None));
+        bench.add_signed_in(20).await;
+        bench.clock.advance(HOUR);
+        bench.endpoint.hold().await;
+        let (stop, refresher) = bench.keep_fresh();
+        bench.endpoint.arrived(part).await;
+        bench.endpoint.release();
+        for number in 0..20 {
+            bench.stored(&format!("m{number}@contoso.com"), "at-1").await;
+        }
+        stop.cancel();
+        refresher.await.unwrap();
+        assert_eq!(bench.endpoint.most_in_flight(), part);
     }
-    stop.cancel();
-    refresher.await.unwrap();
-    assert_eq!(bench.endpoint.most_in_flight(), 8);
 }
 
 #[tokio::test]

@@ -243,3 +243,72 @@ impl AppOnly {
         known.failed = Some(Failed { error: error.clone(), mailbox, failures, since: now, pause });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::RefreshToken;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+    }
+
+    /// A token of an hour.
+    fn token(secret: &str, issued: u64) -> Living {
+        Living {
+            secret: Secret::from(secret),
+            issued_at: at(issued),
+            expires_at: at(issued) + HOUR,
+            sign_in_name: None,
+        }
+    }
+
+    fn row(access: Option<Living>) -> Stored {
+        Stored {
+            version: 1,
+            access,
+            refresh: RefreshToken::None,
+            identity: None,
+            signed_in_as: None,
+            failed_at: None,
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn token_is_copied_only_where_it_is_wanted() {
+        let (refused, due) = (Why::Refused(AccessToken::from(&token("own", 0))), Why::Due(1));
+        let (own, cold) = (row(Some(token("own", 0))), row(None));
+        // The earliest moment at which the other token is to be replaced itself.
+        let replaced = schedule::next_refresh(at(1), HOUR, 0.0);
+        for (candidate, stored, why, now, expected) in [
+            (token("other", 1), &cold, &Why::Serve, at(1), true),
+            (token("other", 1), &cold, &Why::Serve, at(3601), false),
+            (token("other", 1), &own, &due, replaced - Duration::from_millis(1), true),
+            (token("other", 1), &own, &due, replaced, false),
+            (token("other", 1), &cold, &due, replaced, false),
+            (token("other", 0), &own, &due, at(1), false),
+            (token("other", 0), &own, &refused, at(1), false),
+            (token("own", 1), &own, &refused, at(1), false),
+            (token("other", 1), &own, &refused, at(1), true),
+        ] {
+            let wanted = is_wanted(&candidate, stored, why, now);
+            assert_eq!(wanted, expected, "{candidate:?} for {stored:?}, {why:?} at {now:?}");
+        }
+    }
+
+    #[test]
+    fn token_has_just_come_for_a_minute_by_the_clock_that_nobody_sets() {
+        let app_only = AppOnly::default();
+        let has_just_come = |seconds| app_only.just_came(Duration::from_secs(seconds)).is_some();
+        assert!(!has_just_come(100));
+        app_only.lock().token = Some(token("at", 0));
+        assert!(!has_just_come(100), "another process got it");
+        app_only.lock().came = Some(Duration::from_secs(100));
+        assert!(has_just_come(100) && has_just_come(159) && !has_just_come(160));
+        app_only.use_secret(Some(&Secret::from("a new client secret")));
+        assert!(!has_just_come(100));
+    }
+}

@@ -335,6 +335,18 @@ mod tests {
         drop(sender);
     }
 
+    /// Otherwise its slot would be kept after its account is gone, and no token that came before would be fresh.
+    #[test]
+    fn request_that_was_not_made_leaves_nothing_behind() {
+        let slot = Slot::default();
+        slot.tokens_came(SECOND, at(0), 3600 * SECOND);
+        let sender = started(slot.enter(&caller(1, &Why::Serve, at(0))));
+        assert!(slot.is_asking() && !slot.is_idle() && !slot.is_fresh(SECOND, at(0)));
+        slot.not_asked();
+        assert!(!slot.is_asking() && slot.is_idle() && slot.is_fresh(SECOND, at(0)));
+        drop(sender);
+    }
+
     #[test]
     fn a_pause_blocks_its_version_until_it_is_over() {
         let slot = Slot::default();
