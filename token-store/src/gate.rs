@@ -176,10 +176,18 @@ pub(crate) enum Outlook {
     Closed(Duration),
 }
 
-pub(crate) fn key(application: &Application) -> CircuitKey {
+/// The beginnings of a token endpoint's path that stand for the tenant of whoever is asked about. (`consumers` is a tenant of its own.)
+const ANY_TENANT: [&str; 2] = ["common", "organizations"];
+
+/// Whom an application asks about an account. Where the token endpoint does not name the tenant, the domain of the account does: what
+/// one tenant is answered says nothing of another.
+pub(crate) fn key(application: &Application, account: Option<&str>) -> CircuitKey {
     let mut url = application.token_url.clone();
     url.set_query(None);
-    url.set_fragment(None);
+    let first = url.path_segments().and_then(|mut segments| segments.next()).unwrap_or_default();
+    let names_no_tenant = ANY_TENANT.iter().any(|any| first.eq_ignore_ascii_case(any));
+    let domain = account.and_then(|account| account.rsplit_once('@')).map(|(_, domain)| domain);
+    url.set_fragment(domain.filter(|_| names_no_tenant));
     CircuitKey { authority: url.into(), client_id: application.client_id.clone() }
 }
 
@@ -204,12 +212,19 @@ impl Gate {
         }
     }
 
-    /// Waits for a place, and takes it; or says why not, and until when.
-    pub(crate) async fn enter(self: &Arc<Self>, application: &Application, class: Class) -> Result<Pass, Refusal> {
-        let lane = self.lane(application);
+    /// Waits for a place of a request about this account (none: the application itself), and takes it; or says why not, and until
+    /// when.
+    pub(crate) async fn enter(
+        self: &Arc<Self>,
+        application: &Application,
+        account: Option<&str>,
+        class: Class,
+    ) -> Result<Pass, Refusal> {
+        let lane = self.lane(application, account);
+        let account = account.map(str::to_owned);
         if class == Class::Diagnosis {
             let asked = Asked { since: self.clock.now(), is_probe: false };
-            return Ok(Pass { gate: self.clone(), lane, asked, account: None, clean: false, _permit: None });
+            return Ok(Pass { gate: self.clone(), lane, asked, account, clean: false, _permit: None });
         }
         let begun = Instant::now();
         let patience = if class == Class::Login { self.limits.login_patience } else { BACKGROUND_PATIENCE };
@@ -235,12 +250,12 @@ impl Gate {
         }
         let Permitted { asked, circuit } = permitted;
         let clean = circuit.failures == 0 && circuit.pauses == 0;
-        Ok(Pass { gate: self.clone(), lane, asked, account: None, clean, _permit: Some(permit) })
+        Ok(Pass { gate: self.clone(), lane, asked, account, clean, _permit: Some(permit) })
     }
 
-    /// Why the authority of an application is not asked now, and until when; none if it may be, or if nothing is known.
-    pub(crate) async fn refusal(&self, application: &Application) -> Option<Refusal> {
-        let lane = self.lane(application);
+    /// Why the authority is not asked about an account now, and until when; none if it may be, or if nothing is known.
+    pub(crate) async fn refusal(&self, application: &Application, account: Option<&str>) -> Option<Refusal> {
+        let lane = self.lane(application, account);
         let circuit = self.load(&lane).await;
         self.refusal_of(&lane, &circuit)
     }
@@ -276,17 +291,17 @@ impl Gate {
     }
 
     /// When the authority has last answered a request of this process.
-    pub(crate) fn answered(&self, application: &Application) -> Option<SystemTime> {
-        self.lane(application).lock().answered
+    pub(crate) fn answered(&self, application: &Application, account: Option<&str>) -> Option<SystemTime> {
+        self.lane(application, account).lock().answered
     }
 
     /// Whether it has left a request without an answer since then.
-    pub(crate) fn failed_since(&self, application: &Application, since: SystemTime) -> bool {
-        self.lane(application).lock().failed.is_some_and(|failed| failed >= since)
+    pub(crate) fn failed_since(&self, application: &Application, account: Option<&str>, since: SystemTime) -> bool {
+        self.lane(application, account).lock().failed.is_some_and(|failed| failed >= since)
     }
 
-    fn lane(&self, application: &Application) -> Arc<Lane> {
-        let key = key(application);
+    fn lane(&self, application: &Application, account: Option<&str>) -> Arc<Lane> {
+        let key = key(application, account);
         if let Some(lane) = self.lanes.get(&key) {
             return lane.clone();
         }
@@ -406,11 +421,6 @@ impl Gate {
 }
 
 impl Pass {
-    /// The request is about this account.
-    pub(crate) fn about(self, account: Option<&str>) -> Self {
-        Self { account: account.map(str::to_owned), ..self }
-    }
-
     /// Says how it went, and gives the place back.
     pub(crate) async fn leave(self, went: Went) {
         let now = self.gate.clock.now();

@@ -204,7 +204,10 @@ impl<'c> AsyncHttpClient<'c> for Exchange<'_> {
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(async move {
             let pass = match &self.http.gate {
-                Some((gate, class)) => Some(gate.enter(self.application, *class).await.map_err(HttpFailure::Refused)?),
+                Some((gate, class)) => {
+                    let entered = gate.enter(self.application, self.account, *class).await;
+                    Some(entered.map_err(HttpFailure::Refused)?)
+                }
                 None => None,
             };
             // The client's own time limit may be another one, and does not know about us.
@@ -214,7 +217,6 @@ impl<'c> AsyncHttpClient<'c> for Exchange<'_> {
             };
             if let Some(pass) = pass {
                 let host = self.application.token_url.host_str().unwrap_or("the configured address");
-                let pass = pass.about(self.account);
                 pass.leave(answered.as_ref().map_or_else(|failure| failure.went(host), |_| Went::Answered)).await;
             }
             answered

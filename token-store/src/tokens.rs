@@ -363,7 +363,8 @@ impl Tokens {
 
     /// Which authority an account's tokens come from; none if its application is not configured.
     pub(crate) fn authority_of(&self, account: &Account) -> Option<CircuitKey> {
-        self.0.applications.get(&account.application).map(|application| gate::key(application))
+        let application = self.0.applications.get(&account.application)?;
+        Some(gate::key(application, about(account)))
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -457,7 +458,7 @@ impl Shared {
     /// What the slot of an account has to know of whoever wants a token.
     fn caller<'a>(&self, account: &Account, version: i64, why: &'a Why) -> Caller<'a> {
         let application = self.applications.get(&account.application);
-        let answered = application.and_then(|application| self.gate.answered(application));
+        let answered = application.and_then(|application| self.gate.answered(application, about(account)));
         Caller { version, why, now: self.clock.now(), forced_every: self.limits.forced_every, answered }
     }
 
@@ -466,13 +467,18 @@ impl Shared {
         if self.is_diagnosis {
             return None;
         }
-        self.gate.refusal(self.applications.get(&account.application)?).await
+        self.gate.refusal(self.applications.get(&account.application)?, about(account)).await
     }
 
     /// The map's guard ends here: it must never be held over an await.
     fn slot(&self, mailbox: &Mailbox) -> Arc<Slot> {
         self.slots.entry(mailbox.clone()).or_default().clone()
     }
+}
+
+/// Whom requests for the tokens of an account are about. None: the application itself.
+fn about(account: &Account) -> Option<&str> {
+    (account.grant != Grant::ClientCredentials).then(|| account.token_of().as_str())
 }
 
 /// The stored token, if it answers the wish without a request.

@@ -183,6 +183,42 @@ async fn story_account_that_is_never_answered_opens_no_circuit_for_those_that_ar
     assert_eq!(bench.endpoint.requests(), 10);
 }
 
+/// With `common` the endpoint is the same for all tenants: one whose accounts are never answered is no outage of another.
+#[tokio::test]
+async fn story_tenant_that_is_never_answered_opens_no_circuit_for_others_of_common() {
+    let mut bench = Bench::signed_in().await;
+    for segment in ["common", "organizations"] {
+        let mut common = application(&bench.endpoint);
+        common.token_url.set_path(&format!("/{segment}/oauth2/v2.0/token"));
+        bench.tokens = Tokens::new(
+            bench.store.clone(),
+            Applications::from_iter([common]),
+            http_client(),
+            bench.shared_clock(),
+            limits(),
+        );
+        let broken = ["x", "y", "z"].map(|name| format!("{name}@{segment}.example"));
+        for address in &broken {
+            bench.add_signed_in_by(address, "office").await;
+        }
+        let broken = broken.map(|address| Admitted::for_tests(account(&address, Grant::SignIn)));
+        bench.clock.advance(2 * HOUR);
+        bench.endpoint.always(Reply::json(500, "{}"));
+        for _ in 0..2 {
+            for admitted in &broken[..2] {
+                bench.clock.advance(6 * MINUTE);
+                ask(&bench.tokens, admitted).await.unwrap_err();
+            }
+        }
+        let before = bench.endpoint.requests();
+        paused(ask(&bench.tokens, &broken[2]).await);
+        assert_eq!(bench.endpoint.requests(), before, "its own circuit is open");
+        bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+        assert_eq!(bench.access_token().await.unwrap(), "at-1");
+        assert_eq!(bench.endpoint.requests(), before + 1);
+    }
+}
+
 /// An account that failed with the authority is asked for again as soon as the authority has answered for another one.
 #[tokio::test]
 async fn story_success_of_one_account_ends_the_pause_of_another() {
@@ -290,8 +326,10 @@ async fn wave_after_an_outage_is_paced() {
     bench.endpoint.then(throttled());
     bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
     let (_stop, refresher) = bench.keep_fresh();
-    until("the circuit is open", async || bench.tokens.gate().refusal(&application(&bench.endpoint)).await.is_some())
-        .await;
+    until("the circuit is open", async || {
+        bench.tokens.gate().refusal(&application(&bench.endpoint), None).await.is_some()
+    })
+    .await;
     let before = bench.endpoint.requests();
     bench.clock.advance(11 * MINUTE);
     let mut seconds = Vec::new();
@@ -318,11 +356,11 @@ impl Bench {
     }
 
     pub(super) async fn enter(&self, gate: &Arc<Gate>, class: Class) -> Result<Pass, Refusal> {
-        gate.enter(&application(&self.endpoint), class).await
+        gate.enter(&application(&self.endpoint), None, class).await
     }
 
     pub(super) async fn wait_of(&self, gate: &Arc<Gate>) -> Option<Duration> {
-        gate.refusal(&application(&self.endpoint)).await.map(|refusal| refusal.wait)
+        gate.refusal(&application(&self.endpoint), None).await.map(|refusal| refusal.wait)
     }
 }
 
@@ -343,7 +381,7 @@ async fn requests_that_wait_for_their_turn_are_not_sent_once_the_circuit_is_open
     let waiting: tokio::task::JoinSet<_> = (0..4)
         .map(|_| {
             let (gate, application) = (gate.clone(), application(&bench.endpoint));
-            async move { gate.enter(&application, Class::Login).await.map(drop) }
+            async move { gate.enter(&application, None, Class::Login).await.map(drop) }
         })
         .collect();
     // Whoever looks at the circuit only later is refused too.
@@ -459,7 +497,7 @@ async fn probe_of_a_killed_process_ends_when_the_store_is_opened_alone() {
     let limits = GateLimits { per_authority: 1, in_all: 1, per_second: 1, login_patience: MINUTE };
     let store = Store::open(&path, vault()).await.unwrap();
     let gate = Arc::new(Gate::new("b".into(), store, Arc::new(clock), limits));
-    assert!(gate.enter(&application, Class::Login).await.is_ok());
+    assert!(gate.enter(&application, None, Class::Login).await.is_ok());
 }
 
 #[tokio::test]

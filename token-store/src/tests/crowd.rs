@@ -135,7 +135,7 @@ async fn a_thousand_accounts_that_are_throttled_leave_the_authority_alone() {
 
 impl Bench {
     async fn is_paused(&self) -> bool {
-        self.tokens.gate().refusal(&application(&self.endpoint)).await.is_some()
+        self.tokens.gate().refusal(&application(&self.endpoint), None).await.is_some()
     }
 
     fn another_process(&self) -> Tokens {

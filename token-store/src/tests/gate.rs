@@ -110,7 +110,7 @@ async fn requests_that_wait_at_the_gate_end_with_the_process() {
             .map(|number| {
                 let (gate, application) = (gate.clone(), application(&bench.endpoint));
                 let class = if number % 2 == 0 { Class::Login } else { Class::Background };
-                tokio::spawn(async move { gate.enter(&application, class).await.map(drop) })
+                tokio::spawn(async move { gate.enter(&application, None, class).await.map(drop) })
             })
             .collect();
         settle().await;
@@ -198,7 +198,7 @@ async fn store_that_takes_nothing_leaves_one_probe_at_a_time() {
     let entering: tokio::task::JoinSet<_> = (0..16)
         .map(|_| {
             let (gate, application) = (gate.clone(), application(&bench.endpoint));
-            async move { gate.enter(&application, Class::Login).await }
+            async move { gate.enter(&application, None, Class::Login).await }
         })
         .collect();
     let mut probes: Vec<_> = entering.join_all().await.into_iter().filter_map(Result::ok).collect();
@@ -238,7 +238,8 @@ async fn refresh_in_the_background_waits_longer_than_a_login() {
         let applications = Applications::from_iter([application(&bench.endpoint)]);
         bench.tokens = Tokens::new(bench.store.clone(), applications, http_client(), bench.shared_clock(), limits);
         bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
-        let held = bench.tokens.gate_for_tests().enter(&application(&bench.endpoint), Class::Login).await.unwrap();
+        let held =
+            bench.tokens.gate_for_tests().enter(&application(&bench.endpoint), None, Class::Login).await.unwrap();
 
         let (tokens, admitted) = (bench.tokens.clone(), bench.admitted.clone());
         let login = tokio::spawn(async move { tokens.access_token(&admitted).await });
@@ -276,7 +277,7 @@ async fn open_circuit_keeps_no_app_only_token_from_being_shared() {
     let other = Admitted::for_tests(account("other@contoso.com", Grant::ClientCredentials));
     bench.store.add_account(other.account()).await.unwrap();
     let gate = bench.tokens.gate_for_tests();
-    gate.enter(&application(&bench.endpoint), Class::Login).await.unwrap().leave(told_to_wait(10)).await;
+    gate.enter(&application(&bench.endpoint), None, Class::Login).await.unwrap().leave(told_to_wait(10)).await;
     let token = bench.tokens.access_token(&other).await.unwrap();
     assert_eq!((text(token.secret()).as_str(), bench.endpoint.requests()), ("at-1", 1));
 }
@@ -288,7 +289,7 @@ async fn login_refused_by_an_open_circuit_writes_nothing() {
     let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR);
     let gate = bench.tokens.gate_for_tests();
-    gate.enter(&application(&bench.endpoint), Class::Login).await.unwrap().leave(told_to_wait(10)).await;
+    gate.enter(&application(&bench.endpoint), None, Class::Login).await.unwrap().leave(told_to_wait(10)).await;
     // Its lease could not be taken.
     disk.1.store(true, Ordering::SeqCst);
     for _ in 0..3 {

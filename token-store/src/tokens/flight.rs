@@ -9,7 +9,7 @@ use oxpost_protocol::Secret;
 use tokio::sync::watch;
 
 use super::{
-    AccessToken, Outcome, Shared, Why,
+    AccessToken, Outcome, Shared, Why, about,
     lead::Lead,
     settled,
     slot::{Slot, Unsaved, pause_after},
@@ -306,7 +306,10 @@ impl Shared {
         }
         // A failure of the authority's is over when it answers anybody, unless it has said how long it is to be left alone.
         let until_answered = matches!(error, TokenError::Transient { retry_after: None, .. })
-            && self.applications.get(&account.application).is_some_and(|it| self.gate.failed_since(it, start.at));
+            && self
+                .applications
+                .get(&account.application)
+                .is_some_and(|it| self.gate.failed_since(it, about(account), start.at));
         slot.failed(start.version, error, (pause, until_answered), now);
     }
 
