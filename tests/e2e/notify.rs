@@ -86,8 +86,21 @@ async fn a_revoked_sign_in_is_told_once_and_so_is_its_end() {
 
 /// The order of the fields in which they were written.
 fn sorted_like_ours(message: &serde_json::Value) -> String {
-    let names =
-        ["id", "kind", "event", "account", "application", "what", "remedy", "since", "at", "host", "text", "count"];
+    let names = [
+        "id",
+        "ids",
+        "kind",
+        "event",
+        "account",
+        "application",
+        "what",
+        "remedy",
+        "since",
+        "at",
+        "host",
+        "text",
+        "count",
+    ];
     let fields: Vec<String> = names.iter().map(|name| format!("{name:?}:{}", message[name])).collect();
     format!("{{{}}}", fields.join(","))
 }

@@ -49,14 +49,14 @@ pub fn decide(
         let step = match (finding, notice) {
             (Finding::Trouble(trouble), None) => Some(begin(trouble, new_id(), now)),
             (Finding::Trouble(trouble), Some(notice)) => go_on(trouble, notice, now, reminder),
-            (Finding::Unsure(..), Some(notice)) => tell_when_due(notice, now),
+            (Finding::Unsure(..), Some(notice)) => tell_when_due(notice, now, reminder),
             (Finding::Unsure(..), None) => None,
         };
         steps.extend(step);
     }
     for notice in notices {
         if !found.contains(&(notice.subject.as_str(), notice.topic.as_str())) {
-            steps.extend(end(notice, now));
+            steps.extend(end(notice, now, reminder));
         }
     }
     steps
@@ -78,15 +78,15 @@ fn go_on(trouble: &Trouble, notice: &Notice, now: SystemTime, reminder: Option<D
         return Some(Step { old: Some(notice.clone()), new, tell: Some(Kind::Problem) });
     }
     if notice.solved.is_none() {
-        let mut step = tell_when_due(notice, now)?;
-        if trouble.event.as_str() == notice.event {
+        let mut step = tell_when_due(notice, now, reminder)?;
+        if step.tell.is_some() && trouble.event.as_str() == notice.event {
             // The days that are left are fewer than they were.
             (step.new.what, step.new.remedy) = (trouble.what.clone(), trouble.remedy.clone());
         }
         return Some(step);
     }
     // It came back before anybody could be told that it was over, so there is nothing to tell yet.
-    let due = notice.told.map_or(Some(now), |told| reminder.and_then(|reminder| told.checked_add(reminder)));
+    let due = notice.told.map_or(Some(now), |told| reminder.and_then(|reminder| told.min(now).checked_add(reminder)));
     Some(Step { old: Some(notice.clone()), new: Notice { solved: None, due, ..notice.clone() }, tell: None })
 }
 
@@ -97,8 +97,16 @@ fn is_the_same(trouble: &Trouble, notice: &Notice) -> bool {
     is_less || (trouble.event.as_str() == notice.event && trouble.cause == notice.cause)
 }
 
-fn tell_when_due(notice: &Notice, now: SystemTime) -> Option<Step> {
-    if notice.due.is_none_or(|due| due > now) {
+fn tell_when_due(notice: &Notice, now: SystemTime, reminder: Option<Duration>) -> Option<Step> {
+    let due = notice.due?;
+    if due > now + CLAIM.max(reminder.unwrap_or_default()) {
+        // A clock that was ahead has written it: nothing would be told for years. What was told is not told twice for that.
+        let was_told = notice.solved.is_none() && notice.told.is_some();
+        let due = if was_told { reminder.map(|reminder| now + reminder) } else { Some(now + CLAIM) };
+        let told = notice.told.map(|told| told.min(now));
+        return Some(Step { old: Some(notice.clone()), new: Notice { due, told, ..notice.clone() }, tell: None });
+    }
+    if due > now {
         return None;
     }
     let kind = match (notice.solved, notice.told) {
@@ -111,9 +119,9 @@ fn tell_when_due(notice: &Notice, now: SystemTime) -> Option<Step> {
 }
 
 /// It is over. Whoever was told of it, or may have been, is told that too.
-fn end(notice: &Notice, now: SystemTime) -> Option<Step> {
+fn end(notice: &Notice, now: SystemTime, reminder: Option<Duration>) -> Option<Step> {
     if notice.solved.is_some() {
-        return tell_when_due(notice, now);
+        return tell_when_due(notice, now, reminder);
     }
     let new = Notice { solved: Some(now), due: Some(now + CLAIM), ..notice.clone() };
     Some(Step { old: Some(notice.clone()), new, tell: Some(Kind::Solved) })

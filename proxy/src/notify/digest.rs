@@ -12,6 +12,10 @@ use super::trouble::Event;
 /// So many alerts of one kind and event are told in one message; fewer are told one by one, each with its own remedy.
 const DIGEST_FROM: usize = 4;
 
+/// So many at most are told in one message, which carries the id of each: a webhook's body and an environment variable of the command
+/// (Windows: 32,767 characters for all of them) have their limits.
+const DIGEST_LIMIT: usize = 1000;
+
 /// How many of them a digest names.
 const NAMED: usize = 10;
 
@@ -43,11 +47,16 @@ pub(super) fn batches(steps: Vec<Step>) -> (Vec<Step>, Vec<Batch>) {
         }
     }
     let alone = |step: Step, kind| Batch { kind, steps: vec![step] };
-    let split = groups.into_iter().flat_map(|group| match group.steps.len() {
-        0..DIGEST_FROM => group.steps.into_iter().map(|step| alone(step, group.kind)).collect(),
-        _ => vec![group],
-    });
-    (silent, split.collect())
+    let mut batches = Vec::new();
+    for Batch { kind, mut steps } in groups {
+        while steps.len() >= DIGEST_FROM {
+            let rest = steps.split_off(steps.len().min(DIGEST_LIMIT));
+            batches.push(Batch { kind, steps });
+            steps = rest;
+        }
+        batches.extend(steps.into_iter().map(|step| alone(step, kind)));
+    }
+    (silent, batches)
 }
 
 /// What a digest says: what happened, and what to do. `notices` is not empty.
@@ -118,7 +127,7 @@ mod tests {
             [
                 steps(3, Event::SignInNeeded, Kind::Problem),
                 steps(4, Event::Misconfigured, Kind::Problem),
-                steps(10_000, Event::SignInNeeded, Kind::Solved),
+                steps(2_002, Event::SignInNeeded, Kind::Solved),
                 vec![step("quiet@x", Event::SignInNeeded, None)],
                 steps(3, Event::SignInNeeded, Kind::Reminder),
             ]
@@ -127,8 +136,8 @@ mod tests {
         assert_eq!(silent.len(), 1);
         let sizes: Vec<(Kind, usize)> = batches.iter().map(|batch| (batch.kind, batch.steps.len())).collect();
         let (one, reminder) = ((Kind::Problem, 1), (Kind::Reminder, 1));
-        let many = [(Kind::Problem, 4), (Kind::Solved, 10_000)];
-        assert_eq!(sizes, [&[one; 3][..], &many, &[reminder; 3]].concat());
+        let many = [(Kind::Problem, 4), (Kind::Solved, 1000), (Kind::Solved, 1000)];
+        assert_eq!(sizes, [&[one; 3][..], &many, &[(Kind::Solved, 1); 2], &[reminder; 3]].concat());
     }
 
     #[test]

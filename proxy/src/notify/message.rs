@@ -39,8 +39,11 @@ impl Kind {
 /// One message. Its fields are documented in `docs/operations.md`, and only ever added to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Message {
-    /// The same from the problem to its end, so that a receiver can tell which end belongs to which problem.
+    /// The same from the problem to its end, so that a receiver can tell which end belongs to which problem. Of a digest: its own.
     pub id: String,
+    /// The ids of all alerts that it tells of: what a problem or reminder opens, and what a solution closes. An alert has one id,
+    /// whether it is told alone or in a digest.
+    pub ids: Vec<String>,
     /// Why this is told.
     pub kind: Kind,
     /// What happened, in a word.
@@ -79,6 +82,7 @@ impl Message {
         };
         Self {
             id: notice.id.clone(),
+            ids: vec![notice.id.clone()],
             kind,
             event: notice.event.clone(),
             account: is_mailbox.then(|| notice.subject.clone()),
@@ -98,6 +102,7 @@ impl Message {
         let (what, remedy) = digest::words(notices, kind);
         Self {
             id: id.to_owned(),
+            ids: notices.iter().map(|notice| notice.id.clone()).collect(),
             kind,
             event: notices.first().map(|notice| notice.event.clone()).unwrap_or_default(),
             account: None,
@@ -117,10 +122,12 @@ impl Message {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// As environment variables.
-    pub fn variables(&self) -> [(&'static str, String); 12] {
-        let texts: [(&'static str, &str); 11] = [
+    /// As environment variables; several ids are separated by spaces.
+    pub fn variables(&self) -> [(&'static str, String); 13] {
+        let ids = self.ids.join(" ");
+        let texts: [(&'static str, &str); 12] = [
             ("OXPOST_ID", &self.id),
+            ("OXPOST_IDS", &ids),
             ("OXPOST_KIND", self.kind.as_str()),
             ("OXPOST_EVENT", &self.event),
             ("OXPOST_ACCOUNT", self.account.as_deref().unwrap_or_default()),
@@ -169,7 +176,7 @@ mod tests {
         let message = Message::of(&notice, Kind::Problem, at, "gateway.example");
         assert_eq!(
             message.json(),
-            "{\"id\":\"0123\",\"kind\":\"problem\",\"event\":\"sign-in-needed\",\"account\":\"alice@contoso.com\",\
+            "{\"id\":\"0123\",\"ids\":[\"0123\"],\"kind\":\"problem\",\"event\":\"sign-in-needed\",\"account\":\"alice@contoso.com\",\
              \"application\":null,\"what\":\"The sign-in was revoked.\",\"remedy\":\"Run `oxpost sign-in alice@contoso.com`.\",\
              \"since\":\"2027-01-15T08:00:00Z\",\"at\":\"2027-01-15T08:00:00Z\",\"host\":\"gateway.example\",\
              \"text\":\"alice@contoso.com: The sign-in was revoked. Run `oxpost sign-in alice@contoso.com`.\",\"count\":1}"
@@ -177,10 +184,13 @@ mod tests {
         let object: serde_json::Value = serde_json::from_str(&message.json()).unwrap();
         for (name, value) in message.variables() {
             let member = &object[name.trim_start_matches("OXPOST_").to_lowercase()];
-            let member = if member.is_null() {
-                String::new()
-            } else {
-                member.as_str().map_or(member.to_string(), str::to_owned)
+            let member = match member {
+                serde_json::Value::Null => String::new(),
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Array(all) => {
+                    all.iter().filter_map(serde_json::Value::as_str).collect::<Vec<_>>().join(" ")
+                }
+                other => other.to_string(),
             };
             assert_eq!(member, value, "{name}");
         }

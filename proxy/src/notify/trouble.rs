@@ -17,6 +17,16 @@ const PATIENCE_WITHOUT_TOKEN: Duration = Duration::from_secs(30 * 60);
 /// The least that a refresh may fail, however short its tokens live.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(60);
 
+/// An error that was noted longer ago says nothing of the present, where refreshes go on: they are tried again within an hour (the longest
+/// pause, and the longest Retry-After that is obeyed) and some. Either the next try confirms it, or it is over.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(3 * 3600);
+
+/// The same where nothing is tried until a mail program logs in: after a day without a login nobody misses it.
+const MISSED_WITHIN: Duration = Duration::from_secs(24 * 3600);
+
+/// So far ahead another node's clock may be.
+const AHEAD_TOLERATED: Duration = Duration::from_secs(5 * 60);
+
 /// What happened, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
@@ -113,6 +123,8 @@ pub struct Facts<'a> {
     pub unreadable: &'a [String],
     /// The applications of the configuration.
     pub applications: &'a Applications,
+    /// The service has just begun, or its clock was set: what is due has not been tried yet.
+    pub is_settling: bool,
 }
 
 /// What is found in them. `warn_before` is how long before its end something is told.
@@ -120,7 +132,13 @@ pub fn find(facts: &Facts<'_>, now: SystemTime, warn_before: Duration) -> Vec<Fi
     let mut findings = Vec::new();
     for (account, state) in facts.accounts {
         findings.extend(of_tokens(account, state, now));
-        findings.extend(of_refresh_token(account, state, now, warn_before).map(Finding::Trouble));
+        findings.extend(of_refresh_token(account, state, now, warn_before).map(|trouble| {
+            let is_tried = state.last_error.is_some() || state.next_refresh.is_some_and(|next| next > now);
+            match facts.is_settling && !is_tried {
+                true => Finding::Unsure(trouble.subject, trouble.topic),
+                false => Finding::Trouble(trouble),
+            }
+        }));
     }
     findings.extend(facts.unreadable.iter().map(|mailbox| Finding::Trouble(unreadable(mailbox, now))));
     for end in credential::ends(facts.applications, now) {
@@ -134,6 +152,15 @@ pub fn find(facts: &Facts<'_>, now: SystemTime, warn_before: Duration) -> Vec<Fi
 fn of_tokens(account: &Account, state: &TokenState, now: SystemTime) -> Option<Finding> {
     let error = state.last_error.as_ref()?;
     let subject = account.mailbox.to_string();
+    // A clock that was wrong, or a service that did not run, leaves errors whose cause may be gone.
+    let is_retried = account.grant == Grant::ClientCredentials || state.has_refresh_token;
+    if is_retried && !was_within(error.at, CONFIRMED_WITHIN, now) {
+        return Some(Finding::Unsure(subject, Topic::Tokens));
+    }
+    // Without a sign-in there will be none by itself; anything else the next login tells.
+    if !is_retried && error.kind != ErrorKind::SignInRequired && !was_within(error.at, MISSED_WITHIN, now) {
+        return None;
+    }
     let event = match error.kind {
         ErrorKind::SignInRequired => Event::SignInNeeded,
         ErrorKind::Misconfigured => Event::Misconfigured,
@@ -160,6 +187,14 @@ fn of_tokens(account: &Account, state: &TokenState, now: SystemTime) -> Option<F
         remedy: error.remedy.clone(),
         since: error.since,
     }))
+}
+
+/// Whether something happened within this time, by a clock that has not been set since.
+fn was_within(at: SystemTime, time: Duration, now: SystemTime) -> bool {
+    match now.duration_since(at) {
+        Ok(ago) => ago <= time,
+        Err(ahead) => ahead.duration() <= AHEAD_TOLERATED,
+    }
 }
 
 /// Half the life of the account's last access token.

@@ -1,5 +1,6 @@
 //! The task that looks, claims, and has people told.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -32,6 +33,12 @@ const ON_THE_WAY: usize = 8;
 /// How long the store may fail before people are told: a database that is restarted is none of their business.
 const STORE_PATIENCE: Duration = Duration::from_secs(60);
 
+/// So long after the beginning, or after the clock was set, what is due may not have been tried yet: ten thousand refreshes take as long.
+const SETTLING: Duration = Duration::from_secs(600);
+
+/// A clock that has gone by so much more or less than time has was set.
+const CLOCK_SET: Duration = Duration::from_secs(5 * 60);
+
 /// What watches over the accounts.
 pub struct Watch {
     store: Store,
@@ -40,7 +47,12 @@ pub struct Watch {
     clock: SharedClock,
     settings: Settings,
     own: Own,
-    failing_since: Option<SystemTime>,
+    /// Since when the store fails, by the clock, and by one that nobody sets.
+    failing_since: Option<(SystemTime, Duration)>,
+    /// The last look, by both clocks.
+    last_look: Option<(SystemTime, Duration)>,
+    /// Until when what is due may not have been tried, by the clock that nobody sets.
+    settling_until: Duration,
     /// The accounts whose rows were found to be damaged when all were last read, and how many looks ago that was.
     unreadable: Vec<String>,
     looks: u32,
@@ -98,8 +110,20 @@ impl Watch {
         own: Own,
     ) -> Self {
         let store = store.in_background();
-        let (failing_since, unreadable, looks) = (None, Vec::new(), 0);
-        Self { store, applications, channels, clock, settings, own, failing_since, unreadable, looks }
+        let settling_until = clock.elapsed().saturating_add(SETTLING);
+        Self {
+            store,
+            applications,
+            channels,
+            clock,
+            settings,
+            own,
+            failing_since: None,
+            last_look: None,
+            settling_until,
+            unreadable: Vec::new(),
+            looks: 0,
+        }
     }
 
     /// Looks from time to time until it is told to stop. What is on its way then is told again after the next start.
@@ -135,6 +159,7 @@ impl Watch {
     /// What is wrong now, and what of it is ours to tell; at most `room` of it.
     pub async fn look(&mut self, room: usize) -> Vec<Claimed> {
         let now = self.clock.now();
+        self.look_at_the_clock(now);
         let mut claimed = Vec::new();
         let failed = self.look_at_accounts(now, room, &mut claimed).await.err();
         // On a full disk everything can be read.
@@ -156,6 +181,21 @@ impl Watch {
         claimed
     }
 
+    /// Whether the clock was set since the last look: what was decided by it is decided again.
+    fn look_at_the_clock(&mut self, now: SystemTime) {
+        let elapsed = self.clock.elapsed();
+        let was_set = self.last_look.replace((now, elapsed)).is_some_and(|(last, then)| {
+            let expected = last.checked_add(elapsed.saturating_sub(then)).unwrap_or(last);
+            let by = now.duration_since(expected).unwrap_or_else(|behind| behind.duration());
+            by > CLOCK_SET
+        });
+        if was_set {
+            info!("the clock was set; all alerts are evaluated again");
+            self.settling_until = elapsed.saturating_add(SETTLING);
+            self.looks = 0;
+        }
+    }
+
     async fn look_at_accounts(
         &mut self,
         now: SystemTime,
@@ -173,9 +213,21 @@ impl Watch {
         self.looks = self.looks.saturating_add(1) % LOOKS_BETWEEN_FULL_ONES;
         // Somebody may have told the end of a client secret just now.
         let applications = self.applications.with_secret_ends(&self.store.secret_ends().await?);
-        let facts = Facts { accounts: &accounts, unreadable: &self.unreadable, applications: &applications };
+        let is_settling = self.clock.elapsed() < self.settling_until;
+        let unreadable = &self.unreadable;
+        let facts = Facts { accounts: &accounts, unreadable, applications: &applications, is_settling };
         let findings = find(&facts, now, self.settings.warn_before);
-        let (silent, batches) = batches(decide(&findings, &notices, now, self.settings.reminder, new_id));
+        let mut steps = decide(&findings, &notices, now, self.settings.reminder, new_id);
+        if is_settling {
+            // What may be over in a moment is neither told nor reminded of now.
+            let is_unsure = |finding: &Finding| match finding {
+                Finding::Unsure(subject, topic) => Some((subject.clone(), topic.as_str().to_owned())),
+                Finding::Trouble(_) => None,
+            };
+            let unsure: HashSet<_> = findings.iter().filter_map(is_unsure).collect();
+            steps.retain(|step| !unsure.contains(&(step.new.subject.clone(), step.new.topic.clone())));
+        }
+        let (silent, batches) = batches(steps);
         self.claim(silent).await?;
         for Batch { kind, steps } in batches {
             if claimed.len() >= room {
@@ -204,9 +256,10 @@ impl Watch {
             self.failing_since = None;
             return Vec::new();
         };
-        let since = *self.failing_since.get_or_insert(now);
+        let elapsed = self.clock.elapsed();
+        let (since, then) = *self.failing_since.get_or_insert((now, elapsed));
         debug!(%error, "the store cannot be read to see who must act");
-        if now.duration_since(since).unwrap_or_default() < STORE_PATIENCE {
+        if elapsed.saturating_sub(then) < STORE_PATIENCE {
             return vec![Finding::Unsure(String::new(), Topic::Store)];
         }
         vec![Finding::Trouble(store_trouble(&error.to_string(), cause(error), since))]

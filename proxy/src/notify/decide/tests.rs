@@ -157,6 +157,34 @@ fn a_clock_that_was_set_back_tells_nothing_twice() {
     assert_eq!(play.look(&revoked()), []);
 }
 
+/// A service that was started in 2030 has told one alert and was ended before it told another; then its clock was set right.
+#[test]
+fn what_a_clock_that_was_ahead_has_put_off_is_told_within_the_hour() {
+    for over in [false, true] {
+        let mut play = Play::new();
+        play.arrives = false;
+        play.look(&revoked());
+        if over {
+            play.look(&[]);
+        }
+        play.now -= 4 * 365 * DAY;
+        play.arrives = true;
+        let findings = revoked();
+        let findings = if over { &[][..] } else { &findings[..] };
+        let told = told_as(if over { Kind::Solved } else { Kind::Problem }, "1", "sign-in-needed AADSTS50173");
+        assert_eq!(play.look(findings), []);
+        play.wait(HOUR);
+        assert_eq!(play.look(findings), told);
+    }
+    // What was told is reminded of a day later, and not four years.
+    let mut play = Play::new();
+    play.look(&revoked());
+    play.now -= 4 * 365 * DAY;
+    assert_eq!(play.look(&revoked()), []);
+    play.wait(DAY);
+    assert_eq!(play.look(&revoked()), told_as(Kind::Reminder, "1", "sign-in-needed AADSTS50173"));
+}
+
 #[test]
 fn without_reminders_it_is_told_at_the_beginning_and_at_the_end() {
     let now = SystemTime::UNIX_EPOCH + DAY;

@@ -39,7 +39,11 @@ fn state(kind: ErrorKind, code: Option<u32>, since: SystemTime) -> TokenState {
 
 fn found(state: &TokenState, now: SystemTime) -> Vec<Finding> {
     let accounts = [(alice(), state.clone())];
-    find(&Facts { accounts: &accounts, unreadable: &[], applications: &Applications::default() }, now, MONTH)
+    find(
+        &Facts { accounts: &accounts, unreadable: &[], applications: &Applications::default(), is_settling: false },
+        now,
+        MONTH,
+    )
 }
 
 fn only(findings: Vec<Finding>) -> Trouble {
@@ -86,11 +90,22 @@ fn a_sign_in_that_nobody_uses_is_told_before_it_is_forgotten() {
     let trouble = only(found(&idle, start() + 60 * DAY));
     assert_eq!((trouble.event, trouble.topic), (Event::RunningOut, Topic::End));
     assert!(trouble.what.contains("since 2027-01-15") && trouble.what.contains("on 2027-04-15"), "{}", trouble.what);
+    // A refresh is due, and the service has just begun: it may be over in a moment.
+    let settling = |state: &TokenState| {
+        let accounts = [(alice(), state.clone())];
+        let facts =
+            Facts { accounts: &accounts, unreadable: &[], applications: &Applications::default(), is_settling: true };
+        find(&facts, start() + 60 * DAY, MONTH)
+    };
+    assert_eq!(settling(&idle), [Finding::Unsure("alice@contoso.com".into(), Topic::End)]);
+    let tried = TokenState { next_refresh: Some(start() + 61 * DAY), ..idle.clone() };
+    assert_eq!(only(settling(&tried)).event, Event::RunningOut);
     let never = TokenState { has_refresh_token: false, ..idle.clone() };
     assert_eq!(found(&never, start() + 60 * DAY), []);
     let app_only = Account { grant: Grant::ClientCredentials, ..alice() };
     let accounts = [(app_only, idle)];
-    let facts = Facts { accounts: &accounts, unreadable: &[], applications: &Applications::default() };
+    let facts =
+        Facts { accounts: &accounts, unreadable: &[], applications: &Applications::default(), is_settling: false };
     assert_eq!(find(&facts, start() + 60 * DAY, MONTH), []);
 }
 
@@ -114,7 +129,9 @@ fn a_secret_is_told_before_its_end_and_at_it() {
         app_scopes: Vec::new(),
     };
     let applications = Applications::from_iter([application]);
-    let at = |now| find(&Facts { accounts: &[], unreadable: &[], applications: &applications }, now, MONTH);
+    let at = |now| {
+        find(&Facts { accounts: &[], unreadable: &[], applications: &applications, is_settling: false }, now, MONTH)
+    };
     assert_eq!(at(start() + 9 * DAY), []);
     let before = only(at(start() + 10 * DAY));
     assert_eq!((before.subject.as_str(), before.cause.as_str()), ("application default", "ends 2027-02-24"));
@@ -125,9 +142,40 @@ fn a_secret_is_told_before_its_end_and_at_it() {
 
 #[test]
 fn an_account_whose_row_is_damaged_is_told() {
-    let facts =
-        Facts { accounts: &[], unreadable: &["bob@contoso.com".into()], applications: &Applications::default() };
+    let facts = Facts {
+        accounts: &[],
+        unreadable: &["bob@contoso.com".into()],
+        applications: &Applications::default(),
+        is_settling: false,
+    };
     let trouble = only(find(&facts, start(), MONTH));
     assert_eq!((trouble.event, trouble.subject.as_str()), (Event::Store, "bob@contoso.com"));
     assert!(trouble.remedy.contains("oxpost account remove bob@contoso.com"));
+}
+
+/// Noted in 2020, by a clock that is right by now; or in 2030.
+#[test]
+fn error_of_another_time_is_no_alert_until_it_is_confirmed() {
+    let years = 6 * 365 * DAY;
+    for noted in [start() - years, start() + years] {
+        for kind in [ErrorKind::Transient, ErrorKind::Store, ErrorKind::Misconfigured, ErrorKind::SignInRequired] {
+            // What is tried again shows whether it is over.
+            let retried = state(kind, None, noted);
+            assert_eq!(found(&retried, start()), [Finding::Unsure("alice@contoso.com".into(), Topic::Tokens)]);
+            // What is not is over, but that somebody must sign in.
+            let unused = TokenState { has_refresh_token: false, ..retried };
+            match (kind, found(&unused, start())) {
+                (ErrorKind::SignInRequired, findings) => assert_eq!(only(findings).event, Event::SignInNeeded),
+                (_, findings) => assert_eq!(findings, [], "{kind:?}"),
+            }
+        }
+    }
+    let unused = TokenState { has_refresh_token: false, ..state(ErrorKind::Misconfigured, None, start()) };
+    assert_eq!(
+        only(found(&unused, start() + 23 * 60 * MINUTE)).event,
+        Event::Misconfigured,
+        "somebody may wait for it"
+    );
+    let ahead = state(ErrorKind::SignInRequired, None, start() + 4 * MINUTE);
+    assert_eq!(only(found(&ahead, start())).event, Event::SignInNeeded, "another node's clock");
 }

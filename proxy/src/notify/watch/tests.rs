@@ -53,7 +53,9 @@ fn watch(store: &Store, clock: &ManualClock, url: &str, folder: &std::path::Path
     let settings = Settings::of(&notify, "gateway.example");
     let own = Own::beside(&folder.join("oxpost.db"));
     let clock: SharedClock = Arc::new(clock.clone());
-    Watch::new(store, Applications::default(), Arc::new(channels(&notify)), clock, settings, own)
+    let watch = Watch::new(store, Applications::default(), Arc::new(channels(&notify)), clock, settings, own);
+    // It has begun some time ago.
+    Watch { settling_until: Duration::ZERO, ..watch }
 }
 
 /// Alice's sign-in was last used 61 days ago: of all troubles the one that a test can make without an authority.
@@ -206,6 +208,121 @@ async fn thousand_alerts_are_one_message_and_each_is_told_once() {
     let (_, solved) = bench.receiver.next().await;
     assert_eq!((&solved["count"], &solved["kind"]), (&1_000.into(), &"solved".into()));
     assert_eq!((bench.receiver.waiting(), bench.store.notices().await.unwrap()), (0, Vec::new()));
+}
+
+/// What is opened by a digest and what is opened alone is closed by its id, however it is grouped at its end.
+#[tokio::test]
+async fn every_alert_is_closed_by_the_id_that_opened_it() {
+    let mut bench = Bench::new().await;
+    let all: Vec<Mailbox> = (0..6).map(|n| Mailbox::parse(&format!("m{n}@contoso.com")).unwrap()).collect();
+    let sign_in = async |store: &Store, of: &[Mailbox], at: SystemTime| {
+        for mailbox in of {
+            let (access_token, refresh_token) = ("a".into(), Some("r".into()));
+            let tokens = TokenSet { access_token, lifetime: HOUR, refresh_token, identity: None };
+            store.save_signed_in(mailbox, &tokens, None, at).await.unwrap();
+        }
+    };
+    for mailbox in &all {
+        bench.store.add_account(&Account::new(mailbox.clone(), "default", Grant::SignIn, bench.now())).await.unwrap();
+    }
+    let (old, now) = (bench.now() - 61 * 24 * HOUR, bench.now());
+    let mut open = std::collections::BTreeSet::new();
+    // Opened: five in a digest, one alone. Closed: one alone, one alone, four in a digest.
+    for (of, at) in [(&all[..5], old), (&all[5..], old), (&all[..1], now), (&all[1..2], now), (&all[2..], now)] {
+        sign_in(&bench.store, of, at).await;
+        assert_eq!(bench.look().await.len(), of.len());
+        let (_, message) = bench.receiver.next().await;
+        let ids: Vec<&str> = message["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+        assert_eq!(ids.len(), of.len());
+        assert_eq!(message["id"] == ids[0], of.len() == 1, "a digest has an id of its own");
+        for id in ids {
+            let changed = if message["kind"] == "solved" { open.remove(id) } else { open.insert(id.to_owned()) };
+            assert!(changed, "{id} is opened once and closed once");
+        }
+    }
+    assert_eq!((open.len(), bench.receiver.waiting()), (0, 0));
+}
+
+/// A start with the clock in 2020: what is alerted then, and what it leaves in the store, ends when the clock is right.
+#[tokio::test]
+async fn start_in_2020_leaves_no_alert_once_the_clock_is_right() {
+    let mut bench = Bench::new().await;
+    let (right, bob) = (bench.now(), Mailbox::parse("bob@contoso.com").unwrap());
+    let sign_in = async |bench: &Bench, mailbox: &Mailbox, at: SystemTime| {
+        let (access_token, refresh_token) = ("a".into(), Some("r".into()));
+        let tokens = TokenSet { access_token, lifetime: HOUR, refresh_token, identity: None };
+        bench.store.save_signed_in(mailbox, &tokens, None, at).await.unwrap();
+    };
+    signed_in(&bench, right).await;
+    sign_in(&bench, &bob, right).await;
+    bench.clock.set(SystemTime::UNIX_EPOCH + Duration::from_secs(1_577_836_800));
+    let folder = tempfile::tempdir().unwrap();
+    bench.watch = watch(&bench.store, &bench.clock, &bench.receiver.url, folder.path());
+    // The authority takes nothing that says it is 2020; Bob's gives tokens.
+    let refusing = Refusing::start(&bench).await;
+    refusing.ask("alice@contoso.com").await;
+    sign_in(&bench, &bob, bench.now()).await;
+    assert_eq!(bench.look().await, []);
+    bench.clock.advance(HOUR / 2);
+    assert_eq!(bench.look().await, alice(Kind::Problem));
+    // NTP sets the clock. Bob's sign-in was last used six years ago, as it seems, and Alice has failed for as long.
+    bench.clock.set(right + HOUR);
+    for _ in 0..3 {
+        assert_eq!(bench.look().await, []);
+        bench.clock.advance(Duration::from_secs(60));
+    }
+    // What is due is refreshed.
+    for mailbox in [Mailbox::parse("alice@contoso.com").unwrap(), bob] {
+        sign_in(&bench, &mailbox, bench.now()).await;
+    }
+    assert_eq!(bench.look().await, alice(Kind::Solved));
+    bench.clock.advance(24 * HOUR);
+    assert_eq!(bench.look().await, []);
+    assert_eq!((bench.store.notices().await.unwrap(), bench.receiver.waiting()), (Vec::new(), 2));
+}
+
+/// Tokens of an application whose authority cannot be reached.
+struct Refusing {
+    tokens: oxpost_token_store::Tokens,
+    accounts: oxpost_token_store::Accounts,
+}
+
+impl Refusing {
+    async fn start(bench: &Bench) -> Self {
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let url = |path: &str| url::Url::parse(&format!("http://{closed}/t/oauth2/v2.0/{path}")).unwrap();
+        let application = oxpost_token_store::Application {
+            name: "default".into(),
+            tenant: None,
+            authorize_url: url("authorize"),
+            authorize_parameters: Vec::new(),
+            redirect_uri: None,
+            openid: true,
+            token_url: url("token"),
+            device_code_url: None,
+            client_id: "c".into(),
+            credential: oxpost_token_store::Credential::Secret,
+            client_secret: None,
+            client_secret_expires: None,
+            delegated_scopes: vec!["offline_access".into()],
+            app_scopes: Vec::new(),
+        };
+        let tls = tls::client_config(None, true).unwrap();
+        let http = oxpost_token_store::http::client(tls, oxpost_token_store::HttpPolicy::LoopbackHttp).unwrap();
+        let clock: SharedClock = Arc::new(bench.clock.clone());
+        let applications = Applications::from_iter([application]);
+        let limits = oxpost_token_store::RefreshLimits::default();
+        let tokens =
+            oxpost_token_store::Tokens::new(bench.store.clone(), applications, http, Arc::clone(&clock), limits);
+        let limits = oxpost_token_store::AdmissionLimits::default();
+        Self { tokens, accounts: oxpost_token_store::Accounts::new(bench.store.clone(), clock, limits) }
+    }
+
+    /// Asks in vain; the token that there is may still be given.
+    async fn ask(&self, mailbox: &str) {
+        let admitted = self.accounts.vouch(&Mailbox::parse(mailbox).unwrap()).await.unwrap().unwrap();
+        let _ = self.tokens.access_token(&admitted).await;
+    }
 }
 
 /// From the first look to the receiver, as the service does it.
