@@ -220,6 +220,9 @@ struct Running {
     without_store: bool,
     /// When all accounts were last read, and by which time the last look was.
     full_look: Option<(Instant, SystemTime)>,
+    /// Those that were in hand when the clock was set back. They may still plan by the clock as it was, which no index finds, so
+    /// all accounts are read again behind each.
+    before_set_back: HashSet<Id>,
 }
 
 impl Running {
@@ -244,7 +247,11 @@ impl Running {
 
     /// Whether all accounts are to be read now: it is time, or the clock was set back.
     fn full_look_is_due(&mut self, now: SystemTime) -> bool {
-        let recent = self.full_look.filter(|(at, looked)| at.elapsed() < FULL_LOOK_EVERY && *looked <= now);
+        if self.full_look.is_some_and(|(_, looked)| looked > now) {
+            self.before_set_back.extend(self.accounts.keys());
+            self.full_look = None;
+        }
+        let recent = self.full_look.filter(|(at, _)| at.elapsed() < FULL_LOOK_EVERY);
         let at = recent.map_or_else(Instant::now, |(at, _)| at);
         self.full_look = Some((at, now));
         recent.is_none()
@@ -260,6 +267,9 @@ impl Running {
             Err(error) => (error.id(), None),
         };
         let (_, key) = self.accounts.remove(&id)?;
+        if self.before_set_back.remove(&id) {
+            self.full_look = None;
+        }
         if let Some(count) = self.counts.get_mut(&key) {
             *count = count.saturating_sub(1);
             if *count == 0 {

@@ -48,6 +48,28 @@ async fn an_idle_account_is_refreshed_when_it_is_due_and_not_before() {
     assert_eq!(bench.endpoint.requests(), 3);
 }
 
+/// What was asked for before the clock was set back plans by the clock as it was, after all accounts have been read.
+#[tokio::test]
+async fn a_request_on_its_way_while_the_clock_is_set_back_is_found_later() {
+    let bench = Bench::signed_in().await;
+    let (stop, refresher) = bench.keep_fresh();
+    bench.endpoint.hold().await;
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    bench.clock.advance(7 * 24 * HOUR);
+    bench.endpoint.arrived(1).await;
+    bench.clock.set(start());
+    // Several looks.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    bench.endpoint.release();
+    bench.stored("ann@contoso.com", "at-1").await;
+    bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
+    bench.clock.advance(Duration::from_secs(60));
+    bench.stored("ann@contoso.com", "at-2").await;
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!(bench.endpoint.requests(), 2);
+}
+
 #[tokio::test]
 async fn accounts_come_and_go_through_the_store() {
     let bench = Bench::signed_in().await;
