@@ -152,9 +152,8 @@ impl Submission {
         true
     }
 
-    /// Takes those bytes of a text that go on as they are, if nothing comes before them, without keeping them. Gives back what is
-    /// to be kept.
-    pub(super) fn pass_plain_text<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+    /// Takes bytes of a text that nothing comes before, without keeping them. Gives back what is to be kept.
+    pub(super) fn pass_text_at_once<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let is_first = self.client.is_empty()
             && self.server.is_empty()
             && self.to_server.is_empty()
@@ -162,15 +161,10 @@ impl Submission {
             && self.events.is_empty()
             && self.closing.is_none()
             && self.header.as_ref().is_none_or(Watched::is_over);
-        let State::Text(text, Fate::Pass) = &mut self.state else { return bytes };
-        if !is_first {
+        if !is_first || !matches!(self.state, State::Text(_, Fate::Pass)) {
             return bytes;
         }
-        self.to_server.reserve(bytes.len());
-        let used = text.pass_plain(bytes, &mut self.to_server);
-        let octets = text.octets();
-        self.counted.octets(used);
-        self.hold_to_size(octets);
+        let (used, _) = self.pass_text(bytes);
         bytes.get(used..).unwrap_or_default()
     }
 
@@ -291,7 +285,7 @@ impl Submission {
 
     /// The server's limit, if the message is beyond it.
     pub(super) fn too_large(&self) -> Option<u64> {
-        self.options.size_limit().filter(|&limit| self.transaction.octets() > limit)
+        self.size_limit.filter(|&limit| self.transaction.octets() > limit)
     }
 
     /// The octets of a chunk are counted and not looked at (RFC 3030, 2).

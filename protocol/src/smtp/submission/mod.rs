@@ -126,6 +126,8 @@ impl fmt::Debug for Step {
 /// A session between its login and its end.
 pub struct Submission {
     options: Options,
+    /// The largest message the server takes, in octets.
+    size_limit: Option<u64>,
     client: Buffer,
     server: Buffer,
     replies: Collector,
@@ -221,6 +223,7 @@ impl Submission {
     /// Both ends have logged in.
     pub fn new(options: Options) -> Self {
         Self {
+            size_limit: options.size_limit(),
             options,
             client: Buffer::default(),
             server: Buffer::default(),
@@ -262,7 +265,7 @@ impl Submission {
 
     /// Takes bytes from a peer, cut anywhere.
     pub fn receive(&mut self, from: Peer, bytes: &[u8]) {
-        let bytes = if from == Peer::Client { self.pass_plain_text(bytes) } else { bytes };
+        let bytes = if from == Peer::Client { self.pass_text_at_once(bytes) } else { bytes };
         self.input(from).receive(bytes);
     }
 

@@ -7,8 +7,13 @@
 /// What a client may say behind what it believes to be the end of its message.
 const QUIT: &[u8] = b"QUIT";
 
-/// So many bytes are looked at together at most, so that what is found near their beginning does not cost a look at all of them.
+/// So many bytes go on together at most.
 const BLOCK: usize = 4096;
+
+/// So many bytes are looked at together, and so many where something was found among them, which is then looked for byte by byte: a
+/// text that has something in each line must not cost a look at what is far behind.
+const PIECE: usize = 512;
+const SMALL_PIECE: usize = 64;
 
 /// The text of one message.
 #[derive(Debug, Default)]
@@ -75,6 +80,11 @@ impl Text {
                     continue;
                 }
             }
+            let bare = self.pass_bare_lines(rest, out);
+            if bare > 0 {
+                used += bare;
+                continue;
+            }
             match self.step(rest, out) {
                 Ok(count) => used += count,
                 Err(Progress::End) => return (used + 1, Progress::End),
@@ -86,7 +96,7 @@ impl Text {
 
     /// Takes bytes up to where not all goes on as it is, adds them to `out`, and says how many they are. The end of the text is
     /// never among them.
-    pub(super) fn pass_plain(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> usize {
+    fn pass_plain(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> usize {
         let mut used = 0;
         while self.may_be_plain()
             && let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty())
@@ -96,6 +106,29 @@ impl Text {
             self.put(plain, plain.len(), out);
             self.at = if last == b'\n' { At::Begin } else { At::Within };
             used += plain.len();
+        }
+        used
+    }
+
+    /// Takes whole lines that end in a bare LF, of which none begins with a dot, adds them to `out`, and says how many bytes they are.
+    fn pass_bare_lines(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> usize {
+        let at_begin = self.at == At::BeginBehindLf;
+        let may_be = at_begin || self.at == At::Within;
+        if !may_be || self.discarding || self.behind_lone_dot.is_some() || (at_begin && bytes.first() == Some(&b'.')) {
+            return 0;
+        }
+        let piece = bytes.get(..PIECE).unwrap_or(bytes);
+        let piece = piece.get(..memchr::memchr2(b'\r', 0, piece).unwrap_or(piece.len())).unwrap_or_default();
+        let mut used = 0;
+        for end in memchr::memchr_iter(b'\n', piece) {
+            let line = piece.get(used..end).unwrap_or_default();
+            if line.first() == Some(&b'.') && (at_begin || used > 0) {
+                break;
+            }
+            self.put(line, line.len(), out);
+            self.put(b"\r\n", 2, out);
+            self.at = At::BeginBehindLf;
+            used = end + 1;
         }
         used
     }
@@ -242,27 +275,36 @@ fn plain_lines(block: &[u8], at_begin: bool) -> &[u8] {
         Some(b'.') if at_begin => return &[],
         Some(_) => {}
     }
-    let (mut end, mut lines, mut is_last) = (0, 0, true);
-    for at in memchr::memchr_iter(b'\n', block) {
-        if at.checked_sub(1).and_then(|before| block.get(before)) != Some(&b'\r') {
-            is_last = false;
-            break;
-        }
-        (end, lines) = (at + 1, lines + 1);
-        if block.get(end) == Some(&b'.') {
-            is_last = false;
+    // Each piece begins with the last byte of the one before.
+    let (mut end, mut size) = (1, SMALL_PIECE);
+    while let Some(rest) = block.get(end - 1..).filter(|rest| rest.len() > 1) {
+        let piece = rest.get(..=size).unwrap_or(rest);
+        if is_plain(piece) {
+            end += piece.len() - 1;
+            size = PIECE;
+        } else if size == PIECE {
+            size = SMALL_PIECE;
+        } else {
+            end += piece.windows(2).position(|pair| !is_plain(pair)).unwrap_or_default();
             break;
         }
     }
-    let whole = block.get(..end).unwrap_or_default();
-    // Each LF has its CR: if there are as many of both, no CR is without LF.
-    if memchr::memchr_iter(b'\r', whole).count() != lines {
-        return &[];
+    let plain = block.get(..end).unwrap_or_default();
+    plain.strip_suffix(b"\r").unwrap_or(plain)
+}
+
+/// Whether behind the first of these bytes there are no flaws, no dots at the beginning of a line, and CR and LF only beside each
+/// other. All bytes are looked at in the same way, without an end in between, so that the compiler can take sixteen at once.
+fn is_plain(piece: &[u8]) -> bool {
+    let Some((_, behind)) = piece.split_first() else { return true };
+    let (mut lone, mut least) = (0_u8, u8::MAX);
+    for (&before, &byte) in piece.iter().zip(behind) {
+        lone |= u8::from(before == b'\r') ^ u8::from(byte == b'\n');
+        // Zero where a dot follows an LF.
+        let dot = (before ^ b'\n') | (byte ^ b'.');
+        least = least.min(dot).min(byte);
     }
-    let begun = block.get(end..).filter(|_| is_last).unwrap_or_default();
-    let begun = memchr::memchr(b'\r', begun).unwrap_or(begun.len());
-    let plain = block.get(..end + begun).unwrap_or_default();
-    if memchr::memchr(0, plain).is_some() { &[] } else { plain }
+    lone == 0 && least != 0
 }
 
 #[cfg(test)]
