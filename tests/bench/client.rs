@@ -53,6 +53,24 @@ impl Client {
         Ok(client)
     }
 
+    /// Connects and logs in by POP3.
+    pub(crate) async fn pop3_session(stage: &Stage, peer: &Peer) -> Result<Self, Problem> {
+        let tcp = connect(peer.pop3.clone().map_err(Problem::new)?).await?;
+        let mut client = if peer.is_direct() { Self::over(stage.secure(tcp).await?) } else { Self::over(tcp) };
+        client.until("+OK").await?;
+        match &peer.credentials {
+            Credentials::Password(password) => {
+                client.command(&format!("USER {ALICE}"), "+OK").await?;
+                client.command(&format!("PASS {password}"), "+OK").await?;
+            }
+            Credentials::Token(token) => {
+                client.command("AUTH XOAUTH2", "+").await?;
+                client.command(&xoauth2(token), "+OK").await?;
+            }
+        }
+        Ok(client)
+    }
+
     /// Connects and logs in by SMTP.
     pub(crate) async fn smtp_session(stage: &Stage, peer: &Peer) -> Result<Self, Problem> {
         let address = peer.smtp.clone().map_err(Problem::new)?;
@@ -121,7 +139,7 @@ async fn until<S: AsyncRead + Unpin>(stream: &mut BufReader<S>, beginning: &str)
             return Ok(line);
         }
         // Multi-line replies and untagged data are passed over; a refusal is not waited through.
-        if ["a NO", "a BAD", "* BYE", "4", "5"].iter().any(|no| line.starts_with(no)) {
+        if ["a NO", "a BAD", "* BYE", "-ERR", "4", "5"].iter().any(|no| line.starts_with(no)) {
             return Err(Problem::new(format!("{:?} instead of {beginning:?}", line.trim_end())));
         }
         heard = line;

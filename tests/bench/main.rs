@@ -3,7 +3,7 @@
 //!
 //! `tests/bench/run` installs the others, builds all of it optimised and runs this; `tests/bench/run password-checks`
 //! measures only that, `sessions`, `strangers`, `transfer` or `round-trip` only those; `growth` measures Oxpost alone, with 10 to
-//! 10,000 accounts. Nothing here is asserted: figures depend on the machine, and a busy one would fail for no reason.
+//! 10,000 accounts, and `instructions` counts those of Oxpost and HAProxy under callgrind. Nothing here is asserted: figures depend on the machine, and a busy one would fail for no reason.
 //!
 //! The simulated tenant and the mail clients live in this process, the proxies are processes of their own, and only
 //! those are measured. Both share the processors, so throughput is that of the whole chain.
@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use oxpost_tests::harness::Problem;
 
-use measure::{password_checks, round_trip, sessions, strangers, transfer};
+use measure::{instructions, password_checks, round_trip, sessions, strangers, transfer};
 use peer::Kind;
 use stage::Stage;
 use table::Table;
@@ -49,6 +49,14 @@ async fn bench() -> Result<(), Problem> {
     if std::env::args().skip(1).any(|argument| argument == "growth") {
         growth::measure().await?;
         println!("Measured in {} s.", began.elapsed().as_secs());
+        return Ok(());
+    }
+    // Slow: each proxy runs under callgrind.
+    if std::env::args().skip(1).any(|argument| argument == "instructions") {
+        let mut table = Table::new();
+        instructions::measure(&mut table).await?;
+        println!("{table}");
+        println!("Counted in {} s.", began.elapsed().as_secs());
         return Ok(());
     }
     let stage = Stage::set().await?;

@@ -72,6 +72,7 @@ impl Kind {
                 kind: self,
                 imap: stage.tenant.imap(),
                 imap_tls: None,
+                pop3: Ok(stage.tenant.pop3()),
                 smtp: Ok(stage.tenant.smtp()),
                 credentials: stage.with_token(),
                 process: Process::None,
@@ -86,6 +87,8 @@ pub(crate) struct Peer {
     pub(crate) imap: SocketAddr,
     /// Where it speaks IMAP in TLS to its clients, if it was told to.
     pub(crate) imap_tls: Option<SocketAddr>,
+    /// Where it speaks POP3, or why it does not.
+    pub(crate) pop3: Result<SocketAddr, String>,
     /// Where it takes mail for submission, or why it does not.
     pub(crate) smtp: Result<SocketAddr, String>,
     /// How its clients log in.
@@ -124,33 +127,37 @@ async fn oxpost(stage: &Stage) -> Result<Peer, Problem> {
         kind: Kind::Oxpost,
         imap: running.imap,
         imap_tls: address,
+        pop3: Ok(running.pop3),
         smtp: Ok(running.smtp),
         credentials: Credentials::Password(stage.password.clone()),
         process: Process::Oxpost(running),
     })
 }
 
-/// Plain in, TLS out, verified.
+/// Plain in, TLS out, verified. It cannot begin STARTTLS towards a server, so its submission server has TLS from the first byte.
 async fn haproxy(stage: &Stage) -> Result<Peer, Problem> {
-    let (imap, file) = (free_port()?, stage.folder.path().join("haproxy.cfg"));
+    let (imap, pop3, smtp) = (free_port()?, free_port()?, free_port()?);
+    let file = stage.folder.path().join("haproxy.cfg");
+    let ca = stage.folder.path().join("ca.pem");
+    let listen = |name: &str, accept: SocketAddr, to: SocketAddr| {
+        format!(
+            "listen {name}\n  bind {accept}\n  server exchange {to} ssl verify required ca-file {} sni str(localhost) \
+             verifyhost localhost\n",
+            ca.display()
+        )
+    };
     let text = format!(
         "global\n  maxconn 2000\n\
-         defaults\n  mode tcp\n  timeout connect 10s\n  timeout client 1h\n  timeout server 1h\n\
-         listen imap\n  bind {imap}\n  server exchange {} ssl verify required ca-file {} sni str(localhost) verifyhost localhost\n",
-        stage.tenant.imap(),
-        stage.folder.path().join("ca.pem").display(),
+         defaults\n  mode tcp\n  timeout connect 10s\n  timeout client 1h\n  timeout server 1h\n{}{}{}",
+        listen("imap", imap, stage.tenant.imap()),
+        listen("pop3", pop3, stage.tenant.pop3()),
+        listen("smtp", smtp, stage.tenant.smtp_tls()),
     );
     std::fs::write(&file, text)?;
-    let mut command = Command::new(find("haproxy")?);
+    let mut command = stage.command(find("haproxy")?);
     command.arg("-db").arg("-f").arg(&file);
-    start(
-        Kind::HaProxy,
-        command,
-        imap,
-        Err("HAProxy cannot begin STARTTLS towards a server.".into()),
-        stage.with_token(),
-    )
-    .await
+    let peer = start(Kind::HaProxy, command, imap, Ok(smtp), stage.with_token()).await?;
+    Ok(Peer { pop3: Ok(pop3), ..peer })
 }
 
 /// Client mode: plain in, TLS out, verified.
@@ -218,7 +225,8 @@ async fn start(
     };
     let ended = tokio::time::timeout(PATIENCE, listening).await;
     ended.unwrap_or_else(|_| Err(Problem::new(format!("{} does not listen", kind.name()))))?;
-    Ok(Peer { kind, imap, imap_tls: None, smtp, credentials, process: Process::Other(child) })
+    let pop3 = Err(format!("{} is not set up for POP3 here.", kind.name()));
+    Ok(Peer { kind, imap, imap_tls: None, pop3, smtp, credentials, process: Process::Other(child) })
 }
 
 fn email_proxy() -> Result<PathBuf, Problem> {

@@ -1,5 +1,6 @@
 //! What every proxy stands in front of, and what its clients need to log in through it.
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 use oxpost_tests::harness::{Oxpost, Problem, Settings};
@@ -12,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -27,8 +29,7 @@ pub(crate) const MICROSOFT_PASSWORD: &str = "typed-at-microsoft";
 pub(crate) const CLIENT_ID: &str = "2b0e5c11-9f7c-4a83-8c5e-61d1f60a7c02";
 
 /// The permissions that a person gives to a mail client.
-pub(crate) const SCOPES: &str =
-    "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access";
+pub(crate) const SCOPES: &str = "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/POP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access";
 
 /// Room for all the strangers and sessions of this bench, and a listener beside the plain ones for those in TLS.
 const FOR_STRANGERS: &str = r#"
@@ -62,6 +63,8 @@ pub(crate) struct Stage {
     /// An access token, for clients that speak XOAUTH2 themselves.
     pub(crate) token: String,
     tls: TlsConnector,
+    /// What the proxies are started by, if not by themselves.
+    under: Vec<String>,
 }
 
 impl Stage {
@@ -97,12 +100,27 @@ impl Stage {
         oxpost.sign_in(ALICE, &tenant, ALICE).await?;
         let tls = trusting(&[tenant.ca_pem(), &certificate.cert.pem()])?;
         let token = fetch_token(&tenant, &tls).await?;
-        Ok(Self { tenant, oxpost, folder, password, token, tls })
+        Ok(Self { tenant, oxpost, folder, password, token, tls, under: Vec::new() })
     }
 
     /// Raises a connection to TLS, with the tenant or with Oxpost's own listener.
     pub(crate) async fn secure(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Problem> {
         secure(&self.tls, tcp).await
+    }
+
+    /// From now on proxies are started by this program with these arguments.
+    pub(crate) fn start_under(&mut self, program_and_arguments: &[String]) {
+        self.under = program_and_arguments.to_vec();
+        self.oxpost.run_under(program_and_arguments);
+    }
+
+    /// A command that starts a proxy.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(self.under.first().map_or(program.as_ref(), OsStr::new));
+        if let Some((_, arguments)) = self.under.split_first() {
+            command.args(arguments).arg(program);
+        }
+        command
     }
 
     /// How a client logs in where it must speak XOAUTH2 itself.

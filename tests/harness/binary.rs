@@ -26,6 +26,8 @@ pub struct Oxpost {
     folder: TempDir,
     binary: PathBuf,
     variables: Vec<(String, String)>,
+    /// What `oxpost run` is started by, if not by itself: a program and its arguments.
+    under: Vec<String>,
 }
 
 impl Oxpost {
@@ -37,7 +39,7 @@ impl Oxpost {
         let binary = built::find()?;
         let folder = tempfile::Builder::new().prefix("oxpost-").tempdir()?;
         settings.write(folder.path())?;
-        Ok(Self { folder, binary, variables: Vec::new() })
+        Ok(Self { folder, binary, variables: Vec::new(), under: Vec::new() })
     }
 
     /// Where its files are.
@@ -50,8 +52,20 @@ impl Oxpost {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
+    /// From now on `oxpost run` is started by this program with these arguments, such as valgrind.
+    pub fn run_under(&mut self, program_and_arguments: &[String]) {
+        self.under = program_and_arguments.to_vec();
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.under.split_first() {
+            Some((program, first)) if arguments == ["run"] => {
+                let mut command = Command::new(program);
+                command.args(first).arg(&self.binary);
+                command
+            }
+            _ => Command::new(&self.binary),
+        };
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null()).kill_on_drop(true);
         // What the developer has set for a real one must not change this one.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OXPOST_")) {

@@ -114,6 +114,12 @@ impl Tenant {
         self.ports.smtp
     }
 
+    /// The same with TLS from the first byte (as port 465). Exchange Online has no such port; it is for proxies that cannot begin
+    /// STARTTLS, so that they can be measured.
+    pub fn smtp_tls(&self) -> SocketAddr {
+        self.ports.smtp_tls
+    }
+
     /// The sign-in service: `https://localhost:PORT`.
     pub fn authority(&self) -> String {
         self.shared.authority.clone()

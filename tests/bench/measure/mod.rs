@@ -1,5 +1,6 @@
 //! The measurements, one a file.
 
+pub(crate) mod instructions;
 pub(crate) mod password_checks;
 pub(crate) mod round_trip;
 pub(crate) mod sessions;

@@ -29,6 +29,7 @@ pub(super) struct Ports {
     pub(super) pop3: SocketAddr,
     pub(super) pop3_plain: SocketAddr,
     pub(super) smtp: SocketAddr,
+    pub(super) smtp_tls: SocketAddr,
 }
 
 /// Serves all of them until the tenant stops.
@@ -39,6 +40,7 @@ pub(super) async fn serve(shared: &Arc<Shared>) -> Result<Ports, Error> {
         pop3: listen(shared, Protocol::Pop3, true).await?,
         pop3_plain: listen(shared, Protocol::Pop3, false).await?,
         smtp: listen(shared, Protocol::Smtp, false).await?,
+        smtp_tls: listen(shared, Protocol::Smtp, true).await?,
     })
 }
 
