@@ -42,7 +42,7 @@ pub fn start(log: &Log) {
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let layer = match log.format {
         LogFormat::Text => layer.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
-        // There is one span at most, which need not be there twice.
+        // There is at most one span, and `span` names it already.
         LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
     };
     let registry = tracing_subscriber::registry().with(filter);

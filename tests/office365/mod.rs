@@ -114,8 +114,8 @@ impl Tenant {
         self.ports.smtp
     }
 
-    /// The same with TLS from the first byte (as port 465). Exchange Online has no such port; it is for proxies that cannot begin
-    /// STARTTLS, so that they can be measured.
+    /// The same with TLS from the first byte (as port 465). Exchange Online has no such port; it is for measuring proxies that cannot
+    /// begin STARTTLS.
     pub fn smtp_tls(&self) -> SocketAddr {
         self.ports.smtp_tls
     }

@@ -220,8 +220,8 @@ struct Running {
     without_store: bool,
     /// When all accounts were last read, and by which time the last look was.
     full_look: Option<(Instant, SystemTime)>,
-    /// Those that were in hand when the clock was set back. They may still plan by the clock as it was, which no index finds, so
-    /// all accounts are read again behind each.
+    /// The refreshes that were in flight when the clock was set back. Each may still plan the next one by the old time, which no
+    /// index finds, so all accounts are read again after it.
     before_set_back: HashSet<Id>,
 }
 

@@ -48,9 +48,9 @@ async fn an_idle_account_is_refreshed_when_it_is_due_and_not_before() {
     assert_eq!(bench.endpoint.requests(), 3);
 }
 
-/// What was asked for before the clock was set back plans by the clock as it was, after all accounts have been read.
+/// A refresh that is in flight while the clock is set back plans the next one by the old time, after all accounts were read.
 #[tokio::test]
-async fn a_request_on_its_way_while_the_clock_is_set_back_is_found_later() {
+async fn refresh_in_flight_at_clock_set_back_is_replanned() {
     let bench = Bench::signed_in().await;
     let (stop, refresher) = bench.keep_fresh();
     bench.endpoint.hold().await;

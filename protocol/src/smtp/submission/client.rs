@@ -152,7 +152,8 @@ impl Submission {
         true
     }
 
-    /// Takes bytes of a text that nothing comes before, without keeping them. Gives back what is to be kept.
+    /// Passes bytes of a text directly, without buffering them, if nothing is buffered before them. Returns the rest, which must be
+    /// buffered.
     pub(super) fn pass_text_at_once<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let is_first = self.client.is_empty()
             && self.server.is_empty()

@@ -10,9 +10,11 @@ const QUIT: &[u8] = b"QUIT";
 /// So many bytes go on together at most.
 const BLOCK: usize = 4096;
 
-/// So many bytes are looked at together, and so many where something was found among them, which is then looked for byte by byte: a
-/// text that has something in each line must not cost a look at what is far behind.
+/// How many bytes are examined together.
 const PIECE: usize = 512;
+
+/// How many are examined together where a larger piece is not plain, so that text with a special byte in every line is not
+/// examined again and again.
 const SMALL_PIECE: usize = 64;
 
 /// The text of one message.
@@ -110,7 +112,7 @@ impl Text {
         used
     }
 
-    /// Takes whole lines that end in a bare LF, of which none begins with a dot, adds them to `out`, and says how many bytes they are.
+    /// Passes whole lines that end in a bare LF and do not begin with a dot to `out`. Returns how many bytes they are.
     fn pass_bare_lines(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> usize {
         let at_begin = self.at == At::BeginBehindLf;
         let may_be = at_begin || self.at == At::Within;
@@ -293,14 +295,14 @@ fn plain_lines(block: &[u8], at_begin: bool) -> &[u8] {
     plain.strip_suffix(b"\r").unwrap_or(plain)
 }
 
-/// Whether behind the first of these bytes there are no flaws, no dots at the beginning of a line, and CR and LF only beside each
-/// other. All bytes are looked at in the same way, without an end in between, so that the compiler can take sixteen at once.
+/// Whether the bytes after the first one contain no NUL, no dot at the start of a line, and CR and LF only as pairs. Every byte is
+/// examined in the same way and the loop has no early exit, so that the compiler can vectorize it.
 fn is_plain(piece: &[u8]) -> bool {
     let Some((_, behind)) = piece.split_first() else { return true };
     let (mut lone, mut least) = (0_u8, u8::MAX);
     for (&before, &byte) in piece.iter().zip(behind) {
         lone |= u8::from(before == b'\r') ^ u8::from(byte == b'\n');
-        // Zero where a dot follows an LF.
+        // Zero if a dot follows an LF.
         let dot = (before ^ b'\n') | (byte ^ b'.');
         least = least.min(dot).min(byte);
     }
