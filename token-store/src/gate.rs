@@ -5,13 +5,15 @@
 //! background has no more than its part.
 
 mod accounts;
+mod lane;
 mod pace;
+mod refusal;
 mod share;
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -23,27 +25,22 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    accounts::Accounts,
-    pace::Pace,
+    lane::{Known, Lane, Unsaved},
+    refusal::{busy, ending, paced, paused, probed},
     share::{Permit, Share, Total},
 };
 use crate::{
     application::Application,
     circuit::{Asked, Circuit, Permission, Trouble},
     clock::SharedClock,
-    error::Problem,
     schedule,
     store::{CircuitKey, Store, StoreError, StoredCircuit},
 };
 
+pub(crate) use self::refusal::Refusal;
+
 /// How often a change of a circuit is decided again because another node was faster. After that it is left to the next request.
 const TRIES: usize = 5;
-
-/// How often whoever is told that a probe is on its way should ask again.
-const PROBE_RETRY: Duration = Duration::from_secs(5);
-
-/// How often it is tried to write a circuit that the store did not take.
-const WRITE_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long the background waits for a place.
 const BACKGROUND_PATIENCE: Duration = Duration::from_secs(60);
@@ -72,14 +69,6 @@ pub(crate) enum Class {
     Diagnosis,
 }
 
-/// The authority is not asked now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// How long it is not.
-    pub(crate) wait: Duration,
-    pub(crate) problem: Problem,
-}
-
 /// The gate of a process.
 pub(crate) struct Gate {
     node: String,
@@ -92,48 +81,6 @@ pub(crate) struct Gate {
     closed: watch::Sender<u64>,
     /// The process ends: nobody waits any more.
     ending: CancellationToken,
-}
-
-/// One authority as one application asks it.
-struct Lane {
-    key: CircuitKey,
-    /// Its name for people.
-    host: String,
-    share: Share,
-    state: Mutex<LaneState>,
-}
-
-#[derive(Default)]
-struct LaneState {
-    pace: Pace,
-    /// The accounts that it was asked about.
-    accounts: Accounts,
-    /// The end of the last outage that the pace knows of.
-    recovered: Option<SystemTime>,
-    /// What the store did not take.
-    unsaved: Option<Unsaved>,
-    /// When it was last tried to write that.
-    tried: Option<Instant>,
-    /// When a request was last answered, and when one was not.
-    answered: Option<SystemTime>,
-    failed: Option<SystemTime>,
-}
-
-/// A circuit that the store did not take; it counts until it does, or until another node has written something that counts more.
-#[derive(Clone, PartialEq, Eq)]
-struct Unsaved {
-    circuit: Circuit,
-    /// The version it was decided from. None: nothing could be read.
-    base: Option<i64>,
-}
-
-/// A circuit as it counts now.
-struct Known {
-    /// What to write over. None: nothing can be read.
-    version: Option<i64>,
-    circuit: Circuit,
-    /// If it is not written.
-    unsaved: Option<Unsaved>,
 }
 
 /// What the circuit allows a request at a moment.
@@ -465,126 +412,5 @@ impl Pass {
             }
             Went::NotAsked => {}
         }
-    }
-}
-
-impl Lane {
-    fn lock(&self) -> std::sync::MutexGuard<'_, LaneState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What counts now, after the store was read, if it could be.
-    fn known(&self, stored: Option<StoredCircuit>, now: SystemTime) -> Known {
-        let mut state = self.lock();
-        let Some(stored) = stored else {
-            let unsaved = state.unsaved.clone();
-            let circuit = unsaved.as_ref().map(|unsaved| unsaved.circuit.clone()).unwrap_or_default();
-            return Known { version: None, circuit, unsaved };
-        };
-        // Another node has written since. What this one knows by itself is over with that, but for a longer pause.
-        state
-            .unsaved
-            .take_if(|unsaved| unsaved.base != Some(stored.version) && !unsaved.circuit.outlasts(&stored.circuit, now));
-        let unsaved = state.unsaved.clone();
-        let circuit = unsaved.as_ref().map_or(stored.circuit, |unsaved| unsaved.circuit.clone());
-        Known { version: Some(stored.version), circuit, unsaved }
-    }
-
-    /// Whether it is time to try again to write what the store did not take.
-    fn may_try(&self, now: Instant) -> bool {
-        let mut state = self.lock();
-        let is_time = state.tried.is_none_or(|tried| now.saturating_duration_since(tried) >= WRITE_AGAIN);
-        if is_time {
-            state.tried = Some(now);
-        }
-        is_time
-    }
-
-    /// This was written, or something that was decided from it.
-    fn saved(&self, unsaved: Option<&Unsaved>) {
-        self.lock().unsaved.take_if(|there| Some(&*there) == unsaved);
-    }
-
-    /// The store takes nothing: then one probe at a time of this process. `false`: another request was faster.
-    fn claim_in_memory(&self, read: Option<&Unsaved>, claimed: Unsaved) -> bool {
-        let mut state = self.lock();
-        if state.unsaved.as_ref() != read {
-            return false;
-        }
-        state.unsaved = Some(claimed);
-        true
-    }
-
-    fn pace(&self, circuit: &Circuit, now: SystemTime, rate: u32, patience: Duration) -> Result<Duration, Duration> {
-        let mut state = self.lock();
-        if circuit.recovered.is_some() && circuit.recovered != state.recovered {
-            state.recovered = circuit.recovered;
-            // One that was over long before this process began is none.
-            if circuit
-                .recovered
-                .is_some_and(|recovered| now.duration_since(recovered).unwrap_or_default() < pace::RECOVERY)
-            {
-                state.pace.recover(Instant::now());
-            }
-        }
-        state.pace.take(Instant::now(), rate, patience, schedule::jitter())
-    }
-}
-
-fn paused(host: &str, circuit: &Circuit, now: SystemTime, wait: Duration) -> Refusal {
-    let at = clock_time(schedule::after(now, wait));
-    let what = match circuit.reason.as_str() {
-        "" => format!("The sign-in service at {host} does not answer."),
-        reason => reason.to_owned(),
-    };
-    let problem = Problem::new(what, format!("It is asked again at {at} UTC; try again then."));
-    // A whole second at least, so that nobody is told to try again in no time.
-    Refusal { wait: wait.max(Duration::from_secs(1)), problem }
-}
-
-fn probed(host: &str, circuit: &Circuit) -> Refusal {
-    let what = match circuit.reason.as_str() {
-        "" => format!("The sign-in service at {host} did not answer."),
-        reason => reason.to_owned(),
-    };
-    Refusal { wait: PROBE_RETRY, problem: Problem::new(what, "It is being asked again now; try again in a moment.") }
-}
-
-fn busy(host: &str, waited: Duration) -> Refusal {
-    let seconds = waited.as_secs();
-    let what =
-        format!("As many requests as may be are on their way to the sign-in service at {host}, for {seconds} seconds.");
-    Refusal { wait: PROBE_RETRY, problem: Problem::new(what, "Nothing needs to be done: try again in a moment.") }
-}
-
-fn paced(host: &str, wait: Duration) -> Refusal {
-    let what = format!("The sign-in service at {host} is asked for many accounts one after the other.");
-    let wait = wait.max(Duration::from_secs(1));
-    let problem = Problem::new(what, format!("Nothing needs to be done: try again in {} seconds.", wait.as_secs()));
-    Refusal { wait, problem }
-}
-
-fn ending() -> Refusal {
-    let problem = Problem::new("Oxpost is being stopped.", "Try again when it is back.");
-    Refusal { wait: PROBE_RETRY, problem }
-}
-
-/// The time of day, rounded up to a whole second: `15:40:07`.
-fn clock_time(time: SystemTime) -> String {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let seconds = since.as_secs() + u64::from(since.subsec_nanos() > 0);
-    format!("{:02}:{:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_of_day_are_rounded_up() {
-        let at = |millis| clock_time(SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
-        assert_eq!(at(0), "00:00:00");
-        assert_eq!(at(1_800_000_000_000 + 56_407_001), "23:40:08");
-        assert_eq!(at(86_399_001), "00:00:00");
     }
 }

@@ -1,0 +1,133 @@
+//! One authority as one application asks it: the places of this process, its pace, and what the store did not take of its circuit.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::Instant;
+
+use super::{
+    accounts::Accounts,
+    pace::{self, Pace},
+    share::Share,
+};
+use crate::{
+    circuit::Circuit,
+    schedule,
+    store::{CircuitKey, StoredCircuit},
+};
+
+/// How often it is tried to write a circuit that the store did not take.
+const WRITE_AGAIN: Duration = Duration::from_secs(5);
+
+/// One authority as one application asks it.
+pub(super) struct Lane {
+    pub(super) key: CircuitKey,
+    /// Its name for people.
+    pub(super) host: String,
+    pub(super) share: Share,
+    pub(super) state: Mutex<LaneState>,
+}
+
+#[derive(Default)]
+pub(super) struct LaneState {
+    pub(super) pace: Pace,
+    /// The accounts that it was asked about.
+    pub(super) accounts: Accounts,
+    /// The end of the last outage that the pace knows of.
+    pub(super) recovered: Option<SystemTime>,
+    /// What the store did not take.
+    pub(super) unsaved: Option<Unsaved>,
+    /// When it was last tried to write that.
+    pub(super) tried: Option<Instant>,
+    /// When a request was last answered, and when one was not.
+    pub(super) answered: Option<SystemTime>,
+    pub(super) failed: Option<SystemTime>,
+}
+
+/// A circuit that the store did not take; it counts until it does, or until another node has written something that counts more.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Unsaved {
+    pub(super) circuit: Circuit,
+    /// The version it was decided from. None: nothing could be read.
+    pub(super) base: Option<i64>,
+}
+
+/// A circuit as it counts now.
+pub(super) struct Known {
+    /// What to write over. None: nothing can be read.
+    pub(super) version: Option<i64>,
+    pub(super) circuit: Circuit,
+    /// If it is not written.
+    pub(super) unsaved: Option<Unsaved>,
+}
+
+impl Lane {
+    pub(super) fn lock(&self) -> MutexGuard<'_, LaneState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What counts now, after the store was read, if it could be.
+    pub(super) fn known(&self, stored: Option<StoredCircuit>, now: SystemTime) -> Known {
+        let mut state = self.lock();
+        let Some(stored) = stored else {
+            let unsaved = state.unsaved.clone();
+            let circuit = unsaved.as_ref().map(|unsaved| unsaved.circuit.clone()).unwrap_or_default();
+            return Known { version: None, circuit, unsaved };
+        };
+        // Another node has written since. What this one knows by itself is over with that, but for a longer pause.
+        state
+            .unsaved
+            .take_if(|unsaved| unsaved.base != Some(stored.version) && !unsaved.circuit.outlasts(&stored.circuit, now));
+        let unsaved = state.unsaved.clone();
+        let circuit = unsaved.as_ref().map_or(stored.circuit, |unsaved| unsaved.circuit.clone());
+        Known { version: Some(stored.version), circuit, unsaved }
+    }
+
+    /// Whether it is time to try again to write what the store did not take.
+    pub(super) fn may_try(&self, now: Instant) -> bool {
+        let mut state = self.lock();
+        let is_time = state.tried.is_none_or(|tried| now.saturating_duration_since(tried) >= WRITE_AGAIN);
+        if is_time {
+            state.tried = Some(now);
+        }
+        is_time
+    }
+
+    /// This was written, or something that was decided from it.
+    pub(super) fn saved(&self, unsaved: Option<&Unsaved>) {
+        self.lock().unsaved.take_if(|there| Some(&*there) == unsaved);
+    }
+
+    /// The store takes nothing: then one probe at a time of this process. `false`: another request was faster.
+    pub(super) fn claim_in_memory(&self, read: Option<&Unsaved>, claimed: Unsaved) -> bool {
+        let mut state = self.lock();
+        if state.unsaved.as_ref() != read {
+            return false;
+        }
+        state.unsaved = Some(claimed);
+        true
+    }
+
+    pub(super) fn pace(
+        &self,
+        circuit: &Circuit,
+        now: SystemTime,
+        rate: u32,
+        patience: Duration,
+    ) -> Result<Duration, Duration> {
+        let mut state = self.lock();
+        if circuit.recovered.is_some() && circuit.recovered != state.recovered {
+            state.recovered = circuit.recovered;
+            // One that was over long before this process began is none.
+            if circuit
+                .recovered
+                .is_some_and(|recovered| now.duration_since(recovered).unwrap_or_default() < pace::RECOVERY)
+            {
+                state.pace.recover(Instant::now());
+            }
+        }
+        state.pace.take(Instant::now(), rate, patience, schedule::jitter())
+    }
+}
