@@ -157,6 +157,8 @@ impl Submission {
     pub(super) fn pass_text_at_once<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let is_first = self.client.is_empty()
             && self.server.is_empty()
+            // To a server that has closed, the end of the text must not go.
+            && !self.server.is_ended()
             && self.to_server.is_empty()
             && self.to_client.is_empty()
             && self.events.is_empty()

@@ -377,6 +377,40 @@ mod tests {
         }
     }
 
+    /// The end of a text that arrives with, or after, the server's own end is not sent: the message has an outcome that is known.
+    #[test]
+    fn final_dot_is_not_sent_to_a_server_that_has_closed() {
+        for text in [&b"text\r\n.\r\n"[..], b"text\r\n..a\r\n.\r\nQUIT\r\n", b".\r\n"] {
+            let mut machine = Submission::new(Options { host_name: "x".into(), extensions: Vec::new() });
+            for (command, reply) in [("MAIL FROM:<a@b.c>", "250 OK"), ("RCPT TO:<d@e.f>", "250 OK"), ("DATA", "354 Go")]
+            {
+                machine.receive(Peer::Client, format!("{command}\r\n").as_bytes());
+                loop {
+                    match machine.poll() {
+                        Step::Begin { .. } => machine.begin(),
+                        Step::Read { .. } => break,
+                        _ => {}
+                    }
+                }
+                machine.receive(Peer::Server, format!("{reply}\r\n").as_bytes());
+                while !matches!(machine.poll(), Step::Read { .. }) {}
+            }
+            machine.receive_end(Peer::Server);
+            machine.receive(Peer::Client, text);
+            let (mut to_server, mut outcomes) = (Vec::new(), Vec::new());
+            loop {
+                match machine.poll() {
+                    Step::Write(Peer::Server, bytes) => to_server.extend(bytes),
+                    Step::Event(event) => outcomes.push(format!("{event:?}")),
+                    Step::Read { .. } | Step::Over(_) => break,
+                    _ => {}
+                }
+            }
+            assert!(!to_server.ends_with(b".\r\n"), "{}", to_server.escape_ascii());
+            assert!(outcomes.iter().any(|outcome| outcome.contains("NotSent(ServerGone)")), "{outcomes:?}");
+        }
+    }
+
     /// What a side says while nobody looks at it is read up to a line, and no further.
     #[test]
     fn side_that_is_ahead_is_read_up_to_the_longest_line() {
