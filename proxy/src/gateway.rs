@@ -20,6 +20,7 @@ use crate::connection_slots::ConnectionSlots;
 use crate::log_limits::LogLimits;
 use crate::login_offers::LoginOffers;
 use crate::login_throttle::LoginThrottle;
+use crate::nodes::Nodes;
 use crate::observe::Observer;
 use crate::pacing::Pacing;
 use crate::platform;
@@ -50,6 +51,8 @@ pub struct Gateway {
     pub advertised_extensions: AdvertisedExtensions,
     /// What mail servers offer at a login.
     pub login_offers: LoginOffers,
+    /// This process among the nodes that share the store, if it is one that they share.
+    pub nodes: Option<Arc<Nodes>>,
     /// Who may send when.
     pub pacing: Pacing,
     /// Mailboxes that mail servers want to be left alone.
@@ -179,6 +182,7 @@ impl Gateway {
             .map_err(|error| StartError::Http(error.to_string()))?;
         let tokens = Tokens::new(store.clone(), config.applications.clone(), http, Arc::clone(&clock), config.refresh);
         let accounts = Accounts::judged_by(store.clone(), Arc::clone(&clock), config.admission, tokens.clone());
+        let nodes = Nodes::of(&store, &config.host_name).map(Arc::new);
         Ok(Self {
             slots: ConnectionSlots::with_accounts(config.slots.clone(), accounts.clone()),
             throttle: LoginThrottle::new(
@@ -198,7 +202,8 @@ impl Gateway {
                 config.servers.iter().map(|(application, servers)| (application.as_str(), &servers.smtp)),
             ),
             login_offers: LoginOffers::new(config.servers.values()),
-            pacing: Pacing::new(config.limits.send_slot_timeout),
+            pacing: Pacing::new(config.limits.send_slot_timeout).shared_by(nodes.clone()),
+            nodes,
             throttles: Throttles::default(),
             observer: Observer::default(),
             log_limits: LogLimits::default(),

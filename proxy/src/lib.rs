@@ -44,6 +44,7 @@ pub mod doctor;
 pub mod gateway;
 pub mod import;
 pub mod no_login;
+pub mod nodes;
 pub mod notify;
 pub mod observe;
 pub mod proxy;

@@ -95,6 +95,7 @@ impl Proxy {
         tokio::spawn(async move { gateway.throttle.watch_blocks(until).await });
         let watching = tokio::spawn(keep_watching(self.watch, stop.clone()));
         let last_session = CancellationToken::new();
+        let belonging = tokio::spawn(keep_belonging(Arc::clone(&self.gateway), last_session.clone()));
         let observing = tokio::spawn(keep_observing(Arc::clone(&self.gateway), last_session.clone()));
         tokio::select! {
             () = stop.cancelled() => {}
@@ -119,6 +120,7 @@ impl Proxy {
         let _ = tokio::time::timeout(LAST_NOTES, self.gateway.accounts.uses_noted()).await;
         let _ = tokio::time::timeout(LAST_NOTES, observing).await;
         let _ = tokio::time::timeout(LAST_NOTES, learning).await;
+        let _ = tokio::time::timeout(LAST_NOTES, belonging).await;
         info!("stopped");
     }
 }
@@ -152,6 +154,18 @@ async fn keep_learning(gateway: Arc<Gateway>, stop: CancellationToken) {
         }
         error!("the task that keeps lists of SMTP extensions panicked; restarting it");
         tokio::time::sleep(RESTART_PAUSE).await;
+    }
+}
+
+/// This process is one of the nodes that share the database until the last session has ended.
+async fn keep_belonging(gateway: Arc<Gateway>, stop: CancellationToken) {
+    let Some(nodes) = &gateway.nodes else { return };
+    while !stop.is_cancelled() {
+        let (nodes, stop) = (Arc::clone(nodes), stop.clone());
+        if tokio::spawn(async move { nodes.keep(stop).await }).await.is_err() {
+            error!("the task that tells other nodes that this one is alive panicked; restarting it");
+            tokio::time::sleep(RESTART_PAUSE).await;
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub enum Class {
 }
 
 /// While both classes wait, so many slots go to [`Class::Live`] for each that goes to [`Class::Background`].
-const LIVE_SHARE: u32 = 3;
+pub(super) const LIVE_SHARE: u32 = 3;
 
 /// A waiter or a holder.
 pub(super) type Id = u64;

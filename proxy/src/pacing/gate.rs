@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::fair_queue::{Class, FairQueue, Id};
+use super::shared::queue::{Counted, NodeQueue};
+use super::shared::state::ByClass;
 
 /// The slots.
 #[derive(Debug)]
@@ -17,11 +19,68 @@ pub(super) struct Gate {
     inner: Mutex<Inner>,
     /// Counts what could change whether a holder must make room.
     changes: watch::Sender<u64>,
+    /// Whoever shares the slots with other nodes hears of what happens.
+    news: Option<Arc<Notify>>,
+}
+
+/// Whose slots they are.
+#[derive(Debug)]
+enum Queue {
+    /// This process's.
+    Own(FairQueue),
+    /// Those of several nodes.
+    Shared(NodeQueue),
+}
+
+impl Queue {
+    fn arrive(&mut self, class: Class) -> Id {
+        match self {
+            Self::Own(queue) => queue.arrive(class),
+            Self::Shared(queue) => queue.arrive(class),
+        }
+    }
+
+    fn give_up(&mut self, id: Id, class: Class) {
+        match self {
+            Self::Own(queue) => queue.give_up(id, class),
+            Self::Shared(queue) => queue.give_up(id, class),
+        }
+    }
+
+    fn release(&mut self, class: Class) {
+        match self {
+            Self::Own(queue) => queue.release(class),
+            Self::Shared(queue) => queue.release(class),
+        }
+    }
+
+    fn grant(&mut self) -> Option<Id> {
+        match self {
+            Self::Own(queue) => queue.grant(),
+            Self::Shared(queue) => queue.grant(),
+        }
+    }
+
+    /// How many wait here.
+    fn len(&self) -> usize {
+        match self {
+            Self::Own(queue) => queue.len(),
+            Self::Shared(queue) => queue.len(),
+        }
+    }
+
+    /// How many wait wherever.
+    fn wanted(&self) -> usize {
+        match self {
+            Self::Own(queue) => queue.len(),
+            Self::Shared(queue) => queue.wanted(),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Inner {
-    queue: FairQueue,
+    queue: Queue,
     waiting: HashMap<Id, oneshot::Sender<()>>,
     /// When each holder that is idle is idle for too long; `None` once it makes room.
     idle: HashMap<Id, Option<Instant>>,
@@ -48,8 +107,17 @@ struct Place {
 
 impl Gate {
     pub(super) fn new(capacity: usize) -> Self {
-        let inner = Inner { queue: FairQueue::new(capacity), waiting: HashMap::new(), idle: HashMap::new() };
-        Self { inner: Mutex::new(inner), changes: watch::Sender::new(0) }
+        Self::of(Queue::Own(FairQueue::new(capacity)), None)
+    }
+
+    /// Slots that nodes share: there are none until some are granted.
+    pub(super) fn shared(news: Arc<Notify>) -> Self {
+        Self::of(Queue::Shared(NodeQueue::default()), Some(news))
+    }
+
+    fn of(queue: Queue, news: Option<Arc<Notify>>) -> Self {
+        let inner = Inner { queue, waiting: HashMap::new(), idle: HashMap::new() };
+        Self { inner: Mutex::new(inner), changes: watch::Sender::new(0), news }
     }
 
     /// Waits for a slot, for as long as this is awaited.
@@ -76,15 +144,57 @@ impl Gate {
     /// Until somebody waits.
     pub(super) async fn is_wanted(&self) {
         let mut changes = self.changes.subscribe();
-        while self.waiting() == 0 {
+        while self.lock().queue.wanted() == 0 {
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// Gives free slots to those who are next.
+    /// What nodes that share the slots are told; see [`NodeQueue::count`].
+    pub(super) fn count(&self) -> Counted {
+        self.with_shared(NodeQueue::count)
+    }
+
+    /// Nodes have agreed on who has how many; see [`NodeQueue::granted`].
+    pub(super) fn granted(&self, slots: ByClass, counted: Counted, others_wait: u32) {
+        self.with_shared(|queue| queue.granted(slots, counted, others_wait));
+        self.give_free();
+    }
+
+    /// Whether other nodes cannot be asked.
+    pub(super) fn set_alone(&self, alone: bool) {
+        self.with_shared(|queue| queue.set_alone(alone));
+        self.give_free();
+    }
+
+    /// Whether slots that nodes share are in use here.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.with_shared(|queue| queue.is_in_use())
+    }
+
+    /// Whether nodes that share the slots are to be told of something.
+    pub(super) fn has_ended(&self) -> bool {
+        self.with_shared(|queue| queue.has_ended())
+    }
+
+    fn with_shared<T: Default>(&self, act: impl FnOnce(&mut NodeQueue) -> T) -> T {
+        match &mut self.lock().queue {
+            Queue::Own(_) => T::default(),
+            Queue::Shared(queue) => act(queue),
+        }
+    }
+
+    /// Gives free slots to those who are next, and lets other nodes know.
     fn pass_on(&self) {
+        self.give_free();
+        if let Some(news) = &self.news {
+            news.notify_one();
+        }
+    }
+
+    /// Gives free slots to those who are next.
+    fn give_free(&self) {
         let mut inner = self.lock();
         while let Some(id) = inner.queue.grant() {
             if let Some(grant) = inner.waiting.remove(&id) {
@@ -110,7 +220,7 @@ impl Inner {
         let Some(Some(due)) = self.idle.get(&id) else { return false };
         let leaving = self.idle.values().filter(|due| due.is_none()).count();
         let ahead = self.idle.iter().filter(|(other, at)| at.is_some_and(|at| (at, **other) < (*due, id))).count();
-        leaving + ahead < self.queue.len()
+        leaving + ahead < self.queue.wanted()
     }
 }
 

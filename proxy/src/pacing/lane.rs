@@ -16,7 +16,9 @@ use super::day::Day;
 use super::fair_queue::Class;
 use super::gate::{Gate, Held};
 use super::rate::Rate;
+use super::shared::SharedLimiter;
 use crate::config::SendingLimits;
+use crate::nodes::Nodes;
 
 /// How long to leave the server alone when it says for the first time that it is too much; each further time twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -33,6 +35,8 @@ pub(super) struct Lane {
     day: Mutex<Day>,
     messages_waiting: AtomicUsize,
     used: AtomicBool,
+    /// Where nodes share the limits: then all of the above but the counts is there.
+    shared: Option<Arc<SharedLimiter>>,
 }
 
 /// A place among the sessions that a mailbox may have at once. It is free again when this is dropped.
@@ -56,6 +60,28 @@ impl Lane {
             day: Mutex::new(Day::of(limits.recipients_per_day)),
             messages_waiting: AtomicUsize::new(0),
             used: AtomicBool::new(false),
+            shared: None,
+        }
+    }
+
+    /// The same for a mailbox at this server, whose limits are those of several nodes together.
+    pub(super) fn shared(self, server: &str, nodes: &Arc<Nodes>) -> Self {
+        let shared = SharedLimiter::new(Arc::clone(nodes), server, self.mailbox.clone(), self.limits);
+        Self { places: shared.gate(), shared: Some(Arc::new(shared)), ..self }
+    }
+
+    /// The server has said that it is too much. Other nodes hear of it.
+    pub(super) fn refused(&self) {
+        if let Some(shared) = &self.shared {
+            shared.refused();
+        }
+    }
+
+    /// Waits for a message's turn, behind those of its class that came before.
+    async fn turn(&self, class: Class) {
+        match &self.shared {
+            Some(shared) => shared.permit(class).await,
+            None => self.minute.turn(class).await,
         }
     }
 
@@ -66,6 +92,9 @@ impl Lane {
 
     /// Waits for a place, behind those of its class that came before. `None`: there was none until then.
     pub(super) async fn acquire(self: &Arc<Self>, class: Class, deadline: Option<Instant>) -> Option<Sending> {
+        if let Some(shared) = &self.shared {
+            shared.wake();
+        }
         let place = match (&self.places, deadline) {
             (None, _) => None,
             (Some(places), None) => Some(places.acquire(class).await),
@@ -80,7 +109,11 @@ impl Lane {
 
     /// Whether a message ever wanted to begin.
     pub(super) fn was_used(&self) -> bool {
-        self.used.load(Ordering::Relaxed)
+        match &self.shared {
+            // The rest is in the store.
+            Some(shared) => shared.runs(),
+            None => self.used.load(Ordering::Relaxed),
+        }
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -161,7 +194,7 @@ impl Turn {
                     }
                 }
                 holds = None;
-                lane.minute.turn(class).await;
+                lane.turn(class).await;
                 true
             };
             let come = timeout_at(self.patience.until, turns).await.unwrap_or(false);
@@ -191,6 +224,7 @@ impl Turn {
         Box::pin(async move {
             let lane = Arc::clone(&self.lane);
             let _waits = lane.count_message();
+            lane.refused();
             let time_is_left = self.patience.pause().await;
             (self, if time_is_left { Ok(()) } else { Err("451 4.3.2 Try again later".to_owned()) })
         })
@@ -261,17 +295,24 @@ impl Tally {
         if !matches!(report.outcome, Outcome::Accepted(_) | Outcome::InDoubt) {
             return;
         }
+        if let Some(shared) = &self.0.shared {
+            return shared.sent(report.recipient_count);
+        }
         let mut day = self.0.day.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(warning) = day.count(report.recipient_count, Instant::now()) {
-            warn!(
-                mailbox = %self.0.mailbox,
-                recipients = warning.recipients,
-                limit = warning.limit,
-                "this mailbox has sent to nearly as many recipients within a day as the mail server allows; beyond that it refuses \
-                 every message. Spread the mail over several mailboxes, or use a service for bulk mail"
-            );
+            warn_of_recipients(&self.0.mailbox, warning.recipients, warning.limit);
         }
     }
+}
+
+pub(super) fn warn_of_recipients(mailbox: &Mailbox, recipients: u64, limit: u64) {
+    warn!(
+        %mailbox,
+        recipients,
+        limit,
+        "this mailbox has sent to nearly as many recipients within a day as the mail server allows; beyond that it refuses \
+         every message. Spread the mail over several mailboxes, or use a service for bulk mail"
+    );
 }
 
 #[cfg(test)]

@@ -45,6 +45,9 @@ pub async fn log_in<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<
         };
         trail.waits(Stage::BackOff, "the next try");
         let is_throttled = failure.class == Some(FailureClass::Throttled);
+        if is_throttled {
+            lane.refused();
+        }
         if !is_throttled || !timeout_at(budget.end(), patience.pause()).await.unwrap_or(false) {
             return Err(failure);
         }

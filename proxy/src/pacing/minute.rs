@@ -29,15 +29,32 @@ impl Minute {
         if self.limit == 0 {
             return None;
         }
-        while self.began.front().is_some_and(|first| now.saturating_duration_since(*first) >= MINUTE) {
-            self.began.pop_front();
-        }
+        self.forget(now);
         let due = self.due().unwrap_or(now);
         if due <= now {
             self.began.push_back(now);
             return None;
         }
         Some(due - now)
+    }
+
+    /// Whether one more may begin with this limit, where 0 lets none begin.
+    pub(super) fn may_begin(&mut self, limit: u32, now: Instant) -> bool {
+        self.limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.forget(now);
+        self.began.len() < self.limit && self.due().is_none_or(|due| due <= now)
+    }
+
+    /// One begins.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.forget(now);
+        self.began.push_back(now);
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while self.began.front().is_some_and(|first| now.saturating_duration_since(*first) >= MINUTE) {
+            self.began.pop_front();
+        }
     }
 
     /// When the next one may begin; `None`: at once.

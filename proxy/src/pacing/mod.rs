@@ -6,8 +6,9 @@
 //! - What the server refuses all the same because it is too much is tried again, while nothing of a message has gone.
 //! - The recipients of a day are counted ([`day`]), and those who watch are warned before the server refuses.
 //!
-//! What is counted is counted in this process. Nobody gets here without a password, and a mailbox that nothing was sent from is
-//! forgotten again: one password may open all mailboxes of a domain, also those that do not exist.
+//! What is counted is counted in this process, or, where nodes share a database, by all of them together ([`shared`]). Nobody gets here
+//! without a password, and a mailbox that nothing was sent from is forgotten again: one password may open all mailboxes of a domain,
+//! also those that do not exist.
 
 mod day;
 mod fair_queue;
@@ -16,6 +17,7 @@ mod lane;
 mod login;
 mod minute;
 mod rate;
+mod shared;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,12 +32,14 @@ pub use login::log_in;
 pub use rate::Rate;
 
 use crate::config::SendingLimits;
+use crate::nodes::Nodes;
 use lane::Lane;
 
 /// The lanes of all mailboxes.
 #[derive(Debug)]
 pub struct Pacing {
     wait: Duration,
+    nodes: Option<Arc<Nodes>>,
     lanes: Mutex<HashMap<(String, Mailbox), Arc<Lane>>>,
 }
 
@@ -45,7 +49,13 @@ const LOOK_THROUGH_EVERY: usize = 256;
 impl Pacing {
     /// Nobody sends yet. Whoever has to wait waits so long at most.
     pub fn new(wait: Duration) -> Self {
-        Self { wait, lanes: Mutex::default() }
+        Self { wait, nodes: None, lanes: Mutex::default() }
+    }
+
+    /// The limits are those of these nodes together.
+    #[must_use]
+    pub fn shared_by(self, nodes: Option<Arc<Nodes>>) -> Self {
+        Self { nodes, ..self }
     }
 
     /// The lane of a mailbox at a server. The server counts whoever has logged in there.
@@ -54,9 +64,13 @@ impl Pacing {
         if lanes.len() % LOOK_THROUGH_EVERY == LOOK_THROUGH_EVERY - 1 {
             lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || lane.was_used());
         }
-        let lane = lanes
-            .entry((host.to_owned(), mailbox.clone()))
-            .or_insert_with(|| Arc::new(Lane::new(mailbox.clone(), limits, self.wait)));
+        let lane = lanes.entry((host.to_owned(), mailbox.clone())).or_insert_with(|| {
+            let lane = Lane::new(mailbox.clone(), limits, self.wait);
+            Arc::new(match &self.nodes {
+                Some(nodes) => lane.shared(host, nodes),
+                None => lane,
+            })
+        });
         Arc::clone(lane)
     }
 

@@ -4,6 +4,7 @@ mod away;
 mod back_off;
 mod balancer;
 mod care;
+mod limits;
 mod news;
 mod refresh;
 
@@ -41,6 +42,11 @@ impl Cluster {
     }
 
     async fn with(listeners: &str, behave: impl FnOnce(&mut Behaviour)) -> Self {
+        Self::sending(None, listeners, behave).await
+    }
+
+    /// Nodes that know of these sending limits.
+    async fn sending(sending: Option<&str>, listeners: &str, behave: impl FnOnce(&mut Behaviour)) -> Self {
         let mut tenant = Tenant::builder().mailbox(ALICE).application(Application::public(CLIENT_ID)).behave(|it| {
             it.entra.device_code_interval = Duration::from_secs(1);
             behave(it);
@@ -52,7 +58,8 @@ impl Cluster {
         let server = Postgres::start("fsync = on", &[]).unwrap();
         let database = server.database().unwrap();
         let more = format!("[store]\npostgres = {:?}\n{listeners}", server.socket_url(&database));
-        let settings = Settings { more, ..Settings::of(&tenant, CLIENT_ID) };
+        let sending = sending.map(str::to_owned);
+        let settings = Settings { more, sending, ..Settings::of(&tenant, CLIENT_ID) };
         let (one, two) = (Oxpost::new(&settings).unwrap(), Oxpost::new(&settings).unwrap());
         let password = one.add_account(ALICE, &[]).await.unwrap();
 

@@ -5,7 +5,7 @@ use std::io;
 use super::connection::{Connection, Flow};
 use super::greeting::{self, HOST, MAILBOX_HOST, trailer};
 use super::login::{self, MAX_CREDENTIALS, Opened, Verdict};
-use super::submission::{Slot, address_in, deliver, header, may_send_as, path};
+use super::submission::{LoggedIn, Slot, address_in, deliver, header, may_send_as, path};
 use crate::office365::behaviour::{SmtpRefusal, Stage};
 use crate::office365::lock;
 use crate::office365::records::LoginOutcome;
@@ -37,6 +37,7 @@ pub(super) async fn serve(connection: &mut Connection) -> io::Result<()> {
 #[derive(Default)]
 struct Session {
     login: Option<Opened>,
+    counted: Option<LoggedIn>,
     greeted: bool,
     from: Option<String>,
     to: Vec<String>,
@@ -173,6 +174,7 @@ impl Session {
         let verdict = login::judge(connection, &credentials);
         if let (Verdict::Accepted(opened), None) = (&verdict, refusal) {
             self.login = Some(opened.clone());
+            self.counted = Some(LoggedIn::count(&connection.shared, &opened.user));
             connection.say("235 2.7.0 Authentication successful").await?;
             return Ok(Flow::Serve);
         }
@@ -302,12 +304,14 @@ impl Session {
         let Some(login) = login else { return Ok(Flow::Close) };
         let limit = connection.shared.behaviour(|behaviour| behaviour.smtp.concurrent_messages);
         if limit.is_some_and(|limit| slot.as_ref().is_some_and(|slot| slot.number > limit)) {
+            slot.iter().for_each(Slot::refuse);
             let text = "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending for more information.";
             connection.say(&format!("{text} [Hostname={MAILBOX_HOST}]")).await?;
             return Ok(Flow::Serve);
         }
         let limit = connection.shared.behaviour(|behaviour| behaviour.smtp.messages_per_minute);
         if limit.is_some_and(|limit| slot.as_ref().is_some_and(|slot| !slot.is_within(limit))) {
+            slot.iter().for_each(Slot::refuse);
             let text = "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded";
             connection.say(&format!("{text} [Hostname={MAILBOX_HOST}]")).await?;
             return Ok(Flow::Serve);

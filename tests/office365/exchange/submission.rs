@@ -20,6 +20,37 @@ pub(in crate::office365) struct Sending {
     most: usize,
     /// When those of the last minute were sent, by the clock of the runtime, which a test can stop.
     minute: VecDeque<Instant>,
+    /// The most there ever were within a minute.
+    most_in_a_minute: usize,
+    /// Sessions that have logged in, at this moment and at most.
+    sessions: usize,
+    most_sessions: usize,
+    /// Messages that were refused because they were too many.
+    refused: usize,
+}
+
+/// A session of a mailbox; it has ended when this is dropped.
+pub(super) struct LoggedIn {
+    shared: Arc<Shared>,
+    user: String,
+}
+
+impl LoggedIn {
+    pub(super) fn count(shared: &Arc<Shared>, user: &str) -> Self {
+        let mut sending = lock(&shared.sending);
+        let count = sending.entry(user.to_owned()).or_default();
+        count.sessions += 1;
+        count.most_sessions = count.most_sessions.max(count.sessions);
+        Self { shared: Arc::clone(shared), user: user.to_owned() }
+    }
+}
+
+impl Drop for LoggedIn {
+    fn drop(&mut self) {
+        if let Some(count) = lock(&self.shared.sending).get_mut(&self.user) {
+            count.sessions = count.sessions.saturating_sub(1);
+        }
+    }
 }
 
 /// A place among the messages that a mailbox sends at once; it is free again when this is dropped.
@@ -43,17 +74,38 @@ impl Slot {
     pub(super) fn is_within(&self, messages_per_minute: usize) -> bool {
         let now = Instant::now();
         let mut sending = lock(&self.shared.sending);
-        let minute = &mut sending.entry(self.user.clone()).or_default().minute;
-        minute.retain(|sent| now.saturating_duration_since(*sent) < Duration::from_secs(60));
-        let within = minute.len() < messages_per_minute;
+        let count = sending.entry(self.user.clone()).or_default();
+        count.minute.retain(|sent| now.saturating_duration_since(*sent) < Duration::from_secs(60));
+        let within = count.minute.len() < messages_per_minute;
         if within {
-            minute.push_back(now);
+            count.minute.push_back(now);
+            count.most_in_a_minute = count.most_in_a_minute.max(count.minute.len());
         }
         within
+    }
+
+    /// The message is refused because it is too much.
+    pub(super) fn refuse(&self) {
+        lock(&self.shared.sending).entry(self.user.clone()).or_default().refused += 1;
     }
 }
 
 impl Tenant {
+    /// The most SMTP sessions that a mailbox has ever had at once.
+    pub fn most_smtp_sessions(&self, address: &str) -> usize {
+        lock(&self.shared.sending).get(address).map_or(0, |sending| sending.most_sessions)
+    }
+
+    /// The most messages that a mailbox has ever sent within a minute, where they are limited.
+    pub fn most_in_a_minute(&self, address: &str) -> usize {
+        lock(&self.shared.sending).get(address).map_or(0, |sending| sending.most_in_a_minute)
+    }
+
+    /// How many messages of a mailbox were refused because they were too many at once or within a minute.
+    pub fn refused_for_limits(&self, address: &str) -> usize {
+        lock(&self.shared.sending).get(address).map_or(0, |sending| sending.refused)
+    }
+
     /// The most messages that a mailbox has ever sent at once.
     pub fn most_at_once(&self, address: &str) -> usize {
         lock(&self.shared.sending).get(address).map_or(0, |sending| sending.most)

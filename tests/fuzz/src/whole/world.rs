@@ -121,6 +121,7 @@ impl World {
             login_offers: LoginOffers::new([&servers].into_iter()),
             servers: HashMap::from([(APPLICATION.to_owned(), servers)]),
             tls: self.tls.clone(),
+            nodes: None,
             pacing: Pacing::new(LIMITS.send_slot_timeout),
             throttles: Throttles::default(),
             observer: Observer::default(),

@@ -1,0 +1,108 @@
+//! Two nodes on one store, with their tasks.
+
+use oxpost_token_store::{Store, Vault};
+
+use super::super::{Class, Pacing, Sending};
+use super::*;
+
+const LIMITS: SendingLimits = SendingLimits { max_connections: 3, messages_per_minute: 4, recipients_per_day: 10 };
+
+/// Generous: nothing here depends on it.
+const SOON: Duration = Duration::from_secs(30);
+
+async fn store() -> Store {
+    Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap()
+}
+
+fn node(store: &Store) -> (Arc<Nodes>, Pacing) {
+    let nodes = Arc::new(Nodes::new(store.clone(), "node.example"));
+    let pacing = Pacing::new(SOON).shared_by(Some(Arc::clone(&nodes)));
+    (nodes, pacing)
+}
+
+fn mailbox() -> Mailbox {
+    Mailbox::parse("scan@contoso.com").unwrap()
+}
+
+async fn slot(pacing: &Pacing) -> Option<Sending> {
+    let deadline = Some(Instant::now() + SOON);
+    pacing.acquire(("smtp.example", LIMITS), &mailbox(), Class::Live, deadline).await
+}
+
+/// What all nodes hold, by the row.
+async fn held(store: &Store) -> u32 {
+    let read = store.send_limit("smtp.example", "scan@contoso.com").await.unwrap().unwrap();
+    let state: serde_json::Value = serde_json::from_str(&read.state.unwrap()).unwrap();
+    let nodes = state["nodes"].as_object().unwrap().values();
+    nodes.map(|share| u32::try_from(share["slots"]["live"].as_u64().unwrap()).unwrap()).sum()
+}
+
+async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
+    timeout(SOON, async {
+        while !is_so().await {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn slot_that_ends_on_one_node_goes_to_another() {
+    let store = store().await;
+    let ((_, one), (_, two)) = (node(&store), node(&store));
+    let (a, b, _c) = (slot(&one).await.unwrap(), slot(&one).await.unwrap(), slot(&two).await.unwrap());
+    let mut fourth = Box::pin(slot(&two));
+    assert!(timeout(Duration::from_millis(300), &mut fourth).await.is_err());
+    assert_eq!((held(&store).await, one.waiting(), two.waiting()), (3, 0, 1));
+    drop(a);
+    let _fourth = fourth.await.unwrap();
+    assert_eq!(held(&store).await, 3);
+    // Whoever gives up waiting leaves nothing behind.
+    let mut fifth = Box::pin(slot(&one));
+    assert!(timeout(Duration::from_millis(50), &mut fifth).await.is_err());
+    drop(fifth);
+    drop(b);
+    until(async || held(&store).await == 2).await;
+}
+
+#[tokio::test]
+async fn slots_of_a_dead_node_return_and_it_is_no_node_any_more() {
+    let store = store().await;
+    let ((nodes, one), (_, two)) = (node(&store), node(&store));
+    let _held = (slot(&one).await.unwrap(), slot(&one).await.unwrap(), slot(&one).await.unwrap());
+    let mut waiting = Box::pin(slot(&two));
+    assert!(timeout(Duration::from_millis(100), &mut waiting).await.is_err());
+    let before = nodes.id().await.unwrap();
+    // As another node does when it was not heard of.
+    store.remove_node(&before).await.unwrap();
+    let _there = waiting.await.unwrap();
+    // It lives after all: what it uses counts, and nobody gets more until there is room.
+    let mut another = Box::pin(slot(&one));
+    assert!(timeout(Duration::from_millis(300), &mut another).await.is_err());
+    assert_ne!(nodes.id().await.unwrap(), before);
+    assert_eq!(held(&store).await, 4);
+}
+
+#[tokio::test]
+async fn messages_and_recipients_are_counted_for_all_nodes() {
+    let store = store().await;
+    let ((_, one), (_, two)) = (node(&store), node(&store));
+    let (a, b) = (slot(&one).await.unwrap(), slot(&two).await.unwrap());
+    // Half of a minute's go at once.
+    a.turn().come().await.1.unwrap();
+    b.turn().come().await.1.unwrap();
+    let mut third = a.turn().come();
+    assert!(timeout(Duration::from_millis(800), &mut third).await.is_err());
+    drop(third);
+    drop((a, b));
+    until(async || {
+        let read = store.send_limit("smtp.example", "scan@contoso.com").await.unwrap().unwrap();
+        let state: serde_json::Value = serde_json::from_str(&read.state.unwrap()).unwrap();
+        let permits = state["window"]["permits"].as_array().unwrap();
+        permits.iter().all(|permits| permits["node"].is_null())
+            && permits.iter().map(|permits| permits["count"].as_u64().unwrap()).sum::<u64>() == 2
+    })
+    .await;
+    until(async || held(&store).await == 0).await;
+}
