@@ -138,6 +138,65 @@ async fn the_end_of_a_client_secret_is_told_by_a_person_and_warned_of_in_its_las
     assert!(words.status == Some(1) && words.text().contains("change it there"), "{words}");
 }
 
+/// A client secret expires under a running service, and nobody notices.
+#[tokio::test]
+async fn next_client_secret_takes_over_when_the_current_one_expires() {
+    const NEXT: &str = "Bb2~next-client-secret-value-0123456789";
+    let (tenant, oxpost) = app_only().await;
+    let store = async |options: &[&str], secret: &str| {
+        let arguments = [&["application", "secret", "default"], options].concat();
+        oxpost.call_with(&arguments, secret).await.unwrap()
+    };
+    store(&["--expires", &day(5)], SECRET).await.said().unwrap();
+    let password = oxpost.add_account(ALICE, &["--grant", "client-credentials"]).await.unwrap();
+    let running = oxpost.run().await.unwrap();
+    let login = async || {
+        let mut client = Client::connect(running.address(Protocol::Imap)).await;
+        client.say(&format!("a LOGIN {ALICE} {password}")).await;
+        client.until("a OK").await;
+    };
+    login().await;
+    assert_eq!(json(&oxpost).await[0]["state"], "renew soon");
+
+    let words = store(&["--next"], SECRET).await.refusal().unwrap();
+    assert!(words.contains("is the current client secret"), "{words}");
+    let expires = day(400);
+    let words = store(&["--next", "--expires", &expires], NEXT).await.said().unwrap();
+    assert!(words.contains("Stored the next client secret"), "{words}");
+    let table = oxpost.call(&["status"]).await.unwrap().said().unwrap();
+    assert!(table.contains("the next client secret is stored") && table.contains(&expires), "{table}");
+    let status = json(&oxpost).await;
+    let next = status[0]["credential"]["next"]["expires"].as_str().unwrap();
+    assert!(status[0]["state"] == "ok" && next.starts_with(&expires), "{status}");
+
+    let requests = tenant.token_requests().len();
+    tenant.add_application(Application::confidential(CLIENT_ID, NEXT).expired_secret(SECRET));
+    tenant.revoke_access_tokens(CLIENT_ID);
+    login().await;
+    assert_eq!(tenant.token_requests().len(), requests + 2, "one that is refused, and one that is not");
+    tenant.revoke_access_tokens(CLIENT_ID);
+    let status = json(&oxpost).await;
+    let credential = &status[0]["credential"];
+    assert!(credential["next"].is_null() && credential["days_left"] == 399, "{status}");
+    let log = running.stop().await.unwrap();
+    let line = log.lines().find(|line| line.contains("it is the client secret from now on")).unwrap();
+    assert!(line.contains("\"application\":\"default\"") && line.contains("AADSTS7000222"), "{line}");
+    assert!(!log.contains(SECRET) && !log.contains(NEXT), "{log}");
+}
+
+#[tokio::test]
+async fn next_client_secret_of_the_configuration_is_refused() {
+    let tenant = Tenant::builder().mailbox(ALICE).application(Application::confidential(CLIENT_ID, SECRET));
+    let tenant = tenant.start().await.unwrap();
+    let settings = Settings { client_secret: Some(SECRET.into()), ..Settings::of(&tenant, CLIENT_ID) };
+    let oxpost = Oxpost::new(&settings).unwrap();
+    let ran = oxpost.call_with(&["application", "secret", "default", "--next"], "another").await.unwrap();
+    let words = ran.refusal().unwrap();
+    assert!(words.contains("client-secret-file") && words.contains("oxpost application secret default"), "{words}");
+    let words = oxpost.call_with(&["application", "secret", "default"], SECRET).await.unwrap().said().unwrap();
+    assert!(words.contains("It is not used yet"), "{words}");
+}
+
 /// In a pipe a report is printed when something has changed, and only then.
 #[cfg(unix)]
 #[tokio::test]

@@ -8,6 +8,7 @@ use url::Url;
 use crate::account::Grant;
 use crate::credential::{Credential, nobody_signs_in};
 use crate::error::Problem;
+use crate::store::SecretEnd;
 
 /// An application registration, and where its tokens come from. Its `Debug` shows no secret.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Application {
     pub client_secret: Option<Secret>,
     /// When the client secret ends, if somebody wrote that down: it is known at Microsoft only.
     pub client_secret_expires: Option<SystemTime>,
+    /// The client secret that takes the place of the current one, if one is stored.
+    pub next_client_secret: Option<NextSecret>,
     /// What is asked for in a person's name, at the sign-in and with every refresh. It must hold `offline_access`, or
     /// there will be no refresh token. (`openid` and `profile` are added at the sign-in, to learn who signed in.)
     pub delegated_scopes: Vec<String>,
@@ -43,6 +46,13 @@ pub struct Application {
     pub openid: bool,
     /// What is asked for in the application's own name, `https://outlook.office365.com/.default`.
     pub app_scopes: Vec<String>,
+}
+
+/// A client secret that is stored and waits until the current one is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NextSecret {
+    /// When it expires, if a person has said it.
+    pub expires: Option<SystemTime>,
 }
 
 /// The names that stand for many tenants at once. Nobody in particular answers there for an application.
@@ -137,21 +147,26 @@ impl Applications {
         self.0.get(name)
     }
 
-    /// The same, with the ends of client secrets that the configuration does not say.
+    /// The same, with what the store knows of client secrets and the configuration does not say.
     #[must_use]
-    pub fn with_secret_ends(&self, ends: &[(String, SystemTime)]) -> Self {
-        let of = |one: &Application| ends.iter().find(|(name, _)| *name == one.name).map(|(_, end)| *end);
-        let lacks = |one: &Application| {
-            matches!(one.credential, Credential::Secret) && one.client_secret_expires.is_none() && of(one).is_some()
+    pub fn with_secret_ends(&self, ends: &[SecretEnd]) -> Self {
+        let of = |one: &Application| {
+            let known = ends.iter().find(|end| end.application == one.name);
+            known.filter(|_| matches!(one.credential, Credential::Secret))
         };
-        if !self.0.values().any(|one| lacks(one)) {
+        if !self.0.values().any(|one| of(one).is_some()) {
             return self.clone();
         }
         self.0
             .values()
-            .map(|one| match lacks(one) {
-                true => Application { client_secret_expires: of(one), ..(**one).clone() },
-                false => (**one).clone(),
+            .map(|one| match of(one) {
+                Some(known) => Application {
+                    client_secret_expires: one.client_secret_expires.or(known.expires),
+                    // The secret of the configuration is the only one.
+                    next_client_secret: known.next.filter(|_| one.client_secret.is_none()),
+                    ..(**one).clone()
+                },
+                None => (**one).clone(),
             })
             .collect()
     }

@@ -5,9 +5,9 @@ mod wire;
 use std::{borrow::Cow, time::Duration};
 
 use oauth2::{
-    AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, DeviceAuthorizationUrl, EndpointNotSet,
-    EndpointSet, ErrorResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError,
-    ResourceOwnerPassword, ResourceOwnerUsername, Scope, StandardDeviceAuthorizationResponse, TokenResponse, TokenUrl,
+    AuthType, AuthUrl, AuthorizationCode, ClientId, CsrfToken, DeviceAuthorizationUrl, EndpointNotSet, EndpointSet,
+    ErrorResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, ResourceOwnerPassword,
+    ResourceOwnerUsername, Scope, StandardDeviceAuthorizationResponse, TokenResponse, TokenUrl,
 };
 use oxpost_protocol::Secret;
 use url::Url;
@@ -17,12 +17,12 @@ use crate::{
     account::Grant,
     application::Application,
     clock::SharedClock,
-    credential::Credential,
+    credential::{ClientSecrets, Credential},
     entra_codes::{Names, Refusal, classify, without},
     error::{Problem, TokenError},
-    http::{Exchange, HttpClient, HttpFailure},
+    http::{Exchange, HttpClient, HttpFailure, Sent},
     sign_in::SignInError,
-    store::TokenSet,
+    store::{Store, TokenSet},
 };
 
 /// The lifetime of a token whose answer names none: the shortest that Entra gives.
@@ -42,7 +42,8 @@ pub(crate) struct Authority<'a> {
     pub(crate) http: &'a HttpClient,
     pub(crate) clock: &'a SharedClock,
     pub(crate) application: &'a Application,
-    pub(crate) client_secret: Option<&'a Secret>,
+    /// Has the client secrets.
+    pub(crate) store: &'a Store,
     pub(crate) mailbox: &'a str,
     pub(crate) grant: Grant,
 }
@@ -69,7 +70,9 @@ impl Authority<'_> {
             return identity.token(self.http, self.application, self.clock.now()).await;
         }
         self.application.can_be_app_only().map_err(TokenError::Misconfigured)?;
-        if self.client_secret.is_none() && matches!(self.application.credential, Credential::Secret) {
+        if matches!(self.application.credential, Credential::Secret)
+            && ClientSecrets::of(self.application, self.store).await?.is_empty()
+        {
             let what =
                 format!("The application `{}` has no client secret, and its accounts need one.", self.application.name);
             let remedy = format!(
@@ -81,7 +84,9 @@ impl Authority<'_> {
         }
         let client = self.client()?;
         let request = client.exchange_client_credentials().add_scopes(scopes(&self.application.app_scopes));
-        let answer = request.request_async(&self.exchange()).await.map_err(|error| self.explain(error, &[]))?;
+        let exchange = self.exchange();
+        let answer =
+            request.request_async(&exchange).await.map_err(|error| self.explain(error, &[], &exchange.sent()))?;
         self.granted(&answer, &[]).map(|granted| granted.tokens)
     }
 
@@ -96,7 +101,9 @@ impl Authority<'_> {
         let identity = if asks_who { self.identity_scopes() } else { Vec::new() };
         let request = client.exchange_refresh_token(&refresh_token_text).add_scopes(scopes(wanted).chain(identity));
         let secrets = [refresh_token];
-        let answer = request.request_async(&self.exchange()).await.map_err(|error| self.explain(error, &secrets))?;
+        let exchange = self.exchange();
+        let answer =
+            request.request_async(&exchange).await.map_err(|error| self.explain(error, &secrets, &exchange.sent()))?;
         self.granted(&answer, &secrets).map(|granted| granted.tokens)
     }
 
@@ -145,7 +152,9 @@ impl Authority<'_> {
             .set_redirect_uri(Cow::Owned(self.redirect_uri(redirect_uri)?))
             .add_extra_param("scope", asked.join(" "));
         let secrets = [code, verifier];
-        let answer = request.request_async(&self.exchange()).await.map_err(|error| self.explain(error, &secrets))?;
+        let exchange = self.exchange();
+        let answer =
+            request.request_async(&exchange).await.map_err(|error| self.explain(error, &secrets, &exchange.sent()))?;
         self.granted(&answer, &[])
     }
 
@@ -161,7 +170,9 @@ impl Authority<'_> {
         let sent = ResourceOwnerPassword::new(text.reveal_str().unwrap_or_default().to_owned());
         let request = client.exchange_password(&owner, &sent).add_scopes(scopes(&self.application.delegated_scopes));
         let secrets = [&text];
-        let answer = request.request_async(&self.exchange()).await.map_err(|error| self.explain(error, &secrets))?;
+        let exchange = self.exchange();
+        let answer =
+            request.request_async(&exchange).await.map_err(|error| self.explain(error, &secrets, &exchange.sent()))?;
         self.granted(&answer, &[])
     }
 
@@ -206,7 +217,8 @@ impl Authority<'_> {
         };
         let client = self.client()?.set_device_authorization_url(DeviceAuthorizationUrl::from_url(url));
         let request = client.exchange_device_code().add_scopes(self.sign_in_scopes());
-        request.request_async(&self.exchange()).await.map_err(|error| self.explain(error, &[]))
+        let exchange = self.exchange();
+        request.request_async(&exchange).await.map_err(|error| self.explain(error, &[], &exchange.sent()))
     }
 
     /// Waits until the person has entered the code (RFC 8628, 3.4 and 3.5). While the authority cannot be reached, it is
@@ -223,45 +235,40 @@ impl Authority<'_> {
             .set_max_backoff_interval(POLL_PAUSE_LIMIT);
         // An authority that names a pause of nothing must not be asked without a pause.
         let pause = |asked: Duration| tokio::time::sleep(asked.clamp(Duration::from_secs(1), 10 * POLL_PAUSE_LIMIT));
-        let answer = request.request_async(&self.exchange(), pause, None).await.map_err(|error| match error {
+        let exchange = self.exchange();
+        let answer = request.request_async(&exchange, pause, None).await.map_err(|error| match error {
             RequestTokenError::ServerResponse(refused) => {
-                self.device_failure(refused.error().as_ref(), refused.error_description().map_or("", String::as_str))
+                let description = refused.error_description().map_or("", String::as_str);
+                self.device_failure(refused.error().as_ref(), description, &exchange.sent())
             }
-            other => DeviceFailure::Token(self.explain(other, &[])),
+            other => DeviceFailure::Token(self.explain(other, &[], &exchange.sent())),
         })?;
         self.granted(&answer, &[]).map_err(DeviceFailure::Token)
     }
 
-    fn device_failure(&self, error: &str, description: &str) -> DeviceFailure {
+    fn device_failure(&self, error: &str, description: &str, sent: &Sent) -> DeviceFailure {
         match error {
             // Entra says `authorization_declined`, RFC 8628 (3.5) `access_denied`.
             "authorization_declined" | "access_denied" => DeviceFailure::Declined,
             "expired_token" => DeviceFailure::Expired,
             _ => {
                 let refusal = Refusal { error, description, ..Refusal::default() };
-                let sent: Vec<&Secret> = self.client_secret.into_iter().collect();
-                DeviceFailure::Token(without(classify(&refusal, &self.names()), &sent))
+                DeviceFailure::Token(self.refused(&refusal, &[], sent))
             }
         }
     }
 
     fn client(&self) -> Result<ReadyClient, TokenError> {
         let client = Client::new(ClientId::new(self.application.client_id.clone()))
-            // Entra reads the secret from the form; public clients have only their id to send.
+            // Entra reads the proof from the form, to which the exchange adds it.
             .set_auth_type(AuthType::RequestBody)
             .set_token_uri(TokenUrl::from_url(self.application.token_url.clone()));
-        let Some(secret) = self.client_secret else { return Ok(client) };
-        let Some(secret) = secret.reveal_str().filter(|secret| !secret.trim().is_empty()) else {
-            let what = format!("The client secret of the application `{}` is not text.", self.application.name);
-            let remedy = "Store the secret's Value from Microsoft Entra admin center > App registrations > Certificates & secrets.";
-            return Err(TokenError::Misconfigured(Problem::new(what, remedy)));
-        };
-        Ok(client.set_client_secret(ClientSecret::new(secret.to_owned())))
+        Ok(client)
     }
 
     fn exchange(&self) -> Exchange<'_> {
         let account = (self.grant != Grant::ClientCredentials).then_some(self.mailbox);
-        Exchange { http: self.http, clock: self.clock, application: self.application, account }
+        Exchange::new(self.http, self.clock, self.store, self.application, account)
     }
 
     fn names(&self) -> Names<'_> {
@@ -289,18 +296,32 @@ impl Authority<'_> {
     fn explain<E: ErrorResponse + WireError>(
         &self,
         error: RequestTokenError<HttpFailure, E>,
-        sent: &[&Secret],
+        secrets: &[&Secret],
+        sent: &Sent,
     ) -> TokenError {
         let host = self.application.token_url.host_str().unwrap_or("the configured address");
         match error {
-            RequestTokenError::ServerResponse(refused) => {
-                let sent: Vec<&Secret> = sent.iter().copied().chain(self.client_secret).collect();
-                without(classify(&refused.refusal(), &self.names()), &sent)
-            }
+            RequestTokenError::ServerResponse(refused) => self.refused(&refused.refusal(), secrets, sent),
             RequestTokenError::Request(failure) => failure.into_error(host),
             RequestTokenError::Parse(..) => self.not_understood("a member is missing or has another type"),
             RequestTokenError::Other(_) => self.not_understood("it is no answer of a token endpoint"),
         }
+    }
+
+    /// What a refusal means. If it is of the next client secret, the current one was refused before it.
+    fn refused(&self, refusal: &Refusal<'_>, secrets: &[&Secret], sent: &Sent) -> TokenError {
+        let mut error = classify(refusal, &self.names());
+        if let (Some(current), TokenError::Misconfigured(problem)) = (sent.current_refused, &mut error) {
+            let code = |code: Option<u32>| code.map(|code| format!(" (AADSTS{code})")).unwrap_or_default();
+            problem.what = format!(
+                "Both client secrets of the application `{}` are refused: the current one{} and the next one{}.",
+                self.application.name,
+                code(current.0),
+                code(problem.code),
+            );
+        }
+        let all: Vec<&Secret> = secrets.iter().copied().chain(&sent.secrets).collect();
+        without(error, &all)
     }
 
     fn not_understood(&self, detail: &str) -> TokenError {

@@ -5,6 +5,7 @@
 //! knowing, and a person's sign-in that takes longer than a signed statement lives is no special case.
 
 mod certificate;
+mod client_secrets;
 mod federated;
 mod managed_identity;
 
@@ -12,6 +13,7 @@ use std::time::SystemTime;
 
 use oxpost_protocol::Secret;
 
+pub(crate) use self::client_secrets::{ClientSecrets, RefusedProof, RefusedSecrets};
 pub use self::{
     certificate::{Algorithm, BadCertificate, SigningCertificate},
     federated::FederatedToken,
@@ -59,16 +61,34 @@ impl Credential {
     }
 }
 
-/// Adds the application's signed statement, if it makes one, to a form that is about to be sent.
-pub(crate) async fn prove(application: &Application, form: &mut Vec<u8>, now: SystemTime) -> Result<(), TokenError> {
+/// Adds the application's client secret or signed statement, if it has one, to a form that is about to be sent.
+pub(crate) async fn prove(
+    application: &Application,
+    secret: Option<&Secret>,
+    form: &mut Vec<u8>,
+    now: SystemTime,
+) -> Result<(), TokenError> {
     let assertion = match &application.credential {
-        Credential::Secret => return Ok(()),
+        Credential::Secret => {
+            let Some(secret) = secret else { return Ok(()) };
+            let text = secret.reveal_str().filter(|secret| !secret.trim().is_empty());
+            append(form, &[("client_secret", text.ok_or_else(|| not_text(&application.name))?)]);
+            return Ok(());
+        }
         Credential::Certificate(certificate) => certificate.assertion(application, now)?,
         Credential::Federated(token) => token.assertion(&application.name).await?,
         Credential::ManagedIdentity(_) => return Err(TokenError::Misconfigured(nobody_signs_in(&application.name))),
     };
-    append(form, &assertion);
+    let assertion = assertion.reveal_str().unwrap_or_default();
+    append(form, &[("client_assertion_type", ASSERTION_TYPE), ("client_assertion", assertion)]);
     Ok(())
+}
+
+fn not_text(application: &str) -> TokenError {
+    let what = format!("The client secret of the application `{application}` is not text.");
+    let remedy =
+        "Store the secret's Value from Microsoft Entra admin center > App registrations > Certificates & secrets.";
+    TokenError::Misconfigured(Problem::new(what, remedy))
 }
 
 pub(crate) fn nobody_signs_in(application: &str) -> Problem {
@@ -78,11 +98,8 @@ pub(crate) fn nobody_signs_in(application: &str) -> Problem {
     Problem::new(what, remedy)
 }
 
-fn append(form: &mut Vec<u8>, assertion: &Secret) {
-    let members = url::form_urlencoded::Serializer::new(String::new())
-        .append_pair("client_assertion_type", ASSERTION_TYPE)
-        .append_pair("client_assertion", assertion.reveal_str().unwrap_or_default())
-        .finish();
+fn append(form: &mut Vec<u8>, members: &[(&str, &str)]) {
+    let members = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(members).finish();
     if !form.is_empty() {
         form.push(b'&');
     }

@@ -15,13 +15,13 @@ use crate::{
     account::{Account, Grant},
     application::{Application, Applications},
     clock::SharedClock,
-    credential::{Credential, prove},
+    credential::{ClientSecrets, Credential, prove},
     entra_codes::{Names, Refusal, classify},
     error::TokenError,
     http::HttpClient,
     sign_in::begin_device_sign_in,
     store::Store,
-    tokens::{AccessToken, Tokens, client_secret},
+    tokens::{AccessToken, Tokens},
 };
 
 /// Asks the authority on behalf of a person at the command line.
@@ -102,13 +102,13 @@ impl Examiner {
     pub async fn proof(&self, application: &Application) -> Result<Option<&'static str>, TokenError> {
         match &application.credential {
             Credential::Secret => {
-                let secret = client_secret(&self.store, application).await?;
-                Ok(secret.map(|_| application.credential.name()))
+                let secrets = ClientSecrets::of(application, &self.store).await?;
+                Ok((!secrets.is_empty()).then(|| application.credential.name()))
             }
             // The machine's service is asked for the token itself.
             Credential::ManagedIdentity(_) => Ok(Some(application.credential.name())),
             Credential::Certificate(_) | Credential::Federated(_) => {
-                prove(application, &mut Vec::new(), self.clock.now()).await?;
+                prove(application, None, &mut Vec::new(), self.clock.now()).await?;
                 Ok(Some(application.credential.name()))
             }
         }

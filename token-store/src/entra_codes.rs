@@ -114,7 +114,7 @@ fn detail(refusal: &Refusal<'_>) -> String {
 }
 
 /// The number in a text that starts like `AADSTS70008: …`.
-fn number_in(description: &str) -> Option<u32> {
+pub(crate) fn number_in(description: &str) -> Option<u32> {
     let (_, rest) = description.split_once("AADSTS")?;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }

@@ -5,32 +5,29 @@
 //! request carries secrets, and they go to the configured address or nowhere.
 
 mod answer;
+mod exchange;
 pub(crate) mod machine_local;
 mod retry_after;
 mod skew;
 
 use std::{
     error::Error,
-    future::Future,
     net::IpAddr,
-    pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+pub(crate) use self::exchange::{Exchange, Sent};
 use self::skew::Skew;
-use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use reqwest::dns::Resolve;
-use tokio::time::timeout;
 use url::{Host, Url};
 
 use crate::{
-    application::Application,
     circuit::Trouble,
-    clock::SharedClock,
-    credential::prove,
+    credential::RefusedSecrets,
     error::{ErrorKind, Problem, TokenError, printable},
     gate::{Class, Gate, Refusal, Went},
+    store::StoreError,
 };
 
 /// How long a connection may take to be made, TLS included.
@@ -64,6 +61,8 @@ pub struct HttpClient {
     gate: Option<(Arc<Gate>, Class)>,
     /// What the authorities' clocks say about ours.
     skew: Arc<Skew>,
+    /// Which client secrets the authorities have refused.
+    refused_secrets: Arc<RefusedSecrets>,
 }
 
 /// The client could not be made.
@@ -107,7 +106,7 @@ fn build(
         builder = builder.dns_resolver(resolver);
     }
     let client = builder.build().map_err(|error| HttpClientError(root_cause(&error)))?;
-    Ok(HttpClient { client, machine_local, policy, gate: None, skew: Arc::default() })
+    Ok(HttpClient { client, machine_local, policy, gate: None, skew: Arc::default(), refused_secrets: Arc::default() })
 }
 
 /// Why there is no answer that `oauth2` could read.
@@ -128,6 +127,9 @@ pub(crate) enum HttpFailure {
     /// It was not asked, because the application cannot prove itself.
     #[error("was not asked: {problem}")]
     Unproved { kind: ErrorKind, problem: Problem },
+    /// It was not asked, because the store could not say how the application proves itself.
+    #[error("was not asked: {0}")]
+    Store(StoreError),
     /// It was not asked, because it is not asked by anybody now.
     #[error("was not asked: {}", .0.problem)]
     Refused(Refusal),
@@ -144,7 +146,7 @@ impl HttpFailure {
             // A refusal in another form than OAuth's may be about this one request; a page of somebody else's is not.
             Self::NotAnAnswer { status: 400..=499, .. } => Went::Answered,
             Self::NotAnAnswer { .. } => trouble(false, None),
-            Self::NotHttps | Self::Unproved { .. } | Self::Refused(_) => Went::NotAsked,
+            Self::NotHttps | Self::Unproved { .. } | Self::Store(_) | Self::Refused(_) => Went::NotAsked,
         }
     }
 
@@ -168,6 +170,7 @@ impl HttpFailure {
         let what = self.sentence(host);
         match self {
             Self::Refused(refusal) => refusal.into(),
+            Self::Store(error) => error.into(),
             Self::Unproved { kind, problem } => TokenError::new(kind, problem),
             Self::NotHttps => {
                 let remedy = "Write the token address with https:// in proxy.toml.";
@@ -184,67 +187,6 @@ impl HttpFailure {
                 TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy) }
             }
         }
-    }
-}
-
-/// One exchange with the authority, as `oauth2` wants to see it.
-pub(crate) struct Exchange<'a> {
-    pub(crate) http: &'a HttpClient,
-    pub(crate) clock: &'a SharedClock,
-    /// Whoever asks, to prove that.
-    pub(crate) application: &'a Application,
-    /// Whom it is about. None: the application itself.
-    pub(crate) account: Option<&'a str>,
-}
-
-impl<'c> AsyncHttpClient<'c> for Exchange<'_> {
-    type Error = HttpFailure;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpFailure>> + Send + 'c>>;
-
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(async move {
-            let pass = match &self.http.gate {
-                Some((gate, class)) => {
-                    let entered = gate.enter(self.application, self.account, *class).await;
-                    Some(entered.map_err(HttpFailure::Refused)?)
-                }
-                None => None,
-            };
-            // The client's own time limit may be another one, and does not know about us.
-            let answered = match timeout(REQUEST_TIME, self.send(request)).await {
-                Ok(answered) => answered,
-                Err(_) => Err(HttpFailure::TimedOut),
-            };
-            if let Some(pass) = pass {
-                let host = self.application.token_url.host_str().unwrap_or("the configured address");
-                pass.leave(answered.as_ref().map_or_else(|failure| failure.went(host), |_| Went::Answered)).await;
-            }
-            answered
-        })
-    }
-}
-
-impl Exchange<'_> {
-    async fn send(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpFailure> {
-        prove(self.application, request.body_mut(), self.clock.now()).await.map_err(HttpFailure::unproved)?;
-        let request =
-            reqwest::Request::try_from(request).map_err(|error| HttpFailure::Unreachable(root_cause(&error)))?;
-        if !self.http.may_ask(request.url()) {
-            return Err(HttpFailure::NotHttps);
-        }
-        let mut response = self.http.client.execute(request).await.map_err(transport)?;
-        let status = response.status();
-        let retry_after = retry_after::read(response.headers(), self.clock.now());
-        if let Some(date) = date(response.headers()) {
-            self.http.skew.note(response.url().host_str().unwrap_or_default(), date, self.clock.now());
-        }
-        if status.as_u16() == 429 || status.is_server_error() {
-            // The status says it all; the body may add words for the log, if it comes.
-            let body = timeout(DETAIL_TIME, read_body(&mut response)).await;
-            let detail = body.ok().and_then(Result::ok).as_deref().and_then(answer::describe_error).unwrap_or_default();
-            return Err(HttpFailure::Busy { status: status.as_u16(), retry_after, detail });
-        }
-        answer::normalise(status, &read_body(&mut response).await?)
     }
 }
 

@@ -43,7 +43,7 @@ mod working_memory;
 
 pub use account::{Account, Grant, LocalPasswordInfo, Mailbox, Origin};
 pub use admission::{Accounts, AdmissionLimits, Admitted, Attempt, Denied, Guessed};
-pub use application::{Application, Applications};
+pub use application::{Application, Applications, NextSecret};
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use credential::{
     Algorithm, BadCertificate, Credential, FederatedToken, Machine, ManagedIdentity, NotThisMachine, SigningCertificate,
@@ -63,7 +63,7 @@ pub use sign_in::{
 pub use source::Source;
 pub use store::{
     AccessAudit, Block, ChangedOutside, Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText,
-    Store, StoreError, TokenSet, TokenState, Way,
+    SecretEnd, Store, StoreError, TokenSet, TokenState, Way,
 };
 pub use tokens::{AccessToken, Readiness, RefreshLimits, Tokens};
 pub use vault::{Created, KeySource, NewKey, Vault, VaultError};

@@ -11,7 +11,6 @@ use crate::{
     error::TokenError,
     http::HttpClient,
     store::{Store, StoreError},
-    tokens::client_secret,
 };
 
 /// Microsoft's number for a wrong user name or password.
@@ -40,15 +39,7 @@ pub async fn connect_with_password(
         return Err(StoreError::NoSuchAccount(user.clone()).into());
     }
     application.can_judge_passwords().map_err(TokenError::Misconfigured)?;
-    let client_secret = client_secret(store, application).await?;
-    let authority = Authority {
-        http,
-        clock,
-        application,
-        client_secret: client_secret.as_ref(),
-        mailbox: user.as_str(),
-        grant: Grant::Password,
-    };
+    let authority = Authority { http, clock, application, store, mailbox: user.as_str(), grant: Grant::Password };
     let issued_at = clock.now();
     // Microsoft knows a user by their present name alone.
     let known = store.tokens(user).await?.identity.and_then(|known| known.sign_in_name());

@@ -8,7 +8,6 @@ mod redirect;
 use std::{fmt, time::Duration};
 
 use oauth2::StandardDeviceAuthorizationResponse;
-use oxpost_protocol::Secret;
 
 use self::identity::Expected;
 pub use self::{
@@ -23,7 +22,6 @@ use crate::{
     error::{Problem, TokenError, printable},
     http::HttpClient,
     store::{Store, StoreError, TokenSet},
-    tokens::client_secret,
 };
 
 /// A sign-in that waits for a person. Show them [`DeviceSignIn::message`], or the address and the code; then wait.
@@ -39,7 +37,7 @@ pub struct DeviceSignIn {
     expected: Expected,
     mailbox: String,
     application: Application,
-    client_secret: Option<Secret>,
+    store: Store,
     code: StandardDeviceAuthorizationResponse,
     http: HttpClient,
     clock: SharedClock,
@@ -110,17 +108,9 @@ pub async fn begin_device_sign_in(
     account: &Account,
     clock: &SharedClock,
 ) -> Result<DeviceSignIn, TokenError> {
-    let client_secret = client_secret(store, application).await?;
     let expected = Expected::of(store, account, application).await?;
     let mailbox = account.mailbox.to_string();
-    let authority = Authority {
-        http,
-        clock,
-        application,
-        client_secret: client_secret.as_ref(),
-        mailbox: &mailbox,
-        grant: Grant::SignIn,
-    };
+    let authority = Authority { http, clock, application, store, mailbox: &mailbox, grant: Grant::SignIn };
     let code = authority.device_code().await?;
     let user_code = printable(code.user_code().secret());
     let verification_uri = printable(code.verification_uri().as_str());
@@ -134,7 +124,7 @@ pub async fn begin_device_sign_in(
         expected,
         mailbox,
         application: application.clone(),
-        client_secret,
+        store: store.clone(),
         code,
         http: http.clone(),
         clock: clock.clone(),
@@ -148,7 +138,7 @@ impl DeviceSignIn {
             http: &self.http,
             clock: &self.clock,
             application: &self.application,
-            client_secret: self.client_secret.as_ref(),
+            store: &self.store,
             mailbox: &self.mailbox,
             grant: Grant::SignIn,
         };
@@ -190,12 +180,11 @@ pub async fn connect_client_credentials(
     if store.account(account.token_of()).await?.is_none() {
         return Err(StoreError::NoSuchAccount(account.token_of().clone()).into());
     }
-    let client_secret = client_secret(store, application).await?;
     let authority = Authority {
         http,
         clock,
         application,
-        client_secret: client_secret.as_ref(),
+        store,
         mailbox: account.mailbox.as_str(),
         grant: Grant::ClientCredentials,
     };

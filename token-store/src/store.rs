@@ -6,6 +6,7 @@ mod accounts;
 mod blocks;
 pub mod care;
 mod circuits;
+mod client_secrets;
 mod declared;
 mod familiar_sources;
 mod judged;
@@ -46,6 +47,7 @@ pub use self::{
     declared::{Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Way},
     refusals::Refused,
     schema::STORE_SCHEMA,
+    secret_ends::SecretEnd,
 };
 pub(crate) use self::{
     circuits::{CircuitKey, StoredCircuit},

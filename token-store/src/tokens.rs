@@ -24,7 +24,6 @@ use tokio::{sync::watch, time::timeout};
 use tokio_util::task::TaskTracker;
 
 use self::app_only::AppOnly;
-pub(crate) use self::flight::client_secret;
 pub(crate) use self::lead::node_name;
 pub use self::readiness::Readiness;
 use self::slot::{Caller, Entry, Slot};

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use clap::Subcommand;
 use oxpost_protocol::Secret;
-use oxpost_token_store::Credential;
+use oxpost_token_store::{Application, Credential};
 
 use super::Failed;
 use super::ask::ask;
@@ -17,6 +17,10 @@ pub(super) enum ApplicationCommand {
     Secret {
         /// The name of the application in proxy.toml
         application: String,
+        /// Keep the current secret until Microsoft refuses it, and use this one then: a secret is replaced before it expires, while
+        /// the service runs
+        #[arg(long)]
+        next: bool,
         /// The day it ends, as Microsoft shows it beside the secret: `oxpost status` and the log warn from 30 days before
         #[arg(long, value_name = "YYYY-MM-DD", value_parser = secret_end)]
         expires: Option<SystemTime>,
@@ -24,11 +28,13 @@ pub(super) enum ApplicationCommand {
 }
 
 pub(super) async fn run(command: ApplicationCommand, config: &Config) -> Result<(), Failed> {
-    let ApplicationCommand::Secret { application, expires } = command;
-    if config.applications.get(&application).is_none() {
+    let ApplicationCommand::Secret { application, next, expires } = command;
+    let Some(configured) = config.applications.get(&application) else {
         return Err(Failed::new(format!("proxy.toml has no application `{application}`.")));
-    }
-    if expires.is_some() {
+    };
+    if next {
+        may_have_next(config, configured)?;
+    } else if expires.is_some() {
         may_have_end(config, &application)?;
     }
     let secret = ask("Client secret (the Value, not the Secret ID): ")?;
@@ -37,8 +43,26 @@ pub(super) async fn run(command: ApplicationCommand, config: &Config) -> Result<
         return Err(Failed::new("the secret is empty; nothing was stored."));
     }
     let store = open_store(config).await?;
+    if next && let Some(current) = store.client_secret(&application).await? {
+        if current == secret {
+            return Err(Failed::new("this is the current client secret; nothing was stored."));
+        }
+        store.set_next_client_secret(&application, &secret, expires).await?;
+        println!(
+            "Stored the next client secret of `{application}`, sealed. The current one is used until Microsoft refuses it; then this one \
+             takes its place, and the old one is removed from the store."
+        );
+        return Ok(());
+    }
     store.set_client_secret(&application, &secret).await?;
     println!("Stored the client secret of `{application}`, sealed.");
+    if configured.client_secret.is_some() {
+        println!(
+            "It is not used yet: {} has one as well (client-secret-file or client-secret-environment). Remove it there, and restart \
+             Oxpost.",
+            config.file.display()
+        );
+    }
     match expires {
         Some(expires) => store.set_secret_end(&application, expires).await?,
         None if store.forget_secret_end(&application).await? => {
@@ -47,6 +71,30 @@ pub(super) async fn run(command: ApplicationCommand, config: &Config) -> Result<
             );
         }
         None => {}
+    }
+    Ok(())
+}
+
+/// Whether a next client secret would be used.
+fn may_have_next(config: &Config, application: &Application) -> Result<(), Failed> {
+    let (name, file) = (&application.name, config.file.display());
+    if !matches!(application.credential, Credential::Secret) {
+        return Err(Failed::new(format!(
+            "the application {name} proves itself with a {}, not with a client secret.",
+            application.credential.name()
+        )));
+    }
+    if application.client_secret.is_some() {
+        return Err(Failed::new(format!(
+            "{file} has the client secret of {name} (client-secret-file or client-secret-environment), and there is one of those only. \
+             Store it with `oxpost application secret {name}`, remove it from {file}, and restart Oxpost; then store the next one."
+        )));
+    }
+    if application.client_secret_expires.is_some() {
+        return Err(Failed::new(format!(
+            "{file} says when the client secret of {name} ends (client-secret-expires), which would be wrong once the next one is used. \
+             Remove it there, and restart Oxpost; then store the next one."
+        )));
     }
     Ok(())
 }

@@ -17,6 +17,8 @@ pub(crate) struct End<'a> {
     application: &'a str,
     /// The certificate's thumbprint; a secret has none.
     thumbprint: Option<&'a str>,
+    /// It is the client secret that waits until the current one is refused.
+    is_next: bool,
     expires: SystemTime,
     now: SystemTime,
 }
@@ -29,12 +31,18 @@ pub(crate) fn ends(applications: &Applications, now: SystemTime) -> Vec<End<'_>>
 
 impl<'a> End<'a> {
     pub(crate) fn of(application: &'a Application, now: SystemTime) -> Option<Self> {
-        let (thumbprint, expires) = match &application.credential {
-            Credential::Certificate(certificate) => (Some(certificate.thumbprint()), certificate.expires()),
-            Credential::Secret => (None, application.client_secret_expires?),
-            Credential::Federated(_) | Credential::ManagedIdentity(_) => return None,
+        let current = application.client_secret_expires;
+        let (thumbprint, is_next, expires) = match (&application.credential, application.next_client_secret) {
+            (Credential::Certificate(certificate), _) => (Some(certificate.thumbprint()), false, certificate.expires()),
+            (Credential::Secret, None) => (None, false, current?),
+            // Of two it is the later one that counts. If nobody has said when the next one expires, nothing is known.
+            (Credential::Secret, Some(next)) => {
+                let next = next.expires?;
+                (None, current.is_none_or(|current| current <= next), current.map_or(next, |current| current.max(next)))
+            }
+            (Credential::Federated(_) | Credential::ManagedIdentity(_), _) => return None,
         };
-        Some(Self { application: &application.name, thumbprint, expires, now })
+        Some(Self { application: &application.name, thumbprint, is_next, expires, now })
     }
 
     /// Whose it is.
@@ -79,6 +87,7 @@ impl<'a> End<'a> {
         let date = date.split('T').next().unwrap_or_default();
         let whose = match self.thumbprint {
             Some(thumbprint) => format!("its certificate (thumbprint {thumbprint})"),
+            None if self.is_next => "its next client secret".to_owned(),
             None => "its client secret".to_owned(),
         };
         match days_left(self.expires, self.now) {
@@ -96,9 +105,9 @@ impl<'a> End<'a> {
                  proxy.toml and restart Oxpost"
             }
             None => {
-                "Make a new one at Microsoft Entra admin center > App registrations > Certificates & secrets, give its Value to \
-                 Oxpost in the place of the old one (oxpost application secret NAME --expires YYYY-MM-DD, or its file and \
-                 client-secret-expires in proxy.toml, and restart Oxpost)"
+                "Make a new one at Microsoft Entra admin center > App registrations > Certificates & secrets, and store its Value: \
+                 `oxpost application secret NAME --next --expires YYYY-MM-DD` keeps the old one until Microsoft refuses it (or change its \
+                 file and client-secret-expires in proxy.toml, and restart Oxpost)"
             }
         }
     }
@@ -111,6 +120,23 @@ impl fmt::Display for End<'_> {
     }
 }
 
+/// The applications that have a next client secret, a sentence each.
+pub(crate) fn next_secrets(applications: &Applications) -> Vec<String> {
+    let sentence = |application: &Application| {
+        let next = application.next_client_secret?;
+        let expires = next.expires.map(|time| humantime::format_rfc3339_seconds(time).to_string());
+        let expires = match expires.as_deref().and_then(|text| text.split('T').next()) {
+            Some(day) => format!("; it expires on {day}"),
+            None => String::new(),
+        };
+        Some(format!(
+            "application {}: the next client secret is stored, and takes the place of the current one when Microsoft refuses that{expires}.",
+            application.name
+        ))
+    };
+    applications.names().into_iter().filter_map(|name| sentence(applications.get(name)?)).collect()
+}
+
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
@@ -119,8 +145,10 @@ fn capital(text: &str) -> String {
 /// For scripts that watch over many gateways.
 pub(super) fn as_json(application: Option<&Application>, now: SystemTime) -> serde_json::Value {
     // What is known of a client secret, if there is one at all, is known at Microsoft, or was written down.
-    let is_known =
-        |one: &&Application| !matches!(one.credential, Credential::Secret) || one.client_secret_expires.is_some();
+    let is_known = |one: &&Application| {
+        let is_secret = matches!(one.credential, Credential::Secret);
+        !is_secret || one.client_secret_expires.is_some() || one.next_client_secret.is_some()
+    };
     let Some(application) = application.filter(is_known) else {
         return serde_json::Value::Null;
     };
@@ -129,6 +157,9 @@ pub(super) fn as_json(application: Option<&Application>, now: SystemTime) -> ser
         "kind": application.credential.name(),
         "expires": expires.map(|time| humantime::format_rfc3339_seconds(time).to_string()),
         "days_left": expires.map(|time| days_left(time, now)),
+        "next": application.next_client_secret.map(|next| json!({
+            "expires": next.expires.map(|time| humantime::format_rfc3339_seconds(time).to_string()),
+        })),
     })
 }
 
@@ -150,7 +181,7 @@ mod tests {
         let said = |seconds: i64| {
             let distance = Duration::from_secs(seconds.unsigned_abs());
             let expires = if seconds < 0 { now - distance } else { now + distance };
-            End { application: "a", thumbprint: Some("AB"), expires, now }.to_string()
+            End { application: "a", thumbprint: Some("AB"), is_next: false, expires, now }.to_string()
         };
         let day = DAY as i64;
         assert_eq!(said(90 * day), "application a: its certificate (thumbprint AB) expires on 2024-02-12, in 90 days");
@@ -158,7 +189,8 @@ mod tests {
         assert!(!said(31 * day).contains("Make"));
         assert!(said(day / 2).contains("within a day"));
         assert!(said(-1).contains("has expired on 2023-11-14. Make"));
-        let secret = End { application: "a", thumbprint: None, expires: now + Duration::from_secs(86_400), now };
+        let expires = now + Duration::from_secs(86_400);
+        let secret = End { application: "a", thumbprint: None, is_next: false, expires, now };
         assert_eq!(secret.what(), "Its client secret expires on 2023-11-15, in 1 day.");
         assert!(secret.remedy().contains("client-secret-expires"));
         assert_eq!((days_left(now, now + Duration::from_secs(1)), days_left(now, now)), (-1, 0));

@@ -18,10 +18,10 @@ use crate::{
     application::Application,
     authority::Authority,
     clock::SharedClock,
+    credential::ClientSecrets,
     error::TokenError,
     http::HttpClient,
     store::Store,
-    tokens::client_secret,
 };
 
 /// A sign-in that waits for a browser to come back. Its parts are good for one answer: [`BrowserSignIn::finish`] takes
@@ -35,7 +35,7 @@ pub struct BrowserSignIn {
     expected: Expected,
     mailbox: String,
     application: Application,
-    client_secret: Option<Secret>,
+    store: Store,
     http: HttpClient,
     clock: SharedClock,
 }
@@ -49,7 +49,8 @@ pub async fn begin_browser_sign_in(
     clock: &SharedClock,
     redirect_uri: &str,
 ) -> Result<BrowserSignIn, TokenError> {
-    let client_secret = client_secret(store, application).await?;
+    // What cannot be read shows before a person has signed in.
+    ClientSecrets::of(application, store).await?;
     let expected = Expected::of(store, account, application).await?;
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
     let state = CsrfToken::new_random();
@@ -61,7 +62,7 @@ pub async fn begin_browser_sign_in(
         expected,
         mailbox: account.mailbox.to_string(),
         application: application.clone(),
-        client_secret,
+        store: store.clone(),
         http: http.clone(),
         clock: clock.clone(),
     };
@@ -98,7 +99,7 @@ impl BrowserSignIn {
             http: &self.http,
             clock: &self.clock,
             application: &self.application,
-            client_secret: self.client_secret.as_ref(),
+            store: &self.store,
             mailbox: &self.mailbox,
             grant: Grant::SignIn,
         }

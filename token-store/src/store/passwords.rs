@@ -1,4 +1,4 @@
-//! Local passwords and client secrets in the store.
+//! Local passwords in the store.
 
 use std::time::SystemTime;
 
@@ -9,7 +9,7 @@ use super::{
     access::{Access, Known, Ledger, TRIES},
     accounts::{HEAD_COLUMN, SEALED_COLUMNS, select_accounts, select_sealed_accounts},
     changed,
-    sealed::{CLIENT_SECRET, PASSWORD_HASH},
+    sealed::PASSWORD_HASH,
 };
 use crate::{
     account::{Account, LocalPasswordInfo, Mailbox},
@@ -127,41 +127,6 @@ impl Store {
         let update = "UPDATE local_password SET last_used = $3 WHERE mailbox = $1 AND name = $2";
         let values = [mailbox.as_str().into(), name.into(), now.into()];
         self.change(Statement::new(update, values)).await.map(drop)
-    }
-
-    /// Seals the client secret of an application into the store. Accounts that wait because the old one was wrong are
-    /// tried again at once: their version is raised.
-    pub async fn set_client_secret(&self, application: &str, secret: &Secret) -> Result<(), StoreError> {
-        let sealed = self.seal(&CLIENT_SECRET, &[&application], secret)?;
-        self.run(vec![
-            Statement::new(
-                "INSERT INTO client_secret (application, sealed) VALUES ($1, $2) \
-                 ON CONFLICT (application) DO UPDATE SET sealed = excluded.sealed",
-                [application.into(), sealed],
-            ),
-            Statement::new(
-                "UPDATE token SET version = version + 1, next_refresh = NULL, idle = 0 \
-                 WHERE mailbox IN (SELECT mailbox FROM account WHERE application = $1)",
-                [application.into()],
-            ),
-        ])
-        .await
-        .map(drop)
-    }
-
-    /// The sealed client secret of an application, if there is one.
-    pub async fn client_secret(&self, application: &str) -> Result<Option<Secret>, StoreError> {
-        let select = Statement::new("SELECT sealed FROM client_secret WHERE application = $1", [application.into()]);
-        let Some(sealed) = self.rows(select).await?.into_iter().find_map(|mut row| row.bytes(0)) else {
-            return Ok(None);
-        };
-        match self.sealer.open(&CLIENT_SECRET, &[&application], &sealed) {
-            Ok(secret) => Ok(Some(secret)),
-            Err(_) => Err(StoreError::Unreadable {
-                what: format!("client secret of the application `{application}`"),
-                remedy: format!("run `oxpost application secret {application}`"),
-            }),
-        }
     }
 }
 

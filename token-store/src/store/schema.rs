@@ -28,5 +28,6 @@ pub const STORE_SCHEMA: Schema = Schema {
             postgres: include_str!("migrations/0007_nodes.postgres.sql"),
         },
         Migration { sql: include_str!("migrations/0008_identity.sql"), postgres: "" },
+        Migration { sql: include_str!("migrations/0009_next_client_secret.sql"), postgres: "" },
     ],
 };

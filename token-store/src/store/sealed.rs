@@ -84,6 +84,7 @@ sealed_columns! {
     JUDGED_HASH: "judged_password", "hash", ("mailbox": Text, "judged": Integer);
     FAMILIAR_SOURCE: "familiar_source", "source", ("mailbox": Text, "place": Integer);
     CLIENT_SECRET: "client_secret", "sealed", ("application": Text);
+    NEXT_CLIENT_SECRET: "next_client_secret", "sealed", ("application": Text);
 }
 
 /// The columns above, as `table/column`.

@@ -1,9 +1,20 @@
-//! Until when client secrets are good. Only Microsoft knows it, so a person has to say it.
+//! When client secrets expire. Only Microsoft knows it, so a person has to say it.
 
 use std::time::SystemTime;
 
 use super::{Store, StoreError, changed};
-use crate::database::Statement;
+use crate::{application::NextSecret, database::Statement};
+
+/// What is known of the client secrets of one application.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretEnd {
+    /// The application's name.
+    pub application: String,
+    /// When the current one expires, if a person has said it.
+    pub expires: Option<SystemTime>,
+    /// The next one, if there is one.
+    pub next: Option<NextSecret>,
+}
 
 impl Store {
     /// Notes the end of an application's client secret.
@@ -19,9 +30,25 @@ impl Store {
         Ok(changed(self.run(vec![delete]).await?.first()))
     }
 
-    /// All that are known, by the name of the application.
-    pub async fn secret_ends(&self) -> Result<Vec<(String, SystemTime)>, StoreError> {
-        let rows = self.rows(Statement::new("SELECT application, expires FROM secret_end", [])).await?;
-        Ok(rows.into_iter().filter_map(|mut row| Some((row.text(0)?, row.time(1)?))).collect())
+    /// All that is known, by the name of the application.
+    pub async fn secret_ends(&self) -> Result<Vec<SecretEnd>, StoreError> {
+        let select = "SELECT application, expires, CAST(0 AS BIGINT) AS next FROM secret_end \
+                      UNION ALL SELECT application, expires, CAST(1 AS BIGINT) AS next FROM next_client_secret \
+                      ORDER BY application, next";
+        let mut ends: Vec<SecretEnd> = Vec::new();
+        for mut row in self.rows(Statement::new(select, [])).await? {
+            let Some(application) = row.text(0) else { continue };
+            let (expires, is_next) = (row.time(1), row.integer(2) == Some(1));
+            if ends.last().is_none_or(|last| last.application != application) {
+                ends.push(SecretEnd { application, ..SecretEnd::default() });
+            }
+            let Some(end) = ends.last_mut() else { continue };
+            if is_next {
+                end.next = Some(NextSecret { expires });
+            } else {
+                end.expires = expires;
+            }
+        }
+        Ok(ends)
     }
 }

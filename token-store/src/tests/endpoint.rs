@@ -55,6 +55,8 @@ pub(super) struct Endpoint {
 struct Shared {
     replies: Mutex<VecDeque<Reply>>,
     always: Mutex<Reply>,
+    /// Client secrets that are refused, and how.
+    refused_secrets: Mutex<HashMap<String, Reply>>,
     forms: Mutex<Vec<HashMap<String, String>>>,
     arrived: watch::Sender<usize>,
     /// Each answer takes one permit; a test that holds answers back takes them all.
@@ -76,6 +78,7 @@ impl Endpoint {
         let shared = Arc::new(Shared {
             replies: Mutex::default(),
             always: Mutex::new(Reply::json(500, "{}")),
+            refused_secrets: Mutex::default(),
             forms: Mutex::default(),
             arrived: watch::channel(0).0,
             answers: Semaphore::new(PLENTY),
@@ -105,6 +108,12 @@ impl Endpoint {
     /// Every request that nothing else was said about is answered like this.
     pub(super) fn always(&self, reply: Reply) {
         *self.shared.always.lock().unwrap() = reply;
+    }
+
+    /// Every request with this client secret that nothing else was said about is refused with this number.
+    pub(super) fn refuse_secret(&self, secret: &str, code: u32) {
+        let reply = Reply::error("invalid_client", code);
+        self.shared.refused_secrets.lock().unwrap().insert(secret.into(), reply);
     }
 
     pub(super) async fn hold(&self) {
@@ -143,10 +152,13 @@ impl Endpoint {
 impl Shared {
     async fn serve(&self, mut stream: TcpStream) {
         let Some(form) = read_form(&mut stream).await else { return };
+        let secret = form.get("client_secret").cloned().unwrap_or_default();
         self.forms.lock().unwrap().push(form);
         let in_flight = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_in_flight.fetch_max(in_flight, Ordering::SeqCst);
-        let reply = self.replies.lock().unwrap().pop_front().unwrap_or_else(|| self.always.lock().unwrap().clone());
+        let reply = self.replies.lock().unwrap().pop_front();
+        let reply = reply.or_else(|| self.refused_secrets.lock().unwrap().get(&secret).cloned());
+        let reply = reply.unwrap_or_else(|| self.always.lock().unwrap().clone());
         self.arrived.send_modify(|arrived| *arrived += 1);
         let permit = self.answers.acquire().await.unwrap();
         self.in_flight.fetch_sub(1, Ordering::SeqCst);

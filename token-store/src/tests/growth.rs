@@ -62,13 +62,14 @@ fn declared(number: usize) -> Declared {
 }
 
 /// Small tables that hold a row for each server, block, secret or trouble; and an index of nothing but accounts in trouble.
-const SMALL: [&str; 8] = [
+const SMALL: [&str; 9] = [
     "authority_circuit",
     "smtp_extensions",
     "ban",
     "meta",
     "notice",
     "secret_end",
+    "next_client_secret",
     "CONSTANT",
     "token USING INDEX token_failed",
 ];

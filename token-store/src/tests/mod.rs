@@ -5,6 +5,7 @@ mod app_only;
 mod browser;
 mod care;
 mod circuits;
+mod client_secrets;
 mod credential;
 mod crowd;
 mod cut_short;
@@ -105,6 +106,7 @@ fn application(endpoint: &Endpoint) -> Application {
         credential: crate::Credential::Secret,
         client_secret: None,
         client_secret_expires: None,
+        next_client_secret: None,
         delegated_scopes: vec!["https://outlook.office.com/IMAP.AccessAsUser.All".into(), "offline_access".into()],
         app_scopes: vec!["https://outlook.office365.com/.default".into()],
     }

@@ -29,6 +29,7 @@ const BOTH: &[&str] = &[
     "admission::",
     "lease::",
     "circuits::story_",
+    "client_secrets::",
     "app_only::",
     "full_disk::",
     "new_key::",

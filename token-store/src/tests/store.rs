@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::{fixture::Place, *};
 use crate::{
-    Block, LocalPassword, PasswordHash, StoreError, TokenError,
+    Block, LocalPassword, PasswordHash, SecretEnd, StoreError, TokenError,
     database::DatabaseError,
     store::{RefreshToken, Refused, STORE_SCHEMA},
 };
@@ -307,10 +307,11 @@ async fn the_end_of_a_client_secret_is_what_somebody_has_said_of_it() {
     assert!(!store.forget_secret_end("office").await.unwrap());
     for end in [start(), start() + HOUR] {
         store.set_secret_end("office", end).await.unwrap();
-        assert_eq!(store.secret_ends().await.unwrap(), [("office".to_owned(), end)]);
+        let known = SecretEnd { application: "office".into(), expires: Some(end), next: None };
+        assert_eq!(store.secret_ends().await.unwrap(), [known]);
     }
     let endpoint = Endpoint::start().await;
-    let of = |application: Application, ends: &[(String, SystemTime)]| {
+    let of = |application: Application, ends: &[SecretEnd]| {
         Applications::from_iter([application]).with_secret_ends(ends).get("office").unwrap().client_secret_expires
     };
     let ends = store.secret_ends().await.unwrap();
@@ -318,7 +319,8 @@ async fn the_end_of_a_client_secret_is_what_somebody_has_said_of_it() {
     let written = Application { client_secret_expires: Some(start()), ..application(&endpoint) };
     assert_eq!(of(written, &ends), Some(start()), "the configuration wins");
     let other = Application { name: "office".into(), ..application(&endpoint) };
-    assert_eq!(of(other, &[("another".to_owned(), start())]), None);
+    let another = SecretEnd { application: "another".into(), expires: Some(start()), next: None };
+    assert_eq!(of(other, &[another]), None);
     assert!(store.forget_secret_end("office").await.unwrap());
     assert!(store.secret_ends().await.unwrap().is_empty());
 }

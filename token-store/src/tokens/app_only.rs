@@ -10,11 +10,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use oxpost_protocol::Secret;
-
 use super::{
     AccessToken, Outcome, Shared, Why,
-    flight::{Start, client_secret, written_by_others},
+    flight::{Start, written_by_others},
     settled,
     slot::{left, minimum_distance, pause_after, refused_again, with_retry_after},
 };
@@ -22,6 +20,7 @@ use crate::{
     account::Account,
     application::Application,
     authority::Authority,
+    credential::ClientSecrets,
     error::{ErrorKind, TokenError},
     schedule::{self, Usable, usable},
     store::{Living, StoreError, Stored},
@@ -37,8 +36,8 @@ pub(super) struct AppOnly {
 
 #[derive(Default)]
 struct Known {
-    /// The client secret that all this was got with: with another one nothing of it counts.
-    client_secret: Option<Secret>,
+    /// The client secrets that all this was got with: with others nothing of it counts.
+    client_secrets: ClientSecrets,
     token: Option<Living>,
     /// When the authority gave it to this process, by the clock that nobody sets.
     came: Option<Duration>,
@@ -65,9 +64,9 @@ impl Shared {
             self.applications.get(&account.application).ok_or_else(|| self.unknown_application(account))?;
         let stored = self.store.tokens(mailbox).await?;
         start.version = stored.version;
-        let client_secret = client_secret(&self.store, application).await?;
+        let client_secrets = ClientSecrets::of(application, &self.store).await?;
         let app_only = self.app_only.entry(application.name.clone()).or_default().clone();
-        app_only.use_secret(client_secret.as_ref());
+        app_only.use_secrets(client_secrets);
         if let Some(token) = self.of_another(&app_only, account, &stored, why).await? {
             return self.keep_copy(account, &stored, token).await;
         }
@@ -98,7 +97,7 @@ impl Shared {
         {
             return self.keep_copy(account, &stored, token).await;
         }
-        let token = self.ask_app_only(&app_only, account, application, client_secret.as_ref(), why).await?;
+        let token = self.ask_app_only(&app_only, account, application, why).await?;
         self.keep_copy(account, &stored, token).await
     }
 
@@ -107,11 +106,10 @@ impl Shared {
         app_only: &AppOnly,
         account: &Account,
         application: &Application,
-        client_secret: Option<&Secret>,
         why: &Why,
     ) -> Result<Living, TokenError> {
         let http = if matches!(why, Why::Due(_)) { &self.background_http } else { &self.http };
-        let authority = Authority { http, ..self.authority(account, application, client_secret) };
+        let authority = Authority { http, ..self.authority(account, application) };
         // As the rows keep it, so that a copy is not older than what it was copied from.
         let issued_at = schedule::to_the_millisecond(self.clock.now());
         tracing::debug!(application = application.name, "asking for a new access token of the application");
@@ -204,10 +202,10 @@ impl AppOnly {
     }
 
     /// A secret that was replaced ends what was known.
-    fn use_secret(&self, client_secret: Option<&Secret>) {
+    fn use_secrets(&self, client_secrets: ClientSecrets) {
         let mut known = self.lock();
-        if known.client_secret.as_ref() != client_secret {
-            *known = Known { client_secret: client_secret.cloned(), ..Known::default() };
+        if known.client_secrets != client_secrets {
+            *known = Known { client_secrets, ..Known::default() };
         }
     }
 
@@ -246,6 +244,8 @@ impl AppOnly {
 
 #[cfg(test)]
 mod tests {
+    use oxpost_protocol::Secret;
+
     use super::*;
     use crate::store::RefreshToken;
 
@@ -308,7 +308,7 @@ mod tests {
         assert!(!has_just_come(100), "another process got it");
         app_only.lock().came = Some(Duration::from_secs(100));
         assert!(has_just_come(100) && has_just_come(159) && !has_just_come(160));
-        app_only.use_secret(Some(&Secret::from("a new client secret")));
+        app_only.use_secrets(ClientSecrets { current: Some(Secret::from("a new client secret")), next: None });
         assert!(!has_just_come(100));
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Shared, Tokens,
-    flight::{WRITES, client_secret},
+    flight::WRITES,
     lead::{LOOK_EVERY, WAIT_LIMIT, others_are_at_it},
 };
 use crate::{
@@ -54,8 +54,7 @@ impl Shared {
         stored: &Stored,
     ) -> Result<(), TokenError> {
         let RefreshToken::Some(refresh_token) = &stored.refresh else { return Ok(()) };
-        let client_secret = client_secret(&self.store, application).await?;
-        let authority = self.authority(account, application, client_secret.as_ref());
+        let authority = self.authority(account, application);
         let tokens = authority.refresh(refresh_token, false).await?;
         match &tokens.refresh_token {
             Some(rotated) => self.keep_rotated(&account.mailbox, stored, rotated).await,

@@ -5,7 +5,6 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use oxpost_protocol::Secret;
 use tokio::sync::watch;
 
 use super::{
@@ -18,7 +17,6 @@ use crate::{
     account::{Account, Grant, Mailbox},
     application::Application,
     authority::Authority,
-    credential::Credential,
     error::{Problem, TokenError, printable},
     identity::{KnownIdentity, News},
     schedule::{self, Usable, usable},
@@ -150,9 +148,8 @@ impl Shared {
     ) -> Result<TokenSet, TokenError> {
         let application =
             self.applications.get(&account.application).ok_or_else(|| self.unknown_application(account))?;
-        let client_secret = client_secret(&self.store, application).await?;
         let http = if matches!(why, Why::Due(_)) { &self.background_http } else { &self.http };
-        let authority = Authority { http, ..self.authority(account, application, client_secret.as_ref()) };
+        let authority = Authority { http, ..self.authority(account, application) };
         match (account.grant, refresh) {
             (Grant::ClientCredentials, _) => authority.client_credentials().await,
             (Grant::SignIn, RefreshToken::Some(token)) => authority.refresh(token, may_ask_who(stored)).await,
@@ -178,14 +175,9 @@ impl Shared {
     }
 
     /// Who is asked for an account, by an application.
-    pub(super) fn authority<'a>(
-        &'a self,
-        account: &'a Account,
-        application: &'a Application,
-        client_secret: Option<&'a Secret>,
-    ) -> Authority<'a> {
-        let (http, clock) = (&self.http, &self.clock);
-        Authority { http, clock, application, client_secret, mailbox: account.mailbox.as_str(), grant: account.grant }
+    pub(super) fn authority<'a>(&'a self, account: &'a Account, application: &'a Application) -> Authority<'a> {
+        let (http, clock, store) = (&self.http, &self.clock, &self.store);
+        Authority { http, clock, store, application, mailbox: account.mailbox.as_str(), grant: account.grant }
     }
 
     /// Writes new tokens over the row they came from. If another process has written other tokens meanwhile, a person has
@@ -381,17 +373,4 @@ pub(super) fn failure(error: &TokenError, detail: &str, at: SystemTime, try_agai
 pub(super) fn written_by_others() -> TokenError {
     let what = "Another process changed the stored sign-in at the same moment.";
     TokenError::Transient { retry_after: None, problem: Problem::new(what, "It is tried again with what was stored.") }
-}
-
-/// The client secret: the configuration's, or else the store's.
-pub(crate) async fn client_secret(
-    store: &crate::Store,
-    application: &Application,
-) -> Result<Option<oxpost_protocol::Secret>, StoreError> {
-    match (&application.credential, &application.client_secret) {
-        (Credential::Secret, Some(secret)) => Ok(Some(secret.clone())),
-        // Whoever proves itself otherwise sends no secret beside that, whatever is left of one in the store.
-        (Credential::Certificate(_) | Credential::Federated(_) | Credential::ManagedIdentity(_), _) => Ok(None),
-        (Credential::Secret, None) => store.client_secret(&application.name).await,
-    }
 }

@@ -55,6 +55,7 @@ async fn begun(redirect_uri: &str) -> BrowserSignIn {
         credential: oxpost_token_store::Credential::Secret,
         client_secret: None,
         client_secret_expires: None,
+        next_client_secret: None,
         delegated_scopes: vec!["mail".into()],
         app_scopes: Vec::new(),
     };

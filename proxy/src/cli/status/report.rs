@@ -181,6 +181,9 @@ impl fmt::Display for Report {
         for end in credential::ends(&self.applications, self.now) {
             writeln!(f, "\n{end}.")?;
         }
+        for sentence in credential::next_secrets(&self.applications) {
+            writeln!(f, "\n{sentence}")?;
+        }
         for trouble in self.accounts.iter().filter_map(|shown| self.trouble(shown)) {
             writeln!(f, "\n{trouble}")?;
         }

@@ -171,6 +171,7 @@ impl Checker<'_> {
             credential,
             client_secret,
             client_secret_expires,
+            next_client_secret: None,
             delegated_scopes: provider.delegated_scopes.clone(),
             app_scopes: provider.app_scopes.clone(),
         })

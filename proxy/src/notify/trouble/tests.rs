@@ -124,6 +124,7 @@ fn a_secret_is_told_before_its_end_and_at_it() {
         credential: Credential::Secret,
         client_secret: None,
         client_secret_expires: Some(start() + 40 * DAY),
+        next_client_secret: None,
         delegated_scopes: Vec::new(),
         openid: false,
         app_scopes: Vec::new(),

@@ -304,6 +304,7 @@ impl Refusing {
             credential: oxpost_token_store::Credential::Secret,
             client_secret: None,
             client_secret_expires: None,
+            next_client_secret: None,
             delegated_scopes: vec!["offline_access".into()],
             app_scopes: Vec::new(),
         };

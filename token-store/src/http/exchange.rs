@@ -1,0 +1,210 @@
+//! One question to the authority, with the application's proof, and once more with the next client secret if the authority refuses the
+//! current one.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+};
+
+use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
+use oxpost_protocol::Secret;
+use tokio::time::timeout;
+
+use super::{
+    DETAIL_TIME, HttpClient, HttpFailure, REQUEST_TIME, answer, date, read_body, retry_after, root_cause, transport,
+};
+use crate::{
+    application::Application,
+    clock::SharedClock,
+    credential::{ClientSecrets, RefusedProof, prove},
+    gate::{Pass, Went},
+    store::Store,
+};
+
+/// One exchange with the authority, as `oauth2` wants to see it.
+pub(crate) struct Exchange<'a> {
+    pub(crate) http: &'a HttpClient,
+    pub(crate) clock: &'a SharedClock,
+    /// Has the client secrets.
+    pub(crate) store: &'a Store,
+    /// Whoever asks, to prove that.
+    pub(crate) application: &'a Application,
+    /// Whom it is about. None: the application itself.
+    pub(crate) account: Option<&'a str>,
+    /// What has gone with its requests.
+    sent: Mutex<Sent>,
+}
+
+/// The client secrets that went with a question, and what became of them.
+#[derive(Clone, Default)]
+pub(crate) struct Sent {
+    /// So that none of them is repeated in a text.
+    pub(crate) secrets: Vec<Secret>,
+    /// Why the current one was refused, if the answer is a refusal of the next one.
+    pub(crate) current_refused: Option<RefusedProof>,
+}
+
+impl<'c> AsyncHttpClient<'c> for Exchange<'_> {
+    type Error = HttpFailure;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpFailure>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.ask(request))
+    }
+}
+
+impl<'a> Exchange<'a> {
+    pub(crate) fn new(
+        http: &'a HttpClient,
+        clock: &'a SharedClock,
+        store: &'a Store,
+        application: &'a Application,
+        account: Option<&'a str>,
+    ) -> Self {
+        Self { http, clock, store, application, account, sent: Mutex::default() }
+    }
+
+    /// What has gone with its requests.
+    pub(crate) fn sent(&self) -> Sent {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpFailure> {
+        let name = &self.application.name;
+        let (refused, now) = (&self.http.refused_secrets, self.clock.elapsed());
+        let is_token_request = request.uri() == self.application.token_url.as_str();
+        let pass = self.enter().await?;
+        // Only now: those before it may have learned that the current one is refused, or have replaced it.
+        let secrets = match ClientSecrets::of(self.application, self.store).await {
+            Ok(secrets) => secrets,
+            Err(error) => return self.leave(pass, Err(HttpFailure::Store(error))).await,
+        };
+        let (first, instead_of) = refused.first(name, &secrets, now);
+        let answered = self.attempt(pass, request.clone(), first.as_ref()).await;
+        let Some(first) = first else { return answered };
+        let Some(why) = refusal(&answered) else {
+            if is_token_request {
+                self.accepted(&secrets, &first, instead_of, &answered).await;
+            }
+            return answered;
+        };
+        // Another process, or an administrator, may have replaced it meanwhile.
+        let now_there = ClientSecrets::of(self.application, self.store).await.unwrap_or(secrets);
+        let Some(other) = refused.instead_of(name, &now_there, (&first, why), now) else {
+            self.note(|sent| sent.current_refused = instead_of);
+            return answered;
+        };
+        let pass = self.enter().await?;
+        let answered = self.attempt(pass, request, Some(&other)).await;
+        match refusal(&answered) {
+            Some(_) => self.note(|sent| sent.current_refused = now_there.is_next(&other).then_some(why)),
+            None if is_token_request => self.accepted(&now_there, &other, Some(why), &answered).await,
+            None => {}
+        }
+        answered
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Sent)) {
+        note(&mut self.sent.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The authority has given tokens for this secret. If it is the next one, it is the current one from now on.
+    async fn accepted(
+        &self,
+        secrets: &ClientSecrets,
+        secret: &Secret,
+        instead_of: Option<RefusedProof>,
+        answered: &Result<HttpResponse, HttpFailure>,
+    ) {
+        if !secrets.is_next(secret) || !answered.as_ref().is_ok_and(|answer| answer.status().is_success()) {
+            return;
+        }
+        let application = self.application.name.as_str();
+        match self.store.promote_client_secret(application, secret).await {
+            Ok(true) => {
+                let code = instead_of.and_then(|refused| refused.0).map(|code| format!("AADSTS{code}"));
+                tracing::info!(
+                    application,
+                    refused = code.as_deref().unwrap_or("-"),
+                    "the current client secret is refused, and the next one is accepted: it is the client secret from now on, and the old \
+                     one was removed from the store"
+                );
+            }
+            // Another process was there first.
+            Ok(false) => {}
+            Err(error) => tracing::warn!(
+                application,
+                "the next client secret is used in place of the current one, which is refused, but the store could not be changed \
+                 accordingly; this is tried again: {error}"
+            ),
+        }
+    }
+
+    async fn enter(&self) -> Result<Option<Pass>, HttpFailure> {
+        match &self.http.gate {
+            Some((gate, class)) => {
+                let entered = gate.enter(self.application, self.account, *class).await;
+                entered.map(Some).map_err(HttpFailure::Refused)
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn leave(
+        &self,
+        pass: Option<Pass>,
+        answered: Result<HttpResponse, HttpFailure>,
+    ) -> Result<HttpResponse, HttpFailure> {
+        if let Some(pass) = pass {
+            let host = self.application.token_url.host_str().unwrap_or("the configured address");
+            pass.leave(answered.as_ref().map_or_else(|failure| failure.went(host), |_| Went::Answered)).await;
+        }
+        answered
+    }
+
+    /// One request.
+    async fn attempt(
+        &self,
+        pass: Option<Pass>,
+        request: HttpRequest,
+        secret: Option<&Secret>,
+    ) -> Result<HttpResponse, HttpFailure> {
+        if let Some(secret) = secret {
+            self.note(|sent| sent.secrets.push(secret.clone()));
+        }
+        // The client's own time limit may be another one, and does not know about us.
+        let answered = match timeout(REQUEST_TIME, self.send(request, secret)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(HttpFailure::TimedOut),
+        };
+        self.leave(pass, answered).await
+    }
+
+    async fn send(&self, mut request: HttpRequest, secret: Option<&Secret>) -> Result<HttpResponse, HttpFailure> {
+        let proved = prove(self.application, secret, request.body_mut(), self.clock.now()).await;
+        proved.map_err(HttpFailure::unproved)?;
+        let request =
+            reqwest::Request::try_from(request).map_err(|error| HttpFailure::Unreachable(root_cause(&error)))?;
+        if !self.http.may_ask(request.url()) {
+            return Err(HttpFailure::NotHttps);
+        }
+        let mut response = self.http.client.execute(request).await.map_err(transport)?;
+        let status = response.status();
+        let retry_after = retry_after::read(response.headers(), self.clock.now());
+        if let Some(date) = date(response.headers()) {
+            self.http.skew.note(response.url().host_str().unwrap_or_default(), date, self.clock.now());
+        }
+        if status.as_u16() == 429 || status.is_server_error() {
+            // The status says it all; the body may add words for the log, if it comes.
+            let body = timeout(DETAIL_TIME, read_body(&mut response)).await;
+            let detail = body.ok().and_then(Result::ok).as_deref().and_then(answer::describe_error).unwrap_or_default();
+            return Err(HttpFailure::Busy { status: status.as_u16(), retry_after, detail });
+        }
+        answer::normalise(status, &read_body(&mut response).await?)
+    }
+}
+
+fn refusal(answered: &Result<HttpResponse, HttpFailure>) -> Option<RefusedProof> {
+    answered.as_ref().ok().and_then(RefusedProof::of)
+}
