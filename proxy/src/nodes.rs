@@ -3,6 +3,7 @@
 
 pub(crate) mod contact;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub struct Nodes {
     name: String,
     inner: Mutex<Membership>,
     joining: tokio::sync::Mutex<()>,
+    ended: AtomicBool,
 }
 
 impl Nodes {
@@ -40,7 +42,13 @@ impl Nodes {
     }
 
     pub(crate) fn new(store: Store, name: &str) -> Self {
-        Self { store, name: name.to_owned(), inner: Mutex::default(), joining: tokio::sync::Mutex::default() }
+        Self {
+            store,
+            name: name.to_owned(),
+            inner: Mutex::default(),
+            joining: tokio::sync::Mutex::default(),
+            ended: AtomicBool::new(false),
+        }
     }
 
     /// The store that is shared.
@@ -66,6 +74,11 @@ impl Nodes {
         debug!(node = %id, "this process is a node of the database");
         self.inner().joined(id.clone(), Instant::now());
         Ok(id)
+    }
+
+    /// Whether this process is no node any more, because it ends.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// The node of this id is gone.
@@ -124,6 +137,8 @@ impl Nodes {
                 break;
             }
         }
+        // Nobody joins again because this row is gone.
+        self.ended.store(true, Ordering::SeqCst);
         let id = self.inner().id().map(str::to_owned);
         if let Some(id) = id {
             let _ = timeout(FAREWELL, self.store.remove_node(&id)).await;

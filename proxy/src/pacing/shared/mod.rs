@@ -167,7 +167,7 @@ impl SharedLimiter {
 
     async fn run(self: Arc<Self>) {
         let mut hints = self.nodes.store().send_limit_hints();
-        loop {
+        while !self.nodes.has_ended() {
             // Before the row is read, so that no hint is missed that comes after it.
             hints.catch_up();
             let outcome = self.look().await;
@@ -208,6 +208,9 @@ impl SharedLimiter {
             let asked = Instant::now();
             let read = store.send_limit(&self.server, self.mailbox.as_str()).await?;
             let Some(read) = read.filter(|read| read.nodes.contains(&node)) else {
+                if self.nodes.has_ended() {
+                    return Ok(());
+                }
                 self.nodes.forget(&node);
                 continue;
             };
