@@ -1,6 +1,9 @@
-//! Blocks as people see them: in the log, in `oxpost status`, and lifted by `oxpost block lift`.
+//! Blocks as people see them: in the log, in `oxpost status`, and lifted by `oxpost block lift`; and as other nodes see them, which have
+//! them too.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,12 +15,22 @@ use tracing::{info, warn};
 
 use super::locked;
 
-/// How often it is looked whether a block was lifted by a command, and whether one is over.
+/// How often it is looked whether a block was lifted by a command, whether one is over, and what other nodes have blocked.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// The blocks of this node, which the store has as well.
+/// What is to be done about a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Its block was lifted.
+    Lift(Source),
+    /// Another node has blocked it, at this address, until then.
+    Block(IpAddr, Instant),
+}
+
+/// The blocks of this node, which the store has as well, and those of others.
 pub(super) struct Blocks {
     running: Arc<Mutex<Vec<(Source, Instant)>>>,
+    of_others: Mutex<HashMap<Source, Instant>>,
     store: Store,
     clock: SharedClock,
     node: String,
@@ -25,7 +38,7 @@ pub(super) struct Blocks {
 
 impl Blocks {
     pub(super) fn new(store: Store, clock: SharedClock, node: String) -> Self {
-        Self { running: Arc::default(), store, clock, node }
+        Self { running: Arc::default(), of_others: Mutex::default(), store, clock, node }
     }
 
     /// A source is blocked from now on. It is written beside what goes on: no client that leaves keeps it from being shown.
@@ -45,29 +58,67 @@ impl Blocks {
     }
 
     /// Looks after them until `stop`.
-    pub(super) async fn watch(&self, stop: CancellationToken, lift: impl Fn(Source)) {
+    pub(super) async fn watch(&self, stop: CancellationToken, change: impl Fn(Change)) {
         while stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
-            self.look_once(&lift).await;
+            self.look_once(&change).await;
         }
     }
 
-    async fn look_once(&self, lift: &impl Fn(Source)) {
-        let now = Instant::now();
+    async fn look_once(&self, change: &impl Fn(Change)) {
+        // Before the store is read: what is noted meanwhile is not there yet.
         let running = std::mem::take(&mut *locked(&self.running));
+        let now = Instant::now();
+        let (over, running): (Vec<_>, Vec<_>) = running.into_iter().partition(|(_, until)| *until <= now);
+        for (source, _) in over {
+            info!(%source, "the block is over");
+        }
+        let Ok(stored) = self.store.in_background().blocks(self.clock.now()).await else {
+            return locked(&self.running).extend(running);
+        };
         for (source, until) in running {
-            if until <= now {
-                info!(%source, "the block is over");
-                continue;
+            if stored.iter().any(|block| block.node == self.node && block.source == source.to_string()) {
+                locked(&self.running).push((source, until));
+            } else {
+                info!(%source, "the block was lifted");
+                change(Change::Lift(source));
             }
-            match self.store.has_block(&source.to_string(), &self.node).await {
-                Ok(false) => {
-                    info!(%source, "the block was lifted");
-                    lift(source);
-                }
-                Ok(true) | Err(_) => locked(&self.running).push((source, until)),
+        }
+        self.follow(&stored, change);
+    }
+
+    /// Blocks what other nodes have blocked, for as long.
+    fn follow(&self, stored: &[Block], change: &impl Fn(Change)) {
+        let (now, time) = (Instant::now(), self.clock.now());
+        let mut there = HashMap::new();
+        for block in stored.iter().filter(|block| block.node != self.node) {
+            let Some(address) = address(&block.source) else { continue };
+            // A clock that is wrong makes no block longer than it was.
+            let whole = block.until.duration_since(block.since).unwrap_or_default();
+            let left = block.until.duration_since(time).unwrap_or_default().min(whole);
+            let until = there.entry(Source::of(address)).or_insert((address, now));
+            until.1 = until.1.max(now + left);
+        }
+        let mut known = locked(&self.of_others);
+        known.retain(|source, until| {
+            let stays = there.contains_key(source);
+            if !stays && *until > now && !locked(&self.running).iter().any(|(own, _)| own == source) {
+                info!(%source, "the block was lifted");
+                change(Change::Lift(*source));
+            }
+            stays
+        });
+        for (source, (address, until)) in there {
+            if known.insert(source, until).is_none() {
+                info!(%source, minutes = (until - now).as_secs() / 60, "blocked: another node has blocked it");
+                change(Change::Block(address, until));
             }
         }
     }
+}
+
+/// The address of a source as it is shown: itself, or the first of its network.
+fn address(source: &str) -> Option<IpAddr> {
+    source.split('/').next()?.parse().ok()
 }
 
 impl fmt::Debug for Blocks {

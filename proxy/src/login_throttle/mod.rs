@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::attempt::Compared;
 use self::attempt::{Subject, Target};
-use self::blocks::Blocks;
+use self::blocks::{Blocks, Change};
 use self::policy::{Charge, Decision, PATIENCE, Policy, Ticket};
 pub use self::strikes::BlockLimits;
 
@@ -238,13 +238,18 @@ impl LoginThrottle {
         }
     }
 
-    /// Ends the blocks that were lifted by a command, and says which are over, until `stop`.
+    /// Ends the blocks that were lifted by a command, says which are over, and blocks what other nodes have blocked, until `stop`.
     pub async fn watch_blocks(&self, stop: CancellationToken) {
-        let lift = |source| {
-            self.policy().unblock(source);
-            locked(&self.refused_names).retain(|(refused, _), _| *refused != source);
+        let change = |change| match change {
+            Change::Lift(source) => {
+                self.policy().unblock(source);
+                locked(&self.refused_names).retain(|(refused, _), _| *refused != source);
+            }
+            // Here it may be the address of a load balancer.
+            Change::Block(address, _) if self.is_shared(address) => {}
+            Change::Block(address, until) => self.policy().block(Source::of(address), until, Instant::now()),
         };
-        self.blocks.watch(stop, lift).await;
+        self.blocks.watch(stop, change).await;
     }
 
     /// Whether many clients share this address.

@@ -157,6 +157,14 @@ impl Policy {
         self.sources.get(&source)?.blocked_until.filter(|&until| until > now)
     }
 
+    /// A source is blocked until then, as another node has decided.
+    pub(super) fn block(&mut self, source: Source, until: Instant, now: Instant) {
+        self.make_room(now);
+        if let Some(state) = self.entry_of(source) {
+            state.blocked_until = state.blocked_until.max(Some(until));
+        }
+    }
+
     /// Ends the block of a source, and forgets what led to it.
     pub(super) fn unblock(&mut self, source: Source) {
         if let Some(state) = self.sources.get_mut(&source) {

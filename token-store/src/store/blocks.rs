@@ -1,5 +1,5 @@
 //! Blocked sources: no login from there is accepted for a while. A block lives in the memory of the node that made it; the store
-//! shows it to people, who may lift it from another process.
+//! shows it to other nodes, which obey it, and to people, who may lift it from another process.
 
 use std::time::SystemTime;
 
@@ -44,12 +44,6 @@ impl Store {
                 Some(Block { source: row.text(0)?, node: row.text(1)?, since: row.time(2)?, until: row.time(3)? })
             })
             .collect())
-    }
-
-    /// Whether a block that a node has made is still in force, or was lifted.
-    pub async fn has_block(&self, source: &str, node: &str) -> Result<bool, StoreError> {
-        let select = "SELECT source FROM ban WHERE source = $1 AND node = $2";
-        Ok(!self.rows(Statement::new(select, [source.into(), node.into()])).await?.is_empty())
     }
 
     /// Lifts the blocks of a source, on every node. `false` if there was none.

@@ -150,7 +150,7 @@ async fn play(bench: &Bench) {
     background.token_states_in_trouble(now).await.unwrap();
     background.secret_ends().await.unwrap();
     background.smtp_extensions().await.unwrap();
-    background.has_block("192.0.2.1", "node").await.unwrap();
+    store.back_off(&ann, "IMAP").await.unwrap();
     let notice = Notice {
         subject: ann.to_string(),
         topic: "tokens".into(),

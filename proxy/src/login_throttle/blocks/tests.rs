@@ -12,7 +12,10 @@ async fn block_is_shown_until_it_is_over_and_lifted_once() {
     let blocks = Blocks::new(store.clone(), Arc::new(SystemClock), "gateway".into());
     let source = Source::of([192, 0, 2, 7].into());
     let lifted = Mutex::new(Vec::new());
-    let lift = |source| locked(&lifted).push(source);
+    let lift = |change| match change {
+        Change::Lift(source) => locked(&lifted).push(source),
+        Change::Block(..) => panic!("there is no other node"),
+    };
     let is_running = async |count| {
         while locked(&blocks.running).len() != count {
             sleep(Duration::from_millis(1)).await;
@@ -36,4 +39,46 @@ async fn block_is_shown_until_it_is_over_and_lifted_once() {
     blocks.look_once(&lift).await;
     assert_eq!((locked(&lifted).len(), locked(&blocks.running).len()), (1, 0), "over, not lifted");
     assert!(format!("{blocks:?}").starts_with("Blocks { running: "));
+}
+
+/// What one node blocks all nodes block, until it is lifted or over; what a node forgets that starts is lifted everywhere.
+#[tokio::test(start_paused = true)]
+async fn block_of_one_node_counts_on_all_nodes() {
+    let store = Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap();
+    let node = |name: &str| Blocks::new(store.clone(), Arc::new(SystemClock), name.into());
+    let (one, two) = (node("one"), node("two"));
+    let changes = Mutex::new(Vec::new());
+    let change = |change| locked(&changes).push(change);
+    let look = async |blocks: &Blocks| {
+        blocks.look_once(&change).await;
+        std::mem::take(&mut *locked(&changes))
+    };
+    let (v4, v6): (IpAddr, IpAddr) = ("192.0.2.7".parse().unwrap(), "2001:db8:1:2::".parse().unwrap());
+    for address in [v4, v6] {
+        one.note(Source::of(address), Instant::now() + Duration::from_secs(900));
+    }
+    while locked(&one.running).len() < 2 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(look(&one).await, [], "its own it knows");
+    let mut blocked = look(&two).await;
+    blocked.sort_by_key(|change| format!("{change:?}"));
+    let [Change::Block(first, until), Change::Block(second, _)] = blocked[..] else { panic!("{blocked:?}") };
+    assert_eq!((first, second), (v4, v6));
+    assert!(until - Instant::now() <= Duration::from_secs(900) && until > Instant::now() + Duration::from_secs(800));
+    assert_eq!(look(&two).await, [], "it is said once");
+    store.lift_block("192.0.2.7").await.unwrap();
+    for blocks in [&one, &two] {
+        assert_eq!(look(blocks).await, [Change::Lift(Source::of(v4))]);
+    }
+    // The first node was restarted.
+    store.forget_blocks("one").await.unwrap();
+    assert_eq!(look(&two).await, [Change::Lift(Source::of(v6))]);
+    // A clock that was a month behind when it was noted.
+    let since = std::time::SystemTime::now() + Duration::from_secs(30 * 86_400);
+    let until = since + Duration::from_secs(60);
+    let block = Block { source: "192.0.2.8".into(), node: "one".into(), since, until };
+    store.note_block(&block).await.unwrap();
+    let [Change::Block(_, until)] = look(&two).await[..] else { panic!() };
+    assert!(until <= Instant::now() + Duration::from_secs(60));
 }

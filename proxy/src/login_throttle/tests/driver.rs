@@ -219,3 +219,31 @@ async fn source_that_only_guesses_is_blocked_until_the_block_is_lifted() {
     stop.cancel();
     watching.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn source_blocked_by_another_node_is_blocked_here_unless_it_is_exempt() {
+    let world = world(LIMITS).await;
+    let since = std::time::SystemTime::now();
+    for source in ["192.0.2.7", "198.51.100.1"] {
+        let block = oxpost_token_store::Block {
+            source: source.into(),
+            node: "another".into(),
+            since,
+            until: since + second(30 * 24 * 3600),
+        };
+        world.store.note_block(&block).await.unwrap();
+    }
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn({
+        let (throttle, stop) = (Arc::clone(&world.throttle), stop.clone());
+        async move { throttle.watch_blocks(stop).await }
+    });
+    while world.throttle.blocked(peer("192.0.2.7")).is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(matches!(world.wrong("192.0.2.7", "scanner", 0).await, Err(Throttled::Blocked(_))));
+    assert_eq!(world.throttle.blocked(peer("198.51.100.1")), None);
+    assert_eq!(world.throttle.blocked(peer("192.0.2.8")), None);
+    stop.cancel();
+    watching.await.unwrap();
+}
