@@ -48,6 +48,7 @@ pub mod nodes;
 pub mod notify;
 pub mod observe;
 pub mod proxy;
+pub mod readiness;
 pub mod remedy;
 
 pub mod cli;

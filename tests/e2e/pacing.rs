@@ -7,9 +7,14 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use oxpost::config;
+use oxpost::readiness::{Readiness, changed, readiness};
+use oxpost::remedy::FailureClass;
+use oxpost_protocol::Secret;
 use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, Oxpost, PASSWORD, Settings, eventually};
 use oxpost_tests::office365::Protocol;
-use oxpost_tests::office365::behaviour::{Act, Fault, Stage};
+use oxpost_tests::office365::behaviour::{Act, Fault, Stage, TokenFault};
+use oxpost_token_store::{Admitted, Mailbox};
 use tokio::time::Instant;
 
 use crate::client::Client;
@@ -186,6 +191,48 @@ async fn the_recipients_of_a_day_are_warned_about_once() {
 
 fn subject(message: &[u8]) -> String {
     String::from_utf8_lossy(message).lines().next().unwrap().trim_start_matches("Subject: ").to_owned()
+}
+
+/// Whoever cannot have a token is told so, and does not wait for a send slot that cannot be used.
+#[tokio::test]
+async fn login_without_a_token_does_not_wait_for_a_slot() {
+    let inside = world(Some("{ max-connections = 1 }"), "").await;
+    let address = inside.address(Protocol::Smtp);
+    let mut first = log_in(address).await.unwrap();
+    // In the middle of a message it makes no room.
+    first.say(&format!("MAIL FROM:<{ALICE}>\r\nRCPT TO:<{ALICE}>\r\nDATA")).await;
+    first.until("354 ").await;
+    let account = inside.gateway.store.account(&Mailbox::parse(ALICE).unwrap()).await.unwrap().unwrap();
+    let gateway = Arc::clone(&inside.gateway);
+    let ready = async |protocol| readiness(&gateway, &account, protocol).await;
+    assert!(matches!(ready(config::Protocol::Smtp).await, Readiness::Now));
+    // The token has ended, and the sign-in service asks for ten minutes.
+    inside.tenant.clock().advance(Duration::from_secs(7200));
+    inside.tenant.behave(|tenant| tenant.entra.fault = Some(TokenFault::TooManyRequests(Some(600))));
+    inside.gateway.tokens.access_token(&admitted(&inside).await).await.unwrap_err();
+    for protocol in [config::Protocol::Smtp, config::Protocol::Imap] {
+        let answer = ready(protocol).await;
+        let Readiness::NotBefore { at, failure } = answer else { panic!("{answer:?}") };
+        let left = at.duration_since(inside.gateway.clock.now()).unwrap();
+        assert!((Duration::from_secs(590)..=Duration::from_secs(660)).contains(&left), "{left:?}");
+        assert_eq!(failure.class, Some(FailureClass::TokenTransient));
+    }
+    let refused = log_in(address).await.map(|_| ()).unwrap_err();
+    assert!(refused.starts_with("454 4.7.0 ") && refused.contains("The sign-in service"), "{refused}");
+    // Who waits is woken when the time has come.
+    let answer = ready(config::Protocol::Smtp).await;
+    let waits = changed(&gateway, &answer);
+    tokio::pin!(waits);
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut waits).await.is_err());
+    inside.tenant.clock().advance(Duration::from_secs(700));
+    waits.await;
+    inside.tenant.behave(|tenant| tenant.entra.fault = None);
+    assert!(matches!(ready(config::Protocol::Smtp).await, Readiness::Now));
+    inside.stop().await;
+}
+
+async fn admitted(inside: &Inside) -> Admitted {
+    inside.gateway.accounts.admit(ALICE, &Secret::from(PASSWORD)).await.unwrap()
 }
 
 /// The server counts what Oxpost does not see, another program that sends around it. At the login and at MAIL it is asked

@@ -77,6 +77,14 @@ impl Lane {
         }
     }
 
+    /// How long until a message may begin, as far as is known; `None`: it may now.
+    pub(super) fn not_before(&self) -> Option<Duration> {
+        match &self.shared {
+            Some(shared) => shared.not_before(),
+            None => self.minute.wait(),
+        }
+    }
+
     /// Waits for a message's turn, behind those of its class that came before.
     async fn turn(&self, class: Class) {
         match &self.shared {

@@ -10,6 +10,7 @@ use super::lane::Lane;
 use crate::config::Protocol;
 use crate::gateway::Gateway;
 use crate::login_budget::LoginBudget;
+use crate::readiness::{Readiness, readiness};
 use crate::remedy::{Failure, FailureClass};
 use crate::speak::Speak;
 use crate::trail::{Stage, Trail};
@@ -30,6 +31,13 @@ pub async fn log_in<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<
     // A user who is renamed keeps their place.
     let sender = account.sender();
     let lane = gateway.pacing.lane(&servers.smtp.host, sender, servers.sending);
+    // Nobody waits for a place who could not use it.
+    if !matches!(readiness(gateway, account, Protocol::Smtp).await, Readiness::Now) {
+        trail.waits(Stage::Token, "a token of the sign-in service");
+        let token = timeout_at(budget.end(), gateway.tokens.access_token(admitted)).await;
+        let token = token.map_err(|_| Failure::timed_out(&servers.smtp.host, budget.whole(), &trail))?;
+        token.map_err(|error| Failure::token(&error))?;
+    }
     let (began, mut patience) = (Instant::now(), lane.patience());
     trail.waits(Stage::BackOff, "a send slot");
     let place = timeout_at(budget.end_for_slots(), lane.place(&patience)).await;

@@ -26,16 +26,20 @@ impl Minute {
 
     /// One begins now if it may (`None`); otherwise, how long to wait before asking again.
     pub(super) fn take(&mut self, now: Instant) -> Option<Duration> {
+        let wait = self.wait(now);
+        if wait.is_none() && self.limit > 0 {
+            self.began.push_back(now);
+        }
+        wait
+    }
+
+    /// How long until the next one may begin; `None`: it may now.
+    pub(super) fn wait(&mut self, now: Instant) -> Option<Duration> {
         if self.limit == 0 {
             return None;
         }
         self.forget(now);
-        let due = self.due().unwrap_or(now);
-        if due <= now {
-            self.began.push_back(now);
-            return None;
-        }
-        Some(due - now)
+        self.due().filter(|due| *due > now).map(|due| due - now)
     }
 
     /// Whether one more may begin with this limit, where 0 lets none begin.
@@ -117,6 +121,16 @@ mod tests {
         for (one, next) in began.iter().zip(began.iter().skip(1)) {
             assert!(next - one < 3.8, "somebody waits {} s: {began:?}", next - one);
         }
+    }
+
+    #[test]
+    fn asking_when_the_next_one_may_begin_takes_nothing() {
+        let (mut minute, now) = (Minute::of(2), Instant::now());
+        assert_eq!((minute.wait(now), minute.take(now)), (None, None));
+        let wait = minute.wait(now).unwrap();
+        assert_eq!((minute.wait(now), minute.take(now)), (Some(wait), Some(wait)));
+        assert_eq!(minute.take(now + wait), None);
+        assert_eq!(Minute::of(0).wait(now), None);
     }
 
     #[test]

@@ -74,6 +74,12 @@ impl Pacing {
         Arc::clone(lane)
     }
 
+    /// How long until a message of a mailbox may begin at a server, as far as is known; `None`: it may now.
+    pub(crate) fn not_before(&self, host: &str, mailbox: &Mailbox) -> Option<Duration> {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.get(&(host.to_owned(), mailbox.clone()))?.not_before()
+    }
+
     /// A send slot of a mailbox at a server, for a session or for something that is none: waits for it behind those of its class that
     /// came before. `None`: there was none until the deadline.
     pub async fn acquire(

@@ -28,6 +28,11 @@ impl Rate {
         self.limit
     }
 
+    /// How long until the next message may begin; `None`: it may now.
+    pub(super) fn wait(&self) -> Option<std::time::Duration> {
+        self.minute.lock().unwrap_or_else(PoisonError::into_inner).wait(Instant::now())
+    }
+
     /// Waits for a message's turn, behind those of its class that came before.
     pub(super) async fn turn(&self, class: Class) {
         let _next = self.next.acquire(class).await;

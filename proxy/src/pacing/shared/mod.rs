@@ -139,6 +139,12 @@ impl SharedLimiter {
         }
     }
 
+    /// How long until a message may begin, as far as this node knows.
+    pub(super) fn not_before(&self) -> Option<Duration> {
+        let ask_again = self.member().ask_again();
+        ask_again.map(|at| at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
     /// The server has said that it is too much: no node begins anything for a moment.
     pub(super) fn refused(self: &Arc<Self>) {
         self.member().refused();
