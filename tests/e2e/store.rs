@@ -17,6 +17,20 @@ async fn signed_in(oxpost: &Oxpost, tenant: &Tenant, mailbox: &str) -> String {
     password
 }
 
+/// Two accounts of a tenant that have signed in, and their local passwords.
+async fn alice_and_bob() -> (Oxpost, Tenant, [String; 2]) {
+    let tenant = Tenant::builder()
+        .mailbox(Mailbox::user(ALICE))
+        .mailbox(Mailbox::user(BOB))
+        .application(Application::public(CLIENT_ID))
+        .start()
+        .await
+        .unwrap();
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let passwords = [signed_in(&oxpost, &tenant, ALICE).await, signed_in(&oxpost, &tenant, BOB).await];
+    (oxpost, tenant, passwords)
+}
+
 #[tokio::test]
 async fn a_new_key_needs_the_store_alone_and_no_new_sign_in() {
     let tenant = tenant().await;
@@ -167,16 +181,7 @@ fn write_private(file: &Path, text: &str) {
 /// Somebody with the rights of a database administrator lets Bob's password open mail with Alice's token.
 #[tokio::test]
 async fn an_account_that_was_changed_in_the_database_is_not_opened_until_a_person_confirms_it() {
-    let tenant = Tenant::builder()
-        .mailbox(Mailbox::user(ALICE))
-        .mailbox(Mailbox::user(BOB))
-        .application(Application::public(CLIENT_ID))
-        .start()
-        .await
-        .unwrap();
-    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
-    let alice = signed_in(&oxpost, &tenant, ALICE).await;
-    let bob = signed_in(&oxpost, &tenant, BOB).await;
+    let (oxpost, _tenant, [alice, bob]) = alice_and_bob().await;
     let words = oxpost.call(&["store", "confirm"]).await.unwrap().said().unwrap();
     assert!(words.contains("as Oxpost has written it"), "{words}");
     let database = rusqlite::Connection::open(oxpost.folder().join("oxpost.db")).unwrap();
@@ -217,16 +222,7 @@ async fn an_account_that_was_changed_in_the_database_is_not_opened_until_a_perso
 
 #[tokio::test]
 async fn a_damaged_record_costs_its_account_only() {
-    let tenant = Tenant::builder()
-        .mailbox(Mailbox::user(ALICE))
-        .mailbox(Mailbox::user(BOB))
-        .application(Application::public(CLIENT_ID))
-        .start()
-        .await
-        .unwrap();
-    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
-    let alice = signed_in(&oxpost, &tenant, ALICE).await;
-    let bob = signed_in(&oxpost, &tenant, BOB).await;
+    let (oxpost, tenant, [alice, bob]) = alice_and_bob().await;
     let carol = oxpost.add_account("carol@contoso.com", &[]).await.unwrap();
     let damage = rusqlite::Connection::open(oxpost.folder().join("oxpost.db")).unwrap();
     damage.execute("UPDATE token SET access_token = x'01', refresh_token = x'01' WHERE mailbox = ?1", [BOB]).unwrap();

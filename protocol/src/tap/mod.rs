@@ -188,6 +188,9 @@ pub fn back_off(text: &[u8]) -> Option<Duration> {
 mod playing {
     use super::{Counts, Cut, Noticed, Peer, Tap};
 
+    /// Which side says what, in order: the client (`C`) and the server (`S`).
+    pub(super) type Session<'a> = &'a [(char, &'a str)];
+
     /// What came of a session.
     #[derive(Debug, Default, PartialEq, Eq)]
     pub(super) struct Played {
@@ -198,7 +201,7 @@ mod playing {
     }
 
     /// The same, however the bytes are cut: one by one, in sevens, and not at all.
-    pub(super) fn alike<T: Tap + Default>(session: &[(char, &str)]) -> Played {
+    pub(super) fn alike<T: Tap + Default>(session: Session<'_>) -> Played {
         let whole = follow(&mut T::default(), session, usize::MAX);
         for cut in [1, 7] {
             assert_eq!(follow(&mut T::default(), session, cut), whole, "{cut}");
@@ -206,7 +209,7 @@ mod playing {
         whole
     }
 
-    pub(super) fn follow(tap: &mut impl Tap, session: &[(char, &str)], cut: usize) -> Played {
+    pub(super) fn follow(tap: &mut impl Tap, session: Session<'_>, cut: usize) -> Played {
         let (mut noticed, mut out) = (Vec::new(), [Vec::new(), Vec::new()]);
         for (side, text) in session {
             let (from, to) = if *side == 'C' { (Peer::Client, Peer::Server) } else { (Peer::Server, Peer::Client) };
@@ -227,6 +230,59 @@ mod playing {
         }
         let [to_client, to_server] = out.map(|bytes| String::from_utf8(bytes).unwrap());
         Played { noticed, counts: tap.counts(), to_server, to_client }
+    }
+
+    /// The same, of a session in which every byte goes on.
+    pub(super) fn unchanged<T: Tap + Default>(session: Session<'_>) -> Played {
+        let played = alike::<T>(session);
+        let said = |side| session.iter().filter(|one| one.0 == side).map(|one| one.1).collect::<String>();
+        assert_eq!((&played.to_server, &played.to_client), (&said('C'), &said('S')), "all of it goes on");
+        played
+    }
+
+    /// A tap behind a session.
+    pub(super) fn after<T: Tap + Default>(session: Session<'_>) -> T {
+        let mut tap = T::default();
+        follow(&mut tap, session, usize::MAX);
+        tap
+    }
+
+    /// Whether a reply is owed after each of these sessions.
+    pub(super) fn assert_owed<T: Tap + Default>(sessions: &[(Session<'_>, bool)]) {
+        for (session, is_owed) in sessions {
+            assert_eq!(after::<T>(session).owes_reply(), *is_owed, "{session:?}");
+        }
+    }
+
+    /// Whether client and server have said goodbye in each of these sessions.
+    pub(super) fn assert_goodbyes<T: Tap + Default>(sessions: &[(Session<'_>, (bool, bool))]) {
+        for (session, said) in sessions {
+            let tap = after::<T>(session);
+            let known = (tap.has_said_goodbye(Peer::Client), tap.has_said_goodbye(Peer::Server));
+            assert_eq!(known, *said, "{session:?}");
+        }
+    }
+
+    /// What was held of a peer goes on when it ends, once, and nothing is held then.
+    pub(super) fn assert_released_at_end<T: Tap + Default>(session: Session<'_>, from: Peer, held: &str) {
+        let to = if from == Peer::Client { Peer::Server } else { Peer::Client };
+        let mut tap = after::<T>(session);
+        tap.end(from);
+        assert_eq!(tap.output(to), held.as_bytes());
+        tap.end(from);
+        assert_eq!((tap.output(to), tap.held()), (vec![], 0), "{session:?}");
+    }
+
+    /// More of a line than is held back goes on once, and the session is not over then: the server has a part of the line.
+    pub(super) fn assert_passed_once<T: Tap + Default>(long: &str) {
+        for cut in [1, 7, usize::MAX] {
+            let mut tap = T::default();
+            assert_eq!(follow(&mut tap, &[('C', long)], cut).to_server, long, "{cut}");
+            tap.close("Oxpost is stopping");
+            assert_eq!(tap.over(), None);
+            tap.end(Peer::Client);
+            assert_eq!(tap.output(Peer::Server), b"");
+        }
     }
 }
 

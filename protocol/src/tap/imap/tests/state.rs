@@ -5,16 +5,14 @@ use super::super::notes::Command;
 use super::*;
 use crate::tap::start::HOLD_LIMIT;
 
-fn after(session: &[(char, &str)]) -> Imap {
-    let mut tap = Imap::default();
-    playing::follow(&mut tap, session, usize::MAX);
-    tap
+fn after(session: playing::Session<'_>) -> Imap {
+    playing::after(session)
 }
 
 #[test]
 fn reply_is_owed_until_its_line_is_whole() {
     let idle = [('C', "a IDLE\r\n"), ('S', "+ idling\r\n"), ('C', "DONE\r\n"), ('S', "a OK x\r\n")];
-    for (session, is_owed) in [
+    playing::assert_owed::<Imap>(&[
         (&[][..], false),
         (&[('C', "a NO")], false),
         (&[('C', "a NOOP\r\n")], true),
@@ -33,48 +31,31 @@ fn reply_is_owed_until_its_line_is_whole() {
         (&idle[..3], true),
         (&idle[..], false),
         (&[('C', "b NOOP\r\na IDLE\r\n"), ('S', "+ idling\r\n")], true),
-    ] {
-        assert_eq!(after(session).owes_reply(), is_owed, "{session:?}");
-    }
+    ]);
 }
 
 #[test]
 fn goodbye_is_known_of_the_peer_that_said_it() {
-    for (session, said) in [
+    playing::assert_goodbyes::<Imap>(&[
         (&[('C', "a NOOP\r\n"), ('S', "* OK BYE\r\na OK x\r\n")][..], (false, false)),
         (&[('C', "a LOGOUT\r\n")], (true, false)),
         (&[('C', "a LOGOUT\r\nb NOOP\r\n"), ('S', "* BYE x\r\n* 3 EXISTS\r\n")], (true, true)),
         (&[('C', "a LOGOUT\r\nb LOGOUT\r\n"), ('S', "* BYE x\r\n* BYE x\r\n")], (true, true)),
         (&[('S', "* BYE x\r\n")], (false, true)),
-    ] {
-        let tap = after(session);
-        assert_eq!((tap.has_said_goodbye(Peer::Client), tap.has_said_goodbye(Peer::Server)), said, "{session:?}");
-    }
+    ]);
 }
 
 #[test]
 fn side_that_ends_leaves_nothing_behind() {
-    for (side, from, to) in [('C', Peer::Client, Peer::Server), ('S', Peer::Server, Peer::Client)] {
-        let mut tap = after(&[(side, "* CA")]);
-        tap.end(from);
-        assert_eq!(tap.output(to), b"* CA");
-        tap.end(from);
-        assert_eq!((tap.output(to), tap.held()), (vec![], 0), "{side}");
-    }
+    playing::assert_released_at_end::<Imap>(&[('C', "* CA")], Peer::Client, "* CA");
+    playing::assert_released_at_end::<Imap>(&[('S', "* CA")], Peer::Server, "* CA");
 }
 
 /// More than is held back of a line whose command is not known yet.
 #[test]
 fn long_beginning_goes_on_once() {
     for long in [" ".repeat(500), "t".repeat(500), format!("t{}", " ".repeat(500))] {
-        for cut in [1, 7, usize::MAX] {
-            let mut tap = Imap::default();
-            assert_eq!(playing::follow(&mut tap, &[('C', &long)], cut).to_server, long, "{cut}");
-            tap.close("Oxpost is stopping");
-            assert_eq!(tap.over(), None, "the server has a part of the line");
-            tap.end(Peer::Client);
-            assert_eq!(tap.output(Peer::Server), b"");
-        }
+        playing::assert_passed_once::<Imap>(&long);
     }
 }
 

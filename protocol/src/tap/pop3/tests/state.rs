@@ -2,15 +2,13 @@
 
 use super::*;
 
-fn after(session: &[(char, &str)]) -> Pop3 {
-    let mut tap = Pop3::default();
-    playing::follow(&mut tap, session, usize::MAX);
-    tap
+fn after(session: playing::Session<'_>) -> Pop3 {
+    playing::after(session)
 }
 
 #[test]
 fn reply_is_owed_until_its_last_line_is_whole() {
-    for (session, is_owed) in [
+    playing::assert_owed::<Pop3>(&[
         (&[][..], false),
         (&[('C', "NO")], false),
         (&[('C', "NOOP\r\n")], true),
@@ -30,39 +28,25 @@ fn reply_is_owed_until_its_last_line_is_whole() {
         (&[('C', "LANG de\r\n"), ('S', "+OK\r\n")], false),
         // Answered here.
         (&[('C', "PASS hunter2\r\n")], false),
-    ] {
-        assert_eq!(after(session).owes_reply(), is_owed, "{session:?}");
-    }
+    ]);
 }
 
 #[test]
 fn goodbye_is_known_of_the_peer_that_said_it() {
-    for (session, said) in [
+    playing::assert_goodbyes::<Pop3>(&[
         (&[('C', "NOOP\r\nRSET\r\n"), ('S', "+OK\r\n-ERR x\r\n")][..], (false, false)),
         (&[('C', "QUIT\r\n")], (true, false)),
         (&[('C', "QUIT\r\n"), ('S', "-ERR x\r\n")], (true, false)),
         (&[('C', "QUIT\r\nNOOP\r\n"), ('S', "+OK bye\r\n+OK\r\n")], (true, true)),
         (&[('C', "QUIT\r\nQUIT\r\n"), ('S', "+OK bye\r\n+OK bye\r\n")], (true, true)),
         (&[('S', "-ERR Connection is closed. 13\r\n")], (false, true)),
-    ] {
-        let tap = after(session);
-        assert_eq!((tap.has_said_goodbye(Peer::Client), tap.has_said_goodbye(Peer::Server)), said, "{session:?}");
-    }
+    ]);
 }
 
 #[test]
 fn side_that_ends_leaves_nothing_behind() {
-    let mut tap = after(&[('C', "RET")]);
-    tap.end(Peer::Client);
-    assert_eq!(tap.output(Peer::Server), b"RET");
-    tap.end(Peer::Client);
-    assert_eq!((tap.output(Peer::Server), tap.held()), (vec![], 0));
-
-    let mut tap = after(&[('C', "CAPA\r\n"), ('S', "+OK\r\nSAS")]);
-    tap.end(Peer::Server);
-    assert_eq!(tap.output(Peer::Client), b"SAS");
-    tap.end(Peer::Server);
-    assert_eq!((tap.output(Peer::Client), tap.held()), (vec![], 0));
+    playing::assert_released_at_end::<Pop3>(&[('C', "RET")], Peer::Client, "RET");
+    playing::assert_released_at_end::<Pop3>(&[('C', "CAPA\r\n"), ('S', "+OK\r\nSAS")], Peer::Server, "SAS");
 }
 
 /// Of a line in a list of capabilities five bytes say whether it is hidden.
@@ -78,14 +62,7 @@ fn line_of_a_list_is_held_until_its_word_is_known_and_no_longer() {
 #[test]
 fn long_beginning_goes_on_once_and_never_with_a_password() {
     let long = " ".repeat(500);
-    for cut in [1, 7, usize::MAX] {
-        let mut tap = Pop3::default();
-        assert_eq!(playing::follow(&mut tap, &[('C', &long)], cut).to_server, long, "{cut}");
-        tap.close("Oxpost is stopping");
-        assert_eq!(tap.over(), None, "the server has a part of the line");
-        tap.end(Peer::Client);
-        assert_eq!(tap.output(Peer::Server), b"");
-    }
+    playing::assert_passed_once::<Pop3>(&long);
     let said = format!("{long}NOOP\r\n{long}NOOP\r\n");
     assert_eq!(playing::alike::<Pop3>(&[('C', &said)]).to_server, said);
     for cut in [1, 7, usize::MAX] {
