@@ -332,20 +332,22 @@ async fn wave_after_an_outage_is_paced() {
     .await;
     let before = bench.endpoint.requests();
     bench.clock.advance(11 * MINUTE);
+    // On a slow machine they come later, and never more of them in a second.
     let mut seconds = Vec::new();
-    for _ in 0..25 {
+    until("fifty requests have begun", async || {
         let begun = bench.endpoint.requests();
         for _ in 0..4 {
             tokio::time::advance(Duration::from_millis(250)).await;
             tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(15))).await.unwrap();
         }
         seconds.push(bench.endpoint.requests() - begun);
-    }
+        seconds.iter().sum::<usize>() > 50
+    })
+    .await;
     refresher.abort();
     println!("after an outage, requests in each second: {seconds:?}, {before} before it");
     assert!(seconds.iter().take(5).sum::<usize>() <= 15, "{seconds:?}");
     assert!(seconds.iter().all(|count| *count <= 20), "{seconds:?}");
-    assert!(seconds.iter().sum::<usize>() > 50, "{seconds:?}");
 }
 
 impl Bench {

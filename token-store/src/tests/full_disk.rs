@@ -56,6 +56,24 @@ async fn expired_tokens_are_replaced_served_from_memory_and_written_later() {
     assert!(!bench.tokens.has_unsaved(bench.mailbox()));
 }
 
+/// A token that the mail server has refused is replaced early in its life, and its account is not due for long.
+#[tokio::test]
+async fn tokens_are_written_at_the_next_look_though_their_account_is_not_due() {
+    let (bench, disk) = bench_on_a_disk().await;
+    bench.clock.advance(Duration::from_secs(600));
+    let refused = bench.tokens.access_token(&bench.admitted).await.unwrap();
+    disk.1.store(true, Ordering::SeqCst);
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    let token = bench.tokens.refused(&bench.admitted, &refused).await.unwrap();
+    assert_eq!((text(token.secret()).as_str(), bench.stored_refresh_token().await.as_deref()), ("at-1", Some("rt-0")));
+    disk.1.store(false, Ordering::SeqCst);
+    let (stop, refresher) = bench.keep_fresh();
+    bench.stored("ann@contoso.com", "at-1").await;
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!((bench.endpoint.requests(), bench.stored_refresh_token().await.as_deref()), (1, Some("rt-1")));
+}
+
 /// Before the end the first try is for those whose request is over, the last one for all.
 #[tokio::test]
 async fn last_write_before_the_end_leaves_out_no_account() {
