@@ -11,6 +11,7 @@ mod declared;
 mod familiar_sources;
 mod judged;
 mod lease;
+mod ledger;
 pub mod mail_use;
 pub mod nodes;
 pub mod notices;
@@ -77,7 +78,7 @@ use crate::{
 pub struct Store {
     database: Arc<dyn Database>,
     sealer: Sealer,
-    ledgers: Arc<access::Ledgers>,
+    ledgers: Arc<ledger::Ledgers>,
     /// What is only read is read where no login waits for it.
     in_background: bool,
     /// The database's clock, where it is on another machine.

@@ -6,8 +6,9 @@ use aws_lc_rs::digest;
 
 use super::{
     Store, StoreError,
-    access::{Access, ChangedOutside, HEAD, Known, LIST, Ledger, Passwords, only_bytes},
+    access::{Access, ChangedOutside, Known, Passwords},
     accounts::{COLUMNS, account_of, make_token_row, select_accounts, select_sealed_accounts},
+    ledger::{HEAD, LIST, Ledger, Turn, json, only_bytes},
 };
 use crate::{
     account::{Account, Mailbox},
@@ -66,11 +67,12 @@ impl Store {
     /// # Errors
     /// The store cannot be read or written.
     pub async fn confirm_access(&self, shown: &str) -> Result<bool, StoreError> {
+        let turn = self.take_turn().await;
         let state = self.state().await?;
         if code(&self.changed_in(&state), &sealed_anew(&state))? != shown {
             return Ok(false);
         }
-        self.seal_all(&state, Vec::new()).await
+        self.seal_all(turn, &state, Vec::new()).await
     }
 
     /// Puts back what was written last, as far as the seals say it: columns of accounts, and neither accounts nor passwords that
@@ -79,9 +81,10 @@ impl Store {
     /// # Errors
     /// The store cannot be read or written.
     pub async fn undo_outside_changes(&self) -> Result<Vec<ChangedOutside>, StoreError> {
+        let turn = self.take_turn().await;
         let state = self.state().await?;
         let Some(ledger) = &state.ledger else { return Err(StoreError::NoLedger) };
-        let mut change = self.change_from(ledger).await;
+        let mut change = turn.change(ledger);
         let (mut columns, mut removed) = (Vec::new(), Vec::new());
         for (mailbox, found) in &state.accounts {
             let one = |sql| Statement::new(sql, [mailbox.as_str().into()]);
@@ -136,11 +139,12 @@ impl Store {
 
     /// Seals every account of a store whose version did not. `false`: another process was there first.
     pub(super) async fn seal_for_the_first_time(&self, also: Vec<Statement>) -> Result<bool, StoreError> {
+        let turn = self.take_turn().await;
         let state = self.state().await?;
-        self.seal_all(&state, also).await
+        self.seal_all(turn, &state, also).await
     }
 
-    async fn seal_all(&self, state: &State, also: Vec<Statement>) -> Result<bool, StoreError> {
+    async fn seal_all(&self, turn: Turn<'_>, state: &State, also: Vec<Statement>) -> Result<bool, StoreError> {
         let epoch = state.ledger.as_ref().map_or(0, |ledger| ledger.epoch);
         // Without a ledger, later than whatever was sealed, and than the changes that have left no seal, such as removals.
         let written = state.accounts.iter().filter_map(|(mailbox, found)| {
@@ -151,7 +155,7 @@ impl Store {
             None => written.fold(epoch, u64::max).saturating_add(EPOCHS_WITHOUT_A_SEAL),
         };
         let ledger = Ledger { sealed: state.head.clone(), epoch, accounts: BTreeMap::new() };
-        let mut change = self.change_from(&ledger).await;
+        let mut change = turn.change(&ledger);
         change.also(also);
         for (mailbox, access) in sealed_anew(state) {
             change.put(&mailbox, access)?;
@@ -255,6 +259,6 @@ fn code(changed: &[ChangedOutside], anew: &BTreeMap<String, Access>) -> Result<S
         hashed.update(one.to_string().as_bytes());
         hashed.update(b"\n");
     }
-    hashed.update(super::access::json(anew)?.reveal());
+    hashed.update(json(anew)?.reveal());
     Ok(hashed.finish().as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect())
 }

@@ -2,7 +2,8 @@
 
 use super::{
     Store, StoreError,
-    access::{Access, Ledger, Passwords, TRIES},
+    access::{Access, Passwords},
+    ledger::{Ledger, TRIES},
     tokens,
 };
 use crate::{

@@ -16,8 +16,9 @@ use oxpost_protocol::Secret;
 use self::plan::{Hashed, Step};
 use super::{
     Store, StoreError,
-    access::{Access, Known, Passwords, TRIES},
+    access::{Access, Known, Passwords},
     accounts::{forget_access_token, make_token_row, tokens_are_used},
+    ledger::TRIES,
 };
 use crate::{
     account::{Account, Grant, Mailbox, Origin},

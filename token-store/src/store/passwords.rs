@@ -6,9 +6,10 @@ use oxpost_protocol::Secret;
 
 use super::{
     Store, StoreError,
-    access::{Access, Known, Ledger, TRIES},
+    access::{Access, Known},
     accounts::{HEAD_COLUMN, SEALED_COLUMNS, select_accounts, select_sealed_accounts},
     changed,
+    ledger::{Ledger, TRIES},
     sealed::PASSWORD_HASH,
 };
 use crate::{

@@ -2,8 +2,8 @@
 
 use super::{
     Store, StoreError,
-    access::Ledger,
     accounts::{HEAD_COLUMN, select_accounts, select_sealed_accounts},
+    ledger::Ledger,
     passwords::PasswordRow,
 };
 use crate::{
