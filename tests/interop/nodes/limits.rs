@@ -268,6 +268,48 @@ async fn idle_session_makes_room_for_a_program_at_another_node() {
     }
 }
 
+/// Sessions that run go on while the database is away: with the share of their node, once what was granted before is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_keep_to_their_shares_while_the_database_is_away() {
+    const EACH: usize = 12;
+    let patient = "[limits]\nsend-slot-timeout = \"4m\"\n";
+    let cluster = Cluster::sending(Some(LIMITS), patient, |it| it.smtp.messages_per_minute = Some(30)).await;
+    cluster.one.sign_in(ALICE, &cluster.tenant, ALICE).await.unwrap();
+    let (one, two) = (cluster.one.run().await.unwrap(), cluster.two.run().await.unwrap());
+    // Each knows of the other for long enough to have a share.
+    tokio::time::sleep(Duration::from_secs(21)).await;
+    let mut sessions = Vec::new();
+    for node in [&one, &two] {
+        let mut smtp = Smtp::log_in(node.smtp, &cluster.password).await.unwrap();
+        assert!(matches!(smtp.send("before").await, Sent::Accepted));
+        sessions.push(smtp);
+    }
+    cluster.server.down("immediate").unwrap();
+    let mut programs = JoinSet::new();
+    for (number, mut smtp) in sessions.into_iter().enumerate() {
+        programs.spawn(async move {
+            for message in 0..EACH {
+                let sent = smtp.send(&format!("away {number}.{message}")).await;
+                assert!(matches!(sent, Sent::Accepted), "{sent:?}");
+            }
+            smtp
+        });
+    }
+    let began = Instant::now();
+    let sessions = programs.join_all().await;
+    let (sent, took) = (cluster.tenant.messages(ALICE, "Sent Items").len(), began.elapsed());
+    println!("database away: {} messages of two nodes in {} s", sent - 2, took.as_secs());
+    assert_eq!((sent, cluster.tenant.refused_for_limits(ALICE)), (2 + 2 * EACH, 0));
+    cluster.server.up().unwrap();
+    drop(sessions);
+    let smtp = eventually("logins work again", async || Smtp::log_in(two.smtp, &cluster.password).await.ok()).await;
+    drop(smtp);
+    for node in [one, two] {
+        let log = node.stop().await.unwrap();
+        assert!(log.contains("the database is away: this node keeps"), "{log}");
+    }
+}
+
 /// The same programs at two processes that share nothing: the tenant does refuse.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_that_share_nothing_exceed_the_limits() {
