@@ -52,6 +52,7 @@ pub mod readiness;
 pub mod remedy;
 
 pub mod cli;
+pub mod clock_report;
 pub mod log;
 pub mod log_limits;
 pub mod log_rate_limit;

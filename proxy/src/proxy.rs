@@ -93,6 +93,11 @@ impl Proxy {
         let (gateway, until) = (Arc::clone(&self.gateway), stop.clone());
         let learning = tokio::spawn(keep_learning(Arc::clone(&self.gateway), stop.clone()));
         tokio::spawn(async move { gateway.throttle.watch_blocks(until).await });
+        tokio::spawn(crate::clock_report::keep(
+            Arc::clone(&self.gateway),
+            self.gateway.host_name.clone(),
+            stop.clone(),
+        ));
         let watching = tokio::spawn(keep_watching(self.watch, stop.clone()));
         let last_session = CancellationToken::new();
         let belonging = tokio::spawn(keep_belonging(Arc::clone(&self.gateway), last_session.clone()));

@@ -1,8 +1,9 @@
 //! `oxpost status`: what an administrator knows of every account, once, for scripts, and as it changes.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings, eventually};
+use oxpost_tests::office365::behaviour::TokenFault;
 use oxpost_tests::office365::{Application, Mailbox, Protocol, Tenant};
 use serde_json::Value;
 
@@ -229,4 +230,52 @@ async fn the_status_is_watched_until_ctrl_c() {
         assert_eq!(status, Some(0));
         assert!(!rest.contains(ALICE), "said twice: {rest}");
     }
+}
+
+/// An authority that asks for a pause, and a machine whose clock is an hour behind it, as `oxpost status` and `oxpost doctor` show it.
+#[tokio::test]
+async fn open_circuit_and_wrong_clock_are_shown_with_what_to_do() {
+    let tenant = Tenant::builder().mailbox(ALICE).application(Application::public(CLIENT_ID)).start().await.unwrap();
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let password = oxpost.add_account(ALICE, &[]).await.unwrap();
+    oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
+    let status = async || oxpost.call(&["status"]).await.unwrap().said().unwrap();
+    let quiet = status().await;
+    assert!(!quiet.contains("is not asked") && !quiet.contains("The clock of"), "{quiet}");
+
+    let running = oxpost.run().await.unwrap();
+    tenant.clock().advance(Duration::from_secs(3600));
+    tenant.revoke_access_tokens(ALICE);
+    let mut client = Client::connect(running.address(Protocol::Imap)).await;
+    client.say(&format!("a LOGIN {ALICE} {password}")).await;
+    client.until("a OK").await;
+    let shown = eventually("the wrong clock is shown", async || {
+        let shown = status().await;
+        shown.contains("The clock of").then_some(shown)
+    });
+    let shown = shown.await;
+    assert!(
+        shown.contains("behind that of localhost. Set it: ") && shown.contains("timedatectl set-ntp true"),
+        "{shown}"
+    );
+    let one = &json(&oxpost).await[0];
+    let skew = &one["clock_skew"][0];
+    assert_eq!(
+        (&skew["peer"], &skew["ahead"], one["clock_skew"].as_array().unwrap().len()),
+        (&"localhost".into(), &false.into(), 1)
+    );
+    assert!((3500..3700).contains(&skew["seconds"].as_u64().unwrap()) && one["open_circuit"].is_null(), "{one}");
+
+    tenant.behave(|tenant| tenant.entra.fault = Some(TokenFault::TooManyRequests(Some(600))));
+    let ran = oxpost.call(&["doctor"]).await.unwrap();
+    assert!(ran.text().contains("clocks") && ran.text().contains("The clock of"), "{ran}");
+    let shown = status().await;
+    assert!(shown.contains("application default: the sign-in service is not asked until 2"), "{shown}");
+    assert!(shown.contains("HTTP status 429") && shown.contains("If it lasts, run `oxpost doctor`"), "{shown}");
+    let one = &json(&oxpost).await[0];
+    assert!(one["open_circuit"]["reason"].as_str().unwrap().contains("429"), "{one}");
+    assert!(one["open_circuit"]["asked_again"].is_string(), "{one}");
+    let ran = oxpost.call(&["doctor"]).await.unwrap();
+    assert!(ran.text().contains("pause") && ran.text().contains("is not asked until"), "{ran}");
+    running.stop().await.unwrap();
 }

@@ -20,6 +20,22 @@ pub trait Clock: Send + Sync + 'static {
     }
 }
 
+/// That the clock of a machine disagrees with another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockSkew {
+    /// Whose clock the other one is: the host of a sign-in service, or [`ClockSkew::DATABASE`].
+    pub peer: String,
+    /// By how much.
+    pub by: Duration,
+    /// Whether the machine's clock is ahead; otherwise it is behind.
+    pub ahead: bool,
+}
+
+impl ClockSkew {
+    /// The peer that is the database.
+    pub const DATABASE: &'static str = "the database";
+}
+
 /// A clock that parts of the program share.
 pub type SharedClock = Arc<dyn Clock>;
 

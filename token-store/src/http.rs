@@ -24,6 +24,7 @@ use url::{Host, Url};
 
 use crate::{
     circuit::Trouble,
+    clock::ClockSkew,
     credential::RefusedSecrets,
     error::{ErrorKind, Problem, TokenError, printable},
     gate::{Class, Gate, Refusal, Went},
@@ -199,6 +200,16 @@ pub(crate) struct Got {
 }
 
 impl HttpClient {
+    /// What the authorities' clocks have said last about ours.
+    pub(crate) fn clock_skews(&self) -> Vec<ClockSkew> {
+        self.skew.wrong()
+    }
+
+    /// Changes whenever an authority's clock begins or ceases to disagree.
+    pub(crate) fn clock_news(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.skew.news()
+    }
+
     /// The same client, whose requests to authorities go through the gate.
     pub(crate) fn through(self, gate: &Arc<Gate>, class: Class) -> Self {
         Self { gate: Some((gate.clone(), class)), ..self }

@@ -44,7 +44,7 @@ mod working_memory;
 pub use account::{Account, Grant, LocalPasswordInfo, Mailbox, Origin};
 pub use admission::{Accounts, AdmissionLimits, Admitted, Attempt, Denied, Guessed};
 pub use application::{Application, Applications, NextSecret};
-pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
+pub use clock::{Clock, ClockSkew, ManualClock, SharedClock, SystemClock};
 pub use credential::{
     Algorithm, BadCertificate, Credential, FederatedToken, Machine, ManagedIdentity, NotThisMachine, SigningCertificate,
 };
@@ -62,8 +62,8 @@ pub use sign_in::{
 };
 pub use source::Source;
 pub use store::{
-    AccessAudit, Block, ChangedOutside, Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText,
-    SecretEnd, Store, StoreError, TokenSet, TokenState, Way,
+    AccessAudit, Block, ChangedOutside, Changes, Conflict, DeclareError, Declared, DeclaredPassword, OpenCircuit,
+    PasswordText, SecretEnd, Store, StoreError, TokenSet, TokenState, Way,
 };
 pub use tokens::{AccessToken, Readiness, RefreshLimits, Tokens};
 pub use vault::{Created, KeySource, NewKey, Vault, VaultError};

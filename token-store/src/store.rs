@@ -7,6 +7,7 @@ mod blocks;
 pub mod care;
 mod circuits;
 mod client_secrets;
+mod clock_skews;
 mod declared;
 mod familiar_sources;
 mod judged;
@@ -45,6 +46,7 @@ pub use self::{
     access_audit::AccessAudit,
     accounts::Removed,
     blocks::Block,
+    circuits::OpenCircuit,
     declared::{Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Way},
     refusals::Refused,
     schema::STORE_SCHEMA,

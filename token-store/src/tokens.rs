@@ -31,7 +31,7 @@ use crate::{
     account::{Account, Grant, Mailbox},
     admission::Admitted,
     application::Applications,
-    clock::SharedClock,
+    clock::{ClockSkew, SharedClock},
     database::Hints,
     error::{Problem, TokenError},
     gate::{self, Class, Gate, GateLimits, Refusal},
@@ -255,6 +255,16 @@ impl Tokens {
         }
     }
 
+    /// The clocks that this machine's clock disagrees with, as answers of the authorities and the database have shown it.
+    pub fn clock_skews(&self) -> Vec<ClockSkew> {
+        self.0.http.clock_skews().into_iter().chain(self.0.store.clock_skew()).collect()
+    }
+
+    /// Changes whenever an authority's clock begins or ceases to disagree with this machine's.
+    pub fn clock_news(&self) -> watch::Receiver<u64> {
+        self.0.http.clock_news()
+    }
+
     async fn obtain(&self, account: &Account, why: Why) -> Outcome {
         let shared = &self.0;
         // All that go through one account wait for its one request.
@@ -476,7 +486,7 @@ impl Shared {
 }
 
 /// Whom requests for the tokens of an account are about. None: the application itself.
-fn about(account: &Account) -> Option<&str> {
+pub(crate) fn about(account: &Account) -> Option<&str> {
     (account.grant != Grant::ClientCredentials).then(|| account.token_of().as_str())
 }
 

@@ -19,6 +19,8 @@ mod store;
 mod table;
 mod times;
 
+pub(crate) use status::left_alone;
+
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -15,7 +15,8 @@ use rustls::client::danger::ServerCertVerifier;
 use super::facts::{Authority, Facts, MailServer};
 use super::judge;
 use super::server::explore;
-use crate::cli::{NO_LISTENER, credential};
+use crate::cli::{NO_LISTENER, credential, left_alone};
+use crate::clock_report;
 use crate::config::{Config, Protocol, Server, ServerTls};
 use crate::gateway::Gateway;
 use crate::tls;
@@ -120,6 +121,10 @@ impl<'a> Round<'a> {
                 Vec::new()
             }
         };
+        if let Ok(open) = &self.open {
+            let skews = open.gateway.store.clock_skews().await.unwrap_or_default();
+            facts.clocks = Some(skews.iter().map(|(host, skew)| clock_report::sentence(host, skew)).collect());
+        }
         let mut names: Vec<&str> = accounts.iter().map(|account| account.application.as_str()).collect();
         if mailbox.is_none() || accounts.is_empty() {
             // The whole gateway: also what no account uses yet.
@@ -202,7 +207,17 @@ impl<'a> Round<'a> {
         let applications = self.config.applications.with_secret_ends(&told);
         let end = applications.get(&application.name).and_then(|one| credential::End::of(one, SystemTime::now()));
         let ends = end.map(|end| (format!("{end}."), end.is_near()));
-        Authority { application: application.name.clone(), host, metadata, way, proof, ends }
+        let pause = self.pause(application).await;
+        Authority { application: application.name.clone(), host, metadata, way, pause, proof, ends }
+    }
+
+    /// Whether the service asks the authority of an application now, or why not.
+    async fn pause(&self, application: &Application) -> Option<Result<(), String>> {
+        let gateway = &self.open.as_ref().ok()?.gateway;
+        let open = gateway.store.open_circuits(gateway.clock.now()).await.ok()?;
+        let pauses = open.iter().filter(|open| open.concerns(application, None));
+        let sentences: Vec<String> = pauses.map(|open| left_alone(open, &self.config.applications)).collect();
+        Some(if sentences.is_empty() { Ok(()) } else { Err(sentences.join(" ")) })
     }
 }
 

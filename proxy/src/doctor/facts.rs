@@ -18,6 +18,8 @@ pub struct Facts {
     pub configuration: Option<Result<String, String>>,
     /// Whether the store opens: what is in it, or what is wrong.
     pub store: Option<Result<String, String>>,
+    /// What is wrong with the clocks of machines, as their services have noted it. None: the store does not open.
+    pub clocks: Option<Vec<String>>,
     /// The sign-in service of each application.
     pub authorities: Vec<Authority>,
     /// The mail servers that are used.
@@ -37,6 +39,8 @@ pub struct Authority {
     pub metadata: Option<Result<Metadata, String>>,
     /// Looked into if it cannot be reached: where the way to it ends.
     pub way: Option<Way>,
+    /// Whether the service asks it now, or why not. None: not looked for.
+    pub pause: Option<Result<(), String>>,
     /// By what the application proves itself (nothing if it is a public client), or why it cannot. None: not looked for.
     pub proof: Option<Result<Option<&'static str>, TokenError>>,
     /// Until when that is good, and whether the end is near.

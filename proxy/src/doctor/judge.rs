@@ -33,6 +33,13 @@ pub fn judge(facts: &Facts) -> Vec<Line> {
         here.needs(&["everything else"], "store and key");
         return lines;
     }
+    if let Some(clocks) = &facts.clocks {
+        let verdict = match clocks.as_slice() {
+            [] => Verdict::Pass("no service has noted one that is wrong".into()),
+            wrong => Verdict::Warning(wrong.join(" ")),
+        };
+        Sheet::new("this machine", &mut lines).add("clocks", verdict);
+    }
     for authority in &facts.authorities {
         authority_lines(authority, &mut lines);
     }
@@ -57,6 +64,16 @@ fn authority_lines(authority: &Authority, lines: &mut Vec<Line>) {
     let place = if authority.metadata.is_some() { authority.host.as_str() } else { "this machine" };
     let mut sheet = Sheet::new(format!("application {} at {place}", authority.application), lines);
     tenant_lines(&mut sheet, authority);
+    match &authority.pause {
+        // Without a store there is no service that could have been told to wait.
+        None => {}
+        Some(Ok(())) => {
+            sheet.add("pause", Verdict::Pass("none: it is asked whenever a token is needed".into()));
+        }
+        Some(Err(sentence)) => {
+            sheet.add("pause", Verdict::Warning(sentence.clone()));
+        }
+    }
     sheet.add("credential", credential(authority));
 }
 

@@ -28,10 +28,15 @@ pub use report::report;
 pub const CHECKS: &[(&str, &str)] = &[
     ("configuration", "proxy.toml can be read, and the files it names can be used"),
     ("store and key", "the store opens with its key, and has the account"),
+    (
+        "clocks",
+        "no service has noted that the clock of its machine differs from that of the database or of the sign-in service",
+    ),
     ("application", "proxy.toml has the application that the account uses, and it can do what the account asks of it"),
     ("authority", "Microsoft's sign-in service answers"),
     ("clock", "this machine's clock is that of the sign-in service, as far as tokens need it"),
     ("tenant", "the tenant in proxy.toml exists"),
+    ("pause", "the sign-in service is asked whenever a token is needed, and not left alone for a while"),
     (
         "credential",
         "what the application proves itself with can be used: the certificate has not expired, the federated token is there",

@@ -24,6 +24,8 @@ pub(crate) struct DatabaseTime(Mutex<State>);
 #[derive(Default)]
 struct State {
     read: Option<(SystemTime, Instant)>,
+    /// How far the node's clock was from it, and whether ahead.
+    distance: Option<(Duration, bool)>,
     /// Somebody was told that the node's clock is wrong.
     told: bool,
 }
@@ -48,11 +50,18 @@ impl DatabaseTime {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.read = Some((found, now));
         let (by, ahead) = distance(node, found);
+        state.distance = Some((by, ahead));
         let wrong = by > SKEW_TOLERATED;
         if wrong == std::mem::replace(&mut state.told, wrong) {
             return None;
         }
         Some(if wrong { SkewNews::Wrong { by, ahead } } else { SkewNews::Right })
+    }
+
+    /// How far the node's clock was from it at the last look, and whether ahead, if that is too far.
+    pub(crate) fn skew(&self) -> Option<(Duration, bool)> {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.distance.filter(|(by, _)| *by > SKEW_TOLERATED)
     }
 
     fn at(&self, now: Instant) -> Option<SystemTime> {
@@ -111,7 +120,9 @@ mod tests {
         assert_eq!(look(at(10_060)), None);
         assert_eq!(look(at(10_000) + 61 * 60 * SECOND), Some(SkewNews::Wrong { by: HOUR + 60 * SECOND, ahead: true }));
         assert_eq!(look(at(10_000) + HOUR), None);
+        assert_eq!(time.skew(), Some((HOUR, true)));
         assert_eq!(look(at(9_990)), Some(SkewNews::Right));
+        assert_eq!(time.skew(), None);
         assert_eq!(look(at(6_400)), Some(SkewNews::Wrong { by: HOUR, ahead: false }));
     }
 }

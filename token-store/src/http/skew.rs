@@ -1,5 +1,5 @@
 //! Whether our clock agrees with those of the authorities, from the dates of their answers. It is said once that it does not, and
-//! once that it does again.
+//! once that it does again. What was measured last is kept for people.
 
 use std::{
     collections::HashMap,
@@ -7,20 +7,38 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::database::time::distance;
+use tokio::sync::watch;
+
+use crate::{clock::ClockSkew, database::time::distance};
 
 /// What Entra tolerates in a signed statement.
 const TOLERATED: Duration = Duration::from_secs(5 * 60);
 
-/// What was said of each authority.
+/// What the clock of each authority has said last.
 #[derive(Debug, Default)]
-pub(super) struct Skew(Mutex<HashMap<String, bool>>);
+pub(super) struct Skew {
+    measured: Mutex<HashMap<String, Measured>>,
+    /// Counts how often one began or ceased to be wrong.
+    news: watch::Sender<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    by: Duration,
+    ahead: bool,
+}
+
+impl Measured {
+    fn is_wrong(self) -> bool {
+        self.by > TOLERATED
+    }
+}
 
 impl Skew {
     /// An answer had this date when our clock said `now`.
     pub(super) fn note(&self, host: &str, date: SystemTime, now: SystemTime) {
         let (by, ahead) = distance(now, date);
-        match self.changed(host, by > TOLERATED) {
+        match self.changed(host, Measured { by, ahead }) {
             Some(true) => tracing::warn!(
                 host,
                 seconds = by.as_secs(),
@@ -33,13 +51,35 @@ impl Skew {
     }
 
     /// Whether it is wrong, if that is news.
-    fn changed(&self, host: &str, wrong: bool) -> Option<bool> {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.get(host).copied().unwrap_or_default() == wrong {
+    fn changed(&self, host: &str, now: Measured) -> Option<bool> {
+        let before = self.lock().insert(host.to_owned(), now).is_some_and(Measured::is_wrong);
+        if before == now.is_wrong() {
             return None;
         }
-        said.insert(host.to_owned(), wrong);
-        Some(wrong)
+        self.news.send_modify(|count| *count += 1);
+        Some(now.is_wrong())
+    }
+
+    /// The authorities whose clock disagrees with ours, by name.
+    pub(super) fn wrong(&self) -> Vec<ClockSkew> {
+        let measured = self.lock();
+        let wrong = measured.iter().filter(|(_, measured)| measured.is_wrong());
+        let skew = |(host, Measured { by, ahead }): (&String, &Measured)| ClockSkew {
+            peer: host.clone(),
+            by: *by,
+            ahead: *ahead,
+        };
+        let mut wrong: Vec<ClockSkew> = wrong.map(skew).collect();
+        wrong.sort_by(|one, other| one.peer.cmp(&other.peer));
+        wrong
+    }
+
+    pub(super) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Measured>> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -50,11 +90,20 @@ mod tests {
     #[test]
     fn wrong_clock_is_news_once_for_each_authority() {
         let skew = Skew::default();
-        assert_eq!(skew.changed("a", false), None);
-        assert_eq!(skew.changed("a", true), Some(true));
-        assert_eq!(skew.changed("a", true), None);
-        assert_eq!(skew.changed("b", true), Some(true));
-        assert_eq!(skew.changed("a", false), Some(false));
-        assert_eq!(skew.changed("a", false), None);
+        let news = skew.news();
+        let changed = |host, wrong| {
+            let by = if wrong { TOLERATED + Duration::from_secs(1) } else { TOLERATED };
+            skew.changed(host, Measured { by, ahead: true })
+        };
+        assert_eq!(changed("b", false), None);
+        assert!(!news.has_changed().unwrap());
+        assert_eq!(changed("b", true), Some(true));
+        assert_eq!(changed("b", true), None);
+        assert_eq!(changed("a", true), Some(true));
+        let wrong: Vec<_> = skew.wrong().into_iter().map(|skew| (skew.peer, skew.by.as_secs(), skew.ahead)).collect();
+        assert_eq!(wrong, [("a".to_owned(), 301, true), ("b".to_owned(), 301, true)]);
+        assert_eq!(changed("b", false), Some(false));
+        assert_eq!(changed("b", false), None);
+        assert_eq!((skew.wrong().len(), *news.borrow()), (1, 3));
     }
 }

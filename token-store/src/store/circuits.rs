@@ -1,12 +1,16 @@
 //! How each authority answers each application, for all nodes and after a restart. Written by compare-and-swap, because nodes
 //! decide from what they have read.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{Store, StoreError};
 use crate::{
+    account::Account,
+    application::Application,
     circuit::{Circuit, Probe, Span},
     database::{Row, Statement},
+    gate, schedule,
+    tokens::about,
 };
 
 /// Whom an application asks: the token endpoint, which names the tenant, and the client id.
@@ -15,6 +19,38 @@ pub(crate) struct CircuitKey {
     pub(crate) authority: String,
     pub(crate) client_id: String,
 }
+
+/// An authority that an application does not ask now, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenCircuit {
+    key: CircuitKey,
+    /// Why.
+    pub reason: String,
+    /// When it is asked again by itself; none: with the next request.
+    pub asked_again: Option<SystemTime>,
+}
+
+impl OpenCircuit {
+    /// Whether tokens of this account come from there by this application; without an account, whether those of any do.
+    pub fn concerns(&self, application: &Application, account: Option<&Account>) -> bool {
+        match account {
+            Some(account) => self.key == gate::key(application, about(account)),
+            None => {
+                let key = gate::key(application, None);
+                let authority = self.key.authority.split('#').next().unwrap_or_default();
+                key.client_id == self.key.client_id && key.authority == authority
+            }
+        }
+    }
+
+    /// The token endpoint, which names the tenant, or the domain behind a `#`.
+    pub fn authority(&self) -> &str {
+        &self.key.authority
+    }
+}
+
+/// A circuit that nobody has asked through for so long may belong to an application that is configured no more.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
 /// A circuit as it was read; version 0 is none that was ever written.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +78,18 @@ impl Store {
             Some((key, read(&mut row, 2)))
         };
         Ok(self.rows(Statement::new(select, [])).await?.into_iter().filter_map(read).collect())
+    }
+
+    /// The authorities that are not asked now. `now` is by [`Store::clock`].
+    pub async fn open_circuits(&self, now: SystemTime) -> Result<Vec<OpenCircuit>, StoreError> {
+        let open = |(key, StoredCircuit { circuit, .. }): (CircuitKey, StoredCircuit)| {
+            let pause = circuit.pause.filter(|_| circuit.pauses > 0)?;
+            let left = pause.left(now);
+            let ended = now.duration_since(schedule::after(pause.since, pause.length)).unwrap_or_default();
+            let asked_again = left.map(|left| schedule::after(now, left));
+            (ended < FORGOTTEN).then_some(OpenCircuit { key, reason: circuit.reason, asked_again })
+        };
+        Ok(self.circuits().await?.into_iter().filter_map(open).collect())
     }
 
     /// Writes a circuit over the version it was decided from. `false` if another node was faster.

@@ -183,6 +183,45 @@ async fn story_account_that_is_never_answered_opens_no_circuit_for_those_that_ar
     assert_eq!(bench.endpoint.requests(), 10);
 }
 
+/// What `oxpost status` shows: who is left alone, until when and why; and machines whose clock is wrong.
+#[tokio::test]
+async fn story_open_circuits_and_wrong_clocks_are_shown_while_they_last() {
+    let place = Place::new();
+    let bench = Bench::signed_in_to(place.open().await).await;
+    bench.clock.advance(HOUR);
+    assert_eq!(bench.store.open_circuits(bench.clock.now()).await.unwrap(), []);
+    bench.endpoint.then(throttled());
+    bench.access_token().await.unwrap_err();
+    let elsewhere = place.open().await;
+    let open = elsewhere.open_circuits(bench.clock.now()).await.unwrap();
+    let [circuit] = &open[..] else { panic!("{open:?}") };
+    let until = circuit.asked_again.unwrap();
+    assert!(until > bench.clock.now() + 9 * MINUTE && until <= bench.clock.now() + 11 * MINUTE);
+    assert!(circuit.reason.contains("429") && circuit.authority().ends_with("/token"), "{circuit:?}");
+    let (office, mut other) = (application(&bench.endpoint), application(&bench.endpoint));
+    other.client_id = "another".into();
+    for account in [None, Some(bench.admitted.account())] {
+        assert!(circuit.concerns(&office, account) && !circuit.concerns(&other, account));
+    }
+    bench.clock.advance(12 * MINUTE);
+    let open = bench.store.open_circuits(bench.clock.now()).await.unwrap();
+    assert_eq!((open.len(), open[0].asked_again), (1, None), "with the next request");
+    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
+    bench.access_token().await.unwrap();
+    assert_eq!(bench.store.open_circuits(bench.clock.now()).await.unwrap(), []);
+
+    let skew = |peer: &str, ahead| crate::ClockSkew { peer: peer.into(), by: 6 * MINUTE, ahead };
+    let wrong = [skew("login.example", true), skew(crate::ClockSkew::DATABASE, false)];
+    bench.store.note_clock_skews("mx1", &wrong).await.unwrap();
+    bench.store.note_clock_skews("mx2", &wrong[..1]).await.unwrap();
+    bench.store.note_clock_skews("mx1", &wrong[1..]).await.unwrap();
+    let shown = elsewhere.clock_skews().await.unwrap();
+    assert_eq!(shown, [("mx1".to_owned(), wrong[1].clone()), ("mx2".to_owned(), wrong[0].clone())]);
+    bench.store.note_clock_skews("mx1", &[]).await.unwrap();
+    bench.store.note_clock_skews("mx2", &[]).await.unwrap();
+    assert_eq!(elsewhere.clock_skews().await.unwrap(), []);
+}
+
 /// With `common` the endpoint is the same for all tenants: one whose accounts are never answered is no outage of another.
 #[tokio::test]
 async fn story_tenant_that_is_never_answered_opens_no_circuit_for_others_of_common() {

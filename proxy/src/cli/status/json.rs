@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use oxpost_token_store::Origin;
+use oxpost_token_store::{Account, Application, ClockSkew, Origin};
 use serde_json::{Value, json};
 
 use super::report::{Report, Shown};
@@ -37,6 +37,23 @@ pub(super) fn time(time: Option<SystemTime>) -> Option<String> {
     time.filter(printable).map(|time| humantime::format_rfc3339_seconds(time).to_string())
 }
 
+/// Why the sign-in service of an account is not asked now, and when it is again.
+fn open_circuit(report: &Report, account: &Account, application: Option<&Application>) -> Option<Value> {
+    let open =
+        report.open_circuits.iter().find(|open| application.is_some_and(|one| open.concerns(one, Some(account))))?;
+    Some(json!({ "authority": open.authority(), "reason": open.reason, "asked_again": time(open.asked_again) }))
+}
+
+/// The machines whose clock disagrees with the database's, or with that of the application's sign-in service.
+fn clock_skew(report: &Report, application: Option<&Application>) -> Vec<Value> {
+    let authority = application.and_then(|application| application.token_url.host_str());
+    let concerns = |skew: &ClockSkew| skew.peer == ClockSkew::DATABASE || Some(skew.peer.as_str()) == authority;
+    let skews = report.clock_skews.iter().filter(|(_, skew)| concerns(skew));
+    skews
+        .map(|(host, skew)| json!({ "host": host, "peer": skew.peer, "seconds": skew.by.as_secs(), "ahead": skew.ahead }))
+        .collect()
+}
+
 fn account(report: &Report, shown: &Shown) -> Value {
     let Shown { account, state, last_login } = shown;
     let application = report.applications.get(&account.application).map(|one| &**one);
@@ -56,6 +73,8 @@ fn account(report: &Report, shown: &Shown) -> Value {
         "next_refresh": time(state.next_refresh),
         "last_login": time(*last_login),
         "refused": report.refused.json(account, |one| time(Some(one.at))),
+        "open_circuit": open_circuit(report, account, application),
+        "clock_skew": clock_skew(report, application),
         "last_error": state.last_error.as_ref().map(|error| json!({
             "kind": error.kind.to_string(),
             "text": error.text,

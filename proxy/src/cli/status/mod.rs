@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 
 use self::report::Report;
+pub(crate) use self::report::left_alone;
 use super::Failed;
 use crate::config::Config;
 use crate::gateway::open_store;

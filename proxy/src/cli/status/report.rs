@@ -1,18 +1,24 @@
 //! What is known of all accounts at one moment, and how it is told at a terminal.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use oxpost_token_store::store::notices::Notice;
-use oxpost_token_store::{Account, Applications, Block, ChangedOutside, Grant, Origin, Store, StoreError, TokenState};
+use oxpost_token_store::{
+    Account, Applications, Block, ChangedOutside, ClockSkew, Grant, OpenCircuit, Origin, Store, StoreError,
+    SystemClock, TokenState,
+};
 
 use super::condition::{NOT_SIGNED_IN, condition};
+use super::json;
 use crate::cli::credential::{self, End};
 use crate::cli::mail_use::Noticed;
 use crate::cli::refused::AllRefused;
 use crate::cli::table::table;
 use crate::cli::times::distance;
 use crate::cli::{Failed, block};
+use crate::clock_report;
 use crate::config::Config;
 use crate::notify::trouble::Topic;
 
@@ -26,6 +32,10 @@ pub(super) struct Report {
     pub(super) unreadable: Vec<String>,
     pub(super) changed: Vec<ChangedOutside>,
     pub(super) blocks: Vec<Block>,
+    /// The authorities that are not asked now.
+    pub(super) open_circuits: Vec<OpenCircuit>,
+    /// Machines whose clock is wrong.
+    pub(super) clock_skews: Vec<(String, ClockSkew)>,
     /// Those of the configuration, with the ends of client secrets that the store knows.
     pub(super) applications: Applications,
 }
@@ -60,6 +70,8 @@ impl Report {
             changed: changed(store, &unreadable).await?,
             unreadable,
             blocks: store.blocks(now).await?,
+            open_circuits: store.open_circuits(store.clock(Arc::new(SystemClock)).now()).await?,
+            clock_skews: clock_skews(store, config).await?,
             applications: config.applications.with_secret_ends(&store.secret_ends().await?),
         })
     }
@@ -137,6 +149,35 @@ impl Report {
     }
 }
 
+/// What the services have noted, and what this process sees of the clock of its own machine.
+async fn clock_skews(store: &Store, config: &Config) -> Result<Vec<(String, ClockSkew)>, Failed> {
+    let mut skews = store.clock_skews().await?;
+    if let Some(own) = store.clock_skew()
+        && !skews.iter().any(|(host, skew)| *host == config.host_name && skew.peer == own.peer)
+    {
+        skews.push((config.host_name.clone(), own));
+    }
+    Ok(skews)
+}
+
+/// An authority that is left alone, for whom, until when, why, and what to do.
+pub(crate) fn left_alone(open: &OpenCircuit, applications: &Applications) -> String {
+    let known = applications.names().into_iter().filter_map(|name| applications.get(name));
+    let whose: Vec<&str> =
+        known.filter(|one| open.concerns(one, None)).map(|application| application.name.as_str()).collect();
+    let whose = if whose.is_empty() { "(not in proxy.toml)".into() } else { whose.join(", ") };
+    let again = match json::time(open.asked_again) {
+        Some(time) => format!("is not asked until {time}"),
+        None => "is asked once more with the next request".to_owned(),
+    };
+    let reason = if open.reason.is_empty() { "It does not answer." } else { &open.reason };
+    format!(
+        "application {whose}: the sign-in service {again} ({}). {reason} Access tokens that live are used meanwhile, and nothing needs to \
+         be done. If it lasts, run `oxpost doctor`, which asks it now.",
+        open.authority()
+    )
+}
+
 /// That the user of an account has another name now. Those who go through it are opened with the same tokens.
 fn renamed(shown: &Shown) -> Option<String> {
     let Shown { account, state, .. } = shown;
@@ -178,6 +219,12 @@ impl fmt::Display for Report {
         }
         let rows: Vec<Vec<String>> = self.accounts.iter().map(|shown| self.row(shown)).collect();
         f.write_str(&table(&HEADER, &rows))?;
+        for open in &self.open_circuits {
+            writeln!(f, "\n{}", left_alone(open, &self.applications))?;
+        }
+        for (host, skew) in &self.clock_skews {
+            writeln!(f, "\n{}", clock_report::sentence(host, skew))?;
+        }
         for end in credential::ends(&self.applications, self.now) {
             writeln!(f, "\n{end}.")?;
         }
