@@ -266,7 +266,25 @@ impl Store {
     }
 
     /// A store in any engine.
+    ///
+    /// A vault with more than one key is that of a key rotation that has begun. Before anything else is written with the new key, what
+    /// tells that a store has it is: a process that has the old key alone would take values it cannot open for damaged ones.
     pub async fn with(database: Arc<dyn Database>, vault: Vault) -> Result<Self, StoreError> {
+        let keys = vault.keys();
+        let (store, mut check) = Self::with_keys_as_they_are(database, vault).await?;
+        if keys > 1 && !store.sealer.is_current(&check) {
+            store.seal_meta_with_newest_key().await?;
+            check = store.key_check().await?;
+        }
+        store.database.belongs_to(&check);
+        Ok(store)
+    }
+
+    /// A store whose key is that of the vault, or one of them. Gives back its check value too.
+    pub(super) async fn with_keys_as_they_are(
+        database: Arc<dyn Database>,
+        vault: Vault,
+    ) -> Result<(Self, Vec<u8>), StoreError> {
         let time = database.has_a_clock_of_its_own().then(Arc::default);
         let (ledgers, unwritten) = (Arc::default(), Arc::default());
         let store = Self { database, sealer: Sealer::new(vault), ledgers, in_background: false, time, unwritten };
@@ -297,9 +315,8 @@ impl Store {
         if !is_check(&store.sealer, &check) {
             return Err(StoreError::WrongKey);
         }
-        store.database.belongs_to(&check);
         store.look_at_the_time().await;
-        Ok(store)
+        Ok((store, check))
     }
 
     async fn key_check(&self) -> Result<Vec<u8>, StoreError> {

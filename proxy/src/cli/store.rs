@@ -21,14 +21,14 @@ pub(super) enum StoreCommand {
     /// The first start makes the store and its key by itself. Where the key is there before (from systemd, from the environment,
     /// or because the store was lost), a missing store is an error until this command was run.
     Create,
-    /// Change the key: a new one is made, and everything in the store is sealed anew with it
+    /// Change the key: make a new one, and seal everything in the store again with it
     ///
     /// The service must be stopped meanwhile. A key file is written by this command: first the new key
     /// goes in front of the old one, then everything is sealed with the new one, in batches, then the old key goes. If the machine fails in
     /// between, the store works as before, and running the command again finishes the change.
     ///
     /// A key that comes from systemd or from the environment is yours to change: put a new one (`oxpost store new-key`) in
-    /// front of the old one with a blank between them, run this command, then take the old one out.
+    /// front of the old one with a space between them, run this command, then take the old one out.
     ///
     /// A store in PostgreSQL that several nodes share: stop the service on all of them, run this on one, copy the new key to
     /// the others, then start them.
@@ -120,7 +120,7 @@ async fn rotate_key(config: &Config) -> Result<(), Failed> {
     if resumed {
         println!("Finished the change of the key that had begun: {sealed} sealed values were left to do.");
     } else {
-        println!("The store has a new key; {sealed} values were sealed anew.");
+        println!("The store has a new key; {sealed} values were sealed again.");
     }
     if unreadable > 0 {
         println!(
@@ -130,7 +130,7 @@ async fn rotate_key(config: &Config) -> Result<(), Failed> {
     }
     if old_key_removed {
         println!(
-            "\n{} is another one now: back it up. Older backups of the store need the older key.",
+            "\n{} is another one now: back it up. Backups of the store that are older than this message need the older key, or both keys.",
             of(&config.key)
         );
     } else {

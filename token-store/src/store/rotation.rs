@@ -13,7 +13,7 @@ use std::{fmt::Display, path::Path, sync::Arc};
 use super::{
     Store, StoreError,
     schema::STORE_SCHEMA,
-    sealed::{SEALED_COLUMNS, SealedColumn},
+    sealed::{META, SEALED_COLUMNS, SealedColumn},
 };
 use crate::{
     database::{
@@ -27,10 +27,6 @@ use crate::{
 /// How many values are read, and written in one transaction. A value has some kilobytes at most, but for the ledger of what
 /// grants access (40 bytes an account).
 pub(crate) const BATCH: usize = 256;
-
-/// How often the columns are walked. The second time finds nothing, unless something else has written meanwhile: the file system
-/// may know no locks.
-const WALKS: usize = 3;
 
 /// How a change of the key went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +44,9 @@ pub struct Rotated {
 /// Why the key was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RotateError {
-    /// The key is given to us, and by somebody else.
+    /// The key comes from systemd or from the environment, and oxpost cannot write it.
     #[error(
-        "{0} holds one key and is not written by oxpost. Put a new one in front of it, with a blank between them \
+        "{0} holds one key and is not written by oxpost. Put a new one in front of it, with a space between them \
          (`oxpost store new-key` prints one), then run this command again"
     )]
     NotOurs(KeySource),
@@ -85,7 +81,7 @@ impl From<crate::database::DatabaseError> for RotateError {
     }
 }
 
-/// Gives a store in SQLite a new key, or finishes an interrupted change of it. Nobody else may have the store open meanwhile,
+/// Gives a store in SQLite a new key, or finishes an interrupted change of it. No other process may have the store open meanwhile,
 /// because a service would go on sealing with the old key.
 ///
 /// A key that is not in a file is not ours to write: then the new one must stand in front of the old one already.
@@ -113,24 +109,24 @@ pub(crate) async fn rotate(
 ) -> Result<Rotated, RotateError> {
     let resumed = vault.keys() > 1;
     // Only a key that opens this very store may be changed.
-    let mut store = Store::with(database.clone(), vault).await?;
+    let (mut store, mut check) = Store::with_keys_as_they_are(database.clone(), vault).await?;
     let unfinished = |why| RotateError::Unfinished { key: source.clone(), why };
     if !resumed {
         if source.put_in_front(&NewKey::generate()?)?.is_none() {
             return Err(RotateError::NotOurs(source.clone()));
         }
-        store = Store::with(database, source.read()?).await.map_err(unfinished)?;
+        (store, check) = Store::with_keys_as_they_are(database.clone(), source.read()?).await.map_err(unfinished)?;
     }
-    let mut sealed = 0_usize;
-    for _ in 0..WALKS {
-        let walk = store.seal_with_newest_key().await.map_err(unfinished)?;
-        sealed = sealed.saturating_add(walk.sealed);
-        if walk.sealed == 0 {
-            let old_key_removed = source.keep_first()?.is_some();
-            return Ok(Rotated { resumed, sealed, unreadable: walk.unreadable, old_key_removed });
-        }
+    database.belongs_to(&check);
+    let sealed = store.seal_with_newest_key().await.map_err(unfinished)?.sealed;
+    // The file system may know no locks: whatever this finds was written by a process that has the old key alone, and may write
+    // again.
+    let again = store.seal_with_newest_key().await.map_err(unfinished)?;
+    if again.sealed > 0 {
+        return Err(RotateError::StillWritten(source.clone()));
     }
-    Err(RotateError::StillWritten(source.clone()))
+    let old_key_removed = source.keep_first()?.is_some();
+    Ok(Rotated { resumed, sealed, unreadable: again.unreadable, old_key_removed })
 }
 
 /// What a walk over the sealed columns has done.
@@ -145,19 +141,30 @@ impl Store {
     async fn seal_with_newest_key(&self) -> Result<Walk, StoreError> {
         let mut walk = Walk::default();
         for column in SEALED_COLUMNS {
-            let mut after = column.before_all();
-            while let Some(last) = self.seal_batch(column, &after, &mut walk).await? {
-                // A key that is not read as it stands would be walked forever, and what is after it would be missed.
-                if last == after {
-                    return Err(StoreError::Unreadable {
-                        what: format!("row after {} in the table {}", shown(&after), column.name()),
-                        remedy: "restore a backup".into(),
-                    });
-                }
-                after = last;
-            }
+            self.walk_column(column, &mut walk).await?;
         }
         Ok(walk)
+    }
+
+    /// Seals with the key that seals now what tells that a store has it, and what all processes read first: the check value, and the
+    /// ledger of what grants access.
+    pub(super) async fn seal_meta_with_newest_key(&self) -> Result<(), StoreError> {
+        self.walk_column(&META, &mut Walk::default()).await
+    }
+
+    async fn walk_column(&self, column: &SealedColumn, walk: &mut Walk) -> Result<(), StoreError> {
+        let mut after = column.before_all();
+        while let Some(last) = self.seal_batch(column, &after, walk).await? {
+            // A key that is not read as it stands would be walked forever, and what is after it would be missed.
+            if last == after {
+                return Err(StoreError::Unreadable {
+                    what: format!("row after {} in the table {}", shown(&after), column.name()),
+                    remedy: "restore a backup".into(),
+                });
+            }
+            after = last;
+        }
+        Ok(())
     }
 
     /// The batch after this key. Gives back the key of its last row, unless that was the last one of the column.
