@@ -162,6 +162,7 @@ fn application() -> Application {
         client_id: "fuzz".into(),
         credential: Credential::Secret,
         client_secret: None,
+        next_client_secret: None,
         client_secret_expires: None,
         delegated_scopes: vec!["offline_access".into()],
         openid: false,
