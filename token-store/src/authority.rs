@@ -54,6 +54,13 @@ pub(crate) struct Granted {
     pub(crate) signed_in_as: Option<String>,
 }
 
+/// Why a refresh token brought nothing.
+struct NotRefreshed {
+    error: TokenError,
+    /// What was asked for is refused, rather than who asked.
+    refuses_scope: bool,
+}
+
 /// Why a device code brought nothing.
 pub(crate) enum DeviceFailure {
     Declined,
@@ -92,19 +99,37 @@ impl Authority<'_> {
 
     /// A refresh token gets the next access token (RFC 6749, 6). The scope is always sent: without it Entra answers
     /// AADSTS900144.
-    /// With `asks_who` the answer names the user too, whose sign-in has granted that.
+    /// With `asks_who` the answer tells the user too. Where that is not granted after all, it is asked once more without.
     pub(crate) async fn refresh(&self, refresh_token: &Secret, asks_who: bool) -> Result<TokenSet, TokenError> {
+        let identity = if asks_who { self.identity_scopes() } else { Vec::new() };
+        if identity.is_empty() {
+            return self.refresh_for(refresh_token, identity).await.map_err(|refused| refused.error);
+        }
+        match self.refresh_for(refresh_token, identity).await {
+            Err(NotRefreshed { refuses_scope: true, error }) => {
+                tracing::debug!(account = self.mailbox, "asking without openid and profile, after: {error}");
+                self.refresh_for(refresh_token, Vec::new()).await
+            }
+            other => other,
+        }
+        .map_err(|refused| refused.error)
+    }
+
+    /// With these scopes besides those of the application.
+    async fn refresh_for(&self, refresh_token: &Secret, identity: Vec<Scope>) -> Result<TokenSet, NotRefreshed> {
         let text = refresh_token.reveal_str().unwrap_or_default().to_owned();
-        let client = self.client()?;
+        let client = self.client().map_err(|error| NotRefreshed { error, refuses_scope: false })?;
         let refresh_token_text = oauth2::RefreshToken::new(text);
         let wanted = &self.application.delegated_scopes;
-        let identity = if asks_who { self.identity_scopes() } else { Vec::new() };
         let request = client.exchange_refresh_token(&refresh_token_text).add_scopes(scopes(wanted).chain(identity));
         let secrets = [refresh_token];
         let exchange = self.exchange();
-        let answer =
-            request.request_async(&exchange).await.map_err(|error| self.explain(error, &secrets, &exchange.sent()))?;
-        self.granted(&answer, &secrets).map(|granted| granted.tokens)
+        let answer = request.request_async(&exchange).await.map_err(|error| {
+            let refuses_scope = matches!(&error, RequestTokenError::ServerResponse(refused) if refused.refuses_scope());
+            NotRefreshed { error: self.explain(error, &secrets, &exchange.sent()), refuses_scope }
+        })?;
+        let granted = self.granted(&answer, &secrets);
+        granted.map(|granted| granted.tokens).map_err(|error| NotRefreshed { error, refuses_scope: false })
     }
 
     /// The page where a person signs in (RFC 6749, 4.1.1; RFC 7636, 4.3). With `prompt=select_account` single sign-on cannot

@@ -55,9 +55,17 @@ impl KnownIdentity {
         if self.is_mailbox { Mailbox::parse(&self.user.name).ok() } else { None }
     }
 
-    /// Somebody signed in for this account.
-    pub(crate) fn of_sign_in(told: Option<&Identity>, known: Option<&Self>, mailbox: &Mailbox) -> Option<Self> {
-        let user = told?.clone();
+    /// The account's user signed in, under this name if it was written down. Where the answer does not tell the user, the known one
+    /// is kept, unless the name is another one: it may have been given to another user since.
+    pub(crate) fn of_sign_in(
+        told: Option<&Identity>,
+        known: Option<&Self>,
+        mailbox: &Mailbox,
+        signed_in_as: Option<&str>,
+    ) -> Option<Self> {
+        let Some(user) = told.cloned() else {
+            return known.filter(|known| signed_in_as.is_none_or(|name| name == known.user.name)).cloned();
+        };
         let is_mailbox = user.name == mailbox.as_str() || known.is_some_and(|known| known.is_mailbox_of(&user));
         Some(Self { user, is_mailbox })
     }
@@ -177,10 +185,12 @@ mod tests {
     fn sign_in_under_the_new_name_is_that_of_the_same_mailbox() {
         let mailbox = Mailbox::parse(ANN).unwrap();
         let before = known("1", ANNA, true);
-        let of = |told: &Identity, known| KnownIdentity::of_sign_in(Some(told), known, &mailbox).unwrap();
+        let of = |told: &Identity, known| KnownIdentity::of_sign_in(Some(told), known, &mailbox, None).unwrap();
         assert!(of(&user("1", ANNA), Some(&before)).is_mailbox);
         assert!(!of(&user("2", ANNA), Some(&before)).is_mailbox && !of(&user("1", ANNA), None).is_mailbox);
         assert!(of(&user("2", ANN), Some(&before)).is_mailbox, "whoever has the account's address now");
-        assert_eq!(KnownIdentity::of_sign_in(None, Some(&before), &mailbox), None);
+        let untold = |name| KnownIdentity::of_sign_in(None, Some(&before), &mailbox, name);
+        assert_eq!((untold(None), untold(Some(ANNA))), (Some(before.clone()), Some(before.clone())));
+        assert_eq!(untold(Some(ANN)), None, "another user may have this name by now");
     }
 }

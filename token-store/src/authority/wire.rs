@@ -11,6 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{account::Mailbox, entra_codes::Refusal, error::printable, identity::Identity as UserIdentity};
 
+/// The longest claim that is read: that of a mail address. Entra's ids have 36 characters and its names 113 at most.
+const CLAIM_LIMIT: usize = 64 + 1 + 255;
+
+/// Entra's numbers for a scope that nobody has granted, or that it does not know.
+const SCOPE_REFUSED: &[u32] = &[65_001, 65_004, 70_011, 90_094];
+
 pub(super) type Tokens = StandardTokenResponse<Identity, BasicTokenType>;
 
 pub(super) type Client<Auth, Device, Introspection, Revocation, Token> = oauth2::Client<
@@ -77,10 +83,12 @@ impl Claims {
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok().map(Self)
     }
 
-    /// The first of these claims that is text.
+    /// The first of these claims that is text, unchanged: claims are compared. One that is too long or has control characters
+    /// counts as none.
     fn first_of(&self, names: &[&str]) -> Option<String> {
-        let claim = |name: &&str| self.0.get(*name)?.as_str().map(printable).filter(|text| !text.is_empty());
-        names.iter().find_map(claim)
+        let is_fit = |text: &&str| !text.is_empty() && text.len() <= CLAIM_LIMIT && !text.chars().any(char::is_control);
+        let claim = |name: &&str| self.0.get(*name)?.as_str().filter(is_fit);
+        names.iter().find_map(claim).map(str::to_owned)
     }
 }
 
@@ -106,6 +114,16 @@ impl ErrorResponse for EntraError {}
 /// The errors that `oauth2` knows, in the one form we classify.
 pub(super) trait WireError {
     fn refusal(&self) -> Refusal<'_>;
+}
+
+impl EntraError {
+    /// Whether what was asked for is refused, rather than who asked.
+    pub(super) fn refuses_scope(&self) -> bool {
+        const CONSENT: &str = "consent_required";
+        matches!(self.error.as_str(), "invalid_scope" | CONSENT)
+            || self.suberror.as_deref() == Some(CONSENT)
+            || self.error_codes.iter().any(|code| SCOPE_REFUSED.contains(code))
+    }
 }
 
 impl WireError for EntraError {
@@ -168,5 +186,22 @@ mod tests {
             assert_eq!(identity(nobody).user(&access(nobody)), None, "{nobody}");
         }
         assert_eq!(Identity::default().user("EwBAAl3BAAUF"), None, "an opaque token");
+    }
+
+    #[test]
+    fn long_ids_and_names_are_compared_whole_or_not_at_all() {
+        let name = format!("{}@{}.com", "a".repeat(64), "b".repeat(44));
+        assert_eq!(name.len(), 113);
+        let id = |end: &str| format!("{}{end}", "0".repeat(100));
+        let claims = |oid: &str, name: &str| format!(r#"{{"tid":"t","oid":"{oid}","preferred_username":"{name}"}}"#);
+        let user = |oid: &str, name: &str| identity(&claims(oid, name)).user("");
+        assert_eq!(user(&id("1"), &name).unwrap().name, name);
+        assert_ne!(user(&id("1"), &name), user(&id("2"), &name));
+        assert_eq!(identity(&claims("1", &name)).signed_in_as(), Some(name.clone()));
+        let endless = "0".repeat(10_000);
+        for (oid, name) in [(endless.as_str(), name.as_str()), ("1", &endless), ("", &name), ("1\\n2", &name)] {
+            assert_eq!(user(oid, name), None);
+        }
+        assert_eq!(identity(&claims("1", &endless)).signed_in_as(), None);
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Stored {
     pub(crate) refresh: RefreshToken,
     /// Who signed in; `None` also if it does not open.
     pub(crate) identity: Option<KnownIdentity>,
+    /// Something is stored there, and does not open.
+    pub(crate) has_unreadable_identity: bool,
     /// The name of whoever signed in, for people.
     pub(crate) signed_in_as: Option<String>,
     pub(crate) failed_at: Option<SystemTime>,
@@ -140,7 +142,7 @@ pub(super) fn first_version() -> Result<i64, StoreError> {
 
 impl Store {
     /// Somebody signed in: their tokens replace whatever is there, and the last error is forgotten. An account that goes
-    /// through another one has none of its own.
+    /// through another one has none of its own. The caller has checked that it is the account's user.
     pub async fn save_signed_in(
         &self,
         mailbox: &Mailbox,
@@ -150,7 +152,10 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (access, refresh) = self.seal_tokens(mailbox, tokens)?;
         let known = self.tokens(mailbox).await?.identity;
-        let identity = KnownIdentity::of_sign_in(tokens.identity.as_ref(), known.as_ref(), mailbox);
+        // An application has no user.
+        let account = self.account(mailbox).await?;
+        let known = known.filter(|_| account.is_some_and(|account| account.grant != Grant::ClientCredentials));
+        let identity = KnownIdentity::of_sign_in(tokens.identity.as_ref(), known.as_ref(), mailbox, signed_in_as);
         let update = Statement::new(
             "UPDATE token SET version = version + 1, idle = 0, access_token = $2, issued_at = $3, expires_at = $4, refresh_token = $5, \
              next_refresh = $6, signed_in_as = $7, identity = $8, \
@@ -176,7 +181,7 @@ impl Store {
     pub async fn adopt_refresh_token(&self, mailbox: &Mailbox, refresh_token: &Secret) -> Result<bool, StoreError> {
         let sealed = self.seal(&REFRESH_TOKEN, &[mailbox], refresh_token)?;
         let update = Statement::new(
-            "UPDATE token SET version = version + 1, idle = 0, refresh_token = $2, identity = NULL, next_refresh = NULL, error_kind = NULL, error_text = NULL, \
+            "UPDATE token SET version = version + 1, idle = 0, refresh_token = $2, identity = NULL, signed_in_as = NULL, next_refresh = NULL, error_kind = NULL, error_text = NULL, \
              error_what = NULL, error_remedy = NULL, error_code = NULL, error_since = NULL, error_at = NULL \
              WHERE mailbox = $1 AND refresh_token IS NULL \
              AND EXISTS (SELECT 1 FROM account WHERE mailbox = $1 AND through IS NULL)",
@@ -331,7 +336,9 @@ impl Store {
         let version = row.integer(0).unwrap_or_default();
         let open = |column, sealed: Vec<u8>| self.sealer.open(column, &[mailbox], &sealed).ok();
         let (access, issued_at, expires_at) = (row.bytes(1), row.time(2), row.time(3));
-        let identity = row.bytes(12).and_then(|sealed| KnownIdentity::from_json(&open(&IDENTITY, sealed)?));
+        let identity = row.bytes(12).map(|sealed| KnownIdentity::from_json(&open(&IDENTITY, sealed)?));
+        let has_unreadable_identity = matches!(identity, Some(None));
+        let identity = identity.flatten();
         let access = access.and_then(|sealed| {
             Some(Living {
                 secret: open(&ACCESS_TOKEN, sealed)?,
@@ -358,7 +365,7 @@ impl Store {
             _ => None,
         };
         let signed_in_as = row.text(13);
-        Ok(Stored { version, access, refresh, identity, signed_in_as, failed_at, failure })
+        Ok(Stored { version, access, refresh, identity, has_unreadable_identity, signed_in_as, failed_at, failure })
     }
 
     /// The state of an account's tokens, for people.

@@ -6,10 +6,15 @@ use super::{endpoint::Reply, *};
 use crate::{begin_browser_sign_in, connect_with_password};
 
 const ANN: &str = "ann@contoso.com";
-const ANNA: &str = "anna.smith@contoso.com";
+pub(super) const ANNA: &str = "anna.smith@contoso.com";
 
 fn jwt(claims: &str) -> String {
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
+}
+
+/// An access token of the user with this object id and name.
+pub(super) fn access_token(object_id: &str, name: &str) -> String {
+    jwt(&format!(r#"{{"tid":"t","oid":"{object_id}","upn":"{name}"}}"#))
 }
 
 /// Tokens of the user with this object id and name, as an answer to whoever asks for an id token.
@@ -50,7 +55,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn renamed_user_is_named_anew_by_the_next_token() {
+async fn next_token_brings_the_new_name_of_a_renamed_user() {
     let bench = Bench::known().await;
     let scope = bench.endpoint.sent(0, "scope").unwrap();
     assert_eq!(scope, "https://outlook.office.com/IMAP.AccessAsUser.All offline_access openid profile");
@@ -69,7 +74,7 @@ async fn renamed_user_is_named_anew_by_the_next_token() {
 }
 
 #[tokio::test]
-async fn answer_that_names_nobody_changes_no_name() {
+async fn answer_without_a_user_keeps_the_known_name() {
     let bench = Bench::known().await;
     bench.refreshed(answer("1", ANNA, "rt-2")).await;
     assert_eq!(bench.refreshed(Reply::tokens("at-3", Some("rt-3"))).await.as_deref(), Some(ANNA));
@@ -90,12 +95,75 @@ async fn another_object_id_or_tenant_changes_no_name() {
 async fn taken_over_refresh_token_is_not_asked_whose_it_is() {
     let bench = Bench::new(fresh_store().await, Grant::SignIn).await;
     bench.store.adopt_refresh_token(bench.mailbox(), &Secret::from("rt-0")).await.unwrap();
-    let access = |name: &str| jwt(&format!(r#"{{"tid":"t","oid":"1","upn":"{name}"}}"#));
+    let access = |name: &str| access_token("1", name);
     assert_eq!(bench.refreshed(Reply::tokens(&access(ANN), Some("rt-1"))).await.as_deref(), Some(ANN));
     // The access token names the user too.
     assert_eq!(bench.refreshed(Reply::tokens(&access(ANNA), Some("rt-2"))).await.as_deref(), Some(ANNA));
     for request in 0..2 {
         assert!(!bench.endpoint.sent(request, "scope").unwrap().contains("openid"));
+    }
+}
+
+/// A sign-in that has ended says nothing about the refresh token that replaces it.
+#[tokio::test]
+async fn taken_over_refresh_token_forgets_who_signed_in_before() {
+    let bench = Bench::new(fresh_store().await, Grant::SignIn).await;
+    bench.store.save_signed_in(bench.mailbox(), &token_set("at-0", None), Some(ANN), start()).await.unwrap();
+    assert!(bench.store.adopt_refresh_token(bench.mailbox(), &Secret::from("rt-0")).await.unwrap());
+    assert_eq!(bench.state().await.signed_in_as, None);
+    bench.refreshed(Reply::tokens(&access_token("1", ANN), Some("rt-1"))).await;
+    assert!(!bench.endpoint.sent(0, "scope").unwrap().contains("openid"));
+}
+
+/// What the sign-in has granted cannot be known then.
+#[tokio::test]
+async fn identity_that_does_not_open_is_not_asked_for() {
+    let place = fixture::Place::new();
+    let bench = Bench::new(place.open().await, Grant::SignIn).await;
+    bench.store.save_signed_in(bench.mailbox(), &token_set("at-0", Some("rt-0")), Some(ANN), start()).await.unwrap();
+    bench.refreshed(Reply::tokens(&access_token("1", ANN), Some("rt-1"))).await;
+    place.meddle("UPDATE token SET identity = X'00'", "UPDATE token SET identity = decode('00', 'hex')");
+    bench.refreshed(Reply::tokens(&access_token("1", ANN), Some("rt-2"))).await;
+    assert!(!bench.endpoint.sent(1, "scope").unwrap().contains("openid"));
+}
+
+/// The consent for `openid profile` may be withdrawn, or was never needed for the mailbox.
+#[tokio::test]
+async fn refused_identity_scope_is_left_out_once() {
+    for (error, code) in [("invalid_grant", 65_001), ("invalid_scope", 70_011), ("consent_required", 1)] {
+        let bench = Bench::known().await;
+        bench.endpoint.then(Reply::error(error, code));
+        bench.endpoint.then(Reply::tokens(&access_token("1", ANNA), Some("rt-2")));
+        bench.clock.advance(2 * HOUR);
+        let token = bench.tokens.access_token(&bench.admitted).await.unwrap();
+        assert_eq!(token.sign_in_name(), Some(&mailbox(ANNA)));
+        let asked = |request| bench.endpoint.sent(request, "scope").unwrap().contains("openid");
+        assert_eq!((bench.endpoint.requests(), asked(1), asked(2)), (3, true, false));
+    }
+    // No other refusal is asked about twice, and neither is one without these scopes.
+    let bench = Bench::known().await;
+    bench.endpoint.always(Reply::error("invalid_grant", 50_173));
+    bench.clock.advance(2 * HOUR);
+    bench.tokens.access_token(&bench.admitted).await.unwrap_err();
+    assert_eq!(bench.endpoint.requests(), 2);
+    let bench = Bench::known().await;
+    bench.endpoint.always(Reply::error("invalid_grant", 65_001));
+    bench.clock.advance(2 * HOUR);
+    bench.tokens.access_token(&bench.admitted).await.unwrap_err();
+    assert_eq!(bench.endpoint.requests(), 3);
+}
+
+/// A sign-in of which the authority tells no user keeps the known one, unless it was made under another name.
+#[tokio::test]
+async fn sign_in_without_a_user_keeps_the_known_name() {
+    for (signed_in_as, renamed_to) in
+        [(None, Some(mailbox(ANNA))), (Some(ANNA), Some(mailbox(ANNA))), (Some(ANN), None)]
+    {
+        let bench = Bench::known().await;
+        bench.refreshed(answer("1", ANNA, "rt-2")).await;
+        let tokens = token_set("at-3", Some("rt-3"));
+        bench.store.save_signed_in(bench.mailbox(), &tokens, signed_in_as, bench.clock_now()).await.unwrap();
+        assert_eq!(bench.state().await.renamed_to, renamed_to, "{signed_in_as:?}");
     }
 }
 
@@ -105,8 +173,7 @@ async fn mailbox_that_is_opened_by_another_user_keeps_its_address() {
     let bench = Bench::new(fresh_store().await, Grant::SignIn).await;
     bench.store.adopt_refresh_token(bench.mailbox(), &Secret::from("rt-0")).await.unwrap();
     for name in ["bob@contoso.com", "robert@contoso.com"] {
-        let token = jwt(&format!(r#"{{"tid":"t","oid":"2","upn":"{name}"}}"#));
-        assert_eq!(bench.refreshed(Reply::tokens(&token, Some("rt"))).await, None);
+        assert_eq!(bench.refreshed(Reply::tokens(&access_token("2", name), Some("rt"))).await, None);
     }
 }
 
@@ -164,7 +231,7 @@ async fn renamed_user_signs_in_again_under_the_new_name() {
 #[tokio::test]
 async fn password_is_verified_under_the_new_name() {
     let bench = Bench::new(fresh_store().await, Grant::Password).await;
-    let access = |name: &str| jwt(&format!(r#"{{"tid":"t","oid":"1","upn":"{name}"}}"#));
+    let access = |name: &str| access_token("1", name);
     let (http, application, clock) = (http_client(), application(&bench.endpoint), bench.shared_clock());
     let verified = async |reply: Reply| {
         bench.endpoint.then(reply);

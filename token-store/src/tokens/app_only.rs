@@ -271,6 +271,7 @@ mod tests {
             access,
             refresh: RefreshToken::None,
             identity: None,
+            has_unreadable_identity: false,
             signed_in_as: None,
             failed_at: None,
             failure: None,

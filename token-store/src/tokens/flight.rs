@@ -334,7 +334,7 @@ impl Shared {
 fn may_ask_who(stored: &Stored) -> bool {
     match &stored.identity {
         Some(known) => known.user.from_id_token,
-        None => stored.signed_in_as.is_some(),
+        None => stored.signed_in_as.is_some() && !stored.has_unreadable_identity,
     }
 }
 
