@@ -63,12 +63,14 @@ pub enum SignInError {
     #[error("the code has expired before it was entered; run the command again to get a new one")]
     Expired,
     /// Somebody else signed in.
-    #[error("{}", wrong_person(mailbox, expected, signed_in_as))]
+    #[error("{}", wrong_person(mailbox, account, expected, signed_in_as))]
     WrongPerson {
         /// The account.
         mailbox: Mailbox,
-        /// Who should have signed in: the mailbox, or the one it goes through.
-        expected: Mailbox,
+        /// The account whose user should have signed in: this one, or the one it goes through.
+        account: Mailbox,
+        /// The name of that user: another one than the account's address if they were renamed.
+        expected: String,
         /// Who signed in.
         signed_in_as: String,
     },
@@ -86,12 +88,17 @@ pub enum SignInError {
     Token(#[from] TokenError),
 }
 
-fn wrong_person(mailbox: &Mailbox, expected: &Mailbox, signed_in_as: &str) -> String {
-    let asked = if mailbox == expected {
+fn wrong_person(mailbox: &Mailbox, account: &Mailbox, expected: &str, signed_in_as: &str) -> String {
+    let mut asked = if mailbox == account {
         format!("this account is {mailbox}")
     } else {
-        format!("{mailbox} is opened through {expected}")
+        format!("{mailbox} is opened through {account}")
     };
+    if expected != account.as_str() {
+        asked.push_str(&format!(", whose user name is {expected} now"));
+    }
+    // A user name is an address, which is shown whole however long it is.
+    let signed_in_as = Mailbox::parse(signed_in_as).map_or_else(|_| printable(signed_in_as), |name| name.to_string());
     format!(
         "the sign-in was made as {signed_in_as}, but {asked}, so nothing was stored. Run the command again and choose {expected} on \
          the page (a private browser window keeps other people's sign-ins away). If {signed_in_as} is meant to open {mailbox}, \

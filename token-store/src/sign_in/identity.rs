@@ -40,15 +40,19 @@ impl Expected {
 
     /// Whether the person who signed in is that one.
     pub(super) fn check(&self, signed_in_as: Option<&str>, user: Option<&Identity>) -> Result<(), SignInError> {
-        let (mailbox, expected) = (self.mailbox.clone(), self.person.clone());
         match signed_in_as {
             _ if !self.asks => Ok(()),
-            None => Err(SignInError::NobodyNamed { mailbox: mailbox.to_string() }),
-            Some(who) if who == expected.as_str() => Ok(()),
+            None => Err(SignInError::NobodyNamed { mailbox: self.mailbox.to_string() }),
+            Some(who) if who == self.person.as_str() => Ok(()),
             Some(_) if user.is_some_and(|user| self.known.as_ref().is_some_and(|known| known.is_mailbox_of(user))) => {
                 Ok(())
             }
-            Some(who) => Err(SignInError::WrongPerson { mailbox, expected, signed_in_as: who.to_owned() }),
+            Some(who) => Err(SignInError::WrongPerson {
+                mailbox: self.mailbox.clone(),
+                account: self.person.clone(),
+                expected: self.hint().to_owned(),
+                signed_in_as: who.to_owned(),
+            }),
         }
     }
 }
@@ -99,5 +103,19 @@ mod tests {
         expected.check(Some("anna@contoso.com"), Some(&anna)).unwrap();
         expected.check(Some("anna@contoso.com"), Some(&user("2", "anna@contoso.com"))).unwrap_err();
         expected.check(Some("anna@contoso.com"), None).unwrap_err();
+        let long = format!("{}@contoso.com", "b".repeat(80));
+        for who in ["bob@contoso.com", &long] {
+            let said = expected.check(Some(who), Some(&user("2", who))).unwrap_err().to_string();
+            for part in [
+                &format!("made as {who}, but"),
+                "this account is ann@contoso.com, whose user name is anna@contoso.com now,",
+                "choose anna@contoso.com on",
+                &format!("`oxpost account through ann@contoso.com {who} --create`"),
+            ] {
+                assert!(said.contains(part), "{said}");
+            }
+        }
+        let said = expected.check(Some(&"x".repeat(80)), None).unwrap_err().to_string();
+        assert!(said.contains("made as [redacted], but"), "no name is that long without a domain: {said}");
     }
 }

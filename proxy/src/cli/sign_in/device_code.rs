@@ -10,7 +10,7 @@ pub(super) async fn sign_in(sign_in: &SignIn<'_>) -> Result<(), Failed> {
     let begun = begin_device_sign_in(http, store, application, account, clock).await?;
     println!("To connect {mailbox}, open this page in any browser, on any device:\n");
     println!("  {}\n", begun.verification_uri);
-    println!("enter this code, and sign in as {}:\n", account.token_of());
+    println!("enter this code, and sign in as {}:\n", sign_in.user_name().await?);
     println!("  {}\n", begun.user_code);
     println!(
         "Waiting, for at most {} minutes. Ctrl-C gives up; nothing is changed then.",

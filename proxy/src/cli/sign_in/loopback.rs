@@ -30,7 +30,7 @@ const PORT_TRIES: usize = 20;
 
 pub(super) async fn sign_in(sign_in: &SignIn<'_>, no_open: bool) -> Result<(), Failed> {
     let SignIn { http, store, application, account, clock } = sign_in;
-    let (mailbox, person) = (&account.mailbox, account.token_of());
+    let (mailbox, name) = (&account.mailbox, sign_in.user_name().await?);
     let mut listener = Loopback::bind(application.redirect_uri.as_deref()).await.map_err(|error| {
         Failed::new(format!(
             "cannot listen for the browser on this machine: {error}. Use another way: `oxpost sign-in {mailbox} --paste`"
@@ -38,10 +38,10 @@ pub(super) async fn sign_in(sign_in: &SignIn<'_>, no_open: bool) -> Result<(), F
     })?;
     let begun = begin_browser_sign_in(http, store, application, account, clock, &listener.redirect_uri).await?;
     if !no_open && platform::open_browser(begun.url.as_str()) {
-        println!("To connect {mailbox}, sign in as {person} in the browser that opens now.");
+        println!("To connect {mailbox}, sign in as {name} in the browser that opens now.");
         println!("If none opens, open this address in a browser on this computer:\n");
     } else {
-        println!("To connect {mailbox}, open this address in a browser on this computer, and sign in as {person}:\n");
+        println!("To connect {mailbox}, open this address in a browser on this computer, and sign in as {name}:\n");
     }
     println!("  {}\n", begun.url);
     println!(

@@ -11,8 +11,8 @@ use std::time::SystemTime;
 
 use clap::Args;
 use oxpost_token_store::{
-    Account, Application, Grant, HttpClient, HttpPolicy, Mailbox, Origin, SharedClock, SignedIn, Store, SystemClock,
-    connect_client_credentials,
+    Account, Application, Grant, HttpClient, HttpPolicy, Mailbox, Origin, SharedClock, SignedIn, Store, StoreError,
+    SystemClock, connect_client_credentials,
 };
 use url::Url;
 
@@ -134,6 +134,17 @@ fn is_here(uri: &str) -> bool {
 }
 
 impl SignIn<'_> {
+    /// The name under which the account's user signs in: another one than the address if they were renamed.
+    async fn user_name(&self) -> Result<Mailbox, StoreError> {
+        let user = self.account.token_of();
+        match self.store.token_state(user).await {
+            Ok(state) => Ok(state.renamed_to.unwrap_or_else(|| user.clone())),
+            // That there is none is said when its sign-in is to be stored.
+            Err(StoreError::NoSuchAccount(_)) => Ok(user.clone()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Keeps what a sign-in brought, and says so.
     async fn keep(&self, signed_in: &SignedIn) -> Result<(), Failed> {
         let (mailbox, holder) = (&self.account.mailbox, self.account.token_of());

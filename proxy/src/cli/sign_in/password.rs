@@ -7,8 +7,8 @@ use crate::cli::ask::ask;
 
 pub(super) async fn sign_in(sign_in: &SignIn<'_>) -> Result<(), Failed> {
     let SignIn { http, store, application, account, clock } = sign_in;
-    let (mailbox, person) = (&account.mailbox, account.token_of());
-    let prompt = format!("Password of Microsoft 365 for {person} (it is sent there, and not kept): ");
+    let (mailbox, name) = (&account.mailbox, sign_in.user_name().await?);
+    let prompt = format!("Password of Microsoft 365 for {name} (it is sent there, and not kept): ");
     let password = ask(&prompt)?;
     if password.is_empty() {
         return Err(Failed::new("the password is empty; nothing was changed."));

@@ -22,7 +22,7 @@ pub(super) async fn sign_in(sign_in: &SignIn<'_>) -> Result<(), Failed> {
     let begun = begin_browser_sign_in(http, store, application, account, clock, redirect_uri).await?;
     println!(
         "To connect {mailbox}, open this address in a browser on any computer, and sign in as {}:\n",
-        account.token_of()
+        sign_in.user_name().await?
     );
     println!("  {}\n", begun.url);
     if super::is_here(redirect_uri) {

@@ -1,19 +1,19 @@
 //! Which way is taken; and the listener by itself: both addresses, the registered path, a person who never comes back.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use clap::Parser;
 use oxpost_token_store::{
-    Account, Application, BrowserSignIn, Grant, HttpPolicy, Mailbox, Store, SystemClock, Vault, begin_browser_sign_in,
-    http,
+    Account, Application, BrowserSignIn, Grant, HttpClient, HttpPolicy, Identity, Mailbox, SharedClock, Store,
+    SystemClock, TokenSet, Vault, begin_browser_sign_in, http,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::Url;
 
 use super::loopback::Loopback;
-use super::{SignInOptions, Way};
+use super::{SignIn, SignInOptions, Way};
 
 #[derive(Debug, Parser)]
 struct Line {
@@ -40,6 +40,14 @@ fn the_way_is_chosen_by_a_flag_or_by_what_the_registration_allows() {
 }
 
 async fn begun(redirect_uri: &str) -> BrowserSignIn {
+    let (http, store, account, application) = parts().await;
+    begin_browser_sign_in(&http, &store, &application, &account, &(Arc::new(SystemClock) as _), redirect_uri)
+        .await
+        .unwrap()
+}
+
+/// What a sign-in of Ann needs.
+async fn parts() -> (HttpClient, Store, Account, Application) {
     let store = Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap();
     let address = |name: &str| Url::parse(&format!("https://login.example.com/{name}")).unwrap();
     let application = Application {
@@ -65,10 +73,39 @@ async fn begun(redirect_uri: &str) -> BrowserSignIn {
     let tls = rustls::ClientConfig::builder_with_provider(crate::tls::provider());
     let tls = tls.with_safe_default_protocol_versions().unwrap();
     let tls = tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
-    let http = http::client(tls, HttpPolicy::HttpsOnly).unwrap();
-    begin_browser_sign_in(&http, &store, &application, &account, &(Arc::new(SystemClock) as _), redirect_uri)
-        .await
-        .unwrap()
+    (http::client(tls, HttpPolicy::HttpsOnly).unwrap(), store, account, application)
+}
+
+/// Every text names the user as the sign-in page proposes them.
+#[tokio::test]
+async fn renamed_user_is_asked_to_sign_in_under_the_new_name() {
+    let (http, store, account, application) = parts().await;
+    let clock: SharedClock = Arc::new(SystemClock);
+    let delegated = Account { through: Some(account.mailbox.clone()), ..account.clone() };
+    let names = async || {
+        let mut names = Vec::new();
+        for account in [&account, &delegated] {
+            let (http, store, application, clock) = (&http, &store, &application, &clock);
+            names.push(SignIn { http, store, application, account, clock }.user_name().await.unwrap().to_string());
+        }
+        names
+    };
+    assert_eq!(names().await, ["ann@contoso.com"; 2], "without a row of tokens");
+    store.add_account(&account).await.unwrap();
+    for name in ["ann@contoso.com", "anna@contoso.com"] {
+        let identity = Identity { tenant: "t".into(), object_id: "1".into(), name: name.into(), from_id_token: true };
+        let tokens = TokenSet {
+            access_token: "at".into(),
+            lifetime: Duration::from_secs(3600),
+            refresh_token: Some("rt".into()),
+            identity: Some(identity),
+        };
+        store.save_signed_in(&account.mailbox, &tokens, Some(name), SystemTime::now()).await.unwrap();
+        assert_eq!(names().await, [name; 2]);
+        let begun = begin_browser_sign_in(&http, &store, &application, &account, &clock, "http://localhost/").await;
+        let url = begun.unwrap().url;
+        assert!(url.query_pairs().any(|(key, value)| key == "login_hint" && value == name), "{url}");
+    }
 }
 
 #[tokio::test]
