@@ -117,3 +117,59 @@ async fn next_refresh_brings_the_new_name_without_a_refused_login() {
     assert_eq!(logins(&inside), [(Protocol::Smtp, ALICE.to_owned(), LoginOutcome::Accepted)]);
     inside.stop().await;
 }
+
+/// Microsoft verifies the passwords of this account. Its user is renamed, the new name is given to another user, and then the
+/// rename is reverted.
+#[tokio::test]
+async fn password_of_another_user_with_the_new_name_does_not_open_the_account() {
+    const OWN: &str = "Passw0rd!";
+    const OTHER: &str = "Another1!";
+    let hour = Duration::from_secs(3600);
+    let tenant = Tenant::builder().mailbox(ALICE).application(Application::public(CLIENT_ID));
+    let inside = Inside::start(tenant.start().await.unwrap(), "").await.unwrap();
+    let (store, address) = (&inside.gateway.store, Address::parse(ALICE).unwrap());
+    let account = Account::new(address.clone(), "default", Grant::Password, inside.tenant.clock().now());
+    store.add_account(&account).await.unwrap();
+    let login = async |password: &str| {
+        let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+        client.say(&format!("a LOGIN {ALICE} {password}")).await;
+        client.until("a ").await
+    };
+    let opens = async |password: &str| {
+        let opening = async { while !login(password).await.starts_with("a OK") {} };
+        tokio::time::timeout(Duration::from_secs(60), opening).await.expect("the right password opens within a minute");
+    };
+    opens(OWN).await;
+    assert!(inside.tenant.rename(ALICE, NEW));
+    inside.tenant.clock().advance(2 * hour);
+    opens(OWN).await;
+    assert_eq!(store.token_state(&address).await.unwrap().renamed_to, Some(Address::parse(NEW).unwrap()));
+
+    // She gets her old name back, and Bob gets the new one.
+    assert!(inside.tenant.rename(NEW, ALICE));
+    inside.tenant.add_mailbox(NEW);
+    inside.tenant.change_password(NEW, OTHER);
+    inside.tenant.consent(CLIENT_ID, NEW);
+    let before = store.token_state(&address).await.unwrap();
+    logins(&inside);
+    let answer = login(OTHER).await;
+    assert!(answer.starts_with("a NO [AUTHENTICATIONFAILED]"), "{answer}");
+    assert_eq!(logins(&inside), []);
+    assert_eq!(store.token_state(&address).await.unwrap(), before);
+
+    // Her refresh token has ended, and her password is asked about under the name that she has again once no other user has
+    // the stored one.
+    inside.tenant.revoke(ALICE);
+    inside.tenant.clock().advance(2 * hour);
+    let asked = || inside.tenant.token_requests().iter().filter(|request| request.grant_type == "password").count();
+    let count = asked();
+    let answer = login(OWN).await;
+    assert!(answer.starts_with("a NO [AUTHENTICATIONFAILED]"), "{answer}");
+    assert_eq!(asked(), count + 1, "it is wrong for Bob, and Microsoft does not say more");
+    assert!(inside.tenant.rename(NEW, "bob@contoso.com"));
+    inside.tenant.clock().advance(2 * hour);
+    opens(OWN).await;
+    let state = store.token_state(&address).await.unwrap();
+    assert_eq!((state.signed_in_as.as_deref(), state.renamed_to), (Some(ALICE), None));
+    inside.stop().await;
+}

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     account::{Account, Mailbox},
     error::{Problem, TokenError},
-    password_grant::is_wrong_password,
+    password_grant::NotAccepted,
     schedule,
     store::StoreError,
     tokens::Tokens,
@@ -194,8 +194,8 @@ impl Court {
         }
         let verdict = match self.tokens.judge(&account, &password).await {
             Ok(()) => Verdict::Right,
-            Err(error) if is_wrong_password(&error) => Verdict::Wrong,
-            Err(error) => Verdict::Neither(error),
+            Err(NotAccepted { is_wrong: true, .. }) => Verdict::Wrong,
+            Err(NotAccepted { error, .. }) => Verdict::Neither(error),
         };
         if !matches!(verdict, Verdict::Wrong) {
             if stranger {

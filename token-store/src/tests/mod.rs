@@ -32,6 +32,7 @@ mod patterns;
 mod refresher;
 mod refused;
 mod renamed;
+mod renamed_password;
 mod sealed_access;
 mod sign_in;
 mod single_flight;

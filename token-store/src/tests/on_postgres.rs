@@ -46,6 +46,7 @@ const BOTH: &[&str] = &[
     "smtp_extensions::",
     "refused::",
     "renamed::",
+    "renamed_password::",
     "sealed_access::",
     "failures::tokens_that",
 ];

@@ -9,7 +9,7 @@ use crate::{
     account::{Account, Mailbox},
     error::{ErrorKind, TokenError},
     password::{HashingFailed, PasswordHash},
-    password_grant::{connect_with_password, is_wrong_password},
+    password_grant::{NotAccepted, verify_remotely},
     schedule,
     store::{RefreshToken, RemoteAttempt, StoreError},
 };
@@ -57,20 +57,19 @@ impl Tokens {
 
     /// Asks Microsoft whether this is the password of the account; if so, its tokens are those of this login from now on. A
     /// wrong password leaves no trace in the store: strangers send those.
-    pub(crate) async fn judge(&self, account: &Account, password: &Secret) -> Result<(), TokenError> {
+    pub(crate) async fn judge(&self, account: &Account, password: &Secret) -> Result<(), NotAccepted> {
         let shared = &self.0;
         let application =
             shared.applications.get(&account.application).ok_or_else(|| shared.unknown_application(account))?;
         let there = shared.store.tokens(&account.mailbox).await?;
-        let judged =
-            connect_with_password(&shared.http, &shared.store, application, account, password, &shared.clock).await;
+        let judged = verify_remotely(&shared.http, &shared.store, application, account, password, &shared.clock).await;
         match &judged {
             Ok(()) => tracing::debug!(mailbox = %account.mailbox, "Microsoft has accepted the password"),
-            Err(error) if is_wrong_password(error) => {
+            Err(NotAccepted { is_wrong: true, .. }) => {
                 tracing::debug!(mailbox = %account.mailbox, "Microsoft has refused the password");
             }
-            Err(TokenError::Paused { .. }) => {}
-            Err(error) => {
+            Err(NotAccepted { error: TokenError::Paused { .. }, .. }) => {}
+            Err(NotAccepted { error, .. }) => {
                 // While there are tokens, a failure that passes is no news of theirs.
                 let passes = error.kind() == ErrorKind::Transient;
                 let nothing = there.access.is_none() && there.refresh == RefreshToken::None;
