@@ -263,6 +263,8 @@ async fn idle_session_makes_room_for_a_program_at_another_node() {
     assert!(matches!(other.send("second").await, Sent::Accepted));
     idle.reply("421 4.3.2").await.unwrap();
     assert_eq!(cluster.tenant.most_smtp_sessions(ALICE), 1);
+    // A stop would wait for their clients.
+    drop((idle, other));
     for node in [one, two] {
         node.stop().await.unwrap();
     }
