@@ -93,8 +93,8 @@ impl Nodes {
         }
     }
 
-    /// The database was asked, and has answered or not.
-    pub(crate) fn heard(&self, answered: bool) {
+    /// A beat has succeeded, or not. What a single mailbox is refused (its row is locked) says nothing of the database.
+    fn heard(&self, answered: bool) {
         let (mut inner, now) = (self.inner(), Instant::now());
         let was = inner.contact.is_lost();
         if answered {
@@ -130,6 +130,7 @@ impl Nodes {
             let outcome = self.beat(beats.is_multiple_of(FORGET_EVERY)).await;
             if let Err(error) = &outcome {
                 debug!("this node cannot say that it is alive: {error}");
+                self.inner().missed_a_beat();
             }
             self.heard(outcome.is_ok());
             beats = beats.wrapping_add(1);
@@ -151,15 +152,19 @@ impl Nodes {
             self.forget(&id);
             self.id().await?;
         }
-        // After an outage the others are given the time to say that they are alive.
-        if self.inner().contact.lasts(Instant::now()) >= NODE_LEASE && self.store.remove_dead_nodes().await? {
-            info!("a node was not heard of for {} seconds; what it had is free for the others", NODE_LEASE.as_secs());
-        }
         if forget {
             self.store.forget_send_limits().await?;
         }
         let all = self.store.nodes().await?;
-        self.inner().saw(all, Instant::now());
+        let dead = self.inner().saw(all, Instant::now());
+        for node in dead {
+            if self.store.remove_dead_node(&node).await? {
+                info!(
+                    "a node was not heard of for {} seconds; what it had is free for the others",
+                    NODE_LEASE.as_secs()
+                );
+            }
+        }
         Ok(())
     }
 

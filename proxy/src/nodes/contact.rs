@@ -4,9 +4,14 @@
 //! by then, so nobody begins with his share before that; and when it is back, whoever was cut off keeps to his share until whatever
 //! others have sent in theirs is over, too.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use oxpost_token_store::store::nodes::NodeLease;
 use tokio::time::Instant;
+
+/// At so many beats after the first one the lease of a dead node was the same: 15 seconds.
+const BEATS_OF_A_LEASE: u32 = 3;
 
 /// How long after the database was last heard a node begins with its share: the minute of the messages that were granted until then,
 /// and the time for which a grant is good.
@@ -40,6 +45,8 @@ pub(crate) struct Membership {
     seen: Option<Instant>,
     /// All there were, in order, this one among them.
     all: Vec<String>,
+    /// When the lease of each ends, and at how many beats without a gap it was the same.
+    leases: BTreeMap<String, (i64, u32)>,
 }
 
 impl Membership {
@@ -55,9 +62,29 @@ impl Membership {
         self.id = None;
     }
 
-    /// This node has said that it is alive, and these are all.
-    pub(crate) fn saw(&mut self, all: Vec<String>, now: Instant) {
-        (self.all, self.seen) = (all, Some(now));
+    /// This node has said that it is alive, and these are all. Gives back those that are dead: this node has seen, at one beat after
+    /// the other, that they did not renew their lease.
+    ///
+    /// No clock decides that: one that is set forward, or a pause of all processes, would make every other node look dead.
+    pub(crate) fn saw(&mut self, all: Vec<NodeLease>, now: Instant) -> Vec<NodeLease> {
+        let mut leases = BTreeMap::new();
+        for node in &all {
+            let before = self.leases.get(&node.id).filter(|(until, _)| *until == node.until);
+            leases.insert(node.id.clone(), (node.until, before.map_or(0, |(_, beats)| beats.saturating_add(1))));
+        }
+        let is_dead = |node: &NodeLease| {
+            Some(&node.id) != self.id.as_ref()
+                && leases.get(&node.id).is_some_and(|(_, beats)| *beats >= BEATS_OF_A_LEASE)
+        };
+        let (dead, alive): (Vec<_>, Vec<_>) = all.into_iter().partition(is_dead);
+        self.all = alive.into_iter().map(|node| node.id).collect();
+        (self.leases, self.seen) = (leases, Some(now));
+        dead
+    }
+
+    /// A beat has failed: what was seen before it says nothing of the others, who may not have been able to renew their leases.
+    pub(crate) fn missed_a_beat(&mut self) {
+        self.leases.clear();
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -77,7 +104,6 @@ impl Membership {
 pub(crate) struct Contact {
     lost: Option<Instant>,
     settles_since: Option<Instant>,
-    since: Option<Instant>,
 }
 
 impl Contact {
@@ -87,27 +113,20 @@ impl Contact {
         {
             self.settles_since = Some(now);
         }
-        self.since.get_or_insert(now);
     }
 
     pub(crate) fn failed(&mut self, now: Instant) {
         self.lost.get_or_insert(now);
-        self.since = None;
     }
 
     pub(crate) fn is_lost(&self) -> bool {
         self.lost.is_some()
     }
 
-    /// For how long the database has been heard without a failure.
-    pub(crate) fn lasts(&self, now: Instant) -> Duration {
-        self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
-    }
-
     pub(crate) fn mode(&self, now: Instant) -> Mode {
         let settles = self.settles_since.is_some_and(|at| now.saturating_duration_since(at) < FALLBACK_AFTER);
         match self.lost {
-            Some(lost) if settles || now.saturating_duration_since(lost) >= FALLBACK_AFTER => Mode::Share,
+            Some(lost) if now.saturating_duration_since(lost) >= FALLBACK_AFTER => Mode::Share,
             Some(_) => Mode::InHand,
             None if settles => Mode::Settling,
             None => Mode::Shared,
@@ -149,15 +168,46 @@ mod tests {
         assert_eq!((contact.mode(at(74)), contact.mode(at(75))), (Mode::InHand, Mode::Share));
         contact.answered(at(100));
         contact.answered(at(110));
-        assert_eq!(contact.lasts(at(110)), Duration::from_secs(10));
         assert_eq!((contact.mode(at(164)), contact.mode(at(165))), (Mode::Settling, Mode::Shared));
-        // One that goes on while another one settles keeps to its share.
+        // The others may be done with settling: one that fails while it settles has no share sooner than any other.
         contact.failed(at(120));
-        assert_eq!(contact.mode(at(121)), Mode::Share);
+        assert_eq!((contact.mode(at(121)), contact.mode(at(184))), (Mode::InHand, Mode::InHand));
+        assert_eq!(contact.mode(at(185)), Mode::Share);
         // A short one changes nothing.
         let mut contact = Contact::default();
         contact.failed(at(0));
         contact.answered(at(29));
         assert_eq!(contact.mode(at(29)), Mode::Shared);
+    }
+
+    #[test]
+    fn node_is_dead_when_its_lease_was_the_same_at_four_beats() {
+        let leases = |leases: &[(&str, i64)]| -> Vec<NodeLease> {
+            leases.iter().map(|(id, until)| NodeLease { id: (*id).to_owned(), until: *until }).collect()
+        };
+        let (mut membership, now) = (Membership::default(), Instant::now());
+        membership.joined("me".into(), now);
+        // This node's own lease is not what it judges itself by.
+        let beat = |membership: &mut Membership, a: i64, b: i64| {
+            membership
+                .saw(leases(&[("a", a), ("b", b), ("me", 1)]), now)
+                .into_iter()
+                .map(|node| node.id)
+                .collect::<Vec<_>>()
+        };
+        for at in 0..3 {
+            assert_eq!(beat(&mut membership, 1, at), Vec::<String>::new(), "beat {at}");
+        }
+        assert_eq!(beat(&mut membership, 1, 3), ["a"]);
+        assert_eq!(membership.count(), 2, "the dead one has no share");
+        // All were paused, or the clock of the database was set: at the first beat after it nothing is judged.
+        assert_eq!(beat(&mut membership, 90_000, 3), Vec::<String>::new());
+        // A beat that failed begins the count again.
+        assert_eq!(beat(&mut membership, 90_000, 3), Vec::<String>::new());
+        membership.missed_a_beat();
+        for at in 0..3 {
+            assert_eq!(beat(&mut membership, 90_000, 3), Vec::<String>::new(), "beat {at}");
+        }
+        assert_eq!(beat(&mut membership, 90_000, 3), ["a", "b"]);
     }
 }

@@ -6,10 +6,19 @@ use super::{
     Store, StoreError,
     lease::{Lease, lease},
 };
-use crate::database::Statement;
+use crate::database::{Row, Statement, Value};
 
 /// How long a node counts as alive after it was last heard of. When a node dies, what it had of what nodes share is free after this.
 pub const NODE_LEASE: Duration = Duration::from_secs(15);
+
+/// A node, and when its lease ends if it is not renewed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeLease {
+    /// Its id.
+    pub id: String,
+    /// Milliseconds since 1970, by the database's clock. To be compared with what it was before, and with no clock.
+    pub until: i64,
+}
 
 /// A node is its own row's owner for good.
 const NODES: Lease = lease!("node", "id", "lease_until", 15_000, "id = $2", "id = $2");
@@ -42,14 +51,16 @@ impl Store {
         self.change(Statement::new("DELETE FROM node WHERE id = $1", [id.into()])).await.map(drop)
     }
 
-    /// Removes nodes that have not been heard of for [`NODE_LEASE`]. Gives back the names of all that are left, and theirs.
-    pub async fn remove_dead_nodes(&self) -> Result<bool, StoreError> {
-        self.change(Statement::new("DELETE FROM node WHERE lease_until < DATABASE_NOW", [])).await
+    /// Removes a node whose lease was seen to end at this moment, and to be renewed no more. `false` if it was renewed, or is gone.
+    pub async fn remove_dead_node(&self, node: &NodeLease) -> Result<bool, StoreError> {
+        let delete = "DELETE FROM node WHERE id = $1 AND lease_until = $2";
+        self.change(Statement::new(delete, [node.id.as_str().into(), Value::Integer(node.until)])).await
     }
 
-    /// The ids of all nodes, in order.
-    pub async fn nodes(&self) -> Result<Vec<String>, StoreError> {
-        let rows = self.rows(Statement::new("SELECT id FROM node ORDER BY id", [])).await?;
-        Ok(rows.into_iter().filter_map(|mut row| row.text(0)).collect())
+    /// All nodes, in the order of their ids.
+    pub async fn nodes(&self) -> Result<Vec<NodeLease>, StoreError> {
+        let rows = self.rows(Statement::new("SELECT id, lease_until FROM node ORDER BY id", [])).await?;
+        let node = |row: &mut Row| Some(NodeLease { id: row.text(0)?, until: row.integer(1)? });
+        Ok(rows.into_iter().filter_map(|mut row| node(&mut row)).collect())
     }
 }

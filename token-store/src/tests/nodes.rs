@@ -1,7 +1,10 @@
 //! Nodes that share a store: who is alive, and what they share about sending limits.
 
 use super::{fixture::Place, *};
-use crate::store::send_limits::{NewSendLimit, SendLimit};
+use crate::store::{
+    nodes::NodeLease,
+    send_limits::{NewSendLimit, SendLimit},
+};
 
 const KEY: (&str, &str) = ("smtp.example", "ann@contoso.com");
 
@@ -21,19 +24,20 @@ async fn node_that_is_not_heard_of_is_removed_and_does_not_come_back() {
     assert_eq!(one.send_limit(KEY.0, KEY.1).await.unwrap(), None, "there are no nodes");
     one.add_node("a", "one").await.unwrap();
     two.add_node("b", "two").await.unwrap();
-    assert!(!one.remove_dead_nodes().await.unwrap());
-    assert_eq!(two.nodes().await.unwrap(), ["a", "b"]);
-    let dead = "UPDATE node SET lease_until = 1 WHERE id = 'a'";
-    place.meddle(dead, dead);
-    // It was slow, and nobody has noticed.
+    let seen = two.nodes().await.unwrap();
+    assert_eq!(seen.iter().map(|node| node.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    // It was slow, and renews its lease before it is taken for dead.
+    let past = "UPDATE node SET lease_until = 1 WHERE id = 'a'";
+    place.meddle(past, past);
     assert!(one.renew_node("a").await.unwrap());
-    assert!(!two.remove_dead_nodes().await.unwrap());
-    place.meddle(dead, dead);
-    assert!(two.remove_dead_nodes().await.unwrap());
+    assert!(!two.remove_dead_node(&NodeLease { id: "a".into(), until: 1 }).await.unwrap());
+    let seen = two.nodes().await.unwrap();
+    assert!(two.remove_dead_node(&seen[0]).await.unwrap());
+    assert!(!two.remove_dead_node(&seen[0]).await.unwrap());
     assert!(!one.renew_node("a").await.unwrap(), "it hears that it was taken for dead");
     assert_eq!(read(&one).await.nodes, ["b"]);
     two.remove_node("b").await.unwrap();
-    assert_eq!(one.nodes().await.unwrap(), Vec::<String>::new());
+    assert_eq!(one.nodes().await.unwrap(), []);
 }
 
 #[tokio::test]

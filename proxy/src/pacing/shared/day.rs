@@ -11,6 +11,7 @@ const WARN_FROM: u64 = 80;
 
 /// The recipients of the last day, hour by hour.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Day {
     hours: Vec<(i64, u64)>,
     warned: Option<i64>,

@@ -177,7 +177,6 @@ impl SharedLimiter {
             // Before the row is read, so that no hint is missed that comes after it.
             hints.catch_up();
             let outcome = self.look().await;
-            self.nodes.heard(outcome.is_ok());
             if let Some(gate) = &self.gate {
                 gate.set_alone(outcome.is_err());
             }

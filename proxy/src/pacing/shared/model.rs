@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use oxpost_token_store::store::nodes::NodeLease;
+
 use super::super::fair_queue::Class;
 use super::member::Member;
 use super::queue::{Counted, NodeQueue};
@@ -151,6 +153,7 @@ impl Play {
         }
         node.next_beat = now + BEAT;
         if away {
+            node.membership.missed_a_beat();
             return node.membership.contact.failed(instant);
         }
         let time = now + self.database.offset;
@@ -161,10 +164,10 @@ impl Play {
         }
         let id = node.membership.id().unwrap().to_owned();
         self.database.nodes.insert(id, time + LEASE);
-        if node.membership.contact.lasts(instant) >= Duration::from_millis(u64::try_from(LEASE).unwrap()) {
-            self.database.nodes.retain(|_, until| *until >= time);
+        let all = self.database.nodes.iter().map(|(id, until)| NodeLease { id: id.clone(), until: *until });
+        for dead in node.membership.saw(all.collect(), instant) {
+            self.database.nodes.remove(&dead.id);
         }
-        node.membership.saw(self.database.nodes.keys().cloned().collect(), instant);
         node.membership.contact.answered(instant);
     }
 

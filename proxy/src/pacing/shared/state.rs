@@ -32,6 +32,7 @@ pub(super) const CLASSES: [Class; 2] = [Class::Live, Class::Background];
 
 /// Numbers by class.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct ByClass {
     live: u32,
     background: u32,
@@ -107,6 +108,7 @@ pub(super) struct Report {
 
 /// The state.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct State {
     nodes: BTreeMap<String, Share>,
     live_in_a_row: u32,
@@ -117,6 +119,7 @@ pub(super) struct State {
 
 /// What a node has, and waits for.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 struct Share {
     number: u64,
     slots: ByClass,

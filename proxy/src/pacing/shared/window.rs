@@ -16,6 +16,7 @@ const TOGETHER: i64 = 1_000;
 
 /// The permits that count.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Window {
     permits: Vec<Permits>,
     /// When the last one was granted.
@@ -67,18 +68,16 @@ impl Window {
         }
     }
 
-    /// A node has used so many by now, the oldest first, and gives so many back, those first that it was
-    /// too late for. What it has used beyond those it
-    /// had was sent while it could not ask.
+    /// A node has used so many by now, and gives so many back. Of those that are over the oldest are given back, so that what was used
+    /// counts for long enough; of the others the newest. What it has used beyond those it had was sent while it could not ask.
     pub(super) fn settle(&mut self, node: &str, mut used: u32, mut returned: u32, now: i64) {
-        for is_over in [true, false] {
-            let of_node =
-                |permits: &&mut Permits| permits.node.as_deref() == Some(node) && (permits.used_by <= now) == is_over;
-            for permits in self.permits.iter_mut().rev().filter(of_node) {
-                let back = permits.count.min(returned);
-                permits.count -= back;
-                returned -= back;
-            }
+        let of_node = |permits: &&mut Permits| permits.node.as_deref() == Some(node);
+        let (over, good): (Vec<_>, Vec<_>) =
+            self.permits.iter_mut().filter(of_node).partition(|permits| permits.used_by <= now);
+        for permits in over.into_iter().chain(good.into_iter().rev()) {
+            let back = permits.count.min(returned);
+            permits.count -= back;
+            returned -= back;
         }
         let mut times = Vec::new();
         for permits in self.permits.iter_mut().filter(|permits| permits.node.as_deref() == Some(node)) {
@@ -146,6 +145,16 @@ mod tests {
         assert_eq!(window.available(6, 61_000), Ok(2), "the one of the other node counts from its end on");
         window.tick(65_000);
         assert_eq!((window.available(6, 65_000), &window.permits[..]), (Ok(3), &[][..]));
+    }
+
+    #[test]
+    fn used_permit_counts_from_the_end_of_the_newest_that_is_over() {
+        let mut window = Window::default();
+        window.grant("a", 5_000);
+        window.grant("a", 7_000);
+        // One was used at 11.5 s, which can only have been the second.
+        window.settle("a", 1, 1, 12_500);
+        assert_eq!(window.permits, [Permits { node: None, used_by: 12_000, count: 1 }]);
     }
 
     #[test]

@@ -173,3 +173,21 @@ fn row_says_something_as_long_as_it_counts() {
     let left = play.state.ends(play.now) - play.now;
     assert!((23 * 3_600_000..=24 * 3_600_000).contains(&left), "{left}");
 }
+
+/// Nodes of two versions share a row while one after the other is upgraded: a field that one of them does not know must not make it
+/// forget all the others.
+#[test]
+fn state_of_another_version_is_read() {
+    let mut state = State::default();
+    state.window.grant("a", 1_000);
+    state.nodes.insert("a".into(), Share { number: 7, slots: ByClass::new(2, 0), ..Share::default() });
+    let today = serde_json::to_value(&state).unwrap();
+    let (mut older, mut newer) = (today.clone(), today);
+    older.as_object_mut().unwrap().remove("day").unwrap();
+    older["nodes"]["a"].as_object_mut().unwrap().remove("wanted").unwrap();
+    newer["of_tomorrow"] = 1.into();
+    newer["nodes"]["a"]["of_tomorrow"] = 1.into();
+    for other in [older, newer] {
+        assert_eq!(serde_json::from_value::<State>(other).unwrap(), state);
+    }
+}
