@@ -189,16 +189,20 @@ async fn refused_token_is_not_given_back_by_a_request_that_was_joined() {
     let theirs = crate::store::Living { secret: Secret::from("at-1"), issued_at, expires_at, sign_in_name: None };
     let refused = crate::AccessToken::from(&theirs);
     bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
-    let (served, replaced, ()) =
-        tokio::join!(bench.access_token(), bench.tokens.refused(&bench.admitted, &refused), async {
-            has_waited(&bench.tokens).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            let tokens = token_set("at-1", Some("rt-1"));
-            let now = bench.clock.now();
-            assert!(
-                bench.store.save_refreshed(bench.mailbox(), row.version, "another", &tokens, None, now).await.unwrap()
-            );
-        });
+    // The request for a token that was refused joins the other one. If it comes too late for that, it has the same outcome.
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let refused = async {
+        has_begun.await.unwrap();
+        bench.tokens.refused(&bench.admitted, &refused).await
+    };
+    let (served, replaced, ()) = tokio::join!(bench.access_token(), refused, async {
+        has_waited(&bench.tokens).await;
+        begun.send(()).unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let tokens = token_set("at-1", Some("rt-1"));
+        let now = bench.clock.now();
+        assert!(bench.store.save_refreshed(bench.mailbox(), row.version, "another", &tokens, None, now).await.unwrap());
+    });
     assert_eq!((served.unwrap().as_str(), text(replaced.unwrap().secret()).as_str()), ("at-1", "at-2"));
     assert_eq!(bench.endpoint.requests(), 1);
 }
