@@ -94,7 +94,7 @@ impl Nodes {
     }
 
     /// A beat has succeeded, or not. What a single mailbox is refused (its row is locked) says nothing of the database.
-    fn heard(&self, answered: bool) {
+    pub(crate) fn heard(&self, answered: bool) {
         let (mut inner, now) = (self.inner(), Instant::now());
         let was = inner.contact.is_lost();
         if answered {

@@ -93,6 +93,20 @@ impl Lane {
         }
     }
 
+    /// What a client is told whose message had no turn in time.
+    pub(super) fn without_a_turn(&self) -> String {
+        match &self.shared {
+            Some(shared) if !shared.can_agree() => {
+                "451 4.3.2 The database that holds the sending limits is out of reach, or was a moment ago. Try again in a few minutes".to_owned()
+            }
+            _ => format!(
+                "451 4.3.2 {} sends more than the {} messages a minute that the mail server takes. Try again in a minute",
+                self.mailbox,
+                self.limits.messages_per_minute
+            ),
+        }
+    }
+
     /// Waits for a place, behind those who came before. `None`: there was none in time.
     pub(super) async fn place(self: &Arc<Self>, patience: &Patience) -> Option<Sending> {
         self.acquire(Class::Live, Some(patience.until)).await
@@ -100,9 +114,7 @@ impl Lane {
 
     /// Waits for a place, behind those of its class that came before. `None`: there was none until then.
     pub(super) async fn acquire(self: &Arc<Self>, class: Class, deadline: Option<Instant>) -> Option<Sending> {
-        if let Some(shared) = &self.shared {
-            shared.wake();
-        }
+        let _arrives = self.shared.as_ref().map(|shared| shared.arrives());
         let place = match (&self.places, deadline) {
             (None, _) => None,
             (Some(places), None) => Some(places.acquire(class).await),
@@ -216,11 +228,7 @@ impl Turn {
                         "451 4.3.2 More than {} a minute: so many messages may be sent from here without a login. Try again in a minute",
                         rate.limit()
                     ),
-                    None => format!(
-                        "451 4.3.2 {} sends more than the {} messages a minute that the mail server takes. Try again in a minute",
-                        lane.mailbox,
-                        lane.minute.limit()
-                    ),
+                    None => lane.without_a_turn(),
                 })
             });
             (self, answer)

@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 use super::fair_queue::Class;
 use super::gate::Gate;
 use crate::config::SendingLimits;
-use crate::nodes::Nodes;
+use crate::nodes::{Mode, Nodes};
 use member::Member;
 use queue::Counted;
 use state::{Limits, State};
@@ -55,9 +55,13 @@ pub(super) struct SharedLimiter {
     /// One message waits for a permit, the others for their turn to.
     next: Arc<Gate>,
     messages: AtomicU32,
+    /// Who is about to wait for a slot, or waits: the task does not end before they are in the queue.
+    arriving: AtomicU32,
     member: Mutex<Member>,
     /// Something has happened here that the row should say.
     news: Arc<Notify>,
+    /// Recipients are to be reported; several messages together.
+    recipients: Notify,
     /// The row has been read.
     looked: Notify,
     runs: Mutex<bool>,
@@ -72,12 +76,31 @@ enum Need {
     Wait,
 }
 
-/// A message that waits.
-struct Waits<'a>(&'a SharedLimiter);
+/// One more is counted until this is dropped.
+pub(super) struct Counts<'a>(&'a AtomicU32);
 
-impl Drop for Waits<'_> {
+impl<'a> Counts<'a> {
+    fn one_more(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Counts<'_> {
     fn drop(&mut self) {
-        self.0.messages.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A task that panics can be started again.
+struct Restartable<'a>(&'a SharedLimiter);
+
+impl Drop for Restartable<'_> {
+    fn drop(&mut self) {
+        // A task that ended on its own has said so, and another one may run by now.
+        if std::thread::panicking() {
+            *self.0.runs.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        }
     }
 }
 
@@ -98,8 +121,10 @@ impl SharedLimiter {
             gate: (limits.slots > 0).then(|| Arc::new(Gate::shared(Arc::clone(&news)))),
             next: Arc::new(Gate::new(1)),
             messages: AtomicU32::new(0),
+            arriving: AtomicU32::new(0),
             member: Mutex::new(Member::new(limits.permits)),
             news,
+            recipients: Notify::new(),
             looked: Notify::new(),
             runs: Mutex::new(false),
         }
@@ -115,8 +140,7 @@ impl SharedLimiter {
         if self.limits.permits == 0 {
             return;
         }
-        self.messages.fetch_add(1, Ordering::SeqCst);
-        let _waits = Waits(self);
+        let _waits = Counts::one_more(&self.messages);
         let _next = self.next.acquire(class).await;
         loop {
             let looked = self.looked.notified();
@@ -136,7 +160,20 @@ impl SharedLimiter {
         if self.limits.recipients > 0 {
             self.member().sent(u64::try_from(recipients).unwrap_or(u64::MAX));
             self.start();
+            self.recipients.notify_one();
         }
+    }
+
+    /// Somebody is about to wait for a slot, and does so until this is dropped: from before the task looks whether anybody waits.
+    pub(super) fn arrives(self: &Arc<Self>) -> Counts<'_> {
+        let arrives = Counts::one_more(&self.arriving);
+        self.wake();
+        arrives
+    }
+
+    /// Whether this node can agree with the others at this moment.
+    pub(super) fn can_agree(&self) -> bool {
+        self.nodes.mode() == Mode::Shared
     }
 
     /// How long until a message may begin, as far as this node knows.
@@ -157,7 +194,7 @@ impl SharedLimiter {
     }
 
     /// Something has happened: the row is looked at now.
-    pub(super) fn wake(self: &Arc<Self>) {
+    fn wake(self: &Arc<Self>) {
         self.start();
         self.news.notify_one();
     }
@@ -172,6 +209,7 @@ impl SharedLimiter {
     }
 
     async fn run(self: Arc<Self>) {
+        let _restartable = Restartable(&self);
         let mut hints = self.nodes.store().send_limit_hints();
         while !self.nodes.has_ended() {
             // Before the row is read, so that no hint is missed that comes after it.
@@ -199,9 +237,16 @@ impl SharedLimiter {
             tokio::select! {
                 () = sleep(pause) => {}
                 () = self.news.notified() => {}
+                () = self.recipients_are_due() => {}
                 () = hints.about_limit(&self.server, self.mailbox.as_str()) => {}
             }
         }
+    }
+
+    /// Until recipients are to be reported. A burst of messages is one report.
+    async fn recipients_are_due(&self) {
+        self.recipients.notified().await;
+        sleep(REPORT_WITHIN).await;
     }
 
     /// Reads the row, decides, and writes it if that changes anything.
@@ -277,7 +322,8 @@ impl SharedLimiter {
             Some(gate) => (gate.waiting() > 0, gate.is_in_use(), gate.has_ended()),
             None => (false, false, false),
         };
-        if waiting || self.messages.load(Ordering::SeqCst) > 0 {
+        let waits = |count: &AtomicU32| count.load(Ordering::SeqCst) > 0;
+        if waiting || waits(&self.messages) || waits(&self.arriving) {
             Need::Wait
         } else if in_use {
             Need::Hold

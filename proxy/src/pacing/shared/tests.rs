@@ -1,14 +1,16 @@
 //! Two nodes on one store, with their tasks.
 
+use oxpost_protocol::smtp::submission::{Event, Outcome, Report};
 use oxpost_token_store::{Store, Vault};
 
+use super::super::lane::Lane;
 use super::super::{Class, Pacing, Sending};
 use super::*;
 
 const LIMITS: SendingLimits = SendingLimits { max_connections: 3, messages_per_minute: 4, recipients_per_day: 10 };
 
-/// Generous: nothing here depends on it.
-const SOON: Duration = Duration::from_secs(30);
+/// Generous, and less than [`LOOK_WHILE_HELD`].
+const SOON: Duration = Duration::from_secs(10);
 
 async fn store() -> Store {
     Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap()
@@ -35,6 +37,25 @@ async fn held(store: &Store) -> u32 {
     let state: serde_json::Value = serde_json::from_str(&read.state.unwrap()).unwrap();
     let nodes = state["nodes"].as_object().unwrap().values();
     nodes.map(|share| u32::try_from(share["slots"]["live"].as_u64().unwrap()).unwrap()).sum()
+}
+
+async fn recipients(store: &Store) -> u64 {
+    let read = store.send_limit("smtp.example", "scan@contoso.com").await.unwrap().unwrap();
+    let state: serde_json::Value = serde_json::from_str(&read.state.unwrap()).unwrap();
+    let hours = state["day"]["hours"].as_array().unwrap();
+    hours.iter().map(|hour| hour[1].as_u64().unwrap()).sum()
+}
+
+fn sent(recipient_count: usize) -> Event {
+    Event::Message(Report {
+        sender: String::new(),
+        given_sender: None,
+        from_changed: false,
+        recipients: Vec::new(),
+        recipient_count,
+        octets: 0,
+        outcome: Outcome::InDoubt,
+    })
 }
 
 async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
@@ -89,6 +110,10 @@ async fn messages_and_recipients_are_counted_for_all_nodes() {
     let store = store().await;
     let ((_, one), (_, two)) = (node(&store), node(&store));
     let (a, b) = (slot(&one).await.unwrap(), slot(&two).await.unwrap());
+    // While the sessions go on, and long before the next look that a session alone makes.
+    a.tally().note(&sent(2));
+    b.tally().note(&sent(3));
+    until(async || recipients(&store).await == 5).await;
     // Half of a minute's go at once.
     a.turn().come().await.1.unwrap();
     b.turn().come().await.1.unwrap();
@@ -105,4 +130,49 @@ async fn messages_and_recipients_are_counted_for_all_nodes() {
     })
     .await;
     until(async || held(&store).await == 0).await;
+}
+
+fn limiter(store: &Store) -> Arc<SharedLimiter> {
+    let nodes = Arc::new(Nodes::new(store.clone(), "node.example"));
+    Arc::new(SharedLimiter::new(nodes, "smtp.example", mailbox(), LIMITS))
+}
+
+#[tokio::test]
+async fn task_does_not_end_while_somebody_is_about_to_wait() {
+    let limiter = limiter(&store().await);
+    let arrives = limiter.arrives();
+    // The task has looked before the one who waits is in the queue.
+    assert_eq!(limiter.need(), Need::Wait);
+    assert!(!limiter.ends() && limiter.runs());
+    drop(arrives);
+    until(async || !limiter.runs()).await;
+}
+
+#[tokio::test]
+async fn task_that_panics_is_started_again() {
+    let limiter = limiter(&store().await);
+    *limiter.runs.lock().unwrap() = true;
+    let panics = Arc::clone(&limiter);
+    let task = tokio::spawn(async move {
+        let _restartable = Restartable(&panics);
+        panic!("as a defect does");
+    });
+    assert!(task.await.unwrap_err().is_panic());
+    assert!(!limiter.runs());
+    // One that ends on its own does not speak for the next one.
+    *limiter.runs.lock().unwrap() = true;
+    drop(Restartable(&limiter));
+    assert!(limiter.runs());
+}
+
+#[tokio::test]
+async fn message_without_a_turn_in_an_outage_is_not_told_that_it_is_too_many() {
+    let nodes = Arc::new(Nodes::new(store().await, "node.example"));
+    let lane = Lane::new(mailbox(), LIMITS, SOON).shared("smtp.example", &nodes);
+    nodes.heard(true);
+    assert!(lane.without_a_turn().contains("scan@contoso.com sends more than the 4 messages a minute"));
+    // Any wait that is shorter than until this node has its share ends here.
+    nodes.heard(false);
+    let text = lane.without_a_turn();
+    assert!(text.starts_with("451 4.3.2 The database that holds the sending limits is out of reach"), "{text}");
 }
