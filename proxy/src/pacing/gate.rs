@@ -69,6 +69,14 @@ impl Queue {
         }
     }
 
+    /// How many slots have ended that whoever waits may have by now.
+    fn unanswered(&self) -> usize {
+        match self {
+            Self::Own(_) => 0,
+            Self::Shared(queue) => queue.unanswered(),
+        }
+    }
+
     /// How many wait wherever.
     fn wanted(&self) -> usize {
         match self {
@@ -162,9 +170,9 @@ impl Gate {
         self.give_free();
     }
 
-    /// Whether other nodes cannot be asked.
-    pub(super) fn set_alone(&self, alone: bool) {
-        self.with_shared(|queue| queue.set_alone(alone));
+    /// Whether other nodes cannot be asked; see [`NodeQueue::set_alone`].
+    pub(super) fn set_alone(&self, alone: bool, own_share: Option<u32>) {
+        self.with_shared(|queue| queue.set_alone(alone, own_share));
         self.give_free();
     }
 
@@ -218,7 +226,7 @@ impl Inner {
     /// Whether this idle holder is among those that must make room: as many as wait, those that have been idle for longest.
     fn must_make_room(&self, id: Id) -> bool {
         let Some(Some(due)) = self.idle.get(&id) else { return false };
-        let leaving = self.idle.values().filter(|due| due.is_none()).count();
+        let leaving = self.idle.values().filter(|due| due.is_none()).count().saturating_add(self.queue.unanswered());
         let ahead = self.idle.iter().filter(|(other, at)| at.is_some_and(|at| (at, **other) < (*due, id))).count();
         leaving + ahead < self.queue.wanted()
     }

@@ -103,3 +103,29 @@ async fn an_idle_holder_is_woken_when_somebody_comes() {
     drop(told.await.unwrap());
     waiting.await.unwrap();
 }
+
+#[tokio::test]
+async fn one_waiter_at_another_node_ends_one_idle_session() {
+    use super::super::shared::state::ByClass;
+
+    let gate = Arc::new(Gate::shared(Arc::new(Notify::new())));
+    let (mut first, mut second) = (Box::pin(gate.acquire(Class::Live)), Box::pin(gate.acquire(Class::Live)));
+    assert!(now(first.as_mut()).is_none() && now(second.as_mut()).is_none());
+    gate.granted(ByClass::new(2, 0), gate.count(), 1);
+    let (mut first, mut second) = (now(first.as_mut()).unwrap(), now(second.as_mut()).unwrap());
+    let due = Instant::now();
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(first.poll_must_make_room(due, &mut cx));
+    first.makes_room();
+    drop(first);
+    let later = due + Duration::from_secs(1);
+    // Neither before the end is reported, nor while the answer is on its way.
+    assert!(!second.poll_must_make_room(later, &mut cx));
+    let counted = gate.count();
+    assert!(!second.poll_must_make_room(later, &mut cx));
+    gate.granted(ByClass::new(1, 0), counted, 0);
+    assert!(!second.poll_must_make_room(later, &mut cx));
+    // Another one comes there.
+    gate.granted(ByClass::new(1, 0), gate.count(), 1);
+    assert!(second.poll_must_make_room(later, &mut cx));
+}

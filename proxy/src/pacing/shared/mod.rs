@@ -11,7 +11,7 @@ pub(super) mod queue;
 pub(super) mod state;
 mod window;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -57,6 +57,8 @@ pub(super) struct SharedLimiter {
     messages: AtomicU32,
     /// Who is about to wait for a slot, or waits: the task does not end before they are in the queue.
     arriving: AtomicU32,
+    /// The last look has read the row, whether or not it could write it.
+    was_read: AtomicBool,
     member: Mutex<Member>,
     /// Something has happened here that the row should say.
     news: Arc<Notify>,
@@ -122,6 +124,7 @@ impl SharedLimiter {
             next: Arc::new(Gate::new(1)),
             messages: AtomicU32::new(0),
             arriving: AtomicU32::new(0),
+            was_read: AtomicBool::new(false),
             member: Mutex::new(Member::new(limits.permits)),
             news,
             recipients: Notify::new(),
@@ -216,7 +219,7 @@ impl SharedLimiter {
             hints.catch_up();
             let outcome = self.look().await;
             if let Some(gate) = &self.gate {
-                gate.set_alone(outcome.is_err());
+                gate.set_alone(outcome.is_err(), self.own_slots());
             }
             self.looked.notify_waiters();
             if let Err(error) = outcome {
@@ -243,6 +246,12 @@ impl SharedLimiter {
         }
     }
 
+    /// The share of the slots that this node has when the row can be read, and so logins succeed, but has not been written for long.
+    fn own_slots(&self) -> Option<u32> {
+        let is_due = self.was_read.load(Ordering::SeqCst) && self.nodes.mode() == Mode::Share;
+        is_due.then(|| self.nodes.share_of(self.limits.slots))
+    }
+
     /// Until recipients are to be reported. A burst of messages is one report.
     async fn recipients_are_due(&self) {
         self.recipients.notified().await;
@@ -254,9 +263,11 @@ impl SharedLimiter {
         let store = self.nodes.store();
         let mut tries = 0;
         loop {
+            self.was_read.store(false, Ordering::SeqCst);
             let node = self.nodes.id().await?;
             let asked = Instant::now();
             let read = store.send_limit(&self.server, self.mailbox.as_str()).await?;
+            self.was_read.store(true, Ordering::SeqCst);
             let Some(read) = read.filter(|read| read.nodes.contains(&node)) else {
                 if self.nodes.has_ended() {
                     return Ok(());

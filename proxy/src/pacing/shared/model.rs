@@ -230,13 +230,13 @@ impl Play {
             // The answer may be lost with the connection, after it was written.
             if away || self.dice.below(2_000) == 0 {
                 node.membership.contact.failed(instant);
-                node.queue.set_alone(true);
+                node.queue.set_alone(true, None);
                 node.next_look = now + 1_000;
                 return;
             }
             if let Some(granted) = asking.granted {
                 node.membership.contact.answered(instant);
-                node.queue.set_alone(false);
+                node.queue.set_alone(false, None);
                 node.member.as_mut().unwrap().granted(&granted, at(asking.asked));
                 node.queue.granted(granted.slots, asking.counted, granted.others_wait);
                 let waits = node.queue.len() > 0 || node.sessions.iter().any(|session| session.waits);

@@ -14,9 +14,13 @@ pub(crate) struct NodeQueue {
     free: ByClass,
     held: ByClass,
     ended: ByClass,
+    /// How many have ended and are reported, and who has them now is not known yet.
+    reported: u32,
     others_wait: u32,
     /// Nobody hears of a slot that ends: it stays here.
     alone: bool,
+    /// Nothing has been agreed for so long that this node has its share of the limit instead of what it was granted.
+    own_share: Option<u32>,
     next: Id,
 }
 
@@ -43,16 +47,35 @@ impl NodeQueue {
     /// A holder has ended. Its slot goes to whichever node is next, unless nobody can be asked.
     pub(crate) fn release(&mut self, class: Class) {
         self.held.take(class, 1);
+        if self.own_share.is_some() {
+            return;
+        }
         let to = if self.alone { &mut self.free } else { &mut self.ended };
         to.add(class, 1);
     }
 
     /// The next waiter that gets a slot of this node's, if one does.
     pub(crate) fn grant(&mut self) -> Option<Id> {
-        let class = CLASSES.into_iter().find(|class| self.free.of(*class) > 0 && !self.waiting(*class).is_empty())?;
+        let class = match self.own_share {
+            Some(share) => CLASSES
+                .into_iter()
+                .find(|class| self.share_has_room(share, *class) && !self.waiting(*class).is_empty())?,
+            None => CLASSES.into_iter().find(|class| self.free.of(*class) > 0 && !self.waiting(*class).is_empty())?,
+        };
         self.free.take(class, 1);
         self.held.add(class, 1);
         self.waiting(class).pop_front()
+    }
+
+    /// The last slot of a share is kept for a client that is connected, where there is more than one.
+    fn share_has_room(&self, share: u32, class: Class) -> bool {
+        let most_in_background = share.saturating_sub(1).max(1);
+        self.held.sum() < share && (class == Class::Live || self.held.of(class) < most_in_background)
+    }
+
+    /// How many have ended that whoever waits may have by now.
+    pub(crate) fn unanswered(&self) -> usize {
+        usize::try_from(self.ended.sum().saturating_add(self.reported)).unwrap_or(usize::MAX)
     }
 
     /// How many wait here.
@@ -77,7 +100,9 @@ impl NodeQueue {
 
     /// What is reported now. A slot that nobody takes goes with it.
     pub(crate) fn count(&mut self) -> Counted {
-        self.free = ByClass::default();
+        // Nothing is given on this node's own account before the answer is known.
+        (self.free, self.own_share) = (ByClass::default(), None);
+        self.reported = self.reported.saturating_add(self.ended.sum());
         let count = |waiting: &VecDeque<Id>| u32::try_from(waiting.len()).unwrap_or(u32::MAX);
         let mut waiting = ByClass::default();
         waiting.set(Class::Live, count(&self.live));
@@ -90,11 +115,19 @@ impl NodeQueue {
         for class in CLASSES {
             self.free.set(class, slots.of(class).saturating_sub(counted.in_use.of(class)));
         }
+        (self.reported, self.own_share) = (0, None);
         self.others_wait = others_wait;
     }
 
-    /// Whether nobody can be asked: then what this node has stays with it.
-    pub(crate) fn set_alone(&mut self, alone: bool) {
+    /// Whether nobody can be asked: then what this node has stays with it, or it has its share of the limit.
+    pub(crate) fn set_alone(&mut self, alone: bool, own_share: Option<u32>) {
+        self.own_share = own_share.filter(|_| alone);
+        if alone {
+            self.reported = 0;
+        }
+        if self.own_share.is_some() {
+            (self.free, self.ended) = (ByClass::default(), ByClass::default());
+        }
         if alone && !self.alone {
             let ended = std::mem::take(&mut self.ended);
             CLASSES.into_iter().for_each(|class| self.free.add(class, ended.of(class)));
@@ -108,5 +141,55 @@ impl NodeQueue {
             Class::Live => &mut self.live,
             Class::Background => &mut self.background,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_has_its_share_while_nothing_can_be_written() {
+        let mut queue = NodeQueue::default();
+        let ids =
+            [Class::Background, Class::Background, Class::Live, Class::Live].map(|class| (queue.arrive(class), class));
+        // The row is read and not written, again and again.
+        queue.count();
+        queue.set_alone(true, None);
+        assert_eq!(queue.grant(), None);
+        for _ in 0..2 {
+            queue.count();
+            queue.set_alone(true, Some(2));
+        }
+        assert_eq!([queue.grant(), queue.grant(), queue.grant()], [Some(ids[2].0), Some(ids[3].0), None]);
+        // What ends stays within the share, and the background takes no more of it than it may.
+        queue.release(Class::Live);
+        queue.release(Class::Live);
+        queue.count();
+        queue.set_alone(true, Some(2));
+        assert_eq!([queue.grant(), queue.grant()], [Some(ids[0].0), None]);
+        // Then what was agreed on counts again.
+        let counted = queue.count();
+        assert_eq!(counted.in_use, ByClass::new(0, 1));
+        queue.granted(ByClass::new(0, 1), counted, 0);
+        queue.set_alone(false, None);
+        assert_eq!(queue.grant(), None);
+    }
+
+    #[test]
+    fn node_with_more_than_its_share_gives_none_of_it_again() {
+        let mut queue = NodeQueue::default();
+        for _ in 0..4 {
+            queue.arrive(Class::Live);
+        }
+        let counted = queue.count();
+        queue.granted(ByClass::new(3, 0), counted, 0);
+        assert!((0..3).all(|_| queue.grant().is_some()));
+        queue.set_alone(true, Some(1));
+        queue.release(Class::Live);
+        queue.release(Class::Live);
+        assert_eq!(queue.grant(), None);
+        queue.release(Class::Live);
+        assert!(queue.grant().is_some());
     }
 }

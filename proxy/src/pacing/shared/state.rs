@@ -66,7 +66,7 @@ impl ByClass {
     }
 
     #[cfg(test)]
-    pub(super) fn new(live: u32, background: u32) -> Self {
+    pub(crate) fn new(live: u32, background: u32) -> Self {
         Self { live, background }
     }
 }
