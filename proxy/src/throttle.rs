@@ -39,25 +39,38 @@ pub struct Noted {
     pub until: SystemTime,
     /// Whether the mailbox was not throttled before.
     pub is_new: bool,
-    /// Whether it ends later than what was known before, so that the other nodes should know.
+    /// Whether it ends so much later than what the other nodes were told that they should know: a program that repeats a command in
+    /// a throttled mailbox makes it longer by a moment each time.
     pub is_longer: bool,
 }
 
 /// Until when each mailbox is left alone, by protocol: Exchange counts them apart. What this node knows of it.
 #[derive(Debug, Default)]
-pub struct Throttles(Mutex<HashMap<(Mailbox, Protocol), SystemTime>>);
+pub struct Throttles(Mutex<HashMap<(Mailbox, Protocol), Known>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    until: SystemTime,
+    /// What the other nodes were told.
+    told: SystemTime,
+}
 
 impl Throttles {
     /// The mail server has named a back-off.
     pub fn note(&self, mailbox: &Mailbox, protocol: Protocol, back_off: Duration, now: SystemTime) -> Noted {
         let until = now + back_off.min(BACK_OFF_LIMIT);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, until| left(*until, now).is_some());
-        let known = all.entry((mailbox.clone(), protocol)).or_insert(SystemTime::UNIX_EPOCH);
-        let (is_new, is_longer) = (*known == SystemTime::UNIX_EPOCH, *known < until);
+        all.retain(|_, known| left(known.until, now).is_some());
+        let none = Known { until: SystemTime::UNIX_EPOCH, told: SystemTime::UNIX_EPOCH };
+        let known = all.entry((mailbox.clone(), protocol)).or_insert(none);
+        let is_new = known.until == SystemTime::UNIX_EPOCH;
         // A shorter one does not end a longer one.
-        *known = until.max(*known);
-        Noted { until: *known, is_new, is_longer }
+        known.until = until.max(known.until);
+        let is_longer = known.until.duration_since(known.told).is_ok_and(|more| more > back_off / 10);
+        if is_longer {
+            known.told = known.until;
+        }
+        Noted { until: known.until, is_new, is_longer }
     }
 
     /// Reads what other nodes have heard, or this one before its start.
@@ -106,7 +119,7 @@ impl Throttles {
     /// Whether a login may be tried now.
     pub fn may_log_in(&self, mailbox: &Mailbox, protocol: Protocol, now: SystemTime) -> May {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get(&(mailbox.clone(), protocol)).and_then(|until| left(*until, now)) {
+        match all.get(&(mailbox.clone(), protocol)).and_then(|known| left(known.until, now)) {
             None => May::Now,
             Some(left) if left <= WAIT_LIMIT => May::After(left),
             Some(left) => May::NotFor(left),
@@ -172,6 +185,12 @@ mod tests {
         // A shorter one does not end a longer one.
         let noted = throttles.note(&mailbox("a"), Protocol::Imap, second, now);
         assert_eq!(noted, Noted { until: now + 300 * second, is_new: false, is_longer: false });
+        // The same again and again is told once in a tenth of it.
+        assert!(throttles.note(&mailbox("c"), Protocol::Imap, 300 * second, now).is_longer);
+        for (after, is_longer) in [(1, false), (30, false), (31, true), (40, false)] {
+            let noted = throttles.note(&mailbox("c"), Protocol::Imap, 300 * second, now + second * after);
+            assert_eq!(noted, Noted { until: now + second * (300 + after), is_new: false, is_longer });
+        }
         assert_eq!(may("a", Protocol::Imap, now + 270 * second), May::After(WAIT_LIMIT));
         assert_eq!(may("a", Protocol::Imap, now + 300 * second), May::Now);
         // No server keeps anybody out for a day, and no clock either.

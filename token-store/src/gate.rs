@@ -25,9 +25,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    lane::{Known, Lane, Unsaved},
+    lane::{Endpoint, Known, Lane, Unsaved},
     refusal::{busy, ending, paced, paused, probed},
-    share::{Permit, Share, Total},
+    share::{Permit, Total},
 };
 use crate::{
     application::Application,
@@ -77,6 +77,8 @@ pub(crate) struct Gate {
     limits: GateLimits,
     total: Total,
     lanes: DashMap<CircuitKey, Arc<Lane>>,
+    /// By the key of no account's tenant.
+    endpoints: DashMap<CircuitKey, Arc<Endpoint>>,
     /// Counts how often a circuit was closed, for those who wait for that.
     closed: watch::Sender<u64>,
     /// The process ends: nobody waits any more.
@@ -154,6 +156,7 @@ impl Gate {
             limits,
             total,
             lanes: DashMap::new(),
+            endpoints: DashMap::new(),
             closed: watch::Sender::new(0),
             ending: CancellationToken::new(),
         }
@@ -177,7 +180,7 @@ impl Gate {
         let patience = if class == Class::Login { self.limits.login_patience } else { BACKGROUND_PATIENCE };
         self.refusal_of(&lane, &self.load(&lane).await).map_or(Ok(()), Err)?;
         let permit = tokio::select! {
-            permit = lane.share.take(&self.total, patience) => permit.ok_or_else(|| busy(&lane.host, patience))?,
+            permit = lane.endpoint.share.take(&self.total, patience) => permit.ok_or_else(|| busy(&lane.host, patience))?,
             () = self.ending.cancelled() => return Err(ending()),
         };
         // While it waited, everything may have changed.
@@ -253,8 +256,9 @@ impl Gate {
             return lane.clone();
         }
         let host = application.token_url.host_str().unwrap_or("the configured address").to_owned();
-        let share = Share::new(self.limits.per_authority);
-        let lane = || Arc::new(Lane { key: key.clone(), host, share, state: Mutex::default() });
+        let new = || Arc::new(Endpoint::new(self.limits.per_authority));
+        let endpoint = self.endpoints.entry(key.endpoint()).or_insert_with(new).clone();
+        let lane = || Arc::new(Lane { key: key.clone(), host, endpoint, state: Mutex::default() });
         self.lanes.entry(key.clone()).or_insert_with(lane).clone()
     }
 

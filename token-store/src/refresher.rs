@@ -183,6 +183,10 @@ fn wants_refresh(planned: &Planned, now: SystemTime) -> bool {
     possible && is_due(planned.next_refresh, planned.issued_at.max(planned.error_at), now)
 }
 
+fn endpoint(key: &Option<CircuitKey>) -> Option<CircuitKey> {
+    key.as_ref().map(CircuitKey::endpoint)
+}
+
 /// Cuts a nap short.
 fn wake_soon(mut nap: Pin<&mut Sleep>, after: Duration) {
     let soon = Instant::now() + after;
@@ -215,6 +219,7 @@ struct Running {
     /// Each ends with how long its authority is left alone, if it is.
     tasks: JoinSet<Option<Duration>>,
     accounts: HashMap<Id, (Mailbox, Option<CircuitKey>)>,
+    /// How many of them at each token endpoint.
     counts: HashMap<Option<CircuitKey>, usize>,
     /// The last look failed.
     without_store: bool,
@@ -227,7 +232,8 @@ struct Running {
 
 impl Running {
     fn start_what_may(&mut self, tokens: &Tokens, due: &mut DueAccounts) {
-        while self.counts.get(&due.key).copied().unwrap_or_default() < due.may_run
+        let endpoint = endpoint(&due.key);
+        while self.counts.get(&endpoint).copied().unwrap_or_default() < due.may_run
             && let Some(planned) = due.accounts.pop_front()
         {
             self.start(tokens, planned, due.key.clone());
@@ -241,7 +247,7 @@ impl Running {
         let mailbox = planned.account.mailbox.clone();
         let tokens = tokens.clone();
         let task = self.tasks.spawn(async move { tokens.refresh_due(&planned.account, planned.version).await });
-        *self.counts.entry(key.clone()).or_default() += 1;
+        *self.counts.entry(endpoint(&key)).or_default() += 1;
         self.accounts.insert(task.id(), (mailbox, key));
     }
 
@@ -270,10 +276,11 @@ impl Running {
         if self.before_set_back.remove(&id) {
             self.full_look = None;
         }
-        if let Some(count) = self.counts.get_mut(&key) {
+        let endpoint = endpoint(&key);
+        if let Some(count) = self.counts.get_mut(&endpoint) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                self.counts.remove(&key);
+                self.counts.remove(&endpoint);
             }
         }
         Some((key, pause?))

@@ -43,7 +43,13 @@ pub(super) async fn run(command: ApplicationCommand, config: &Config) -> Result<
         return Err(Failed::new("the secret is empty; nothing was stored."));
     }
     let store = open_store(config).await?;
-    if next && let Some(current) = store.client_secret(&application).await? {
+    if next && store.has_client_secret(&application).await? {
+        let Some(current) = store.client_secret(&application).await? else {
+            return Err(Failed::new(format!(
+                "the current client secret of `{application}` does not open: its row is damaged. The next one is used in its place. To replace \
+                 it, run this command without --next. Nothing was stored."
+            )));
+        };
         if current == secret {
             return Err(Failed::new("this is the current client secret; nothing was stored."));
         }

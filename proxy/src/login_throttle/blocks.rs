@@ -1,11 +1,11 @@
 //! Blocks as people see them: in the log, in `oxpost status`, and lifted by `oxpost block lift`; and as other nodes see them, which have
 //! them too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use oxpost_token_store::store::Block;
 use oxpost_token_store::{SharedClock, Source, Store};
@@ -30,7 +30,8 @@ pub(super) enum Change {
 /// The blocks of this node, which the store has as well, and those of others.
 pub(super) struct Blocks {
     running: Arc<Mutex<Vec<(Source, Instant)>>>,
-    of_others: Mutex<HashMap<Source, Instant>>,
+    /// Until when, here and as the store has it.
+    of_others: Mutex<HashMap<Source, (Instant, SystemTime)>>,
     store: Store,
     clock: SharedClock,
     node: String,
@@ -72,11 +73,14 @@ impl Blocks {
         for (source, _) in over {
             info!(%source, "the block is over");
         }
-        let Ok(stored) = self.store.in_background().blocks(self.clock.now()).await else {
+        // Those that are over by the wall clock, too: one that was set forward lifts no block.
+        let Ok(stored) = self.store.in_background().blocks(SystemTime::UNIX_EPOCH).await else {
             return locked(&self.running).extend(running);
         };
+        let own: HashSet<&str> =
+            stored.iter().filter(|block| block.node == self.node).map(|block| block.source.as_str()).collect();
         for (source, until) in running {
-            if stored.iter().any(|block| block.node == self.node && block.source == source.to_string()) {
+            if own.contains(source.to_string().as_str()) {
                 locked(&self.running).push((source, until));
             } else {
                 info!(%source, "the block was lifted");
@@ -86,20 +90,20 @@ impl Blocks {
         self.follow(&stored, change);
     }
 
-    /// Blocks what other nodes have blocked, for as long.
+    /// Blocks what other nodes have blocked, for as long as the one that blocks it for longest.
     fn follow(&self, stored: &[Block], change: &impl Fn(Change)) {
         let (now, time) = (Instant::now(), self.clock.now());
         let mut there = HashMap::new();
-        for block in stored.iter().filter(|block| block.node != self.node) {
+        for block in stored.iter().filter(|block| block.node != self.node && block.until > time) {
             let Some(address) = address(&block.source) else { continue };
             // A clock that is wrong makes no block longer than it was.
             let whole = block.until.duration_since(block.since).unwrap_or_default();
             let left = block.until.duration_since(time).unwrap_or_default().min(whole);
-            let until = there.entry(Source::of(address)).or_insert((address, now));
-            until.1 = until.1.max(now + left);
+            let longest = there.entry(Source::of(address)).or_insert((address, now, block.until));
+            (longest.1, longest.2) = (longest.1.max(now + left), longest.2.max(block.until));
         }
         let mut known = locked(&self.of_others);
-        known.retain(|source, until| {
+        known.retain(|source, (until, _)| {
             let stays = there.contains_key(source);
             if !stays && *until > now && !locked(&self.running).iter().any(|(own, _)| own == source) {
                 info!(%source, "the block was lifted");
@@ -107,11 +111,15 @@ impl Blocks {
             }
             stays
         });
-        for (source, (address, until)) in there {
-            if known.insert(source, until).is_none() {
-                info!(%source, minutes = (until - now).as_secs() / 60, "blocked: another node has blocked it");
-                change(Change::Block(address, until));
+        for (source, (address, until, stored)) in there {
+            let minutes = until.saturating_duration_since(now).as_secs() / 60;
+            match known.get(&source) {
+                None => info!(%source, minutes, "blocked: another node has blocked it"),
+                Some((_, before)) if *before < stored => info!(%source, minutes, "blocked for longer by another node"),
+                Some(_) => continue,
             }
+            known.insert(source, (until, stored));
+            change(Change::Block(address, until));
         }
     }
 }

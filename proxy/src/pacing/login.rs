@@ -32,8 +32,10 @@ pub async fn log_in<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<
     let sender = account.sender();
     let lane = gateway.pacing.lane(&servers.smtp.host, sender, servers.sending);
     // Nobody waits for a place who could not use it.
-    if !matches!(readiness(gateway, account, Protocol::Smtp).await, Readiness::Now) {
-        trail.waits(Stage::Token, "a token of the sign-in service");
+    trail.waits(Stage::Token, "a token of the sign-in service");
+    let ready = timeout_at(budget.end(), readiness(gateway, account, Protocol::Smtp)).await;
+    let ready = ready.map_err(|_| Failure::timed_out(&servers.smtp.host, budget.whole(), &trail))?;
+    if !matches!(ready, Readiness::Now) {
         let token = timeout_at(budget.end(), gateway.tokens.access_token(admitted)).await;
         let token = token.map_err(|_| Failure::timed_out(&servers.smtp.host, budget.whole(), &trail))?;
         token.map_err(|error| Failure::token(&error))?;

@@ -1,7 +1,8 @@
-//! One authority as one application asks it: the places of this process, its pace, and what the store did not take of its circuit.
+//! One authority as one application asks it: what this process knows of it, and what the store did not take of its circuit. The
+//! concurrent requests and their pace are those of its token endpoint, which may be that of many tenants (`common`).
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     accounts::Accounts,
-    pace::{self, Pace},
+    pace::{Pace, RECOVERY},
     share::Share,
 };
 use crate::{
@@ -26,13 +27,25 @@ pub(super) struct Lane {
     pub(super) key: CircuitKey,
     /// Its name for people.
     pub(super) host: String,
-    pub(super) share: Share,
+    /// What it has in common with the lanes of other tenants at the same token endpoint.
+    pub(super) endpoint: Arc<Endpoint>,
     pub(super) state: Mutex<LaneState>,
+}
+
+/// A token endpoint as one application asks it, for all tenants that it stands for.
+pub(super) struct Endpoint {
+    pub(super) share: Share,
+    pace: Mutex<Pace>,
+}
+
+impl Endpoint {
+    pub(super) fn new(requests: usize) -> Self {
+        Self { share: Share::new(requests), pace: Mutex::default() }
+    }
 }
 
 #[derive(Default)]
 pub(super) struct LaneState {
-    pub(super) pace: Pace,
     /// The accounts that it was asked about.
     pub(super) accounts: Accounts,
     /// The end of the last outage that the pace knows of.
@@ -118,16 +131,14 @@ impl Lane {
         patience: Duration,
     ) -> Result<Duration, Duration> {
         let mut state = self.lock();
+        let mut pace = self.endpoint.pace.lock().unwrap_or_else(PoisonError::into_inner);
         if circuit.recovered.is_some() && circuit.recovered != state.recovered {
             state.recovered = circuit.recovered;
             // One that was over long before this process began is none.
-            if circuit
-                .recovered
-                .is_some_and(|recovered| now.duration_since(recovered).unwrap_or_default() < pace::RECOVERY)
-            {
-                state.pace.recover(Instant::now());
+            if circuit.recovered.is_some_and(|recovered| now.duration_since(recovered).unwrap_or_default() < RECOVERY) {
+                pace.recover(Instant::now());
             }
         }
-        state.pace.take(Instant::now(), rate, patience, schedule::jitter())
+        pace.take(Instant::now(), rate, patience, schedule::jitter())
     }
 }

@@ -117,13 +117,20 @@ impl<'a> Exchange<'a> {
         instead_of: Option<RefusedProof>,
         answered: &Result<HttpResponse, HttpFailure>,
     ) {
-        if !secrets.is_next(secret) || !answered.as_ref().is_ok_and(|answer| answer.status().is_success()) {
+        if !secrets.is_next(secret) || !answered.as_ref().is_ok_and(brings_an_access_token) {
             return;
         }
         let application = self.application.name.as_str();
         match self.store.promote_client_secret(application, secret).await {
             Ok(true) => {
-                let code = instead_of.and_then(|refused| refused.0).map(|code| format!("AADSTS{code}"));
+                let Some(refused) = instead_of else {
+                    tracing::info!(
+                        application,
+                        "the next client secret is accepted, and the current one cannot be used: it is the client secret from now on"
+                    );
+                    return;
+                };
+                let code = refused.0.map(|code| format!("AADSTS{code}"));
                 tracing::info!(
                     application,
                     refused = code.as_deref().unwrap_or("-"),
@@ -207,4 +214,10 @@ impl<'a> Exchange<'a> {
 
 fn refusal(answered: &Result<HttpResponse, HttpFailure>) -> Option<RefusedProof> {
     answered.as_ref().ok().and_then(RefusedProof::of)
+}
+
+/// A gateway on the way may answer anything with 200, which says nothing of a secret.
+fn brings_an_access_token(answer: &HttpResponse) -> bool {
+    let token = |body: serde_json::Value| body.get("access_token")?.as_str().map(|token| !token.is_empty());
+    answer.status().is_success() && serde_json::from_slice(answer.body()).ok().and_then(token).unwrap_or(false)
 }

@@ -20,6 +20,14 @@ pub(crate) struct CircuitKey {
     pub(crate) client_id: String,
 }
 
+impl CircuitKey {
+    /// The token endpoint, for all tenants that it stands for.
+    pub(crate) fn endpoint(&self) -> Self {
+        let authority = self.authority.split_once('#').map_or(self.authority.as_str(), |(endpoint, _)| endpoint);
+        Self { authority: authority.to_owned(), client_id: self.client_id.clone() }
+    }
+}
+
 /// An authority that an application does not ask now, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenCircuit {

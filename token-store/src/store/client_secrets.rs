@@ -13,6 +13,14 @@ use crate::{
     database::{Row, Statement},
 };
 
+/// Makes all accounts of an application due.
+macro_rules! try_again {
+    () => {
+        "UPDATE token SET version = version + 1, next_refresh = NULL, idle = 0 \
+         WHERE mailbox IN (SELECT mailbox FROM account WHERE application = $1)"
+    };
+}
+
 impl Store {
     /// Seals the client secret of an application into the store. It is the only one from now on. Accounts that wait because the old
     /// one was wrong are tried again immediately: their version is raised.
@@ -24,7 +32,7 @@ impl Store {
         self.run(vec![
             Statement::new(upsert, [application.into(), sealed]),
             Statement::new(delete, [application.into()]),
-            try_again(application),
+            Statement::new(try_again!(), [application.into()]),
         ])
         .await
         .map(drop)
@@ -42,7 +50,9 @@ impl Store {
         let upsert = "INSERT INTO next_client_secret (application, sealed, expires) VALUES ($1, $2, $3) \
                       ON CONFLICT (application) DO UPDATE SET sealed = excluded.sealed, expires = excluded.expires";
         let upsert = Statement::new(upsert, [application.into(), sealed, expires.into()]);
-        self.run(vec![upsert, try_again(application)]).await.map(drop)
+        // Those that work are not due because of it.
+        let failed = Statement::new(concat!(try_again!(), " AND error_kind IS NOT NULL"), [application.into()]);
+        self.run(vec![upsert, failed]).await.map(drop)
     }
 
     /// The next client secret takes the place of the current one, and its expiry that of the current one's. `false` if it is no
@@ -84,6 +94,13 @@ impl Store {
         self.client_secrets(application).await.map(|secrets| secrets.current)
     }
 
+    /// Whether the application has a client secret in the store, current or next, whether it opens or not.
+    pub async fn has_client_secret(&self, application: &str) -> Result<bool, StoreError> {
+        let select = "SELECT 1 FROM client_secret WHERE application = $1 UNION ALL \
+                      SELECT 1 FROM next_client_secret WHERE application = $1";
+        Ok(!self.rows(Statement::new(select, [application.into()])).await?.is_empty())
+    }
+
     /// Both.
     pub(crate) async fn client_secrets(&self, application: &str) -> Result<ClientSecrets, StoreError> {
         let select = "SELECT (SELECT sealed FROM client_secret WHERE application = $1), \
@@ -106,14 +123,11 @@ impl Store {
                 tracing::debug!(application, "{error}");
                 Ok(ClientSecrets { current, next: None })
             }
-            (Err(_), Ok(next @ Some(_))) => Ok(ClientSecrets { current: None, next }),
+            (Err(error), Ok(next @ Some(_))) => {
+                tracing::warn!(application, "the next client secret is used: {error}");
+                Ok(ClientSecrets { current: None, next })
+            }
             (current, next) => Ok(ClientSecrets { current: current?, next: next? }),
         }
     }
-}
-
-fn try_again(application: &str) -> Statement {
-    let update = "UPDATE token SET version = version + 1, next_refresh = NULL, idle = 0 \
-                  WHERE mailbox IN (SELECT mailbox FROM account WHERE application = $1)";
-    Statement::new(update, [application.into()])
 }

@@ -258,6 +258,34 @@ async fn story_tenant_that_is_never_answered_opens_no_circuit_for_others_of_comm
     }
 }
 
+/// The tenants behind `common` have circuits of their own, and one token endpoint: it is asked no more for many than for one.
+#[tokio::test]
+async fn story_tenants_behind_common_share_the_requests_of_its_endpoint() {
+    let mut bench = Bench::signed_in().await;
+    let mut common = application(&bench.endpoint);
+    common.token_url.set_path("/common/oauth2/v2.0/token");
+    let applications = Applications::from_iter([common]);
+    bench.tokens = Tokens::new(bench.store.clone(), applications, http_client(), bench.shared_clock(), limits());
+    let addresses: Vec<String> = (0..60).map(|number| format!("m@tenant{number}.example")).collect();
+    for address in &addresses {
+        bench.add_signed_in_by(address, "office").await;
+    }
+    bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+    bench.clock.advance(2 * HOUR);
+    bench.endpoint.hold().await;
+    let (stop, refresher) = bench.keep_fresh();
+    bench.endpoint.arrived(8).await;
+    // Time for more, if there are any.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    bench.endpoint.release();
+    for address in &addresses {
+        bench.stored(address, "at-1").await;
+    }
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!(bench.endpoint.most_in_flight(), 8);
+}
+
 /// An account that failed with the authority is asked for again as soon as the authority has answered for another one.
 #[tokio::test]
 async fn story_success_of_one_account_ends_the_pause_of_another() {

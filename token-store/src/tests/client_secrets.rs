@@ -192,6 +192,37 @@ async fn next_secret_is_promoted_only_when_tokens_came_for_it() {
     assert_eq!(bench.sent_secrets(), ["old", "new", "new"]);
 }
 
+/// A gateway that intercepts the request says 200 to anything.
+#[tokio::test]
+async fn next_secret_is_not_promoted_by_an_answer_without_a_token() {
+    for body in ["{\"message\":\"blocked\"}", "{\"access_token\":\"\"}", "{\"access_token\":7}", "[]", "blocked"] {
+        let (bench, accounts) = crowd_in(fresh_store().await, 0).await;
+        bench.endpoint.refuse_secret("old", WRONG);
+        bench.endpoint.always(Reply::json(200, body));
+        bench.refresh(&accounts[0]).await.unwrap_err();
+        assert_eq!(bench.sent_secrets(), ["old", "new"], "{body}");
+        assert_eq!(bench.secrets().await, secrets(Some("old"), Some("new")), "{body}");
+    }
+}
+
+/// A secret that is stored a month ahead costs no refresh.
+#[tokio::test]
+async fn next_secret_makes_only_failed_accounts_due() {
+    let (bench, accounts) = crowd_in(fresh_store().await, 1).await;
+    bench.refresh(&accounts[0]).await.unwrap();
+    bench.endpoint.refuse_secret("old", EXPIRED);
+    bench.endpoint.refuse_secret("new", WRONG);
+    bench.refresh(&accounts[1]).await.unwrap_err();
+    let next_refresh = async |account: &Account| {
+        let plan = bench.store.plan().await.unwrap();
+        plan.into_iter().find(|planned| planned.account.mailbox == account.mailbox).unwrap().next_refresh
+    };
+    let before = next_refresh(&accounts[0]).await;
+    assert!(before.is_some() && next_refresh(&accounts[1]).await.is_some());
+    bench.store.set_next_client_secret("office", &Secret::from("newer"), None).await.unwrap();
+    assert_eq!((next_refresh(&accounts[0]).await, next_refresh(&accounts[1]).await), (before, None));
+}
+
 #[tokio::test]
 async fn app_only_token_is_got_with_the_next_secret_too() {
     let bench = Bench::cold().await;

@@ -67,9 +67,25 @@ async fn block_of_one_node_counts_on_all_nodes() {
     assert_eq!((first, second), (v4, v6));
     assert!(until - Instant::now() <= Duration::from_secs(900) && until > Instant::now() + Duration::from_secs(800));
     assert_eq!(look(&two).await, [], "it is said once");
+    // A third node, which had not read it, blocks it for longer.
+    let longer = Block {
+        source: "192.0.2.7".into(),
+        node: "three".into(),
+        since: SystemTime::now(),
+        until: SystemTime::now() + Duration::from_secs(1500),
+    };
+    store.note_block(&longer).await.unwrap();
+    let [Change::Block(address, until)] = look(&two).await[..] else { panic!("it is not followed") };
+    assert!(address == v4 && until > Instant::now() + Duration::from_secs(1400));
+    assert_eq!(look(&two).await, []);
+    assert!(matches!(look(&one).await[..], [Change::Block(address, _)] if address == v4), "longer than its own");
     store.lift_block("192.0.2.7").await.unwrap();
     for blocks in [&one, &two] {
-        assert_eq!(look(blocks).await, [Change::Lift(Source::of(v4))]);
+        let changes = look(blocks).await;
+        assert!(
+            !changes.is_empty() && changes.iter().all(|change| *change == Change::Lift(Source::of(v4))),
+            "{changes:?}"
+        );
     }
     // The first node was restarted.
     store.forget_blocks("one").await.unwrap();
@@ -81,4 +97,19 @@ async fn block_of_one_node_counts_on_all_nodes() {
     store.note_block(&block).await.unwrap();
     let [Change::Block(_, until)] = look(&two).await[..] else { panic!() };
     assert!(until <= Instant::now() + Duration::from_secs(60));
+}
+
+/// A machine that starts with a clock of years ago, and sets it right: a block is a span of time, and goes on.
+#[tokio::test(start_paused = true)]
+async fn clock_set_forward_lifts_no_block() {
+    let store = Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap();
+    let clock = oxpost_token_store::ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_577_836_800));
+    let blocks = Blocks::new(store, Arc::new(clock.clone()), "gateway".into());
+    blocks.note(Source::of([192, 0, 2, 7].into()), Instant::now() + Duration::from_secs(900));
+    while locked(&blocks.running).len() != 1 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    clock.advance(Duration::from_secs(6 * 365 * 86_400));
+    blocks.look_once(&|change| panic!("{change:?}")).await;
+    assert_eq!(locked(&blocks.running).len(), 1);
 }
