@@ -107,6 +107,15 @@ impl Lane {
         }
     }
 
+    /// Why nodes cannot agree on a send slot now, if that is so: the limit itself may not be reached.
+    pub(super) fn without_agreement(&self) -> Option<&'static str> {
+        let cannot = self.shared.as_ref().is_some_and(|shared| !shared.can_agree());
+        cannot.then_some(
+            "The database that holds the sending limits is out of reach, or does not accept changes. Try again in a few minutes; the \
+             administrator finds the reason in Oxpost's log.",
+        )
+    }
+
     /// Waits for a place, behind those who came before. `None`: there was none in time.
     pub(super) async fn place(self: &Arc<Self>, patience: &Patience) -> Option<Sending> {
         self.acquire(Class::Live, Some(patience.until)).await

@@ -66,6 +66,9 @@ pub async fn log_in<S: Speak>(gateway: &Gateway, admitted: &Admitted) -> Result<
 }
 
 fn no_place(lane: &Lane, mailbox: &Mailbox) -> Failure {
+    if let Some(sentence) = lane.without_agreement() {
+        return Failure::new(RefusalKind::Unavailable, sentence.to_owned(), "").in_class(FailureClass::OurOwnLimit);
+    }
     let sentence = format!(
         "{mailbox} already has {} sessions for sending, as many as the mail server allows, and none ended in time. Try again in a \
          few minutes, or let fewer programs send from it at the same time.",
