@@ -96,6 +96,20 @@ async fn bans_are_shown_while_they_last_lifted_for_all_nodes_and_forgotten_by_th
     assert_eq!(store.blocks(start()).await.unwrap(), [ban("192.0.2.7", "b", 20)]);
     assert!(store.lift_block("192.0.2.7").await.unwrap());
     assert!(!store.lift_block("192.0.2.7").await.unwrap());
+    assert_eq!(store.all_blocks().await.unwrap(), []);
+    // A row that is gone is a block that was lifted: no clock that was set forward removes those of the node itself.
+    let since = start() + Duration::from_secs(6 * 365 * 86_400);
+    let later = Block { source: "192.0.2.8".into(), node: "a".into(), since, until: since + Duration::from_secs(900) };
+    for block in [&ban("192.0.2.7", "a", 15), &ban("192.0.2.7", "is gone", 15), &later] {
+        store.note_block(block).await.unwrap();
+    }
+    let mut all = store.all_blocks().await.unwrap();
+    all.sort_by(|one, other| one.source.cmp(&other.source));
+    assert_eq!(all, [ban("192.0.2.7", "a", 15), later.clone()]);
+    // It forgets what is over, but not what was blocked again meanwhile.
+    store.forget_ended_blocks(&[ban("192.0.2.7", "a", 15), ban("192.0.2.8", "a", 15)]).await.unwrap();
+    store.forget_ended_blocks(&[]).await.unwrap();
+    assert_eq!(store.all_blocks().await.unwrap(), [later]);
 }
 
 #[tokio::test]
