@@ -138,8 +138,10 @@ impl Bound {
             let id = session_id();
             let span = info_span!("session", %id, protocol = %self.entry.listener.protocol, %peer);
             let client = session::Client { stream: Stream::Plain(tcp), id, peer: peer.ip(), slot };
-            let serve = session::serve(Arc::clone(&gateway), Arc::clone(&self.entry), client);
-            sessions.spawn(hard_stop.clone().run_until_cancelled_owned(serve.instrument(span)));
+            // Boxed, because a task that can be canceled has room for its future twice.
+            let serve =
+                Box::pin(session::serve(Arc::clone(&gateway), Arc::clone(&self.entry), client).instrument(span));
+            sessions.spawn(hard_stop.clone().run_until_cancelled_owned(serve));
         }
     }
 }

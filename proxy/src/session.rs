@@ -148,3 +148,18 @@ async fn submit(gateway: &Gateway, logged_in: LoggedIn, close: CloseRequest) {
         "session ended"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much memory an idle session has besides its sockets, buffers and TLS.
+    #[test]
+    fn idle_session_future_is_small() {
+        fn size<F>(_: impl FnOnce(Arc<Gateway>, Arc<Entry>, Client) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(serve);
+        assert!(size <= 4 * 1024, "{size} bytes");
+    }
+}
