@@ -134,19 +134,17 @@ impl Tokens {
         let mut wake = soonest.unwrap_or(look_every);
         let due = due.into_iter().map(|(key, mut accounts)| {
             let outlook = key.as_ref().and_then(|key| outlooks.get(key)).copied().unwrap_or(Outlook::Open);
-            let may_run = match outlook {
-                Outlook::Open => self.limits().background_per_authority.max(1),
-                Outlook::OneProbe => 1,
-                Outlook::Closed(left) => {
-                    wake = wake.min(left);
-                    // Those whose tokens are only to be written.
-                    accounts.retain(|planned| self.has_unsaved(&planned.account.holder().mailbox));
-                    self.limits().background_per_authority.max(1)
-                }
-            };
+            if let Outlook::Closed(left) = outlook {
+                wake = wake.min(left);
+                // Those whose tokens are only to be written.
+                accounts.retain(|planned| self.has_unsaved(&planned.account.holder().mailbox));
+            }
+            let may_run = self.limits().background_per_authority.max(1);
             DueAccounts { key, accounts, may_run, once: outlook == Outlook::OneProbe }
         });
-        let due = due.collect();
+        let mut due: Vec<DueAccounts> = due.collect();
+        // A probe takes one request, and does not wait until the other tenants of its endpoint are done.
+        due.sort_by_key(|due| !due.once);
         (due, wake.max(SHORTEST_NAP).min(look_every))
     }
 
@@ -200,7 +198,7 @@ struct DueAccounts {
     /// None: their application is not configured.
     key: Option<CircuitKey>,
     accounts: VecDeque<Planned>,
-    /// How many of them at once.
+    /// How many may be in flight at their token endpoint.
     may_run: usize,
     /// One of them, to see whether the authority answers.
     once: bool,
@@ -232,6 +230,9 @@ struct Running {
 
 impl Running {
     fn start_what_may(&mut self, tokens: &Tokens, due: &mut DueAccounts) {
+        if due.once && self.accounts.values().any(|(_, key)| *key == due.key) {
+            return;
+        }
         let endpoint = endpoint(&due.key);
         while self.counts.get(&endpoint).copied().unwrap_or_default() < due.may_run
             && let Some(planned) = due.accounts.pop_front()

@@ -286,6 +286,41 @@ async fn story_tenants_behind_common_share_the_requests_of_its_endpoint() {
     assert_eq!(bench.endpoint.most_in_flight(), 8);
 }
 
+/// While the refreshes of one tenant are in flight, the probe of another one at the same endpoint does not wait for all of them.
+#[tokio::test]
+async fn story_probe_of_one_tenant_behind_common_does_not_wait_for_another_tenant() {
+    let mut bench = Bench::signed_in().await;
+    let mut common = application(&bench.endpoint);
+    common.token_url.set_path("/common/oauth2/v2.0/token");
+    let applications = Applications::from_iter([common]);
+    bench.tokens = Tokens::new(bench.store.clone(), applications, http_client(), bench.shared_clock(), limits());
+    for address in ["a@broken.example", "b@broken.example", "c@broken.example"] {
+        bench.add_signed_in_by(address, "office").await;
+    }
+    bench.clock.advance(2 * HOUR);
+    bench.endpoint.always(Reply::json(500, "{}"));
+    let broken = ["a@broken.example", "b@broken.example"].map(|address| account(address, Grant::SignIn));
+    for account in broken.iter().cycle().take(4) {
+        bench.clock.advance(6 * MINUTE);
+        ask(&bench.tokens, &Admitted::for_tests(account.clone())).await.unwrap_err();
+    }
+    bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
+    for number in 0..6 {
+        bench.add_signed_in_by(&format!("m{number}@healthy.example"), "office").await;
+    }
+    bench.clock.advance(2 * HOUR);
+    let before = bench.endpoint.requests();
+    bench.endpoint.hold().await;
+    let (stop, refresher) = bench.keep_fresh();
+    // The six, the one of the bench itself, and the probe.
+    bench.endpoint.arrived(before + 8).await;
+    bench.endpoint.release();
+    bench.stored("c@broken.example", "at-1").await;
+    stop.cancel();
+    refresher.await.unwrap();
+    assert_eq!(bench.endpoint.most_in_flight(), 8, "the probe was in flight together with the others");
+}
+
 /// An account that failed with the authority is asked for again as soon as the authority has answered for another one.
 #[tokio::test]
 async fn story_success_of_one_account_ends_the_pause_of_another() {
