@@ -17,43 +17,73 @@ pub(super) const LIVE_SHARE: u32 = 3;
 /// A waiter or a holder.
 pub(super) type Id = u64;
 
+/// Those who wait for a slot, in order, by class.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    live: VecDeque<Id>,
+    background: VecDeque<Id>,
+    next: Id,
+}
+
+impl Waiters {
+    pub(super) fn arrive(&mut self, class: Class) -> Id {
+        self.next += 1;
+        let id = self.next;
+        self.of_class(class).push_back(id);
+        id
+    }
+
+    pub(super) fn give_up(&mut self, id: Id, class: Class) {
+        self.of_class(class).retain(|waiting| *waiting != id);
+    }
+
+    pub(super) fn take(&mut self, class: Class) -> Option<Id> {
+        self.of_class(class).pop_front()
+    }
+
+    pub(super) fn count(&self, class: Class) -> usize {
+        match class {
+            Class::Live => self.live.len(),
+            Class::Background => self.background.len(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.live.len() + self.background.len()
+    }
+
+    fn of_class(&mut self, class: Class) -> &mut VecDeque<Id> {
+        match class {
+            Class::Live => &mut self.live,
+            Class::Background => &mut self.background,
+        }
+    }
+}
+
 /// Slots, those who have them, and those who wait.
 #[derive(Debug)]
 pub(super) struct FairQueue {
     capacity: usize,
     held: usize,
     held_in_background: usize,
-    live: VecDeque<Id>,
-    background: VecDeque<Id>,
+    waiters: Waiters,
     /// Slots that have gone to live waiters since one last went to the background, while the background waited.
     live_in_a_row: u32,
-    next: Id,
 }
 
 impl FairQueue {
     pub(super) fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            held: 0,
-            held_in_background: 0,
-            live: VecDeque::new(),
-            background: VecDeque::new(),
-            live_in_a_row: 0,
-            next: 0,
-        }
+        Self { capacity, held: 0, held_in_background: 0, waiters: Waiters::default(), live_in_a_row: 0 }
     }
 
     /// Somebody waits from now on. Ask [`Self::grant`] next.
     pub(super) fn arrive(&mut self, class: Class) -> Id {
-        self.next += 1;
-        let id = self.next;
-        self.waiting(class).push_back(id);
-        id
+        self.waiters.arrive(class)
     }
 
     /// A waiter gives up.
     pub(super) fn give_up(&mut self, id: Id, class: Class) {
-        self.waiting(class).retain(|waiting| *waiting != id);
+        self.waiters.give_up(id, class);
     }
 
     /// A holder is done. Ask [`Self::grant`] next.
@@ -69,11 +99,12 @@ impl FairQueue {
         if self.held >= self.capacity {
             return None;
         }
-        // The last slot is kept for whoever is connected, where there is more than one.
+        // The last slot is kept for a connected client, where there is more than one.
         let room = self.held_in_background < self.capacity.saturating_sub(1).max(1);
-        let background_may = room && !self.background.is_empty();
-        let background_next = background_may && (self.live.is_empty() || self.live_in_a_row >= LIVE_SHARE);
-        let granted = if background_next { self.background.pop_front() } else { self.live.pop_front() }?;
+        let background_may = room && self.waiters.count(Class::Background) > 0;
+        let no_live = self.waiters.count(Class::Live) == 0;
+        let background_next = background_may && (no_live || self.live_in_a_row >= LIVE_SHARE);
+        let granted = self.waiters.take(if background_next { Class::Background } else { Class::Live })?;
         self.held += 1;
         if background_next {
             self.held_in_background += 1;
@@ -86,14 +117,7 @@ impl FairQueue {
 
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        self.live.len() + self.background.len()
-    }
-
-    fn waiting(&mut self, class: Class) -> &mut VecDeque<Id> {
-        match class {
-            Class::Live => &mut self.live,
-            Class::Background => &mut self.background,
-        }
+        self.waiters.len()
     }
 }
 

@@ -1,16 +1,13 @@
 //! Who waits on this node for the send slots that nodes share, and what of them this node has. Pure. Which node gets the next one is not
 //! decided here ([`super::state`]).
 
-use std::collections::VecDeque;
-
-use super::super::fair_queue::{Class, Id};
+use super::super::fair_queue::{Class, Id, Waiters};
 use super::state::{ByClass, CLASSES};
 
 /// The waiters and the slots of this node.
 #[derive(Debug, Default)]
 pub(crate) struct NodeQueue {
-    live: VecDeque<Id>,
-    background: VecDeque<Id>,
+    waiters: Waiters,
     free: ByClass,
     held: ByClass,
     ended: ByClass,
@@ -21,7 +18,6 @@ pub(crate) struct NodeQueue {
     alone: bool,
     /// Nothing has been agreed for so long that this node has its share of the limit instead of what it was granted.
     own_share: Option<u32>,
-    next: Id,
 }
 
 /// What is reported of it.
@@ -34,14 +30,11 @@ pub(crate) struct Counted {
 
 impl NodeQueue {
     pub(crate) fn arrive(&mut self, class: Class) -> Id {
-        self.next += 1;
-        let id = self.next;
-        self.waiting(class).push_back(id);
-        id
+        self.waiters.arrive(class)
     }
 
     pub(crate) fn give_up(&mut self, id: Id, class: Class) {
-        self.waiting(class).retain(|waiting| *waiting != id);
+        self.waiters.give_up(id, class);
     }
 
     /// A holder has ended. Its slot goes to whichever node is next, unless nobody can be asked.
@@ -56,15 +49,14 @@ impl NodeQueue {
 
     /// The next waiter that gets a slot of this node's, if one does.
     pub(crate) fn grant(&mut self) -> Option<Id> {
-        let class = match self.own_share {
-            Some(share) => CLASSES
-                .into_iter()
-                .find(|class| self.share_has_room(share, *class) && !self.waiting(*class).is_empty())?,
-            None => CLASSES.into_iter().find(|class| self.free.of(*class) > 0 && !self.waiting(*class).is_empty())?,
+        let has_room = |class: &Class| match self.own_share {
+            Some(share) => self.share_has_room(share, *class),
+            None => self.free.of(*class) > 0,
         };
+        let class = CLASSES.into_iter().find(|class| has_room(class) && self.waiters.count(*class) > 0)?;
         self.free.take(class, 1);
         self.held.add(class, 1);
-        self.waiting(class).pop_front()
+        self.waiters.take(class)
     }
 
     /// The last slot of a share is kept for a client that is connected, where there is more than one.
@@ -80,7 +72,7 @@ impl NodeQueue {
 
     /// How many wait here.
     pub(crate) fn len(&self) -> usize {
-        self.live.len() + self.background.len()
+        self.waiters.len()
     }
 
     /// How many wait here and at other nodes.
@@ -103,10 +95,10 @@ impl NodeQueue {
         // Nothing is given on this node's own account before the answer is known.
         (self.free, self.own_share) = (ByClass::default(), None);
         self.reported = self.reported.saturating_add(self.ended.sum());
-        let count = |waiting: &VecDeque<Id>| u32::try_from(waiting.len()).unwrap_or(u32::MAX);
         let mut waiting = ByClass::default();
-        waiting.set(Class::Live, count(&self.live));
-        waiting.set(Class::Background, count(&self.background));
+        for class in CLASSES {
+            waiting.set(class, u32::try_from(self.waiters.count(class)).unwrap_or(u32::MAX));
+        }
         Counted { in_use: self.held, waiting, ended: std::mem::take(&mut self.ended) }
     }
 
@@ -134,13 +126,6 @@ impl NodeQueue {
             self.others_wait = 0;
         }
         self.alone = alone;
-    }
-
-    fn waiting(&mut self, class: Class) -> &mut VecDeque<Id> {
-        match class {
-            Class::Live => &mut self.live,
-            Class::Background => &mut self.background,
-        }
     }
 }
 
