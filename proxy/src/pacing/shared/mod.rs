@@ -41,7 +41,7 @@ const REPORT_WITHIN: Duration = Duration::from_secs(1);
 /// How often a node tries again that could not read or write.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// How often a node decides again at once because another one was faster.
+/// How often a node decides again immediately because another one was faster.
 const TRIES: u32 = 16;
 
 /// The limits of a mailbox at a server, shared with other nodes.
@@ -313,7 +313,7 @@ impl SharedLimiter {
     fn parse(&self, read: &SendLimit) -> State {
         let Some(text) = &read.state else { return State::default() };
         serde_json::from_str(text).unwrap_or_else(|error| {
-            warn!(mailbox = %self.mailbox, "the sending limits that nodes share do not read, and begin anew: {error}");
+            warn!(mailbox = %self.mailbox, "the stored state of the sending limits that nodes share cannot be read; counting starts again from zero: {error}");
             State::default()
         })
     }
