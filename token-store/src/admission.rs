@@ -1,14 +1,12 @@
 //! The gate: a user name and a local password become an [`Admitted`] account, the only thing that opens a token.
 
-mod docket;
-mod familiar;
-mod judge;
+mod background_writes;
+mod familiar_sources;
+mod hash_pool;
 mod login_cache;
-mod pool;
+mod remote;
 mod spare_memory;
-mod strangers;
-mod user;
-mod uses;
+mod user_name;
 
 use std::{
     fmt,
@@ -23,11 +21,11 @@ use oxpost_protocol::{
 };
 
 use self::{
-    familiar::FamiliarSources,
-    judge::Judge,
+    background_writes::{Used, Uses},
+    familiar_sources::FamiliarSources,
+    hash_pool::{Door, Pool},
     login_cache::LoginCache,
-    pool::{Door, Pool},
-    uses::{Used, Uses},
+    remote::Judge,
 };
 use crate::{
     account::{Account, Grant, Mailbox, Origin},
@@ -236,7 +234,7 @@ impl Accounts {
     /// The first half of [`Accounts::admit_from`]: nothing is compared with the password yet. Between the halves the login
     /// throttle decides.
     pub async fn attempt(&self, user: &str, password: &Secret, source: Source) -> Result<Attempt, Denied> {
-        let found = if possible(user, password) { user::find(&self.0.store, user).await? } else { None };
+        let found = if possible(user, password) { user_name::find(&self.0.store, user).await? } else { None };
         let (account, passwords) = match found {
             Some((account, passwords)) => (Some(account), passwords),
             None => (None, Vec::new()),

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{gate::Refusal, store::StoreError};
+use crate::{request_gate::Refusal, store::StoreError};
 
 /// Why there is no token now. It can be cloned, because everybody who waited for one request gets its answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

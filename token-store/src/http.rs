@@ -27,7 +27,7 @@ use crate::{
     clock::ClockSkew,
     credential::RefusedSecrets,
     error::{ErrorKind, Problem, TokenError, printable},
-    gate::{Class, Gate, Refusal, Went},
+    request_gate::{Class, Gate, Refusal, Went},
     store::StoreError,
 };
 

@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     account::{Grant, Mailbox},
-    gate::Outlook,
     http::REQUEST_TIME,
+    request_gate::Outlook,
     schedule::is_due,
     store::{CircuitKey, Due, Planned, Store, StoreError},
     tokens::Tokens,

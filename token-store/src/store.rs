@@ -3,31 +3,31 @@
 mod access;
 mod access_audit;
 mod accounts;
+pub mod alerts;
+mod aliases;
 mod blocks;
-pub mod care;
 mod circuits;
 mod client_secrets;
 mod clock_skews;
-mod declared;
 mod familiar_sources;
-mod judged;
+pub mod key_rotation;
 mod lease;
 mod ledger;
 pub mod mail_use;
+pub mod maintenance;
 pub mod nodes;
-pub mod notices;
 mod passwords;
 mod patterns;
-mod refusals;
+mod reconcile;
 mod remote_attempts;
-pub mod rotation;
 pub mod schema;
 mod sealed;
-mod secret_ends;
+mod secret_expiry;
 pub mod send_limits;
-mod short_names;
 pub mod smtp_extensions;
 mod tokens;
+mod upstream_refusals;
+mod verified_passwords;
 
 use std::{
     fmt::Display,
@@ -47,10 +47,10 @@ pub use self::{
     accounts::Removed,
     blocks::Block,
     circuits::OpenCircuit,
-    declared::{Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Way},
-    refusals::Refused,
+    reconcile::{Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Way},
     schema::STORE_SCHEMA,
-    secret_ends::SecretEnd,
+    secret_expiry::SecretEnd,
+    upstream_refusals::Refused,
 };
 pub(crate) use self::{
     circuits::{CircuitKey, StoredCircuit},

@@ -3,13 +3,13 @@
 //! Every decision starts from the stored row, so there is nothing remembered here that could be stale; a `Slot` holds
 //! only what is going on: the request in flight, the pause after a failure, and tokens that could not be written.
 
+mod account_state;
 mod app_only;
-mod beside;
-mod flight;
-mod judge;
-mod lead;
+mod lease;
+mod probe;
 mod readiness;
-mod slot;
+mod refresh;
+mod remote_verification;
 
 use std::{
     collections::HashSet,
@@ -23,10 +23,10 @@ use oxpost_protocol::Secret;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::task::TaskTracker;
 
+use self::account_state::{Caller, Entry, Slot};
 use self::app_only::AppOnly;
-pub(crate) use self::lead::node_name;
+pub(crate) use self::lease::node_name;
 pub use self::readiness::Readiness;
-use self::slot::{Caller, Entry, Slot};
 use crate::{
     account::{Account, Grant, Mailbox},
     admission::Admitted,
@@ -34,8 +34,8 @@ use crate::{
     clock::{ClockSkew, SharedClock},
     database::Hints,
     error::{Problem, TokenError},
-    gate::{self, Class, Gate, GateLimits, Refusal},
     http::HttpClient,
+    request_gate::{self, Class, Gate, GateLimits, Refusal},
     schedule::{Usable, usable},
     store::{CircuitKey, Living, Store, Stored},
 };
@@ -190,7 +190,7 @@ impl Tokens {
         limits: RefreshLimits,
         (login, background): (Class, Class),
     ) -> Self {
-        let node = lead::node_name();
+        let node = lease::node_name();
         let gate_limits = GateLimits {
             per_authority: limits.per_authority,
             in_all: limits.in_all,
@@ -249,7 +249,7 @@ impl Tokens {
             Entry::Join(answer) => wait(answer).await,
             Entry::Start(sender) => {
                 let answer = sender.subscribe();
-                shared.flights.spawn(flight::run(shared.clone(), account.clone(), why, slot, sender));
+                shared.flights.spawn(refresh::run(shared.clone(), account.clone(), why, slot, sender));
                 wait(answer).await
             }
         }
@@ -318,7 +318,7 @@ impl Tokens {
             Entry::Start(sender) => {
                 let answer = sender.subscribe();
                 // A task of its own: a mail client that hangs up must not cost us a refresh token that was just rotated.
-                shared.flights.spawn(flight::run(shared.clone(), account.clone(), why.clone(), slot.clone(), sender));
+                shared.flights.spawn(refresh::run(shared.clone(), account.clone(), why.clone(), slot.clone(), sender));
                 answer
             }
         };
@@ -373,7 +373,7 @@ impl Tokens {
     /// Which authority an account's tokens come from; none if its application is not configured.
     pub(crate) fn authority_of(&self, account: &Account) -> Option<CircuitKey> {
         let application = self.0.applications.get(&account.application)?;
-        Some(gate::key(application, about(account)))
+        Some(request_gate::key(application, about(account)))
     }
 
     pub(crate) fn gate(&self) -> &Gate {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Subcommand;
-use oxpost_token_store::store::care;
-use oxpost_token_store::store::rotation::{self, Rotated};
+use oxpost_token_store::store::key_rotation::{self, Rotated};
+use oxpost_token_store::store::maintenance;
 use oxpost_token_store::{KeySource, NewKey, PostgresSettings};
 
 use super::Failed;
@@ -110,11 +110,11 @@ async fn rotate_key(config: &Config) -> Result<(), Failed> {
     let Rotated { resumed, sealed, unreadable, old_key_removed } = match &config.store {
         StorePlace::File(path) => {
             there_is(path)?;
-            rotation::rotate_key(path, &config.key).await?
+            key_rotation::rotate_key(path, &config.key).await?
         }
         StorePlace::Postgres(settings) => {
             let tls = tls::client_config(config.ca_file.as_deref(), config.system_roots)?;
-            rotation::rotate_key_on_postgres(settings.as_ref().clone(), tls, &config.key).await?
+            key_rotation::rotate_key_on_postgres(settings.as_ref().clone(), tls, &config.key).await?
         }
     };
     if resumed {
@@ -164,7 +164,7 @@ async fn back_up(config: &Config, file: &Path) -> Result<(), Failed> {
         StorePlace::Postgres(settings) => return Err(Failed::new(dump_instead(settings, file))),
     };
     there_is(store)?;
-    care::back_up(store, &config.key.read()?, file).await?;
+    maintenance::back_up(store, &config.key.read()?, file).await?;
     println!("Copied the store to {}.", file.display());
     println!(
         "It can be opened only with the key, which is not in it: keep a copy of {} too, apart from this one.",
@@ -187,11 +187,11 @@ async fn restore(config: &Config, file: &Path) -> Result<(), Failed> {
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     // Colons cannot stand in a file's name on Windows.
     let name = format!("before-{}", now.replace(':', ""));
-    let kept = care::restore(store, &config.key.read()?, file, &name).await?;
+    let kept = maintenance::restore(store, &config.key.read()?, file, &name).await?;
     println!("{} is the store now.", file.display());
     if let Some(kept) = kept {
         println!("What was there before is kept as {}; remove it when you no longer need it.", kept.display());
-        match care::brought_back(store, &kept, &config.key.read()?).await {
+        match maintenance::brought_back(store, &kept, &config.key.read()?).await {
             Ok(Some(lines)) if !lines.is_empty() => {
                 println!("\nThe copy brings back:");
                 for line in lines {

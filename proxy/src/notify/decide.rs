@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use oxpost_token_store::store::notices::Notice;
+use oxpost_token_store::store::alerts::Notice;
 
 use super::message::Kind;
 use super::trouble::{Event, Finding, Trouble};

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use oxpost_token_store::store::notices::Notice;
+use oxpost_token_store::store::alerts::Notice;
 
 use super::decide::Step;
 use super::message::Kind;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use oxpost_token_store::store::notices::Notice;
+use oxpost_token_store::store::alerts::Notice;
 use serde::Serialize;
 
 use super::digest;

@@ -86,7 +86,7 @@ async fn serve(tcp: TcpStream, answer: Answer, sender: &mpsc::UnboundedSender<(S
 
 /// A message about this account.
 pub(super) fn message(account: &str) -> Message {
-    let notice = oxpost_token_store::store::notices::Notice {
+    let notice = oxpost_token_store::store::alerts::Notice {
         subject: account.into(),
         topic: "tokens".into(),
         id: "0123456789abcdef".into(),

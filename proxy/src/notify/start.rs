@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use oxpost_token_store::store::notices::Notice;
+use oxpost_token_store::store::alerts::Notice;
 use serde_json::{Value, json};
 use tracing::warn;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use oxpost_token_store::database::DatabaseError;
-use oxpost_token_store::store::notices::Notice;
+use oxpost_token_store::store::alerts::Notice;
 use oxpost_token_store::{Applications, SharedClock, Store, StoreError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

@@ -18,7 +18,7 @@ use crate::{
     application::Application,
     clock::SharedClock,
     credential::{ClientSecrets, RefusedProof, prove},
-    gate::{Pass, Went},
+    request_gate::{Pass, Went},
     store::Store,
 };
 

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Store, StoreError,
-    declared::Declared,
     ledger::Ledger,
+    reconcile::Declared,
     sealed::{ACCESS_SEAL, Sealer},
 };
 use crate::{

@@ -9,7 +9,7 @@ use crate::{
     application::Application,
     circuit::{Circuit, Probe, Span},
     database::{Row, Statement},
-    gate, schedule,
+    request_gate, schedule,
     tokens::about,
 };
 
@@ -42,9 +42,9 @@ impl OpenCircuit {
     /// Whether tokens of this account come from there by this application; without an account, whether those of any do.
     pub fn concerns(&self, application: &Application, account: Option<&Account>) -> bool {
         match account {
-            Some(account) => self.key == gate::key(application, about(account)),
+            Some(account) => self.key == request_gate::key(application, about(account)),
             None => {
-                let key = gate::key(application, None);
+                let key = request_gate::key(application, None);
                 let authority = self.key.authority.split('#').next().unwrap_or_default();
                 key.client_id == self.key.client_id && key.authority == authority
             }

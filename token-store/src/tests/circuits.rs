@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Clock, ErrorKind, Readiness, TokenError,
     circuit::Trouble,
-    gate::{Class, Gate, GateLimits, Pass, Refusal, Went},
+    request_gate::{Class, Gate, GateLimits, Pass, Refusal, Went},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -597,7 +597,7 @@ async fn probe_of_a_killed_process_ends_when_the_store_is_opened_alone() {
     let clock = bench.clock.clone();
     let application = application(&bench.endpoint);
     drop((probe, gate, bench));
-    super::care::alone(&path).await;
+    super::maintenance::alone(&path).await;
     let limits = GateLimits { per_authority: 1, in_all: 1, per_second: 1, login_patience: MINUTE };
     let store = Store::open(&path, vault()).await.unwrap();
     let gate = Arc::new(Gate::new("b".into(), store, Arc::new(clock), limits));

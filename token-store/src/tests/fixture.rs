@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{care, vault};
+use super::{maintenance, vault};
 #[cfg(unix)]
 use crate::database::postgres::Postgres;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     database::{Database, DatabaseError, Schema, sqlite::Sqlite},
     store::{
         STORE_SCHEMA,
-        rotation::{RotateError, Rotated},
+        key_rotation::{RotateError, Rotated},
     },
 };
 
@@ -120,9 +120,9 @@ pub(super) async fn rotate_key(path: &Path, source: &KeySource) -> Result<Rotate
     #[cfg(unix)]
     if let Some(url) = url(path) {
         use super::on_postgres::{settings, tls};
-        return crate::store::rotation::rotate_key_on_postgres(settings(url), tls(), source).await;
+        return crate::store::key_rotation::rotate_key_on_postgres(settings(url), tls(), source).await;
     }
-    crate::store::rotation::rotate_key(path, source).await
+    crate::store::key_rotation::rotate_key(path, source).await
 }
 
 /// Until nobody has it open: a store that was dropped, or whose process was killed, is closed a moment later.
@@ -131,7 +131,7 @@ pub(super) async fn alone(path: &Path) {
     if let Some(url) = url(path) {
         return super::on_postgres::alone(url).await;
     }
-    care::alone(path).await;
+    maintenance::alone(path).await;
 }
 
 #[cfg(unix)]

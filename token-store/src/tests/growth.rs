@@ -16,7 +16,7 @@ use super::{endpoint::Reply, *};
 use crate::{
     Accounts, AdmissionLimits, Declared, PasswordHash, SenderPolicy, Way,
     database::{Database, DatabaseError, Outcome, Statement, dialect, sqlite::Sqlite},
-    store::{Refused, STORE_SCHEMA, mail_use::Used, notices::Notice},
+    store::{Refused, STORE_SCHEMA, alerts::Notice, mail_use::Used},
 };
 
 /// A database that writes down what it is asked.

@@ -133,7 +133,7 @@ async fn lease_of_a_killed_process_ends_when_the_store_is_opened_alone() {
     let beside = Store::open(&path, vault()).await.unwrap();
     assert!(!beside.lease(&ann, &row, "another").await.unwrap(), "whose process still has the store open");
     drop((store, beside));
-    super::care::alone(&path).await;
+    super::maintenance::alone(&path).await;
     let next = Store::open(&path, vault()).await.unwrap();
     assert!(next.lease(&ann, &row, "the next one").await.unwrap(), "it waits for nobody");
     // And others may open it beside this one.

@@ -13,7 +13,7 @@ use crate::{
     database::{Database, DatabaseError, Migration, Schema, Statement, Value},
     store::{
         RefreshToken, STORE_SCHEMA,
-        care::{back_up, restore},
+        maintenance::{back_up, restore},
     },
 };
 

@@ -224,7 +224,7 @@ async fn the_files_of_the_store_are_private_and_must_stay_so() {
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
     }
     drop(store);
-    super::care::alone(&path).await;
+    super::maintenance::alone(&path).await;
     for (name, mode) in [("store.db", 0o644), ("store.db-wal", 0o604), ("store.db-shm", 0o660)] {
         let file = dir.path().join(name);
         if !file.exists() {

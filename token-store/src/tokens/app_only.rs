@@ -12,9 +12,9 @@ use std::{
 
 use super::{
     AccessToken, Outcome, Shared, Why,
-    flight::{Start, written_by_others},
+    account_state::{left, minimum_distance, pause_after, refused_again, with_retry_after},
+    refresh::{Start, written_by_others},
     settled,
-    slot::{left, minimum_distance, pause_after, refused_again, with_retry_after},
 };
 use crate::{
     account::Account,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use oxpost_token_store::store::notices::Notice;
+use oxpost_token_store::store::alerts::Notice;
 use oxpost_token_store::{
     Account, Applications, Block, ChangedOutside, ClockSkew, Grant, OpenCircuit, Origin, Store, StoreError,
     SystemClock, TokenState,

@@ -4,8 +4,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Denied;
 use crate::{
+    admission::Denied,
     error::{ErrorKind, TokenError},
     schedule::{self, after},
 };

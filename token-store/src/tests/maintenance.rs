@@ -1,4 +1,4 @@
-//! The care of a store: copies that can be used. A new key is in `new_key.rs`.
+//! The care of a store: copies that can be used. A new key is in `key_rotation.rs`.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::{
     database::{DatabaseError, lock::StoreLock},
     store::{
         RefreshToken,
-        care::{back_up, restore},
+        maintenance::{back_up, restore},
     },
 };
 
@@ -131,7 +131,7 @@ async fn a_key_that_windows_has_sealed_is_changed_and_its_store_copied_and_resto
     let sealed = KeySource::Dpapi(folder.path().join("sealed.key"));
     plain.copy_to(&sealed).unwrap();
 
-    let rotated = crate::store::rotation::rotate_key(&path, &sealed).await.unwrap();
+    let rotated = crate::store::key_rotation::rotate_key(&path, &sealed).await.unwrap();
     assert_eq!((rotated.sealed, rotated.unreadable, rotated.old_key_removed), (6, 0, true));
     alone(&path).await;
     assert_eq!(Store::open(&path, plain.read().unwrap()).await.unwrap_err(), StoreError::WrongKey);

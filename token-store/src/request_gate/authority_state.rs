@@ -9,9 +9,9 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    accounts::Accounts,
-    pace::{Pace, RECOVERY},
-    share::Share,
+    account_outcomes::Accounts,
+    concurrency::Share,
+    rate_limiter::{Pace, RECOVERY},
 };
 use crate::{
     circuit::Circuit,

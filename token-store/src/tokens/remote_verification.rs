@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use oxpost_protocol::Secret;
 
-use super::{Tokens, Why, flight::failure, slot::pause_after};
+use super::{Tokens, Why, account_state::pause_after, refresh::failure};
 use crate::{
     account::{Account, Mailbox},
     error::{ErrorKind, TokenError},

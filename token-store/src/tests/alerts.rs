@@ -1,7 +1,7 @@
 //! What is remembered of failures and of those who were told.
 
 use super::{endpoint::Reply, *};
-use crate::{ErrorKind, store::notices::Notice};
+use crate::{ErrorKind, store::alerts::Notice};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

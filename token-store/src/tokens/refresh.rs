@@ -9,9 +9,9 @@ use tokio::sync::watch;
 
 use super::{
     AccessToken, Outcome, Shared, Why, about,
-    lead::Lead,
+    account_state::{Slot, Unsaved, pause_after},
+    lease::Lead,
     settled,
-    slot::{Slot, Unsaved, pause_after},
 };
 use crate::{
     account::{Account, Grant, Mailbox},

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     TokenError,
     database::{Database, DatabaseError, Outcome, Statement},
-    gate::{Class, Gate, GateLimits, Refusal, Went},
+    request_gate::{Class, Gate, GateLimits, Refusal, Went},
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -21,13 +21,12 @@ use oxpost_protocol::Secret;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use super::{
-    Denied, From,
-    docket::{Docket, Name, Standing, Step, Verdict},
-    pool::Pool,
-    strangers::Strangers,
+    budget::Strangers,
+    state::{Docket, Name, Standing, Step, Verdict},
 };
 use crate::{
     account::{Account, Mailbox},
+    admission::{Denied, From, hash_pool::Pool},
     error::{Problem, TokenError},
     password_grant::NotAccepted,
     schedule,
@@ -44,7 +43,7 @@ const FAMILIAR_AT_ONCE: usize = 4;
 /// Accounts that may wait for that; others are told that we are busy.
 const WAITING: usize = 256;
 
-pub(super) struct Judge(Arc<Court>);
+pub(in crate::admission) struct Judge(Arc<Court>);
 
 struct Court {
     tokens: Tokens,
@@ -76,7 +75,7 @@ struct Case {
 }
 
 impl Judge {
-    pub(super) fn new(tokens: Tokens, pool: Arc<Pool>) -> Self {
+    pub(in crate::admission) fn new(tokens: Tokens, pool: Arc<Pool>) -> Self {
         let mut bytes = [0; 32];
         let key = rand::fill(&mut bytes).is_ok().then(|| hmac::Key::new(hmac::HMAC_SHA256, &bytes));
         Self(Arc::new(Court {
@@ -92,21 +91,26 @@ impl Judge {
     }
 
     /// Whether a password that was judged at this moment, as the store says, is unknown here, so that this one may be it.
-    pub(super) fn has_not_seen(&self, mailbox: &Mailbox, password: &Secret, judged: SystemTime) -> bool {
+    pub(in crate::admission) fn has_not_seen(&self, mailbox: &Mailbox, password: &Secret, judged: SystemTime) -> bool {
         let desk = self.0.desk(mailbox);
         let docket = desk.docket();
         docket.judged() != Some(judged) && !self.0.name(password).is_some_and(|name| docket.was_right(&name))
     }
 
     /// This is the password that was judged right then.
-    pub(super) fn remember(&self, mailbox: &Mailbox, password: &Secret, judged: SystemTime) {
+    pub(in crate::admission) fn remember(&self, mailbox: &Mailbox, password: &Secret, judged: SystemTime) {
         if let Some(name) = self.0.name(password) {
             self.0.desk(mailbox).docket().remember(name, judged);
         }
     }
 
     /// Whether this is the account's password, as far as we know or else as Microsoft says.
-    pub(super) async fn admit(&self, account: &Account, password: &Secret, from: From) -> Result<(), Denied> {
+    pub(in crate::admission) async fn admit(
+        &self,
+        account: &Account,
+        password: &Secret,
+        from: From,
+    ) -> Result<(), Denied> {
         let court = &self.0;
         let name = court.name(password).ok_or(Denied::Busy)?;
         let case = Case { name, from };

@@ -1,4 +1,4 @@
-//! The care of a store: a copy, and a copy put in its place. A new key is in [`rotation`](super::rotation).
+//! The care of a store: a copy, and a copy put in its place. A new key is in [`key_rotation`](super::key_rotation).
 
 use std::path::{Path, PathBuf};
 

@@ -6,7 +6,7 @@ use aws_lc_rs::rand;
 use oxpost_protocol::Secret;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{AccessToken, Shared, Why, settled, slot::Slot};
+use super::{AccessToken, Shared, Why, account_state::Slot, settled};
 use crate::{
     account::Mailbox,
     error::{Problem, TokenError},

@@ -4,11 +4,11 @@
 //! requests are on their way is each process's own. A request belongs to a [`Class`]: logins do not wait long, and the
 //! background has no more than its part.
 
-mod accounts;
-mod lane;
-mod pace;
+mod account_outcomes;
+mod authority_state;
+mod concurrency;
+mod rate_limiter;
 mod refusal;
-mod share;
 
 use std::{
     collections::HashMap,
@@ -25,9 +25,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    lane::{Endpoint, Known, Lane, Unsaved},
+    authority_state::{Endpoint, Known, Lane, Unsaved},
+    concurrency::{Permit, Total},
     refusal::{busy, ending, paced, paused, probed},
-    share::{Permit, Total},
 };
 use crate::{
     application::Application,

@@ -1,44 +1,44 @@
 //! Stories of the whole crate against a small token endpoint on a loopback socket.
 
 mod admission;
+mod alerts;
 mod app_only;
 mod browser;
-mod care;
 mod circuits;
 mod client_secrets;
 mod credential;
-mod crowd;
-mod cut_short;
-mod declared;
+mod delegates;
 mod durability;
 mod endpoint;
 mod failures;
 mod fixture;
 mod full_disk;
-mod gate;
 mod growth;
-mod guesses;
+mod interrupted_writes;
+mod key_rotation;
 mod lease;
 mod mail_use;
+mod maintenance;
 mod migrations;
-mod new_key;
 mod nodes;
-mod notices;
 #[cfg(unix)]
 mod on_postgres;
 mod outages;
 mod password_grant;
 mod patterns;
+mod reconcile;
+mod refresh_load;
 mod refresher;
-mod refused;
+mod remote_budget;
 mod renamed;
 mod renamed_password;
+mod request_gate;
 mod sealed_access;
 mod sign_in;
 mod single_flight;
 mod smtp_extensions;
 mod store;
-mod through;
+mod upstream_refusals;
 
 use std::{
     sync::Arc,

@@ -15,8 +15,8 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    care::{assert_whole, fill},
     fixture::{self, Place},
+    maintenance::{assert_whole, fill},
     *,
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     source::Source,
     store::{
         RefreshToken, STORE_SCHEMA,
-        rotation::{BATCH, RotateError, Rotated, rotate},
+        key_rotation::{BATCH, RotateError, Rotated, rotate},
     },
 };
 
@@ -292,7 +292,7 @@ async fn a_process_killed_while_it_changes_the_key_leaves_a_store_that_opens() {
     for round in 0..KILLS {
         keyed.alone().await;
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "tests::new_key::the_child_that_changes_keys", "--ignored", "--nocapture"])
+            .args(["--exact", "tests::key_rotation::the_child_that_changes_keys", "--ignored", "--nocapture"])
             .env(STORE, keyed.place.path())
             .env(KEY, keyed.folder.path().join("oxpost.key"))
             .stdout(Stdio::piped())

@@ -6,8 +6,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Shared, Tokens,
-    flight::WRITES,
-    lead::{LOOK_EVERY, WAIT_LIMIT, others_are_at_it},
+    lease::{LOOK_EVERY, WAIT_LIMIT, others_are_at_it},
+    refresh::WRITES,
 };
 use crate::{
     account::{Account, Mailbox},
