@@ -1,8 +1,10 @@
-//! The manual says what the program does: `docs/operations.md` prints the tables the program answers from, and what
-//! README.md shows can be typed.
+//! The manual says what the program does: its tables are those the program answers from, and what it shows can be typed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 
+mod commands;
+mod configuration;
+mod links;
 mod proofs;
 mod quirks;
 
@@ -11,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use oxpost_token_store::{ErrorKind, entra_codes};
 
-/// The generated part of the page stands between these.
+/// The generated part of a page is between these.
 const BEGIN: &str =
     "<!-- the tables below are generated: WRITE_MANUAL=1 cargo test -p oxpost-tests --test manual -->\n";
 const END: &str = "<!-- end of the generated tables -->\n";
@@ -20,13 +22,39 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn tables() -> String {
-    let mut text =
-        String::from("\n## What `oxpost doctor` looks at\n\n| check | what it says when it passes |\n|---|---|\n");
+/// The pages that a reader has: README.md and what it leads to.
+fn pages() -> Vec<PathBuf> {
+    let mut pages: Vec<PathBuf> = ["README.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md", "certs/README.md"]
+        .into_iter()
+        .map(PathBuf::from)
+        .collect();
+    for folder in ["docs", "docs/decisions"] {
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name();
+            if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
+                pages.push(Path::new(folder).join(name));
+            }
+        }
+    }
+    pages.sort();
+    pages
+}
+
+fn read(page: &Path) -> String {
+    std::fs::read_to_string(root().join(page)).unwrap_or_else(|error| panic!("{}: {error}", page.display()))
+}
+
+fn checks() -> String {
+    let mut text = String::from("\n### The checks\n\n| check | what it says when it passes |\n|---|---|\n");
     for (name, what) in oxpost::doctor::CHECKS {
         let _ = writeln!(text, "| {name} | {what} |");
     }
-    text.push_str(
+    text.push('\n');
+    text
+}
+
+fn refusals() -> String {
+    let mut text = String::from(
         "\n## Refusals of Entra ID\n\n| code | what happened | does waiting help? | what to do |\n|---|---|---|---|\n",
     );
     let mut rows: Vec<_> = entra_codes::rows().collect();
@@ -79,47 +107,36 @@ fn plain(text: &str) -> String {
     text.replace("{application}", "NAME").replace("{mailbox}", "ADDRESS").replace('|', "\\|").replace('<', "&lt;")
 }
 
-#[test]
-fn the_operations_page_prints_the_tables_of_the_program() {
-    let path = root().join("docs/operations.md");
-    let page = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(BEGIN).expect("the page has a generated part");
+/// Compares the generated part of a page with what it must be, or writes it.
+fn check_generated(page: &str, expected: &str) {
+    let path = root().join(page);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).unwrap_or_else(|| panic!("{page} has no generated part"));
     let (printed, after) = rest.split_once(END).expect("the generated part ends");
     if std::env::var_os("WRITE_MANUAL").is_some() {
-        std::fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", tables())).unwrap();
+        std::fs::write(&path, format!("{before}{BEGIN}{expected}{END}{after}")).unwrap();
         return;
     }
     assert!(
-        printed == tables(),
-        "docs/operations.md is not what the program says. Run: WRITE_MANUAL=1 cargo test -p oxpost-tests --test manual"
+        printed == expected,
+        "{page} is not what the program says. Run: WRITE_MANUAL=1 cargo test -p oxpost-tests --test manual"
     );
-    assert!(!printed.contains('{'), "a placeholder is left in the page");
+    assert!(!printed.contains('{'), "a placeholder is left in {page}");
 }
 
-/// Every `oxpost …` line of the README is one the program takes.
 #[test]
-fn the_commands_of_the_readme_exist() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let mut count = 0;
-    for line in readme.lines().map(str::trim).filter(|line| line.starts_with("oxpost ")) {
-        let words: Vec<&str> = line.split('#').next().unwrap().split_whitespace().collect();
-        if let Err(error) = oxpost::cli::parses(&words) {
-            panic!("README.md shows `{line}`, but:\n{error}");
-        }
-        count += 1;
-    }
-    assert!(count >= 8, "only {count} commands were found");
+fn page_of_refusals_has_the_tables_of_the_program() {
+    check_generated("docs/refusals.md", &refusals());
 }
 
-/// The `[[application]]` of the README can be pasted behind the shipped file.
 #[test]
-fn the_configuration_of_the_readme_can_be_used() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let shipped = std::fs::read_to_string(root().join("proxy.toml")).unwrap();
-    let snippet = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("proxy.toml");
-    std::fs::write(&file, format!("{shipped}\n{snippet}")).unwrap();
-    let config = oxpost::Config::load(&file).unwrap();
-    assert_eq!(config.applications.names(), ["default"]);
+fn troubleshooting_page_has_the_checks_of_the_doctor() {
+    check_generated("docs/troubleshooting.md", &checks());
+}
+
+/// Who starts here reads no more than this before the first mail.
+#[test]
+fn readme_has_at_most_150_lines() {
+    let lines = read(Path::new("README.md")).lines().count();
+    assert!(lines <= 150, "README.md has {lines} lines: move what is not for everyone into docs/");
 }

@@ -54,7 +54,7 @@ struct Arguments {
 }
 
 const FIRST_STEPS: &str = "First steps:
-  1. Write your tenant and client id into proxy.toml (README.md shows where they come from).
+  1. Write your tenant and client id into proxy.toml (docs/register-application.md shows where they come from).
   2. oxpost check
   3. oxpost account add scanner@contoso.com     prints the password for the mail program
   4. oxpost sign-in scanner@contoso.com         once, in a browser

@@ -24,7 +24,7 @@ pub use judge::judge;
 pub use line::{Line, Verdict};
 pub use report::report;
 
-/// What every check looks at, in the order of the checklist; `docs/operations.md` prints it.
+/// What every check looks at, in the order of the checklist; `docs/troubleshooting.md` prints it.
 pub const CHECKS: &[(&str, &str)] = &[
     ("configuration", "proxy.toml can be read, and the files it names can be used"),
     ("store and key", "the store opens with its key, and has the account"),

@@ -90,11 +90,11 @@ pub(super) fn plan(text: &str) -> Plan {
 fn application<'a>(plan: &mut Plan, get: &impl Fn(&str) -> Option<&'a str>) -> usize {
     let client_id = get("davmail.oauth.clientId").filter(|id| *id != DAVMAILS_CLIENT_ID && is_plain(id));
     let why = if client_id.is_none() {
-        "the file uses DavMail's own app registration, which has no permission for IMAP, POP3 and SMTP. Register one as README.md \
-         shows, fill it in where proxy.toml has a comment for it, and run this command again"
+        "the file uses DavMail's own app registration, which has no permission for IMAP, POP3 and SMTP. Register one as \
+         docs/register-application.md shows, fill it in where proxy.toml has a comment for it, and run this command again"
     } else {
-        "for IMAP, POP3 and SMTP it needs permissions of their own: add those that README.md lists, and `http://localhost` as its \
-         redirect URI"
+        "for IMAP, POP3 and SMTP it needs permissions of their own: add those that docs/register-application.md lists, and \
+         `http://localhost` as its redirect URI"
     };
     plan.leave(1, "the app registration", why);
     let tenant = get("davmail.oauth.tenantId");

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Application, Left, Listener, Plan, Provider, text};
 use crate::config::{Config, file};
 
-/// The name of the first application, as in README.md.
+/// The name of the first application, as in docs/register-application.md.
 const USUAL_NAME: &str = "default";
 
 /// A `proxy.toml` that is there.

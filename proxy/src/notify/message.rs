@@ -36,7 +36,7 @@ impl Kind {
     }
 }
 
-/// One message. Its fields are documented in `docs/operations.md`, and only ever added to.
+/// One message. Its fields are documented in `docs/monitoring.md`, and only ever added to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Message {
     /// The same from the problem to its end, so that a receiver can tell which end belongs to which problem. Of a digest: its own.

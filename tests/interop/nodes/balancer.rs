@@ -1,4 +1,4 @@
-//! A real HAProxy in front of two nodes, with the configuration of the README.
+//! A real HAProxy in front of two nodes, with the configuration of `docs/high-availability.md`.
 
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use super::{ALICE, Cluster};
 use crate::certificate;
 use oxpost_tests::harness::eventually;
 
-const README: &str = include_str!("../../../README.md");
+const PAGE: &str = include_str!("../../../docs/high-availability.md");
 
 const LISTENERS: &str = r#"
 [[listener]]
@@ -36,9 +36,9 @@ struct Balancer {
 }
 
 impl Balancer {
-    /// Starts it with the README's configuration, whose addresses are replaced by those of the nodes.
+    /// Starts it with the page's configuration, whose addresses are replaced by those of the nodes.
     async fn start(cluster: &Cluster, nodes: [&Running; 2]) -> Self {
-        let (_, rest) = README.split_once("```text\n   defaults\n").expect("the README shows a haproxy.cfg");
+        let (_, rest) = PAGE.split_once("```text\ndefaults\n").expect("the page shows a haproxy.cfg");
         let (shown, _) = rest.split_once("```").unwrap();
         let (imap, submission) = (free_port(), free_port());
         let mut text = format!("defaults\n{}\n", shown.trim_end());

@@ -109,7 +109,7 @@ async fn a_refused_password_costs_no_token_and_is_not_asked_about_again() {
     assert_eq!(gate.asked(), 2);
 }
 
-/// What stands in docs/grants.md under "When the password is changed at Microsoft".
+/// What docs/grants.md says under "Remote verification".
 #[tokio::test]
 async fn a_password_that_was_changed_at_microsoft_opens_until_its_tokens_are_refused_and_the_new_one_at_once() {
     let gate = Gate::opened().await;

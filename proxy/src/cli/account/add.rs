@@ -138,8 +138,8 @@ pub(super) fn choose_application(config: &Config, asked: Option<String>) -> Resu
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         ))),
         (None, []) => Err(Failed::new(
-            "proxy.toml has no [[application]] yet. Add one with the tenant and client id of your app registration; README.md \
-             shows how to make it.",
+            "proxy.toml has no [[application]] yet. Add one with the tenant and client id of your app registration; \
+             docs/register-application.md shows how to make it.",
         )),
         (None, [only]) => Ok((*only).to_owned()),
         (None, names) => {

@@ -52,7 +52,7 @@ struct Ways {
 
 /// Errors that concern the registration itself stay on Microsoft's page.
 const ERROR_PAGE: &str =
-    "If Microsoft's page shows an error such as AADSTS50011 instead, look its number up in docs/operations.md";
+    "If Microsoft's page shows an error such as AADSTS50011 instead, look its number up in docs/refusals.md";
 
 /// How a person signs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -153,7 +153,7 @@ fn listener(plan: &mut Plan, section: &Section, protocol: Protocol, port: u16, f
     let start_tls = protocol == Protocol::Smtp && section.is_on("local_starttls");
     let tls = match (&certificate, start_tls) {
         (None, true) => {
-            let why = "`local_starttls` needs both `local_certificate_path` and `local_key_path`; certs/README.md says how to make them";
+            let why = "`local_starttls` needs both `local_certificate_path` and `local_key_path`; docs/tls.md says how to make them";
             plan.leave(section.line, name_of(section), why);
             return None;
         }
