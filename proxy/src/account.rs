@@ -76,7 +76,7 @@ enum Told {
 
 impl Told {
     async fn of(attempt: &Attempt) -> Self {
-        let guessed = attempt.guessed().await;
+        let guessed = attempt.targets().await;
         let familiar = !guessed.is_empty() && guessed.iter().all(|guessed| guessed.familiar);
         if familiar { Self::Everything } else { Self::Nothing }
     }
@@ -84,7 +84,10 @@ impl Told {
     /// What the client hears, so that an account that Microsoft verifies cannot be told from others. The log has the reason.
     fn of_failure(self, denied: &Denied, failure: Failure) -> Failure {
         match denied {
-            Denied::BadCredentials | Denied::WrongAtMicrosoft | Denied::TooManyPasswords | Denied::NotJudged(_)
+            Denied::BadCredentials
+            | Denied::RejectedByMicrosoft
+            | Denied::TooManyPasswords
+            | Denied::NotVerified(_)
                 if self == Self::Nothing =>
             {
                 Failure { refusal: Failure::denied(&Denied::BadCredentials).refusal, ..failure }
@@ -98,9 +101,9 @@ impl Told {
 fn compared(verified: &Result<Admitted, Denied>) -> Compared {
     match verified {
         Ok(_) => Compared::Right,
-        Err(Denied::BadCredentials | Denied::WrongAtMicrosoft) => Compared::Wrong,
+        Err(Denied::BadCredentials | Denied::RejectedByMicrosoft) => Compared::Wrong,
         Err(Denied::Busy | Denied::Store(_)) => Compared::NotCompared,
-        Err(Denied::TooManyPasswords | Denied::NotJudged(_)) => Compared::Unknown,
+        Err(Denied::TooManyPasswords | Denied::NotVerified(_)) => Compared::Unknown,
     }
 }
 
@@ -114,7 +117,7 @@ async fn in_time(
     timeout(limit, verify).await.unwrap_or_else(|_| {
         let what = "Microsoft did not verify the password in time.";
         let problem = Problem::new(what, "It goes on being verified; the next login finds the answer.");
-        Err(Denied::NotJudged(TokenError::Transient { retry_after: None, problem }))
+        Err(Denied::NotVerified(TokenError::Transient { retry_after: None, problem }))
     })
 }
 
@@ -123,7 +126,7 @@ async fn in_time(
 /// # Errors
 /// There is no such account, or it cannot be looked up.
 pub async fn vouch(gateway: &Gateway, mailbox: &Mailbox) -> Result<Admitted, Failure> {
-    match gateway.accounts.vouch(mailbox).await {
+    match gateway.accounts.admit_without_password(mailbox).await {
         Ok(Some(admitted)) => Ok(admitted),
         Ok(None) => Err(Failure::no_account(mailbox)),
         Err(error) => Err(Failure::denied(&Denied::Store(error))),

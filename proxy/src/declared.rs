@@ -13,20 +13,20 @@ use crate::gateway::StartError;
 ///
 /// # Errors
 /// The two do not go together; nothing was changed. The message has the line and the remedy.
-pub async fn bring_in_line(
+pub async fn reconcile(
     config: &Config,
     store: &Store,
     hand_over: &[Mailbox],
     now: SystemTime,
 ) -> Result<Changes, StartError> {
-    let changes = store.bring_in_line(&of(config), hand_over, now).await.map_err(|error| explained(config, error))?;
+    let changes = store.reconcile(&of(config), hand_over, now).await.map_err(|error| explained(config, error))?;
     for mailbox in &changes.added {
         info!(%mailbox, "the account is declared in proxy.toml: added");
     }
     for mailbox in &changes.changed {
         info!(%mailbox, "the account is declared otherwise in proxy.toml: changed");
     }
-    for mailbox in &changes.withdrawn {
+    for mailbox in &changes.disabled {
         warn!(
             %mailbox,
             "the account is declared in proxy.toml no more: nobody can log in; its sign-in is kept until `oxpost account remove {mailbox}`"

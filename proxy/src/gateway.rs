@@ -181,7 +181,8 @@ impl Gateway {
         let http = client_with_resolver(tls.clone(), HttpPolicy::HttpsOnly, Arc::new(lookups.clone()))
             .map_err(|error| StartError::Http(error.to_string()))?;
         let tokens = Tokens::new(store.clone(), config.applications.clone(), http, Arc::clone(&clock), config.refresh);
-        let accounts = Accounts::judged_by(store.clone(), Arc::clone(&clock), config.admission, tokens.clone());
+        let accounts =
+            Accounts::with_remote_verification(store.clone(), Arc::clone(&clock), config.admission, tokens.clone());
         let nodes = Nodes::of(&store, &config.host_name).map(Arc::new);
         Ok(Self {
             slots: ConnectionSlots::with_accounts(config.slots.clone(), accounts.clone()),

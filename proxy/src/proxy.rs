@@ -45,7 +45,7 @@ impl Proxy {
         let gateway = Arc::new(Gateway::open(&config, clock).await?);
         let clock = Arc::clone(&gateway.clock);
         let now = clock.now();
-        declared::bring_in_line(&config, &gateway.store, &[], now).await?;
+        declared::reconcile(&config, &gateway.store, &[], now).await?;
         for mailbox in device::without_account(&config, Some(&gateway.store)).await.map_err(StartError::Store)? {
             warn!(%mailbox, "a device should send as this account, and there is none: oxpost account add {mailbox}");
         }
@@ -122,7 +122,7 @@ impl Proxy {
         let _ = watching.await;
         // A store that hangs does not hold up the end.
         last_session.cancel();
-        let _ = tokio::time::timeout(LAST_NOTES, self.gateway.accounts.uses_noted()).await;
+        let _ = tokio::time::timeout(LAST_NOTES, self.gateway.accounts.wait_for_background_writes()).await;
         let _ = tokio::time::timeout(LAST_NOTES, observing).await;
         let _ = tokio::time::timeout(LAST_NOTES, learning).await;
         let _ = tokio::time::timeout(LAST_NOTES, belonging).await;

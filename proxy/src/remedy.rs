@@ -60,7 +60,7 @@ impl Failure {
     pub fn denied(denied: &Denied) -> Self {
         match denied {
             Denied::BadCredentials => Self::new(RefusalKind::BadCredentials, WRONG_PASSWORD, ""),
-            Denied::WrongAtMicrosoft => Self::new(RefusalKind::BadCredentials, WRONG_PASSWORD, "Microsoft says so"),
+            Denied::RejectedByMicrosoft => Self::new(RefusalKind::BadCredentials, WRONG_PASSWORD, "Microsoft says so"),
             Denied::TooManyPasswords => Self::new(
                 RefusalKind::Unavailable,
                 "Too many wrong passwords were tried for this account, and more could lock its user out at Microsoft. Wait an hour; \
@@ -68,7 +68,7 @@ impl Failure {
                 "",
             ),
             // The password was not compared with any: nothing is known of the client.
-            Denied::NotJudged(error) => Self { class: None, ..Self::token(error) },
+            Denied::NotVerified(error) => Self { class: None, ..Self::token(error) },
             Denied::Busy => Self::new(RefusalKind::Unavailable, "Too many logins at once. Try again in a moment.", ""),
             Denied::Store(error) => Self::store(error, "Oxpost cannot read its accounts. Its log says why."),
         }

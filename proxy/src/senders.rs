@@ -13,7 +13,7 @@ pub fn of_account(account: &Account) -> Option<Senders> {
         let mailbox = &account.mailbox;
         let remedy = match account.origin {
             Origin::Command => format!("To allow or to replace it: oxpost account sender {mailbox} --help"),
-            Origin::Declared | Origin::Withdrawn => {
+            Origin::Declared | Origin::Disabled => {
                 format!("To allow or to replace it: `senders` of {mailbox} in proxy.toml")
             }
         };
@@ -48,7 +48,7 @@ mod tests {
         let own = Account::new(mailbox("ann@contoso.com"), "default", Grant::SignIn, SystemTime::UNIX_EPOCH);
         assert_eq!(of_account(&own), None);
         let shared =
-            Account { mailbox: mailbox("info@contoso.com"), through: Some(own.mailbox.clone()), ..own.clone() };
+            Account { mailbox: mailbox("info@contoso.com"), delegate: Some(own.mailbox.clone()), ..own.clone() };
         assert!(of_account(&shared).is_some(), "the mail server takes whatever Ann may send as");
         let app_only = Account { grant: Grant::ClientCredentials, ..shared };
         assert_eq!(of_account(&app_only), None);

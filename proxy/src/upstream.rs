@@ -6,7 +6,7 @@ use std::sync::Arc;
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
 use oxpost_protocol::tap::back_off;
 use oxpost_protocol::{Action, KnownOffer, RefusalKind, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
-use oxpost_token_store::store::Refused;
+use oxpost_token_store::store::UpstreamRefusal;
 use oxpost_token_store::{AccessToken, Account, Admitted};
 use rustls::pki_types::ServerName;
 use tracing::{debug, info};
@@ -107,11 +107,11 @@ fn remember(gateway: &Gateway, account: &Account, protocol: Protocol, failure: O
     let (mailbox, protocol) = (account.mailbox.clone(), protocol.to_string());
     let refused = match failure {
         None => {
-            gateway.accounts.note_accepted(account);
+            gateway.accounts.note_login_accepted(account);
             None
         }
         Some(Failure { refusal, said: Some(said), .. }) if refusal.kind == RefusalKind::AdministratorMustAct => {
-            Some(Refused {
+            Some(UpstreamRefusal {
                 protocol: protocol.clone(),
                 text: refusal.text.clone(),
                 said: said.clone(),
@@ -120,7 +120,7 @@ fn remember(gateway: &Gateway, account: &Account, protocol: Protocol, failure: O
         }
         Some(_) => return,
     };
-    gateway.accounts.note_answer(mailbox, protocol, refused);
+    gateway.accounts.note_upstream_result(mailbox, protocol, refused);
 }
 
 async fn with_second_try<S: Speak>(

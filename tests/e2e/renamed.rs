@@ -22,8 +22,8 @@ async fn proxy() -> Inside {
     inside.sign_in(ALICE, ALICE).await.unwrap();
     let (store, now) = (&inside.gateway.store, inside.tenant.clock().now());
     let address = |text| Address::parse(text).unwrap();
-    let through = Some(address(ALICE));
-    let info = Account { through, ..Account::new(address(INFO), "default", Grant::SignIn, now) };
+    let delegate = Some(address(ALICE));
+    let info = Account { delegate, ..Account::new(address(INFO), "default", Grant::SignIn, now) };
     store.add_account(&info).await.unwrap();
     store.set_password(&info.mailbox, "scanner", &PasswordHash::of(&PASSWORD.into()).unwrap(), now).await.unwrap();
     inside

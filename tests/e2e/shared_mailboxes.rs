@@ -123,7 +123,7 @@ async fn one_refresh_serves_all_shared_mailboxes() {
     let hash = PasswordHash::of(&oxpost_protocol::Secret::from(PASSWORD)).unwrap();
     for shared in [INFO, SALES] {
         let account =
-            Account { through: Some(address(ALICE)), ..Account::new(address(shared), "", Grant::SignIn, now) };
+            Account { delegate: Some(address(ALICE)), ..Account::new(address(shared), "", Grant::SignIn, now) };
         inside.gateway.store.add_account(&account).await.unwrap();
         inside.gateway.store.set_password(&account.mailbox, "default", &hash, now).await.unwrap();
     }

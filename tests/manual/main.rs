@@ -64,7 +64,7 @@ fn refusals() -> String {
         "\nFor accounts with the grant password, these instead:\n\n| code | what happened | does waiting help? | what to do |\n\
          |---|---|---|---|\n",
     );
-    let mut rows: Vec<_> = entra_codes::rows_of_the_password_grant().iter().collect();
+    let mut rows: Vec<_> = entra_codes::password_grant_codes().iter().collect();
     rows.sort_by_key(|row| row.code);
     print(&mut text, &rows, "no, somebody must act");
     text.push_str(

@@ -152,7 +152,7 @@ pub enum Origin {
     /// The configuration, where it is changed too.
     Declared,
     /// The configuration has said so once, and says so no more: nobody can log in, and nothing is lost.
-    Withdrawn,
+    Disabled,
 }
 
 impl Origin {
@@ -161,12 +161,12 @@ impl Origin {
         match self {
             Self::Command => "command",
             Self::Declared => "declared",
-            Self::Withdrawn => "withdrawn",
+            Self::Disabled => "withdrawn",
         }
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        [Self::Command, Self::Declared, Self::Withdrawn].into_iter().find(|origin| origin.as_str() == text)
+        [Self::Command, Self::Declared, Self::Disabled].into_iter().find(|origin| origin.as_str() == text)
     }
 }
 
@@ -177,7 +177,7 @@ pub struct Account {
     pub mailbox: Mailbox,
     /// The account whose tokens open this one, where it is not the account itself: a shared mailbox goes through the person
     /// who signs in for it. Many may go through one, and none of them goes through a third.
-    pub through: Option<Mailbox>,
+    pub delegate: Option<Mailbox>,
     /// The name of the application that gets the tokens.
     pub application: String,
     /// How the tokens are got.
@@ -198,17 +198,17 @@ impl Account {
         let login = mailbox.as_str().to_owned();
         let origin = Origin::Command;
         let senders = SenderPolicy::default();
-        Self { mailbox, through: None, application: application.into(), grant, login, senders, origin, created }
+        Self { mailbox, delegate: None, application: application.into(), grant, login, senders, origin, created }
     }
 
     /// The mailbox under which the tokens are kept that open this one.
     pub fn token_of(&self) -> &Mailbox {
-        self.through.as_ref().unwrap_or(&self.mailbox)
+        self.delegate.as_ref().unwrap_or(&self.mailbox)
     }
 
     /// The account that the tokens belong to: the one it goes through, or itself.
-    pub(crate) fn holder(&self) -> Self {
-        Self { mailbox: self.token_of().clone(), through: None, ..self.clone() }
+    pub(crate) fn token_account(&self) -> Self {
+        Self { mailbox: self.token_of().clone(), delegate: None, ..self.clone() }
     }
 
     /// Whether the mail server would let it send as somebody else: by SMTP a shared mailbox is opened as the person it goes
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn origins_read_back_what_they_print() {
-        for origin in [Origin::Command, Origin::Declared, Origin::Withdrawn] {
+        for origin in [Origin::Command, Origin::Declared, Origin::Disabled] {
             assert_eq!(Origin::parse(origin.as_str()), Some(origin));
         }
         assert_eq!(Origin::parse("magic"), None);

@@ -21,11 +21,11 @@ use oxpost_protocol::{
 };
 
 use self::{
-    background_writes::{Used, Uses},
+    background_writes::{BackgroundWrites, Used},
     familiar_sources::FamiliarSources,
-    hash_pool::{Door, Pool},
+    hash_pool::{HashPool, Priority},
     login_cache::LoginCache,
-    remote::Judge,
+    remote::RemoteVerifier,
 };
 use crate::{
     account::{Account, Grant, Mailbox, Origin},
@@ -33,7 +33,7 @@ use crate::{
     error::TokenError,
     password::PasswordHash,
     source::Source,
-    store::{PasswordRow, Refused, Store, StoreError},
+    store::{PasswordRow, Store, StoreError, UpstreamRefusal},
     tokens::Tokens,
 };
 
@@ -56,19 +56,19 @@ impl Default for AdmissionLimits {
 
 /// The gate. Cheap to clone.
 #[derive(Clone)]
-pub struct Accounts(Arc<Gate>);
+pub struct Accounts(Arc<Shared>);
 
-struct Gate {
+struct Shared {
     store: Store,
-    pool: Arc<Pool>,
+    pool: Arc<HashPool>,
     cache: LoginCache,
     familiar: FamiliarSources,
-    uses: Uses,
-    judge: Option<Judge>,
+    background_writes: BackgroundWrites,
+    remote_verifier: Option<RemoteVerifier>,
     dummy: PasswordHash,
 }
 
-/// An account whose password was right. Only [`Accounts::admit`] makes one, or [`Accounts::vouch`] where an administrator has
+/// An account whose password was right. Only [`Accounts::admit`] makes one, or [`Accounts::admit_without_password`] where an administrator has
 /// said that no password is needed.
 #[derive(Clone, Debug)]
 pub struct Admitted {
@@ -98,7 +98,7 @@ pub enum Denied {
     Busy,
     /// Microsoft judges the passwords of this account, and says that this one is wrong.
     #[error("Microsoft refuses the user name or the password")]
-    WrongAtMicrosoft,
+    RejectedByMicrosoft,
     /// Microsoft is not asked about any more passwords of this account for a while.
     #[error(
         "so many wrong passwords have come for this account that Microsoft is not asked about more of them for up to an hour: it \
@@ -107,7 +107,7 @@ pub enum Denied {
     TooManyPasswords,
     /// Microsoft judges the passwords of this account, and has said neither yes nor no.
     #[error(transparent)]
-    NotJudged(TokenError),
+    NotVerified(TokenError),
     /// Our own store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -125,7 +125,7 @@ pub struct Attempt {
 
 /// An account whose password is guessed at, if a login is a guess.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guessed {
+pub struct AttemptTarget {
     /// The account that the password belongs to.
     pub mailbox: Mailbox,
     /// Whether a login with one of its passwords has succeeded from this source within the last 30 days.
@@ -147,16 +147,16 @@ impl fmt::Debug for Accounts {
 impl Accounts {
     /// A gate to the accounts of this store.
     pub fn new(store: Store, clock: SharedClock, limits: AdmissionLimits) -> Self {
-        Self::with_judge(store, clock, limits, None)
+        Self::build(store, clock, limits, None)
     }
 
-    fn with_judge(store: Store, clock: SharedClock, limits: AdmissionLimits, tokens: Option<Tokens>) -> Self {
-        let pool = Arc::new(Pool::new(limits.concurrent_hashes, limits.hashes_waiting));
-        Self(Arc::new(Gate {
+    fn build(store: Store, clock: SharedClock, limits: AdmissionLimits, tokens: Option<Tokens>) -> Self {
+        let pool = Arc::new(HashPool::new(limits.concurrent_hashes, limits.hashes_waiting));
+        Self(Arc::new(Shared {
             familiar: FamiliarSources::new(store.clone(), clock.clone()),
-            uses: Uses::new(store.clone(), clock),
+            background_writes: BackgroundWrites::new(store.clone(), clock),
             store,
-            judge: tokens.map(|tokens| Judge::new(tokens, Arc::clone(&pool))),
+            remote_verifier: tokens.map(|tokens| RemoteVerifier::new(tokens, Arc::clone(&pool))),
             pool,
             cache: LoginCache::new(limits.remember_for),
             dummy: PasswordHash::dummy(),
@@ -165,8 +165,8 @@ impl Accounts {
 
     /// A gate that also lets Microsoft judge the passwords of accounts with [`Grant::Password`]; without this, nobody can
     /// log in to those.
-    pub fn judged_by(store: Store, clock: SharedClock, limits: AdmissionLimits, tokens: Tokens) -> Self {
-        Self::with_judge(store, clock, limits, Some(tokens))
+    pub fn with_remote_verification(store: Store, clock: SharedClock, limits: AdmissionLimits, tokens: Tokens) -> Self {
+        Self::build(store, clock, limits, Some(tokens))
     }
 
     /// Checks a login that comes from this machine itself; see [`Accounts::admit_from`].
@@ -196,14 +196,14 @@ impl Accounts {
 
     /// The account of a mailbox, for clients that an administrator lets in without a password. `None`: there is none, or it is
     /// not in use.
-    pub async fn vouch(&self, mailbox: &Mailbox) -> Result<Option<Admitted>, StoreError> {
-        let found = self.0.store.opened_by(mailbox).await?.filter(|account| account.origin != Origin::Withdrawn);
+    pub async fn admit_without_password(&self, mailbox: &Mailbox) -> Result<Option<Admitted>, StoreError> {
+        let found = self.0.store.opened_by(mailbox).await?.filter(|account| account.origin != Origin::Disabled);
         Ok(found.map(|account| Admitted { account: Arc::new(account) }))
     }
 
     /// Notes that a mail server has refused a login in a way that somebody must mend, or (`None`) that it takes them.
-    pub fn note_answer(&self, mailbox: Mailbox, protocol: String, refused: Option<Refused>) {
-        self.0.uses.note_answer(mailbox, protocol, refused);
+    pub fn note_upstream_result(&self, mailbox: Mailbox, protocol: String, refused: Option<UpstreamRefusal>) {
+        self.0.background_writes.note_upstream_result(mailbox, protocol, refused);
     }
 
     /// Gives the login cache room for the accounts that there are now. Nobody who logs in waits for that.
@@ -219,22 +219,22 @@ impl Accounts {
 
     /// Notes that a mail server has accepted a login to this account: if it was with the token of a delegate, the account's own sign-in
     /// of before is needed no longer.
-    pub fn note_accepted(&self, account: &Account) {
-        if let Some(delegate) = &account.through {
-            self.0.uses.note_delegate_worked(account.mailbox.clone(), delegate.clone());
+    pub fn note_login_accepted(&self, account: &Account) {
+        if let Some(delegate) = &account.delegate {
+            self.0.background_writes.note_delegate_login_succeeded(account.mailbox.clone(), delegate.clone());
         }
     }
 
     /// Until it is noted of every login so far that its password was used; nobody who logs in waits for that.
-    pub async fn uses_noted(&self) {
-        self.0.uses.written().await;
-        self.0.familiar.written().await;
+    pub async fn wait_for_background_writes(&self) {
+        self.0.background_writes.flush().await;
+        self.0.familiar.flush().await;
     }
 
     /// The first half of [`Accounts::admit_from`]: nothing is compared with the password yet. Between the halves the login
     /// throttle decides.
     pub async fn attempt(&self, user: &str, password: &Secret, source: Source) -> Result<Attempt, Denied> {
-        let found = if possible(user, password) { user_name::find(&self.0.store, user).await? } else { None };
+        let found = if is_plausible(user, password) { user_name::find(&self.0.store, user).await? } else { None };
         let (account, passwords) = match found {
             Some((account, passwords)) => (Some(account), passwords),
             None => (None, Vec::new()),
@@ -246,24 +246,24 @@ impl Accounts {
 
 impl Attempt {
     /// The accounts whose passwords this one is compared with: two for `owner\shared`, none where there is no such account.
-    pub async fn guessed(&self) -> Vec<Guessed> {
-        let mut guessed: Vec<Guessed> = Vec::new();
-        for mailbox in self.owners() {
-            if guessed.iter().all(|other| other.mailbox != *mailbox) {
+    pub async fn targets(&self) -> Vec<AttemptTarget> {
+        let mut targets: Vec<AttemptTarget> = Vec::new();
+        for mailbox in self.password_owners() {
+            if targets.iter().all(|other| other.mailbox != *mailbox) {
                 let familiar = self.accounts.0.familiar.is_familiar(mailbox, self.source).await;
-                guessed.push(Guessed { mailbox: mailbox.clone(), familiar });
+                targets.push(AttemptTarget { mailbox: mailbox.clone(), familiar });
             }
         }
-        guessed
+        targets
     }
 
-    /// Whether a login with the same password has succeeded from this source before; see [`Guessed::familiar`].
+    /// Whether a login with the same password has succeeded from this source before; see [`AttemptTarget::familiar`].
     async fn is_familiar(&self) -> bool {
-        let guessed = self.guessed().await;
-        !guessed.is_empty() && guessed.iter().all(|guessed| guessed.familiar)
+        let targets = self.targets().await;
+        !targets.is_empty() && targets.iter().all(|targets| targets.familiar)
     }
 
-    fn owners(&self) -> impl Iterator<Item = &Mailbox> {
+    fn password_owners(&self) -> impl Iterator<Item = &Mailbox> {
         let remote = self.account.as_ref().filter(|_| self.is_remote()).map(Account::token_of);
         let local = self.passwords.iter().map(|row| &row.mailbox).filter(move |_| remote.is_none());
         let without = self.account.as_ref().filter(|_| remote.is_none() && self.passwords.is_empty());
@@ -272,7 +272,7 @@ impl Attempt {
 
     /// Whether Microsoft verifies this password.
     pub fn is_remote(&self) -> bool {
-        self.accounts.0.judge_of(self.account.as_ref()).is_some()
+        self.accounts.0.remote_verifier_for(self.account.as_ref()).is_some()
     }
 
     /// Stands for this user name and password, and for what it is compared with, under a key that never leaves the process: a
@@ -295,10 +295,18 @@ impl Attempt {
     /// is asked again now and then, as the password may have been changed there to what a device has.
     pub async fn verify_repeated(self) -> Result<Admitted, Denied> {
         let familiar = self.is_familiar().await;
-        let gate = &self.accounts.0;
-        match (&self.account, gate.judge_of(self.account.as_ref())) {
-            (Some(account), Some(judge)) if possible(&self.user, &self.password) => {
-                gate.judged(judge, account, &self.password, From { source: self.source, familiar }, true).await
+        let shared = &self.accounts.0;
+        match (&self.account, shared.remote_verifier_for(self.account.as_ref())) {
+            (Some(account), Some(remote_verifier)) if is_plausible(&self.user, &self.password) => {
+                shared
+                    .verify_remotely(
+                        remote_verifier,
+                        account,
+                        &self.password,
+                        LoginSource { source: self.source, familiar },
+                        true,
+                    )
+                    .await
             }
             _ => Err(Denied::BadCredentials),
         }
@@ -306,78 +314,81 @@ impl Attempt {
 
     /// The second half of [`Accounts::admit_from`]: hashes the password, or asks about it, if that is still needed.
     pub async fn verify(self) -> Result<Admitted, Denied> {
-        if !possible(&self.user, &self.password) {
+        if !is_plausible(&self.user, &self.password) {
             return Err(Denied::BadCredentials);
         }
         let familiar = self.is_familiar().await;
         let Self { accounts, password, source, account, passwords, .. } = self;
-        let gate = &accounts.0;
-        if let (Some(account), Some(judge)) = (&account, gate.judge_of(account.as_ref())) {
-            return gate.judged(judge, account, &password, From { source, familiar }, false).await;
+        let shared = &accounts.0;
+        if let (Some(account), Some(remote_verifier)) = (&account, shared.remote_verifier_for(account.as_ref())) {
+            return shared
+                .verify_remotely(remote_verifier, account, &password, LoginSource { source, familiar }, false)
+                .await;
         }
         let remembered =
-            account.as_ref().and_then(|account| gate.cache.recall(&account.mailbox, &password, &passwords));
+            account.as_ref().and_then(|account| shared.cache.recall(&account.mailbox, &password, &passwords));
         let verified = match remembered {
             Some(row) => Some(row),
-            None => gate.verify(From { source, familiar }.door(), &passwords, &password).await?,
+            None => shared.verify(LoginSource { source, familiar }.priority(), &passwords, &password).await?,
         };
         let (Some(account), Some(row)) = (account, verified) else { return Err(Denied::BadCredentials) };
-        gate.cache.remember(&account.mailbox, &password, &row);
-        if gate.cache.wants_count() {
+        shared.cache.remember(&account.mailbox, &password, &row);
+        if shared.cache.wants_count() {
             accounts.count_accounts();
         }
-        gate.familiar.note(&row.mailbox, source);
-        gate.uses.note(Used::Local(row.mailbox, row.name), row.last_used);
+        shared.familiar.note(&row.mailbox, source);
+        shared.background_writes.note(Used::Local(row.mailbox, row.name), row.last_used);
         Ok(Admitted { account: Arc::new(account) })
     }
 }
 
 /// Where a login comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct From {
+struct LoginSource {
     source: Source,
     /// Whether it is familiar to whoever the password belongs to.
     familiar: bool,
 }
 
-impl From {
-    fn door(self) -> Door {
-        if self.familiar { Door::Known } else { Door::Stranger }
+impl LoginSource {
+    fn priority(self) -> Priority {
+        if self.familiar { Priority::Familiar } else { Priority::Unfamiliar }
     }
 }
 
 /// Whether such a login can be anybody's.
-fn possible(user: &str, password: &Secret) -> bool {
+fn is_plausible(user: &str, password: &Secret) -> bool {
     user.len() <= USER_LIMIT && (1..=PASSWORD_LIMIT).contains(&password.len())
 }
 
-impl Gate {
+impl Shared {
     /// Who judges the passwords of this account, if that is not us.
-    fn judge_of(&self, account: Option<&Account>) -> Option<&Judge> {
-        self.judge.as_ref().filter(|_| account.is_some_and(|account| account.grant == Grant::Password))
+    fn remote_verifier_for(&self, account: Option<&Account>) -> Option<&RemoteVerifier> {
+        self.remote_verifier.as_ref().filter(|_| account.is_some_and(|account| account.grant == Grant::Password))
     }
 
     /// It is the password of whoever the tokens belong to, and opens every mailbox that goes through them.
-    async fn judged(
+    async fn verify_remotely(
         &self,
-        judge: &Judge,
+        remote_verifier: &RemoteVerifier,
         account: &Account,
         password: &Secret,
-        from: From,
+        from: LoginSource,
         repeated: bool,
     ) -> Result<Admitted, Denied> {
-        let holder = account.holder();
-        let mailbox = &holder.mailbox;
-        let stored = self.store.judged_password(mailbox).await?;
-        if let Some(stored) =
-            stored.as_ref().filter(|stored| !repeated && judge.has_not_seen(mailbox, password, stored.judged))
-            && self.pool.find(from.door(), vec![stored.hash.clone()], password).await?.is_some()
+        let token_account = account.token_account();
+        let mailbox = &token_account.mailbox;
+        let stored = self.store.verified_password(mailbox).await?;
+        if let Some(stored) = stored
+            .as_ref()
+            .filter(|stored| !repeated && remote_verifier.has_not_seen(mailbox, password, stored.verified))
+            && self.pool.find(from.priority(), vec![stored.hash.clone()], password).await?.is_some()
         {
-            judge.remember(mailbox, password, stored.judged);
+            remote_verifier.remember(mailbox, password, stored.verified);
         }
-        judge.admit(&holder, password, from).await?;
+        remote_verifier.admit(&token_account, password, from).await?;
         self.familiar.note(mailbox, from.source);
-        self.uses.note(Used::Judged(mailbox.clone()), stored.and_then(|stored| stored.last_used));
+        self.background_writes.note(Used::Remote(mailbox.clone()), stored.and_then(|stored| stored.last_used));
         // Read again: the judge may have taken a while.
         let account = self.store.account(&account.mailbox).await?.filter(|now| now.token_of() == mailbox);
         Ok(Admitted { account: Arc::new(account.ok_or(Denied::BadCredentials)?) })
@@ -387,7 +398,7 @@ impl Gate {
     /// account, costs one that cannot match.
     async fn verify(
         &self,
-        door: Door,
+        priority: Priority,
         passwords: &[PasswordRow],
         password: &Secret,
     ) -> Result<Option<PasswordRow>, Denied> {
@@ -395,7 +406,7 @@ impl Gate {
             [] => vec![self.dummy.clone()],
             rows => rows.iter().map(|row| row.hash.clone()).collect(),
         };
-        let found = self.pool.find(door, hashes, password).await?;
+        let found = self.pool.find(priority, hashes, password).await?;
         Ok(found.and_then(|index| passwords.get(index)).cloned())
     }
 }
@@ -408,7 +419,7 @@ impl Accounts {
     }
 
     /// Takes so many of the permits that strangers may have.
-    pub(crate) async fn crowd(&self, permits: u32) -> [tokio::sync::OwnedSemaphorePermit; 2] {
-        self.0.pool.crowd(permits).await
+    pub(crate) async fn occupy(&self, permits: u32) -> [tokio::sync::OwnedSemaphorePermit; 2] {
+        self.0.pool.occupy(permits).await
     }
 }

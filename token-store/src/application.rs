@@ -8,7 +8,7 @@ use url::Url;
 use crate::account::Grant;
 use crate::credential::{Credential, nobody_signs_in};
 use crate::error::Problem;
-use crate::store::SecretEnd;
+use crate::store::SecretExpiry;
 
 /// An application registration, and where its tokens come from. Its `Debug` shows no secret.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ pub struct Application {
     pub delegated_scopes: Vec<String>,
     /// Whether the authority speaks OpenID Connect, and so can say who signed in.
     pub openid: bool,
-    /// What is asked for in the application's own name, `https://outlook.office365.com/.default`.
+    /// What is asked for in the application's own name, `https://availability.office365.com/.default`.
     pub app_scopes: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ impl Application {
         match grant {
             Grant::SignIn => self.can_sign_people_in(),
             Grant::ClientCredentials => self.can_be_app_only(),
-            Grant::Password => self.can_judge_passwords(),
+            Grant::Password => self.can_verify_passwords(),
         }
     }
 
@@ -101,7 +101,7 @@ impl Application {
     ///
     /// # Errors
     /// What is wrong, and the remedy.
-    pub fn can_judge_passwords(&self) -> Result<(), Problem> {
+    pub fn can_verify_passwords(&self) -> Result<(), Problem> {
         let name = &self.name;
         let use_sign_in = "Use the grant sign-in: `oxpost account add ADDRESS --grant sign-in`.";
         self.can_sign_people_in()?;
@@ -149,7 +149,7 @@ impl Applications {
 
     /// The same, with what the store knows of client secrets and the configuration does not say.
     #[must_use]
-    pub fn with_secret_ends(&self, ends: &[SecretEnd]) -> Self {
+    pub fn with_secret_expiries(&self, ends: &[SecretExpiry]) -> Self {
         let of = |one: &Application| {
             let known = ends.iter().find(|end| end.application == one.name);
             known.filter(|_| matches!(one.credential, Credential::Secret))

@@ -78,7 +78,7 @@ pub(crate) enum Permission {
 
 /// A request that brought no answer, or was told not to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct RequestFailure {
     /// The status was 429.
     pub(crate) throttled: bool,
     /// For how long we are asked to wait.
@@ -156,7 +156,7 @@ impl Circuit {
     }
 
     /// The request brought no answer. `jitter` is between 0 and 1.
-    pub(crate) fn failed(&mut self, asked: Asked, trouble: &Trouble, now: SystemTime, jitter: f64) {
+    pub(crate) fn failed(&mut self, asked: Asked, trouble: &RequestFailure, now: SystemTime, jitter: f64) {
         let retry_after =
             trouble.retry_after.map(|asked| schedule::pause(ErrorKind::Transient, 1, Some(asked), jitter));
         if self.pauses == 0 {
@@ -180,7 +180,7 @@ impl Circuit {
         }
     }
 
-    fn open(&mut self, trouble: &Trouble, retry_after: Option<Duration>, now: SystemTime, jitter: f64) {
+    fn open(&mut self, trouble: &RequestFailure, retry_after: Option<Duration>, now: SystemTime, jitter: f64) {
         self.failures = self.failures.max(1);
         self.pauses = self.pauses.saturating_add(1);
         let own = schedule::pause(ErrorKind::Transient, THRESHOLD.saturating_add(self.pauses - 1), None, jitter);
@@ -218,12 +218,12 @@ mod tests {
         Asked { since: at(seconds), is_probe: true }
     }
 
-    fn silence() -> Trouble {
-        Trouble { throttled: false, retry_after: None, reason: "It did not answer in time.".into() }
+    fn silence() -> RequestFailure {
+        RequestFailure { throttled: false, retry_after: None, reason: "It did not answer in time.".into() }
     }
 
-    fn throttled(retry_after: Option<u64>) -> Trouble {
-        Trouble { throttled: true, retry_after: retry_after.map(Duration::from_secs), reason: "429".into() }
+    fn throttled(retry_after: Option<u64>) -> RequestFailure {
+        RequestFailure { throttled: true, retry_after: retry_after.map(Duration::from_secs), reason: "429".into() }
     }
 
     #[test]
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn waits_that_are_asked_for_are_kept_within_bounds() {
-        let pause = |trouble: &Trouble, jitter| {
+        let pause = |trouble: &RequestFailure, jitter| {
             let mut circuit = Circuit::default();
             circuit.failed(asked(0), trouble, at(0), jitter);
             circuit.permission(at(0))
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(pause(&throttled(Some(u64::MAX)), 0.0), Permission::Wait(60 * MINUTE));
         assert_eq!(pause(&throttled(None), 0.0), Permission::Wait(MINUTE));
         assert_eq!(
-            pause(&Trouble { throttled: false, ..throttled(Some(30)) }, 0.0),
+            pause(&RequestFailure { throttled: false, ..throttled(Some(30)) }, 0.0),
             Permission::Wait(30 * SECOND),
             "503"
         );

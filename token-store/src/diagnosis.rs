@@ -87,12 +87,12 @@ impl Examiner {
         application: &Application,
         scope: &str,
     ) -> Result<(), TokenError> {
-        let account = &account.holder();
+        let account = &account.token_account();
         let alone = Application {
             delegated_scopes: vec![scope.to_owned(), "offline_access".to_owned()],
             ..application.clone()
         };
-        self.tokens_of_its_own().try_with(account, &alone).await
+        self.tokens_of_its_own().probe_scopes(account, &alone).await
     }
 
     /// By what the application can prove itself now; none for a public client, which proves nothing.

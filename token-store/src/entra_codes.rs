@@ -37,7 +37,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
 }
 
 /// Those that mean something else, or have another remedy, where Microsoft judges the mail program's password.
-pub fn rows_of_the_password_grant() -> &'static [Row] {
+pub fn password_grant_codes() -> &'static [Row] {
     password::ROWS
 }
 

@@ -23,11 +23,11 @@ use reqwest::dns::Resolve;
 use url::{Host, Url};
 
 use crate::{
-    circuit::Trouble,
+    circuit::RequestFailure,
     clock::ClockSkew,
     credential::RefusedSecrets,
     error::{ErrorKind, Problem, TokenError, printable},
-    request_gate::{Class, Gate, Refusal, Went},
+    request_gate::{Class, Refusal, RequestGate, RequestOutcome},
     store::StoreError,
 };
 
@@ -59,7 +59,7 @@ pub struct HttpClient {
     machine_local: reqwest::Client,
     policy: HttpPolicy,
     /// What every request to an authority goes through, and as what.
-    gate: Option<(Arc<Gate>, Class)>,
+    gate: Option<(Arc<RequestGate>, Class)>,
     /// What the authorities' clocks say about ours.
     skew: Arc<Skew>,
     /// Which client secrets the authorities have refused.
@@ -138,16 +138,17 @@ pub(crate) enum HttpFailure {
 
 impl HttpFailure {
     /// What it says of the authority, and not of the account that was asked about.
-    fn went(&self, host: &str) -> Went {
-        let trouble =
-            |throttled, retry_after| Went::Failed(Trouble { throttled, retry_after, reason: self.sentence(host) });
+    fn went(&self, host: &str) -> RequestOutcome {
+        let trouble = |throttled, retry_after| {
+            RequestOutcome::Failed(RequestFailure { throttled, retry_after, reason: self.sentence(host) })
+        };
         match self {
             Self::Busy { status, retry_after, .. } => trouble(*status == 429, *retry_after),
             Self::Unreachable(_) | Self::TimedOut | Self::TooLong => trouble(false, None),
             // A refusal in another form than OAuth's may be about this one request; a page of somebody else's is not.
-            Self::NotAnAnswer { status: 400..=499, .. } => Went::Answered,
+            Self::NotAnAnswer { status: 400..=499, .. } => RequestOutcome::Answered,
             Self::NotAnAnswer { .. } => trouble(false, None),
-            Self::NotHttps | Self::Unproved { .. } | Self::Store(_) | Self::Refused(_) => Went::NotAsked,
+            Self::NotHttps | Self::Unproved { .. } | Self::Store(_) | Self::Refused(_) => RequestOutcome::NotAsked,
         }
     }
 
@@ -211,7 +212,7 @@ impl HttpClient {
     }
 
     /// The same client, whose requests to authorities go through the gate.
-    pub(crate) fn through(self, gate: &Arc<Gate>, class: Class) -> Self {
+    pub(crate) fn with_gate(self, gate: &Arc<RequestGate>, class: Class) -> Self {
         Self { gate: Some((gate.clone(), class)), ..self }
     }
 

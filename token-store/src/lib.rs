@@ -42,7 +42,7 @@ pub mod vault;
 mod working_memory;
 
 pub use account::{Account, Grant, LocalPasswordInfo, Mailbox, Origin};
-pub use admission::{Accounts, AdmissionLimits, Admitted, Attempt, Denied, Guessed};
+pub use admission::{Accounts, AdmissionLimits, Admitted, Attempt, AttemptTarget, Denied};
 pub use application::{Application, Applications, NextSecret};
 pub use clock::{Clock, ClockSkew, ManualClock, SharedClock, SystemClock};
 pub use credential::{
@@ -63,7 +63,7 @@ pub use sign_in::{
 pub use source::Source;
 pub use store::{
     AccessAudit, Block, ChangedOutside, Changes, Conflict, DeclareError, Declared, DeclaredPassword, OpenCircuit,
-    PasswordText, SecretEnd, Store, StoreError, TokenSet, TokenState, Way,
+    PasswordText, SecretExpiry, Store, StoreError, TokenSet, TokenSource, TokenState,
 };
 pub use tokens::{AccessToken, Readiness, RefreshLimits, Tokens};
 pub use vault::{Created, KeySource, NewKey, Vault, VaultError};

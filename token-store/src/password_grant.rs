@@ -73,7 +73,7 @@ pub(crate) async fn verify_remotely(
     if store.account(user).await?.is_none() {
         return Err(StoreError::NoSuchAccount(user.clone()).into());
     }
-    application.can_judge_passwords().map_err(TokenError::Misconfigured)?;
+    application.can_verify_passwords().map_err(TokenError::Misconfigured)?;
     let authority = Authority { http, clock, application, store, mailbox: user.as_str(), grant: Grant::Password };
     let mut without_success = None;
     let known = store.tokens(user).await?.identity;

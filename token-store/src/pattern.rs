@@ -23,7 +23,7 @@ pub enum BadPattern {
         "{0} stands for every mailbox of its domain and goes through nobody; it needs the grant client-credentials and an application \
          of its own"
     )]
-    Through(Mailbox),
+    Delegate(Mailbox),
     /// A login name says which mailbox is meant.
     #[error(
         "{0} stands for every mailbox of its domain, and the user name is the address of the one that is meant; leave `login` out"
@@ -51,7 +51,7 @@ impl Mailbox {
 }
 
 /// Whether an account that stands for a whole domain can; any other one can.
-pub fn check(mailbox: &Mailbox, through: Option<&Mailbox>, grant: Grant, login: &str) -> Result<(), BadPattern> {
+pub fn check(mailbox: &Mailbox, delegate: Option<&Mailbox>, grant: Grant, login: &str) -> Result<(), BadPattern> {
     if !mailbox.is_pattern() {
         return Ok(());
     }
@@ -59,8 +59,8 @@ pub fn check(mailbox: &Mailbox, through: Option<&Mailbox>, grant: Grant, login: 
     if !mailbox.domain().chars().all(plain) {
         return Err(BadPattern::Domain(mailbox.clone()));
     }
-    if through.is_some() {
-        return Err(BadPattern::Through(mailbox.clone()));
+    if delegate.is_some() {
+        return Err(BadPattern::Delegate(mailbox.clone()));
     }
     if grant != Grant::ClientCredentials {
         return Err(BadPattern::Person(mailbox.clone(), grant));
@@ -73,7 +73,7 @@ pub fn check(mailbox: &Mailbox, through: Option<&Mailbox>, grant: Grant, login: 
 
 /// The account of one mailbox that the pattern of its domain opens: it goes through the pattern.
 pub(crate) fn opened(pattern: &Account, mailbox: Mailbox) -> Account {
-    Account { login: mailbox.to_string(), through: Some(pattern.mailbox.clone()), mailbox, ..pattern.clone() }
+    Account { login: mailbox.to_string(), delegate: Some(pattern.mailbox.clone()), mailbox, ..pattern.clone() }
 }
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ mod tests {
         for grant in [Grant::SignIn, Grant::Password] {
             assert_eq!(check(&all, None, grant, "*@contoso.com"), Err(BadPattern::Person(all.clone(), grant)));
         }
-        assert_eq!(check(&all, Some(&mailbox("a@b")), app, "*@contoso.com"), Err(BadPattern::Through(all.clone())));
+        assert_eq!(check(&all, Some(&mailbox("a@b")), app, "*@contoso.com"), Err(BadPattern::Delegate(all.clone())));
         assert_eq!(check(&all, None, app, "scanner"), Err(BadPattern::Login(all.clone())));
         assert!(matches!(check(&mailbox("*@*"), None, app, "*@*"), Err(BadPattern::Domain(_))));
     }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     account::{Grant, Mailbox},
     http::REQUEST_TIME,
-    request_gate::Outlook,
+    request_gate::Availability,
     schedule::is_due,
     store::{CircuitKey, Due, Planned, Store, StoreError},
     tokens::Tokens,
@@ -84,7 +84,7 @@ impl Tokens {
         self.gate().end();
         // First, so that no request that hangs comes before it.
         let _ = timeout(LAST_WRITE, self.write_unsaved_of_idle()).await;
-        let over = timeout(LAST_WAIT, self.flights_over()).await;
+        let over = timeout(LAST_WAIT, self.wait_for_refreshes()).await;
         if timeout(LAST_WRITE, self.write_unsaved()).await.is_err() {
             tracing::error!("the store did not take in time what was to be written before the end");
         }
@@ -130,17 +130,18 @@ impl Tokens {
                 due.entry(self.authority_of(&planned.account)).or_default().push_back(planned);
             }
         }
-        let outlooks = if due.is_empty() { HashMap::new() } else { self.gate().outlooks().await };
+        let availabilities = if due.is_empty() { HashMap::new() } else { self.gate().availabilities().await };
         let mut wake = soonest.unwrap_or(look_every);
         let due = due.into_iter().map(|(key, mut accounts)| {
-            let outlook = key.as_ref().and_then(|key| outlooks.get(key)).copied().unwrap_or(Outlook::Open);
-            if let Outlook::Closed(left) = outlook {
+            let availability =
+                key.as_ref().and_then(|key| availabilities.get(key)).copied().unwrap_or(Availability::Open);
+            if let Availability::Closed(left) = availability {
                 wake = wake.min(left);
                 // Those whose tokens are only to be written.
-                accounts.retain(|planned| self.has_unsaved(&planned.account.holder().mailbox));
+                accounts.retain(|planned| self.has_unsaved(&planned.account.token_account().mailbox));
             }
             let may_run = self.limits().background_per_authority.max(1);
-            DueAccounts { key, accounts, may_run, once: outlook == Outlook::OneProbe }
+            DueAccounts { key, accounts, may_run, once: availability == Availability::OneProbe }
         });
         let mut due: Vec<DueAccounts> = due.collect();
         // A probe takes one request, and does not wait until the other tenants of its endpoint are done.

@@ -25,13 +25,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    authority_state::{Endpoint, Known, Lane, Unsaved},
-    concurrency::{Permit, Total},
+    authority_state::{AuthorityState, Endpoint, Known, Unsaved},
+    concurrency::{Permit, TotalConcurrency},
     refusal::{busy, ending, paced, paused, probed},
 };
 use crate::{
     application::Application,
-    circuit::{Asked, Circuit, Permission, Trouble},
+    circuit::{Asked, Circuit, Permission, RequestFailure},
     clock::SharedClock,
     schedule,
     store::{CircuitKey, Store, StoreError, StoredCircuit},
@@ -47,7 +47,7 @@ const BACKGROUND_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many requests are made, and how fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct GateLimits {
+pub(crate) struct RequestGateLimits {
     /// At once, to one authority for one application.
     pub(crate) per_authority: usize,
     /// At once, in all; but for the first of each authority, so that none waits for another.
@@ -70,13 +70,13 @@ pub(crate) enum Class {
 }
 
 /// The gate of a process.
-pub(crate) struct Gate {
+pub(crate) struct RequestGate {
     node: String,
     store: Store,
     clock: SharedClock,
-    limits: GateLimits,
-    total: Total,
-    lanes: DashMap<CircuitKey, Arc<Lane>>,
+    limits: RequestGateLimits,
+    total: TotalConcurrency,
+    authorities: DashMap<CircuitKey, Arc<AuthorityState>>,
     /// By the key of no account's tenant.
     endpoints: DashMap<CircuitKey, Arc<Endpoint>>,
     /// Counts how often a circuit was closed, for those who wait for that.
@@ -92,9 +92,9 @@ struct Permitted {
 }
 
 /// A request that may be made. Whoever has it says how it went.
-pub(crate) struct Pass {
-    gate: Arc<Gate>,
-    lane: Arc<Lane>,
+pub(crate) struct RequestPermit {
+    gate: Arc<RequestGate>,
+    authority: Arc<AuthorityState>,
     asked: Asked,
     /// Whom it is about. None: the application itself.
     account: Option<String>,
@@ -105,18 +105,18 @@ pub(crate) struct Pass {
 
 /// How a request went.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Went {
+pub(crate) enum RequestOutcome {
     /// The authority has answered, whatever it said of the account.
     Answered,
     /// It has not.
-    Failed(Trouble),
+    Failed(RequestFailure),
     /// It was not asked after all.
     NotAsked,
 }
 
 /// What the background may do with an authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outlook {
+pub(crate) enum Availability {
     /// Ask.
     Open,
     /// Ask once.
@@ -140,22 +140,22 @@ pub(crate) fn key(application: &Application, account: Option<&str>) -> CircuitKe
     CircuitKey { authority: url.into(), client_id: application.client_id.clone() }
 }
 
-impl fmt::Debug for Gate {
+impl fmt::Debug for RequestGate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Gate")
     }
 }
 
-impl Gate {
-    pub(crate) fn new(node: String, store: Store, clock: SharedClock, limits: GateLimits) -> Self {
-        let total = Total::new(limits.in_all);
+impl RequestGate {
+    pub(crate) fn new(node: String, store: Store, clock: SharedClock, limits: RequestGateLimits) -> Self {
+        let total = TotalConcurrency::new(limits.in_all);
         Self {
             node,
             store,
             clock,
             limits,
             total,
-            lanes: DashMap::new(),
+            authorities: DashMap::new(),
             endpoints: DashMap::new(),
             closed: watch::Sender::new(0),
             ending: CancellationToken::new(),
@@ -169,65 +169,65 @@ impl Gate {
         application: &Application,
         account: Option<&str>,
         class: Class,
-    ) -> Result<Pass, Refusal> {
-        let lane = self.lane(application, account);
+    ) -> Result<RequestPermit, Refusal> {
+        let authority = self.authority(application, account);
         let account = account.map(str::to_owned);
         if class == Class::Diagnosis {
             let asked = Asked { since: self.clock.now(), is_probe: false };
-            return Ok(Pass { gate: self.clone(), lane, asked, account, clean: false, _permit: None });
+            return Ok(RequestPermit { gate: self.clone(), authority, asked, account, clean: false, _permit: None });
         }
         let begun = Instant::now();
         let patience = if class == Class::Login { self.limits.login_patience } else { BACKGROUND_PATIENCE };
-        self.refusal_of(&lane, &self.load(&lane).await).map_or(Ok(()), Err)?;
+        self.refusal_of(&authority, &self.load(&authority).await).map_or(Ok(()), Err)?;
         let permit = tokio::select! {
-            permit = lane.endpoint.share.take(&self.total, patience) => permit.ok_or_else(|| busy(&lane.host, patience))?,
+            permit = authority.endpoint.share.take(&self.total, patience) => permit.ok_or_else(|| busy(&authority.host, patience))?,
             () = self.ending.cancelled() => return Err(ending()),
         };
         // While it waited, everything may have changed.
-        let mut permitted = self.permitted(&lane).await?;
+        let mut permitted = self.permitted(&authority).await?;
         if !permitted.asked.is_probe {
             let left = patience.saturating_sub(begun.elapsed());
-            let wait = lane.pace(&permitted.circuit, permitted.asked.since, self.limits.per_second, left);
-            let wait = wait.map_err(|wait| paced(&lane.host, wait))?;
+            let wait = authority.pace(&permitted.circuit, permitted.asked.since, self.limits.per_second, left);
+            let wait = wait.map_err(|wait| paced(&authority.host, wait))?;
             if !wait.is_zero() {
                 tokio::select! {
                     () = sleep(wait) => {}
                     () = self.ending.cancelled() => return Err(ending()),
                 }
                 // The same again: those before it may have been told to wait.
-                permitted = self.permitted(&lane).await?;
+                permitted = self.permitted(&authority).await?;
             }
         }
         let Permitted { asked, circuit } = permitted;
         let clean = circuit.failures == 0 && circuit.pauses == 0;
-        Ok(Pass { gate: self.clone(), lane, asked, account, clean, _permit: Some(permit) })
+        Ok(RequestPermit { gate: self.clone(), authority, asked, account, clean, _permit: Some(permit) })
     }
 
     /// Why the authority is not asked about an account now, and until when; none if it may be, or if nothing is known.
     pub(crate) async fn refusal(&self, application: &Application, account: Option<&str>) -> Option<Refusal> {
-        let lane = self.lane(application, account);
-        let circuit = self.load(&lane).await;
-        self.refusal_of(&lane, &circuit)
+        let authority = self.authority(application, account);
+        let circuit = self.load(&authority).await;
+        self.refusal_of(&authority, &circuit)
     }
 
     /// What the background may do with each authority that anything is known of.
-    pub(crate) async fn outlooks(&self) -> HashMap<CircuitKey, Outlook> {
+    pub(crate) async fn availabilities(&self) -> HashMap<CircuitKey, Availability> {
         let now = self.clock.now();
         let stored = self.store.circuits().await.ok();
         let is_read = stored.is_some();
         let mut stored: HashMap<CircuitKey, StoredCircuit> = stored.into_iter().flatten().collect();
         let mut circuits = HashMap::new();
-        for lane in &self.lanes {
-            let row = stored.remove(&lane.key).unwrap_or_default();
-            circuits.insert(lane.key.clone(), lane.known(is_read.then_some(row), now).circuit);
+        for authority in &self.authorities {
+            let row = stored.remove(&authority.key).unwrap_or_default();
+            circuits.insert(authority.key.clone(), authority.known(is_read.then_some(row), now).circuit);
         }
         circuits.extend(stored.into_iter().map(|(key, stored)| (key, stored.circuit)));
-        let outlook = |circuit: &Circuit| match circuit.permission(now) {
-            Permission::Ask => Outlook::Open,
-            Permission::Probe => Outlook::OneProbe,
-            Permission::Wait(left) | Permission::Probed(left) => Outlook::Closed(left),
+        let availability = |circuit: &Circuit| match circuit.permission(now) {
+            Permission::Ask => Availability::Open,
+            Permission::Probe => Availability::OneProbe,
+            Permission::Wait(left) | Permission::Probed(left) => Availability::Closed(left),
         };
-        circuits.into_iter().map(|(key, circuit)| (key, outlook(&circuit))).collect()
+        circuits.into_iter().map(|(key, circuit)| (key, availability(&circuit))).collect()
     }
 
     /// Tells whenever a circuit was closed by this process.
@@ -242,119 +242,124 @@ impl Gate {
 
     /// When the authority has last answered a request of this process.
     pub(crate) fn answered(&self, application: &Application, account: Option<&str>) -> Option<SystemTime> {
-        self.lane(application, account).lock().answered
+        self.authority(application, account).lock().answered
     }
 
     /// Whether it has left a request without an answer since then.
     pub(crate) fn failed_since(&self, application: &Application, account: Option<&str>, since: SystemTime) -> bool {
-        self.lane(application, account).lock().failed.is_some_and(|failed| failed >= since)
+        self.authority(application, account).lock().failed.is_some_and(|failed| failed >= since)
     }
 
-    fn lane(&self, application: &Application, account: Option<&str>) -> Arc<Lane> {
+    fn authority(&self, application: &Application, account: Option<&str>) -> Arc<AuthorityState> {
         let key = key(application, account);
-        if let Some(lane) = self.lanes.get(&key) {
-            return lane.clone();
+        if let Some(authority) = self.authorities.get(&key) {
+            return authority.clone();
         }
         let host = application.token_url.host_str().unwrap_or("the configured address").to_owned();
         let new = || Arc::new(Endpoint::new(self.limits.per_authority));
         let endpoint = self.endpoints.entry(key.endpoint()).or_insert_with(new).clone();
-        let lane = || Arc::new(Lane { key: key.clone(), host, endpoint, state: Mutex::default() });
-        self.lanes.entry(key.clone()).or_insert_with(lane).clone()
+        let authority = || Arc::new(AuthorityState { key: key.clone(), host, endpoint, state: Mutex::default() });
+        self.authorities.entry(key.clone()).or_insert_with(authority).clone()
     }
 
     /// What is known of a circuit: what the store did not take, which is written now if it takes it, or what it has. While it
     /// cannot be read, nothing is.
-    async fn known(&self, lane: &Lane) -> Known {
-        let known = lane.known(self.store.circuit(&lane.key).await.ok(), self.clock.now());
+    async fn known(&self, authority: &AuthorityState) -> Known {
+        let known = authority.known(self.store.circuit(&authority.key).await.ok(), self.clock.now());
         if let (Some(version), Some(unsaved)) = (known.version, &known.unsaved)
-            && lane.may_try(Instant::now())
-            && self.store.save_circuit(&lane.key, version, &unsaved.circuit).await == Ok(true)
+            && authority.may_try(Instant::now())
+            && self.store.save_circuit(&authority.key, version, &unsaved.circuit).await == Ok(true)
         {
-            lane.saved(known.unsaved.as_ref());
+            authority.saved(known.unsaved.as_ref());
             return Known { version: Some(version.saturating_add(1)), circuit: known.circuit, unsaved: None };
         }
         known
     }
 
-    async fn load(&self, lane: &Lane) -> Circuit {
-        self.known(lane).await.circuit
+    async fn load(&self, authority: &AuthorityState) -> Circuit {
+        self.known(authority).await.circuit
     }
 
     /// Whether a request may be made now; if it is to be the probe, it is from now on.
-    async fn permitted(&self, lane: &Lane) -> Result<Permitted, Refusal> {
+    async fn permitted(&self, authority: &AuthorityState) -> Result<Permitted, Refusal> {
         // Before the circuit is read: of what opens it later this request knows nothing.
         let since = self.clock.now();
-        let known = self.known(lane).await;
+        let known = self.known(authority).await;
         let circuit = known.circuit.clone();
         let is_probe = match circuit.permission(since) {
             Permission::Ask => false,
-            Permission::Probe => self.claim_probe(lane, known).await?,
+            Permission::Probe => self.claim_probe(authority, known).await?,
             Permission::Wait(_) | Permission::Probed(_) => {
-                return Err(self.refusal_of(lane, &circuit).unwrap_or_else(|| probed(&lane.host, &circuit)));
+                return Err(self.refusal_of(authority, &circuit).unwrap_or_else(|| probed(&authority.host, &circuit)));
             }
         };
         Ok(Permitted { asked: Asked { since, is_probe }, circuit })
     }
 
-    fn refusal_of(&self, lane: &Lane, circuit: &Circuit) -> Option<Refusal> {
+    fn refusal_of(&self, authority: &AuthorityState, circuit: &Circuit) -> Option<Refusal> {
         match circuit.permission(self.clock.now()) {
             Permission::Ask | Permission::Probe => None,
-            Permission::Wait(wait) => Some(paused(&lane.host, circuit, self.clock.now(), wait)),
-            Permission::Probed(_) => Some(probed(&lane.host, circuit)),
+            Permission::Wait(wait) => Some(paused(&authority.host, circuit, self.clock.now(), wait)),
+            Permission::Probed(_) => Some(probed(&authority.host, circuit)),
         }
     }
 
     /// Makes this request the probe; or says that another one is.
-    async fn claim_probe(&self, lane: &Lane, known: Known) -> Result<bool, Refusal> {
+    async fn claim_probe(&self, authority: &AuthorityState, known: Known) -> Result<bool, Refusal> {
         let Known { version, mut circuit, unsaved } = known;
         circuit.begin_probe(&self.node, self.clock.now());
-        match self.save(lane, version, &circuit).await {
+        match self.save(authority, version, &circuit).await {
             Ok(true) => {
-                lane.saved(unsaved.as_ref());
-                tracing::info!(authority = lane.host, "asking the sign-in service once more, after a pause");
+                authority.saved(unsaved.as_ref());
+                tracing::info!(authority = authority.host, "asking the sign-in service once more, after a pause");
                 Ok(true)
             }
-            Ok(false) => Err(probed(&lane.host, &circuit)),
+            Ok(false) => Err(probed(&authority.host, &circuit)),
             Err(error) => {
-                tracing::debug!(authority = lane.host, "a probe could not be noted: {error}");
-                let refusal = probed(&lane.host, &circuit);
+                tracing::debug!(authority = authority.host, "a probe could not be noted: {error}");
+                let refusal = probed(&authority.host, &circuit);
                 let claimed = Unsaved { circuit, base: version };
-                lane.claim_in_memory(unsaved.as_ref(), claimed).then_some(true).ok_or(refusal)
+                authority.claim_in_memory(unsaved.as_ref(), claimed).then_some(true).ok_or(refusal)
             }
         }
     }
 
     /// Changes a circuit by what a request has shown. `change` gives back whether there is anything to write.
-    async fn change(&self, lane: &Lane, mut change: impl FnMut(&mut Circuit) -> bool) {
+    async fn change(&self, authority: &AuthorityState, mut change: impl FnMut(&mut Circuit) -> bool) {
         for _ in 0..TRIES {
-            let read = self.store.circuit(&lane.key).await.ok();
-            let Known { version, circuit: before, unsaved } = lane.known(read, self.clock.now());
+            let read = self.store.circuit(&authority.key).await.ok();
+            let Known { version, circuit: before, unsaved } = authority.known(read, self.clock.now());
             let mut after = before.clone();
             if !change(&mut after) {
                 return;
             }
-            match self.save(lane, version, &after).await {
-                Ok(true) => lane.saved(unsaved.as_ref()),
+            match self.save(authority, version, &after).await {
+                Ok(true) => authority.saved(unsaved.as_ref()),
                 Ok(false) => continue,
                 Err(_) => {
                     let base = version.or(unsaved.and_then(|unsaved| unsaved.base));
-                    lane.lock().unsaved = Some(Unsaved { circuit: after.clone(), base });
+                    authority.lock().unsaved = Some(Unsaved { circuit: after.clone(), base });
                 }
             }
-            self.tell(lane, &before, &after);
+            self.log_change(authority, &before, &after);
             return;
         }
     }
 
-    async fn save(&self, lane: &Lane, version: Option<i64>, circuit: &Circuit) -> Result<bool, StoreError> {
+    async fn save(
+        &self,
+        authority: &AuthorityState,
+        version: Option<i64>,
+        circuit: &Circuit,
+    ) -> Result<bool, StoreError> {
         match version {
-            Some(version) => self.store.save_circuit(&lane.key, version, circuit).await,
+            Some(version) => self.store.save_circuit(&authority.key, version, circuit).await,
             None => Err(StoreError::Database(crate::database::DatabaseError::Closed)),
         }
     }
 
-    fn tell(&self, lane: &Lane, before: &Circuit, after: &Circuit) {
-        let (authority, application) = (&lane.key.authority, &lane.key.client_id);
+    fn log_change(&self, authority: &AuthorityState, before: &Circuit, after: &Circuit) {
+        let (authority, application) = (&authority.key.authority, &authority.key.client_id);
         if before.pauses > 0 && after.pauses == 0 {
             tracing::info!(authority, application, "the sign-in service answers again");
             self.closed.send_modify(|closed| *closed += 1);
@@ -371,27 +376,27 @@ impl Gate {
     }
 }
 
-impl Pass {
+impl RequestPermit {
     /// Says how it went, and gives the place back.
-    pub(crate) async fn leave(self, went: Went) {
+    pub(crate) async fn complete(self, went: RequestOutcome) {
         let now = self.gate.clock.now();
         match went {
-            Went::Answered => {
+            RequestOutcome::Answered => {
                 {
-                    let mut state = self.lane.lock();
+                    let mut state = self.authority.lock();
                     state.answered = Some(now);
                     if let Some(account) = &self.account {
                         state.accounts.answered(account, Instant::now());
                     }
                 }
                 // While nothing was wrong an answer is no news, and costs no look at the store.
-                if !self.clean || self.lane.lock().failed.is_some_and(|failed| failed >= self.asked.since) {
-                    self.gate.change(&self.lane, |circuit| circuit.answered(self.asked, now)).await;
+                if !self.clean || self.authority.lock().failed.is_some_and(|failed| failed >= self.asked.since) {
+                    self.gate.change(&self.authority, |circuit| circuit.answered(self.asked, now)).await;
                 }
             }
-            Went::Failed(trouble) => {
+            RequestOutcome::Failed(trouble) => {
                 let counts = {
-                    let mut state = self.lane.lock();
+                    let mut state = self.authority.lock();
                     state.failed = Some(now);
                     self.account.as_ref().is_none_or(|account| state.accounts.failed(account, Instant::now()))
                 };
@@ -404,17 +409,17 @@ impl Pass {
                     circuit.failed(self.asked, &trouble, now, jitter);
                     true
                 };
-                self.gate.change(&self.lane, failed).await;
+                self.gate.change(&self.authority, failed).await;
             }
-            Went::NotAsked if self.asked.is_probe => {
+            RequestOutcome::NotAsked if self.asked.is_probe => {
                 let node = self.gate.node.clone();
                 let given_up = |circuit: &mut Circuit| {
                     circuit.give_up_probe(&node);
                     true
                 };
-                self.gate.change(&self.lane, given_up).await;
+                self.gate.change(&self.authority, given_up).await;
             }
-            Went::NotAsked => {}
+            RequestOutcome::NotAsked => {}
         }
     }
 }

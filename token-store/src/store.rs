@@ -47,10 +47,10 @@ pub use self::{
     accounts::Removed,
     blocks::Block,
     circuits::OpenCircuit,
-    reconcile::{Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, Way},
+    reconcile::{Changes, Conflict, DeclareError, Declared, DeclaredPassword, PasswordText, TokenSource},
     schema::STORE_SCHEMA,
-    secret_expiry::SecretEnd,
-    upstream_refusals::Refused,
+    secret_expiry::SecretExpiry,
+    upstream_refusals::UpstreamRefusal,
 };
 pub(crate) use self::{
     circuits::{CircuitKey, StoredCircuit},
@@ -58,7 +58,7 @@ pub(crate) use self::{
     lease::RENEW_EVERY,
     passwords::PasswordRow,
     remote_attempts::RemoteAttempt,
-    tokens::{Due, Failure, Living, Planned, RefreshToken, Stored},
+    tokens::{Due, Failure, IssuedToken, Planned, RefreshToken, Stored},
 };
 use crate::{
     account::Mailbox,
@@ -127,14 +127,14 @@ pub enum StoreError {
     TooManyPasswords(Mailbox),
     /// Others go through the account, and could not be opened without it.
     #[error("{0} is who signs in for {list}; have them go through somebody else first, or remove them", list = list(.1))]
-    StillNeeded(Mailbox, Vec<Mailbox>),
+    HasDependents(Mailbox, Vec<Mailbox>),
     /// The account that another one should go through goes through a third itself.
-    #[error("{through} has no sign-in of its own, but goes through {third}; let {mailbox} go through {third} too")]
-    NotItsOwn {
+    #[error("{delegate} has no sign-in of its own, but goes through {third}; let {mailbox} go through {third} too")]
+    DelegateHasDelegate {
         /// Which account.
         mailbox: Mailbox,
         /// What it should go through.
-        through: Mailbox,
+        delegate: Mailbox,
         /// What that goes through.
         third: Mailbox,
     },
@@ -304,7 +304,7 @@ impl Store {
         let mut check = store.key_check().await?;
         if opens_as(&store.sealer, &check, KEY_CHECK_BEFORE_ACCESS) {
             let update = "UPDATE meta SET value = $1 WHERE name = 'key-check'";
-            let mut also = store.bind_judged_to_their_time().await?;
+            let mut also = store.bind_verified_passwords_to_their_time().await?;
             also.push(Statement::new(update, [sealed]));
             // If not, another process has just done it.
             if store.seal_for_the_first_time(also).await? {

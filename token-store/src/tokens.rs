@@ -1,6 +1,6 @@
 //! Tokens for admitted sessions: one request per account at a time, whoever asks and however many, on however many nodes.
 //!
-//! Every decision starts from the stored row, so there is nothing remembered here that could be stale; a `Slot` holds
+//! Every decision starts from the stored row, so there is nothing remembered here that could be stale; a `AccountState` holds
 //! only what is going on: the request in flight, the pause after a failure, and tokens that could not be written.
 
 mod account_state;
@@ -23,7 +23,7 @@ use oxpost_protocol::Secret;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::task::TaskTracker;
 
-use self::account_state::{Caller, Entry, Slot};
+use self::account_state::{AccountState, Caller, Entry};
 use self::app_only::AppOnly;
 pub(crate) use self::lease::node_name;
 pub use self::readiness::Readiness;
@@ -35,14 +35,14 @@ use crate::{
     database::Hints,
     error::{Problem, TokenError},
     http::HttpClient,
-    request_gate::{self, Class, Gate, GateLimits, Refusal},
+    request_gate::{self, Class, Refusal, RequestGate, RequestGateLimits},
     schedule::{Usable, usable},
-    store::{CircuitKey, Living, Store, Stored},
+    store::{CircuitKey, IssuedToken, Store, Stored},
 };
 
 /// An access token, for one upstream login. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct AccessToken(Arc<Living>);
+pub struct AccessToken(Arc<IssuedToken>);
 
 impl AccessToken {
     /// The token itself.
@@ -68,9 +68,9 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-impl From<&Living> for AccessToken {
-    fn from(living: &Living) -> Self {
-        Self(Arc::new(living.clone()))
+impl From<&IssuedToken> for AccessToken {
+    fn from(unexpired: &IssuedToken) -> Self {
+        Self(Arc::new(unexpired.clone()))
     }
 }
 
@@ -126,15 +126,15 @@ struct Shared {
     /// For requests that somebody waits for, and for those of the refresher.
     http: HttpClient,
     background_http: HttpClient,
-    gate: Arc<Gate>,
+    gate: Arc<RequestGate>,
     /// For a person at the command line: no circuit is in the way.
     is_diagnosis: bool,
     clock: SharedClock,
     limits: RefreshLimits,
-    slots: DashMap<Mailbox, Arc<Slot>>,
+    account_states: DashMap<Mailbox, Arc<AccountState>>,
     /// By the application's name.
     app_only: DashMap<String, Arc<AppOnly>>,
-    flights: TaskTracker,
+    refreshes: TaskTracker,
     /// How often a flight had to wait for another node.
     waits: AtomicUsize,
 }
@@ -191,15 +191,15 @@ impl Tokens {
         (login, background): (Class, Class),
     ) -> Self {
         let node = lease::node_name();
-        let gate_limits = GateLimits {
+        let gate_limits = RequestGateLimits {
             per_authority: limits.per_authority,
             in_all: limits.in_all,
             per_second: limits.per_second,
             login_patience: limits.login_patience,
         };
-        let gate = Arc::new(Gate::new(node.clone(), store.clone(), clock.clone(), gate_limits));
-        let background_http = http.clone().through(&gate, background);
-        let http = http.through(&gate, login);
+        let gate = Arc::new(RequestGate::new(node.clone(), store.clone(), clock.clone(), gate_limits));
+        let background_http = http.clone().with_gate(&gate, background);
+        let http = http.with_gate(&gate, login);
         Self(Arc::new(Shared {
             node,
             store,
@@ -210,9 +210,9 @@ impl Tokens {
             is_diagnosis: login == Class::Diagnosis,
             clock,
             limits,
-            slots: DashMap::new(),
+            account_states: DashMap::new(),
             app_only: DashMap::new(),
-            flights: TaskTracker::new(),
+            refreshes: TaskTracker::new(),
             waits: AtomicUsize::new(0),
         }))
     }
@@ -241,15 +241,15 @@ impl Tokens {
     /// the stored token lives.
     pub(crate) async fn ask_now(&self, account: &Account) -> Outcome {
         let shared = &self.0;
-        let account = &account.holder();
+        let account = &account.token_account();
         let stored = shared.store.tokens(&account.mailbox).await?;
-        let (why, slot) = (Why::Due(stored.version), shared.slot(&account.mailbox));
-        match slot.enter(&shared.caller(account, stored.version, &why)) {
+        let (why, account_state) = (Why::Due(stored.version), shared.account_state(&account.mailbox));
+        match account_state.enter(&shared.caller(account, stored.version, &why)) {
             Entry::Blocked(error) => Err(*error),
             Entry::Join(answer) => wait(answer).await,
             Entry::Start(sender) => {
                 let answer = sender.subscribe();
-                shared.flights.spawn(refresh::run(shared.clone(), account.clone(), why, slot, sender));
+                shared.refreshes.spawn(refresh::run(shared.clone(), account.clone(), why, account_state, sender));
                 wait(answer).await
             }
         }
@@ -268,16 +268,16 @@ impl Tokens {
     async fn obtain(&self, account: &Account, why: Why) -> Outcome {
         let shared = &self.0;
         // All that go through one account wait for its one request.
-        let account = &account.holder();
+        let account = &account.token_account();
         let stored = shared.store.tokens(&account.mailbox).await?;
         let now = shared.clock.now();
         if let Some(token) = settled(&stored, &why, now) {
             return Ok(token);
         }
-        let slot = shared.slot(&account.mailbox);
+        let account_state = shared.account_state(&account.mailbox);
         // What the store did not take is as good as what it has.
         if matches!(why, Why::Serve)
-            && let Some((token, Usable::Yes)) = slot.unsaved_token(&stored, now)
+            && let Some((token, Usable::Yes)) = account_state.unsaved_token(&stored, now)
         {
             return Ok(token);
         }
@@ -285,14 +285,14 @@ impl Tokens {
         if matches!(why, Why::Serve | Why::Due(_))
             && shared.store.unwritten().is_none()
             && let Some(token) = &stored.access
-            && slot.is_fresh(shared.clock.elapsed(), token.issued_at)
+            && account_state.is_fresh(shared.clock.elapsed(), token.issued_at)
         {
             return Ok(token.into());
         }
         let lives = || {
             let now = shared.clock.now();
-            living(&stored, &why, now).or_else(|| {
-                let (token, _) = slot.unsaved_token(&stored, now)?;
+            unexpired(&stored, &why, now).or_else(|| {
+                let (token, _) = account_state.unsaved_token(&stored, now)?;
                 let refused = matches!(&why, Why::Refused(refused) if refused.secret() == token.secret());
                 (!refused).then_some(token)
             })
@@ -301,14 +301,14 @@ impl Tokens {
         // Nobody waits, and nothing is written, while the authority is left alone. (Another account's token may be as good; a
         // request on its way for this one is joined; and what could not be written is written without a request.)
         if account.grant != Grant::ClientCredentials
-            && !slot.is_asking()
-            && !slot.has_unsaved()
-            && slot.blocked(&caller).is_none()
+            && !account_state.is_asking()
+            && !account_state.has_unsaved()
+            && account_state.blocked(&caller).is_none()
             && let Some(refusal) = shared.refusal(account).await
         {
             return lives().ok_or_else(|| refusal.into());
         }
-        let answer = match slot.enter(&caller) {
+        let answer = match account_state.enter(&caller) {
             Entry::Blocked(error) => {
                 // Between our look at the row and the slot, somebody may have got a new token: then that is the answer.
                 let stored = shared.store.tokens(&account.mailbox).await?;
@@ -318,7 +318,13 @@ impl Tokens {
             Entry::Start(sender) => {
                 let answer = sender.subscribe();
                 // A task of its own: a mail client that hangs up must not cost us a refresh token that was just rotated.
-                shared.flights.spawn(refresh::run(shared.clone(), account.clone(), why.clone(), slot.clone(), sender));
+                shared.refreshes.spawn(refresh::run(
+                    shared.clone(),
+                    account.clone(),
+                    why.clone(),
+                    account_state.clone(),
+                    sender,
+                ));
                 answer
             }
         };
@@ -361,12 +367,12 @@ impl Tokens {
     /// long the account's authority is asked by nobody, if it is so.
     pub(crate) async fn refresh_due(&self, account: &Account, version: i64) -> Option<Duration> {
         // Whoever has something to write says nothing of those that have not.
-        let had_unsaved = self.has_unsaved(&account.holder().mailbox);
+        let had_unsaved = self.has_unsaved(&account.token_account().mailbox);
         match self.obtain(account, Why::Due(version)).await {
             _ if had_unsaved => None,
             Err(TokenError::Paused { retry_after, .. }) => Some(retry_after),
             // Its request may have been the last that was made.
-            _ => self.0.refusal(&account.holder()).await.map(|refusal| refusal.wait),
+            _ => self.0.refusal(&account.token_account()).await.map(|refusal| refusal.wait),
         }
     }
 
@@ -376,26 +382,26 @@ impl Tokens {
         Some(request_gate::key(application, about(account)))
     }
 
-    pub(crate) fn gate(&self) -> &Gate {
+    pub(crate) fn gate(&self) -> &RequestGate {
         &self.0.gate
     }
 
     /// Drops what is kept for accounts that are gone.
     pub(crate) fn forget_all_but(&self, known: &HashSet<&Mailbox>) {
-        self.0.slots.retain(|mailbox, slot| known.contains(mailbox) || !slot.is_idle());
+        self.0.account_states.retain(|mailbox, account_state| known.contains(mailbox) || !account_state.is_idle());
     }
 
     /// Whether there are tokens of this mailbox that the store did not take.
     pub(crate) fn has_unsaved(&self, mailbox: &Mailbox) -> bool {
-        self.0.slots.get(mailbox).is_some_and(|slot| slot.has_unsaved())
+        self.0.account_states.get(mailbox).is_some_and(|account_state| account_state.has_unsaved())
     }
 
     /// Before the process ends: writes tokens that the store did not take when they came, but for those of accounts whose request
     /// is on its way, which writes them too.
     pub(crate) async fn write_unsaved_of_idle(&self) {
-        for (mailbox, slot) in self.unsaved() {
-            if !slot.is_asking()
-                && let Err(error) = self.0.write_unsaved(&mailbox, &slot).await
+        for (mailbox, account_state) in self.unsaved() {
+            if !account_state.is_asking()
+                && let Err(error) = self.0.write_unsaved(&mailbox, &account_state).await
             {
                 tracing::debug!(%mailbox, "tokens could not be written; it is tried once more: {error}");
             }
@@ -408,8 +414,8 @@ impl Tokens {
         if self.0.store.unwritten().is_none() {
             return;
         }
-        for (mailbox, slot) in self.unsaved() {
-            if !slot.is_asking() && self.0.write_unsaved(&mailbox, &slot).await.is_err() {
+        for (mailbox, account_state) in self.unsaved() {
+            if !account_state.is_asking() && self.0.write_unsaved(&mailbox, &account_state).await.is_err() {
                 return;
             }
         }
@@ -417,8 +423,8 @@ impl Tokens {
 
     /// The last try to do so.
     pub(crate) async fn write_unsaved(&self) {
-        for (mailbox, slot) in self.unsaved() {
-            if let Err(error) = self.0.write_unsaved(&mailbox, &slot).await {
+        for (mailbox, account_state) in self.unsaved() {
+            if let Err(error) = self.0.write_unsaved(&mailbox, &account_state).await {
                 tracing::error!(
                     %mailbox,
                     "new tokens could not be written before the end; if Microsoft does not take the older ones any more, \
@@ -428,10 +434,10 @@ impl Tokens {
         }
     }
 
-    fn unsaved(&self) -> Vec<(Mailbox, Arc<Slot>)> {
+    fn unsaved(&self) -> Vec<(Mailbox, Arc<AccountState>)> {
         // Collected first: the map's guards must not be held over an await.
         self.0
-            .slots
+            .account_states
             .iter()
             .filter(|entry| entry.value().has_unsaved())
             .map(|entry| (entry.key().clone(), entry.value().clone()))
@@ -439,22 +445,22 @@ impl Tokens {
     }
 
     /// Until no request is in flight.
-    pub(crate) async fn flights_over(&self) {
-        self.0.flights.close();
-        self.0.flights.wait().await;
+    pub(crate) async fn wait_for_refreshes(&self) {
+        self.0.refreshes.close();
+        self.0.refreshes.wait().await;
     }
 }
 
 #[cfg(test)]
 impl Tokens {
     /// The gate, to be held open or shut.
-    pub(crate) fn gate_for_tests(&self) -> &Arc<Gate> {
+    pub(crate) fn gate_for_tests(&self) -> &Arc<RequestGate> {
         &self.0.gate
     }
 
     /// Whether nothing is asked for or to be written for this mailbox.
     pub(crate) fn is_idle(&self, mailbox: &Mailbox) -> bool {
-        self.0.slot(mailbox).is_idle()
+        self.0.account_state(mailbox).is_idle()
     }
 
     /// How often a flight had to wait for another node.
@@ -480,8 +486,8 @@ impl Shared {
     }
 
     /// The map's guard ends here: it must never be held over an await.
-    fn slot(&self, mailbox: &Mailbox) -> Arc<Slot> {
-        self.slots.entry(mailbox.clone()).or_default().clone()
+    fn account_state(&self, mailbox: &Mailbox) -> Arc<AccountState> {
+        self.account_states.entry(mailbox.clone()).or_default().clone()
     }
 }
 
@@ -503,7 +509,7 @@ fn settled(stored: &Stored, why: &Why, now: SystemTime) -> Option<AccessToken> {
 }
 
 /// The stored token, if it still lives and nobody has refused it: better than an error.
-fn living(stored: &Stored, why: &Why, now: SystemTime) -> Option<AccessToken> {
+fn unexpired(stored: &Stored, why: &Why, now: SystemTime) -> Option<AccessToken> {
     let token = stored.access.as_ref()?;
     let refused = matches!(why, Why::Refused(refused) if token.secret == *refused.secret());
     (!refused && usable(token.issued_at, token.expires_at, now) != Usable::No).then(|| token.into())

@@ -70,8 +70,8 @@ pub(super) async fn run(command: ApplicationCommand, config: &Config) -> Result<
         );
     }
     match expires {
-        Some(expires) => store.set_secret_end(&application, expires).await?,
-        None if store.forget_secret_end(&application).await? => {
+        Some(expires) => store.set_secret_expiry(&application, expires).await?,
+        None if store.forget_secret_expiry(&application).await? => {
             println!(
                 "The end that was known was that of the old one, and is forgotten; say that of the new one with --expires."
             );

@@ -113,5 +113,5 @@ async fn accounts(config: &Config, store: Option<&Store>) -> Result<Applications
         let Some(application) = config.applications.get(&account.application) else { continue };
         application.suits(account.grant).map_err(|problem| Failed::new(format!("{}: {problem}", account.mailbox)))?;
     }
-    Ok(config.applications.with_secret_ends(&store.secret_ends().await?))
+    Ok(config.applications.with_secret_expiries(&store.secret_expiries().await?))
 }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use clap::Subcommand;
-use oxpost_token_store::store::alerts::Notice;
+use oxpost_token_store::store::alerts::Alert;
 
 use super::Failed;
 use crate::config::Config;
@@ -33,7 +33,7 @@ async fn test(config: &Config) -> Result<(), Failed> {
         ));
     }
     let now = SystemTime::now();
-    let notice = Notice {
+    let notice = Alert {
         subject: String::new(),
         topic: String::new(),
         id: "test".to_owned(),
@@ -42,9 +42,9 @@ async fn test(config: &Config) -> Result<(), Failed> {
         what: "This is a test: whoever reads it would be told when a person must act.".to_owned(),
         remedy: "Nothing needs to be done.".to_owned(),
         since: now,
-        told: None,
+        notified: None,
         due: None,
-        solved: None,
+        resolved: None,
     };
     let message = Message::of(&notice, Kind::Test, now, &config.host_name);
     let mut all_arrived = true;

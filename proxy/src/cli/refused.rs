@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use oxpost_token_store::store::Refused;
+use oxpost_token_store::store::UpstreamRefusal;
 use oxpost_token_store::{Account, Mailbox, Store, StoreError};
 use serde_json::{Value, json};
 
@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 pub(super) const LOGIN_REFUSED: &str = "login refused";
 
 /// By mailbox.
-pub(super) struct AllRefused(HashMap<Mailbox, Vec<Refused>>);
+pub(super) struct AllRefused(HashMap<Mailbox, Vec<UpstreamRefusal>>);
 
 impl AllRefused {
     pub(super) async fn of<'a>(store: &Store, accounts: impl Iterator<Item = &'a Account>) -> Result<Self, StoreError> {
         let mut all = HashMap::new();
         for account in accounts {
-            all.insert(account.mailbox.clone(), store.refused(&account.mailbox).await?);
+            all.insert(account.mailbox.clone(), store.upstream_refusals(&account.mailbox).await?);
         }
         Ok(Self(all))
     }
 
-    pub(super) fn to(&self, account: &Account) -> &[Refused] {
+    pub(super) fn to(&self, account: &Account) -> &[UpstreamRefusal] {
         self.0.get(&account.mailbox).map_or(&[], Vec::as_slice)
     }
 
@@ -33,17 +33,17 @@ impl AllRefused {
     }
 
     /// A line for each protocol; `distance` says how long ago.
-    pub(super) fn lines(&self, account: &Account, distance: impl Fn(&Refused) -> String) -> Vec<String> {
-        let line = |refused: &Refused| {
-            let Refused { protocol, text, said, .. } = refused;
+    pub(super) fn lines(&self, account: &Account, distance: impl Fn(&UpstreamRefusal) -> String) -> Vec<String> {
+        let line = |refused: &UpstreamRefusal| {
+            let UpstreamRefusal { protocol, text, said, .. } = refused;
             let said = if said.is_empty() { String::new() } else { format!(" [{said}]") };
             format!("{} by {protocol} ({}): {text}{said}", account.mailbox, distance(refused))
         };
         self.to(account).iter().map(line).collect()
     }
 
-    pub(super) fn json(&self, account: &Account, time: impl Fn(&Refused) -> Option<String>) -> Value {
-        let object = |refused: &Refused| {
+    pub(super) fn json(&self, account: &Account, time: impl Fn(&UpstreamRefusal) -> Option<String>) -> Value {
+        let object = |refused: &UpstreamRefusal| {
             json!({
                 "protocol": refused.protocol,
                 "text": refused.text,

@@ -94,7 +94,7 @@ async fn say_what_is_missing(proxy: &Proxy) -> Result<(), Failed> {
             "something other than Oxpost has changed what grants access, in the database: {changed}. See `oxpost store confirm`"
         );
     }
-    for account in accounts.into_iter().filter(|account| account.origin != Origin::Withdrawn) {
+    for account in accounts.into_iter().filter(|account| account.origin != Origin::Disabled) {
         if !proxy.gateway().servers.contains_key(&account.application) {
             warn!(
                 mailbox = %account.mailbox,

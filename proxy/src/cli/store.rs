@@ -191,7 +191,7 @@ async fn restore(config: &Config, file: &Path) -> Result<(), Failed> {
     println!("{} is the store now.", file.display());
     if let Some(kept) = kept {
         println!("What was there before is kept as {}; remove it when you no longer need it.", kept.display());
-        match maintenance::brought_back(store, &kept, &config.key.read()?).await {
+        match maintenance::restored_access(store, &kept, &config.key.read()?).await {
             Ok(Some(lines)) if !lines.is_empty() => {
                 println!("\nThe copy brings back:");
                 for line in lines {

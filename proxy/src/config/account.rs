@@ -7,8 +7,8 @@ use std::path::Path;
 use oxpost_protocol::Secret;
 use oxpost_protocol::sasl::PASSWORD_LIMIT;
 use oxpost_token_store::{
-    Applications, BadPattern, Declared, DeclaredPassword, Grant, Mailbox, PasswordHash, PasswordText, SenderMode, Way,
-    pattern,
+    Applications, BadPattern, Declared, DeclaredPassword, Grant, Mailbox, PasswordHash, PasswordText, SenderMode,
+    TokenSource, pattern,
 };
 use serde::Deserialize;
 
@@ -159,7 +159,7 @@ fn one(
         wrong("login", format!("a login name has 1 to {LOGIN_LIMIT} characters."));
         return None;
     }
-    if matches!(way, Way::Own { grant: Grant::Password, .. }) && !passwords.is_empty() {
+    if matches!(way, TokenSource::Own { grant: Grant::Password, .. }) && !passwords.is_empty() {
         wrong(
             "grant",
             "with the grant password Microsoft judges the passwords of mail programs; take those of this section out."
@@ -168,31 +168,31 @@ fn one(
     }
     let way = match way {
         // Somebody who goes through themselves signs in themselves.
-        Way::Through(through) if through == mailbox => {
+        TokenSource::Delegate(through) if through == mailbox => {
             wrong("through", format!("{mailbox} cannot go through itself; leave `through` out."));
             return None;
         }
         way => way,
     };
     let (through, grant) = match &way {
-        Way::Own { grant, .. } => (None, *grant),
-        Way::Through(through) => (Some(through), Grant::SignIn),
+        TokenSource::Own { grant, .. } => (None, *grant),
+        TokenSource::Delegate(through) => (Some(through), Grant::SignIn),
     };
     if let Err(error) = pattern::check(&mailbox, through, grant, &login) {
         let key = match error {
             BadPattern::Person(..) if account.grant.is_some() => "grant",
-            BadPattern::Through(..) => "through",
+            BadPattern::Delegate(..) => "through",
             BadPattern::Login(..) => "login",
             BadPattern::Person(..) | BadPattern::Domain(..) => "mailbox",
         };
         wrong(key, format!("{error}."));
         return None;
     }
-    Some(Declared { mailbox, way, login, senders, passwords })
+    Some(Declared { mailbox, token_source: way, login, senders, passwords })
 }
 
 /// Where its tokens come from; or the key that is wrong.
-fn way(account: &Account, applications: &UsableApplications<'_>) -> Result<Way, (&'static str, String)> {
+fn way(account: &Account, applications: &UsableApplications<'_>) -> Result<TokenSource, (&'static str, String)> {
     if let Some(through) = &account.through {
         let through = Mailbox::parse(through).map_err(|error| ("through", format!("{error}.")))?;
         for (key, written) in [("application", account.application.is_some()), ("grant", account.grant.is_some())] {
@@ -203,7 +203,7 @@ fn way(account: &Account, applications: &UsableApplications<'_>) -> Result<Way, 
                 ));
             }
         }
-        return Ok(Way::Through(through));
+        return Ok(TokenSource::Delegate(through));
     }
     let application = match (account.application.as_deref(), applications.names.as_slice()) {
         (Some(name), _) if applications.set.contains(name) => name,
@@ -234,7 +234,7 @@ fn way(account: &Account, applications: &UsableApplications<'_>) -> Result<Way, 
             .suits(grant)
             .map_err(|problem| (if account.grant.is_some() { "grant" } else { "mailbox" }, problem.to_string()))?;
     }
-    Ok(Way::Own { application: application.to_owned(), grant })
+    Ok(TokenSource::Own { application: application.to_owned(), grant })
 }
 
 fn passwords(folder: &Path, account: &Account, wrong: &mut impl FnMut(&'static str, String)) -> Vec<DeclaredPassword> {
@@ -293,9 +293,9 @@ fn beside_other(account: &Declared, other: &Declared) -> (&'static str, String) 
 
 /// What is wrong with whom it goes through, if that is in the file.
 fn through(account: &Declared, all: &HashMap<&Mailbox, &Declared>) -> Option<String> {
-    let Way::Through(through) = &account.way else { return None };
+    let TokenSource::Delegate(through) = &account.token_source else { return None };
     let other = all.get(through)?;
-    let Way::Through(third) = &other.way else { return None };
+    let TokenSource::Delegate(third) = &other.token_source else { return None };
     Some(format!("{through} has no sign-in of its own, but goes through {third}; let this one go through {third} too."))
 }
 

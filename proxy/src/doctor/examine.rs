@@ -201,10 +201,10 @@ impl<'a> Round<'a> {
             Err(_) => None,
         };
         let told = match &self.open {
-            Ok(open) => open.gateway.store.secret_ends().await.unwrap_or_default(),
+            Ok(open) => open.gateway.store.secret_expiries().await.unwrap_or_default(),
             Err(_) => Vec::new(),
         };
-        let applications = self.config.applications.with_secret_ends(&told);
+        let applications = self.config.applications.with_secret_expiries(&told);
         let end = applications.get(&application.name).and_then(|one| credential::End::of(one, SystemTime::now()));
         let ends = end.map(|end| (format!("{end}."), end.is_near()));
         let pause = self.pause(application).await;
@@ -224,7 +224,7 @@ impl<'a> Round<'a> {
 /// The accounts to look at.
 async fn chosen(store: &Store, mailbox: Option<&Mailbox>) -> Result<Vec<Account>, String> {
     let mut all = store.accounts().await.map_err(|error| error.to_string())?;
-    let withdrawn = |account: &Account| account.origin == Origin::Withdrawn;
+    let withdrawn = |account: &Account| account.origin == Origin::Disabled;
     if let Some(mailbox) = mailbox.filter(|mailbox| all.iter().any(|one| one.mailbox == **mailbox && withdrawn(one))) {
         return Err(format!(
             "{mailbox} is disabled: proxy.toml declares it no more. Declare it again, or remove it for good: oxpost account remove \

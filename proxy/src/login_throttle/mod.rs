@@ -176,7 +176,7 @@ impl LoginThrottle {
         attempt: &Attempt,
         timing: &mut Timing,
     ) -> Result<Result<Turn<'_>, Throttled>, Denied> {
-        let guessed = attempt.guessed().await;
+        let guessed = attempt.targets().await;
         let subject = |mailbox: &str| Subject(self.key.hash_one(mailbox));
         let mut targets: Vec<Target> = guessed
             .iter()

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use oxpost_token_store::store::alerts::Notice;
+use oxpost_token_store::store::alerts::Alert;
 
 use super::message::Kind;
 use super::trouble::{Event, Finding, Trouble};
@@ -19,9 +19,9 @@ pub const CLAIM: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The notice as it was read; none if there was none.
-    pub old: Option<Notice>,
+    pub old: Option<Alert>,
     /// The notice as it is to be.
-    pub new: Notice,
+    pub new: Alert,
     /// What it is told as.
     pub tell: Option<Kind>,
 }
@@ -29,13 +29,13 @@ pub struct Step {
 /// What is to be done. `reminder` is the time between two tellings of one trouble; `new_id` names a new one.
 pub fn decide(
     findings: &[Finding],
-    notices: &[Notice],
+    notices: &[Alert],
     now: SystemTime,
     reminder: Option<Duration>,
     mut new_id: impl FnMut() -> String,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
-    let by_subject: HashMap<(&str, &str), &Notice> =
+    let by_subject: HashMap<(&str, &str), &Alert> =
         notices.iter().map(|notice| ((notice.subject.as_str(), notice.topic.as_str()), notice)).collect();
     let mut found = HashSet::with_capacity(findings.len());
     for finding in findings {
@@ -63,8 +63,8 @@ pub fn decide(
 }
 
 /// What is remembered once people were told.
-pub fn told(notice: &Notice, now: SystemTime, reminder: Option<Duration>) -> Notice {
-    Notice { told: Some(now), due: reminder.and_then(|reminder| now.checked_add(reminder)), ..notice.clone() }
+pub fn told(notice: &Alert, now: SystemTime, reminder: Option<Duration>) -> Alert {
+    Alert { notified: Some(now), due: reminder.and_then(|reminder| now.checked_add(reminder)), ..notice.clone() }
 }
 
 fn begin(trouble: &Trouble, id: String, now: SystemTime) -> Step {
@@ -72,12 +72,12 @@ fn begin(trouble: &Trouble, id: String, now: SystemTime) -> Step {
 }
 
 /// The trouble was there before: the same, another one, or one that had been thought over.
-fn go_on(trouble: &Trouble, notice: &Notice, now: SystemTime, reminder: Option<Duration>) -> Option<Step> {
+fn go_on(trouble: &Trouble, notice: &Alert, now: SystemTime, reminder: Option<Duration>) -> Option<Step> {
     if !is_the_same(trouble, notice) {
         let new = claimed(trouble, notice.id.clone(), now);
         return Some(Step { old: Some(notice.clone()), new, tell: Some(Kind::Problem) });
     }
-    if notice.solved.is_none() {
+    if notice.resolved.is_none() {
         let mut step = tell_when_due(notice, now, reminder)?;
         if step.tell.is_some() && trouble.event.as_str() == notice.event {
             // The days that are left are fewer than they were.
@@ -86,49 +86,50 @@ fn go_on(trouble: &Trouble, notice: &Notice, now: SystemTime, reminder: Option<D
         return Some(step);
     }
     // It came back before anybody could be told that it was over, so there is nothing to tell yet.
-    let due = notice.told.map_or(Some(now), |told| reminder.and_then(|reminder| told.min(now).checked_add(reminder)));
-    Some(Step { old: Some(notice.clone()), new: Notice { solved: None, due, ..notice.clone() }, tell: None })
+    let due =
+        notice.notified.map_or(Some(now), |told| reminder.and_then(|reminder| told.min(now).checked_add(reminder)));
+    Some(Step { old: Some(notice.clone()), new: Alert { resolved: None, due, ..notice.clone() }, tell: None })
 }
 
 /// While a person must act, requests fail now one way and now another; that is no news.
-fn is_the_same(trouble: &Trouble, notice: &Notice) -> bool {
+fn is_the_same(trouble: &Trouble, notice: &Alert) -> bool {
     let waits_for_a_person = [Event::SignInNeeded, Event::Misconfigured].map(Event::as_str);
     let is_less = trouble.event == Event::RefreshFailing && waits_for_a_person.contains(&notice.event.as_str());
     is_less || (trouble.event.as_str() == notice.event && trouble.cause == notice.cause)
 }
 
-fn tell_when_due(notice: &Notice, now: SystemTime, reminder: Option<Duration>) -> Option<Step> {
+fn tell_when_due(notice: &Alert, now: SystemTime, reminder: Option<Duration>) -> Option<Step> {
     let due = notice.due?;
     if due > now + CLAIM.max(reminder.unwrap_or_default()) {
         // A clock that was ahead has written it: nothing would be told for years. What was told is not told twice for that.
-        let was_told = notice.solved.is_none() && notice.told.is_some();
+        let was_told = notice.resolved.is_none() && notice.notified.is_some();
         let due = if was_told { reminder.map(|reminder| now + reminder) } else { Some(now + CLAIM) };
-        let told = notice.told.map(|told| told.min(now));
-        return Some(Step { old: Some(notice.clone()), new: Notice { due, told, ..notice.clone() }, tell: None });
+        let notified = notice.notified.map(|told| told.min(now));
+        return Some(Step { old: Some(notice.clone()), new: Alert { due, notified, ..notice.clone() }, tell: None });
     }
     if due > now {
         return None;
     }
-    let kind = match (notice.solved, notice.told) {
+    let kind = match (notice.resolved, notice.notified) {
         (Some(_), _) => Kind::Solved,
         (None, None) => Kind::Problem,
         (None, Some(_)) => Kind::Reminder,
     };
-    let new = Notice { due: Some(now + CLAIM), ..notice.clone() };
+    let new = Alert { due: Some(now + CLAIM), ..notice.clone() };
     Some(Step { old: Some(notice.clone()), new, tell: Some(kind) })
 }
 
 /// It is over. Whoever was told of it, or may have been, is told that too.
-fn end(notice: &Notice, now: SystemTime, reminder: Option<Duration>) -> Option<Step> {
-    if notice.solved.is_some() {
+fn end(notice: &Alert, now: SystemTime, reminder: Option<Duration>) -> Option<Step> {
+    if notice.resolved.is_some() {
         return tell_when_due(notice, now, reminder);
     }
-    let new = Notice { solved: Some(now), due: Some(now + CLAIM), ..notice.clone() };
+    let new = Alert { resolved: Some(now), due: Some(now + CLAIM), ..notice.clone() };
     Some(Step { old: Some(notice.clone()), new, tell: Some(Kind::Solved) })
 }
 
-fn claimed(trouble: &Trouble, id: String, now: SystemTime) -> Notice {
-    Notice {
+fn claimed(trouble: &Trouble, id: String, now: SystemTime) -> Alert {
+    Alert {
         subject: trouble.subject.clone(),
         topic: trouble.topic.as_str().to_owned(),
         id,
@@ -137,9 +138,9 @@ fn claimed(trouble: &Trouble, id: String, now: SystemTime) -> Notice {
         what: trouble.what.clone(),
         remedy: trouble.remedy.clone(),
         since: trouble.since,
-        told: None,
+        notified: None,
         due: Some(now + CLAIM),
-        solved: None,
+        resolved: None,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use oxpost_token_store::store::alerts::Notice;
+use oxpost_token_store::store::alerts::Alert;
 
 use super::decide::Step;
 use super::message::Kind;
@@ -60,7 +60,7 @@ pub(super) fn batches(steps: Vec<Step>) -> (Vec<Step>, Vec<Batch>) {
 }
 
 /// What a digest says: what happened, and what to do. `notices` is not empty.
-pub(super) fn words(notices: &[Notice], kind: Kind) -> (String, String) {
+pub(super) fn words(notices: &[Alert], kind: Kind) -> (String, String) {
     let count = notices.len();
     let event = notices.first().map_or("", |notice| notice.event.as_str());
     let named: Vec<&str> = notices.iter().take(NAMED).map(|notice| notice.subject.as_str()).collect();
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn step(subject: &str, event: Event, tell: Option<Kind>) -> Step {
-        let new = Notice {
+        let new = Alert {
             subject: subject.to_owned(),
             topic: "tokens".into(),
             id: subject.to_owned(),
@@ -106,9 +106,9 @@ mod tests {
             what: format!("It is {subject}."),
             remedy: format!("Mend {subject}."),
             since: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
-            told: None,
+            notified: None,
             due: None,
-            solved: None,
+            resolved: None,
         };
         Step { old: None, new, tell }
     }
@@ -117,7 +117,7 @@ mod tests {
         (0..count).map(|number| step(&format!("m{number}@x"), event, Some(kind))).collect()
     }
 
-    fn notices(steps: Vec<Step>) -> Vec<Notice> {
+    fn notices(steps: Vec<Step>) -> Vec<Alert> {
         steps.into_iter().map(|step| step.new).collect()
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use oxpost_token_store::store::alerts::Notice;
+use oxpost_token_store::store::alerts::Alert;
 use serde::Serialize;
 
 use super::digest;
@@ -70,7 +70,7 @@ pub struct Message {
 
 impl Message {
     /// What is to be told of a notice.
-    pub fn of(notice: &Notice, kind: Kind, now: SystemTime, host: &str) -> Self {
+    pub fn of(notice: &Alert, kind: Kind, now: SystemTime, host: &str) -> Self {
         let application = notice.subject.strip_prefix("application ").map(str::to_owned);
         let is_mailbox = application.is_none() && !notice.subject.is_empty();
         let subject = if notice.subject.is_empty() { "Oxpost" } else { &notice.subject };
@@ -98,7 +98,7 @@ impl Message {
     }
 
     /// What is to be told of several notices in one message, of which `id` is the name. There is at least one.
-    pub fn digest(notices: &[Notice], kind: Kind, id: &str, now: SystemTime, host: &str) -> Self {
+    pub fn digest(notices: &[Alert], kind: Kind, id: &str, now: SystemTime, host: &str) -> Self {
         let (what, remedy) = digest::words(notices, kind);
         Self {
             id: id.to_owned(),
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_message_says_the_same_as_json_and_as_variables() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let mut notice = Notice {
+        let mut notice = Alert {
             subject: "alice@contoso.com".into(),
             topic: "tokens".into(),
             id: "0123".into(),
@@ -169,9 +169,9 @@ mod tests {
             what: "The sign-in was revoked.".into(),
             remedy: "Run `oxpost sign-in alice@contoso.com`.".into(),
             since: at,
-            told: None,
+            notified: None,
             due: None,
-            solved: None,
+            resolved: None,
         };
         let message = Message::of(&notice, Kind::Problem, at, "gateway.example");
         assert_eq!(

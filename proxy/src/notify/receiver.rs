@@ -86,7 +86,7 @@ async fn serve(tcp: TcpStream, answer: Answer, sender: &mpsc::UnboundedSender<(S
 
 /// A message about this account.
 pub(super) fn message(account: &str) -> Message {
-    let notice = oxpost_token_store::store::alerts::Notice {
+    let notice = oxpost_token_store::store::alerts::Alert {
         subject: account.into(),
         topic: "tokens".into(),
         id: "0123456789abcdef".into(),
@@ -95,9 +95,9 @@ pub(super) fn message(account: &str) -> Message {
         what: "The sign-in was revoked.".into(),
         remedy: "Sign in again: \"quoted\", % and $PATH & so on.".into(),
         since: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
-        told: None,
+        notified: None,
         due: None,
-        solved: None,
+        resolved: None,
     };
     Message::of(&notice, super::Kind::Problem, notice.since, "gateway.example")
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use oxpost_token_store::store::alerts::Notice;
+use oxpost_token_store::store::alerts::Alert;
 use serde_json::{Value, json};
 use tracing::warn;
 
@@ -29,7 +29,7 @@ const PAUSES: [Duration; 1] = [Duration::from_secs(1)];
 #[derive(Debug)]
 pub struct Own {
     file: PathBuf,
-    notices: Vec<Notice>,
+    notices: Vec<Alert>,
 }
 
 impl Own {
@@ -43,23 +43,23 @@ impl Own {
         Self { file, notices }
     }
 
-    pub(super) fn notices(&self) -> &[Notice] {
+    pub(super) fn notices(&self) -> &[Alert] {
         &self.notices
     }
 
     /// Remembers a notice, in memory at least.
-    pub(super) fn set(&mut self, notice: &Notice) {
+    pub(super) fn set(&mut self, notice: &Alert) {
         if let Err(error) = self.write(notice) {
             warn!(file = %self.file.display(), %error, "what people were told cannot be written down");
         }
     }
 
-    pub(super) fn remove(&mut self, notice: &Notice) {
+    pub(super) fn remove(&mut self, notice: &Alert) {
         self.notices.retain(|one| one.id != notice.id);
         let _ = fs::remove_file(&self.file);
     }
 
-    fn write(&mut self, notice: &Notice) -> io::Result<()> {
+    fn write(&mut self, notice: &Alert) -> io::Result<()> {
         self.notices = vec![notice.clone()];
         fs::write(&self.file, write(notice).to_string())
     }
@@ -106,21 +106,21 @@ async fn tell(config: &Config, channels: &Channels, error: &StartError, now: Sys
     }
 }
 
-fn write(notice: &Notice) -> Value {
+fn write(notice: &Alert) -> Value {
     let time = |time: Option<SystemTime>| {
         time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|since| since.as_secs())
     };
     json!({
         "subject": notice.subject, "topic": notice.topic, "id": notice.id, "event": notice.event, "cause": notice.cause,
-        "what": notice.what, "remedy": notice.remedy, "since": time(Some(notice.since)), "told": time(notice.told),
-        "due": time(notice.due), "solved": time(notice.solved),
+        "what": notice.what, "remedy": notice.remedy, "since": time(Some(notice.since)), "told": time(notice.notified),
+        "due": time(notice.due), "solved": time(notice.resolved),
     })
 }
 
-fn read(value: &Value) -> Option<Notice> {
+fn read(value: &Value) -> Option<Alert> {
     let text = |name: &str| value.get(name)?.as_str().map(str::to_owned);
     let time = |name: &str| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(value.get(name)?.as_u64()?));
-    Some(Notice {
+    Some(Alert {
         subject: text("subject")?,
         topic: text("topic")?,
         id: text("id")?,
@@ -129,9 +129,9 @@ fn read(value: &Value) -> Option<Notice> {
         what: text("what")?,
         remedy: text("remedy")?,
         since: time("since")?,
-        told: time("told"),
+        notified: time("told"),
         due: time("due"),
-        solved: time("solved"),
+        resolved: time("solved"),
     })
 }
 

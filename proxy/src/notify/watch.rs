@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use oxpost_token_store::database::DatabaseError;
-use oxpost_token_store::store::alerts::Notice;
+use oxpost_token_store::store::alerts::Alert;
 use oxpost_token_store::{Applications, SharedClock, Store, StoreError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -79,11 +79,11 @@ pub struct Claimed {
     /// The name of the message: of a digest its own, otherwise the notice's.
     id: String,
     kind: Kind,
-    notices: Vec<Notice>,
+    notices: Vec<Alert>,
 }
 
 impl Claimed {
-    fn new(kind: Kind, notices: Vec<Notice>) -> Self {
+    fn new(kind: Kind, notices: Vec<Alert>) -> Self {
         let id = match notices.as_slice() {
             [one] => one.id.clone(),
             _ => new_id(),
@@ -202,9 +202,9 @@ impl Watch {
         room: usize,
         claimed: &mut Vec<Claimed>,
     ) -> Result<(), StoreError> {
-        let accounts = self.store.token_states_in_trouble(unused_since(now, self.settings.warn_before)).await?;
+        let accounts = self.store.token_states_needing_attention(unused_since(now, self.settings.warn_before)).await?;
         // One that is repaired is not waited for.
-        let notices = self.store.notices().await?;
+        let notices = self.store.alerts().await?;
         // Another node may have found one, which is not over because this one has not looked yet.
         let is_told = notices.iter().any(|notice| notice.topic == Topic::Store.as_str() && !notice.subject.is_empty());
         if self.looks == 0 || is_told || !self.unreadable.is_empty() {
@@ -212,7 +212,7 @@ impl Watch {
         }
         self.looks = self.looks.saturating_add(1) % LOOKS_BETWEEN_FULL_ONES;
         // Somebody may have told the end of a client secret just now.
-        let applications = self.applications.with_secret_ends(&self.store.secret_ends().await?);
+        let applications = self.applications.with_secret_expiries(&self.store.secret_expiries().await?);
         let is_settling = self.clock.elapsed() < self.settling_until;
         let unreadable = &self.unreadable;
         let facts = Facts { accounts: &accounts, unreadable, applications: &applications, is_settling };
@@ -242,12 +242,12 @@ impl Watch {
     }
 
     /// Makes these changes, and gives back the notices that were ours to change: another node may have been there first.
-    async fn claim(&self, steps: Vec<Step>) -> Result<Vec<Notice>, StoreError> {
+    async fn claim(&self, steps: Vec<Step>) -> Result<Vec<Alert>, StoreError> {
         if steps.is_empty() {
             return Ok(Vec::new());
         }
         let changes: Vec<_> = steps.iter().map(|step| (step.old.as_ref(), &step.new)).collect();
-        let ours = self.store.change_notices(&changes).await?;
+        let ours = self.store.change_alerts(&changes).await?;
         Ok(steps.into_iter().zip(ours).filter_map(|(step, ours)| ours.then_some(step.new)).collect())
     }
 
@@ -284,11 +284,11 @@ impl Watch {
             return;
         }
         let kept = if kind == Kind::Solved {
-            self.store.remove_notices(&notices).await
+            self.store.remove_alerts(&notices).await
         } else {
-            let new: Vec<Notice> = notices.iter().map(|notice| told(notice, now, self.settings.reminder)).collect();
+            let new: Vec<Alert> = notices.iter().map(|notice| told(notice, now, self.settings.reminder)).collect();
             let changes: Vec<_> = notices.iter().map(Some).zip(&new).collect();
-            self.store.change_notices(&changes).await.map(drop)
+            self.store.change_alerts(&changes).await.map(drop)
         };
         if let Err(error) = kept {
             warn!(%error, "it could not be noted that people were told; they will be told again");
@@ -322,8 +322,8 @@ fn capital(text: &str) -> String {
 }
 
 /// The log is told first, and always.
-pub(super) fn say(notice: &Notice, kind: Kind) {
-    let Notice { id, subject, event, what, remedy, .. } = notice;
+pub(super) fn say(notice: &Alert, kind: Kind) {
+    let Alert { id, subject, event, what, remedy, .. } = notice;
     let subject = if subject.is_empty() { "Oxpost" } else { subject };
     match kind {
         Kind::Solved => info!(%subject, event, notice = id, "solved. It was: {what}"),
@@ -333,7 +333,7 @@ pub(super) fn say(notice: &Notice, kind: Kind) {
 }
 
 /// Each of them is in `oxpost status`, and at the level debug here.
-fn say_digest(notices: &[Notice], claimed: &Claimed) {
+fn say_digest(notices: &[Alert], claimed: &Claimed) {
     let (what, remedy) = words(notices, claimed.kind);
     let (id, count) = (&claimed.id, notices.len());
     let event = notices.first().map_or("", |notice| notice.event.as_str());
@@ -342,7 +342,7 @@ fn say_digest(notices: &[Notice], claimed: &Claimed) {
         Kind::Reminder => warn!(count, event, notice = id, "a person must still act: {what} {remedy}"),
         _ => warn!(count, event, notice = id, "a person must act: {what} {remedy}"),
     }
-    for Notice { id, subject, what, .. } in notices {
+    for Alert { id, subject, what, .. } in notices {
         debug!(%subject, event, notice = id, digest = claimed.id, "{what}");
     }
 }

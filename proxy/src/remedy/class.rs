@@ -177,7 +177,7 @@ mod tests {
         ] {
             assert_eq!(Failure::token(&error).class, Some(class), "{error:?}");
             // A client whose password was never compared has no upstream login that failed.
-            assert_eq!(Failure::denied(&Denied::NotJudged(error)).class, None);
+            assert_eq!(Failure::denied(&Denied::NotVerified(error)).class, None);
         }
         assert_eq!(Failure::denied(&Denied::BadCredentials).class, None);
     }

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     account::Mailbox,
     clock::SharedClock,
-    store::{Refused, Store, StoreError},
+    store::{Store, StoreError, UpstreamRefusal},
 };
 
 /// How often a use is written at most: a write costs a flush to the disk.
@@ -24,24 +24,24 @@ pub(super) enum Used {
     /// One of ours, by its name.
     Local(Mailbox, String),
     /// The one that Microsoft judges.
-    Judged(Mailbox),
+    Remote(Mailbox),
 }
 
 /// What a mail server has said to an account.
 type Answer = (Mailbox, String);
 
 #[derive(Clone)]
-pub(super) struct Uses {
+pub(super) struct BackgroundWrites {
     store: Store,
     clock: SharedClock,
     /// What is being written: one write at a time for each password, so that a store that hangs costs no more than these.
     writing: Arc<Mutex<HashSet<Used>>>,
     /// The same of what mail servers said, and what they have said since.
-    answers: Arc<Mutex<HashMap<Answer, Option<Option<Refused>>>>>,
+    answers: Arc<Mutex<HashMap<Answer, Option<Option<UpstreamRefusal>>>>>,
     tasks: TaskTracker,
 }
 
-impl Uses {
+impl BackgroundWrites {
     pub(super) fn new(store: Store, clock: SharedClock) -> Self {
         Self { store, clock, writing: Arc::default(), answers: Arc::default(), tasks: TaskTracker::new() }
     }
@@ -53,17 +53,17 @@ impl Uses {
         if last.is_some_and(recent) || !self.writing().insert(used.clone()) {
             return;
         }
-        let uses = self.clone();
+        let background_writes = self.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = uses.write(&used, now).await {
+            if let Err(error) = background_writes.write(&used, now).await {
                 tracing::warn!(mailbox = %used.mailbox(), "the use of a password could not be noted: {error}");
             }
-            uses.writing().remove(&used);
+            background_writes.writing().remove(&used);
         });
     }
 
     /// Notes that a mail server has refused a login that somebody must mend, or that it takes them.
-    pub(super) fn note_answer(&self, mailbox: Mailbox, protocol: String, refused: Option<Refused>) {
+    pub(super) fn note_upstream_result(&self, mailbox: Mailbox, protocol: String, refused: Option<UpstreamRefusal>) {
         let answer = (mailbox, protocol);
         let mut answers = held(&self.answers);
         if let Some(newer) = answers.get_mut(&answer) {
@@ -72,29 +72,29 @@ impl Uses {
         }
         answers.insert(answer.clone(), None);
         drop(answers);
-        let uses = self.clone();
-        self.tasks.spawn(async move { uses.write_answers(answer, refused).await });
+        let background_writes = self.clone();
+        self.tasks.spawn(async move { background_writes.write_answers(answer, refused).await });
     }
 
     /// Notes that a mail server has accepted a login with the token of an account's delegate.
-    pub(super) fn note_delegate_worked(&self, mailbox: Mailbox, delegate: Mailbox) {
+    pub(super) fn note_delegate_login_succeeded(&self, mailbox: Mailbox, delegate: Mailbox) {
         let store = self.store.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = store.delegate_has_worked(&mailbox, &delegate).await {
+            if let Err(error) = store.delegate_login_succeeded(&mailbox, &delegate).await {
                 tracing::warn!(%mailbox, "the sign-in that the account had before its delegate could not be removed: {error}");
             }
         });
     }
 
     /// Until the last of what was said meanwhile is written.
-    async fn write_answers(&self, answer: Answer, mut refused: Option<Refused>) {
+    async fn write_answers(&self, answer: Answer, mut refused: Option<UpstreamRefusal>) {
         let (mailbox, protocol) = &answer;
         loop {
-            let written = match &refused {
-                Some(refused) => self.store.note_refused(mailbox, refused).await,
-                None => self.store.forget_refused(mailbox, protocol).await,
+            let flush = match &refused {
+                Some(refused) => self.store.note_upstream_refusal(mailbox, refused).await,
+                None => self.store.forget_upstream_refusal(mailbox, protocol).await,
             };
-            if let Err(error) = written {
+            if let Err(error) = flush {
                 tracing::warn!(%mailbox, "what the mail server says could not be noted: {error}");
             }
             let mut answers = held(&self.answers);
@@ -111,7 +111,7 @@ impl Uses {
     async fn write(&self, used: &Used, now: SystemTime) -> Result<(), StoreError> {
         match used {
             Used::Local(mailbox, name) => self.store.password_used(mailbox, name, now).await,
-            Used::Judged(mailbox) => self.store.judged_login(mailbox, now).await,
+            Used::Remote(mailbox) => self.store.note_remote_login(mailbox, now).await,
         }
     }
 
@@ -120,7 +120,7 @@ impl Uses {
     }
 
     /// Until everything is written.
-    pub(super) async fn written(&self) {
+    pub(super) async fn flush(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -133,7 +133,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Used {
     fn mailbox(&self) -> &Mailbox {
         match self {
-            Self::Local(mailbox, _) | Self::Judged(mailbox) => mailbox,
+            Self::Local(mailbox, _) | Self::Remote(mailbox) => mailbox,
         }
     }
 }

@@ -104,8 +104,8 @@ impl FamiliarSources {
         let key = (mailbox.clone(), source);
         {
             let mut state = self.state();
-            let written = state.seen.get(&key).is_some_and(|&at| is_recent(at, now, WRITTEN_EVERY));
-            if !state.unwritten.remove(&key) && written {
+            let flush = state.seen.get(&key).is_some_and(|&at| is_recent(at, now, WRITTEN_EVERY));
+            if !state.unwritten.remove(&key) && flush {
                 return;
             }
             state.note(mailbox, Seen { source, at: now });
@@ -120,7 +120,7 @@ impl FamiliarSources {
     }
 
     /// Until everything is written.
-    pub(super) async fn written(&self) {
+    pub(super) async fn flush(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }

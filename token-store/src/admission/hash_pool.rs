@@ -22,29 +22,29 @@ const MOST_RESERVED: usize = 2;
 
 /// The door a login comes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
+pub(super) enum Priority {
     /// It comes from a source that is familiar to the account. Any permit is for it.
-    Known,
+    Familiar,
     /// Any other. All permits but the reserved ones are for them.
-    Stranger,
+    Unfamiliar,
 }
 
-pub(super) struct Pool {
+pub(super) struct HashPool {
     permits: Arc<Semaphore>,
     /// So many of the permits strangers may have.
-    strangers: Arc<Semaphore>,
+    unfamiliar: Arc<Semaphore>,
     memory: Arc<SpareMemory>,
     waiting: AtomicUsize,
     waiting_limit: usize,
     hashes: AtomicUsize,
 }
 
-impl Pool {
+impl HashPool {
     pub(super) fn new(permits: usize, waiting_limit: usize) -> Self {
         let permits = permits.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             permits: Arc::new(Semaphore::new(permits)),
-            strangers: Arc::new(Semaphore::new(for_strangers(permits))),
+            unfamiliar: Arc::new(Semaphore::new(permits_for_unfamiliar(permits))),
             memory: Arc::default(),
             waiting: AtomicUsize::new(0),
             waiting_limit,
@@ -58,11 +58,11 @@ impl Pool {
     /// The queue is full, or there is no memory.
     pub(super) async fn find(
         &self,
-        door: Door,
+        priority: Priority,
         hashes: Vec<PasswordHash>,
         password: &Secret,
     ) -> Result<Option<usize>, Denied> {
-        let permit = self.permit(door).await?;
+        let permit = self.permit(priority).await?;
         self.hashes.fetch_add(hashes.len(), Ordering::Relaxed);
         let password = password.clone();
         let find = move |memory: &mut WorkingMemory| hashes.iter().position(|hash| hash.verify_in(&password, memory));
@@ -74,23 +74,23 @@ impl Pool {
     /// # Errors
     /// There is no memory, or there are no random numbers.
     pub(super) async fn hash(&self, password: Secret) -> Result<PasswordHash, HashingFailed> {
-        let permit = self.permit(Door::Known).await.map_err(|_| HashingFailed)?;
+        let permit = self.permit(Priority::Familiar).await.map_err(|_| HashingFailed)?;
         self.run(permit, move |memory| PasswordHash::of_in(&password, memory)).await?
     }
 
-    async fn permit(&self, door: Door) -> Result<Permit, Denied> {
-        let (waiting, stranger) = match door {
-            Door::Known => (None, None),
-            Door::Stranger => {
+    async fn permit(&self, priority: Priority) -> Result<Permit, Denied> {
+        let (waiting, unfamiliar) = match priority {
+            Priority::Familiar => (None, None),
+            Priority::Unfamiliar => {
                 let waiting = Waiting::enter(&self.waiting, self.waiting_limit).ok_or(Denied::Busy)?;
-                let stranger = self.strangers.clone().acquire_owned().await.map_err(|_| Denied::Busy)?;
-                (Some(waiting), Some(stranger))
+                let unfamiliar = self.unfamiliar.clone().acquire_owned().await.map_err(|_| Denied::Busy)?;
+                (Some(waiting), Some(unfamiliar))
             }
         };
         // First come, first served: the strangers before a known login are no more than may run.
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| Denied::Busy)?;
         drop(waiting);
-        Ok(Permit { _stranger: stranger, _permit: permit })
+        Ok(Permit { _stranger: unfamiliar, _permit: permit })
     }
 
     /// Runs a hash on a thread where that holds up nobody.
@@ -120,14 +120,14 @@ impl Pool {
 
     /// Takes so many of the strangers' permits, as a crowd of them would.
     #[cfg(test)]
-    pub(super) async fn crowd(&self, permits: u32) -> [OwnedSemaphorePermit; 2] {
-        let strangers = self.strangers.clone().acquire_many_owned(permits).await.unwrap();
-        [strangers, self.permits.clone().acquire_many_owned(permits).await.unwrap()]
+    pub(super) async fn occupy(&self, permits: u32) -> [OwnedSemaphorePermit; 2] {
+        let unfamiliar = self.unfamiliar.clone().acquire_many_owned(permits).await.unwrap();
+        [unfamiliar, self.permits.clone().acquire_many_owned(permits).await.unwrap()]
     }
 }
 
 /// How many of so many permits strangers may have. Of a single one they have it, and a known login waits for one hash at most.
-fn for_strangers(permits: usize) -> usize {
+fn permits_for_unfamiliar(permits: usize) -> usize {
     let reserved = permits.div_ceil(4).min(MOST_RESERVED);
     permits.saturating_sub(reserved).max(1)
 }
@@ -163,14 +163,14 @@ mod tests {
 
     #[test]
     fn a_quarter_of_the_permits_is_reserved_but_two_at_most() {
-        let strangers = [1, 2, 3, 4, 5, 8, 9, 256].map(for_strangers);
-        assert_eq!(strangers, [1, 1, 2, 3, 3, 6, 7, 254]);
+        let unfamiliar = [1, 2, 3, 4, 5, 8, 9, 256].map(permits_for_unfamiliar);
+        assert_eq!(unfamiliar, [1, 1, 2, 3, 3, 6, 7, 254]);
     }
 
     /// However many come, and however they end, there is one memory for each permit.
     #[tokio::test(start_paused = true)]
     async fn checks_make_no_more_memories_than_permits() {
-        let pool = Arc::new(Pool::new(2, 1000));
+        let pool = Arc::new(HashPool::new(2, 1000));
         let mut checks = tokio::task::JoinSet::new();
         for number in 0..40 {
             let pool = Arc::clone(&pool);
@@ -178,8 +178,14 @@ mod tests {
                 let password = Secret::from("wrong");
                 match number % 4 {
                     0 => drop(pool.hash(password).await.unwrap()),
-                    1 => assert_eq!(pool.find(Door::Known, vec![PasswordHash::dummy()], &password).await, Ok(None)),
-                    _ => assert_eq!(pool.find(Door::Stranger, vec![PasswordHash::dummy()], &password).await, Ok(None)),
+                    1 => assert_eq!(
+                        pool.find(Priority::Familiar, vec![PasswordHash::dummy()], &password).await,
+                        Ok(None)
+                    ),
+                    _ => assert_eq!(
+                        pool.find(Priority::Unfamiliar, vec![PasswordHash::dummy()], &password).await,
+                        Ok(None)
+                    ),
                 }
             });
         }
@@ -198,13 +204,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_made_in_used_memory_is_that_of_its_password_alone() {
-        let pool = Pool::new(1, 1);
+        let pool = HashPool::new(1, 1);
         let (right, wrong) = (Secret::from("right"), Secret::from("wrong"));
         let hash = pool.hash(right.clone()).await.unwrap();
-        for door in [Door::Known, Door::Stranger] {
+        for priority in [Priority::Familiar, Priority::Unfamiliar] {
             let hashes = vec![PasswordHash::dummy(), hash.clone()];
-            assert_eq!(pool.find(door, hashes.clone(), &wrong).await, Ok(None));
-            assert_eq!(pool.find(door, hashes, &right).await, Ok(Some(1)));
+            assert_eq!(pool.find(priority, hashes.clone(), &wrong).await, Ok(None));
+            assert_eq!(pool.find(priority, hashes, &right).await, Ok(Some(1)));
         }
         assert!(hash.verify(&right) && !hash.verify(&wrong), "and in new memory");
         assert_eq!(pool.memory.spare_and_made(), (1, 1));
@@ -213,11 +219,11 @@ mod tests {
     /// Whatever strangers do, one permit is not theirs.
     #[tokio::test(start_paused = true)]
     async fn a_reserved_permit_is_for_known_logins_only() {
-        let pool = Pool::new(4, 1);
-        let _crowd = pool.crowd(3).await;
+        let pool = HashPool::new(4, 1);
+        let _crowd = pool.occupy(3).await;
         let password = Secret::from("wrong");
-        let stranger = pool.find(Door::Stranger, vec![PasswordHash::dummy()], &password);
-        assert!(tokio::time::timeout(Duration::from_secs(3600), stranger).await.is_err(), "it waits");
-        assert_eq!(pool.find(Door::Known, vec![PasswordHash::dummy()], &password).await, Ok(None));
+        let unfamiliar = pool.find(Priority::Unfamiliar, vec![PasswordHash::dummy()], &password);
+        assert!(tokio::time::timeout(Duration::from_secs(3600), unfamiliar).await.is_err(), "it waits");
+        assert_eq!(pool.find(Priority::Familiar, vec![PasswordHash::dummy()], &password).await, Ok(None));
     }
 }

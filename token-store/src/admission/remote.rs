@@ -6,4 +6,4 @@ mod budget;
 mod state;
 mod verifier;
 
-pub(super) use self::verifier::Judge;
+pub(super) use self::verifier::RemoteVerifier;

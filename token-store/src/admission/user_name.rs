@@ -22,11 +22,11 @@ pub(super) async fn find(store: &Store, user: &str) -> Result<Option<Found>, Sto
     let owner = Owner { name: owner, account: store.account_that_opens(owner).await? };
     let found = match store.account_that_opens(shared).await? {
         Some(found) => Some(found),
-        None => by_short_name(store, &owner, shared).await?,
+        None => by_alias(store, &owner, shared).await?,
     };
     let Some((account, mut passwords)) = found.and_then(in_use) else { return Ok(None) };
-    if let Some(through) = account.through.as_ref().filter(|through| owner.is(through))
-        && let Some((_, theirs)) = store.account_that_opens(through.as_str()).await?.and_then(in_use)
+    if let Some(delegate) = account.delegate.as_ref().filter(|delegate| owner.is(delegate))
+        && let Some((_, theirs)) = store.account_that_opens(delegate.as_str()).await?.and_then(in_use)
     {
         passwords.extend(theirs);
     }
@@ -34,9 +34,9 @@ pub(super) async fn find(store: &Store, user: &str) -> Result<Option<Found>, Sto
 }
 
 /// `alice\info`: of all mailboxes of this name, the one that goes through this owner. Where there are two, neither is meant.
-async fn by_short_name(store: &Store, owner: &Owner<'_>, shared: &str) -> Result<Option<Found>, StoreError> {
-    let named = store.shared_by_short_name(shared).await?;
-    let mut named = named.into_iter().filter(|(_, through)| owner.is(through));
+async fn by_alias(store: &Store, owner: &Owner<'_>, shared: &str) -> Result<Option<Found>, StoreError> {
+    let named = store.shared_by_alias(shared).await?;
+    let mut named = named.into_iter().filter(|(_, delegate)| owner.is(delegate));
     match (named.next(), named.next()) {
         (Some((mailbox, _)), None) => store.account_that_opens(mailbox.as_str()).await,
         _ => Ok(None),
@@ -61,7 +61,7 @@ impl Owner<'_> {
 
 /// An account that proxy.toml declares no more is nobody's.
 fn in_use(found: Found) -> Option<Found> {
-    (found.0.origin != Origin::Withdrawn).then_some(found)
+    (found.0.origin != Origin::Disabled).then_some(found)
 }
 
 /// Takes the last two names apart. What stands before them is the name of a Windows domain.

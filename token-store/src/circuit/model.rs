@@ -48,7 +48,7 @@ struct World {
     skew: i64,
     weather: Weather,
     changes: u64,
-    flights: Vec<Flight>,
+    refreshes: Vec<Flight>,
     /// Before this nothing may be asked that was not a probe of ours.
     quiet_until: u64,
     requests: u64,
@@ -81,10 +81,10 @@ impl World {
         assert!(self.time >= self.quiet_until, "asked in a pause that the authority has asked for");
         let length = if self.weather == Weather::Silent { 300 } else { 1 + self.dice.roll(20) };
         let asked = Asked { since: now, is_probe };
-        self.flights.push(Flight { asked, began: self.time, ends: self.time + length, weather: self.weather });
+        self.refreshes.push(Flight { asked, began: self.time, ends: self.time + length, weather: self.weather });
         self.requests += 1;
         if self.circuit.pauses > 0 {
-            let probes = self.flights.iter().filter(|flight| flight.asked.is_probe).count();
+            let probes = self.refreshes.iter().filter(|flight| flight.asked.is_probe).count();
             self.most_at_once_while_open = self.most_at_once_while_open.max(probes);
         }
     }
@@ -98,14 +98,14 @@ impl World {
                 self.closed += u64::from(open && self.circuit.pauses == 0);
             }
             Weather::Silent => {
-                let silence = Trouble { throttled: false, retry_after: None, reason: "silent".into() };
+                let silence = RequestFailure { throttled: false, retry_after: None, reason: "silent".into() };
                 self.circuit.failed(flight.asked, &silence, now, jitter);
             }
             Weather::Throttling(seconds) => {
                 let retry_after = Some(Duration::from_secs(seconds));
                 self.circuit.failed(
                     flight.asked,
-                    &Trouble { throttled: true, retry_after, reason: "429".into() },
+                    &RequestFailure { throttled: true, retry_after, reason: "429".into() },
                     now,
                     jitter,
                 );
@@ -132,16 +132,17 @@ impl World {
         }
         // A process dies, and what it has asked with it.
         if self.dice.roll(3_000) == 0 {
-            self.flights.clear();
+            self.refreshes.clear();
         }
-        let (over, flying) = std::mem::take(&mut self.flights).into_iter().partition(|flight| flight.ends <= self.time);
-        self.flights = flying;
+        let (over, flying) =
+            std::mem::take(&mut self.refreshes).into_iter().partition(|flight| flight.ends <= self.time);
+        self.refreshes = flying;
         let over: Vec<Flight> = over;
         for flight in over {
             assert!(flight.began <= self.time);
             self.land(&flight);
         }
-        if self.flights.len() < 24 && self.dice.roll(3) == 0 {
+        if self.refreshes.len() < 24 && self.dice.roll(3) == 0 {
             self.ask();
         }
     }
@@ -155,7 +156,7 @@ fn play(seed: u64, clock_moves: bool) -> World {
         skew: 0,
         weather: Weather::Fine,
         changes: 0,
-        flights: Vec::new(),
+        refreshes: Vec::new(),
         quiet_until: 0,
         requests: 0,
         most_at_once_while_open: 0,

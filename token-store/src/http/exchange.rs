@@ -18,7 +18,7 @@ use crate::{
     application::Application,
     clock::SharedClock,
     credential::{ClientSecrets, RefusedProof, prove},
-    request_gate::{Pass, Went},
+    request_gate::{RequestOutcome, RequestPermit},
     store::Store,
 };
 
@@ -148,7 +148,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    async fn enter(&self) -> Result<Option<Pass>, HttpFailure> {
+    async fn enter(&self) -> Result<Option<RequestPermit>, HttpFailure> {
         match &self.http.gate {
             Some((gate, class)) => {
                 let entered = gate.enter(self.application, self.account, *class).await;
@@ -160,12 +160,13 @@ impl<'a> Exchange<'a> {
 
     async fn leave(
         &self,
-        pass: Option<Pass>,
+        pass: Option<RequestPermit>,
         answered: Result<HttpResponse, HttpFailure>,
     ) -> Result<HttpResponse, HttpFailure> {
         if let Some(pass) = pass {
             let host = self.application.token_url.host_str().unwrap_or("the configured address");
-            pass.leave(answered.as_ref().map_or_else(|failure| failure.went(host), |_| Went::Answered)).await;
+            pass.complete(answered.as_ref().map_or_else(|failure| failure.went(host), |_| RequestOutcome::Answered))
+                .await;
         }
         answered
     }
@@ -173,7 +174,7 @@ impl<'a> Exchange<'a> {
     /// One request.
     async fn attempt(
         &self,
-        pass: Option<Pass>,
+        pass: Option<RequestPermit>,
         request: HttpRequest,
         secret: Option<&Secret>,
     ) -> Result<HttpResponse, HttpFailure> {

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::{
     account_outcomes::Accounts,
-    concurrency::Share,
-    rate_limiter::{Pace, RECOVERY},
+    concurrency::EndpointConcurrency,
+    rate_limiter::{RECOVERY, RateLimiter},
 };
 use crate::{
     circuit::Circuit,
@@ -23,29 +23,29 @@ use crate::{
 const WRITE_AGAIN: Duration = Duration::from_secs(5);
 
 /// One authority as one application asks it.
-pub(super) struct Lane {
+pub(super) struct AuthorityState {
     pub(super) key: CircuitKey,
     /// Its name for people.
     pub(super) host: String,
     /// What it has in common with the lanes of other tenants at the same token endpoint.
     pub(super) endpoint: Arc<Endpoint>,
-    pub(super) state: Mutex<LaneState>,
+    pub(super) state: Mutex<Observations>,
 }
 
 /// A token endpoint as one application asks it, for all tenants that it stands for.
 pub(super) struct Endpoint {
-    pub(super) share: Share,
-    pace: Mutex<Pace>,
+    pub(super) share: EndpointConcurrency,
+    pace: Mutex<RateLimiter>,
 }
 
 impl Endpoint {
     pub(super) fn new(requests: usize) -> Self {
-        Self { share: Share::new(requests), pace: Mutex::default() }
+        Self { share: EndpointConcurrency::new(requests), pace: Mutex::default() }
     }
 }
 
 #[derive(Default)]
-pub(super) struct LaneState {
+pub(super) struct Observations {
     /// The accounts that it was asked about.
     pub(super) accounts: Accounts,
     /// The end of the last outage that the pace knows of.
@@ -76,8 +76,8 @@ pub(super) struct Known {
     pub(super) unsaved: Option<Unsaved>,
 }
 
-impl Lane {
-    pub(super) fn lock(&self) -> MutexGuard<'_, LaneState> {
+impl AuthorityState {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Observations> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -12,16 +12,16 @@ use tokio::{
 const WAITING: usize = 512;
 
 /// The bound of all.
-pub(super) struct Total(Arc<Semaphore>);
+pub(super) struct TotalConcurrency(Arc<Semaphore>);
 
-impl Total {
+impl TotalConcurrency {
     pub(super) fn new(limit: usize) -> Self {
         Self(Arc::new(Semaphore::new(limit.max(1))))
     }
 }
 
 /// That of one authority.
-pub(super) struct Share {
+pub(super) struct EndpointConcurrency {
     places: Arc<Semaphore>,
     /// The place that needs no part of the bound of all.
     first: Arc<Semaphore>,
@@ -34,7 +34,7 @@ pub(super) struct Permit {
     _of_all: OwnedSemaphorePermit,
 }
 
-impl Share {
+impl EndpointConcurrency {
     pub(super) fn new(limit: usize) -> Self {
         let limit = limit.max(1);
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
@@ -42,7 +42,7 @@ impl Share {
     }
 
     /// Waits for a place, in order of arrival. None if there is none in time, or the line is too long.
-    pub(super) async fn take(&self, total: &Total, patience: Duration) -> Option<Permit> {
+    pub(super) async fn take(&self, total: &TotalConcurrency, patience: Duration) -> Option<Permit> {
         let _in_line = self.line.try_acquire().ok()?;
         let taken = async {
             let place = self.places.clone().acquire_owned().await.ok()?;
@@ -68,8 +68,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_share_and_the_bound_of_all_are_kept() {
-        let total = Total::new(4);
-        let (hung, well) = (Share::new(3), Share::new(3));
+        let total = TotalConcurrency::new(4);
+        let (hung, well) = (EndpointConcurrency::new(3), EndpointConcurrency::new(3));
         let mut held = Vec::new();
         for _ in 0..3 {
             held.push(hung.take(&total, PATIENCE).await.unwrap());
@@ -80,7 +80,7 @@ mod tests {
             held.push(well.take(&total, PATIENCE).await.unwrap());
         }
         // Four of all and the first of each: two are left, for a third authority one.
-        let third = Share::new(3);
+        let third = EndpointConcurrency::new(3);
         assert!(third.take(&total, PATIENCE).await.is_some(), "the first of each authority goes through");
         let first = third.take(&total, PATIENCE).await.unwrap();
         assert!(third.take(&total, PATIENCE).await.is_none(), "a second one waits");
@@ -91,7 +91,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_line_has_an_end() {
-        let (total, share) = (Total::new(100), Arc::new(Share::new(1)));
+        let (total, share) = (TotalConcurrency::new(100), Arc::new(EndpointConcurrency::new(1)));
         let held = share.take(&total, PATIENCE).await.unwrap();
         let total = Arc::new(total);
         let waiting: tokio::task::JoinSet<bool> = (0..WAITING + 50)

@@ -15,14 +15,14 @@ const FIRST_RATE: f64 = 1.0;
 
 /// The beginnings of requests to one authority.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct RateLimiter {
     /// When the next may begin, if all before it kept their distance.
     next: Option<Instant>,
     /// When the last outage was over.
     recovered: Option<Instant>,
 }
 
-impl Pace {
+impl RateLimiter {
     /// An outage is over now.
     pub(super) fn recover(&mut self, now: Instant) {
         self.recovered = Some(now);
@@ -65,7 +65,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// How many of those that all come at once begin in each of the first seconds.
-    fn begun(pace: &mut Pace, now: Instant, count: u32) -> Vec<usize> {
+    fn begun(pace: &mut RateLimiter, now: Instant, count: u32) -> Vec<usize> {
         let mut seconds = Vec::new();
         let (mut time, mut begun) = (now, 0);
         // Eight wait at a time, as the share of an authority has it.
@@ -85,14 +85,14 @@ mod tests {
     #[tokio::test]
     async fn a_crowd_is_spread_over_seconds() {
         let now = Instant::now() + 1000 * SECOND;
-        let seconds = begun(&mut Pace::default(), now, 200);
+        let seconds = begun(&mut RateLimiter::default(), now, 200);
         assert!(seconds[0] <= 41 && seconds[1..9].iter().all(|count| *count <= 21), "{seconds:?}");
     }
 
     #[tokio::test]
     async fn the_wave_after_an_outage_begins_with_a_few() {
         let now = Instant::now() + 1000 * SECOND;
-        let mut pace = Pace::default();
+        let mut pace = RateLimiter::default();
         pace.recover(now);
         let (mut begun, mut time) = (Vec::new(), now);
         while time < now + 70 * SECOND {
@@ -112,7 +112,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_has_no_patience_takes_no_place() {
         let now = Instant::now() + 1000 * SECOND;
-        let mut pace = Pace::default();
+        let mut pace = RateLimiter::default();
         pace.recover(now);
         assert_eq!(pace.take(now, 20, SECOND, 0.5), Ok(Duration::ZERO));
         assert_eq!(pace.take(now, 20, SECOND, 0.5), Ok(SECOND));

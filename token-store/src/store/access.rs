@@ -28,7 +28,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Access {
     pub(super) epoch: u64,
-    pub(super) through: Option<String>,
+    #[serde(rename = "through")]
+    pub(super) delegate: Option<String>,
     /// Of the account's own; none where it goes through another one.
     pub(super) application: Option<String>,
     pub(super) grant: Option<String>,
@@ -77,10 +78,10 @@ impl std::fmt::Display for ChangedOutside {
 impl Access {
     /// What an account is, apart from its passwords.
     pub(super) fn of(account: &Account, passwords: Passwords) -> Self {
-        let own = account.through.is_none();
+        let own = account.delegate.is_none();
         Self {
             epoch: 0,
-            through: account.through.as_ref().map(|through| through.as_str().to_owned()),
+            delegate: account.delegate.as_ref().map(|delegate| delegate.as_str().to_owned()),
             application: own.then(|| account.application.clone()),
             grant: own.then(|| account.grant.as_str().to_owned()),
             login: account.login.clone(),
@@ -92,10 +93,10 @@ impl Access {
 
     /// What a declared account is, apart from its passwords.
     pub(super) fn of_declared(declared: &Declared, passwords: Passwords) -> Self {
-        let (through, application, grant) = declared.way.columns();
+        let (delegate, application, grant) = declared.token_source.columns();
         Self {
             epoch: 0,
-            through: through.map(str::to_owned),
+            delegate: delegate.map(str::to_owned),
             application: application.map(str::to_owned),
             grant: grant.map(str::to_owned),
             login: declared.login.clone(),
@@ -116,13 +117,13 @@ impl Access {
     }
 
     /// The account is declared no more, and its login name is free.
-    pub(super) fn withdrawn(self, mailbox: &Mailbox) -> Self {
-        Self { origin: Origin::Withdrawn.as_str().to_owned(), login: mailbox.as_str().to_owned(), ..self }
+    pub(super) fn disabled(self, mailbox: &Mailbox) -> Self {
+        Self { origin: Origin::Disabled.as_str().to_owned(), login: mailbox.as_str().to_owned(), ..self }
     }
 
     /// Whether an account that goes through this one has the application and grant from here.
     fn lends(&self, account: &Account) -> bool {
-        self.through.is_none()
+        self.delegate.is_none()
             && self.application.as_deref() == Some(account.application.as_str())
             && self.grant.as_deref() == Some(account.grant.as_str())
     }
@@ -131,7 +132,7 @@ impl Access {
     pub(super) fn differs(&self, row: &Self) -> Option<String> {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
         for (what, written, found) in [
-            ("delegate", &self.through, &row.through),
+            ("delegate", &self.delegate, &row.delegate),
             ("application", &self.application, &row.application),
             ("grant", &self.grant, &row.grant),
         ] {
@@ -153,7 +154,7 @@ impl Access {
 pub(super) const SEALS: &str = "SELECT mailbox, COALESCE(access_seal, x'') FROM account ORDER BY mailbox";
 
 /// What is in the accounts `now` that was not there `before`, one line each; `None` if that is not known of them.
-pub(super) fn brought_back(
+pub(super) fn restored_access(
     sealer: &Sealer,
     now: Vec<(String, Vec<u8>)>,
     before: Vec<(String, Vec<u8>)>,
@@ -175,7 +176,7 @@ pub(super) fn brought_back(
         }
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
         for (what, here, there) in [
-            ("delegate", &access.through, &old.through),
+            ("delegate", &access.delegate, &old.delegate),
             ("application", &access.application, &old.application),
             ("grant", &access.grant, &old.grant),
             ("login name", &Some(access.login.clone()), &Some(old.login.clone())),
@@ -236,7 +237,7 @@ impl Store {
         ledger: &Ledger,
         account: &Account,
         own: Option<&[u8]>,
-        delegate: Option<&[u8]>,
+        delegate_seal: Option<&[u8]>,
     ) -> Result<Access, String> {
         let unsealed = || "its seal is missing, or does not open".to_owned();
         let mailbox = account.mailbox.as_str();
@@ -245,11 +246,11 @@ impl Store {
         if let Some(how) = access.differs(&Access::of(account, Passwords::new())) {
             return Err(how);
         }
-        let Some(through) = &account.through else { return Ok(access) };
-        let of_delegate = |how: String| format!("of its delegate {through}: {how}");
-        let delegate = self.open_access(through.as_str(), delegate).ok_or_else(|| of_delegate(unsealed()))?;
-        ledger.has(through.as_str(), &delegate).map_err(of_delegate)?;
-        if !delegate.lends(account) {
+        let Some(delegate) = &account.delegate else { return Ok(access) };
+        let of_delegate = |how: String| format!("of its delegate {delegate}: {how}");
+        let of_its_own = self.open_access(delegate.as_str(), delegate_seal).ok_or_else(|| of_delegate(unsealed()))?;
+        ledger.has(delegate.as_str(), &of_its_own).map_err(of_delegate)?;
+        if !of_its_own.lends(account) {
             return Err(of_delegate("its application or grant is not what it was".into()));
         }
         Ok(access)
@@ -264,9 +265,23 @@ impl Store {
         ledger: &Ledger,
         account: &Account,
         own: Option<&[u8]>,
-        delegate: Option<&[u8]>,
+        delegate_seal: Option<&[u8]>,
     ) -> Result<Access, StoreError> {
         let changed = |how| StoreError::ChangedOutside { mailbox: account.mailbox.clone(), how };
-        self.verify(ledger, account, own, delegate).map_err(changed)
+        self.verify(ledger, account, own, delegate_seal).map_err(changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stores of every version have these names in their sealed columns.
+    #[test]
+    fn sealed_access_keeps_its_json_names() {
+        let json = r#"{"epoch":7,"through":"ann@contoso.com","application":null,"grant":null,"login":"info","origin":"withdrawn","senders":null,"passwords":{"scanner":{"fingerprint":"00","declared":true}}}"#;
+        let access: Access = serde_json::from_str(json).unwrap();
+        assert_eq!(access.delegate.as_deref(), Some("ann@contoso.com"));
+        assert_eq!(serde_json::to_string(&access).unwrap(), json);
     }
 }

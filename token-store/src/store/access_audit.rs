@@ -57,7 +57,7 @@ impl Store {
     pub async fn audit_access(&self) -> Result<AccessAudit, StoreError> {
         let state = self.state().await?;
         let changed = self.changed_in(&state);
-        let code = code(&changed, &sealed_anew(&state))?;
+        let code = code(&changed, &resealed(&state))?;
         Ok(AccessAudit { changed, code })
     }
 
@@ -69,7 +69,7 @@ impl Store {
     pub async fn confirm_access(&self, shown: &str) -> Result<bool, StoreError> {
         let turn = self.take_turn().await;
         let state = self.state().await?;
-        if code(&self.changed_in(&state), &sealed_anew(&state))? != shown {
+        if code(&self.changed_in(&state), &resealed(&state))? != shown {
             return Ok(false);
         }
         self.seal_all(turn, &state, Vec::new()).await
@@ -108,12 +108,12 @@ impl Store {
                           OR EXISTS (SELECT 1 FROM account h WHERE h.mailbox = CAST($2 AS TEXT)) \
                           THEN CAST($2 AS TEXT) ELSE through END, application = $3, grant_kind = $4 WHERE mailbox = $1";
             let text = |value: &Option<String>| value.as_deref().into();
-            let Access { through, application, grant, login, origin, senders, .. } = &access;
+            let Access { delegate, application, grant, login, origin, senders, .. } = &access;
             columns.push(Statement::new(
                 update,
                 [
                     mailbox.as_str().into(),
-                    text(through),
+                    text(delegate),
                     text(application),
                     text(grant),
                     login.as_str().into(),
@@ -157,7 +157,7 @@ impl Store {
         let ledger = Ledger { sealed: state.head.clone(), epoch, accounts: BTreeMap::new() };
         let mut change = turn.change(&ledger);
         change.also(also);
-        for (mailbox, access) in sealed_anew(state) {
+        for (mailbox, access) in resealed(state) {
             change.put(&mailbox, access)?;
         }
         Ok(change.commit().await?.is_some())
@@ -238,7 +238,7 @@ impl Store {
 }
 
 /// What would be sealed.
-fn sealed_anew(state: &State) -> BTreeMap<String, Access> {
+fn resealed(state: &State) -> BTreeMap<String, Access> {
     let anew = |(mailbox, found): &(String, Option<Found>)| {
         let found = found.as_ref()?;
         let passwords: Passwords = state

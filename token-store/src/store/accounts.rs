@@ -55,7 +55,7 @@ pub struct Removed {
     /// Whether somebody, or an application, had signed in for it.
     pub signed_in: bool,
     /// The account it went through, which keeps its own sign-in.
-    pub through: Option<Mailbox>,
+    pub delegate: Option<Mailbox>,
 }
 
 impl Store {
@@ -64,18 +64,18 @@ impl Store {
     pub async fn add_account(&self, account: &Account) -> Result<(), StoreError> {
         let mailbox = account.mailbox.as_str();
         let login = account.login.trim().to_lowercase();
-        pattern::check(&account.mailbox, account.through.as_ref(), account.grant, &login)?;
-        let own = account.through.is_none();
+        pattern::check(&account.mailbox, account.delegate.as_ref(), account.grant, &login)?;
+        let own = account.delegate.is_none();
         for _ in 0..TRIES {
             let mut change = self.begin_change().await?;
-            self.can_be_added(&account.mailbox, account.through.as_ref(), &login).await?;
+            self.can_be_added(&account.mailbox, account.delegate.as_ref(), &login).await?;
             change.also([
                 Statement::new(
                     "INSERT INTO account (mailbox, through, application, grant_kind, login, origin, created, senders) \
                      VALUES ($1, $2, $3, $4, $5, $7, $6, $8)",
                     [
                         mailbox.into(),
-                        account.through.as_ref().map(Mailbox::as_str).into(),
+                        account.delegate.as_ref().map(Mailbox::as_str).into(),
                         own.then_some(account.application.as_str()).into(),
                         own.then_some(account.grant.as_str()).into(),
                         login.as_str().into(),
@@ -86,7 +86,7 @@ impl Store {
                 ),
                 make_token_row(&account.mailbox)?,
             ]);
-            change.also(account.through.as_ref().map(tokens_are_used));
+            change.also(account.delegate.as_ref().map(tokens_are_used));
             let account = Account { login: login.clone(), ..account.clone() };
             change.put(mailbox, Access::of(&account, Passwords::new()))?;
             if change.commit().await?.is_some() {
@@ -97,47 +97,47 @@ impl Store {
     }
 
     /// Whether nobody else has the names of a new account, and it may go through the other one.
-    async fn can_be_added(&self, mailbox: &Mailbox, through: Option<&Mailbox>, login: &str) -> Result<(), StoreError> {
+    async fn can_be_added(&self, mailbox: &Mailbox, delegate: Option<&Mailbox>, login: &str) -> Result<(), StoreError> {
         let select = "SELECT mailbox FROM account WHERE login IN ($1, $2) OR mailbox IN ($1, $2)";
         let taken = self.rows(Statement::new(select, [mailbox.as_str().into(), login.into()])).await?;
         let taken: Vec<String> = taken.into_iter().filter_map(|mut row| row.text(0)).collect();
         if taken.iter().any(|other| other == mailbox.as_str()) {
             return Err(StoreError::AccountExists(mailbox.clone()));
         }
-        if let Some(through) = through {
-            self.can_be_gone_through(mailbox, through).await?;
+        if let Some(delegate) = delegate {
+            self.check_delegate(mailbox, delegate).await?;
         }
         if taken.is_empty() { Ok(()) } else { Err(StoreError::LoginTaken(login.to_owned())) }
     }
 
     /// Makes an account go through another one from now on, or through none (`itself`) with the application and grant it
-    /// has had so far. Its own sign-in is kept until [`Store::delegate_has_worked`], and what was another's stays there.
-    pub async fn set_through(&self, mailbox: &Mailbox, through: &Mailbox) -> Result<(), StoreError> {
+    /// has had so far. Its own sign-in is kept until [`Store::delegate_login_succeeded`], and what was another's stays there.
+    pub async fn set_delegate(&self, mailbox: &Mailbox, delegate: &Mailbox) -> Result<(), StoreError> {
         for _ in 0..TRIES {
             let mut change = self.begin_change().await?;
             let (account, access) = self.known(mailbox).await?;
-            let goes = if through == mailbox {
+            let goes = if delegate == mailbox {
                 let own = [mailbox.as_str().into(), account.application.as_str().into(), account.grant.as_str().into()];
                 let update = "UPDATE account SET through = NULL, application = $2, grant_kind = $3 WHERE mailbox = $1";
                 change.also([Statement::new(update, own), make_token_row(mailbox)?]);
                 // What is left of its own sign-in may be another application's.
                 change.also(forget_access_token(mailbox));
-                Account { through: None, ..account }
+                Account { delegate: None, ..account }
             } else {
-                pattern::check(mailbox, Some(through), account.grant, &account.login)?;
-                self.can_be_gone_through(mailbox, through).await?;
-                let needed = self.through(mailbox).await?;
+                pattern::check(mailbox, Some(delegate), account.grant, &account.login)?;
+                self.check_delegate(mailbox, delegate).await?;
+                let needed = self.dependents(mailbox).await?;
                 if !needed.is_empty() {
-                    return Err(StoreError::StillNeeded(mailbox.clone(), needed));
+                    return Err(StoreError::HasDependents(mailbox.clone(), needed));
                 }
                 let update =
                     "UPDATE account SET through = $2, application = NULL, grant_kind = NULL WHERE mailbox = $1";
                 change.also([
-                    Statement::new(update, [mailbox.as_str().into(), through.as_str().into()]),
+                    Statement::new(update, [mailbox.as_str().into(), delegate.as_str().into()]),
                     Statement::new("DELETE FROM judged_password WHERE mailbox = $1", [mailbox.as_str().into()]),
-                    tokens_are_used(through),
+                    tokens_are_used(delegate),
                 ]);
-                Account { through: Some(through.clone()), ..account }
+                Account { delegate: Some(delegate.clone()), ..account }
             };
             change.put(mailbox.as_str(), Access::of(&goes, access.passwords.clone()))?;
             if change.commit().await?.is_some() {
@@ -149,7 +149,11 @@ impl Store {
 
     /// A mail server has accepted a login with the token of the account's delegate: the sign-in that the account itself had before is
     /// needed no longer. What `proxy.toml` declares keeps its sign-in, as it does when it is declared otherwise.
-    pub(crate) async fn delegate_has_worked(&self, mailbox: &Mailbox, delegate: &Mailbox) -> Result<(), StoreError> {
+    pub(crate) async fn delegate_login_succeeded(
+        &self,
+        mailbox: &Mailbox,
+        delegate: &Mailbox,
+    ) -> Result<(), StoreError> {
         let one = |sql| Statement::new(sql, [mailbox.as_str().into(), delegate.as_str().into()]);
         let kept = "SELECT t.mailbox FROM token t JOIN account a ON a.mailbox = t.mailbox \
                     WHERE t.mailbox = $1 AND a.through = $2 AND a.origin = 'command'";
@@ -179,18 +183,18 @@ impl Store {
     }
 
     /// Whether `mailbox` may go through the other account.
-    async fn can_be_gone_through(&self, mailbox: &Mailbox, through: &Mailbox) -> Result<(), StoreError> {
-        match self.account(through).await? {
-            None => Err(StoreError::NoSuchAccount(through.clone())),
-            Some(Account { through: Some(third), .. }) => {
-                Err(StoreError::NotItsOwn { mailbox: mailbox.clone(), through: through.clone(), third })
+    async fn check_delegate(&self, mailbox: &Mailbox, delegate: &Mailbox) -> Result<(), StoreError> {
+        match self.account(delegate).await? {
+            None => Err(StoreError::NoSuchAccount(delegate.clone())),
+            Some(Account { delegate: Some(third), .. }) => {
+                Err(StoreError::DelegateHasDelegate { mailbox: mailbox.clone(), delegate: delegate.clone(), third })
             }
             Some(_) => Ok(()),
         }
     }
 
     /// The mailboxes that go through this account.
-    pub async fn through(&self, mailbox: &Mailbox) -> Result<Vec<Mailbox>, StoreError> {
+    pub async fn dependents(&self, mailbox: &Mailbox) -> Result<Vec<Mailbox>, StoreError> {
         let select = "SELECT mailbox FROM account WHERE through = $1 ORDER BY mailbox";
         let rows = self.rows(Statement::new(select, [mailbox.as_str().into()])).await?;
         Ok(rows.into_iter().filter_map(|mut row| Mailbox::parse(&row.text(0)?).ok()).collect())
@@ -270,9 +274,9 @@ impl Store {
             if self.rows(one("SELECT 1 FROM account WHERE mailbox = $1")).await?.is_empty() {
                 return Ok(None);
             }
-            let needed = self.through(mailbox).await?;
+            let needed = self.dependents(mailbox).await?;
             if !needed.is_empty() {
-                return Err(StoreError::StillNeeded(mailbox.clone(), needed));
+                return Err(StoreError::HasDependents(mailbox.clone(), needed));
             }
             change.remove(mailbox.as_str());
             // What belongs to an account is deleted with it, by the tables' own rule.
@@ -287,8 +291,8 @@ impl Store {
             let mut rows = || found.next().unwrap_or_default().into_iter();
             let passwords = rows().filter_map(|mut row| row.text(0)).collect();
             let signed_in = rows().next().is_some();
-            let through = rows().find_map(|mut row| Mailbox::parse(&row.text(0)?).ok());
-            return Ok(Some(Removed { passwords, signed_in, through }));
+            let delegate = rows().find_map(|mut row| Mailbox::parse(&row.text(0)?).ok());
+            return Ok(Some(Removed { passwords, signed_in, delegate }));
         }
         Err(StoreError::Database(DatabaseError::Conflict))
     }
@@ -333,10 +337,10 @@ pub(super) fn read_account(mut row: Row) -> Option<Account> {
 }
 
 pub(super) fn account_of(mailbox: &str, row: &mut Row) -> Option<Account> {
-    let through = row.text(1).map(|address| Mailbox::parse(&address)).transpose().ok()?;
+    let delegate = row.text(1).map(|address| Mailbox::parse(&address)).transpose().ok()?;
     Some(Account {
         mailbox: Mailbox::parse(mailbox).ok()?,
-        through,
+        delegate,
         application: row.text(2)?,
         grant: row.text(3)?.parse().ok()?,
         login: row.text(4)?,

@@ -27,11 +27,11 @@ pub async fn restore(path: &Path, vault: &Vault, copy: &Path, name: &str) -> Res
 ///
 /// # Errors
 /// One of the two cannot be read.
-pub async fn brought_back(path: &Path, kept: &Path, vault: &Vault) -> Result<Option<Vec<String>>, StoreError> {
+pub async fn restored_access(path: &Path, kept: &Path, vault: &Vault) -> Result<Option<Vec<String>>, StoreError> {
     let (path, kept, sealer) = (path.to_owned(), kept.to_owned(), Sealer::new(vault.clone()));
     let read = move || {
         let [now, before] = [&path, &kept].map(|file| sqlite_file::read_at_rest(file, access::SEALS));
-        Ok(access::brought_back(&sealer, now?, before?))
+        Ok(access::restored_access(&sealer, now?, before?))
     };
     in_background(read).await?
 }

@@ -33,7 +33,7 @@ pub struct Declared {
     /// Its mailbox.
     pub mailbox: Mailbox,
     /// Where its tokens come from.
-    pub way: Way,
+    pub token_source: TokenSource,
     /// The name mail clients log in with, in lower case.
     pub login: String,
     /// Who it may send as.
@@ -44,7 +44,7 @@ pub struct Declared {
 
 /// Where the tokens of a declared account come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum TokenSource {
     /// It gets them itself.
     Own {
         /// The name of the application.
@@ -53,7 +53,7 @@ pub enum Way {
         grant: Grant,
     },
     /// They are those of another account, declared or in the store.
-    Through(Mailbox),
+    Delegate(Mailbox),
 }
 
 /// A local password in the configuration.
@@ -105,7 +105,7 @@ pub struct Changes {
     /// Accounts that were changed.
     pub changed: Vec<Mailbox>,
     /// Accounts that are declared no more.
-    pub withdrawn: Vec<Mailbox>,
+    pub disabled: Vec<Mailbox>,
 }
 
 impl Changes {
@@ -116,7 +116,7 @@ impl Changes {
 }
 
 impl Store {
-    /// What [`Store::bring_in_line`] would change.
+    /// What [`Store::reconcile`] would change.
     ///
     /// # Errors
     /// It cannot be done.
@@ -130,7 +130,7 @@ impl Store {
     ///
     /// # Errors
     /// It cannot be done; nothing was changed.
-    pub async fn bring_in_line(
+    pub async fn reconcile(
         &self,
         declared: &[Declared],
         hand_over: &[Mailbox],
@@ -138,16 +138,16 @@ impl Store {
     ) -> Result<Changes, DeclareError> {
         let wanted = self.hashed(declared).await?;
         for _ in 1..TRIES {
-            if let Some(changes) = self.try_to_bring_in_line(declared, &wanted, hand_over, now).await? {
+            if let Some(changes) = self.try_to_reconcile(declared, &wanted, hand_over, now).await? {
                 return Ok(changes);
             }
             // Another node, or a command, was there first: what is left to do is less now, or a conflict that can be named.
         }
-        let last = self.try_to_bring_in_line(declared, &wanted, hand_over, now).await?;
+        let last = self.try_to_reconcile(declared, &wanted, hand_over, now).await?;
         last.ok_or(DeclareError::Store(StoreError::Database(DatabaseError::Conflict)))
     }
 
-    async fn try_to_bring_in_line(
+    async fn try_to_reconcile(
         &self,
         declared: &[Declared],
         wanted: &[Hashed],
@@ -158,7 +158,7 @@ impl Store {
         let written = self.all_sealed_access().await?;
         let steps = self.steps(declared, wanted, hand_over, &written).await?;
         for step in &steps {
-            change.also(of_step(self, step, now)?);
+            change.also(statements_for(self, step, now)?);
         }
         let access = access_after(&steps, declared, wanted, &written);
         if !steps.is_empty() || !access.is_empty() {
@@ -284,9 +284,9 @@ fn access_after(
         }
     }
     for step in steps {
-        let Step::Withdraw(mailbox) = step else { continue };
+        let Step::Disable(mailbox) = step else { continue };
         if let Some(old) = written.get(mailbox.as_str()) {
-            after.insert(mailbox.as_str().to_owned(), old.clone().withdrawn(mailbox));
+            after.insert(mailbox.as_str().to_owned(), old.clone().disabled(mailbox));
         }
     }
     after
@@ -305,10 +305,10 @@ async fn hash_of(text: &PasswordText, stored: Option<PasswordHash>) -> Result<Pa
     tokio::task::spawn_blocking(hashing).await.map_err(|_| HashingFailed)?
 }
 
-fn of_step(store: &Store, step: &Step, now: SystemTime) -> Result<Vec<Statement>, StoreError> {
+fn statements_for(store: &Store, step: &Step, now: SystemTime) -> Result<Vec<Statement>, StoreError> {
     Ok(match step {
         // The login name is free for others then.
-        Step::Withdraw(mailbox) => vec![Statement::new(
+        Step::Disable(mailbox) => vec![Statement::new(
             "UPDATE account SET origin = 'withdrawn', login = mailbox WHERE mailbox = $1",
             [mailbox.as_str().into()],
         )],
@@ -351,17 +351,17 @@ fn of_step(store: &Store, step: &Step, now: SystemTime) -> Result<Vec<Statement>
 
 /// The row of the tokens that an account uses from now on.
 fn tokens_of(account: &Declared) -> Result<Statement, StoreError> {
-    match &account.way {
-        Way::Own { .. } => make_token_row(&account.mailbox),
-        Way::Through(delegate) => Ok(tokens_are_used(delegate)),
+    match &account.token_source {
+        TokenSource::Own { .. } => make_token_row(&account.mailbox),
+        TokenSource::Delegate(delegate) => Ok(tokens_are_used(delegate)),
     }
 }
 
 fn values_of(declared: &Declared) -> [Value; 7] {
-    let (through, application, grant) = declared.way.columns();
+    let (delegate, application, grant) = declared.token_source.columns();
     [
         declared.mailbox.as_str().into(),
-        through.into(),
+        delegate.into(),
         application.into(),
         grant.into(),
         declared.login.as_str().into(),
@@ -370,12 +370,12 @@ fn values_of(declared: &Declared) -> [Value; 7] {
     ]
 }
 
-impl Way {
+impl TokenSource {
     /// Through, application and grant, as an account's row has them.
     pub(super) fn columns(&self) -> (Option<&str>, Option<&str>, Option<&str>) {
         match self {
             Self::Own { application, grant } => (None, Some(application.as_str()), Some(grant.as_str())),
-            Self::Through(through) => (Some(through.as_str()), None, None),
+            Self::Delegate(delegate) => (Some(delegate.as_str()), None, None),
         }
     }
 }
@@ -383,11 +383,11 @@ impl Way {
 impl Declared {
     /// Whether the account in the store is this one already, but for its passwords.
     fn is(&self, account: &Account) -> bool {
-        let same_way = match &self.way {
-            Way::Own { application, grant } => {
-                account.through.is_none() && account.application == *application && account.grant == *grant
+        let same_way = match &self.token_source {
+            TokenSource::Own { application, grant } => {
+                account.delegate.is_none() && account.application == *application && account.grant == *grant
             }
-            Way::Through(through) => account.through.as_ref() == Some(through),
+            TokenSource::Delegate(delegate) => account.delegate.as_ref() == Some(delegate),
         };
         let same = account.login == self.login && account.senders == self.senders;
         same_way && same && account.origin == Origin::Declared

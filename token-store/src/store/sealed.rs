@@ -81,7 +81,7 @@ sealed_columns! {
     IDENTITY: "token", "identity", ("mailbox": Text);
     PASSWORD_HASH: "local_password", "hash", ("mailbox": Text, "name": Text);
     /// The time is a part of the key, so that an old password cannot be made a new one.
-    JUDGED_HASH: "judged_password", "hash", ("mailbox": Text, "judged": Integer);
+    VERIFIED_HASH: "judged_password", "hash", ("mailbox": Text, "judged": Integer);
     FAMILIAR_SOURCE: "familiar_source", "source", ("mailbox": Text, "place": Integer);
     CLIENT_SECRET: "client_secret", "sealed", ("application": Text);
     NEXT_CLIENT_SECRET: "next_client_secret", "sealed", ("application": Text);

@@ -24,7 +24,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) version: i64,
-    pub(crate) access: Option<Living>,
+    pub(crate) access: Option<IssuedToken>,
     pub(crate) refresh: RefreshToken,
     /// Who signed in; `None` also if it does not open.
     pub(crate) identity: Option<KnownIdentity>,
@@ -39,7 +39,7 @@ pub(crate) struct Stored {
 
 /// An access token and its two ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Living {
+pub(crate) struct IssuedToken {
     pub(crate) secret: Secret,
     pub(crate) issued_at: SystemTime,
     pub(crate) expires_at: SystemTime,
@@ -231,7 +231,7 @@ impl Store {
         application: &str,
         mailbox: &Mailbox,
         now: SystemTime,
-    ) -> Result<Option<Living>, StoreError> {
+    ) -> Result<Option<IssuedToken>, StoreError> {
         let select = "SELECT mailbox, access_token, issued_at, expires_at, next_refresh FROM token WHERE app_only = $1 \
                       AND mailbox <> $2 AND access_token IS NOT NULL ORDER BY issued_at DESC LIMIT 1";
         let values = [application.into(), mailbox.as_str().into()];
@@ -246,13 +246,15 @@ impl Store {
         }
         // The row says whose token it is, and only an account that Oxpost has written may say so.
         let is_the_applications = |account: &Account| {
-            account.application == application && account.grant == Grant::ClientCredentials && account.through.is_none()
+            account.application == application
+                && account.grant == Grant::ClientCredentials
+                && account.delegate.is_none()
         };
         if !self.account(&other).await.ok().flatten().is_some_and(|account| is_the_applications(&account)) {
             return Ok(None);
         }
         let opened = self.sealer.open(&ACCESS_TOKEN, &[&other], &sealed).ok();
-        Ok(opened.map(|secret| Living { secret, issued_at, expires_at, sign_in_name: None }))
+        Ok(opened.map(|secret| IssuedToken { secret, issued_at, expires_at, sign_in_name: None }))
     }
 
     /// Writes a token of the application over the version that was read. `false` if somebody else wrote meanwhile.
@@ -261,7 +263,7 @@ impl Store {
         application: &str,
         mailbox: &Mailbox,
         version: i64,
-        token: &Living,
+        token: &IssuedToken,
     ) -> Result<bool, StoreError> {
         let lifetime = token.expires_at.duration_since(token.issued_at).unwrap_or_default();
         let update = Statement::new(
@@ -340,7 +342,7 @@ impl Store {
         let has_unreadable_identity = matches!(identity, Some(None));
         let identity = identity.flatten();
         let access = access.and_then(|sealed| {
-            Some(Living {
+            Some(IssuedToken {
                 secret: open(&ACCESS_TOKEN, sealed)?,
                 issued_at: issued_at?,
                 expires_at: expires_at?,
@@ -388,7 +390,7 @@ impl Store {
 
     /// The same of those accounts alone that an administrator may have to be notified of: the last refresh has failed, or there was
     /// none since `unused_since`.
-    pub async fn token_states_in_trouble(
+    pub async fn token_states_needing_attention(
         &self,
         unused_since: SystemTime,
     ) -> Result<Vec<(Account, TokenState)>, StoreError> {

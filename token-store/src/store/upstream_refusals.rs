@@ -10,7 +10,7 @@ const WRITTEN_EVERY: Duration = Duration::from_secs(60);
 
 /// A login that a mail server refused, and that somebody must act upon.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct UpstreamRefusal {
     /// By which protocol.
     pub protocol: String,
     /// What happened and what to do.
@@ -23,7 +23,7 @@ pub struct Refused {
 
 impl Store {
     /// Notes a refusal in place of an earlier one of the same protocol.
-    pub async fn note_refused(&self, mailbox: &Mailbox, refused: &Refused) -> Result<(), StoreError> {
+    pub async fn note_upstream_refusal(&self, mailbox: &Mailbox, refused: &UpstreamRefusal) -> Result<(), StoreError> {
         let upsert = "INSERT INTO refusal (mailbox, protocol, what, said, noted) \
                       SELECT mailbox, $2, $3, $4, CAST($5 AS BIGINT) FROM account WHERE mailbox = $1 \
                       ON CONFLICT (mailbox, protocol) DO UPDATE \
@@ -43,7 +43,7 @@ impl Store {
     }
 
     /// The protocol works. Nothing is written if nothing was noted, as after every login but the first good one.
-    pub async fn forget_refused(&self, mailbox: &Mailbox, protocol: &str) -> Result<(), StoreError> {
+    pub async fn forget_upstream_refusal(&self, mailbox: &Mailbox, protocol: &str) -> Result<(), StoreError> {
         let noted = "SELECT protocol FROM refusal WHERE mailbox = $1 AND protocol = $2";
         if self.rows(Statement::new(noted, [mailbox.as_str().into(), protocol.into()])).await?.is_empty() {
             return Ok(());
@@ -53,13 +53,18 @@ impl Store {
     }
 
     /// What is refused to an account now, by protocol.
-    pub async fn refused(&self, mailbox: &Mailbox) -> Result<Vec<Refused>, StoreError> {
+    pub async fn upstream_refusals(&self, mailbox: &Mailbox) -> Result<Vec<UpstreamRefusal>, StoreError> {
         let select = "SELECT protocol, what, said, noted FROM refusal WHERE mailbox = $1 ORDER BY protocol";
         let rows = self.rows(Statement::new(select, [mailbox.as_str().into()])).await?;
         Ok(rows
             .into_iter()
             .filter_map(|mut row| {
-                Some(Refused { protocol: row.text(0)?, text: row.text(1)?, said: row.text(2)?, at: row.time(3)? })
+                Some(UpstreamRefusal {
+                    protocol: row.text(0)?,
+                    text: row.text(1)?,
+                    said: row.text(2)?,
+                    at: row.time(3)?,
+                })
             })
             .collect())
     }

@@ -5,26 +5,26 @@ use oxpost_protocol::sasl::{PASSWORD_LIMIT, USER_LIMIT};
 use super::*;
 use crate::{Accounts, AdmissionLimits, Clock, Denied, LocalPassword, PasswordHash, Source};
 
-struct Gate {
+struct RequestGate {
     bench: Bench,
     accounts: Accounts,
     password: Secret,
 }
 
-impl Gate {
+impl RequestGate {
     async fn last_used(&self) -> Option<SystemTime> {
-        self.accounts.uses_noted().await;
+        self.accounts.wait_for_background_writes().await;
         self.bench.store.passwords(self.bench.mailbox()).await.unwrap()[0].last_used
     }
 }
 
-async fn gate(limits: AdmissionLimits) -> Gate {
+async fn gate(limits: AdmissionLimits) -> RequestGate {
     let bench = Bench::signed_in().await;
     let password = LocalPassword::generate().unwrap();
     let hash = password.hash().await.unwrap();
     bench.store.set_password(bench.mailbox(), "scanner", &hash, start()).await.unwrap();
     let accounts = Accounts::new(bench.store.clone(), bench.shared_clock(), limits);
-    Gate { bench, accounts, password: password.secret().clone() }
+    RequestGate { bench, accounts, password: password.secret().clone() }
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_login_does_not_wait_for_another_process_that_writes() {
     let last_used = bench.store.passwords(bench.mailbox()).await.unwrap()[0].last_used;
     assert_eq!(last_used, None, "its use waits to be noted, and nobody waits for that");
     other.execute_batch("ROLLBACK").unwrap();
-    accounts.uses_noted().await;
+    accounts.wait_for_background_writes().await;
     assert_eq!(bench.store.passwords(bench.mailbox()).await.unwrap()[0].last_used, Some(start()));
 }
 
@@ -148,7 +148,7 @@ async fn familiar_source_is_stored_when_everything_is_noted() {
     let gate = gate(AdmissionLimits::default()).await;
     for number in [7, 8] {
         gate.accounts.admit_from([192, 0, 2, number].into(), "ann@contoso.com", &gate.password).await.unwrap();
-        gate.accounts.uses_noted().await;
+        gate.accounts.wait_for_background_writes().await;
         let stored = gate.bench.store.familiar_sources(gate.bench.mailbox()).await.unwrap();
         assert!(stored.iter().any(|seen| seen.source == Source::of([192, 0, 2, number].into())), "{number}");
     }
@@ -169,7 +169,7 @@ async fn attempt_names_what_it_is_compared_with_and_stands_for_a_pair() {
     let source = Source::of([192, 0, 2, 7].into());
     let of = async |user: &str, password: &str| {
         let attempt = gate.accounts.attempt(user, &Secret::from(password), source).await.unwrap();
-        let guessed: Vec<_> = attempt.guessed().await.into_iter().map(|guessed| guessed.mailbox).collect();
+        let guessed: Vec<_> = attempt.targets().await.into_iter().map(|guessed| guessed.mailbox).collect();
         (guessed, attempt.pair_tag().unwrap())
     };
     let (guessed, pair) = of("Ann@contoso.com", "guess").await;
@@ -193,14 +193,14 @@ async fn source_is_familiar_after_a_success_also_to_another_process_and_for_30_d
     let other_node = || Accounts::new(gate.bench.store.clone(), gate.bench.shared_clock(), AdmissionLimits::default());
     let familiar = async |accounts: &Accounts, source| {
         let attempt = accounts.attempt("ann@contoso.com", &Secret::from("any"), source).await.unwrap();
-        attempt.guessed().await[0].familiar
+        attempt.targets().await[0].familiar
     };
     let before = other_node();
     assert!(!familiar(&before, here).await);
     gate.accounts.admit_from([192, 0, 2, 7].into(), "ann@contoso.com", &Secret::from("wrong")).await.unwrap_err();
     assert!(!familiar(&gate.accounts, here).await, "a wrong password makes nothing familiar");
     gate.accounts.admit_from([192, 0, 2, 7].into(), "ann@contoso.com", &gate.password).await.unwrap();
-    gate.accounts.uses_noted().await;
+    gate.accounts.wait_for_background_writes().await;
     assert!(familiar(&gate.accounts, here).await && !familiar(&gate.accounts, elsewhere).await);
     let restarted = other_node();
     assert!(!restarted.is_familiar_to_any(here));
@@ -243,7 +243,7 @@ async fn crowd_does_not_keep_out_a_login_from_a_familiar_source() {
     let limits = AdmissionLimits { concurrent_hashes: 2, hashes_waiting: 1, remember_for: Duration::ZERO };
     let gate = gate(limits).await;
     gate.accounts.admit("ann@contoso.com", &gate.password).await.unwrap();
-    let crowd = gate.accounts.crowd(1).await;
+    let crowd = gate.accounts.occupy(1).await;
     let mut strangers = tokio::task::JoinSet::new();
     for name in ["mallory", "eve"] {
         let accounts = gate.accounts.clone();

@@ -1,7 +1,7 @@
 //! What is remembered of failures and of those who were told.
 
 use super::{endpoint::Reply, *};
-use crate::{ErrorKind, store::alerts::Notice};
+use crate::{ErrorKind, store::alerts::Alert};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -35,7 +35,7 @@ async fn a_failure_is_kept_in_parts_and_with_its_beginning() {
 async fn of_two_who_would_tell_one_does() {
     let bench = Bench::signed_in().await;
     let store = &bench.store;
-    let notice = Notice {
+    let alert = Alert {
         subject: "ann@contoso.com".into(),
         topic: "tokens".into(),
         id: "1".into(),
@@ -44,21 +44,21 @@ async fn of_two_who_would_tell_one_does() {
         what: "What.".into(),
         remedy: "Remedy.".into(),
         since: start(),
-        told: None,
+        notified: None,
         due: Some(start() + HOUR),
-        solved: None,
+        resolved: None,
     };
-    assert!(store.add_notice(&notice).await.unwrap());
-    assert!(!store.add_notice(&Notice { id: "2".into(), ..notice.clone() }).await.unwrap());
-    assert_eq!(store.notices().await.unwrap(), std::slice::from_ref(&notice));
-    let told = Notice { told: Some(start()), due: None, ..notice.clone() };
-    assert!(store.change_notice(&notice, &told).await.unwrap());
-    assert!(!store.change_notice(&notice, &told).await.unwrap(), "it is another one now");
-    let solved = Notice { solved: Some(start() + MINUTE), due: Some(start() + HOUR), ..told.clone() };
-    assert!(store.change_notice(&told, &solved).await.unwrap());
-    assert!(!store.change_notice(&told, &solved).await.unwrap());
-    assert_eq!(store.notices().await.unwrap(), std::slice::from_ref(&solved));
-    assert!(!store.remove_notice(&Notice { id: "2".into(), ..solved.clone() }).await.unwrap());
-    assert!(store.remove_notice(&solved).await.unwrap());
-    assert!(!store.remove_notice(&solved).await.unwrap());
+    assert!(store.add_alert(&alert).await.unwrap());
+    assert!(!store.add_alert(&Alert { id: "2".into(), ..alert.clone() }).await.unwrap());
+    assert_eq!(store.alerts().await.unwrap(), std::slice::from_ref(&alert));
+    let notified = Alert { notified: Some(start()), due: None, ..alert.clone() };
+    assert!(store.change_alert(&alert, &notified).await.unwrap());
+    assert!(!store.change_alert(&alert, &notified).await.unwrap(), "it is another one now");
+    let resolved = Alert { resolved: Some(start() + MINUTE), due: Some(start() + HOUR), ..notified.clone() };
+    assert!(store.change_alert(&notified, &resolved).await.unwrap());
+    assert!(!store.change_alert(&notified, &resolved).await.unwrap());
+    assert_eq!(store.alerts().await.unwrap(), std::slice::from_ref(&resolved));
+    assert!(!store.remove_alert(&Alert { id: "2".into(), ..resolved.clone() }).await.unwrap());
+    assert!(store.remove_alert(&resolved).await.unwrap());
+    assert!(!store.remove_alert(&resolved).await.unwrap());
 }

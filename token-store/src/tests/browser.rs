@@ -142,7 +142,7 @@ async fn somebody_else_is_refused_until_the_account_goes_through_them() {
 
     let bob = mailbox("Bob@contoso.com");
     bench.store.add_account(&account("bob@contoso.com", Grant::SignIn)).await.unwrap();
-    bench.store.set_through(bench.mailbox(), &bob).await.unwrap();
+    bench.store.set_delegate(bench.mailbox(), &bob).await.unwrap();
     let account = bench.store.account(bench.mailbox()).await.unwrap().unwrap();
     let (application, clock) = (application(&bench.endpoint), bench.shared_clock());
     let begin =

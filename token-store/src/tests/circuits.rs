@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     Clock, ErrorKind, Readiness, TokenError,
-    circuit::Trouble,
-    request_gate::{Class, Gate, GateLimits, Pass, Refusal, Went},
+    circuit::RequestFailure,
+    request_gate::{Class, Refusal, RequestGate, RequestGateLimits, RequestOutcome, RequestPermit},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -454,26 +454,31 @@ async fn wave_after_an_outage_is_paced() {
 
 impl Bench {
     /// The gate of a node.
-    pub(super) fn gate(&self, node: &str, store: Store, per_second: u32) -> Arc<Gate> {
-        let limits = GateLimits { per_authority: 16, in_all: 64, per_second, login_patience: Duration::from_secs(10) };
-        Arc::new(Gate::new(node.into(), store, self.shared_clock(), limits))
+    pub(super) fn gate(&self, node: &str, store: Store, per_second: u32) -> Arc<RequestGate> {
+        let limits =
+            RequestGateLimits { per_authority: 16, in_all: 64, per_second, login_patience: Duration::from_secs(10) };
+        Arc::new(RequestGate::new(node.into(), store, self.shared_clock(), limits))
     }
 
-    pub(super) async fn enter(&self, gate: &Arc<Gate>, class: Class) -> Result<Pass, Refusal> {
+    pub(super) async fn enter(&self, gate: &Arc<RequestGate>, class: Class) -> Result<RequestPermit, Refusal> {
         gate.enter(&application(&self.endpoint), None, class).await
     }
 
-    pub(super) async fn wait_of(&self, gate: &Arc<Gate>) -> Option<Duration> {
+    pub(super) async fn wait_of(&self, gate: &Arc<RequestGate>) -> Option<Duration> {
         gate.refusal(&application(&self.endpoint), None).await.map(|refusal| refusal.wait)
     }
 }
 
-pub(super) fn told_to_wait(minutes: u32) -> Went {
-    Went::Failed(Trouble { throttled: true, retry_after: Some(minutes * MINUTE), reason: "429".into() })
+pub(super) fn told_to_wait(minutes: u32) -> RequestOutcome {
+    RequestOutcome::Failed(RequestFailure {
+        throttled: true,
+        retry_after: Some(minutes * MINUTE),
+        reason: "429".into(),
+    })
 }
 
-pub(super) fn silence() -> Went {
-    Went::Failed(Trouble { throttled: false, retry_after: None, reason: "silent".into() })
+pub(super) fn silence() -> RequestOutcome {
+    RequestOutcome::Failed(RequestFailure { throttled: false, retry_after: None, reason: "silent".into() })
 }
 
 #[tokio::test(start_paused = true)]
@@ -490,7 +495,7 @@ async fn requests_that_wait_for_their_turn_are_not_sent_once_the_circuit_is_open
         .collect();
     // Whoever looks at the circuit only later is refused too.
     tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(100))).await.unwrap();
-    first.leave(told_to_wait(10)).await;
+    first.complete(told_to_wait(10)).await;
     tokio::time::advance(Duration::from_secs(11)).await;
     for entered in waiting.join_all().await {
         assert!(entered.unwrap_err().wait >= 10 * MINUTE);
@@ -502,7 +507,7 @@ async fn pause_in_memory_is_written_when_the_store_takes_writes_again() {
     let (bench, disk, other) = bench_of_two().await;
     let (here, there) = (bench.gate("a", bench.store.clone(), 1000), bench.gate("b", other, 1000));
     disk.1.store(true, std::sync::atomic::Ordering::SeqCst);
-    bench.enter(&here, Class::Login).await.unwrap().leave(told_to_wait(10)).await;
+    bench.enter(&here, Class::Login).await.unwrap().complete(told_to_wait(10)).await;
     assert!(bench.wait_of(&here).await >= Some(10 * MINUTE));
     disk.1.store(false, std::sync::atomic::Ordering::SeqCst);
     tokio::time::pause();
@@ -517,8 +522,8 @@ async fn pause_in_memory_does_not_hide_or_end_that_of_another_node() {
     let (bench, disk, other) = bench_of_two().await;
     let (here, there) = (bench.gate("a", bench.store.clone(), 1000), bench.gate("b", other, 1000));
     disk.1.store(true, std::sync::atomic::Ordering::SeqCst);
-    bench.enter(&here, Class::Login).await.unwrap().leave(told_to_wait(2)).await;
-    bench.enter(&there, Class::Login).await.unwrap().leave(told_to_wait(30)).await;
+    bench.enter(&here, Class::Login).await.unwrap().complete(told_to_wait(2)).await;
+    bench.enter(&there, Class::Login).await.unwrap().complete(told_to_wait(30)).await;
     disk.1.store(false, std::sync::atomic::Ordering::SeqCst);
     assert!(bench.wait_of(&here).await >= Some(30 * MINUTE));
     bench.clock.advance(3 * MINUTE);
@@ -526,8 +531,8 @@ async fn pause_in_memory_does_not_hide_or_end_that_of_another_node() {
     assert!(bench.wait_of(&there).await >= Some(27 * MINUTE));
     // Shorter than one that only memory has: that one counts.
     disk.1.store(true, std::sync::atomic::Ordering::SeqCst);
-    bench.enter(&here, Class::Diagnosis).await.unwrap().leave(told_to_wait(50)).await;
-    bench.enter(&there, Class::Diagnosis).await.unwrap().leave(told_to_wait(40)).await;
+    bench.enter(&here, Class::Diagnosis).await.unwrap().complete(told_to_wait(50)).await;
+    bench.enter(&there, Class::Diagnosis).await.unwrap().complete(told_to_wait(40)).await;
     assert!(bench.wait_of(&here).await >= Some(50 * MINUTE));
 }
 
@@ -543,21 +548,21 @@ async fn bench_of_two() -> (Bench, Arc<super::failures::FullDisk>, Store) {
 async fn question_of_a_person_that_fails_shortens_no_pause_and_ends_no_probe() {
     let bench = Bench::signed_in().await;
     let (here, there) = (bench.gate("a", bench.store.clone(), 1000), bench.gate("b", bench.store.clone(), 1000));
-    bench.enter(&here, Class::Login).await.unwrap().leave(told_to_wait(10)).await;
+    bench.enter(&here, Class::Login).await.unwrap().complete(told_to_wait(10)).await;
     bench.clock.advance(Duration::from_secs(1));
-    bench.enter(&here, Class::Diagnosis).await.unwrap().leave(silence()).await;
+    bench.enter(&here, Class::Diagnosis).await.unwrap().complete(silence()).await;
     assert!(bench.wait_of(&here).await >= Some(9 * MINUTE));
     bench.clock.advance(11 * MINUTE);
     let probe = bench.enter(&there, Class::Login).await.unwrap();
-    bench.enter(&here, Class::Diagnosis).await.unwrap().leave(silence()).await;
+    bench.enter(&here, Class::Diagnosis).await.unwrap().complete(silence()).await;
     bench.clock.advance(Duration::from_secs(20));
     assert!(bench.enter(&here, Class::Login).await.is_err(), "the probe is still on its way");
-    probe.leave(Went::Answered).await;
+    probe.complete(RequestOutcome::Answered).await;
     assert_eq!(bench.wait_of(&here).await, None);
     // And one that is answered ends a pause.
-    bench.enter(&here, Class::Login).await.unwrap().leave(told_to_wait(10)).await;
+    bench.enter(&here, Class::Login).await.unwrap().complete(told_to_wait(10)).await;
     bench.clock.advance(Duration::from_secs(1));
-    bench.enter(&there, Class::Diagnosis).await.unwrap().leave(Went::Answered).await;
+    bench.enter(&there, Class::Diagnosis).await.unwrap().complete(RequestOutcome::Answered).await;
     assert_eq!(bench.wait_of(&here).await, None);
 }
 
@@ -590,7 +595,7 @@ async fn probe_of_a_killed_process_ends_when_the_store_is_opened_alone() {
     let path = dir.path().join("store.db");
     let bench = Bench::signed_in_to(Store::open(&path, vault()).await.unwrap()).await;
     let gate = bench.gate("a", bench.store.clone(), 1000);
-    bench.enter(&gate, Class::Login).await.unwrap().leave(told_to_wait(10)).await;
+    bench.enter(&gate, Class::Login).await.unwrap().complete(told_to_wait(10)).await;
     bench.clock.advance(11 * MINUTE);
     let probe = bench.enter(&gate, Class::Login).await.unwrap();
     assert!(bench.enter(&gate, Class::Login).await.is_err());
@@ -598,9 +603,9 @@ async fn probe_of_a_killed_process_ends_when_the_store_is_opened_alone() {
     let application = application(&bench.endpoint);
     drop((probe, gate, bench));
     super::maintenance::alone(&path).await;
-    let limits = GateLimits { per_authority: 1, in_all: 1, per_second: 1, login_patience: MINUTE };
+    let limits = RequestGateLimits { per_authority: 1, in_all: 1, per_second: 1, login_patience: MINUTE };
     let store = Store::open(&path, vault()).await.unwrap();
-    let gate = Arc::new(Gate::new("b".into(), store, Arc::new(clock), limits));
+    let gate = Arc::new(RequestGate::new("b".into(), store, Arc::new(clock), limits));
     assert!(gate.enter(&application, None, Class::Login).await.is_ok());
 }
 
@@ -635,7 +640,7 @@ async fn unwritten_tokens_are_written_at_a_stop_whatever_is_still_on_its_way() {
     assert_eq!(bench.access_token().await.unwrap(), "at-1");
     disk.1.store(false, std::sync::atomic::Ordering::SeqCst);
     let tokens = bench.tokens.clone();
-    let hung = tokio::spawn(async move { tokens.in_a_task_of_its_own(std::future::pending::<()>()).await });
+    let hung = tokio::spawn(async move { tokens.run_to_completion(std::future::pending::<()>()).await });
     let stop = tokio_util::sync::CancellationToken::new();
     stop.cancel();
     let refresher = tokio::spawn(bench.tokens.clone().keep_fresh(stop));

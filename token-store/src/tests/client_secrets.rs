@@ -8,7 +8,7 @@ use super::{
     *,
 };
 use crate::{
-    ErrorKind, NextSecret, SecretEnd, TokenError,
+    ErrorKind, NextSecret, SecretExpiry, TokenError,
     circuit::{Circuit, Span},
     credential::ClientSecrets,
     database::{Database, DatabaseError, Outcome, Statement},
@@ -25,7 +25,7 @@ fn secrets(current: Option<&str>, next: Option<&str>) -> ClientSecrets {
 /// The current one is `old`, the next one `new`, which expires in 100 hours.
 async fn with_both(store: &Store) {
     store.set_client_secret("office", &Secret::from("old")).await.unwrap();
-    store.set_secret_end("office", start() + HOUR).await.unwrap();
+    store.set_secret_expiry("office", start() + HOUR).await.unwrap();
     store.set_next_client_secret("office", &Secret::from("new"), Some(start() + 100 * HOUR)).await.unwrap();
 }
 
@@ -74,8 +74,8 @@ async fn expired_secret_is_replaced_within_the_same_refresh() {
     assert_eq!(bench.sent_secrets(), ["old", "old", "new"]);
     assert_eq!(bench.endpoint.sent(1, "refresh_token"), bench.endpoint.sent(2, "refresh_token"));
     assert_eq!(bench.secrets().await, secrets(Some("new"), None));
-    let end = SecretEnd { application: "office".into(), expires: Some(start() + 100 * HOUR), next: None };
-    assert_eq!(bench.store.secret_ends().await.unwrap(), [end]);
+    let end = SecretExpiry { application: "office".into(), expires: Some(start() + 100 * HOUR), next: None };
+    assert_eq!(bench.store.secret_expiries().await.unwrap(), [end]);
     assert_eq!(bench.store.token_state(bench.mailbox()).await.unwrap().last_error, None);
 
     for account in &accounts {
@@ -128,7 +128,7 @@ async fn two_refused_secrets_are_both_named_and_not_tried_for_each_account() {
     assert_eq!(bench.access_token().await.unwrap(), "at-1");
     assert_eq!(bench.endpoint.requests(), accounts.len() + 2);
     assert_eq!(bench.secrets().await, secrets(Some("newer"), None));
-    assert_eq!(bench.store.secret_ends().await.unwrap(), [], "nobody has said when it expires");
+    assert_eq!(bench.store.secret_expiries().await.unwrap(), [], "nobody has said when it expires");
 }
 
 /// A store that takes everything but the change of the secrets.
@@ -239,8 +239,8 @@ async fn secret_that_is_stored_is_the_only_one() {
     let store = fresh_store().await;
     with_both(&store).await;
     let next = Some(NextSecret { expires: Some(start() + 100 * HOUR) });
-    let known = SecretEnd { application: "office".into(), expires: Some(start() + HOUR), next };
-    assert_eq!(store.secret_ends().await.unwrap(), [known]);
+    let known = SecretExpiry { application: "office".into(), expires: Some(start() + HOUR), next };
+    assert_eq!(store.secret_expiries().await.unwrap(), [known]);
     assert!(!store.promote_client_secret("office", &Secret::from("another")).await.unwrap());
     assert_eq!(store.client_secrets("office").await.unwrap(), secrets(Some("old"), Some("new")));
     store.set_client_secret("office", &Secret::from("newest")).await.unwrap();

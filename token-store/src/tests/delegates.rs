@@ -16,7 +16,7 @@ async fn shared_mailboxes() -> Bench {
 }
 
 fn through_ann(address: &str) -> Account {
-    Account { through: Some(mailbox("ann@contoso.com")), ..account(address, Grant::SignIn) }
+    Account { delegate: Some(mailbox("ann@contoso.com")), ..account(address, Grant::SignIn) }
 }
 
 async fn password(store: &Store, address: &str) -> Secret {
@@ -58,7 +58,7 @@ async fn all_that_go_through_one_sign_in_share_one_request() {
 async fn a_missing_sign_in_names_the_one_who_must_sign_in() {
     let bench = Bench::cold().await;
     bench.store.add_account(&account("bob@contoso.com", Grant::SignIn)).await.unwrap();
-    let info = Account { through: Some(mailbox("bob@contoso.com")), ..account(INFO, Grant::SignIn) };
+    let info = Account { delegate: Some(mailbox("bob@contoso.com")), ..account(INFO, Grant::SignIn) };
     bench.store.add_account(&info).await.unwrap();
     let error = bench.tokens.access_token(&Admitted::for_tests(info)).await.unwrap_err().to_string();
     assert!(error.contains("`oxpost sign-in bob@contoso.com`"), "{error}");
@@ -70,28 +70,31 @@ async fn who_goes_through_whom_is_kept_in_order() {
     let ann = mailbox("ann@contoso.com");
     let info = store.account(&mailbox(INFO)).await.unwrap().unwrap();
     assert_eq!((info.token_of(), info.sender(), info.application.as_str()), (&ann, &ann, "office"));
-    assert_eq!(store.through(&ann).await.unwrap(), [mailbox(INFO), mailbox(SALES)]);
+    assert_eq!(store.dependents(&ann).await.unwrap(), [mailbox(INFO), mailbox(SALES)]);
 
     // Through somebody who goes through a third, or is nobody.
-    let third = Account { through: Some(mailbox(INFO)), ..account("third@contoso.com", Grant::SignIn) };
+    let third = Account { delegate: Some(mailbox(INFO)), ..account("third@contoso.com", Grant::SignIn) };
     let error = store.add_account(&third).await.unwrap_err();
-    assert!(matches!(&error, StoreError::NotItsOwn { .. }) && error.to_string().contains("ann@contoso.com"), "{error}");
-    let nobody = Account { through: Some(mailbox("nobody@contoso.com")), ..third };
+    assert!(
+        matches!(&error, StoreError::DelegateHasDelegate { .. }) && error.to_string().contains("ann@contoso.com"),
+        "{error}"
+    );
+    let nobody = Account { delegate: Some(mailbox("nobody@contoso.com")), ..third };
     assert_eq!(store.add_account(&nobody).await, Err(StoreError::NoSuchAccount(mailbox("nobody@contoso.com"))));
 
     // Whoever others go through can neither go nor go through somebody else.
     store.add_account(&account("bob@contoso.com", Grant::SignIn)).await.unwrap();
     let bob = mailbox("bob@contoso.com");
-    let needed = StoreError::StillNeeded(ann.clone(), vec![mailbox(INFO), mailbox(SALES)]);
-    assert_eq!(store.set_through(&ann, &bob).await.unwrap_err(), needed);
+    let needed = StoreError::HasDependents(ann.clone(), vec![mailbox(INFO), mailbox(SALES)]);
+    assert_eq!(store.set_delegate(&ann, &bob).await.unwrap_err(), needed);
     assert_eq!(store.remove_account(&ann).await.unwrap_err(), needed);
     assert!(store.token_state(&ann).await.unwrap().has_refresh_token, "and nothing was lost");
 
-    store.set_through(&mailbox(INFO), &bob).await.unwrap();
+    store.set_delegate(&mailbox(INFO), &bob).await.unwrap();
     assert_eq!(store.account(&mailbox(INFO)).await.unwrap().unwrap().token_of(), &bob);
     password(&store, SALES).await;
     let removed = store.remove_account(&mailbox(SALES)).await.unwrap().unwrap();
-    let gone = Removed { passwords: vec!["device".into()], signed_in: false, through: Some(ann.clone()) };
+    let gone = Removed { passwords: vec!["device".into()], signed_in: false, delegate: Some(ann.clone()) };
     assert_eq!(removed, gone);
     assert!(store.token_state(&ann).await.unwrap().has_refresh_token);
     let removed = store.remove_account(&ann).await.unwrap().unwrap();
@@ -105,23 +108,23 @@ async fn own_sign_in_is_kept_until_the_delegate_has_worked() {
     let (store, ann, bob) = (&bench.store, bench.mailbox(), mailbox("bob@contoso.com"));
     let gate = Accounts::new(store.clone(), bench.shared_clock(), AdmissionLimits::default());
     store.add_account(&account("bob@contoso.com", Grant::SignIn)).await.unwrap();
-    store.set_through(ann, &bob).await.unwrap();
+    store.set_delegate(ann, &bob).await.unwrap();
     assert!(store.token_state(ann).await.unwrap().has_refresh_token, "it is kept");
     assert_eq!(store.plan().await.unwrap().len(), 1, "and not refreshed");
     let error = store.save_signed_in(ann, &token_set("at", Some("rt")), None, start()).await;
     assert_eq!(error, Err(StoreError::NoSuchAccount(ann.clone())), "and none can be stored");
     // It was a mistake: nothing was lost, but for an access token that may be another application's.
-    store.set_through(ann, ann).await.unwrap();
+    store.set_delegate(ann, ann).await.unwrap();
     let again = store.account(ann).await.unwrap().unwrap();
-    assert_eq!((again.through, again.application.as_str(), again.grant), (None, "office", Grant::SignIn));
+    assert_eq!((again.delegate, again.application.as_str(), again.grant), (None, "office", Grant::SignIn));
     assert_eq!(bench.stored_refresh_token().await.as_deref(), Some("rt-0"));
     assert!(store.tokens(ann).await.unwrap().access.is_none());
     let mut opened = store.account(ann).await.unwrap().unwrap();
-    gate.note_accepted(&opened);
-    opened.through = Some(mailbox("cas@contoso.com"));
-    store.set_through(ann, &bob).await.unwrap();
-    gate.note_accepted(&opened);
-    gate.uses_noted().await;
+    gate.note_login_accepted(&opened);
+    opened.delegate = Some(mailbox("cas@contoso.com"));
+    store.set_delegate(ann, &bob).await.unwrap();
+    gate.note_login_accepted(&opened);
+    gate.wait_for_background_writes().await;
     assert_eq!(
         bench.stored_refresh_token().await.as_deref(),
         Some("rt-0"),
@@ -129,11 +132,11 @@ async fn own_sign_in_is_kept_until_the_delegate_has_worked() {
     );
 
     let gate = Accounts::new(store.clone(), bench.shared_clock(), AdmissionLimits::default());
-    gate.note_accepted(&store.account(ann).await.unwrap().unwrap());
-    gate.uses_noted().await;
+    gate.note_login_accepted(&store.account(ann).await.unwrap().unwrap());
+    gate.wait_for_background_writes().await;
     assert_eq!(store.token_state(ann).await, Err(StoreError::NoSuchAccount(ann.clone())), "the delegate has worked");
     assert!(store.token_state(&bob).await.is_ok());
-    store.set_through(ann, ann).await.unwrap();
+    store.set_delegate(ann, ann).await.unwrap();
     assert!(!store.token_state(ann).await.unwrap().has_refresh_token);
     store.save_signed_in(ann, &token_set("at", Some("rt")), None, start()).await.unwrap();
 }

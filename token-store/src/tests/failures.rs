@@ -263,13 +263,13 @@ async fn tokens_that_could_not_be_written_are_no_other_applications() {
     disk.1.store(false, Ordering::SeqCst);
     let mailbox = bench.mailbox().clone();
     let declared = crate::Declared {
-        way: crate::Way::Own { application: "another".into(), grant: Grant::SignIn },
+        token_source: crate::TokenSource::Own { application: "another".into(), grant: Grant::SignIn },
         login: mailbox.to_string(),
         senders: crate::SenderPolicy::default(),
         passwords: Vec::new(),
         mailbox: mailbox.clone(),
     };
-    bench.store.bring_in_line(&[declared], std::slice::from_ref(&mailbox), bench.clock.now()).await.unwrap();
+    bench.store.reconcile(&[declared], std::slice::from_ref(&mailbox), bench.clock.now()).await.unwrap();
     bench.clock.advance(MINUTE);
     let _ = bench.access_token().await;
     assert!(bench.store.tokens(&mailbox).await.unwrap().access.is_none());
@@ -315,11 +315,11 @@ async fn tokens_that_came_while_the_store_failed_to_read_are_not_dropped() {
 
 impl Bench {
     /// Asks beside the refreshes, and does something while the authority takes its time.
-    async fn ask_beside(&self, meanwhile: impl AsyncFnOnce()) -> Result<(), TokenError> {
+    async fn ask_for_scopes(&self, meanwhile: impl AsyncFnOnce()) -> Result<(), TokenError> {
         self.endpoint.then(Reply::tokens("at-beside", Some("rt-beside")));
         self.endpoint.hold().await;
         let application = application(&self.endpoint);
-        let (asked, ()) = tokio::join!(self.tokens.try_with(self.admitted.account(), &application), async {
+        let (asked, ()) = tokio::join!(self.tokens.probe_scopes(self.admitted.account(), &application), async {
             self.endpoint.arrived(1).await;
             meanwhile().await;
             self.endpoint.release();
@@ -332,7 +332,7 @@ impl Bench {
 async fn refresh_token_rotated_beside_survives_a_raised_version() {
     let bench = Bench::signed_in().await;
     bench
-        .ask_beside(async || bench.store.set_client_secret("office", &Secret::from("another")).await.unwrap())
+        .ask_for_scopes(async || bench.store.set_client_secret("office", &Secret::from("another")).await.unwrap())
         .await
         .unwrap();
     assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-beside");
@@ -343,7 +343,7 @@ async fn refresh_token_rotated_beside_does_not_replace_a_sign_in() {
     let bench = Bench::signed_in().await;
     let theirs = token_set("at-theirs", Some("rt-theirs"));
     bench
-        .ask_beside(async || bench.store.save_signed_in(bench.mailbox(), &theirs, None, start()).await.unwrap())
+        .ask_for_scopes(async || bench.store.save_signed_in(bench.mailbox(), &theirs, None, start()).await.unwrap())
         .await
         .unwrap();
     assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-theirs");

@@ -14,9 +14,9 @@ use rusqlite::Connection;
 
 use super::{endpoint::Reply, *};
 use crate::{
-    Accounts, AdmissionLimits, Declared, PasswordHash, SenderPolicy, Way,
+    Accounts, AdmissionLimits, Declared, PasswordHash, SenderPolicy, TokenSource,
     database::{Database, DatabaseError, Outcome, Statement, dialect, sqlite::Sqlite},
-    store::{Refused, STORE_SCHEMA, alerts::Notice, mail_use::Used},
+    store::{STORE_SCHEMA, UpstreamRefusal, alerts::Alert, mail_use::Used},
 };
 
 /// A database that writes down what it is asked.
@@ -54,7 +54,7 @@ fn address(number: usize) -> Mailbox {
 fn declared(number: usize) -> Declared {
     Declared {
         mailbox: address(number),
-        way: Way::Own { application: "office".into(), grant: Grant::SignIn },
+        token_source: TokenSource::Own { application: "office".into(), grant: Grant::SignIn },
         login: address(number).to_string(),
         senders: SenderPolicy::default(),
         passwords: Vec::new(),
@@ -102,12 +102,16 @@ fn full_scans(statements: &BTreeSet<&'static str>) -> BTreeMap<&'static str, Vec
 async fn play(bench: &Bench) {
     let Bench { store, .. } = bench;
     let now = start();
-    let gate =
-        Accounts::judged_by(store.clone(), bench.shared_clock(), AdmissionLimits::default(), bench.tokens.clone());
+    let gate = Accounts::with_remote_verification(
+        store.clone(),
+        bench.shared_clock(),
+        AdmissionLimits::default(),
+        bench.tokens.clone(),
+    );
     let (ann, info, password) = (bench.mailbox().clone(), mailbox("info@contoso.com"), Secret::from("right"));
     let hash = PasswordHash::of(&password).unwrap();
     store.set_password(&ann, "scanner", &hash, now).await.unwrap();
-    store.add_account(&Account { through: Some(ann.clone()), ..account(info.as_str(), Grant::SignIn) }).await.unwrap();
+    store.add_account(&Account { delegate: Some(ann.clone()), ..account(info.as_str(), Grant::SignIn) }).await.unwrap();
     store.add_account(&account("pat@contoso.com", Grant::Password)).await.unwrap();
     let from: IpAddr = "192.0.2.1".parse().unwrap();
     for user in ["ann@contoso.com", "ann\\info", "ann@contoso.com\\info@contoso.com"] {
@@ -118,12 +122,12 @@ async fn play(bench: &Bench) {
     for (user, guess) in [("nobody@contoso.com", "right"), ("ann@contoso.com", "wrong")] {
         gate.admit_from(from, user, &Secret::from(guess)).await.unwrap_err();
     }
-    gate.vouch(&ann).await.unwrap().unwrap();
-    let refused = Refused { protocol: "imap".into(), text: "t".into(), said: "s".into(), at: now };
-    gate.note_answer(ann.clone(), "imap".into(), Some(refused));
-    gate.note_answer(ann.clone(), "imap".into(), None);
-    gate.note_accepted(&store.account(&info).await.unwrap().unwrap());
-    gate.uses_noted().await;
+    gate.admit_without_password(&ann).await.unwrap().unwrap();
+    let refused = UpstreamRefusal { protocol: "imap".into(), text: "t".into(), said: "s".into(), at: now };
+    gate.note_upstream_result(ann.clone(), "imap".into(), Some(refused));
+    gate.note_upstream_result(ann.clone(), "imap".into(), None);
+    gate.note_login_accepted(&store.account(&info).await.unwrap().unwrap());
+    gate.wait_for_background_writes().await;
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
     bench.clock.advance(2 * HOUR);
     bench.access_token().await.unwrap();
@@ -147,11 +151,11 @@ async fn play(bench: &Bench) {
     let background = store.in_background();
     let due = background.due(crate::Clock::now(&bench.clock)).await.unwrap();
     background.note_idle(&due.idle).await.unwrap();
-    background.token_states_in_trouble(now).await.unwrap();
-    background.secret_ends().await.unwrap();
+    background.token_states_needing_attention(now).await.unwrap();
+    background.secret_expiries().await.unwrap();
     background.smtp_extensions().await.unwrap();
     store.back_off(&ann, "IMAP").await.unwrap();
-    let notice = Notice {
+    let alert = Alert {
         subject: ann.to_string(),
         topic: "tokens".into(),
         id: "1".into(),
@@ -160,14 +164,14 @@ async fn play(bench: &Bench) {
         what: "w".into(),
         remedy: "r".into(),
         since: now,
-        told: None,
+        notified: None,
         due: None,
-        solved: None,
+        resolved: None,
     };
-    store.add_notice(&notice).await.unwrap();
-    store.change_notice(&notice, &Notice { told: Some(now), ..notice.clone() }).await.unwrap();
-    store.notices().await.unwrap();
-    store.remove_notice(&notice).await.unwrap();
+    store.add_alert(&alert).await.unwrap();
+    store.change_alert(&alert, &Alert { notified: Some(now), ..alert.clone() }).await.unwrap();
+    store.alerts().await.unwrap();
+    store.remove_alert(&alert).await.unwrap();
     store.note_uid_validity(&ann, "INBOX", 1, now).await.unwrap();
     store.forget_uid_validity(&ann, "INBOX").await.unwrap();
     store.add_mail_use([(&ann, "imap", &Used::default())]).await.unwrap();
@@ -203,19 +207,19 @@ async fn rows_of_two_ticks(count: usize) -> [usize; 2] {
     let database = Recording::new().await;
     let store = Store::with(database.clone(), vault()).await.unwrap();
     let all: Vec<Declared> = (0..3 * count).map(declared).collect();
-    store.bring_in_line(&all, &[], start()).await.unwrap();
+    store.reconcile(&all, &[], start()).await.unwrap();
     for number in 0..2 * count {
         store.save_signed_in(&address(number), &token_set("at", Some("rt")), None, start()).await.unwrap();
     }
     let enabled: Vec<Declared> = (0..count).chain(2 * count..3 * count).map(declared).collect();
-    store.bring_in_line(&enabled, &[], start()).await.unwrap();
+    store.reconcile(&enabled, &[], start()).await.unwrap();
     // The disabled ones are due.
     let now = start() + HOUR / 2;
     let tick = async || {
         database.take();
         let due = store.due(now + HOUR).await.unwrap();
         store.note_idle(&due.idle).await.unwrap();
-        store.token_states_in_trouble(start() - HOUR).await.unwrap();
+        store.token_states_needing_attention(start() - HOUR).await.unwrap();
         (due.due.len(), database.take().1)
     };
     let (due, _) = tick().await;
@@ -248,29 +252,29 @@ async fn idle_account_is_due_again_after_every_change_that_concerns_it() {
     };
     let (a, b) = (declared(1), declared(2));
     let (first, second) = ("m1@contoso.com", "m2@contoso.com");
-    store.bring_in_line(&[a.clone(), b.clone()], &[], start()).await.unwrap();
+    store.reconcile(&[a.clone(), b.clone()], &[], start()).await.unwrap();
     assert_eq!(due().await, Vec::<String>::new(), "nobody has signed in");
     assert!(store.due(now).await.unwrap().idle.is_empty(), "and that is known");
     store.save_signed_in(&a.mailbox, &token_set("at", Some("rt")), None, start()).await.unwrap();
     assert_eq!(due().await, [first]);
     assert!(store.adopt_refresh_token(&b.mailbox, &Secret::from("rt")).await.unwrap());
     assert_eq!(due().await, [second, first], "an import");
-    store.bring_in_line(&[], &[], start()).await.unwrap();
+    store.reconcile(&[], &[], start()).await.unwrap();
     assert_eq!(due().await, Vec::<String>::new(), "disabled");
-    store.bring_in_line(std::slice::from_ref(&b), &[], start()).await.unwrap();
+    store.reconcile(std::slice::from_ref(&b), &[], start()).await.unwrap();
     assert_eq!(due().await, [second], "enabled again");
-    let through = Account { through: Some(a.mailbox.clone()), ..account("info@contoso.com", Grant::SignIn) };
-    store.add_account(&through).await.unwrap();
+    let delegate = Account { delegate: Some(a.mailbox.clone()), ..account("info@contoso.com", Grant::SignIn) };
+    store.add_account(&delegate).await.unwrap();
     assert_eq!(due().await, [second, first], "used by another account");
-    store.set_through(&through.mailbox, &b.mailbox).await.unwrap();
+    store.set_delegate(&delegate.mailbox, &b.mailbox).await.unwrap();
     assert_eq!(due().await, [second]);
-    store.set_through(&through.mailbox, &a.mailbox).await.unwrap();
+    store.set_delegate(&delegate.mailbox, &a.mailbox).await.unwrap();
     assert_eq!(due().await, [second, first]);
-    store.remove_account(&through.mailbox).await.unwrap();
+    store.remove_account(&delegate.mailbox).await.unwrap();
     assert_eq!(due().await, [second]);
-    let hall = Declared { way: Way::Through(a.mailbox.clone()), ..declared(3) };
-    store.bring_in_line(&[b.clone(), hall], &[], start()).await.unwrap_err();
-    store.bring_in_line(&[a.clone(), b], &[], start()).await.unwrap();
+    let hall = Declared { token_source: TokenSource::Delegate(a.mailbox.clone()), ..declared(3) };
+    store.reconcile(&[b.clone(), hall], &[], start()).await.unwrap_err();
+    store.reconcile(&[a.clone(), b], &[], start()).await.unwrap();
     assert_eq!(due().await, [second, first]);
 }
 

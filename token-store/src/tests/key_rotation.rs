@@ -240,7 +240,7 @@ async fn values_of_every_sealed_column_open_with_the_new_key() {
     store.save_signed_in(&ann, &tokens, None, start()).await.unwrap();
     let hash = LocalPassword::generate().unwrap().hash().await.unwrap();
     store.set_password(&ann, "scanner", &hash, start()).await.unwrap();
-    store.save_judged(&ann, &hash, start()).await.unwrap();
+    store.save_verified_password(&ann, &hash, start()).await.unwrap();
     store.note_familiar_source(&ann, Source::of(std::net::Ipv4Addr::LOCALHOST.into()), start(), HOUR).await.unwrap();
     store.set_next_client_secret("office", &Secret::from("next~secret"), None).await.unwrap();
     drop(store);
@@ -262,7 +262,7 @@ async fn values_of_every_sealed_column_open_with_the_new_key() {
     let store = keyed.open().await.unwrap();
     assert_whole(&store).await;
     assert_eq!(store.tokens(&ann).await.unwrap().identity.unwrap().user.name, "anna@contoso.com");
-    assert!(store.judged_password(&ann).await.unwrap().is_some());
+    assert!(store.verified_password(&ann).await.unwrap().is_some());
     assert_eq!(store.familiar_sources(&ann).await.unwrap().len(), 1);
 }
 

@@ -186,7 +186,7 @@ async fn refused_token_is_not_given_back_by_a_request_that_was_joined() {
     let row = bench.store.tokens(bench.mailbox()).await.unwrap();
     assert!(bench.store.lease(bench.mailbox(), &row, "another").await.unwrap());
     let (issued_at, expires_at) = (bench.clock.now(), bench.clock.now() + HOUR);
-    let theirs = crate::store::Living { secret: Secret::from("at-1"), issued_at, expires_at, sign_in_name: None };
+    let theirs = crate::store::IssuedToken { secret: Secret::from("at-1"), issued_at, expires_at, sign_in_name: None };
     let refused = crate::AccessToken::from(&theirs);
     bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
     // The request for a token that was refused joins the other one. If it comes too late for that, it has the same outcome.
@@ -214,7 +214,7 @@ async fn question_beside_the_refreshes_waits_for_the_lease_of_another_node() {
     assert!(bench.store.lease(bench.mailbox(), &row, "another").await.unwrap());
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
     let application = application(&bench.endpoint);
-    let (asked, ()) = tokio::join!(bench.tokens.try_with(bench.admitted.account(), &application), async {
+    let (asked, ()) = tokio::join!(bench.tokens.probe_scopes(bench.admitted.account(), &application), async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(bench.endpoint.requests(), 0);
         bench.store.release_lease(bench.mailbox(), "another").await.unwrap();

@@ -36,7 +36,7 @@ async fn assert_nothing_lost(store: &Store) {
         assert_eq!(text(&stored.access.unwrap().secret), format!("access-of-{name}"));
     }
     let info = store.account(&mailbox("info@contoso.com")).await.unwrap().unwrap();
-    assert_eq!(info.through, Some(mailbox("ann@contoso.com")));
+    assert_eq!(info.delegate, Some(mailbox("ann@contoso.com")));
     let ben = store.account_by_login("scanner").await.unwrap().unwrap();
     assert_eq!((ben.mailbox.as_str(), ben.senders.mode), ("ben@contoso.com", SenderMode::Account));
 
@@ -50,14 +50,14 @@ async fn assert_nothing_lost(store: &Store) {
     }
     let denied = gate.admit("ann@contoso.com", &Secret::from("password-of-info")).await.unwrap_err();
     assert_eq!(denied, Denied::BadCredentials);
-    let judged = store.judged_password(&mailbox("dan@contoso.com")).await.unwrap().unwrap();
+    let judged = store.verified_password(&mailbox("dan@contoso.com")).await.unwrap().unwrap();
     assert!(judged.hash.verify(&Secret::from("password-of-dan")));
 
     assert_eq!(store.client_secret("office").await.unwrap(), Some(Secret::from("client~secret")));
-    assert_eq!(store.secret_ends().await.unwrap()[0].expires, Some(start() + 24 * HOUR));
-    assert_eq!(store.refused(&mailbox("ben@contoso.com")).await.unwrap().len(), 1);
+    assert_eq!(store.secret_expiries().await.unwrap()[0].expires, Some(start() + 24 * HOUR));
+    assert_eq!(store.upstream_refusals(&mailbox("ben@contoso.com")).await.unwrap().len(), 1);
     assert_eq!(store.blocks(start()).await.unwrap().len(), 1);
-    assert_eq!(store.notices().await.unwrap().len(), 1);
+    assert_eq!(store.alerts().await.unwrap().len(), 1);
     assert_eq!(store.mail_use().await.unwrap().first().unwrap().used.sessions, 3);
     let before = store.note_uid_validity(&mailbox("ann@contoso.com"), "INBOX", 14, start()).await.unwrap();
     assert_eq!(before, None, "it is the UIDVALIDITY of version 1");

@@ -7,20 +7,25 @@ use crate::{Accounts, AdmissionLimits, Credential, Denied, ErrorKind, StoreError
 
 pub(super) const USER: &str = "ann@contoso.com";
 
-pub(super) struct Gate {
+pub(super) struct RequestGate {
     pub(super) bench: Bench,
     pub(super) accounts: Accounts,
 }
 
-pub(super) async fn gate() -> Gate {
+pub(super) async fn gate() -> RequestGate {
     let bench = Bench::new(fresh_store().await, Grant::Password).await;
     let accounts = accounts(&bench);
-    Gate { bench, accounts }
+    RequestGate { bench, accounts }
 }
 
 /// The gate of a process that has just started.
 pub(super) fn accounts(bench: &Bench) -> Accounts {
-    Accounts::judged_by(bench.store.clone(), bench.shared_clock(), AdmissionLimits::default(), bench.tokens.clone())
+    Accounts::with_remote_verification(
+        bench.store.clone(),
+        bench.shared_clock(),
+        AdmissionLimits::default(),
+        bench.tokens.clone(),
+    )
 }
 
 pub(super) fn here() -> IpAddr {
@@ -33,7 +38,7 @@ pub(super) fn stranger(number: u8) -> IpAddr {
 
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
-impl Gate {
+impl RequestGate {
     pub(super) async fn login(&self, password: &str) -> Result<(), Denied> {
         self.login_from(here(), password).await
     }
@@ -80,8 +85,8 @@ async fn the_first_login_fetches_the_tokens_and_the_next_ones_ask_nobody() {
     assert_eq!(sent("scope"), "https://outlook.office.com/IMAP.AccessAsUser.All offline_access");
     let state = gate.bench.store.token_state(gate.bench.mailbox()).await.unwrap();
     assert_eq!((state.signed_in_as.as_deref(), state.has_refresh_token), (Some(USER), true));
-    gate.accounts.uses_noted().await;
-    assert_eq!(gate.bench.store.last_judged_login(gate.bench.mailbox()).await.unwrap(), Some(start()));
+    gate.accounts.wait_for_background_writes().await;
+    assert_eq!(gate.bench.store.last_remote_login(gate.bench.mailbox()).await.unwrap(), Some(start()));
 
     // Refreshed like any other: without the password.
     gate.bench.clock.advance(59 * MINUTE);
@@ -97,10 +102,10 @@ async fn the_first_login_fetches_the_tokens_and_the_next_ones_ask_nobody() {
 
 #[tokio::test]
 async fn a_refused_password_costs_no_token_and_is_not_asked_about_again() {
-    let gate = Gate::opened().await;
+    let gate = RequestGate::opened().await;
     gate.bench.endpoint.then(refused());
     for _ in 0..5 {
-        assert_eq!(gate.login("wrong").await.unwrap_err(), Denied::WrongAtMicrosoft);
+        assert_eq!(gate.login("wrong").await.unwrap_err(), Denied::RejectedByMicrosoft);
     }
     assert_eq!((gate.asked(), gate.kept().await.as_deref()), (2, Some("rt-1")));
     let state = gate.bench.store.token_state(gate.bench.mailbox()).await.unwrap();
@@ -112,7 +117,7 @@ async fn a_refused_password_costs_no_token_and_is_not_asked_about_again() {
 /// What docs/grants.md says under "Remote verification".
 #[tokio::test]
 async fn a_password_that_was_changed_at_microsoft_opens_until_its_tokens_are_refused_and_the_new_one_at_once() {
-    let gate = Gate::opened().await;
+    let gate = RequestGate::opened().await;
     // The user changes it. The old one still opens, as the access token does.
     gate.bench.clock.advance(30 * MINUTE);
     gate.login("right").await.unwrap();
@@ -121,7 +126,7 @@ async fn a_password_that_was_changed_at_microsoft_opens_until_its_tokens_are_ref
     gate.bench.endpoint.then(Reply::error("invalid_grant", 50_173));
     gate.bench.tokens.access_token(&gate.bench.admitted).await.unwrap();
     gate.bench.endpoint.then(refused());
-    assert_eq!(gate.login("right").await.unwrap_err(), Denied::WrongAtMicrosoft);
+    assert_eq!(gate.login("right").await.unwrap_err(), Denied::RejectedByMicrosoft);
     let state = gate.bench.store.token_state(gate.bench.mailbox()).await.unwrap();
     let error = state.last_error.unwrap();
     assert_eq!((error.kind, state.has_refresh_token), (ErrorKind::SignInRequired, true));
@@ -132,20 +137,20 @@ async fn a_password_that_was_changed_at_microsoft_opens_until_its_tokens_are_ref
     assert_eq!(gate.kept().await.unwrap(), "rt-9");
     assert_eq!(gate.bench.store.token_state(gate.bench.mailbox()).await.unwrap().last_error, None);
     assert_eq!(gate.asked(), 4);
-    assert_eq!(gate.login("right").await.unwrap_err(), Denied::WrongAtMicrosoft);
+    assert_eq!(gate.login("right").await.unwrap_err(), Denied::RejectedByMicrosoft);
     assert_eq!(gate.asked(), 4);
 }
 
 /// The refresh token of a confidential application outlives its user's password.
 #[tokio::test]
 async fn an_old_password_opens_for_an_hour_at_most_though_its_tokens_can_be_refreshed() {
-    let gate = Gate::opened().await;
+    let gate = RequestGate::opened().await;
     gate.bench.clock.advance(59 * MINUTE);
     gate.bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
     gate.login("right").await.unwrap();
     gate.bench.clock.advance(MINUTE);
     gate.bench.endpoint.then(refused());
-    assert_eq!(gate.login("right").await.unwrap_err(), Denied::WrongAtMicrosoft);
+    assert_eq!(gate.login("right").await.unwrap_err(), Denied::RejectedByMicrosoft);
     assert_eq!(gate.kept().await.unwrap(), "rt-2", "a refused password deletes nothing");
 }
 
@@ -188,7 +193,7 @@ async fn every_other_refusal_has_its_kind_and_its_remedy_and_is_not_asked_for_at
         let gate = gate().await;
         gate.bench.endpoint.then(Reply::error(error, code));
         for _ in 0..2 {
-            let Denied::NotJudged(error) = gate.login("right").await.unwrap_err() else { panic!("{code}") };
+            let Denied::NotVerified(error) = gate.login("right").await.unwrap_err() else { panic!("{code}") };
             assert_eq!(error.kind(), kind, "{code}");
             assert!(error.to_string().contains(words), "{error}");
             assert!(!error.to_string().contains("--device-code"), "{error}");
@@ -223,7 +228,7 @@ async fn a_sign_in_in_another_process_ends_the_pause() {
 
 #[tokio::test]
 async fn when_microsoft_does_not_answer_the_right_password_opens_and_no_other() {
-    let gate = Gate::opened().await;
+    let gate = RequestGate::opened().await;
     gate.bench.clock.advance(59 * MINUTE);
     gate.bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
     gate.login("right").await.unwrap();
@@ -232,7 +237,7 @@ async fn when_microsoft_does_not_answer_the_right_password_opens_and_no_other() 
     gate.bench.clock.advance(2 * MINUTE);
     gate.login("right").await.unwrap();
     let error = gate.login("other").await.unwrap_err();
-    let Denied::NotJudged(TokenError::Transient { retry_after, .. }) = error else { panic!("{error}") };
+    let Denied::NotVerified(TokenError::Transient { retry_after, .. }) = error else { panic!("{error}") };
     assert!((600..=660).contains(&retry_after.unwrap().as_secs()), "{retry_after:?}");
     for _ in 0..20 {
         gate.login("right").await.unwrap();
@@ -244,14 +249,14 @@ async fn when_microsoft_does_not_answer_the_right_password_opens_and_no_other() 
 
 #[tokio::test]
 async fn an_account_that_was_removed_has_no_right_password_when_it_is_added_again() {
-    let gate = Gate::opened().await;
+    let gate = RequestGate::opened().await;
     let (store, mailbox) = (&gate.bench.store, gate.bench.mailbox());
     assert!(store.remove_account(mailbox).await.unwrap().is_some());
     assert_eq!(gate.login("right").await.unwrap_err(), Denied::BadCredentials);
     store.add_account(gate.bench.admitted.account()).await.unwrap();
     store.save_signed_in(mailbox, &token_set("at-5", Some("rt-5")), Some(USER), start()).await.unwrap();
     gate.bench.endpoint.then(refused());
-    assert_eq!(gate.login("right").await.unwrap_err(), Denied::WrongAtMicrosoft);
+    assert_eq!(gate.login("right").await.unwrap_err(), Denied::RejectedByMicrosoft);
 }
 
 #[tokio::test]
@@ -260,7 +265,7 @@ async fn a_shared_mailbox_is_opened_by_the_password_of_whom_it_goes_through() {
     let (store, ann) = (&gate.bench.store, gate.bench.mailbox());
     gate.bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
     for shared in ["info@contoso.com", "sales@contoso.com"] {
-        store.add_account(&Account { through: Some(ann.clone()), ..account(shared, Grant::Password) }).await.unwrap();
+        store.add_account(&Account { delegate: Some(ann.clone()), ..account(shared, Grant::Password) }).await.unwrap();
     }
     for user in ["info@contoso.com", "sales@contoso.com", "ann@contoso.com\\info@contoso.com", USER] {
         let admitted = gate.accounts.admit_from(here(), user, &Secret::from("hers")).await.unwrap();
@@ -272,18 +277,18 @@ async fn a_shared_mailbox_is_opened_by_the_password_of_whom_it_goes_through() {
     gate.bench.endpoint.then(refused());
     for user in ["sales@contoso.com", "info@contoso.com", USER] {
         let denied = gate.accounts.admit_from(here(), user, &Secret::from("wrong")).await.unwrap_err();
-        assert_eq!(denied, Denied::WrongAtMicrosoft);
+        assert_eq!(denied, Denied::RejectedByMicrosoft);
     }
     assert_eq!(gate.asked(), 2, "and of one wrong one");
 
     // Somebody else's password opens it from now on, and hers no longer.
     store.add_account(&account("bob@contoso.com", Grant::Password)).await.unwrap();
-    store.set_through(&mailbox("info@contoso.com"), &mailbox("bob@contoso.com")).await.unwrap();
+    store.set_delegate(&mailbox("info@contoso.com"), &mailbox("bob@contoso.com")).await.unwrap();
     gate.accounts.admit_from(here(), "info@contoso.com", &Secret::from("his")).await.unwrap();
     assert_eq!(gate.bench.endpoint.sent(2, "username").unwrap(), "bob@contoso.com");
     gate.bench.endpoint.then(refused());
     let denied = gate.accounts.admit_from(here(), "info@contoso.com", &Secret::from("hers")).await.unwrap_err();
-    assert_eq!(denied, Denied::WrongAtMicrosoft);
+    assert_eq!(denied, Denied::RejectedByMicrosoft);
 }
 
 #[tokio::test]
@@ -296,7 +301,7 @@ async fn what_cannot_work_is_said_before_a_password_is_sent() {
         (like(Some("Common")), "organizations"),
         (like(None), "judges no passwords"),
     ] {
-        let said = application.can_judge_passwords().unwrap_err().to_string();
+        let said = application.can_verify_passwords().unwrap_err().to_string();
         assert!(said.contains(words), "{said}");
         let (account, http, clock) = (gate.bench.admitted.account(), http_client(), gate.bench.shared_clock());
         let password = Secret::from("right");
@@ -305,7 +310,7 @@ async fn what_cannot_work_is_said_before_a_password_is_sent() {
     }
     assert_eq!(gate.asked(), 0);
     for tenant in ["contoso.com", "organizations"] {
-        like(Some(tenant)).can_judge_passwords().unwrap();
+        like(Some(tenant)).can_verify_passwords().unwrap();
     }
     let stranger = account("gone@contoso.com", Grant::Password);
     let (http, clock) = (http_client(), gate.bench.shared_clock());
@@ -321,7 +326,7 @@ async fn no_password_of_microsofts_is_stored_or_logged() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("store.db"), vault()).await.unwrap();
     let bench = Bench::new(store, Grant::Password).await;
-    let gate = Gate { accounts: accounts(&bench), bench };
+    let gate = RequestGate { accounts: accounts(&bench), bench };
     gate.bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
     gate.login("hunter2-hunter2").await.unwrap();
     gate.bench.endpoint.then(Reply::json(
@@ -348,7 +353,7 @@ async fn no_password_of_microsofts_is_stored_or_logged() {
 async fn open_circuit_keeps_no_right_password_out_and_leaves_no_pause_behind() {
     let disk = std::sync::Arc::new(super::failures::FullDisk::new(fresh_engine().await));
     let bench = Bench::new(crate::Store::with(disk.clone(), vault()).await.unwrap(), Grant::Password).await;
-    let gate = Gate { accounts: accounts(&bench), bench };
+    let gate = RequestGate { accounts: accounts(&bench), bench };
     let other = crate::Admitted::for_tests(account("m@contoso.com", Grant::SignIn));
     gate.bench.store.add_account(other.account()).await.unwrap();
     let tokens = token_set("at-0", Some("rt-0"));
@@ -364,15 +369,15 @@ async fn open_circuit_keeps_no_right_password_out_and_leaves_no_pause_behind() {
     for _ in 0..30 {
         gate.login("right").await.unwrap();
         let denied = gate.login("other").await.unwrap_err();
-        assert!(matches!(denied, Denied::NotJudged(TokenError::Paused { .. })), "{denied:?}");
+        assert!(matches!(denied, Denied::NotVerified(TokenError::Paused { .. })), "{denied:?}");
         gate.bench.clock.advance(Duration::from_secs(15));
     }
     disk.1.store(true, std::sync::atomic::Ordering::SeqCst);
     let denied = gate.login("other").await.unwrap_err();
-    assert!(matches!(denied, Denied::NotJudged(TokenError::Paused { .. })), "nothing is written: {denied:?}");
+    assert!(matches!(denied, Denied::NotVerified(TokenError::Paused { .. })), "nothing is written: {denied:?}");
     disk.1.store(false, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(gate.asked(), 3);
     gate.bench.clock.advance(4 * MINUTE);
     gate.bench.endpoint.then(refused());
-    assert_eq!(gate.login("other").await.unwrap_err(), Denied::WrongAtMicrosoft, "it is asked about again");
+    assert_eq!(gate.login("other").await.unwrap_err(), Denied::RejectedByMicrosoft, "it is asked about again");
 }

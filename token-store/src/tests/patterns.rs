@@ -1,7 +1,7 @@
 //! One account for a domain: which mailbox it opens, with whose password, and with one token.
 
 use super::{endpoint::Reply, *};
-use crate::{Accounts, AdmissionLimits, Declared, Denied, LocalPassword, SenderPolicy, StoreError, Way};
+use crate::{Accounts, AdmissionLimits, Declared, Denied, LocalPassword, SenderPolicy, StoreError, TokenSource};
 
 const ALL: &str = "*@contoso.com";
 
@@ -26,7 +26,7 @@ async fn an_account_of_its_own_wins_over_the_pattern_also_if_it_is_disabled() {
     let admitted = gate.admit(" Bob@Contoso.com", &all).await.unwrap();
     let bob = admitted.account();
     assert_eq!((bob.mailbox.as_str(), bob.token_of().as_str(), bob.sender()), ("bob@contoso.com", ALL, &bob.mailbox));
-    gate.uses_noted().await;
+    gate.wait_for_background_writes().await;
     assert!(store.passwords(&mailbox(ALL)).await.unwrap()[0].last_used.is_some());
     assert!(gate.admit("ann@contoso.com", &anns).await.is_ok());
     for (user, password) in
@@ -35,14 +35,19 @@ async fn an_account_of_its_own_wins_over_the_pattern_also_if_it_is_disabled() {
         assert_eq!(gate.admit(user, password).await.unwrap_err(), Denied::BadCredentials, "{user}");
     }
 
-    let way = Way::Own { application: "office".into(), grant: Grant::ClientCredentials };
+    let token_source = TokenSource::Own { application: "office".into(), grant: Grant::ClientCredentials };
     let senders = SenderPolicy::default();
-    let carol =
-        Declared { mailbox: mailbox("carol@contoso.com"), way, login: "carol".into(), senders, passwords: Vec::new() };
+    let carol = Declared {
+        mailbox: mailbox("carol@contoso.com"),
+        token_source,
+        login: "carol".into(),
+        senders,
+        passwords: Vec::new(),
+    };
     assert!(gate.admit("carol@contoso.com", &all).await.is_ok());
-    store.bring_in_line(&[carol], &[], start()).await.unwrap();
+    store.reconcile(&[carol], &[], start()).await.unwrap();
     assert_eq!(gate.admit("carol@contoso.com", &all).await.unwrap_err(), Denied::BadCredentials);
-    store.bring_in_line(&[], &[], start()).await.unwrap();
+    store.reconcile(&[], &[], start()).await.unwrap();
     assert_eq!(
         gate.admit("carol@contoso.com", &all).await.unwrap_err(),
         Denied::BadCredentials,

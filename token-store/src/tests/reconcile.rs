@@ -3,17 +3,17 @@
 use super::{fixture::Place, *};
 use crate::{
     Accounts, AdmissionLimits, Changes, DeclareError, Declared, DeclaredPassword, Denied, Origin, PasswordHash,
-    PasswordText, SenderMode, SenderPolicy, Way, store::RefreshToken,
+    PasswordText, SenderMode, SenderPolicy, TokenSource, store::RefreshToken,
 };
 
 const ANN: &str = "ann@contoso.com";
 const INFO: &str = "info@contoso.com";
 
 fn own(address: &str, application: &str, grant: Grant) -> Declared {
-    let way = Way::Own { application: application.into(), grant };
+    let token_source = TokenSource::Own { application: application.into(), grant };
     Declared {
         mailbox: mailbox(address),
-        way,
+        token_source,
         login: address.into(),
         senders: SenderPolicy::default(),
         passwords: Vec::new(),
@@ -25,7 +25,7 @@ fn ann() -> Declared {
 }
 
 fn info() -> Declared {
-    Declared { way: Way::Through(mailbox(ANN)), ..own(INFO, "", Grant::SignIn) }
+    Declared { token_source: TokenSource::Delegate(mailbox(ANN)), ..own(INFO, "", Grant::SignIn) }
 }
 
 fn with_password(account: Declared, name: &str, text: PasswordText) -> Declared {
@@ -37,12 +37,12 @@ fn plain(password: &str) -> PasswordText {
 }
 
 async fn apply(store: &Store, declared: &[Declared]) -> Changes {
-    store.bring_in_line(declared, &[], start()).await.unwrap()
+    store.reconcile(declared, &[], start()).await.unwrap()
 }
 
 async fn conflicts(store: &Store, declared: &[Declared]) -> String {
     let before = format!("{:?}", store.accounts().await.unwrap());
-    let error = store.bring_in_line(declared, &[], start()).await.unwrap_err();
+    let error = store.reconcile(declared, &[], start()).await.unwrap_err();
     assert!(matches!(&error, DeclareError::Conflicts(conflicts) if !conflicts.is_empty()), "{error}");
     assert_eq!(store.compare(declared).await.unwrap_err(), error);
     assert_eq!(format!("{:?}", store.accounts().await.unwrap()), before, "nothing was changed");
@@ -67,12 +67,12 @@ async fn an_account_that_is_declared_no_more_is_disabled_and_loses_nothing() {
     assert_eq!((changes.added, changes.changed.len()), (vec![mailbox(ANN), mailbox(INFO)], 0));
     store.save_signed_in(&mailbox(ANN), &token_set("at", Some("rt")), None, start()).await.unwrap();
     assert!(gate.admit(ANN, &password).await.is_ok());
-    gate.uses_noted().await;
+    gate.wait_for_background_writes().await;
     assert!(apply(&store, &declared).await.is_empty(), "a second start changes nothing");
     assert!(store.passwords(&mailbox(ANN)).await.unwrap()[0].last_used.is_some(), "and forgets nothing");
 
     let changes = apply(&store, &[]).await;
-    assert_eq!(changes.withdrawn, [mailbox(ANN), mailbox(INFO)]);
+    assert_eq!(changes.disabled, [mailbox(ANN), mailbox(INFO)]);
     assert_eq!(gate.admit(ANN, &password).await.unwrap_err(), Denied::BadCredentials);
     assert_eq!(gate.admit("ann@contoso.com\\info@contoso.com", &password).await.unwrap_err(), Denied::BadCredentials);
     assert!(store.plan().await.unwrap().is_empty(), "nobody keeps it fresh");
@@ -92,7 +92,7 @@ async fn device_account_is_vouched_for_while_it_is_enabled() {
     let store = fresh_store().await;
     let gate = Accounts::new(store.clone(), Arc::new(ManualClock::new(start())), AdmissionLimits::default());
     let vouched = async |address| {
-        let admitted = gate.vouch(&mailbox(address)).await.unwrap();
+        let admitted = gate.admit_without_password(&mailbox(address)).await.unwrap();
         admitted.map(|admitted| admitted.account().mailbox.clone())
     };
     apply(&store, &[ann(), info()]).await;
@@ -112,10 +112,10 @@ async fn device_account_is_vouched_for_while_it_is_enabled() {
 async fn a_sign_in_that_others_need_is_kept_fresh_though_its_own_account_is_disabled() {
     let store = fresh_store().await;
     apply(&store, &[ann()]).await;
-    let through = Account { through: Some(mailbox(ANN)), ..account(INFO, Grant::SignIn) };
-    store.add_account(&through).await.unwrap();
+    let delegate = Account { delegate: Some(mailbox(ANN)), ..account(INFO, Grant::SignIn) };
+    store.add_account(&delegate).await.unwrap();
     apply(&store, &[]).await;
-    assert_eq!(store.account(&mailbox(ANN)).await.unwrap().unwrap().origin, Origin::Withdrawn);
+    assert_eq!(store.account(&mailbox(ANN)).await.unwrap().unwrap().origin, Origin::Disabled);
     assert_eq!(store.plan().await.unwrap().len(), 1);
 }
 
@@ -133,7 +133,8 @@ async fn what_is_declared_otherwise_is_changed_and_keeps_its_sign_in() {
     assert_eq!(changes.changed, [mailbox(ANN), mailbox(INFO)]);
     assert_eq!(store.account_by_login("desk").await.unwrap().unwrap().mailbox, mailbox(ANN));
 
-    let swapped = [Declared { way: Way::Through(mailbox(INFO)), ..ann() }, own(INFO, "office", Grant::SignIn)];
+    let swapped =
+        [Declared { token_source: TokenSource::Delegate(mailbox(INFO)), ..ann() }, own(INFO, "office", Grant::SignIn)];
     apply(&store, &swapped).await;
     let ann_now = store.account(&mailbox(ANN)).await.unwrap().unwrap();
     assert_eq!((ann_now.token_of(), ann_now.application.as_str()), (&mailbox(INFO), "office"));
@@ -179,27 +180,37 @@ async fn what_the_store_has_otherwise_is_not_overwritten() {
     let store = fresh_store().await;
     store.add_account(&account(ANN, Grant::SignIn)).await.unwrap();
     store.add_account(&Account { login: "hall".into(), ..account("bob@contoso.com", Grant::Password) }).await.unwrap();
-    store.add_account(&Account { through: Some(mailbox(ANN)), ..account(INFO, Grant::SignIn) }).await.unwrap();
+    store.add_account(&Account { delegate: Some(mailbox(ANN)), ..account(INFO, Grant::SignIn) }).await.unwrap();
     store.save_signed_in(&mailbox(ANN), &token_set("at", Some("rt")), None, start()).await.unwrap();
-    let sales = |way: Way| Declared { way, ..own("sales@contoso.com", "office", Grant::SignIn) };
+    let sales =
+        |token_source: TokenSource| Declared { token_source, ..own("sales@contoso.com", "office", Grant::SignIn) };
     for (declared, words) in [
         (ann(), "oxpost account declare ann@contoso.com"),
-        (Declared { login: "hall".into(), ..sales(ann().way) }, "`hall` belongs to the account bob@contoso.com"),
-        (sales(Way::Through(mailbox("carol@contoso.com"))), "oxpost account add carol@contoso.com --no-password"),
-        (sales(Way::Through(mailbox(INFO))), "but goes through ann@contoso.com"),
-        (with_password(sales(Way::Through(mailbox("bob@contoso.com"))), "a", plain("x")), "Microsoft judges"),
+        (
+            Declared { login: "hall".into(), ..sales(ann().token_source) },
+            "`hall` belongs to the account bob@contoso.com",
+        ),
+        (
+            sales(TokenSource::Delegate(mailbox("carol@contoso.com"))),
+            "oxpost account add carol@contoso.com --no-password",
+        ),
+        (sales(TokenSource::Delegate(mailbox(INFO))), "but goes through ann@contoso.com"),
+        (with_password(sales(TokenSource::Delegate(mailbox("bob@contoso.com"))), "a", plain("x")), "Microsoft judges"),
     ] {
         let said = conflicts(&store, &[declared]).await;
         assert!(said.contains(words), "{said}");
     }
-    let both = [Declared { way: Way::Through(mailbox("sales@contoso.com")), ..ann() }, sales(ann().way)];
-    let said = store.bring_in_line(&both, &[mailbox(ANN)], start()).await.unwrap_err().to_string();
+    let both = [
+        Declared { token_source: TokenSource::Delegate(mailbox("sales@contoso.com")), ..ann() },
+        sales(ann().token_source),
+    ];
+    let said = store.reconcile(&both, &[mailbox(ANN)], start()).await.unwrap_err().to_string();
     assert!(said.contains("it signs in for info@contoso.com"), "{said}");
 
-    let changes = store.bring_in_line(&[ann()], &[mailbox(ANN)], start()).await.unwrap();
+    let changes = store.reconcile(&[ann()], &[mailbox(ANN)], start()).await.unwrap();
     assert_eq!(changes.changed, [mailbox(ANN)]);
     assert_eq!(refresh_token(&store, ANN).await.as_deref(), Some("rt"), "handed over with its sign-in");
-    apply(&store, &[ann(), sales(Way::Through(mailbox(ANN)))]).await;
+    apply(&store, &[ann(), sales(TokenSource::Delegate(mailbox(ANN)))]).await;
 }
 
 /// All of them start at the same moment.
@@ -209,7 +220,7 @@ async fn several_nodes_declare_the_same_accounts_at_once() {
     let nodes: tokio::task::JoinSet<_> = (0..8)
         .map(|_| {
             let store = store.clone();
-            async move { store.bring_in_line(&[ann(), info()], &[], start()).await }
+            async move { store.reconcile(&[ann(), info()], &[], start()).await }
         })
         .collect();
     let changes: Vec<Changes> = nodes.join_all().await.into_iter().map(Result::unwrap).collect();
@@ -244,13 +255,13 @@ async fn who_an_account_may_send_as_is_said_by_command_too() {
 async fn several_accounts_are_handed_over_together() {
     let store = fresh_store().await;
     store.add_account(&account(ANN, Grant::SignIn)).await.unwrap();
-    store.add_account(&Account { through: Some(mailbox(ANN)), ..account(INFO, Grant::SignIn) }).await.unwrap();
+    store.add_account(&Account { delegate: Some(mailbox(ANN)), ..account(INFO, Grant::SignIn) }).await.unwrap();
     let said = conflicts(&store, &[info(), ann()]).await;
     assert_eq!(said.matches("oxpost account declare info@contoso.com ann@contoso.com").count(), 2, "{said}");
-    let one = store.bring_in_line(&[info(), ann()], &[mailbox(ANN)], start()).await.unwrap_err().to_string();
+    let one = store.reconcile(&[info(), ann()], &[mailbox(ANN)], start()).await.unwrap_err().to_string();
     assert!(one.ends_with("oxpost account declare info@contoso.com"), "{one}");
     let both = [mailbox(ANN), mailbox(INFO)];
-    let changes = store.bring_in_line(&[info(), ann()], &both, start()).await.unwrap();
+    let changes = store.reconcile(&[info(), ann()], &both, start()).await.unwrap();
     assert_eq!(changes.changed.len(), 2);
     assert!(apply(&store, &[info(), ann()]).await.is_empty());
 }

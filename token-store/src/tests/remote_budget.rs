@@ -2,7 +2,7 @@
 
 use super::{
     endpoint::Reply,
-    password_grant::{Gate, MINUTE, USER, accounts, gate, here, refused, stranger},
+    password_grant::{MINUTE, RequestGate, USER, accounts, gate, here, refused, stranger},
     *,
 };
 use crate::Denied;
@@ -55,12 +55,12 @@ async fn a_hundred_accounts_are_asked_about_eight_at_once() {
 
 #[tokio::test]
 async fn a_strangers_guesses_neither_lock_the_user_out_at_microsoft_nor_here() {
-    let gate = Gate::opened().await;
+    let gate = RequestGate::opened().await;
     gate.bench.endpoint.always(refused());
     for minute in 0..55_u8 {
         for guess in 0..10 {
             let said = gate.login_from(stranger(minute), &format!("guess {minute} {guess}")).await.unwrap_err();
-            assert!(matches!(said, Denied::WrongAtMicrosoft | Denied::TooManyPasswords), "{said}");
+            assert!(matches!(said, Denied::RejectedByMicrosoft | Denied::TooManyPasswords), "{said}");
         }
         gate.login("right").await.unwrap();
         gate.bench.clock.advance(MINUTE);
@@ -68,7 +68,7 @@ async fn a_strangers_guesses_neither_lock_the_user_out_at_microsoft_nor_here() {
     assert_eq!(gate.asked(), 1 + 4, "550 guesses");
     // Now the user changes the password, and mistypes it.
     for number in 0..3 {
-        assert_eq!(gate.login(&format!("typo {number}")).await.unwrap_err(), Denied::WrongAtMicrosoft);
+        assert_eq!(gate.login(&format!("typo {number}")).await.unwrap_err(), Denied::RejectedByMicrosoft);
     }
     gate.bench.endpoint.then(Reply::tokens("at-9", Some("rt-9")));
     gate.login("new").await.unwrap();
@@ -77,8 +77,8 @@ async fn a_strangers_guesses_neither_lock_the_user_out_at_microsoft_nor_here() {
 /// Before the user comes, guesses from the user's own address have used up what Microsoft hears from there.
 #[tokio::test]
 async fn after_a_restart_the_last_right_password_needs_no_answer() {
-    let gate = Gate::opened().await;
-    gate.accounts.uses_noted().await;
+    let gate = RequestGate::opened().await;
+    gate.accounts.wait_for_background_writes().await;
     gate.bench.endpoint.always(refused());
     let restarted = accounts(&gate.bench);
     for guess in 0..10 {
@@ -94,8 +94,8 @@ async fn after_a_restart_the_last_right_password_needs_no_answer() {
 /// What docs/grants.md promises holds for all nodes together, and over restarts.
 #[tokio::test]
 async fn nodes_together_and_restarts_ask_about_no_more_wrong_passwords_than_one_node() {
-    let gate = Gate::opened().await;
-    gate.accounts.uses_noted().await;
+    let gate = RequestGate::opened().await;
+    gate.accounts.wait_for_background_writes().await;
     gate.bench.endpoint.always(refused());
     for node in 0..5 {
         let node_accounts = accounts(&gate.bench);
@@ -108,21 +108,21 @@ async fn nodes_together_and_restarts_ask_about_no_more_wrong_passwords_than_one_
     assert_eq!(gate.asked(), 1 + 4 + 4);
     gate.bench.clock.advance(60 * MINUTE);
     let denied = accounts(&gate.bench).admit_from(stranger(1), USER, &Secret::from("an hour later")).await;
-    assert_eq!((denied.unwrap_err(), gate.asked()), (Denied::WrongAtMicrosoft, 10));
+    assert_eq!((denied.unwrap_err(), gate.asked()), (Denied::RejectedByMicrosoft, 10));
 }
 
 /// A device with an old password, and three nodes.
 #[tokio::test]
 async fn the_same_wrong_password_counts_once_on_all_nodes_and_a_right_one_not_at_all() {
-    let gate = Gate::opened().await;
+    let gate = RequestGate::opened().await;
     gate.bench.endpoint.always(refused());
     for _ in 0..3 {
         let denied = accounts(&gate.bench).admit_from(stranger(1), USER, &Secret::from("old")).await.unwrap_err();
-        assert_eq!(denied, Denied::WrongAtMicrosoft);
+        assert_eq!(denied, Denied::RejectedByMicrosoft);
     }
     for guess in 0..3 {
         let denied = gate.login_from(stranger(2), &format!("guess {guess}")).await.unwrap_err();
-        assert_eq!(denied, Denied::WrongAtMicrosoft);
+        assert_eq!(denied, Denied::RejectedByMicrosoft);
     }
     assert_eq!(gate.login_from(stranger(2), "one too many").await.unwrap_err(), Denied::TooManyPasswords);
     // The clock is set back: they count from then on, and no longer.

@@ -3,7 +3,7 @@
 
 use super::{
     endpoint::Reply,
-    password_grant::{Gate, MINUTE, USER, gate, refused, stranger},
+    password_grant::{MINUTE, RequestGate, USER, gate, refused, stranger},
     renamed::{ANNA, access_token},
     *,
 };
@@ -15,7 +15,7 @@ fn unknown_user() -> Reply {
     Reply::error("invalid_grant", 50_034)
 }
 
-impl Gate {
+impl RequestGate {
     /// Ann has logged in, was renamed to Anna, and was renamed in the store by a refresh.
     async fn renamed() -> Self {
         let gate = gate().await;
@@ -52,17 +52,17 @@ async fn password_of_another_user_with_the_stored_name_is_refused() {
     for (first, second) in
         [(bob.clone(), refused()), (bob.clone(), unknown_user()), (opaque.clone(), refused()), (opaque, unknown_user())]
     {
-        let gate = Gate::renamed().await;
+        let gate = RequestGate::renamed().await;
         let (store, ann) = (&gate.bench.store, gate.bench.mailbox());
-        let judged = store.judged_password(ann).await.unwrap().unwrap().judged;
+        let judged = store.verified_password(ann).await.unwrap().unwrap().verified;
         gate.bench.endpoint.then(first);
         gate.bench.endpoint.then(second);
         for _ in 0..3 {
-            assert_eq!(gate.login("bobs").await.unwrap_err(), Denied::WrongAtMicrosoft);
+            assert_eq!(gate.login("bobs").await.unwrap_err(), Denied::RejectedByMicrosoft);
         }
         assert_eq!(gate.users_since(2), [ANNA, USER], "Microsoft is asked once under each name");
         assert_eq!(gate.bench.stored_refresh_token().await.as_deref(), Some("rt-2"));
-        assert_eq!(store.judged_password(ann).await.unwrap().unwrap().judged, judged);
+        assert_eq!(store.verified_password(ann).await.unwrap().unwrap().verified, judged);
         assert_eq!(gate.name().await, Some(mailbox(ANNA)));
         let state = store.token_state(ann).await.unwrap();
         assert_eq!(state.last_error, None, "another user's password says nothing about the account");
@@ -73,7 +73,7 @@ async fn password_of_another_user_with_the_stored_name_is_refused() {
 
 #[tokio::test]
 async fn sign_in_with_the_password_of_another_user_is_refused() {
-    let gate = Gate::renamed().await;
+    let gate = RequestGate::renamed().await;
     gate.bench.endpoint.then(Reply::tokens(&access_token(BOB, ANNA), Some("rt-bob")));
     gate.bench.endpoint.then(refused());
     let error = gate.connect("bobs").await.unwrap_err().to_string();
@@ -90,7 +90,7 @@ async fn sign_in_with_the_password_of_another_user_is_refused() {
 async fn reverted_rename_is_found_by_the_next_password() {
     let bob = Reply::tokens(&access_token(BOB, ANNA), Some("rt-bob"));
     for first in [unknown_user(), bob] {
-        let gate = Gate::renamed().await;
+        let gate = RequestGate::renamed().await;
         gate.bench.clock.advance(61 * MINUTE);
         gate.bench.endpoint.then(Reply::error("invalid_grant", 50_173));
         gate.bench.endpoint.then(first);
@@ -108,7 +108,7 @@ async fn reverted_rename_is_found_by_the_next_password() {
 /// One login counts once, and Microsoft is not asked under the second name if the first one is known to it.
 #[tokio::test]
 async fn second_name_lets_microsoft_hear_no_more_wrong_passwords() {
-    let gate = Gate::renamed().await;
+    let gate = RequestGate::renamed().await;
     for guess in 1..=9_u8 {
         if guess <= 4 {
             gate.bench.endpoint.then(unknown_user());
@@ -119,15 +119,15 @@ async fn second_name_lets_microsoft_hear_no_more_wrong_passwords() {
     }
     assert_eq!(gate.users_since(2).len(), 8, "four under each name");
 
-    let gate = Gate::renamed().await;
+    let gate = RequestGate::renamed().await;
     gate.bench.endpoint.then(refused());
-    assert_eq!(gate.login("wrong").await.unwrap_err(), Denied::WrongAtMicrosoft);
+    assert_eq!(gate.login("wrong").await.unwrap_err(), Denied::RejectedByMicrosoft);
     assert_eq!(gate.users_since(2), [ANNA]);
 }
 
 #[tokio::test]
 async fn unknown_user_error_shows_the_names_that_were_sent() {
-    let gate = Gate::renamed().await;
+    let gate = RequestGate::renamed().await;
     gate.bench.endpoint.always(unknown_user());
     let error = gate.connect("right").await.unwrap_err().to_string();
     assert!(error.contains(&format!("knows no user {ANNA}, and no user {USER}.")), "{error}");

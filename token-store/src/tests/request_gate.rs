@@ -12,7 +12,7 @@ use super::{
 use crate::{
     TokenError,
     database::{Database, DatabaseError, Outcome, Statement},
-    request_gate::{Class, Gate, GateLimits, Refusal, Went},
+    request_gate::{Class, Refusal, RequestGate, RequestGateLimits, RequestOutcome},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -65,19 +65,19 @@ async fn counting_bench() -> (Bench, Arc<Counting>) {
 }
 
 impl Bench {
-    fn gate_with(&self, limits: GateLimits) -> Arc<Gate> {
-        Arc::new(Gate::new("a".into(), self.store.clone(), self.shared_clock(), limits))
+    fn gate_with(&self, limits: RequestGateLimits) -> Arc<RequestGate> {
+        Arc::new(RequestGate::new("a".into(), self.store.clone(), self.shared_clock(), limits))
     }
 
     /// Opens the circuit, and closes it again by a probe.
-    async fn play_outage(&self, gate: &Arc<Gate>) {
-        self.enter(gate, Class::Login).await.unwrap().leave(told_to_wait(10)).await;
+    async fn play_outage(&self, gate: &Arc<RequestGate>) {
+        self.enter(gate, Class::Login).await.unwrap().complete(told_to_wait(10)).await;
         self.clock.advance(11 * MINUTE);
-        self.enter(gate, Class::Login).await.unwrap().leave(Went::Answered).await;
+        self.enter(gate, Class::Login).await.unwrap().complete(RequestOutcome::Answered).await;
     }
 
     /// How many of ten logins without patience may ask at once, two seconds after another one.
-    async fn begin_at_once(&self, gate: &Arc<Gate>) -> usize {
+    async fn begin_at_once(&self, gate: &Arc<RequestGate>) -> usize {
         let _ = self.enter(gate, Class::Login).await;
         tokio::time::advance(2 * SECOND).await;
         let mut begun = 0;
@@ -89,8 +89,8 @@ impl Bench {
 }
 
 /// Those without patience.
-const AT_ONCE: GateLimits =
-    GateLimits { per_authority: 16, in_all: 64, per_second: 20, login_patience: Duration::ZERO };
+const AT_ONCE: RequestGateLimits =
+    RequestGateLimits { per_authority: 16, in_all: 64, per_second: 20, login_patience: Duration::ZERO };
 
 /// Lets everything go as far as it can without the clock.
 async fn settle() {
@@ -102,8 +102,8 @@ async fn settle() {
 async fn requests_that_wait_at_the_gate_end_with_the_process() {
     stand_still();
     let bench = Bench::signed_in().await;
-    let patient = GateLimits { login_patience: MINUTE, ..AT_ONCE };
-    for limits in [GateLimits { per_authority: 1, ..patient }, GateLimits { per_second: 1, ..patient }] {
+    let patient = RequestGateLimits { login_patience: MINUTE, ..AT_ONCE };
+    for limits in [RequestGateLimits { per_authority: 1, ..patient }, RequestGateLimits { per_second: 1, ..patient }] {
         let gate = bench.gate_with(limits);
         let held = bench.enter(&gate, Class::Login).await.unwrap();
         let waiting: Vec<_> = (0..8)
@@ -133,12 +133,12 @@ async fn requests_that_wait_at_the_gate_end_with_the_process() {
 async fn probe_that_asked_nothing_leaves_the_probe_to_the_next_request() {
     let bench = Bench::signed_in().await;
     let (here, there) = (bench.gate("a", bench.store.clone(), 1000), bench.gate("b", bench.store.clone(), 1000));
-    bench.enter(&here, Class::Login).await.unwrap().leave(told_to_wait(10)).await;
+    bench.enter(&here, Class::Login).await.unwrap().complete(told_to_wait(10)).await;
     bench.clock.advance(11 * MINUTE);
     let probe = bench.enter(&here, Class::Login).await.unwrap();
     assert!(bench.enter(&there, Class::Login).await.is_err());
-    probe.leave(Went::NotAsked).await;
-    bench.enter(&there, Class::Login).await.unwrap().leave(Went::Answered).await;
+    probe.complete(RequestOutcome::NotAsked).await;
+    bench.enter(&there, Class::Login).await.unwrap().complete(RequestOutcome::Answered).await;
     assert_eq!(bench.wait_of(&here).await, None);
 }
 
@@ -149,11 +149,11 @@ async fn answer_costs_no_look_at_the_store_while_nothing_is_wrong() {
     let answered = async || {
         let pass = bench.enter(&gate, Class::Login).await.unwrap();
         counting.take();
-        pass.leave(Went::Answered).await;
+        pass.complete(RequestOutcome::Answered).await;
         counting.take()
     };
     assert_eq!(answered().await, (0, 0));
-    bench.enter(&gate, Class::Login).await.unwrap().leave(silence()).await;
+    bench.enter(&gate, Class::Login).await.unwrap().complete(silence()).await;
     bench.clock.advance(SECOND);
     assert_eq!(answered().await, (1, 1), "the failure is over, also for other nodes");
     bench.clock.advance(SECOND);
@@ -168,7 +168,7 @@ async fn pause_that_was_not_written_is_tried_again_once_in_five_seconds() {
     let gate = bench.gate("a", bench.store.clone(), 1000);
     let pass = bench.enter(&gate, Class::Login).await.unwrap();
     counting.fill(true);
-    pass.leave(told_to_wait(10)).await;
+    pass.complete(told_to_wait(10)).await;
     counting.take();
     for _ in 0..3 {
         for _ in 0..20 {
@@ -192,7 +192,7 @@ async fn store_that_takes_nothing_leaves_one_probe_at_a_time() {
     let gate = bench.gate("a", bench.store.clone(), 1000);
     let pass = bench.enter(&gate, Class::Login).await.unwrap();
     counting.fill(true);
-    pass.leave(told_to_wait(10)).await;
+    pass.complete(told_to_wait(10)).await;
     assert!(bench.enter(&gate, Class::Login).await.is_err());
     bench.clock.advance(11 * MINUTE);
     let entering: tokio::task::JoinSet<_> = (0..16)
@@ -203,7 +203,7 @@ async fn store_that_takes_nothing_leaves_one_probe_at_a_time() {
         .collect();
     let mut probes: Vec<_> = entering.join_all().await.into_iter().filter_map(Result::ok).collect();
     assert_eq!(probes.len(), 1);
-    probes.remove(0).leave(Went::Answered).await;
+    probes.remove(0).complete(RequestOutcome::Answered).await;
     bench.enter(&gate, Class::Login).await.unwrap();
 }
 
@@ -277,7 +277,7 @@ async fn open_circuit_keeps_no_app_only_token_from_being_shared() {
     let other = Admitted::for_tests(account("other@contoso.com", Grant::ClientCredentials));
     bench.store.add_account(other.account()).await.unwrap();
     let gate = bench.tokens.gate_for_tests();
-    gate.enter(&application(&bench.endpoint), None, Class::Login).await.unwrap().leave(told_to_wait(10)).await;
+    gate.enter(&application(&bench.endpoint), None, Class::Login).await.unwrap().complete(told_to_wait(10)).await;
     let token = bench.tokens.access_token(&other).await.unwrap();
     assert_eq!((text(token.secret()).as_str(), bench.endpoint.requests()), ("at-1", 1));
 }
@@ -289,7 +289,7 @@ async fn login_refused_by_an_open_circuit_writes_nothing() {
     let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR);
     let gate = bench.tokens.gate_for_tests();
-    gate.enter(&application(&bench.endpoint), None, Class::Login).await.unwrap().leave(told_to_wait(10)).await;
+    gate.enter(&application(&bench.endpoint), None, Class::Login).await.unwrap().complete(told_to_wait(10)).await;
     // Its lease could not be taken.
     disk.1.store(true, Ordering::SeqCst);
     for _ in 0..3 {

@@ -4,7 +4,7 @@ use super::{fixture::Place, *};
 use crate::{
     Accounts, AdmissionLimits, Denied, LocalPassword, StoreError,
     database::{Database, Statement, Value},
-    store::{Declared, DeclaredPassword, PasswordText, STORE_SCHEMA, Way},
+    store::{Declared, DeclaredPassword, PasswordText, STORE_SCHEMA, TokenSource},
 };
 
 const ANN: &str = "ann@contoso.com";
@@ -28,7 +28,7 @@ impl Meddled {
         for address in [ANN, BEN] {
             store.add_account(&account(address, Grant::SignIn)).await.unwrap();
         }
-        let info = Account { through: Some(mailbox(ANN)), ..account(INFO, Grant::SignIn) };
+        let info = Account { delegate: Some(mailbox(ANN)), ..account(INFO, Grant::SignIn) };
         store.add_account(&info).await.unwrap();
         let database = place.open_as(STORE_SCHEMA).await.unwrap();
         let gate = Accounts::new(store.clone(), Arc::new(ManualClock::new(start())), AdmissionLimits::default());
@@ -174,7 +174,7 @@ async fn an_account_that_is_put_back_as_it_was_is_found_and_not_opened() {
     let (accounts, passwords) = (meddled.rows(ACCOUNT_ROWS).await, meddled.rows(PASSWORD_ROWS).await);
     assert_eq!(meddled.login(INFO, &password).await.unwrap(), ANN);
     meddled.store.revoke_password(&mailbox(INFO), "device").await.unwrap();
-    meddled.store.set_through(&mailbox(INFO), &mailbox(BEN)).await.unwrap();
+    meddled.store.set_delegate(&mailbox(INFO), &mailbox(BEN)).await.unwrap();
     meddled.sql("DELETE FROM local_password").await;
     meddled.put_back(PUT_PASSWORD, passwords.clone()).await;
     let update =
@@ -237,7 +237,7 @@ async fn a_mailbox_whose_account_was_deleted_is_not_opened_by_the_pattern_of_its
     assert_eq!(meddled.login("erin@contoso.com", &password).await.unwrap(), "*@contoso.com");
     meddled.sql("DELETE FROM account WHERE mailbox = 'ben@contoso.com'").await;
     assert!(is_changed(meddled.login(BEN, &password).await, "it was removed"));
-    let vouched = meddled.gate.vouch(&mailbox(BEN)).await;
+    let vouched = meddled.gate.admit_without_password(&mailbox(BEN)).await;
     assert!(matches!(vouched, Err(StoreError::ChangedOutside { .. })), "{vouched:?}");
     assert_eq!(meddled.found().await, ["ben@contoso.com: it was removed"]);
 }
@@ -308,7 +308,7 @@ async fn outside_changes_are_undone() {
     assert_eq!(meddled.store.undo_outside_changes().await.unwrap(), []);
     assert_eq!(meddled.login(ANN, &ann).await, Err(Denied::BadCredentials));
     assert_eq!(meddled.login(BEN, &ben).await.unwrap(), BEN);
-    assert_eq!(meddled.store.account(&mailbox(INFO)).await.unwrap().unwrap().through, Some(mailbox(ANN)));
+    assert_eq!(meddled.store.account(&mailbox(INFO)).await.unwrap().unwrap().delegate, Some(mailbox(ANN)));
 }
 
 /// What the file no longer declares is withdrawn, whatever somebody has made of its columns.
@@ -319,25 +319,25 @@ async fn what_is_declared_no_more_cannot_be_kept_by_changing_its_columns() {
     let hash = password.hash().await.unwrap();
     let with = |passwords| Declared {
         mailbox: mailbox("new@contoso.com"),
-        way: Way::Own { application: "office".into(), grant: Grant::SignIn },
+        token_source: TokenSource::Own { application: "office".into(), grant: Grant::SignIn },
         login: "new@contoso.com".into(),
         senders: crate::SenderPolicy::default(),
         passwords,
     };
     let declared = DeclaredPassword { name: "device".into(), text: PasswordText::Hash(hash) };
-    meddled.store.bring_in_line(&[with(vec![declared.clone()])], &[], start()).await.unwrap();
+    meddled.store.reconcile(&[with(vec![declared.clone()])], &[], start()).await.unwrap();
     assert_eq!(meddled.login("new@contoso.com", password.secret()).await.unwrap(), "new@contoso.com");
     meddled.sql("UPDATE local_password SET declared = 0").await;
-    meddled.store.bring_in_line(&[with(Vec::new())], &[], start()).await.unwrap();
+    meddled.store.reconcile(&[with(Vec::new())], &[], start()).await.unwrap();
     assert_eq!(meddled.login("new@contoso.com", password.secret()).await, Err(Denied::BadCredentials));
     // A seal that is lost is made anew with the passwords of the file.
-    meddled.store.bring_in_line(&[with(vec![declared.clone()])], &[], start()).await.unwrap();
+    meddled.store.reconcile(&[with(vec![declared.clone()])], &[], start()).await.unwrap();
     meddled.sql("UPDATE account SET access_seal = NULL WHERE mailbox = 'new@contoso.com'").await;
-    meddled.store.bring_in_line(&[with(vec![declared])], &[], start()).await.unwrap();
+    meddled.store.reconcile(&[with(vec![declared])], &[], start()).await.unwrap();
     assert_eq!(meddled.found().await, NOTHING);
     assert_eq!(meddled.login("new@contoso.com", password.secret()).await.unwrap(), "new@contoso.com");
     meddled.sql("UPDATE account SET origin = 'command' WHERE mailbox = 'new@contoso.com'").await;
-    meddled.store.bring_in_line(&[], &[], start()).await.unwrap();
+    meddled.store.reconcile(&[], &[], start()).await.unwrap();
     assert_eq!(meddled.login("new@contoso.com", password.secret()).await, Err(Denied::BadCredentials));
 }
 
@@ -355,7 +355,7 @@ async fn whatever_changes_accounts_writes_their_seals() {
             store.set_password(&mailbox(&address), "a", &hash, start()).await.unwrap();
             store.set_password(&mailbox(ANN), &format!("a{number}"), &hash, start()).await.unwrap();
             if number % 2 == 0 {
-                store.set_through(&mailbox(&address), &mailbox(ANN)).await.unwrap();
+                store.set_delegate(&mailbox(&address), &mailbox(ANN)).await.unwrap();
                 store.revoke_password(&mailbox(&address), "a").await.unwrap();
             } else {
                 store.remove_account(&mailbox(&address)).await.unwrap();
@@ -368,30 +368,32 @@ async fn whatever_changes_accounts_writes_their_seals() {
     assert_eq!(meddled.found().await, NOTHING);
     assert_eq!(meddled.store.accounts().await.unwrap().len(), 3 + 4);
 
-    let declared = |address: &str, way: Way| Declared {
+    let declared = |address: &str, token_source: TokenSource| Declared {
         mailbox: mailbox(address),
-        way,
+        token_source,
         login: address.to_owned(),
         senders: crate::SenderPolicy::default(),
         passwords: Vec::new(),
     };
-    let own = || Way::Own { application: "office".into(), grant: Grant::SignIn };
-    let all =
-        [declared("new@contoso.com", own()), declared("shared@contoso.com", Way::Through(mailbox("new@contoso.com")))];
-    meddled.store.bring_in_line(&all, &[], start()).await.unwrap();
+    let own = || TokenSource::Own { application: "office".into(), grant: Grant::SignIn };
+    let all = [
+        declared("new@contoso.com", own()),
+        declared("shared@contoso.com", TokenSource::Delegate(mailbox("new@contoso.com"))),
+    ];
+    meddled.store.reconcile(&all, &[], start()).await.unwrap();
     assert_eq!(meddled.found().await, NOTHING);
     // The file is the truth for what it declares.
     meddled.sql("UPDATE account SET through = 'ann@contoso.com' WHERE mailbox = 'shared@contoso.com'").await;
     assert_eq!(meddled.found().await.len(), 1);
-    meddled.store.bring_in_line(&all, &[], start()).await.unwrap();
+    meddled.store.reconcile(&all, &[], start()).await.unwrap();
     assert_eq!(meddled.found().await, NOTHING);
     meddled.sql("UPDATE account SET access_seal = NULL WHERE mailbox = 'new@contoso.com'").await;
-    meddled.store.bring_in_line(&all, &[], start()).await.unwrap();
+    meddled.store.reconcile(&all, &[], start()).await.unwrap();
     assert_eq!(meddled.found().await, NOTHING);
-    meddled.store.bring_in_line(&[], &[], start()).await.unwrap();
+    meddled.store.reconcile(&[], &[], start()).await.unwrap();
     assert_eq!(
         meddled.store.account(&mailbox("new@contoso.com")).await.unwrap().unwrap().origin,
-        crate::Origin::Withdrawn
+        crate::Origin::Disabled
     );
 }
 
@@ -400,10 +402,10 @@ async fn whatever_changes_accounts_writes_their_seals() {
 async fn the_time_of_a_judged_password_cannot_be_changed() {
     let meddled = Meddled::new().await;
     let hash = LocalPassword::generate().unwrap().hash().await.unwrap();
-    meddled.store.save_judged(&mailbox(ANN), &hash, start()).await.unwrap();
-    assert_eq!(meddled.store.judged_password(&mailbox(ANN)).await.unwrap().unwrap().judged, start());
+    meddled.store.save_verified_password(&mailbox(ANN), &hash, start()).await.unwrap();
+    assert_eq!(meddled.store.verified_password(&mailbox(ANN)).await.unwrap().unwrap().verified, start());
     meddled.sql("UPDATE judged_password SET judged = judged + 3600000").await;
-    assert!(meddled.store.judged_password(&mailbox(ANN)).await.unwrap().is_none());
+    assert!(meddled.store.verified_password(&mailbox(ANN)).await.unwrap().is_none());
 }
 
 /// The refresher plans with columns that nobody has verified.

@@ -84,7 +84,7 @@ async fn a_caller_who_hangs_up_does_not_lose_the_rotated_refresh_token() {
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
     bench.endpoint.release();
-    bench.tokens.flights_over().await;
+    bench.tokens.wait_for_refreshes().await;
     assert_eq!(bench.stored_refresh_token().await.unwrap(), "rt-1");
     assert_eq!(bench.access_token().await.unwrap(), "at-1");
     assert_eq!(bench.endpoint.requests(), 1);

@@ -1,7 +1,7 @@
 //! Lists of SMTP servers, and which applications are in use.
 
 use super::*;
-use crate::{Declared, SenderPolicy, Way, store::smtp_extensions::SmtpExtensions};
+use crate::{Declared, SenderPolicy, TokenSource, store::smtp_extensions::SmtpExtensions};
 
 #[tokio::test]
 async fn lists_are_kept_per_host_and_port_and_replaced() {
@@ -39,18 +39,18 @@ async fn application_is_in_use_while_an_account_of_it_may_log_in() {
     // A delegate that is no longer declared may not log in, but the mailbox that it opens may.
     let own = |address: &str, application: &str| Declared {
         mailbox: mailbox(address),
-        way: Way::Own { application: application.into(), grant: Grant::SignIn },
+        token_source: TokenSource::Own { application: application.into(), grant: Grant::SignIn },
         login: address.into(),
         senders: SenderPolicy::default(),
         passwords: Vec::new(),
     };
     let (dan, eve) = (own("dan@fabrikam.example", "fabrikam"), own("eve@example.org", "other"));
     let expect = async |declared: Vec<Declared>, expected: &[&str]| {
-        store.bring_in_line(&declared, &[], start()).await.unwrap();
+        store.reconcile(&declared, &[], start()).await.unwrap();
         assert_eq!(in_use().await, expected);
     };
     expect(vec![dan.clone(), eve], &["fabrikam", "office", "other"]).await;
-    let shared = Account { through: Some(dan.mailbox.clone()), ..of("info@fabrikam.example", "fabrikam") };
+    let shared = Account { delegate: Some(dan.mailbox.clone()), ..of("info@fabrikam.example", "fabrikam") };
     store.add_account(&shared).await.unwrap();
     expect(vec![dan], &["fabrikam", "office"]).await;
     expect(Vec::new(), &["fabrikam", "office"]).await;

@@ -4,9 +4,9 @@ use rusqlite::Connection;
 
 use super::{fixture::Place, *};
 use crate::{
-    Block, LocalPassword, PasswordHash, SecretEnd, StoreError, TokenError,
+    Block, LocalPassword, PasswordHash, SecretExpiry, StoreError, TokenError,
     database::DatabaseError,
-    store::{RefreshToken, Refused, STORE_SCHEMA},
+    store::{RefreshToken, STORE_SCHEMA, UpstreamRefusal},
 };
 
 async fn file_with_two_accounts(path: &std::path::Path) -> Store {
@@ -52,7 +52,7 @@ async fn accounts_are_found_by_login_and_mailbox_and_names_are_unique() {
 async fn a_refusal_stands_until_a_login_succeeds_and_is_written_once_a_minute() {
     let store = with_two_accounts(fresh_store().await).await;
     let ann = mailbox("ann@contoso.com");
-    let refused = |protocol: &str, text: &str, seconds: u64| Refused {
+    let refused = |protocol: &str, text: &str, seconds: u64| UpstreamRefusal {
         protocol: protocol.into(),
         text: text.into(),
         said: format!("535 at {seconds}"),
@@ -60,19 +60,19 @@ async fn a_refusal_stands_until_a_login_succeeds_and_is_written_once_a_minute() 
     };
     let (first, again) = (refused("SMTP", "Switched off.", 0), refused("SMTP", "Switched off.", 59));
     for one in [&first, &again, &refused("IMAP", "Does not open.", 0)] {
-        store.note_refused(&ann, one).await.unwrap();
+        store.note_upstream_refusal(&ann, one).await.unwrap();
     }
-    assert_eq!(store.refused(&ann).await.unwrap(), [refused("IMAP", "Does not open.", 0), first]);
-    store.forget_refused(&ann, "IMAP").await.unwrap();
-    store.forget_refused(&ann, "POP3").await.unwrap();
+    assert_eq!(store.upstream_refusals(&ann).await.unwrap(), [refused("IMAP", "Does not open.", 0), first]);
+    store.forget_upstream_refusal(&ann, "IMAP").await.unwrap();
+    store.forget_upstream_refusal(&ann, "POP3").await.unwrap();
     for next in [refused("SMTP", "Switched off.", 61), refused("SMTP", "Another reason.", 62)] {
-        store.note_refused(&ann, &next).await.unwrap();
-        assert_eq!(store.refused(&ann).await.unwrap(), [next]);
+        store.note_upstream_refusal(&ann, &next).await.unwrap();
+        assert_eq!(store.upstream_refusals(&ann).await.unwrap(), [next]);
     }
-    assert_eq!(store.refused(&mailbox("ben@contoso.com")).await.unwrap(), []);
-    store.note_refused(&mailbox("nobody@contoso.com"), &again).await.unwrap();
+    assert_eq!(store.upstream_refusals(&mailbox("ben@contoso.com")).await.unwrap(), []);
+    store.note_upstream_refusal(&mailbox("nobody@contoso.com"), &again).await.unwrap();
     store.remove_account(&ann).await.unwrap();
-    assert_eq!(store.refused(&ann).await.unwrap(), [], "what belongs to an account goes with it");
+    assert_eq!(store.upstream_refusals(&ann).await.unwrap(), [], "what belongs to an account goes with it");
 }
 
 #[tokio::test]
@@ -316,25 +316,25 @@ async fn nothing_secret_is_printed_or_stored_in_clear() {
 #[tokio::test]
 async fn the_end_of_a_client_secret_is_what_somebody_has_said_of_it() {
     let store = fresh_store().await;
-    assert!(!store.forget_secret_end("office").await.unwrap());
+    assert!(!store.forget_secret_expiry("office").await.unwrap());
     for end in [start(), start() + HOUR] {
-        store.set_secret_end("office", end).await.unwrap();
-        let known = SecretEnd { application: "office".into(), expires: Some(end), next: None };
-        assert_eq!(store.secret_ends().await.unwrap(), [known]);
+        store.set_secret_expiry("office", end).await.unwrap();
+        let known = SecretExpiry { application: "office".into(), expires: Some(end), next: None };
+        assert_eq!(store.secret_expiries().await.unwrap(), [known]);
     }
     let endpoint = Endpoint::start().await;
-    let of = |application: Application, ends: &[SecretEnd]| {
-        Applications::from_iter([application]).with_secret_ends(ends).get("office").unwrap().client_secret_expires
+    let of = |application: Application, ends: &[SecretExpiry]| {
+        Applications::from_iter([application]).with_secret_expiries(ends).get("office").unwrap().client_secret_expires
     };
-    let ends = store.secret_ends().await.unwrap();
+    let ends = store.secret_expiries().await.unwrap();
     assert_eq!(of(application(&endpoint), &ends), Some(start() + HOUR));
     let written = Application { client_secret_expires: Some(start()), ..application(&endpoint) };
     assert_eq!(of(written, &ends), Some(start()), "the configuration wins");
     let other = Application { name: "office".into(), ..application(&endpoint) };
-    let another = SecretEnd { application: "another".into(), expires: Some(start()), next: None };
+    let another = SecretExpiry { application: "another".into(), expires: Some(start()), next: None };
     assert_eq!(of(other, &[another]), None);
-    assert!(store.forget_secret_end("office").await.unwrap());
-    assert!(store.secret_ends().await.unwrap().is_empty());
+    assert!(store.forget_secret_expiry("office").await.unwrap());
+    assert!(store.secret_expiries().await.unwrap().is_empty());
 }
 
 /// Whoever can write the store, and has no key, cannot put a password of their own in another's place.

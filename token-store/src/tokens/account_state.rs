@@ -14,24 +14,24 @@ use crate::{
     error::{Problem, TokenError},
     identity::KnownIdentity,
     schedule::{self, Usable, usable},
-    store::{Living, Stored, TokenSet},
+    store::{IssuedToken, Stored, TokenSet},
 };
 
 #[derive(Default)]
-pub(super) struct Slot(Mutex<State>);
+pub(super) struct AccountState(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    flight: Option<watch::Receiver<Option<Outcome>>>,
+    refresh: Option<watch::Receiver<Option<Outcome>>>,
     failed: Option<Failed>,
     /// When a token that the mail server had refused was last replaced.
     forced: Option<SystemTime>,
     unsaved: Option<Unsaved>,
     /// The tokens that last came.
-    came: Option<Came>,
+    received: Option<Received>,
 }
 
-struct Came {
+struct Received {
     /// When, by the clock that nobody sets.
     elapsed: Duration,
     /// What the store says of when they were asked for.
@@ -75,8 +75,8 @@ pub(super) struct Unsaved {
 
 impl Unsaved {
     /// Its access token.
-    pub(super) fn living(&self) -> Living {
-        Living {
+    pub(super) fn unexpired(&self) -> IssuedToken {
+        IssuedToken {
             secret: self.tokens.access_token.clone(),
             issued_at: self.issued_at,
             expires_at: schedule::after(self.issued_at, self.tokens.lifetime),
@@ -95,28 +95,28 @@ pub(super) enum Entry {
     Start(watch::Sender<Option<Outcome>>),
 }
 
-impl Slot {
+impl AccountState {
     /// What a caller does. Nothing of it is remembered if it may not start a request.
     pub(super) fn enter(&self, caller: &Caller<'_>) -> Entry {
         let mut state = self.lock();
-        if let Some(flight) = &state.flight {
+        if let Some(refresh) = &state.refresh {
             // A flight whose task died has an end and no answer.
-            if flight.borrow().is_none() && flight.has_changed().is_ok() {
-                return Entry::Join(flight.clone());
+            if refresh.borrow().is_none() && refresh.has_changed().is_ok() {
+                return Entry::Join(refresh.clone());
             }
         }
         if let Some(error) = state.blocked(caller) {
             return Entry::Blocked(Box::new(error));
         }
         let (sender, answer) = watch::channel(None);
-        state.flight = Some(answer);
+        state.refresh = Some(answer);
         Entry::Start(sender)
     }
 
     /// Whether a request is on its way, to be joined.
     pub(super) fn is_asking(&self) -> bool {
         let state = self.lock();
-        state.flight.as_ref().is_some_and(|flight| flight.borrow().is_none() && flight.has_changed().is_ok())
+        state.refresh.as_ref().is_some_and(|refresh| refresh.borrow().is_none() && refresh.has_changed().is_ok())
     }
 
     /// Why no request may be started for this account.
@@ -126,13 +126,13 @@ impl Slot {
 
     /// The flight is over, and nothing was asked.
     pub(super) fn not_asked(&self) {
-        self.lock().flight = None;
+        self.lock().refresh = None;
     }
 
     /// The flight is over, and brought tokens.
     pub(super) fn succeeded(&self, why: &Why, now: SystemTime) {
         let mut state = self.lock();
-        state.flight = None;
+        state.refresh = None;
         state.failed = None;
         if matches!(why, Why::Refused(_)) {
             state.forced = Some(now);
@@ -149,23 +149,24 @@ impl Slot {
     ) {
         let mut state = self.lock();
         let failures = state.failures(version).saturating_add(1);
-        state.flight = None;
+        state.refresh = None;
         state.failed = Some(Failed { version, failures, error: error.clone(), since: now, pause, until_answered });
     }
 
     /// The authority has given tokens.
-    pub(super) fn tokens_came(&self, elapsed: Duration, issued_at: SystemTime, lifetime: Duration) {
+    pub(super) fn tokens_received(&self, elapsed: Duration, issued_at: SystemTime, lifetime: Duration) {
         let issued_at = schedule::to_the_millisecond(issued_at);
-        self.lock().came = Some(Came { elapsed, issued_at, lifetime });
+        self.lock().received = Some(Received { elapsed, issued_at, lifetime });
     }
 
     /// Whether the tokens that were asked for at this moment, as the store says, have just come here.
     pub(super) fn is_fresh(&self, elapsed: Duration, issued_at: SystemTime) -> bool {
         let state = self.lock();
         // While a request is on its way, what it brings is waited for.
-        state.flight.is_none()
-            && state.came.as_ref().is_some_and(|came| {
-                came.issued_at == issued_at && elapsed.saturating_sub(came.elapsed) < minimum_distance(came.lifetime)
+        state.refresh.is_none()
+            && state.received.as_ref().is_some_and(|received| {
+                received.issued_at == issued_at
+                    && elapsed.saturating_sub(received.elapsed) < minimum_distance(received.lifetime)
             })
     }
 
@@ -183,9 +184,9 @@ impl Slot {
     pub(super) fn unsaved_token(&self, stored: &Stored, now: SystemTime) -> Option<(AccessToken, Usable)> {
         let state = self.lock();
         let unsaved = state.unsaved.as_ref().filter(|unsaved| unsaved.base.refresh == stored.refresh)?;
-        let living = unsaved.living();
-        let usable = usable(living.issued_at, living.expires_at, now);
-        (usable != Usable::No).then(|| (AccessToken::from(&living), usable))
+        let unexpired = unsaved.unexpired();
+        let usable = usable(unexpired.issued_at, unexpired.expires_at, now);
+        (usable != Usable::No).then(|| (AccessToken::from(&unexpired), usable))
     }
 
     /// The newest refresh token that came from this row, if the store did not take it.
@@ -206,7 +207,7 @@ impl Slot {
     /// Whether nothing is going on.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.lock();
-        state.flight.is_none() && state.unsaved.is_none()
+        state.refresh.is_none() && state.unsaved.is_none()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -278,7 +279,7 @@ mod tests {
     use oxpost_protocol::Secret;
 
     use super::*;
-    use crate::{error::ErrorKind, store::Living, tokens::AccessToken};
+    use crate::{error::ErrorKind, store::IssuedToken, tokens::AccessToken};
 
     const SECOND: Duration = Duration::from_secs(1);
     const MINUTE: Duration = Duration::from_secs(60);
@@ -293,8 +294,9 @@ mod tests {
     }
 
     fn refused() -> Why {
-        let living = Living { secret: Secret::from("at"), issued_at: at(0), expires_at: at(3600), sign_in_name: None };
-        Why::Refused(AccessToken::from(&living))
+        let unexpired =
+            IssuedToken { secret: Secret::from("at"), issued_at: at(0), expires_at: at(3600), sign_in_name: None };
+        Why::Refused(AccessToken::from(&unexpired))
     }
 
     fn transient() -> TokenError {
@@ -320,67 +322,68 @@ mod tests {
 
     #[test]
     fn a_flight_is_joined_while_it_lasts() {
-        let slot = Slot::default();
-        assert!(slot.is_idle() && !slot.has_unsaved());
-        let sender = started(slot.enter(&caller(1, &Why::Serve, at(0))));
-        assert!(!slot.is_idle());
-        assert!(matches!(slot.enter(&caller(1, &refused(), at(0))), Entry::Join(_)));
+        let account_state = AccountState::default();
+        assert!(account_state.is_idle() && !account_state.has_unsaved());
+        let sender = started(account_state.enter(&caller(1, &Why::Serve, at(0))));
+        assert!(!account_state.is_idle());
+        assert!(matches!(account_state.enter(&caller(1, &refused(), at(0))), Entry::Join(_)));
         // Its answer is there, and it has not yet told the slot: whoever comes now starts another one.
         sender.send_replace(Some(Err(transient())));
-        drop(started(slot.enter(&caller(1, &Why::Serve, at(0)))));
+        drop(started(account_state.enter(&caller(1, &Why::Serve, at(0)))));
         // A task that died has no answer.
-        let sender = started(slot.enter(&caller(1, &Why::Serve, at(0))));
-        slot.succeeded(&Why::Serve, at(0));
-        assert!(slot.is_idle());
+        let sender = started(account_state.enter(&caller(1, &Why::Serve, at(0))));
+        account_state.succeeded(&Why::Serve, at(0));
+        assert!(account_state.is_idle());
         drop(sender);
     }
 
     /// Otherwise its slot would be kept after its account is gone, and no token that came before would be fresh.
     #[test]
     fn request_that_was_not_made_leaves_nothing_behind() {
-        let slot = Slot::default();
-        slot.tokens_came(SECOND, at(0), 3600 * SECOND);
-        let sender = started(slot.enter(&caller(1, &Why::Serve, at(0))));
-        assert!(slot.is_asking() && !slot.is_idle() && !slot.is_fresh(SECOND, at(0)));
-        slot.not_asked();
-        assert!(!slot.is_asking() && slot.is_idle() && slot.is_fresh(SECOND, at(0)));
+        let account_state = AccountState::default();
+        account_state.tokens_received(SECOND, at(0), 3600 * SECOND);
+        let sender = started(account_state.enter(&caller(1, &Why::Serve, at(0))));
+        assert!(account_state.is_asking() && !account_state.is_idle() && !account_state.is_fresh(SECOND, at(0)));
+        account_state.not_asked();
+        assert!(!account_state.is_asking() && account_state.is_idle() && account_state.is_fresh(SECOND, at(0)));
         drop(sender);
     }
 
     #[test]
     fn a_pause_blocks_its_version_until_it_is_over() {
-        let slot = Slot::default();
-        let _sender = started(slot.enter(&caller(1, &Why::Serve, at(0))));
-        slot.failed(1, &transient(), (MINUTE, false), at(0));
-        assert!(slot.is_idle());
+        let account_state = AccountState::default();
+        let _sender = started(account_state.enter(&caller(1, &Why::Serve, at(0))));
+        account_state.failed(1, &transient(), (MINUTE, false), at(0));
+        assert!(account_state.is_idle());
         for (now, left) in [(0, 60), (59, 1), (20, 40)] {
-            let error = blocked(slot.enter(&caller(1, &Why::Serve, at(now))));
+            let error = blocked(account_state.enter(&caller(1, &Why::Serve, at(now))));
             let TokenError::Transient { retry_after, .. } = error else { panic!("{error}") };
             assert_eq!(retry_after, Some(left * SECOND), "at {now}");
         }
         let almost = at(59) + Duration::from_millis(999);
-        let TokenError::Transient { retry_after, .. } = blocked(slot.enter(&caller(1, &Why::Serve, almost))) else {
+        let TokenError::Transient { retry_after, .. } = blocked(account_state.enter(&caller(1, &Why::Serve, almost)))
+        else {
             panic!("another error")
         };
         assert_eq!(retry_after, Some(SECOND), "nobody is told to try again in no time");
-        drop(started(slot.enter(&caller(1, &Why::Serve, at(60)))));
-        drop(started(slot.enter(&caller(2, &Why::Serve, at(1)))));
+        drop(started(account_state.enter(&caller(1, &Why::Serve, at(60)))));
+        drop(started(account_state.enter(&caller(2, &Why::Serve, at(1)))));
     }
 
     #[test]
     fn a_clock_that_was_set_back_ends_a_pause() {
-        let slot = Slot::default();
-        slot.failed(1, &transient(), (MINUTE, false), at(100));
-        drop(started(slot.enter(&caller(1, &Why::Serve, at(99)))));
+        let account_state = AccountState::default();
+        account_state.failed(1, &transient(), (MINUTE, false), at(100));
+        drop(started(account_state.enter(&caller(1, &Why::Serve, at(99)))));
     }
 
     #[test]
     fn an_answer_to_another_account_ends_a_pause_that_had_none() {
         let blocked_at = |until_answered, answered: Option<u64>| {
-            let slot = Slot::default();
-            slot.failed(1, &transient(), (MINUTE, until_answered), at(10));
+            let account_state = AccountState::default();
+            account_state.failed(1, &transient(), (MINUTE, until_answered), at(10));
             let caller = Caller { answered: answered.map(at), ..caller(1, &Why::Serve, at(20)) };
-            slot.blocked(&caller).is_some()
+            account_state.blocked(&caller).is_some()
         };
         assert!(!blocked_at(true, Some(15)));
         assert!(blocked_at(true, Some(10)), "it was answered before");
@@ -390,46 +393,46 @@ mod tests {
 
     #[test]
     fn tokens_are_fresh_for_a_minute_by_the_clock_that_nobody_sets() {
-        let slot = Slot::default();
-        assert!(!slot.is_fresh(Duration::ZERO, at(0)));
-        slot.tokens_came(100 * SECOND, at(0), 3600 * SECOND);
-        assert!(slot.is_fresh(100 * SECOND, at(0)) && slot.is_fresh(159 * SECOND, at(0)));
-        assert!(!slot.is_fresh(160 * SECOND, at(0)));
-        assert!(!slot.is_fresh(100 * SECOND, at(1)), "others are there now");
-        slot.tokens_came(200 * SECOND, at(0), 4 * SECOND);
+        let account_state = AccountState::default();
+        assert!(!account_state.is_fresh(Duration::ZERO, at(0)));
+        account_state.tokens_received(100 * SECOND, at(0), 3600 * SECOND);
+        assert!(account_state.is_fresh(100 * SECOND, at(0)) && account_state.is_fresh(159 * SECOND, at(0)));
+        assert!(!account_state.is_fresh(160 * SECOND, at(0)));
+        assert!(!account_state.is_fresh(100 * SECOND, at(1)), "others are there now");
+        account_state.tokens_received(200 * SECOND, at(0), 4 * SECOND);
         assert!(
-            slot.is_fresh(200 * SECOND, at(0)) && !slot.is_fresh(201 * SECOND, at(0)),
+            account_state.is_fresh(200 * SECOND, at(0)) && !account_state.is_fresh(201 * SECOND, at(0)),
             "they live for four seconds"
         );
     }
 
     #[test]
     fn failures_in_a_row_are_counted_for_one_version() {
-        let slot = Slot::default();
-        assert_eq!(slot.failures(1), 0);
+        let account_state = AccountState::default();
+        assert_eq!(account_state.failures(1), 0);
         for count in 1..4 {
-            slot.failed(1, &transient(), (SECOND, false), at(0));
-            assert_eq!((slot.failures(1), slot.failures(2)), (count, 0));
+            account_state.failed(1, &transient(), (SECOND, false), at(0));
+            assert_eq!((account_state.failures(1), account_state.failures(2)), (count, 0));
         }
-        slot.failed(2, &transient(), (SECOND, false), at(0));
-        assert_eq!((slot.failures(1), slot.failures(2)), (0, 1));
-        slot.succeeded(&Why::Due(2), at(1));
-        assert_eq!(slot.failures(2), 0);
-        drop(started(slot.enter(&caller(2, &Why::Serve, at(0)))));
+        account_state.failed(2, &transient(), (SECOND, false), at(0));
+        assert_eq!((account_state.failures(1), account_state.failures(2)), (0, 1));
+        account_state.succeeded(&Why::Due(2), at(1));
+        assert_eq!(account_state.failures(2), 0);
+        drop(started(account_state.enter(&caller(2, &Why::Serve, at(0)))));
     }
 
     /// A mailbox that refuses every token is no flood of requests.
     #[test]
     fn a_refused_token_is_replaced_once_in_a_while() {
-        let slot = Slot::default();
-        drop(started(slot.enter(&caller(1, &refused(), at(0)))));
-        slot.succeeded(&refused(), at(0));
-        let error = blocked(slot.enter(&caller(2, &refused(), at(29))));
+        let account_state = AccountState::default();
+        drop(started(account_state.enter(&caller(1, &refused(), at(0)))));
+        account_state.succeeded(&refused(), at(0));
+        let error = blocked(account_state.enter(&caller(2, &refused(), at(29))));
         assert!(error.kind() == ErrorKind::Misconfigured && error.to_string().contains("new ones too"), "{error}");
-        drop(started(slot.enter(&caller(2, &Why::Serve, at(29)))));
-        slot.succeeded(&Why::Serve, at(29));
-        assert_eq!(blocked(slot.enter(&caller(3, &refused(), at(29)))).kind(), ErrorKind::Misconfigured);
-        drop(started(slot.enter(&caller(2, &refused(), at(30)))));
+        drop(started(account_state.enter(&caller(2, &Why::Serve, at(29)))));
+        account_state.succeeded(&Why::Serve, at(29));
+        assert_eq!(blocked(account_state.enter(&caller(3, &refused(), at(29)))).kind(), ErrorKind::Misconfigured);
+        drop(started(account_state.enter(&caller(2, &refused(), at(30)))));
     }
 
     #[test]

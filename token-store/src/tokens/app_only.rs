@@ -13,7 +13,7 @@ use std::{
 use super::{
     AccessToken, Outcome, Shared, Why,
     account_state::{left, minimum_distance, pause_after, refused_again, with_retry_after},
-    refresh::{Start, written_by_others},
+    refresh::{Start, changed_elsewhere},
     settled,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     credential::ClientSecrets,
     error::{ErrorKind, TokenError},
     schedule::{self, Usable, usable},
-    store::{Living, StoreError, Stored},
+    store::{IssuedToken, StoreError, Stored},
 };
 
 /// What is known of one application's own tokens.
@@ -38,9 +38,9 @@ pub(super) struct AppOnly {
 struct Known {
     /// The client secrets that all this was got with: with others nothing of it counts.
     client_secrets: ClientSecrets,
-    token: Option<Living>,
+    token: Option<IssuedToken>,
     /// When the authority gave it to this process, by the clock that nobody sets.
-    came: Option<Duration>,
+    received: Option<Duration>,
     /// When one was last asked for because a mail server had refused the one before.
     forced: Option<SystemTime>,
     failed: Option<Failed>,
@@ -107,7 +107,7 @@ impl Shared {
         account: &Account,
         application: &Application,
         why: &Why,
-    ) -> Result<Living, TokenError> {
+    ) -> Result<IssuedToken, TokenError> {
         let http = if matches!(why, Why::Due(_)) { &self.background_http } else { &self.http };
         let authority = Authority { http, ..self.authority(account, application) };
         // As the rows keep it, so that a copy is not older than what it was copied from.
@@ -116,10 +116,10 @@ impl Shared {
         match authority.client_credentials().await {
             Ok(tokens) => {
                 let expires_at = schedule::after(issued_at, tokens.lifetime);
-                let token = Living { secret: tokens.access_token, issued_at, expires_at, sign_in_name: None };
+                let token = IssuedToken { secret: tokens.access_token, issued_at, expires_at, sign_in_name: None };
                 let mut known = app_only.lock();
                 (known.token, known.failed) = (Some(token.clone()), None);
-                known.came = Some(self.clock.elapsed());
+                known.received = Some(self.clock.elapsed());
                 if matches!(why, Why::Refused(_)) {
                     known.forced = Some(issued_at);
                 }
@@ -139,7 +139,7 @@ impl Shared {
         account: &Account,
         stored: &Stored,
         why: &Why,
-    ) -> Result<Option<Living>, TokenError> {
+    ) -> Result<Option<IssuedToken>, TokenError> {
         // A person wants to know what the authority says now.
         if self.is_diagnosis {
             return Ok(None);
@@ -156,7 +156,7 @@ impl Shared {
     }
 
     /// Writes the token into the account's row. If that fails it is served all the same, unless it is no longer the account's.
-    async fn keep_copy(&self, account: &Account, stored: &Stored, token: Living) -> Outcome {
+    async fn keep_copy(&self, account: &Account, stored: &Stored, token: IssuedToken) -> Outcome {
         let mailbox = &account.mailbox;
         // (A machine's own service gives one token several times.)
         if stored.access.as_ref().is_some_and(|own| own.secret == token.secret && own.issued_at == token.issued_at) {
@@ -168,7 +168,7 @@ impl Shared {
                 // Another process has written, or the account is gone, or is another application's now.
                 self.store.tokens(mailbox).await?;
                 if !self.is_got_by(mailbox, &(account.application.clone(), account.grant)).await? {
-                    return Err(written_by_others());
+                    return Err(changed_elsewhere());
                 }
             }
             Err(error @ StoreError::Database(_)) => {
@@ -182,7 +182,7 @@ impl Shared {
 }
 
 /// Whether a token of the application answers the wish without a request.
-fn is_wanted(token: &Living, stored: &Stored, why: &Why, now: SystemTime) -> bool {
+fn is_wanted(token: &IssuedToken, stored: &Stored, why: &Why, now: SystemTime) -> bool {
     let good = usable(token.issued_at, token.expires_at, now) == Usable::Yes;
     let newer = stored.access.as_ref().is_none_or(|own| token.issued_at > own.issued_at);
     good && match why {
@@ -209,11 +209,11 @@ impl AppOnly {
         }
     }
 
-    fn just_came(&self, elapsed: Duration) -> Option<Living> {
+    fn just_came(&self, elapsed: Duration) -> Option<IssuedToken> {
         let known = self.lock();
-        let (came, token) = (known.came?, known.token.clone()?);
+        let (received, token) = (known.received?, known.token.clone()?);
         let lifetime = token.expires_at.duration_since(token.issued_at).unwrap_or_default();
-        (elapsed.saturating_sub(came) < minimum_distance(lifetime)).then_some(token)
+        (elapsed.saturating_sub(received) < minimum_distance(lifetime)).then_some(token)
     }
 
     /// Why the application is not asked for another token now.
@@ -256,8 +256,8 @@ mod tests {
     }
 
     /// A token of an hour.
-    fn token(secret: &str, issued: u64) -> Living {
-        Living {
+    fn token(secret: &str, issued: u64) -> IssuedToken {
+        IssuedToken {
             secret: Secret::from(secret),
             issued_at: at(issued),
             expires_at: at(issued) + HOUR,
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    fn row(access: Option<Living>) -> Stored {
+    fn row(access: Option<IssuedToken>) -> Stored {
         Stored {
             version: 1,
             access,
@@ -307,7 +307,7 @@ mod tests {
         assert!(!has_just_come(100));
         app_only.lock().token = Some(token("at", 0));
         assert!(!has_just_come(100), "another process got it");
-        app_only.lock().came = Some(Duration::from_secs(100));
+        app_only.lock().received = Some(Duration::from_secs(100));
         assert!(has_just_come(100) && has_just_come(159) && !has_just_come(160));
         app_only.use_secrets(ClientSecrets { current: Some(Secret::from("a new client secret")), next: None });
         assert!(!has_just_come(100));

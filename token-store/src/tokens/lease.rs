@@ -6,7 +6,7 @@ use aws_lc_rs::rand;
 use oxpost_protocol::Secret;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{AccessToken, Shared, Why, account_state::Slot, settled};
+use super::{AccessToken, Shared, Why, account_state::AccountState, settled};
 use crate::{
     account::Mailbox,
     error::{Problem, TokenError},
@@ -22,15 +22,15 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub(super) const WAIT_LIMIT: Duration = REQUEST_TIME.saturating_mul(2);
 
 /// What a node that wants to ask is to do.
-pub(super) enum Lead {
+pub(super) enum Lease {
     /// Ask, from this row: the lease is ours.
-    Ours(Stored),
+    Acquired(Stored),
     /// Ask, from this row, without a lease: the store takes no writes, and there is no token left to wait with.
-    Unleased(Stored),
+    Unavailable(Stored),
     /// Nothing: this is the token, whoever has got it.
-    Settled(AccessToken),
+    AlreadyFresh(AccessToken),
     /// Nothing: another node has just asked in vain.
-    Theirs(Failure),
+    FailedElsewhere(Failure),
 }
 
 /// A name that no other process has.
@@ -45,7 +45,12 @@ pub(crate) fn node_name() -> String {
 
 impl Shared {
     /// Takes the lease of the account's row, or waits until the node that has it has finished.
-    pub(super) async fn lead(&self, mailbox: &Mailbox, why: &Why, slot: &Slot) -> Result<Lead, TokenError> {
+    pub(super) async fn acquire_lease(
+        &self,
+        mailbox: &Mailbox,
+        why: &Why,
+        account_state: &AccountState,
+    ) -> Result<Lease, TokenError> {
         let mut hints = self.store.hints();
         let until = Instant::now() + WAIT_LIMIT;
         let (mut first, mut told): (Option<Stored>, bool) = (None, false);
@@ -54,27 +59,27 @@ impl Shared {
             hints.catch_up();
             let stored = self.store.tokens(mailbox).await?;
             // Tokens that could not be written go first, as they may be newer than what is there.
-            if !slot.has_unsaved()
+            if !account_state.has_unsaved()
                 && let Some(token) = settled(&stored, why, self.clock.now())
             {
                 if told {
                     tracing::debug!(%mailbox, "told of the new token");
                 }
-                return Ok(Lead::Settled(token));
+                return Ok(Lease::AlreadyFresh(token));
             }
             if let (Some(first), Some(failure)) = (&first, &stored.failure)
                 && first.failure.as_ref() != Some(failure)
                 && first.version == stored.version
             {
-                return Ok(Lead::Theirs(failure.clone()));
+                return Ok(Lease::FailedElsewhere(failure.clone()));
             }
             match self.store.lease(mailbox, &stored, &self.node).await {
-                Ok(true) => return Ok(Lead::Ours(stored)),
+                Ok(true) => return Ok(Lease::Acquired(stored)),
                 Ok(false) => {}
                 // While the token that there is lives, a refresh token is not put at risk. Behind that mail would stop.
-                Err(error @ StoreError::Database(_)) if self.is_urgent(&stored, why, slot) => {
+                Err(error @ StoreError::Database(_)) if self.is_urgent(&stored, why, account_state) => {
                     tracing::debug!(%mailbox, "a refresh goes on without its lease: {error}");
-                    return Ok(Lead::Unleased(stored));
+                    return Ok(Lease::Unavailable(stored));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -84,20 +89,20 @@ impl Shared {
                 tracing::debug!(%mailbox, node = self.node, "another node asks for a new token; waiting for it");
             }
             if Instant::now() >= until {
-                return Err(others_are_at_it());
+                return Err(lease_held_elsewhere());
             }
             told = timeout(LOOK_EVERY, hints.about(mailbox.as_str())).await.is_ok();
         }
     }
 
     /// Whether nobody can be served with what there is, or not for much longer.
-    fn is_urgent(&self, stored: &Stored, why: &Why, slot: &Slot) -> bool {
+    fn is_urgent(&self, stored: &Stored, why: &Why, account_state: &AccountState) -> bool {
         let now = self.clock.now();
         let refused = |secret: &Secret| matches!(why, Why::Refused(token) if token.secret() == secret);
         let good = |usable: Usable, secret: &Secret| usable == Usable::Yes && !refused(secret);
         let own = stored.access.as_ref();
         let own = own.is_some_and(|token| good(usable(token.issued_at, token.expires_at, now), &token.secret));
-        let unsaved = slot.unsaved_token(stored, now);
+        let unsaved = account_state.unsaved_token(stored, now);
         !own && !unsaved.is_some_and(|(token, usable)| good(usable, token.secret()))
     }
 
@@ -114,7 +119,7 @@ impl Shared {
     }
 }
 
-pub(super) fn others_are_at_it() -> TokenError {
+pub(super) fn lease_held_elsewhere() -> TokenError {
     let what = "Another node has been asking for a new token of this account for a long time.";
     TokenError::Transient { retry_after: None, problem: Problem::new(what, "It is tried again by itself.") }
 }

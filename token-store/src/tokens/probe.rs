@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Shared, Tokens,
-    lease::{LOOK_EVERY, WAIT_LIMIT, others_are_at_it},
+    lease::{LOOK_EVERY, WAIT_LIMIT, lease_held_elsewhere},
     refresh::WRITES,
 };
 use crate::{
@@ -19,12 +19,12 @@ use crate::{
 impl Tokens {
     /// Asks with `application`, which may want other scopes than the account's own. The access token is dropped; a refresh
     /// token that comes with it is kept. Nothing is asked for an account that nobody has signed in to.
-    pub(crate) async fn try_with(&self, account: &Account, application: &Application) -> Result<(), TokenError> {
+    pub(crate) async fn probe_scopes(&self, account: &Account, application: &Application) -> Result<(), TokenError> {
         let shared = &self.0;
         let mailbox = &account.mailbox;
         let stored = shared.take_lease(mailbox).await?;
         let asked = tokio::select! {
-            asked = shared.ask_beside(account, application, &stored) => asked,
+            asked = shared.ask_for_scopes(account, application, &stored) => asked,
             never = shared.keep_lease(mailbox) => match never {},
         };
         let released = shared.store.release_lease(mailbox, &shared.node).await;
@@ -41,13 +41,13 @@ impl Shared {
                 return Ok(stored);
             }
             if Instant::now() >= until {
-                return Err(others_are_at_it());
+                return Err(lease_held_elsewhere());
             }
             sleep(LOOK_EVERY).await;
         }
     }
 
-    async fn ask_beside(
+    async fn ask_for_scopes(
         &self,
         account: &Account,
         application: &Application,
@@ -66,7 +66,7 @@ impl Shared {
     /// keeps it. A version that was raised for another reason, or a lease that was taken over, is no reason to drop it.
     async fn keep_rotated(&self, mailbox: &Mailbox, asked_with: &Stored, rotated: &Secret) -> Result<(), TokenError> {
         let mut version = asked_with.version;
-        let mut last = others_are_at_it();
+        let mut last = lease_held_elsewhere();
         for _ in 0..WRITES {
             match self.store.save_rotated(mailbox, version, &self.node, rotated).await {
                 Ok(true) => return Ok(()),

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
-use super::{Tokens, Why, living, settled};
+use super::{Tokens, Why, settled, unexpired};
 use crate::{
     account::Account,
     error::{ErrorKind, Problem, TokenError},
@@ -36,14 +36,14 @@ impl Tokens {
     /// The store cannot be read.
     pub async fn readiness(&self, account: &Account) -> Result<Readiness, StoreError> {
         let shared = &self.0;
-        let account = &account.holder();
+        let account = &account.token_account();
         let stored = shared.store.tokens(&account.mailbox).await?;
         let (why, now) = (Why::Serve, shared.clock.now());
-        if settled(&stored, &why, now).or_else(|| living(&stored, &why, now)).is_some() {
+        if settled(&stored, &why, now).or_else(|| unexpired(&stored, &why, now)).is_some() {
             return Ok(Readiness::Now);
         }
-        let slot = shared.slot(&account.mailbox);
-        if let Some(error) = slot.blocked(&shared.caller(account, stored.version, &why)) {
+        let account_state = shared.account_state(&account.mailbox);
+        if let Some(error) = account_state.blocked(&shared.caller(account, stored.version, &why)) {
             return Ok(of_error(&error, now));
         }
         // A failure that another node, or this one before its start, has noted.

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use super::{
     AccessToken, Outcome, Shared, Why, about,
-    account_state::{Slot, Unsaved, pause_after},
-    lease::Lead,
+    account_state::{AccountState, Unsaved, pause_after},
+    lease::Lease,
     settled,
 };
 use crate::{
@@ -31,23 +31,23 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     account: Account,
     why: Why,
-    slot: Arc<Slot>,
+    account_state: Arc<AccountState>,
     answer: watch::Sender<Option<Outcome>>,
 ) {
     let mut start = Start { version: 0, noted: false, at: shared.clock.now() };
     let outcome = match shared.as_stored(&account.mailbox).await {
         Ok(account) => match account.grant {
             Grant::ClientCredentials => shared.replace_app_only(&account, &why, &mut start).await,
-            Grant::SignIn | Grant::Password => shared.replace(&account, &why, &slot, &mut start).await,
+            Grant::SignIn | Grant::Password => shared.replace(&account, &why, &account_state, &mut start).await,
         },
         Err(error) => Err(error),
     };
     match &outcome {
         Ok(token) => {
             tracing::debug!(mailbox = %account.mailbox, expires_at = ?token.expires_at(), "access token refreshed");
-            slot.succeeded(&why, shared.clock.now());
+            account_state.succeeded(&why, shared.clock.now());
         }
-        Err(error) => shared.note(&account, &slot, &start, error).await,
+        Err(error) => shared.note(&account, &account_state, &start, error).await,
     }
     answer.send_replace(Some(outcome));
 }
@@ -69,49 +69,49 @@ impl Shared {
         let account = account.ok_or_else(|| StoreError::NoSuchAccount(mailbox.clone()))?;
         // It goes through another one by now, whose tokens are asked for beside these.
         if account.token_of() != mailbox {
-            return Err(written_by_others());
+            return Err(changed_elsewhere());
         }
         Ok(account)
     }
 
     /// Gets new tokens and writes them, or waits for the node that does.
-    async fn replace(&self, account: &Account, why: &Why, slot: &Slot, start: &mut Start) -> Outcome {
+    async fn replace(&self, account: &Account, why: &Why, account_state: &AccountState, start: &mut Start) -> Outcome {
         let mailbox = &account.mailbox;
         let mut leased = true;
-        let mut stored = match self.lead(mailbox, why, slot).await? {
-            Lead::Ours(stored) => stored,
-            Lead::Unleased(stored) => {
+        let mut stored = match self.acquire_lease(mailbox, why, account_state).await? {
+            Lease::Acquired(stored) => stored,
+            Lease::Unavailable(stored) => {
                 leased = false;
                 stored
             }
             // Whoever came before us has done it while we were on our way here.
-            Lead::Settled(token) => return Ok(token),
-            Lead::Theirs(failure) => {
+            Lease::AlreadyFresh(token) => return Ok(token),
+            Lease::FailedElsewhere(failure) => {
                 (start.version, start.noted) = (self.store.tokens(mailbox).await?.version, true);
                 return Err(self.failure_elsewhere(failure));
             }
         };
         start.version = stored.version;
-        if leased && let Some(unsaved) = slot.take_unsaved() {
-            let saved = self.save(mailbox, unsaved, slot).await?;
+        if leased && let Some(unsaved) = account_state.take_unsaved() {
+            let saved = self.save(mailbox, unsaved, account_state).await?;
             stored = self.store.tokens(mailbox).await?;
             start.version = stored.version;
             if settled(&stored, why, self.clock.now()).is_some() {
                 return Ok(saved);
             }
             if !self.store.lease(mailbox, &stored, &self.node).await? {
-                return Err(written_by_others());
+                return Err(changed_elsewhere());
             }
         }
         let issued_at = self.clock.now();
         tracing::debug!(%mailbox, node = self.node, "asking for a new access token");
-        let newest = slot.unsaved_refresh_token(&stored);
+        let newest = account_state.unsaved_refresh_token(&stored);
         let with = newest.clone().map_or_else(|| stored.refresh.clone(), RefreshToken::Some);
         let mut tokens = tokio::select! {
             tokens = self.ask(account, &stored, &with, why) => tokens?,
             never = self.keep_lease(mailbox) => match never {},
         };
-        slot.tokens_came(self.clock.elapsed(), issued_at, tokens.lifetime);
+        account_state.tokens_received(self.clock.elapsed(), issued_at, tokens.lifetime);
         // What was not written yet must not be forgotten with what comes after it.
         tokens.refresh_token = tokens.refresh_token.or(newest);
         let got_by = (account.application.clone(), account.grant);
@@ -121,19 +121,23 @@ impl Shared {
         if let Some(news) = news {
             say(mailbox, &news);
         }
-        self.save(mailbox, Unsaved { tokens, issued_at, base: stored, identity, got_by }, slot).await
+        self.save(mailbox, Unsaved { tokens, issued_at, base: stored, identity, got_by }, account_state).await
     }
 
     /// Writes what the store did not take when it came, without asking for anything.
-    pub(super) async fn write_unsaved(&self, mailbox: &Mailbox, slot: &Slot) -> Result<(), TokenError> {
+    pub(super) async fn write_unsaved(
+        &self,
+        mailbox: &Mailbox,
+        account_state: &AccountState,
+    ) -> Result<(), TokenError> {
         let stored = self.store.tokens(mailbox).await?;
         if !self.store.lease(mailbox, &stored, &self.node).await? {
-            return Err(written_by_others());
+            return Err(changed_elsewhere());
         }
-        match slot.take_unsaved() {
+        match account_state.take_unsaved() {
             Some(unsaved) => {
-                self.save(mailbox, unsaved, slot).await?;
-                if slot.has_unsaved() { Err(written_by_others()) } else { Ok(()) }
+                self.save(mailbox, unsaved, account_state).await?;
+                if account_state.has_unsaved() { Err(changed_elsewhere()) } else { Ok(()) }
             }
             None => Ok(self.store.release_lease(mailbox, &self.node).await?),
         }
@@ -182,7 +186,7 @@ impl Shared {
 
     /// Writes new tokens over the row they came from. If another process has written other tokens meanwhile, a person has
     /// signed in there, and theirs stay.
-    async fn save(&self, mailbox: &Mailbox, mut new: Unsaved, slot: &Slot) -> Outcome {
+    async fn save(&self, mailbox: &Mailbox, mut new: Unsaved, account_state: &AccountState) -> Outcome {
         for _ in 0..WRITES {
             let there = match self
                 .store
@@ -198,46 +202,52 @@ impl Shared {
             {
                 Ok(true) => {
                     self.store.wrote();
-                    return Ok(AccessToken::from(&new.living()));
+                    return Ok(AccessToken::from(&new.unexpired()));
                 }
                 Ok(false) => self.store.tokens(mailbox).await,
                 Err(error) => Err(error),
             };
             let same = match there {
-                Ok(theirs) if theirs.refresh != new.base.refresh => {
+                Ok(stored) if stored.refresh != new.base.refresh => {
                     self.give_lease_back(mailbox).await;
-                    return self.use_theirs(&theirs);
+                    return self.use_stored(&stored);
                 }
                 Ok(same) => same,
                 Err(StoreError::NoSuchAccount(_)) => return Err(StoreError::NoSuchAccount(mailbox.clone()).into()),
-                Err(error) => return self.serve_unsaved(mailbox, slot, new, error),
+                Err(error) => return self.serve_unsaved(mailbox, account_state, new, error),
             };
             match self.is_got_by(mailbox, &new.got_by).await {
                 Ok(true) => {}
                 // Another application gets this account's tokens now, and has no use for these.
                 Ok(false) => {
                     self.give_lease_back(mailbox).await;
-                    return Err(written_by_others());
+                    return Err(changed_elsewhere());
                 }
-                Err(error) => return self.serve_unsaved(mailbox, slot, new, error),
+                Err(error) => return self.serve_unsaved(mailbox, account_state, new, error),
             }
             // Its version was raised for another reason, or our lease was taken over while this process slept. A node that is
             // asking now writes first.
             match self.store.lease(mailbox, &same, &self.node).await {
                 Ok(true) => new.base = same,
                 Ok(false) => break,
-                Err(error) => return self.serve_unsaved(mailbox, slot, new, error),
+                Err(error) => return self.serve_unsaved(mailbox, account_state, new, error),
             }
         }
-        slot.keep_unsaved(new);
-        Err(written_by_others())
+        account_state.keep_unsaved(new);
+        Err(changed_elsewhere())
     }
 
     /// The store did not take them: they are kept until it does, and used meanwhile. Microsoft takes the older refresh token
     /// too, so a process that ends now loses nothing there; elsewhere it may lose the sign-in, whether they are used or not.
-    fn serve_unsaved(&self, mailbox: &Mailbox, slot: &Slot, new: Unsaved, error: StoreError) -> Outcome {
-        let token = AccessToken::from(&new.living());
-        if slot.keep_unsaved(new) {
+    fn serve_unsaved(
+        &self,
+        mailbox: &Mailbox,
+        account_state: &AccountState,
+        new: Unsaved,
+        error: StoreError,
+    ) -> Outcome {
+        let token = AccessToken::from(&new.unexpired());
+        if account_state.keep_unsaved(new) {
             tracing::error!(
                 %mailbox,
                 "new tokens could not be written, and are used from memory until they are: {error}. Make room or bring the \
@@ -270,23 +280,23 @@ impl Shared {
         Ok(account.is_some_and(|now| now.application == *application && now.grant == *grant))
     }
 
-    fn use_theirs(&self, theirs: &Stored) -> Outcome {
+    fn use_stored(&self, stored: &Stored) -> Outcome {
         let now = self.clock.now();
-        let living =
-            theirs.access.as_ref().filter(|token| usable(token.issued_at, token.expires_at, now) != Usable::No);
-        living.map(AccessToken::from).ok_or_else(written_by_others)
+        let unexpired =
+            stored.access.as_ref().filter(|token| usable(token.issued_at, token.expires_at, now) != Usable::No);
+        unexpired.map(AccessToken::from).ok_or_else(changed_elsewhere)
     }
 
     /// Notes a failure: in the slot, for those who ask next; in the store, for people and for the refresher; in the log. That
     /// the authority was not asked is no failure of the account's.
-    async fn note(&self, account: &Account, slot: &Slot, start: &Start, error: &TokenError) {
+    async fn note(&self, account: &Account, account_state: &AccountState, start: &Start, error: &TokenError) {
         if let TokenError::Paused { .. } = error {
             self.give_lease_back(&account.mailbox).await;
             tracing::debug!(mailbox = %account.mailbox, "no new access token: {error}");
-            return slot.not_asked();
+            return account_state.not_asked();
         }
         let now = self.clock.now();
-        let pause = pause_after(error, slot.failures(start.version).saturating_add(1));
+        let pause = pause_after(error, account_state.failures(start.version).saturating_add(1));
         let detail = error.problem().map(|problem| problem.detail.clone()).unwrap_or_default();
         tracing::warn!(mailbox = %account.mailbox, kind = %error.kind(), detail, next_try = ?pause, "no new access token: {error}");
         if !start.noted && !matches!(error, TokenError::Store(StoreError::NoSuchAccount(_))) {
@@ -302,7 +312,7 @@ impl Shared {
                 .applications
                 .get(&account.application)
                 .is_some_and(|it| self.gate.failed_since(it, about(account), start.at));
-        slot.failed(start.version, error, (pause, until_answered), now);
+        account_state.failed(start.version, error, (pause, until_answered), now);
     }
 
     /// Another node's failure, for those who have waited for it here.
@@ -370,7 +380,7 @@ pub(super) fn failure(error: &TokenError, detail: &str, at: SystemTime, try_agai
     Failure { kind: error.kind(), text, what, remedy, code, at, try_again }
 }
 
-pub(super) fn written_by_others() -> TokenError {
+pub(super) fn changed_elsewhere() -> TokenError {
     let what = "Another process changed the stored sign-in at the same moment.";
     TokenError::Transient { retry_after: None, problem: Problem::new(what, "It is tried again with what was stored.") }
 }

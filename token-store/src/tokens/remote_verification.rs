@@ -15,39 +15,43 @@ use crate::{
 };
 
 /// The time within which wrong passwords are counted that Microsoft was asked about.
-const HEARD_WITHIN: Duration = Duration::from_secs(3600);
+const WRONG_WINDOW: Duration = Duration::from_secs(3600);
 
 /// How many Microsoft hears within that time for one account from unfamiliar sources, and how many from familiar ones: ten
 /// lock the user out there
 /// (<https://learn.microsoft.com/entra/identity/authentication/howto-password-smart-lockout>).
-const HEARD: usize = 4;
+const WRONG_LIMIT: usize = 4;
 
 /// The same in the clouds of the US Government, where three lock.
-const HEARD_OF_THREE: usize = 1;
+const WRONG_LIMIT_US_GOVERNMENT: usize = 1;
 
 /// How the tokens of an account stand.
-pub(crate) struct Standing {
+pub(crate) struct TokenStatus {
     /// They can still be used, or refreshed.
-    pub(crate) going_on: bool,
+    pub(crate) usable: bool,
     /// When they were got.
-    pub(crate) got: Option<SystemTime>,
+    pub(crate) obtained_at: Option<SystemTime>,
     /// When the password that brought them was judged.
-    pub(crate) judged: Option<SystemTime>,
+    pub(crate) verified: Option<SystemTime>,
 }
 
 impl Tokens {
     /// How the tokens that the last right password has brought stand now. With `try_it` it is tried: a refresh token that
     /// was revoked because the password was changed shows then.
-    pub(crate) async fn standing(&self, account: &Account, try_it: bool) -> Result<Standing, StoreError> {
+    pub(crate) async fn status_for_verification(
+        &self,
+        account: &Account,
+        try_it: bool,
+    ) -> Result<TokenStatus, StoreError> {
         let state = self.0.store.token_state(&account.mailbox).await?;
-        let judged = self.0.store.judged_password(&account.mailbox).await?.map(|password| password.judged);
-        let got = state.refreshed_at;
+        let verified = self.0.store.verified_password(&account.mailbox).await?.map(|password| password.verified);
+        let obtained_at = state.refreshed_at;
         if state.last_error.is_some_and(|error| error.kind == ErrorKind::SignInRequired) {
-            return Ok(Standing { going_on: false, got, judged });
+            return Ok(TokenStatus { usable: false, obtained_at, verified });
         }
         // Whoever is admitted needs the token anyway, and gets this one.
-        let going_on = try_it && !matches!(self.obtain(account, Why::Serve).await, Err(TokenError::SignInRequired(_)));
-        Ok(Standing { going_on, got, judged })
+        let usable = try_it && !matches!(self.obtain(account, Why::Serve).await, Err(TokenError::SignInRequired(_)));
+        Ok(TokenStatus { usable, obtained_at, verified })
     }
 
     /// Why Microsoft is not asked about any account of this one's authority now.
@@ -57,13 +61,14 @@ impl Tokens {
 
     /// Asks Microsoft whether this is the password of the account; if so, its tokens are those of this login from now on. A
     /// wrong password leaves no trace in the store: strangers send those.
-    pub(crate) async fn judge(&self, account: &Account, password: &Secret) -> Result<(), NotAccepted> {
+    pub(crate) async fn verify_password(&self, account: &Account, password: &Secret) -> Result<(), NotAccepted> {
         let shared = &self.0;
         let application =
             shared.applications.get(&account.application).ok_or_else(|| shared.unknown_application(account))?;
         let there = shared.store.tokens(&account.mailbox).await?;
-        let judged = verify_remotely(&shared.http, &shared.store, application, account, password, &shared.clock).await;
-        match &judged {
+        let verified =
+            verify_remotely(&shared.http, &shared.store, application, account, password, &shared.clock).await;
+        match &verified {
             Ok(()) => tracing::debug!(mailbox = %account.mailbox, "Microsoft has accepted the password"),
             Err(NotAccepted { is_wrong: true, .. }) => {
                 tracing::debug!(mailbox = %account.mailbox, "Microsoft has refused the password");
@@ -73,31 +78,31 @@ impl Tokens {
                 // While there are tokens, a failure that passes is no news of theirs.
                 let passes = error.kind() == ErrorKind::Transient;
                 let nothing = there.access.is_none() && there.refresh == RefreshToken::None;
-                self.note_not_judged(account, there.version, error, nothing || !passes).await;
+                self.note_verification_failure(account, there.version, error, nothing || !passes).await;
             }
         }
-        judged
+        verified
     }
 
     /// Keeps the hash of a password that Microsoft has just judged right. If that fails it is asked again after a restart.
-    pub(crate) async fn keep_judged(
+    pub(crate) async fn keep_verified_password(
         &self,
         mailbox: &Mailbox,
         hash: Result<PasswordHash, HashingFailed>,
-        judged: SystemTime,
+        verified: SystemTime,
     ) {
         let hash = match hash {
             Ok(hash) => hash,
             Err(error) => return tracing::warn!(%mailbox, "{error}"),
         };
-        if let Err(error) = self.0.store.save_judged(mailbox, &hash, judged).await {
+        if let Err(error) = self.0.store.save_verified_password(mailbox, &hash, verified).await {
             tracing::warn!(%mailbox, "the password that Microsoft takes could not be noted: {error}");
         }
     }
 
     /// Forgets the password that was judged right at that moment.
-    pub(crate) async fn forget_judged(&self, mailbox: &Mailbox, judged: SystemTime) {
-        if let Err(error) = self.0.store.forget_judged(mailbox, judged).await {
+    pub(crate) async fn forget_verified_password(&self, mailbox: &Mailbox, verified: SystemTime) {
+        if let Err(error) = self.0.store.forget_verified_password(mailbox, verified).await {
             tracing::warn!(%mailbox, "the password that Microsoft no longer takes could not be forgotten: {error}");
         }
     }
@@ -109,9 +114,9 @@ impl Tokens {
         familiar: bool,
         password: &Secret,
     ) -> Result<bool, StoreError> {
-        let limit = if self.locks_after_three(account) { HEARD_OF_THREE } else { HEARD };
+        let limit = if self.locks_after_three(account) { WRONG_LIMIT_US_GOVERNMENT } else { WRONG_LIMIT };
         let attempt = RemoteAttempt { mailbox: &account.mailbox, familiar, password };
-        self.0.store.count_remote_attempt(attempt, limit, HEARD_WITHIN, self.0.clock.now()).await
+        self.0.store.count_remote_attempt(attempt, limit, WRONG_WINDOW, self.0.clock.now()).await
     }
 
     /// A password that was counted was not wrong.
@@ -129,14 +134,14 @@ impl Tokens {
     }
 
     /// Runs something to its end, whoever waits for it. None if it has panicked.
-    pub(crate) async fn in_a_task_of_its_own<T: Send + 'static>(
+    pub(crate) async fn run_to_completion<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
-        self.0.flights.spawn(work).await.ok()
+        self.0.refreshes.spawn(work).await.ok()
     }
 
-    async fn note_not_judged(&self, account: &Account, version: i64, error: &TokenError, store_it: bool) {
+    async fn note_verification_failure(&self, account: &Account, version: i64, error: &TokenError, store_it: bool) {
         let now = self.0.clock.now();
         let detail = error.problem().map(|problem| problem.detail.clone()).unwrap_or_default();
         tracing::warn!(mailbox = %account.mailbox, kind = %error.kind(), detail, "the password could not be judged: {error}");

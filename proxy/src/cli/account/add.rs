@@ -53,13 +53,13 @@ pub(super) async fn add(options: AddOptions, store: &Store, config: &Config) -> 
         Some(person) => (person.account.application.clone(), person.account.grant),
         None => own(config, application, grant)?,
     };
-    let account = Account { through, login, ..Account::new(mailbox, application, grant, SystemTime::now()) };
+    let account = Account { delegate: through, login, ..Account::new(mailbox, application, grant, SystemTime::now()) };
     if secret_expires.is_some() {
         may_have_end(config, &account.application)?;
     }
     store.add_account(&account).await?;
     if let Some(expires) = secret_expires {
-        store.set_secret_end(&account.application, expires).await?;
+        store.set_secret_expiry(&account.application, expires).await?;
     }
     say(store, &account, person, no_password).await
 }
@@ -67,7 +67,7 @@ pub(super) async fn add(options: AddOptions, store: &Store, config: &Config) -> 
 /// Before the person it goes through is added for nothing.
 async fn nobody_has(store: &Store, mailbox: &Mailbox, login: &str) -> Result<(), Failed> {
     if let Some(account) = store.account(mailbox).await? {
-        if account.origin == Origin::Withdrawn {
+        if account.origin == Origin::Disabled {
             return Err(Failed::new(format!(
                 "{mailbox} was declared in proxy.toml and is disabled, and its sign-in is kept. Declare it again, or remove it for good \
                  before you add it: oxpost account remove {mailbox}"
@@ -150,7 +150,7 @@ pub(super) fn choose_application(config: &Config, asked: Option<String>) -> Resu
 
 async fn say(store: &Store, account: &Account, person: Option<Person>, no_password: bool) -> Result<(), Failed> {
     let Account { mailbox, application, grant, .. } = account;
-    match &account.through {
+    match &account.delegate {
         Some(through) => println!("Added {mailbox}, opened through {through} (application {application}, {grant})."),
         None => println!("Added {mailbox} (application {application}, {grant})."),
     }

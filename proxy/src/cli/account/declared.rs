@@ -8,7 +8,7 @@ use oxpost_token_store::{Grant, Mailbox, Origin, Store};
 use super::known;
 use crate::cli::Failed;
 use crate::config::Config;
-use crate::declared::{bring_in_line, place};
+use crate::declared::{place, reconcile};
 
 /// What is declared is changed where it is declared: here it would be undone by the next start.
 pub(super) fn not_declared(config: &Config, mailbox: &Mailbox) -> Result<(), Failed> {
@@ -22,11 +22,11 @@ pub(super) fn not_declared(config: &Config, mailbox: &Mailbox) -> Result<(), Fai
 
 /// `oxpost account apply`, and what it changed.
 pub(super) async fn apply(store: &Store, config: &Config, hand_over: &[Mailbox]) -> Result<(), Failed> {
-    let changes = bring_in_line(config, store, hand_over, SystemTime::now()).await?;
+    let changes = reconcile(config, store, hand_over, SystemTime::now()).await?;
     for (mailboxes, what) in [
         (&changes.added, "Added, as declared:"),
         (&changes.changed, "Changed, as declared:"),
-        (&changes.withdrawn, "Disabled, because proxy.toml declares it no more (its sign-in is kept):"),
+        (&changes.disabled, "Disabled, because proxy.toml declares it no more (its sign-in is kept):"),
     ] {
         for mailbox in mailboxes {
             println!("{what} {mailbox}");
@@ -59,6 +59,6 @@ pub(super) async fn declare(store: &Store, config: &Config, mailboxes: &[Mailbox
 
 /// For who signs in for an account before the first start with it.
 pub(in crate::cli) async fn apply_if_new(store: &Store, config: &Config, mailbox: &Mailbox) -> Result<(), Failed> {
-    let there = store.account(mailbox).await?.is_some_and(|account| account.origin != Origin::Withdrawn);
+    let there = store.account(mailbox).await?.is_some_and(|account| account.origin != Origin::Disabled);
     if there || place(config, mailbox).is_none() { Ok(()) } else { apply(store, config, &[]).await }
 }

@@ -98,7 +98,7 @@ pub(super) async fn known(store: &Store, mailbox: &Mailbox) -> Result<Account, F
     if let Some(account) = store.account(mailbox).await? {
         return Ok(account);
     }
-    if let Some(Account { through: Some(pattern), .. }) = store.opened_by(mailbox).await? {
+    if let Some(Account { delegate: Some(pattern), .. }) = store.opened_by(mailbox).await? {
         return Err(Failed::new(format!(
             "{mailbox} has no account of its own: {pattern} opens it. `oxpost doctor {mailbox}` says whether it really does; \
              `oxpost account add {mailbox} --through '{pattern}'` gives it an account with passwords of its own, and \
@@ -127,7 +127,7 @@ async fn list(store: &Store) -> Result<(), Failed> {
         let mut row = vec![
             account.mailbox.to_string(),
             account.login,
-            account.through.map_or_else(|| "-".to_owned(), |through| through.to_string()),
+            account.delegate.map_or_else(|| "-".to_owned(), |through| through.to_string()),
             account.application,
             account.grant.to_string(),
             if names.is_empty() { "-".to_owned() } else { names.join(", ") },
@@ -145,6 +145,6 @@ fn kept_in(origin: Origin) -> &'static str {
     match origin {
         Origin::Command => "the store",
         Origin::Declared => "proxy.toml",
-        Origin::Withdrawn => "proxy.toml no more: disabled",
+        Origin::Disabled => "proxy.toml no more: disabled",
     }
 }

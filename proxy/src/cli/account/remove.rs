@@ -16,15 +16,15 @@ pub(super) async fn remove(store: &Store, mailbox: &Mailbox) -> Result<(), Faile
         [one] => println!("  with its password `{one}`"),
         many => println!("  with its {} passwords: {}", many.len(), many.join(", ")),
     }
-    match &removed.through {
+    match &removed.delegate {
         Some(through) => println!("  it was opened through {through}, whose sign-in stays"),
         None if removed.signed_in => println!("  with its sign-in; to have it again, somebody must sign in again"),
         None => println!("  nobody had signed in for it"),
     }
     println!("Sessions that run now go on until they end.");
-    if let Some(through) = &removed.through
+    if let Some(through) = &removed.delegate
         && store.passwords(through).await?.is_empty()
-        && store.through(through).await?.is_empty()
+        && store.dependents(through).await?.is_empty()
     {
         println!(
             "\nNothing needs the sign-in of {through} any more. To remove that too: oxpost account remove {through}"

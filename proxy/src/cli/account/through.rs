@@ -15,9 +15,9 @@ pub(super) async fn set(store: &Store, mailbox: &Mailbox, through: &Mailbox, cre
     }
     // Before the person it is to go through is added for nothing.
     pattern::check(mailbox, Some(through), before.grant, &before.login)?;
-    let needed = store.through(mailbox).await?;
+    let needed = store.dependents(mailbox).await?;
     if through != mailbox && !needed.is_empty() {
-        return Err(StoreError::StillNeeded(mailbox.clone(), needed).into());
+        return Err(StoreError::HasDependents(mailbox.clone(), needed).into());
     }
     let had_signed_in = store.token_state(before.token_of()).await?.has_refresh_token;
     if through != mailbox && store.account(through).await?.is_none() {
@@ -33,12 +33,12 @@ pub(super) async fn set(store: &Store, mailbox: &Mailbox, through: &Mailbox, cre
         store.add_account(&person).await?;
         println!("{}", added(&person));
     }
-    store.set_through(mailbox, through).await?;
+    store.set_delegate(mailbox, through).await?;
     if through == mailbox {
         println!("{mailbox} has a sign-in of its own from now on.");
     } else {
         println!("{mailbox} is opened through {through} from now on.");
-        if before.through.is_none() && had_signed_in {
+        if before.delegate.is_none() && had_signed_in {
             println!("Its own sign-in is kept until a login with that of {through} has succeeded.");
         }
         if through.is_pattern() {

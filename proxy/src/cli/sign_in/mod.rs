@@ -77,7 +77,7 @@ pub(super) async fn sign_in(options: &SignInOptions, config: &Config) -> Result<
     apply_if_new(&store, config, mailbox).await?;
     let account = known(&store, mailbox).await?;
     // Others may be opened through it all the same.
-    if account.origin == Origin::Withdrawn && !is_needed(&store, mailbox).await? {
+    if account.origin == Origin::Disabled && !is_needed(&store, mailbox).await? {
         return Err(Failed::new(format!(
             "{mailbox} is disabled, because proxy.toml declares it no more, and its sign-in is kept. Declare it again first."
         )));
@@ -105,8 +105,8 @@ pub(super) async fn sign_in(options: &SignInOptions, config: &Config) -> Result<
 
 /// Whether an account that is in use goes through this one.
 async fn is_needed(store: &Store, mailbox: &Mailbox) -> Result<bool, Failed> {
-    for other in store.through(mailbox).await? {
-        if store.account(&other).await?.is_some_and(|other| other.origin != Origin::Withdrawn) {
+    for other in store.dependents(mailbox).await? {
+        if store.account(&other).await?.is_some_and(|other| other.origin != Origin::Disabled) {
             return Ok(true);
         }
     }
@@ -151,7 +151,7 @@ impl SignIn<'_> {
         let who = signed_in.signed_in_as.as_deref();
         self.store.save_signed_in(holder, &signed_in.tokens, who, SystemTime::now()).await?;
         println!("\n{mailbox} is connected. Oxpost keeps it so by itself; a running one uses it at once.");
-        for other in self.store.through(holder).await?.iter().filter(|other| *other != mailbox) {
+        for other in self.store.dependents(holder).await?.iter().filter(|other| *other != mailbox) {
             println!("So is {other}, which goes through {holder} too.");
         }
         Ok(())

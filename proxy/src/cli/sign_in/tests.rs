@@ -81,7 +81,7 @@ async fn parts() -> (HttpClient, Store, Account, Application) {
 async fn renamed_user_is_asked_to_sign_in_under_the_new_name() {
     let (http, store, account, application) = parts().await;
     let clock: SharedClock = Arc::new(SystemClock);
-    let delegated = Account { through: Some(account.mailbox.clone()), ..account.clone() };
+    let delegated = Account { delegate: Some(account.mailbox.clone()), ..account.clone() };
     let names = async || {
         let mut names = Vec::new();
         for account in [&account, &delegated] {

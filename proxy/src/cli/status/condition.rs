@@ -13,7 +13,7 @@ const DISABLED: &str = "disabled";
 
 /// `end` is that of the certificate or the client secret of its application, as far as it is known.
 pub(super) fn condition(account: &Account, state: &TokenState, end: Option<&End<'_>>, now: SystemTime) -> &'static str {
-    if account.origin == Origin::Withdrawn {
+    if account.origin == Origin::Disabled {
         return DISABLED;
     }
     let alive = state.access_token_expires.is_some_and(|expires| expires > now);

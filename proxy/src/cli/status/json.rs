@@ -60,7 +60,7 @@ fn account(report: &Report, shown: &Shown) -> Value {
     json!({
         "mailbox": account.mailbox.to_string(),
         "login": account.login,
-        "through": account.through.as_ref().map(ToString::to_string),
+        "through": account.delegate.as_ref().map(ToString::to_string),
         "application": account.application,
         "credential": credential::as_json(application, report.now),
         "grant": account.grant.to_string(),
@@ -94,8 +94,8 @@ fn account(report: &Report, shown: &Shown) -> Value {
                 "id": notice.id,
                 "event": notice.event,
                 "since": time(Some(notice.since)),
-                "told": time(notice.told),
-                "solved": time(notice.solved),
+                "told": time(notice.notified),
+                "solved": time(notice.resolved),
             }))
             .collect::<Vec<_>>(),
     })

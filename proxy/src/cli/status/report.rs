@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use oxpost_token_store::store::alerts::Notice;
+use oxpost_token_store::store::alerts::Alert;
 use oxpost_token_store::{
     Account, Applications, Block, ChangedOutside, ClockSkew, Grant, OpenCircuit, Origin, Store, StoreError,
     SystemClock, TokenState,
@@ -26,7 +26,7 @@ use crate::notify::trouble::Topic;
 pub(super) struct Report {
     pub(super) now: SystemTime,
     pub(super) accounts: Vec<Shown>,
-    pub(super) notices: Vec<Notice>,
+    pub(super) notices: Vec<Alert>,
     pub(super) refused: AllRefused,
     pub(super) noticed: Noticed,
     pub(super) unreadable: Vec<String>,
@@ -65,14 +65,14 @@ impl Report {
             now,
             accounts,
             refused,
-            notices: store.notices().await?,
+            notices: store.alerts().await?,
             noticed: Noticed::read(store, now).await?,
             changed: changed(store, &unreadable).await?,
             unreadable,
             blocks: store.blocks(now).await?,
             open_circuits: store.open_circuits(store.clock(Arc::new(SystemClock)).now()).await?,
             clock_skews: clock_skews(store, config).await?,
-            applications: config.applications.with_secret_ends(&store.secret_ends().await?),
+            applications: config.applications.with_secret_expiries(&store.secret_expiries().await?),
         })
     }
 
@@ -92,7 +92,7 @@ impl Report {
             account.mailbox.to_string(),
             self.condition(shown).to_owned(),
             account.grant.to_string(),
-            account.through.as_ref().map_or_else(|| "-".into(), ToString::to_string),
+            account.delegate.as_ref().map_or_else(|| "-".into(), ToString::to_string),
             state.signed_in_as.clone().unwrap_or_else(|| "-".into()),
             distance(state.access_token_expires, self.now),
             distance(state.next_refresh, self.now),
@@ -108,15 +108,15 @@ impl Report {
         let needed = self
             .accounts
             .iter()
-            .any(|other| other.account.origin != Origin::Withdrawn && other.account.through.as_ref() == Some(mailbox));
-        if account.origin == Origin::Withdrawn && !needed {
+            .any(|other| other.account.origin != Origin::Disabled && other.account.delegate.as_ref() == Some(mailbox));
+        if account.origin == Origin::Disabled && !needed {
             return Some(format!(
                 "{mailbox}: proxy.toml declares it no more, so nobody can log in; its sign-in is kept. Declare it again, or remove it \
                  for good: oxpost account remove {mailbox}"
             ));
         }
         // Accounts that go through another one have no troubles of their own.
-        if account.through.is_some() {
+        if account.delegate.is_some() {
             return None;
         }
         if let Some(error) = &state.last_error {
@@ -134,17 +134,17 @@ impl Report {
         let open = self.notices.iter().find(|notice| {
             notice.subject == account.mailbox.as_str()
                 && notice.topic == Topic::Tokens.as_str()
-                && notice.solved.is_none()
+                && notice.resolved.is_none()
         });
-        let told = open.and_then(|notice| notice.told);
+        let told = open.and_then(|notice| notice.notified);
         told.map(|at| format!(" (People were told {}.)", distance(Some(at), self.now))).unwrap_or_default()
     }
 
     /// What an account must be warned of; what an application must be is told otherwise.
-    fn warnings(&self) -> impl Iterator<Item = &Notice> {
+    fn warnings(&self) -> impl Iterator<Item = &Alert> {
         let of_an_account =
-            |notice: &&Notice| self.accounts.iter().any(|shown| shown.account.mailbox.as_str() == notice.subject);
-        let open = |notice: &&Notice| notice.topic == Topic::End.as_str() && notice.solved.is_none();
+            |notice: &&Alert| self.accounts.iter().any(|shown| shown.account.mailbox.as_str() == notice.subject);
+        let open = |notice: &&Alert| notice.topic == Topic::End.as_str() && notice.resolved.is_none();
         self.notices.iter().filter(open).filter(of_an_account)
     }
 }
@@ -181,7 +181,7 @@ pub(crate) fn left_alone(open: &OpenCircuit, applications: &Applications) -> Str
 /// That the user of an account has another name now. Those who go through it are opened with the same tokens.
 fn renamed(shown: &Shown) -> Option<String> {
     let Shown { account, state, .. } = shown;
-    let name = state.renamed_to.as_ref().filter(|_| account.through.is_none())?;
+    let name = state.renamed_to.as_ref().filter(|_| account.delegate.is_none())?;
     Some(format!(
         "{}: renamed to {name} in Microsoft Entra. Mail servers are told the new name; mail programs go on logging in as {}.",
         account.mailbox, account.login
@@ -197,7 +197,7 @@ async fn changed(store: &Store, unreadable: &[String]) -> Result<Vec<ChangedOuts
 
 async fn last_login(store: &Store, account: &Account) -> Result<Option<SystemTime>, Failed> {
     let with_ours = store.passwords(&account.mailbox).await?.iter().filter_map(|password| password.last_used).max();
-    Ok(with_ours.max(store.last_judged_login(account.token_of()).await?))
+    Ok(with_ours.max(store.last_remote_login(account.token_of()).await?))
 }
 
 const HEADER: [&str; 9] = [
@@ -237,7 +237,7 @@ impl fmt::Display for Report {
         for renamed in self.accounts.iter().filter_map(renamed) {
             writeln!(f, "\n{renamed}")?;
         }
-        for shown in self.accounts.iter().filter(|shown| shown.account.origin != Origin::Withdrawn) {
+        for shown in self.accounts.iter().filter(|shown| shown.account.origin != Origin::Disabled) {
             for line in self.refused.lines(&shown.account, |one| distance(Some(one.at), self.now)) {
                 writeln!(f, "\n{line}")?;
             }

@@ -41,7 +41,7 @@ fn an_account_says_no_more_than_it_must() {
         (account.declared.mailbox.as_str(), account.declared.login.as_str()),
         ("scan@contoso.com", "scan@contoso.com")
     );
-    assert_eq!(account.declared.way, Way::Own { application: "default".into(), grant: Grant::SignIn });
+    assert_eq!(account.declared.token_source, TokenSource::Own { application: "default".into(), grant: Grant::SignIn });
     assert_eq!((account.declared.passwords.len(), account.line), (0, Some(5)));
 }
 

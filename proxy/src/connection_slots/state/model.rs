@@ -98,7 +98,7 @@ struct Owner {
 fn login(account: &str, delegate: &str) -> Login {
     let mailbox = |name: &str| Mailbox::parse(&format!("{name}@contoso.com")).unwrap();
     let account = Account::new(mailbox(account), "default", Grant::SignIn, SystemTime::UNIX_EPOCH);
-    Login::of(&Account { through: Some(mailbox(delegate)), ..account })
+    Login::of(&Account { delegate: Some(mailbox(delegate)), ..account })
 }
 
 fn source(a: u8, b: u8) -> Source {

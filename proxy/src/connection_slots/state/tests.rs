@@ -29,7 +29,7 @@ fn source(peer: &str) -> Source {
 fn account(mailbox: &str, delegate: &str) -> Login {
     let mailbox = Mailbox::parse(mailbox).unwrap();
     let account = Account::new(mailbox, "default", Grant::SignIn, SystemTime::UNIX_EPOCH);
-    Login::of(&Account { through: Some(Mailbox::parse(delegate).unwrap()), ..account })
+    Login::of(&Account { delegate: Some(Mailbox::parse(delegate).unwrap()), ..account })
 }
 
 fn of(name: &str) -> Login {

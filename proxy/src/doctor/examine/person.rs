@@ -110,7 +110,7 @@ async fn logins(gateway: &Gateway, person: &mut Person, account: &Account, token
         let (login, connected) = log_in_patiently(gateway, protocol, account, &server, token).await;
         if connected.is_some() {
             // A refusal that `oxpost status` still tells of has been mended. If it cannot be written, a login will do it.
-            let _ = gateway.store.forget_refused(&account.mailbox, &protocol.to_string()).await;
+            let _ = gateway.store.forget_upstream_refusal(&account.mailbox, &protocol.to_string()).await;
         }
         person.logins.push(login);
         match connected {

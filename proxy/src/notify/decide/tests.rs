@@ -6,7 +6,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The service that decides, the store that remembers, and the time, as one thing to play with.
 struct Play {
-    notices: Vec<Notice>,
+    notices: Vec<Alert>,
     now: SystemTime,
     ids: u32,
     /// Whether what is told arrives.

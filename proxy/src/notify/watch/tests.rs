@@ -93,7 +93,7 @@ async fn a_trouble_is_told_once_reminded_of_and_told_when_it_is_over() {
     assert_eq!(bench.look().await, []);
     assert_eq!(bench.receiver.next().await.1["id"], first["id"]);
     assert_eq!(bench.receiver.next().await.1["id"], first["id"]);
-    assert_eq!(bench.store.notices().await.unwrap(), []);
+    assert_eq!(bench.store.alerts().await.unwrap(), []);
     trouble(&bench).await;
     assert_eq!(bench.look().await, alice(Kind::Problem));
     assert_ne!(bench.receiver.next().await.1["id"], first["id"]);
@@ -205,9 +205,9 @@ async fn thousand_alerts_are_one_message_and_each_is_told_once() {
     assert_eq!(bench.receiver.next().await.1["kind"], "reminder");
     sign_in(&bench.store, bench.now()).await;
     assert_eq!(bench.look().await.len(), 1_000);
-    let (_, solved) = bench.receiver.next().await;
-    assert_eq!((&solved["count"], &solved["kind"]), (&1_000.into(), &"solved".into()));
-    assert_eq!((bench.receiver.waiting(), bench.store.notices().await.unwrap()), (0, Vec::new()));
+    let (_, resolved) = bench.receiver.next().await;
+    assert_eq!((&resolved["count"], &resolved["kind"]), (&1_000.into(), &"solved".into()));
+    assert_eq!((bench.receiver.waiting(), bench.store.alerts().await.unwrap()), (0, Vec::new()));
 }
 
 /// What is opened by a digest and what is opened alone is closed by its id, however it is grouped at its end.
@@ -278,7 +278,7 @@ async fn start_in_2020_leaves_no_alert_once_the_clock_is_right() {
     assert_eq!(bench.look().await, alice(Kind::Solved));
     bench.clock.advance(24 * HOUR);
     assert_eq!(bench.look().await, []);
-    assert_eq!((bench.store.notices().await.unwrap(), bench.receiver.waiting()), (Vec::new(), 2));
+    assert_eq!((bench.store.alerts().await.unwrap(), bench.receiver.waiting()), (Vec::new(), 2));
 }
 
 /// Tokens of an application whose authority cannot be reached.
@@ -321,7 +321,7 @@ impl Refusing {
 
     /// Asks in vain; the token that there is may still be given.
     async fn ask(&self, mailbox: &str) {
-        let admitted = self.accounts.vouch(&Mailbox::parse(mailbox).unwrap()).await.unwrap().unwrap();
+        let admitted = self.accounts.admit_without_password(&Mailbox::parse(mailbox).unwrap()).await.unwrap().unwrap();
         let _ = self.tokens.access_token(&admitted).await;
     }
 }

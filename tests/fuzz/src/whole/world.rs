@@ -112,7 +112,7 @@ impl World {
         Gateway {
             slots: ConnectionSlots::new(SLOTS),
             throttle: LoginThrottle::new(throttle_limits(), store.clone(), clock.clone(), HOST_NAME.into()),
-            accounts: Accounts::judged_by(store.clone(), clock.clone(), AdmissionLimits::default(), tokens.clone()),
+            accounts: Accounts::with_remote_verification(store.clone(), clock.clone(), AdmissionLimits::default(), tokens.clone()),
             store,
             tokens,
             clock,

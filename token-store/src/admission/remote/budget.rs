@@ -12,19 +12,19 @@ use crate::source::Source;
 const WINDOW: Duration = Duration::from_secs(3600);
 
 /// How many wrong passwords Microsoft hears within [`WINDOW`] from one place.
-const FROM_ONE: usize = 16;
+const PER_SOURCE_LIMIT: usize = 16;
 
 /// How many from all of them together.
-const FROM_ALL: usize = 64;
+const TOTAL_LIMIT: usize = 64;
 
-/// Those from places that are unknown to the account they tried. There are no more of them than [`FROM_ALL`].
+/// Those from places that are unknown to the account they tried. There are no more of them than [`TOTAL_LIMIT`].
 #[derive(Default)]
-pub(super) struct Strangers(HashMap<Source, Vec<SystemTime>>);
+pub(super) struct UnfamiliarBudget(HashMap<Source, Vec<SystemTime>>);
 
-impl Strangers {
+impl UnfamiliarBudget {
     /// Counts one more password as wrong, before it is known, so that many at once are counted too. `false` if there are as
     /// many as may be.
-    pub(super) fn count(&mut self, from: Source, now: SystemTime) -> bool {
+    pub(super) fn take(&mut self, from: Source, now: SystemTime) -> bool {
         self.0.retain(|_, times| {
             // A time in the future was noted before the clock was set back, and counts from now on.
             times.iter_mut().for_each(|time| *time = (*time).min(now));
@@ -32,7 +32,7 @@ impl Strangers {
             !times.is_empty()
         });
         let from_all: usize = self.0.values().map(Vec::len).sum();
-        let may = from_all < FROM_ALL && self.0.get(&from).map_or(0, Vec::len) < FROM_ONE;
+        let may = from_all < TOTAL_LIMIT && self.0.get(&from).map_or(0, Vec::len) < PER_SOURCE_LIMIT;
         if may {
             self.0.entry(from).or_default().push(now);
         }
@@ -40,7 +40,7 @@ impl Strangers {
     }
 
     /// The last one was not wrong.
-    pub(super) fn take_back(&mut self, from: Source) {
+    pub(super) fn give_back(&mut self, from: Source) {
         if let Some(times) = self.0.get_mut(&from) {
             times.pop();
         }
@@ -63,21 +63,21 @@ mod tests {
 
     #[test]
     fn one_place_and_all_places_have_their_bounds_and_get_them_back() {
-        let mut strangers = Strangers::default();
+        let mut unfamiliar = UnfamiliarBudget::default();
         let mut heard = 0;
         for place in 0..100 {
             let from = Source::of(IpAddr::from([203, 0, 113, place]));
-            let of_one = (0..50).filter(|_| strangers.count(from, at(0))).count();
-            assert!(of_one <= FROM_ONE);
+            let of_one = (0..50).filter(|_| unfamiliar.take(from, at(0))).count();
+            assert!(of_one <= PER_SOURCE_LIMIT);
             heard += of_one;
         }
-        assert_eq!(heard, FROM_ALL);
-        assert!(!strangers.count(source("10.0.0.1"), at(59)));
-        assert!(!strangers.count(source("10.0.0.1"), at(0) - Duration::from_secs(86_400)), "the clock was set back");
-        assert!(strangers.count(source("10.0.0.1"), at(60)));
+        assert_eq!(heard, TOTAL_LIMIT);
+        assert!(!unfamiliar.take(source("10.0.0.1"), at(59)));
+        assert!(!unfamiliar.take(source("10.0.0.1"), at(0) - Duration::from_secs(86_400)), "the clock was set back");
+        assert!(unfamiliar.take(source("10.0.0.1"), at(60)));
         for _ in 0..50 {
-            strangers.take_back(source("10.0.0.1"));
-            assert!(strangers.count(source("10.0.0.1"), at(60)), "right passwords are not counted");
+            unfamiliar.give_back(source("10.0.0.1"));
+            assert!(unfamiliar.take(source("10.0.0.1"), at(60)), "right passwords are not counted");
         }
     }
 }

@@ -28,30 +28,30 @@ const WRONG_AT_MOST: Duration = Duration::from_secs(3600);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 
 /// A password under a key that never leaves the process.
-pub(super) type Name = [u8; 32];
+pub(super) type PasswordTag = [u8; 32];
 
 #[derive(Default)]
-pub(super) struct Docket {
-    right: Option<(Name, SystemTime)>,
+pub(super) struct VerificationState {
+    right: Option<(PasswordTag, SystemTime)>,
     wrong: Vec<Wrong>,
     pause: Option<Pause>,
 }
 
 struct Wrong {
-    name: Name,
+    tag: PasswordTag,
     asked: SystemTime,
     times: u32,
 }
 
 /// How the account stands at the moment of a login.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
+pub(super) struct TokenStatus {
     /// The tokens that the last right password has brought can still be used or refreshed.
-    pub(super) going_on: bool,
+    pub(super) usable: bool,
     /// When they were got. What was wrong before that is mended.
-    pub(super) got: Option<SystemTime>,
+    pub(super) obtained_at: Option<SystemTime>,
     /// When the last right password was judged, as the store has it.
-    pub(super) judged: Option<SystemTime>,
+    pub(super) verified_at: Option<SystemTime>,
 }
 
 /// After an answer that was neither yes nor no.
@@ -64,80 +64,80 @@ struct Pause {
 
 /// What to do about a login.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Decision {
     /// It is right.
     Admit,
     /// Microsoft is to be asked. If it does not answer, the password counts as right in the second case.
-    Ask {
-        right_meanwhile: bool,
+    AskMicrosoft {
+        admit_if_unreachable: bool,
     },
     Deny(Denied),
 }
 
 /// What Microsoft has answered.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum VerificationResult {
     Right,
     Wrong,
-    Neither(TokenError),
+    Inconclusive(TokenError),
 }
 
-impl Docket {
+impl VerificationState {
     /// Whether this is the last password that was right, however long ago.
-    pub(super) fn was_right(&self, name: &Name) -> bool {
-        self.right.as_ref().is_some_and(|(right, _)| right == name)
+    pub(super) fn was_right(&self, tag: &PasswordTag) -> bool {
+        self.right.as_ref().is_some_and(|(right, _)| right == tag)
     }
 
     /// The last right password, which was judged in another process: before a restart, or in another node.
-    pub(super) fn remember(&mut self, name: Name, judged: SystemTime) {
-        self.wrong.retain(|wrong| wrong.name != name);
-        self.right = Some((name, judged));
+    pub(super) fn remember(&mut self, tag: PasswordTag, verified_at: SystemTime) {
+        self.wrong.retain(|wrong| wrong.tag != tag);
+        self.right = Some((tag, verified_at));
     }
 
     /// When the last right password was judged.
-    pub(super) fn judged(&self) -> Option<SystemTime> {
-        self.right.map(|(_, judged)| judged)
+    pub(super) fn verified_at(&self) -> Option<SystemTime> {
+        self.right.map(|(_, verified_at)| verified_at)
     }
 
     /// What to do about a login. The last right password counts only as the store has it: an account that was removed and
     /// added again has none.
-    pub(super) fn look(&mut self, name: &Name, standing: &Standing, now: SystemTime) -> Step {
-        self.tidy(now);
-        self.pause.take_if(|pause| standing.got.is_some_and(|got| pause.since < got));
-        let right = self.right.filter(|(right, since)| right == name && standing.judged == Some(*since));
+    pub(super) fn decide(&mut self, tag: &PasswordTag, status: &TokenStatus, now: SystemTime) -> Decision {
+        self.expire(now);
+        self.pause.take_if(|pause| status.obtained_at.is_some_and(|obtained_at| pause.since < obtained_at));
+        let right = self.right.filter(|(right, since)| right == tag && status.verified_at == Some(*since));
         let right_since = right.map(|(_, since)| age(since, now));
-        let right_for = |limit| standing.going_on && right_since.is_some_and(|age| age < limit);
+        let right_for = |limit| status.usable && right_since.is_some_and(|age| age < limit);
         if right_for(RIGHT_FOR) {
-            return Step::Admit;
+            return Decision::Admit;
         }
-        let right_meanwhile = right_for(RIGHT_WITHOUT_ANSWER);
-        if self.wrong.iter().any(|wrong| wrong.name == *name && age(wrong.asked, now) < wrong.stays()) {
-            return Step::Deny(Denied::WrongAtMicrosoft);
+        let admit_if_unreachable = right_for(RIGHT_WITHOUT_ANSWER);
+        if self.wrong.iter().any(|wrong| wrong.tag == *tag && age(wrong.asked, now) < wrong.stays()) {
+            return Decision::Deny(Denied::RejectedByMicrosoft);
         }
         if let Some((error, left)) = self.pause.as_ref().and_then(|pause| pause.left(now)) {
             let passing = error.kind() == ErrorKind::Transient;
-            return if passing && right_meanwhile { Step::Admit } else { Step::Deny(denied(error, left)) };
+            return if passing && admit_if_unreachable { Decision::Admit } else { Decision::Deny(denied(error, left)) };
         }
-        Step::Ask { right_meanwhile }
+        Decision::AskMicrosoft { admit_if_unreachable }
     }
 
-    /// Notes what was answered about a password that [`Docket::look`] had sent to be asked about.
-    pub(super) fn note(&mut self, name: Name, verdict: &Verdict, now: SystemTime) {
-        match verdict {
-            Verdict::Right => {
-                self.right = Some((name, now));
-                self.wrong.retain(|wrong| wrong.name != name);
+    /// Notes what was answered about a password that [`VerificationState::decide`] had sent to be asked about.
+    pub(super) fn note(&mut self, tag: PasswordTag, result: &VerificationResult, now: SystemTime) {
+        match result {
+            VerificationResult::Right => {
+                self.right = Some((tag, now));
+                self.wrong.retain(|wrong| wrong.tag != tag);
                 self.pause = None;
             }
-            Verdict::Wrong => {
+            VerificationResult::Wrong => {
                 // It may have been right once, and was changed at Microsoft.
-                self.right.take_if(|(right, _)| *right == name);
-                let times = self.wrong.iter().find(|wrong| wrong.name == name).map_or(0, |wrong| wrong.times);
-                self.wrong.retain(|wrong| wrong.name != name);
-                self.wrong.push(Wrong { name, asked: now, times: times.saturating_add(1) });
+                self.right.take_if(|(right, _)| *right == tag);
+                let times = self.wrong.iter().find(|wrong| wrong.tag == tag).map_or(0, |wrong| wrong.times);
+                self.wrong.retain(|wrong| wrong.tag != tag);
+                self.wrong.push(Wrong { tag, asked: now, times: times.saturating_add(1) });
                 self.pause = None;
             }
-            Verdict::Neither(error) => {
+            VerificationResult::Inconclusive(error) => {
                 let failures = self.pause.as_ref().map_or(0, |pause| pause.failures).saturating_add(1);
                 self.pause =
                     Some(Pause { error: error.clone(), since: now, length: length(error, failures), failures });
@@ -146,7 +146,7 @@ impl Docket {
     }
 
     /// Forgets what is over. A time in the future was noted before the clock was set back, and counts from now on.
-    fn tidy(&mut self, now: SystemTime) {
+    fn expire(&mut self, now: SystemTime) {
         for wrong in &mut self.wrong {
             wrong.asked = wrong.asked.min(now);
         }
@@ -180,7 +180,7 @@ fn length(error: &TokenError, failures: u32) -> Duration {
 }
 
 fn denied(error: &TokenError, left: Duration) -> Denied {
-    Denied::NotJudged(match error.clone() {
+    Denied::NotVerified(match error.clone() {
         TokenError::Transient { problem, .. } => {
             TokenError::Transient { retry_after: Some(left.max(Duration::from_secs(1))), problem }
         }

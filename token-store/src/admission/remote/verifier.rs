@@ -1,6 +1,6 @@
 //! The accounts whose passwords Microsoft judges.
 //!
-//! A password opens a stored token only if Microsoft has said that this very password is right; the [`Docket`] of its
+//! A password opens a stored token only if Microsoft has said that this very password is right; the [`VerificationState`] of its
 //! account says for how long. Microsoft is asked about one password of an account at a time, and about a few in all;
 //! it hears so few wrong ones that nobody can have the user locked out there by trying them here. A login that is asked
 //! about is noted even if its client hangs up meanwhile. What is remembered of a password is an HMAC under a key that
@@ -21,12 +21,12 @@ use oxpost_protocol::Secret;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use super::{
-    budget::Strangers,
-    state::{Docket, Name, Standing, Step, Verdict},
+    budget::UnfamiliarBudget,
+    state::{Decision, PasswordTag, TokenStatus, VerificationResult, VerificationState},
 };
 use crate::{
     account::{Account, Mailbox},
-    admission::{Denied, From, hash_pool::Pool},
+    admission::{Denied, LoginSource, hash_pool::HashPool},
     error::{Problem, TokenError},
     password_grant::NotAccepted,
     schedule,
@@ -35,72 +35,77 @@ use crate::{
 };
 
 /// Passwords from unfamiliar sources that Microsoft is asked about concurrently.
-const UNFAMILIAR_AT_ONCE: usize = 8;
+const UNFAMILIAR_CONCURRENT: usize = 8;
 
 /// The same from familiar sources, so that no attack keeps their users waiting.
-const FAMILIAR_AT_ONCE: usize = 4;
+const FAMILIAR_CONCURRENT: usize = 4;
 
 /// Accounts that may wait for that; others are told that we are busy.
 const WAITING: usize = 256;
 
-pub(in crate::admission) struct Judge(Arc<Court>);
+pub(in crate::admission) struct RemoteVerifier(Arc<Shared>);
 
-struct Court {
+struct Shared {
     tokens: Tokens,
-    pool: Arc<Pool>,
+    pool: Arc<HashPool>,
     /// Without a key nothing could be remembered, and nobody is let in.
     key: Option<hmac::Key>,
     /// Only accounts that exist have one.
-    desks: DashMap<Mailbox, Arc<Desk>>,
-    strangers: Mutex<Strangers>,
+    entries: DashMap<Mailbox, Arc<AccountEntry>>,
+    budget: Mutex<UnfamiliarBudget>,
     unfamiliar: Semaphore,
     familiar: Semaphore,
     waiting: AtomicUsize,
 }
 
 #[derive(Default)]
-struct Desk {
+struct AccountEntry {
     /// Whoever asks; the others wait and find the answer. Unfamiliar sources and familiar ones take turns of their own, so that
     /// no guess that Microsoft is slow about keeps the user waiting.
     turn: Arc<tokio::sync::Mutex<()>>,
     familiar_turn: Arc<tokio::sync::Mutex<()>>,
-    docket: Mutex<Docket>,
+    state: Mutex<VerificationState>,
 }
 
 /// One login: the password under its name, and where it comes from.
 #[derive(Clone, Copy)]
-struct Case {
-    name: Name,
-    from: From,
+struct Login {
+    tag: PasswordTag,
+    from: LoginSource,
 }
 
-impl Judge {
-    pub(in crate::admission) fn new(tokens: Tokens, pool: Arc<Pool>) -> Self {
+impl RemoteVerifier {
+    pub(in crate::admission) fn new(tokens: Tokens, pool: Arc<HashPool>) -> Self {
         let mut bytes = [0; 32];
         let key = rand::fill(&mut bytes).is_ok().then(|| hmac::Key::new(hmac::HMAC_SHA256, &bytes));
-        Self(Arc::new(Court {
+        Self(Arc::new(Shared {
             tokens,
             pool,
             key,
-            desks: DashMap::new(),
-            strangers: Mutex::default(),
-            unfamiliar: Semaphore::new(UNFAMILIAR_AT_ONCE),
-            familiar: Semaphore::new(FAMILIAR_AT_ONCE),
+            entries: DashMap::new(),
+            budget: Mutex::default(),
+            unfamiliar: Semaphore::new(UNFAMILIAR_CONCURRENT),
+            familiar: Semaphore::new(FAMILIAR_CONCURRENT),
             waiting: AtomicUsize::new(0),
         }))
     }
 
     /// Whether a password that was judged at this moment, as the store says, is unknown here, so that this one may be it.
-    pub(in crate::admission) fn has_not_seen(&self, mailbox: &Mailbox, password: &Secret, judged: SystemTime) -> bool {
-        let desk = self.0.desk(mailbox);
-        let docket = desk.docket();
-        docket.judged() != Some(judged) && !self.0.name(password).is_some_and(|name| docket.was_right(&name))
+    pub(in crate::admission) fn has_not_seen(
+        &self,
+        mailbox: &Mailbox,
+        password: &Secret,
+        verified_at: SystemTime,
+    ) -> bool {
+        let entry = self.0.entry(mailbox);
+        let state = entry.state();
+        state.verified_at() != Some(verified_at) && !self.0.tag(password).is_some_and(|tag| state.was_right(&tag))
     }
 
     /// This is the password that was judged right then.
-    pub(in crate::admission) fn remember(&self, mailbox: &Mailbox, password: &Secret, judged: SystemTime) {
-        if let Some(name) = self.0.name(password) {
-            self.0.desk(mailbox).docket().remember(name, judged);
+    pub(in crate::admission) fn remember(&self, mailbox: &Mailbox, password: &Secret, verified_at: SystemTime) {
+        if let Some(tag) = self.0.tag(password) {
+            self.0.entry(mailbox).state().remember(tag, verified_at);
         }
     }
 
@@ -109,62 +114,61 @@ impl Judge {
         &self,
         account: &Account,
         password: &Secret,
-        from: From,
+        from: LoginSource,
     ) -> Result<(), Denied> {
-        let court = &self.0;
-        let name = court.name(password).ok_or(Denied::Busy)?;
-        let case = Case { name, from };
-        let desk = court.desk(&account.mailbox);
-        match court.look(account, &desk, &case).await? {
-            Step::Admit => return Ok(()),
-            Step::Deny(denied) => return Err(denied),
-            Step::Ask { .. } => {}
+        let shared = &self.0;
+        let tag = shared.tag(password).ok_or(Denied::Busy)?;
+        let login = Login { tag, from };
+        let entry = shared.entry(&account.mailbox);
+        match shared.decide(account, &entry, &login).await? {
+            Decision::Admit => return Ok(()),
+            Decision::Deny(denied) => return Err(denied),
+            Decision::AskMicrosoft { .. } => {}
         }
-        let turn = if from.familiar { &desk.familiar_turn } else { &desk.turn };
+        let turn = if from.familiar { &entry.familiar_turn } else { &entry.turn };
         let turn = Arc::clone(turn).lock_owned().await;
         // Whoever had the turn before may have asked about the same password.
-        match court.look(account, &desk, &case).await? {
-            Step::Admit => Ok(()),
-            Step::Deny(denied) => Err(denied),
-            Step::Ask { right_meanwhile } => {
-                let asking = court.clone().ask(account.clone(), password.clone(), desk, case, turn);
-                match court.tokens.in_a_task_of_its_own(asking).await {
-                    Some(Ok(Verdict::Right)) => Ok(()),
-                    Some(Ok(Verdict::Wrong)) => Err(Denied::WrongAtMicrosoft),
-                    Some(Ok(Verdict::Neither(TokenError::Transient { .. } | TokenError::Paused { .. })))
-                        if right_meanwhile =>
-                    {
-                        Ok(())
-                    }
-                    Some(Ok(Verdict::Neither(error))) => Err(Denied::NotJudged(error)),
+        match shared.decide(account, &entry, &login).await? {
+            Decision::Admit => Ok(()),
+            Decision::Deny(denied) => Err(denied),
+            Decision::AskMicrosoft { admit_if_unreachable } => {
+                let asking = shared.clone().ask(account.clone(), password.clone(), entry, login, turn);
+                match shared.tokens.run_to_completion(asking).await {
+                    Some(Ok(VerificationResult::Right)) => Ok(()),
+                    Some(Ok(VerificationResult::Wrong)) => Err(Denied::RejectedByMicrosoft),
+                    Some(Ok(VerificationResult::Inconclusive(
+                        TokenError::Transient { .. } | TokenError::Paused { .. },
+                    ))) if admit_if_unreachable => Ok(()),
+                    Some(Ok(VerificationResult::Inconclusive(error))) => Err(Denied::NotVerified(error)),
                     Some(Err(denied)) => Err(denied),
-                    None => Err(Denied::NotJudged(given_up())),
+                    None => Err(Denied::NotVerified(given_up())),
                 }
             }
         }
     }
 }
 
-impl Court {
-    fn name(&self, password: &Secret) -> Option<Name> {
+impl Shared {
+    fn tag(&self, password: &Secret) -> Option<PasswordTag> {
         // Byte by byte, unlike a password of ours: Microsoft's are not ours to be lenient about.
         hmac::sign(self.key.as_ref()?, password.reveal()).as_ref().try_into().ok()
     }
 
     /// The map's guard ends here: it must never be held over an await.
-    fn desk(&self, mailbox: &Mailbox) -> Arc<Desk> {
-        self.desks.entry(mailbox.clone()).or_default().clone()
+    fn entry(&self, mailbox: &Mailbox) -> Arc<AccountEntry> {
+        self.entries.entry(mailbox.clone()).or_default().clone()
     }
 
-    fn strangers(&self) -> MutexGuard<'_, Strangers> {
-        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn budget(&self) -> MutexGuard<'_, UnfamiliarBudget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look(&self, account: &Account, desk: &Desk, case: &Case) -> Result<Step, StoreError> {
-        let was_right = desk.docket().was_right(&case.name);
-        let tokens = self.tokens.standing(account, was_right).await?;
-        let standing = Standing { going_on: tokens.going_on, got: tokens.got, judged: tokens.judged };
-        Ok(desk.docket().look(&case.name, &standing, self.tokens.now()))
+    async fn decide(&self, account: &Account, entry: &AccountEntry, login: &Login) -> Result<Decision, StoreError> {
+        let was_right = entry.state().was_right(&login.tag);
+        let tokens = self.tokens.status_for_verification(account, was_right).await?;
+        let status =
+            TokenStatus { usable: tokens.usable, obtained_at: tokens.obtained_at, verified_at: tokens.verified };
+        Ok(entry.state().decide(&login.tag, &status, self.tokens.now()))
     }
 
     /// Asks Microsoft, and notes the answer while the turn lasts.
@@ -172,58 +176,60 @@ impl Court {
         self: Arc<Self>,
         account: Account,
         password: Secret,
-        desk: Arc<Desk>,
-        case: Case,
+        entry: Arc<AccountEntry>,
+        login: Login,
         _turn: OwnedMutexGuard<()>,
-    ) -> Result<Verdict, Denied> {
+    ) -> Result<VerificationResult, Denied> {
         // While nobody is asked, nobody waits and nothing is written.
         if let Some(paused) = self.tokens.paused(&account).await {
-            return Ok(Verdict::Neither(paused));
+            return Ok(VerificationResult::Inconclusive(paused));
         }
-        let _permit = self.permit(case.from.familiar).await?;
+        let _permit = self.permit(login.from.familiar).await?;
         let was_right = {
-            let docket = desk.docket();
-            docket.judged().filter(|_| docket.was_right(&case.name))
+            let state = entry.state();
+            state.verified_at().filter(|_| state.was_right(&login.tag))
         };
         let counted = was_right.is_none();
-        let stranger = counted && !case.from.familiar;
-        if stranger && !self.strangers().count(case.from.source, self.tokens.now()) {
+        let unfamiliar = counted && !login.from.familiar;
+        if unfamiliar && !self.budget().take(login.from.source, self.tokens.now()) {
             return Err(Denied::TooManyPasswords);
         }
-        if counted && !self.tokens.count_remote_attempt(&account, case.from.familiar, &password).await? {
-            if stranger {
-                self.strangers().take_back(case.from.source);
+        if counted && !self.tokens.count_remote_attempt(&account, login.from.familiar, &password).await? {
+            if unfamiliar {
+                self.budget().give_back(login.from.source);
             }
             return Err(Denied::TooManyPasswords);
         }
-        let verdict = match self.tokens.judge(&account, &password).await {
-            Ok(()) => Verdict::Right,
-            Err(NotAccepted { is_wrong: true, .. }) => Verdict::Wrong,
-            Err(NotAccepted { error, .. }) => Verdict::Neither(error),
+        let result = match self.tokens.verify_password(&account, &password).await {
+            Ok(()) => VerificationResult::Right,
+            Err(NotAccepted { is_wrong: true, .. }) => VerificationResult::Wrong,
+            Err(NotAccepted { error, .. }) => VerificationResult::Inconclusive(error),
         };
-        if !matches!(verdict, Verdict::Wrong) {
-            if stranger {
-                self.strangers().take_back(case.from.source);
+        if !matches!(result, VerificationResult::Wrong) {
+            if unfamiliar {
+                self.budget().give_back(login.from.source);
             }
             if counted {
-                self.tokens.uncount_remote_attempt(&account, case.from.familiar, &password).await;
+                self.tokens.uncount_remote_attempt(&account, login.from.familiar, &password).await;
             }
         }
         // To the millisecond, as it is stored.
         let now = schedule::to_the_millisecond(self.tokens.now());
-        match (&verdict, was_right) {
-            (Verdict::Right, _) => {
+        match (&result, was_right) {
+            (VerificationResult::Right, _) => {
                 let hash = self.pool.hash(password).await;
-                self.tokens.keep_judged(&account.mailbox, hash, now).await;
+                self.tokens.keep_verified_password(&account.mailbox, hash, now).await;
             }
-            (Verdict::Wrong, Some(judged)) => self.tokens.forget_judged(&account.mailbox, judged).await,
+            (VerificationResult::Wrong, Some(verified_at)) => {
+                self.tokens.forget_verified_password(&account.mailbox, verified_at).await
+            }
             _ => {}
         }
         // That the authority was not asked is no answer about this account.
-        if !matches!(verdict, Verdict::Neither(TokenError::Paused { .. })) {
-            desk.docket().note(case.name, &verdict, now);
+        if !matches!(result, VerificationResult::Inconclusive(TokenError::Paused { .. })) {
+            entry.state().note(login.tag, &result, now);
         }
-        Ok(verdict)
+        Ok(result)
     }
 
     async fn permit(&self, familiar: bool) -> Result<tokio::sync::SemaphorePermit<'_>, Denied> {
@@ -241,9 +247,9 @@ impl Court {
     }
 }
 
-impl Desk {
-    fn docket(&self) -> MutexGuard<'_, Docket> {
-        self.docket.lock().unwrap_or_else(PoisonError::into_inner)
+impl AccountEntry {
+    fn state(&self) -> MutexGuard<'_, VerificationState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Changes, Conflict, Declared, Way};
+use super::{Changes, Conflict, Declared, TokenSource};
 use crate::{
     account::{Account, Grant, Mailbox, Origin},
     password::PasswordHash,
@@ -25,7 +25,7 @@ pub(super) struct Hashed {
 /// One change. The order of [`plan`] is one in which no rule of the tables is ever broken.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Withdraw(Mailbox),
+    Disable(Mailbox),
     FreeLogin(Mailbox),
     Add(Declared),
     Change { account: Declared, was: Origin },
@@ -48,7 +48,7 @@ pub(super) fn plan(
         .iter()
         .enumerate()
         .flat_map(|(index, account)| {
-            let whys = view.against(account).into_iter();
+            let whys = view.conflicts_of(account).into_iter();
             whys.map(move |why| Conflict { index, why })
         })
         .collect();
@@ -58,7 +58,7 @@ pub(super) fn plan(
     let mut steps: Vec<Step> = there
         .iter()
         .filter(|account| account.origin == Origin::Declared && view.declared(&account.mailbox).is_none())
-        .map(|account| Step::Withdraw(account.mailbox.clone()))
+        .map(|account| Step::Disable(account.mailbox.clone()))
         .collect();
     let changed: Vec<(&Declared, &Account)> = declared
         .iter()
@@ -72,7 +72,7 @@ pub(super) fn plan(
             .map(|(account, _)| Step::FreeLogin(account.mailbox.clone())),
     );
     let new = || declared.iter().filter(|account| view.there(&account.mailbox).is_none()).cloned();
-    let own = |account: &Declared| matches!(account.way, Way::Own { .. });
+    let own = |account: &Declared| matches!(account.token_source, TokenSource::Own { .. });
     steps.extend(new().filter(&own).map(Step::Add));
     // Whoever gets tokens of their own first: then others may go through them.
     for first in [true, false] {
@@ -104,7 +104,7 @@ pub(super) fn changes(steps: &[Step]) -> Changes {
     let mut named = HashSet::new();
     for step in steps {
         match step {
-            Step::Add(account) | Step::Change { account, was: Origin::Withdrawn } => {
+            Step::Add(account) | Step::Change { account, was: Origin::Disabled } => {
                 named.insert(&account.mailbox);
                 changes.added.push(account.mailbox.clone());
             }
@@ -112,7 +112,7 @@ pub(super) fn changes(steps: &[Step]) -> Changes {
                 named.insert(&account.mailbox);
                 changes.changed.push(account.mailbox.clone());
             }
-            Step::Withdraw(mailbox) => changes.withdrawn.push(mailbox.clone()),
+            Step::Disable(mailbox) => changes.disabled.push(mailbox.clone()),
             Step::FreeLogin(_) | Step::ForgetAccessToken(_) => {}
             Step::SetPassword(Hashed { mailbox, .. }) | Step::RemovePassword { mailbox, .. } => {
                 if named.insert(mailbox) {
@@ -127,11 +127,11 @@ pub(super) fn changes(steps: &[Step]) -> Changes {
 /// An access token of another application, or got in another way, is not this account's. Of one that went through somebody else
 /// meanwhile it is not known whose application its own token was got by.
 fn other_application(account: &Declared, there: &Account) -> bool {
-    match &account.way {
-        Way::Own { application, grant } => {
-            there.through.is_some() || there.application != *application || there.grant != *grant
+    match &account.token_source {
+        TokenSource::Own { application, grant } => {
+            there.delegate.is_some() || there.application != *application || there.grant != *grant
         }
-        Way::Through(_) => false,
+        TokenSource::Delegate(_) => false,
     }
 }
 
@@ -188,8 +188,8 @@ impl<'a> View<'a> {
             for name in [other.mailbox.as_str(), login] {
                 view.taken.entry(name).or_insert(other);
             }
-            if let Some(through) = &other.through {
-                view.dependents.entry(through).or_default().push(other.mailbox.clone());
+            if let Some(delegate) = &other.delegate {
+                view.dependents.entry(delegate).or_default().push(other.mailbox.clone());
             }
         }
         let kept = declared.iter().map(|account| &account.mailbox).filter(|mailbox| view.is_kept_by_command(mailbox));
@@ -226,10 +226,10 @@ impl<'a> View<'a> {
     }
 
     /// Everything that speaks against an account. What the configuration says of itself was checked when it was read.
-    fn against(&self, account: &Declared) -> Vec<String> {
+    fn conflicts_of(&self, account: &Declared) -> Vec<String> {
         let mailbox = &account.mailbox;
         if self.is_kept_by_command(mailbox) {
-            return vec![self.against_hand_over(mailbox)];
+            return vec![self.hand_over_conflict(mailbox)];
         }
         let mut whys = Vec::new();
         let taken = [account.login.as_str(), mailbox.as_str()].iter().find_map(|name| self.taken.get(name));
@@ -240,23 +240,23 @@ impl<'a> View<'a> {
                 account.login, other.mailbox, other.mailbox
             ));
         }
-        if let Way::Through(through) = &account.way {
-            whys.extend(self.against_through(mailbox, through));
+        if let TokenSource::Delegate(delegate) = &account.token_source {
+            whys.extend(self.delegate_conflict(mailbox, delegate));
             if let Some(needed) = self.dependents.get(mailbox) {
                 whys.push(format!(
-                    "{mailbox} cannot go through {through}, because it signs in for {} itself; have them go through somebody else \
+                    "{mailbox} cannot go through {delegate}, because it signs in for {} itself; have them go through somebody else \
                      first, or remove them",
                     list(needed)
                 ));
             }
         }
-        whys.extend(self.against_passwords(account));
+        whys.extend(self.password_conflicts(account));
         whys
     }
 
     /// The command that helps names all accounts to be handed over. Where they are many, only the first sentence has it: ten thousand
     /// lines of ten thousand addresses help nobody.
-    fn against_hand_over(&self, mailbox: &Mailbox) -> String {
+    fn hand_over_conflict(&self, mailbox: &Mailbox) -> String {
         match self.kept_by_command.as_slice() {
             [first, all @ ..] if *first != mailbox && all.len() >= NAMED_IN_EACH => {
                 format!(
@@ -271,27 +271,27 @@ impl<'a> View<'a> {
         }
     }
 
-    fn against_through(&self, mailbox: &Mailbox, through: &Mailbox) -> Option<String> {
-        if self.declared(through).is_some() {
+    fn delegate_conflict(&self, mailbox: &Mailbox, delegate: &Mailbox) -> Option<String> {
+        if self.declared(delegate).is_some() {
             return None;
         }
-        match self.there(through) {
-            Some(Account { origin: Origin::Command, through: None, .. }) => None,
-            Some(Account { origin: Origin::Command, through: Some(third), .. }) => Some(format!(
-                "{through} has no sign-in of its own, but goes through {third}; let {mailbox} go through {third} too"
+        match self.there(delegate) {
+            Some(Account { origin: Origin::Command, delegate: None, .. }) => None,
+            Some(Account { origin: Origin::Command, delegate: Some(third), .. }) => Some(format!(
+                "{delegate} has no sign-in of its own, but goes through {third}; let {mailbox} go through {third} too"
             )),
             _ => Some(format!(
-                "there is no account {through} for {mailbox} to go through; declare it with an [[account]] section of its own, or \
-                 add it: oxpost account add {through} --no-password"
+                "there is no account {delegate} for {mailbox} to go through; declare it with an [[account]] section of its own, or \
+                 add it: oxpost account add {delegate} --no-password"
             )),
         }
     }
 
-    fn against_passwords(&self, account: &Declared) -> Vec<String> {
+    fn password_conflicts(&self, account: &Declared) -> Vec<String> {
         let mailbox = &account.mailbox;
-        let grant = match &account.way {
-            Way::Own { grant, .. } => Some(*grant),
-            Way::Through(through) => self.grant_of(through),
+        let grant = match &account.token_source {
+            TokenSource::Own { grant, .. } => Some(*grant),
+            TokenSource::Delegate(delegate) => self.grant_of(delegate),
         };
         if grant == Some(Grant::Password) && !account.passwords.is_empty() {
             return vec![format!(
@@ -321,9 +321,9 @@ impl<'a> View<'a> {
     }
 
     fn grant_of(&self, mailbox: &Mailbox) -> Option<Grant> {
-        match self.declared(mailbox).map(|account| &account.way) {
-            Some(Way::Own { grant, .. }) => Some(*grant),
-            Some(Way::Through(_)) => None,
+        match self.declared(mailbox).map(|account| &account.token_source) {
+            Some(TokenSource::Own { grant, .. }) => Some(*grant),
+            Some(TokenSource::Delegate(_)) => None,
             None => self.there(mailbox).map(|account| account.grant),
         }
     }
@@ -344,9 +344,9 @@ mod tests {
     fn declared(count: usize) -> Vec<Declared> {
         let account = |number: usize| Declared {
             mailbox: address(number),
-            way: match number % 2 {
-                0 => Way::Own { application: "default".into(), grant: Grant::SignIn },
-                _ => Way::Through(address(number - 1)),
+            token_source: match number % 2 {
+                0 => TokenSource::Own { application: "default".into(), grant: Grant::SignIn },
+                _ => TokenSource::Delegate(address(number - 1)),
             },
             login: address(number).to_string(),
             senders: SenderPolicy::default(),
@@ -369,9 +369,9 @@ mod tests {
     fn stored(declared: &[Declared], origin: Origin) -> Vec<Account> {
         let account = |one: &Declared| Account {
             origin,
-            through: match &one.way {
-                Way::Own { .. } => None,
-                Way::Through(through) => Some(through.clone()),
+            delegate: match &one.token_source {
+                TokenSource::Own { .. } => None,
+                TokenSource::Delegate(delegate) => Some(delegate.clone()),
             },
             ..Account::new(one.mailbox.clone(), "default", Grant::SignIn, SystemTime::UNIX_EPOCH)
         };
@@ -398,7 +398,7 @@ mod tests {
             per_account(&|| assert!(plan(&declared, &passwords, &there, &passwords, &[]).unwrap().is_empty())),
             per_account(&|| {
                 let steps = plan(half, &passwords[..count / 2], &there, &passwords, &[]).unwrap();
-                assert_eq!(changes(&steps).withdrawn.len(), count - count / 2);
+                assert_eq!(changes(&steps).disabled.len(), count - count / 2);
             }),
             per_account(&|| {
                 let conflicts = plan(&declared, &passwords, &by_command, &[], &[]).unwrap_err();
