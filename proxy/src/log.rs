@@ -1,10 +1,15 @@
 //! Logging: one line of text or one JSON object per event, on standard error, each within its session.
 
+mod json;
+
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::json::JsonEvents;
 use crate::config::{Log, LogFormat};
 
 /// Crates whose debug output can carry what we must not log (HTTP bodies and headers, SQL values, TLS secrets): they are
@@ -42,11 +47,10 @@ pub fn start(log: &Log) {
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let layer = match log.format {
         LogFormat::Text => layer.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
-        // There is at most one span, and `span` names it already.
-        LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Json => layer.fmt_fields(JsonFields::new()).event_format(JsonEvents { timer: SystemTime }).boxed(),
     };
-    let registry = tracing_subscriber::registry().with(filter);
-    let _ = registry.with(layer.with_filter(filter_fn(may_be_logged))).try_init();
+    let filtered = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_logged));
+    let _ = filtered.with(layer).try_init();
     hide_panic_messages();
 }
 
