@@ -63,7 +63,8 @@ impl Buffer {
     /// The line, its end included, is longer than `bound` bytes, or already has that many without an end.
     pub fn take_line(&mut self, bound: usize) -> Result<Option<Vec<u8>>, TooLong> {
         let from = self.searched.max(self.start);
-        let end = self.bytes.get(from..).and_then(|rest| memchr::memchr(b'\n', rest)).map(|at| from + at + 1);
+        let unsearched = self.bytes.get(from..).filter(|rest| !rest.is_empty());
+        let end = unsearched.and_then(|rest| memchr::memchr(b'\n', rest)).map(|at| from + at + 1);
         self.searched = end.unwrap_or(self.bytes.len());
         match end {
             Some(end) if end - self.start > bound => Err(TooLong),
@@ -97,6 +98,11 @@ impl Buffer {
     }
 
     fn take(&mut self, count: usize) -> Vec<u8> {
+        if self.start == 0 && count == self.bytes.len() {
+            let all = std::mem::take(&mut self.bytes);
+            self.clear();
+            return all;
+        }
         let end = (self.start + count).min(self.bytes.len());
         let taken = self.bytes.get(self.start..end).unwrap_or_default().to_vec();
         self.advance(taken.len());

@@ -28,23 +28,38 @@ impl Reply {
 
     /// As it goes on to a client.
     pub(super) fn wire(&self) -> Vec<u8> {
-        let code = self.code.to_string();
+        let mut wire = Vec::new();
+        self.write_to(&mut wire);
+        wire
+    }
+
+    /// Adds it to what goes on to a client.
+    pub(super) fn write_to(&self, wire: &mut Vec<u8>) {
+        let code = self.digits();
         let around = code.len() + "-\r\n".len();
-        let mut wire = Vec::with_capacity(self.lines.iter().map(|text| text.len() + around).sum());
+        wire.reserve(self.lines.iter().map(|text| text.len() + around).sum());
         for (at, text) in self.lines.iter().enumerate() {
             let separator = if at + 1 == self.lines.len() { b' ' } else { b'-' };
-            wire.extend_from_slice(code.as_bytes());
+            wire.extend_from_slice(&code);
             wire.push(separator);
             wire.extend_from_slice(text);
             wire.extend_from_slice(b"\r\n");
         }
-        wire
+    }
+
+    /// Its code as it is written; it has three digits.
+    fn digits(&self) -> [u8; 3] {
+        [self.code / 100, self.code / 10, self.code].map(|number| {
+            let [digit, _] = (number % 10).to_le_bytes();
+            b'0' + digit
+        })
     }
 
     /// All of it on one line: the code once, the texts joined by ` / `.
     pub(super) fn joined(&self) -> Vec<u8> {
-        let code = self.code.to_string();
-        [code.as_bytes(), b" ", &self.lines.join(&b" / "[..])].concat().trim_ascii_end().to_vec()
+        let mut joined = [&self.digits()[..], b" ", &self.lines.join(&b" / "[..])].concat();
+        joined.truncate(joined.trim_ascii_end().len());
+        joined
     }
 }
 
@@ -118,6 +133,14 @@ mod tests {
         assert_eq!(collect(b"334\r\n").unwrap().unwrap().joined(), b"334");
         assert_eq!(collect(b"334 \r\n").unwrap().unwrap().lines, vec![b"".to_vec()]);
         assert_eq!(collect(b"250-mail.example\r\n250 D"), Ok(None));
+    }
+
+    #[test]
+    fn codes_go_on_as_they_came() {
+        for code in 200..600 {
+            let line = format!("{code} text\r\n");
+            assert_eq!(collect(line.as_bytes()).unwrap().unwrap().wire(), line.as_bytes());
+        }
     }
 
     #[test]

@@ -323,12 +323,14 @@ impl Submission {
 
     /// A reply of our own.
     fn say(&mut self, line: &str) {
+        self.to_client.reserve(line.len() + 2);
         self.to_client.extend_from_slice(line.as_bytes());
         self.to_client.extend_from_slice(b"\r\n");
     }
 
     /// A line to the server, and what its reply will answer.
     fn send(&mut self, line: &[u8], sent: Sent) {
+        self.to_server.reserve(line.len() + 2);
         self.to_server.extend_from_slice(line);
         self.to_server.extend_from_slice(b"\r\n");
         self.sent.push_back(sent);

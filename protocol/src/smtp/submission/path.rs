@@ -83,12 +83,14 @@ impl Path {
 
     /// The command for the server: exactly this address and these parameters. A line that says just that goes on as it came.
     pub(super) fn command(&self, verb: Verb, line: &[u8]) -> Vec<u8> {
-        let mut command = format!("{}:<{}>", verb.with_word(), self.address);
-        for parameter in &self.parameters {
-            command.push(' ');
-            command.push_str(parameter);
+        let mut command = Vec::with_capacity(line.len());
+        for part in [verb.with_word(), ":<", &self.address, ">"] {
+            command.extend_from_slice(part.as_bytes());
         }
-        let command = command.into_bytes();
+        for parameter in &self.parameters {
+            command.push(b' ');
+            command.extend_from_slice(parameter.as_bytes());
+        }
         if line.eq_ignore_ascii_case(&command) { line.to_vec() } else { command }
     }
 

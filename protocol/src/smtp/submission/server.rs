@@ -216,7 +216,7 @@ impl Submission {
     }
 
     pub(super) fn pass_on(&mut self, reply: &Reply) {
-        self.to_client.extend_from_slice(&reply.wire());
+        reply.write_to(&mut self.to_client);
     }
 }
 
