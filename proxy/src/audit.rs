@@ -2,8 +2,6 @@
 //!
 //! Its lines are the only ones of this module: a filter such as `warn,oxpost::audit=info` leaves nothing else.
 
-use std::net::IpAddr;
-
 use oxpost_protocol::line::printable;
 use oxpost_protocol::smtp::submission::{Event, NotSent, Outcome, Report};
 use oxpost_token_store::Mailbox;
@@ -16,8 +14,8 @@ use crate::remedy;
 pub struct Audit {
     /// The account that logged in.
     pub account: Mailbox,
-    /// Where its client is.
-    pub client: IpAddr,
+    /// Where its client is, as it is written for each message.
+    pub client: String,
     /// It is a device that is let in because of that.
     pub without_login: bool,
 }

@@ -125,7 +125,7 @@ async fn submit(gateway: &Gateway, logged_in: LoggedIn, close: CloseRequest) {
     machine.receive(Peer::Client, &unread);
     machine.receive(Peer::Server, &upstream.unread);
     let account = account.mailbox;
-    let audit = Audit { account: account.clone(), client: from, without_login: seat.is_some() };
+    let audit = Audit { account: account.clone(), client: from.to_string(), without_login: seat.is_some() };
     let tally = sending.as_ref().map(Sending::tally);
     let happened = |event: &Event| {
         audit.write(event);

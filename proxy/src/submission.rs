@@ -233,12 +233,14 @@ impl<F> Carrier<F> {
 impl<F: FnMut(&Event)> Carrier<F> {
     /// Goes as far as it can. Ready when the session is over and everything that could be said has been.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let mut drained = Drained::default();
         loop {
             match self.machine.poll() {
                 Step::Write(Peer::Client, bytes) => self.client.push(bytes),
                 Step::Write(Peer::Server, bytes) => self.upstream.push(bytes),
                 Step::CutServer => {
                     self.upstream.cut();
+                    drained.server = false;
                     // The rest of a message that is forgotten keeps nobody from sending.
                     self.place = None;
                 }
@@ -257,7 +259,7 @@ impl<F: FnMut(&Event)> Carrier<F> {
                     if self.poll_turn(cx).is_ready() {
                         continue;
                     }
-                    if self.poll_read(client, server, cx).is_pending() {
+                    if self.poll_read(client, server, &mut drained, cx).is_pending() {
                         return Poll::Pending;
                     }
                 }
@@ -288,33 +290,40 @@ impl<F: FnMut(&Event)> Carrier<F> {
     }
 
     /// Sends what there is to send, and reads from whoever may speak. Ready when the machine has something to do for it.
-    fn poll_read(&mut self, client: bool, server: bool, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_read(&mut self, client: bool, server: bool, drained: &mut Drained, cx: &mut Context<'_>) -> Poll<()> {
         let to_server = self.upstream.poll_send(cx).is_ready();
         let to_client = self.client.poll_send(cx).is_ready();
         let mut progress = Poll::Pending;
-        if server
-            && to_client
-            && let Poll::Ready(more) = self.upstream.poll_lend(cx, |bytes| self.machine.receive(Peer::Server, bytes))
-        {
-            if !more {
-                self.machine.receive_end(Peer::Server);
+        if server && to_client && !drained.server {
+            let lent = self.upstream.poll_lend(cx, |bytes| self.machine.receive(Peer::Server, bytes));
+            drained.server = lent.is_pending();
+            if let Poll::Ready(more) = lent {
+                if !more {
+                    self.machine.receive_end(Peer::Server);
+                }
+                progress = Poll::Ready(());
             }
-            progress = Poll::Ready(());
         }
-        if client
-            && to_client
-            && to_server
-            && !self.client_ended
-            && let Poll::Ready(more) = self.client.poll_lend(cx, |bytes| self.machine.receive(Peer::Client, bytes))
-        {
-            if !more {
-                self.machine.receive_end(Peer::Client);
-                self.client_ended = true;
+        if client && to_client && to_server && !self.client_ended && !drained.client {
+            let lent = self.client.poll_lend(cx, |bytes| self.machine.receive(Peer::Client, bytes));
+            drained.client = lent.is_pending();
+            if let Poll::Ready(more) = lent {
+                if !more {
+                    self.machine.receive_end(Peer::Client);
+                    self.client_ended = true;
+                }
+                progress = Poll::Ready(());
             }
-            progress = Poll::Ready(());
         }
         progress
     }
+}
+
+/// Connections with nothing more to read. The task is woken when that changes, so they are not tried again until then.
+#[derive(Default)]
+struct Drained {
+    client: bool,
+    server: bool,
 }
 
 #[cfg(test)]
