@@ -1,7 +1,8 @@
-//! Every command that a page shows is one that the program accepts: in code blocks, in backticks, and in the sentences of remedies.
+//! Every command that a page or a message shows is one that the program accepts: in code blocks, in backticks, and in remedies.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::links::sources;
 use crate::{pages, read};
 
 /// Code blocks that show no commands.
@@ -148,6 +149,32 @@ fn all_of(page: &str) -> Vec<String> {
     found
 }
 
+/// The commands in backticks of a source file: remedies and comments. What is formatted into one gets a sample.
+fn of_source(source: &str) -> Vec<String> {
+    let mut text = String::new();
+    for line in source.lines() {
+        let line = line.trim_start().trim_start_matches(['/', '!', '#']);
+        text.push_str(line.strip_suffix('\\').unwrap_or(line));
+        if !line.ends_with('\\') {
+            text.push(' ');
+        }
+    }
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("`oxpost ") {
+        let command = text[at + 1..].split('`').next().unwrap().replace("{option}", "");
+        if command.contains('"') {
+            // The backtick was the end of what a test looks for.
+            continue;
+        }
+        let mut with_samples = String::new();
+        for (number, part) in command.split(['{', '}']).enumerate() {
+            with_samples.push_str(if number % 2 == 0 { part } else { "scanner@contoso.com" });
+        }
+        found.push(with_samples.trim_end_matches([' ', '…']).to_owned());
+    }
+    found
+}
+
 /// What is wrong with a written line; `None` if it is no command of ours.
 fn verdict(line: &str) -> Option<Result<(), String>> {
     let mut verdict = None;
@@ -174,6 +201,35 @@ fn commands_of_the_pages_are_accepted() {
     println!("{count} commands");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(count >= 200, "only {count} commands were found");
+}
+
+#[test]
+fn commands_of_messages_are_accepted() {
+    let mut files = vec![PathBuf::from("proxy.toml")];
+    for folder in ["proxy/src", "token-store/src"] {
+        sources(Path::new(folder), &mut files);
+    }
+    let (mut count, mut wrong) = (0, Vec::new());
+    for file in files {
+        for line in of_source(&read(&file)) {
+            match verdict(&line) {
+                None => {}
+                Some(Ok(())) => count += 1,
+                Some(Err(error)) => wrong.push(format!("{}: {error}", file.display())),
+            }
+        }
+    }
+    println!("{count} commands");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(count >= 150, "only {count} commands were found");
+}
+
+#[test]
+fn wrong_commands_of_messages_are_found() {
+    let source = "    \"there is none. Run `oxpost account add {mailbox} \\\n     --frobnicate {option}`.\"";
+    assert_eq!(of_source(source), ["oxpost account add scanner@contoso.com --frobnicate"]);
+    assert!(matches!(verdict(&of_source(source)[0]), Some(Err(_))));
+    assert_eq!(of_source("//! `oxpost account …`\n"), ["oxpost account"]);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn broken_links_are_found() {
 }
 
 /// Files that name pages: sources, the configuration, scripts.
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(root().join(folder)).unwrap() {
         let entry = entry.unwrap();
         let (path, kind) = (folder.join(entry.file_name()), entry.file_type().unwrap());

@@ -16,7 +16,7 @@ const ISSUERS: [&str; 2] = ["DigiCert", "Microsoft"];
 pub fn report(facts: &Facts, config: Option<&Config>) -> String {
     let mask = mask_for(facts, config);
     let mut text = format!(
-        "# What the service answered, beside what Oxpost assumes\n\nWritten by `oxpost doctor --report`, version {}. Addresses, \
+        "# What the service answered, beside what Oxpost assumes\n\nWritten by `oxpost doctor --report FILE`, version {}. Addresses, \
          names of hosts, domains, ids and everything that looks like a secret are masked. Please read it before you pass it on.\n",
         env!("CARGO_PKG_VERSION")
     );
