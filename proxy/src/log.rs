@@ -1,16 +1,18 @@
 //! Logging: one line of text or one JSON object per event, on standard error, each within its session.
 
 mod json;
+pub(crate) mod limits;
+pub(crate) mod rate_limit;
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::json::JsonEvents;
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, log_filter};
 
 /// Crates whose debug output can carry what we must not log (HTTP bodies and headers, SQL values, TLS secrets): they are
 /// held at `warn` whatever level is asked for.
@@ -26,14 +28,6 @@ const QUIET: [&str; 9] = [
     "oauth2",
 ];
 
-/// A level or filter as an administrator writes it.
-///
-/// # Errors
-/// It is neither.
-pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::try_new(level)
-}
-
 /// Whether this may be logged at all, whatever the filter says. It is asked beside the filter, because a directive for a
 /// module of such a crate would win over one for the crate.
 fn may_be_logged(metadata: &Metadata<'_>) -> bool {
@@ -42,8 +36,8 @@ fn may_be_logged(metadata: &Metadata<'_>) -> bool {
 }
 
 /// Starts logging. A second call does nothing.
-pub fn start(log: &Log) {
-    let filter = filter(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+pub(crate) fn start(log: &Log) {
+    let filter = log_filter(&log.level).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let layer = match log.format {
         LogFormat::Text => layer.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
@@ -61,15 +55,4 @@ fn hide_panic_messages() {
         let place = panic.location().map_or_else(|| "unknown".to_owned(), ToString::to_string);
         tracing::error!(place, "a bug in Oxpost ended this task; please report this line");
     }));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn levels_and_filters_are_told_from_slips() {
-        assert!(filter("trace").is_ok() && filter("info,oxpost=debug").is_ok());
-        assert!(filter("oxpost=lots").is_err());
-    }
 }

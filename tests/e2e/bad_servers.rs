@@ -119,8 +119,8 @@ async fn a_certificate_of_another_name_or_authority_gets_no_token() {
         let inside = Inside::start_with(tenant, &settings).await.unwrap();
         inside.add_account(ALICE).await.unwrap();
         inside.sign_in(ALICE, ALICE).await.unwrap();
-        let admitted = inside.gateway.accounts.admit(ALICE, &Secret::from(PASSWORD)).await.unwrap();
-        inside.gateway.tokens.access_token(&admitted).await.unwrap();
+        let admitted = inside.context.runtime.accounts.admit(ALICE, &Secret::from(PASSWORD)).await.unwrap();
+        inside.context.runtime.tokens.access_token(&admitted).await.unwrap();
         inside.tenant.behave(|tenant| tenant.certificate = certificate);
         for protocol in PROTOCOLS {
             let answer = login(&inside, protocol).await;

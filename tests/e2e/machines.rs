@@ -29,7 +29,7 @@ async fn proxy(tenant: Tenant, keys: &str) -> Inside {
     let more = format!("[[application]]\nname = \"machine\"\nprovider = \"test\"\n{keys}\n");
     let inside = Inside::start(tenant, &more).await.unwrap();
     let mailbox = oxpost_token_store::Mailbox::parse(ALICE).unwrap();
-    let (store, now) = (&inside.gateway.store, inside.tenant.clock().now());
+    let (store, now) = (&inside.context.runtime.store, inside.tenant.clock().now());
     store.add_account(&Account::new(mailbox.clone(), "machine", Grant::ClientCredentials, now)).await.unwrap();
     let hash = PasswordHash::of(&Secret::from(PASSWORD)).unwrap();
     store.set_password(&mailbox, "default", &hash, now).await.unwrap();

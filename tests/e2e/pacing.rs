@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use oxpost::config;
-use oxpost::readiness::{Readiness, changed, readiness};
-use oxpost::remedy::FailureClass;
+use oxpost::testing::{self, FailureClass, Readiness, changed, readiness};
 use oxpost_protocol::Secret;
 use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, Oxpost, PASSWORD, Settings, eventually};
 use oxpost_tests::office365::Protocol;
@@ -93,7 +91,7 @@ async fn let_time_pass(inside: &Inside, left: &AtomicUsize) {
         if left == 0 {
             return;
         }
-        if inside.gateway.pacing.waiting() == left {
+        if inside.context.runtime.send_limiter.waiting() == left {
             tokio::time::advance(Duration::from_millis(250)).await;
         }
         tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1))).await.unwrap();
@@ -146,7 +144,7 @@ async fn ten_programs_at_once_within_the_limits_of_the_mailbox() {
     assert_eq!(sent, all.collect::<Vec<_>>(), "each once");
     assert!((1..=3).contains(&inside.tenant.most_at_once(ALICE)));
     assert!(took >= Duration::from_secs(60), "40 do not go within a minute: {took:?}");
-    assert_eq!(inside.gateway.pacing.waiting(), 0);
+    assert_eq!(inside.context.runtime.send_limiter.waiting(), 0);
     println!(
         "{PROGRAMS} programs at once, {} messages, a mailbox that takes 3 at once and 30 a minute: {} delivered, {} refused, in {} s \
          by the clock of the test ({} refused without pacing)",
@@ -202,37 +200,37 @@ async fn login_without_a_token_does_not_wait_for_a_slot() {
     // In the middle of a message it makes no room.
     first.say(&format!("MAIL FROM:<{ALICE}>\r\nRCPT TO:<{ALICE}>\r\nDATA")).await;
     first.until("354 ").await;
-    let account = inside.gateway.store.account(&Mailbox::parse(ALICE).unwrap()).await.unwrap().unwrap();
-    let gateway = Arc::clone(&inside.gateway);
-    let ready = async |protocol| readiness(&gateway, &account, protocol).await;
-    assert!(matches!(ready(config::Protocol::Smtp).await, Readiness::Now));
+    let account = inside.context.runtime.store.account(&Mailbox::parse(ALICE).unwrap()).await.unwrap().unwrap();
+    let context = inside.context.clone();
+    let ready = async |protocol| readiness(&context, &account, protocol).await;
+    assert!(matches!(ready(testing::Protocol::Smtp).await, Readiness::Now));
     // The token has ended, and the sign-in service asks for ten minutes.
     inside.tenant.clock().advance(Duration::from_secs(7200));
     inside.tenant.behave(|tenant| tenant.entra.fault = Some(TokenFault::TooManyRequests(Some(600))));
-    inside.gateway.tokens.access_token(&admitted(&inside).await).await.unwrap_err();
-    for protocol in [config::Protocol::Smtp, config::Protocol::Imap] {
+    inside.context.runtime.tokens.access_token(&admitted(&inside).await).await.unwrap_err();
+    for protocol in [testing::Protocol::Smtp, testing::Protocol::Imap] {
         let answer = ready(protocol).await;
         let Readiness::NotBefore { at, failure } = answer else { panic!("{answer:?}") };
-        let left = at.duration_since(inside.gateway.clock.now()).unwrap();
+        let left = at.duration_since(inside.context.runtime.clock.now()).unwrap();
         assert!((Duration::from_secs(590)..=Duration::from_secs(660)).contains(&left), "{left:?}");
         assert_eq!(failure.class, Some(FailureClass::TokenTransient));
     }
     let refused = log_in(address).await.map(|_| ()).unwrap_err();
     assert!(refused.starts_with("454 4.7.0 ") && refused.contains("The sign-in service"), "{refused}");
     // Who waits is woken when the time has come.
-    let answer = ready(config::Protocol::Smtp).await;
-    let waits = changed(&gateway, &answer);
+    let answer = ready(testing::Protocol::Smtp).await;
+    let waits = changed(&context, &answer);
     tokio::pin!(waits);
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut waits).await.is_err());
     inside.tenant.clock().advance(Duration::from_secs(700));
     waits.await;
     inside.tenant.behave(|tenant| tenant.entra.fault = None);
-    assert!(matches!(ready(config::Protocol::Smtp).await, Readiness::Now));
+    assert!(matches!(ready(testing::Protocol::Smtp).await, Readiness::Now));
     inside.stop().await;
 }
 
 async fn admitted(inside: &Inside) -> Admitted {
-    inside.gateway.accounts.admit(ALICE, &Secret::from(PASSWORD)).await.unwrap()
+    inside.context.runtime.accounts.admit(ALICE, &Secret::from(PASSWORD)).await.unwrap()
 }
 
 /// The server counts what Oxpost does not see, another program that sends around it. At the login and at MAIL it is asked

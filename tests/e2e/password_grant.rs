@@ -23,7 +23,7 @@ async fn inside(tenant: Tenant) -> Inside {
     let inside = Inside::start(tenant, "").await.unwrap();
     let now = inside.tenant.clock().now();
     let account = Account::new(Mailbox::parse(ALICE).unwrap(), "default", Grant::Password, now);
-    inside.gateway.store.add_account(&account).await.unwrap();
+    inside.context.runtime.store.add_account(&account).await.unwrap();
     inside
 }
 

@@ -20,7 +20,7 @@ async fn proxy() -> Inside {
     let inside = Inside::start(tenant.start().await.unwrap(), "").await.unwrap();
     inside.add_account(ALICE).await.unwrap();
     inside.sign_in(ALICE, ALICE).await.unwrap();
-    let (store, now) = (&inside.gateway.store, inside.tenant.clock().now());
+    let (store, now) = (&inside.context.runtime.store, inside.tenant.clock().now());
     let address = |text| Address::parse(text).unwrap();
     let delegate = Some(address(ALICE));
     let info = Account { delegate, ..Account::new(address(INFO), "default", Grant::SignIn, now) };
@@ -94,9 +94,9 @@ async fn mail_goes_on_under_the_new_name_and_programs_keep_their_login() {
     assert!(imap(&inside, ALICE).await.starts_with("a OK") && send(&inside, ALICE).await.starts_with("250 "));
     assert_eq!(logins(&inside), [(Imap, NEW.to_owned(), Accepted), (Smtp, NEW.to_owned(), Accepted)]);
     let address = Address::parse(ALICE).unwrap();
-    let state = inside.gateway.store.token_state(&address).await.unwrap();
+    let state = inside.context.runtime.store.token_state(&address).await.unwrap();
     assert_eq!((state.signed_in_as.as_deref(), state.renamed_to), (Some(NEW), Some(Address::parse(NEW).unwrap())));
-    assert_eq!(inside.gateway.store.accounts().await.unwrap().len(), 2);
+    assert_eq!(inside.context.runtime.store.accounts().await.unwrap().len(), 2);
     inside.stop().await;
 }
 
@@ -127,7 +127,7 @@ async fn password_of_another_user_with_the_new_name_does_not_open_the_account() 
     let hour = Duration::from_secs(3600);
     let tenant = Tenant::builder().mailbox(ALICE).application(Application::public(CLIENT_ID));
     let inside = Inside::start(tenant.start().await.unwrap(), "").await.unwrap();
-    let (store, address) = (&inside.gateway.store, Address::parse(ALICE).unwrap());
+    let (store, address) = (&inside.context.runtime.store, Address::parse(ALICE).unwrap());
     let account = Account::new(address.clone(), "default", Grant::Password, inside.tenant.clock().now());
     store.add_account(&account).await.unwrap();
     let login = async |password: &str| {

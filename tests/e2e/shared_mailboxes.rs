@@ -124,8 +124,8 @@ async fn one_refresh_serves_all_shared_mailboxes() {
     for shared in [INFO, SALES] {
         let account =
             Account { delegate: Some(address(ALICE)), ..Account::new(address(shared), "", Grant::SignIn, now) };
-        inside.gateway.store.add_account(&account).await.unwrap();
-        inside.gateway.store.set_password(&account.mailbox, "default", &hash, now).await.unwrap();
+        inside.context.runtime.store.add_account(&account).await.unwrap();
+        inside.context.runtime.store.set_password(&account.mailbox, "default", &hash, now).await.unwrap();
     }
     inside.sign_in(ALICE, ALICE).await.unwrap();
     for round in 1..=3 {

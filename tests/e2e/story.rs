@@ -81,11 +81,11 @@ pub(crate) async fn proxy_with(tenant: Tenant, settings: &Settings) -> Inside {
 
 /// The proxy asks IMAP servers what they offer, as if no one had logged in before.
 pub(crate) fn forget_offers(inside: &Inside) {
-    use oxpost::config::Protocol::Imap;
+    use oxpost::testing::Protocol::Imap;
     use oxpost_protocol::{KnownOffer, UpstreamFailure};
     let misled_by = Some(&UpstreamFailure::ConnectionClosed);
-    for servers in inside.gateway.servers.values() {
-        inside.gateway.login_offers.succeeded(Imap, &servers.imap, &KnownOffer::default(), misled_by);
+    for servers in inside.context.settings.servers.values() {
+        inside.context.runtime.login_offers.succeeded(Imap, &servers.imap, &KnownOffer::default(), misled_by);
     }
 }
 

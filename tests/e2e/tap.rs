@@ -27,7 +27,7 @@ fn garbage() -> Vec<u8> {
 /// was counted.
 async fn exactly(protocol: Protocol, said: &[(char, &[u8])]) -> Used {
     let scripted = Scripted::start().await;
-    let store: Store = scripted.inside.gateway.store.clone();
+    let store: Store = scripted.inside.context.runtime.store.clone();
     let (mut client, mut server) = scripted.session(protocol).await;
     for (side, bytes) in said {
         let heard = if *side == 'C' {
@@ -106,7 +106,7 @@ async fn server_whose_tls_is_cut_cuts_its_client() {
         let rest = client.into_inner().read(&mut [0]).await;
         let expected = if is_cut { Err(std::io::ErrorKind::ConnectionReset) } else { Ok(0) };
         assert_eq!(rest.map_err(|error| error.kind()), expected, "{end}");
-        let store: Store = scripted.inside.gateway.store.clone();
+        let store: Store = scripted.inside.context.runtime.store.clone();
         while store.mail_use().await.unwrap().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -18,7 +18,7 @@ pub(crate) async fn login(inside: &Inside) -> String {
 }
 
 pub(crate) async fn state(inside: &Inside) -> TokenState {
-    inside.gateway.store.token_state(&Mailbox::parse(ALICE).unwrap()).await.unwrap()
+    inside.context.runtime.store.token_state(&Mailbox::parse(ALICE).unwrap()).await.unwrap()
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use oxpost::gateway::Gateway;
-use oxpost::{Config, Proxy, config};
+use oxpost::testing::{self, ServerContext};
+use oxpost::{Config, Server};
 use oxpost_protocol::Secret;
 use oxpost_token_store::{Account, Grant, Mailbox, PasswordHash, TokenSet};
 use tempfile::TempDir;
@@ -40,8 +40,8 @@ pub struct Inside {
     /// The tenant.
     pub tenant: Tenant,
     /// What the proxy's sessions share.
-    pub gateway: Arc<Gateway>,
-    addresses: Vec<(config::Protocol, SocketAddr)>,
+    pub context: ServerContext,
+    addresses: Vec<(testing::Protocol, SocketAddr)>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
     _folder: TempDir,
@@ -69,13 +69,13 @@ impl Inside {
         // What the machine is called must not stand in a story.
         config.host_name = "gateway.example".into();
         // A slow machine must not make it look at the tokens of a story that counts requests.
-        let proxy = Proxy::bind(config, Arc::new(tenant.clock())).await.map_err(|error| problem(&error))?;
-        let proxy = proxy.without_refresher();
-        let (gateway, addresses) = (Arc::clone(proxy.gateway()), proxy.addresses());
+        let server = Server::bind(config, Arc::new(tenant.clock())).await.map_err(|error| problem(&error))?;
+        let server = server.without_refresher();
+        let (context, addresses) = (server.context().clone(), server.addresses());
         let stop = CancellationToken::new();
         // A test that is over waits for nobody.
-        let serving = tokio::spawn(proxy.run(stop.clone(), stop.clone()));
-        Ok(Self { tenant, gateway, addresses, stop, serving, _folder: folder })
+        let serving = tokio::spawn(server.run(stop.clone(), stop.clone()));
+        Ok(Self { tenant, context, addresses, stop, serving, _folder: folder })
     }
 
     /// Adds an account with the password of all stories.
@@ -88,8 +88,8 @@ impl Inside {
         let now = self.tenant.clock().now();
         let account = Account::new(mailbox.clone(), "default", Grant::SignIn, now);
         let hash = PasswordHash::of(&Secret::from(PASSWORD)).map_err(|error| problem(&error))?;
-        self.gateway.store.add_account(&account).await.map_err(|error| problem(&error))?;
-        self.gateway.store.set_password(&mailbox, "default", &hash, now).await.map_err(|error| problem(&error))
+        self.context.runtime.store.add_account(&account).await.map_err(|error| problem(&error))?;
+        self.context.runtime.store.set_password(&mailbox, "default", &hash, now).await.map_err(|error| problem(&error))
     }
 
     /// A person signs in for an account: it has a refresh token then, and no access token that lives.
@@ -107,15 +107,20 @@ impl Inside {
         };
         let mailbox = Mailbox::parse(mailbox).map_err(|error| problem(&error))?;
         let now = self.tenant.clock().now();
-        self.gateway.store.save_signed_in(&mailbox, &tokens, Some(person), now).await.map_err(|error| problem(&error))
+        self.context
+            .runtime
+            .store
+            .save_signed_in(&mailbox, &tokens, Some(person), now)
+            .await
+            .map_err(|error| problem(&error))
     }
 
     /// Where the proxy listens for a protocol.
     pub fn address(&self, protocol: Protocol) -> SocketAddr {
         let wanted = match protocol {
-            Protocol::Imap => config::Protocol::Imap,
-            Protocol::Pop3 => config::Protocol::Pop3,
-            Protocol::Smtp => config::Protocol::Smtp,
+            Protocol::Imap => testing::Protocol::Imap,
+            Protocol::Pop3 => testing::Protocol::Pop3,
+            Protocol::Smtp => testing::Protocol::Smtp,
         };
         let found = self.addresses.iter().find(|(protocol, _)| *protocol == wanted);
         found.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)), |(_, address)| *address)

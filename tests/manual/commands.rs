@@ -110,8 +110,8 @@ fn check(words: &[&str]) -> Result<(), String> {
     let sample = |word: &str| SAMPLES.iter().fold(word.to_owned(), |word, (name, value)| word.replace(name, value));
     let words: Vec<String> = words.iter().map(|word| sample(word)).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let Err(error) = oxpost::cli::parses(&words) else { return Ok(()) };
-    let help = oxpost::cli::parses(&[&words[..], &["--help"]].concat()).unwrap_err();
+    let Err(error) = oxpost::testing::parses(&words) else { return Ok(()) };
+    let help = oxpost::testing::parses(&[&words[..], &["--help"]].concat()).unwrap_err();
     let wanted = words.iter().filter(|word| **word != "--help").copied().collect::<Vec<_>>().join(" ");
     let is_name = help.lines().any(|line| line.strip_prefix("Usage: ").is_some_and(|usage| names(usage, &wanted)));
     if is_name { Ok(()) } else { Err(error) }

@@ -7,6 +7,7 @@ mod configuration;
 mod links;
 mod proofs;
 mod quirks;
+mod rooms;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ fn read(page: &Path) -> String {
 
 fn checks() -> String {
     let mut text = String::from("\n### The checks\n\n| check | what it says when it passes |\n|---|---|\n");
-    for (name, what) in oxpost::doctor::CHECKS {
+    for (name, what) in oxpost::testing::CHECKS {
         let _ = writeln!(text, "| {name} | {what} |");
     }
     text.push('\n');
@@ -79,7 +80,7 @@ fn refusals() -> String {
         let _ = writeln!(text, "| {error} | {} | {what} | {waiting} | {remedy} |", any(row.suberrors));
     }
     text.push_str("\n## Refusals of Exchange Online\n\n| the reply says | what happened | does waiting help? | what to do |\n|---|---|---|---|\n");
-    for row in oxpost::remedy::rows() {
+    for row in oxpost::testing::rows() {
         let waiting = if row.waiting_helps { "yes" } else { "no" };
         let (what, remedy) = (row.what.replace("MAILBOX", "ADDRESS"), row.remedy.replace("MAILBOX", "ADDRESS"));
         let _ = writeln!(text, "| {} | {what} | {waiting} | {remedy} |", row.said);

@@ -9,7 +9,7 @@ use oxpost_token_store::{Application, Credential};
 use super::Failed;
 use super::ask::ask;
 use crate::config::{Config, date};
-use crate::gateway::open_store;
+use crate::context::open_store;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ApplicationCommand {

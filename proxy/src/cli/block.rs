@@ -11,7 +11,7 @@ use super::Failed;
 use super::table::table;
 use super::times::distance;
 use crate::config::Config;
-use crate::gateway::open_store;
+use crate::context::open_store;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BlockCommand {

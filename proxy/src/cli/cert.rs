@@ -8,10 +8,11 @@ use clap::Args;
 use rustls::pki_types::ServerName;
 
 use super::Failed;
-use crate::certificate::{Authority, Held, Pair};
+use crate::admin::certificates::{Authority, Pair};
 use crate::config::{Config, StorePlace};
+use crate::net::certificate::Held;
+use crate::net::tls;
 use crate::platform;
-use crate::tls;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {

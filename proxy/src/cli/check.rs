@@ -7,12 +7,15 @@ use std::time::SystemTime;
 use oxpost_protocol::smtp::senders::Pattern;
 use oxpost_token_store::{Applications, Credential, Mailbox, Origin, SenderMode, Store};
 
-use super::{Failed, NO_LISTENER, credential};
-use crate::certificate::Held;
+use super::Failed;
+use crate::admin::credential_expiry;
+use crate::admin::reconcile;
+use crate::config::NO_LISTENER;
 use crate::config::{Config, Device, Listener, ListenerTls};
-use crate::gateway::open_existing_store;
-use crate::tls;
-use crate::{declared, device};
+use crate::context::open_existing_store;
+use crate::net::certificate::Held;
+use crate::net::tls;
+use crate::server::device;
 
 pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     if config.listeners.is_empty() {
@@ -28,7 +31,7 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     let applications = accounts(config, store.as_ref()).await?;
     let missing = device::without_account(config, store.as_ref()).await?;
     let declared: HashSet<&Mailbox> = config.accounts.iter().map(|account| &account.declared.mailbox).collect();
-    let ends = credential::ends(&applications, SystemTime::now());
+    let ends = credential_expiry::ends(&applications, SystemTime::now());
     if let Some(end) = ends.iter().find(|end| end.has_passed()) {
         return Err(Failed::new(format!("{end}.")));
     }
@@ -101,7 +104,7 @@ fn certificate(listener: &Listener) -> Option<Held> {
 /// is not there yet has none, and is not made.
 async fn accounts(config: &Config, store: Option<&Store>) -> Result<Applications, Failed> {
     let Some(store) = store else { return Ok(config.applications.clone()) };
-    declared::check(config, store).await?;
+    reconcile::check(config, store).await?;
     if let Some(changed) = store.audit_access().await?.changed.first() {
         return Err(Failed::new(format!(
             "something other than Oxpost has changed what grants access, in the database: {changed}. `oxpost store confirm` shows all \

@@ -8,8 +8,8 @@ use oxpost_token_store::Mailbox;
 use serde_json::json;
 
 use super::Failed;
+use crate::admin::doctor::{Doctor, Facts, Line, judge, report};
 use crate::config::Config;
-use crate::doctor::{Doctor, Facts, Line, judge, report};
 
 /// The shortest pause between two rounds: Entra answers a tighter loop with AADSTS50196.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
@@ -84,9 +84,9 @@ fn changed<'a>(before: &'a [Line], now: &'a [Line]) -> impl Iterator<Item = &'a 
     })
 }
 
-fn remedy(verdict: &crate::doctor::Verdict) -> Option<&str> {
+fn remedy(verdict: &crate::admin::doctor::Verdict) -> Option<&str> {
     match verdict {
-        crate::doctor::Verdict::Failed { remedy, .. } => Some(remedy),
+        crate::admin::doctor::Verdict::Failed { remedy, .. } => Some(remedy),
         _ => None,
     }
 }
@@ -112,7 +112,7 @@ fn write_report(options: &Options, configuration: &Path, facts: &Facts) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Verdict;
+    use crate::admin::doctor::Verdict;
 
     #[test]
     fn only_what_went_otherwise_is_printed_again() {

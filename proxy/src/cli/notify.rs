@@ -6,10 +6,10 @@ use clap::Subcommand;
 use oxpost_token_store::store::alerts::Alert;
 
 use super::Failed;
+use crate::admin::notify::trouble::Event;
+use crate::admin::notify::{Channels, Kind, Message};
 use crate::config::Config;
-use crate::notify::trouble::Event;
-use crate::notify::{Channels, Kind, Message};
-use crate::tls;
+use crate::net::tls;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum NotifyCommand {

@@ -7,11 +7,12 @@ use oxpost_token_store::{Origin, SystemClock};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Failed, NO_LISTENER, credential};
-use crate::config::Config;
-use crate::notify;
+use super::Failed;
+use crate::admin::credential_expiry;
+use crate::admin::notify;
+use crate::config::{Config, NO_LISTENER};
 use crate::platform::{self, Signal, Signals};
-use crate::proxy::Proxy;
+use crate::server::Server;
 
 pub(super) async fn run(config: Config) -> Result<(), Failed> {
     crate::log::start(&config.log);
@@ -19,20 +20,20 @@ pub(super) async fn run(config: Config) -> Result<(), Failed> {
         return Err(Failed::new(NO_LISTENER));
     }
     make_room_for(config.slots.limits.max_connections);
-    for end in credential::ends(&config.applications, SystemTime::now()).iter().filter(|end| end.is_near()) {
+    for end in credential_expiry::ends(&config.applications, SystemTime::now()).iter().filter(|end| end.is_near()) {
         warn!("{end}");
     }
     let mut signals = Signals::new()?;
-    let proxy = match Proxy::bind(config.clone(), Arc::new(SystemClock)).await {
-        Ok(proxy) => proxy,
+    let server = match Server::bind(config.clone(), Arc::new(SystemClock)).await {
+        Ok(server) => server,
         Err(error) => {
             notify::start::failed(&config, &error, SystemTime::now()).await;
             return Err(error.into());
         }
     };
-    say_what_is_missing(&proxy).await?;
+    say_what_is_missing(&server).await?;
     let (stop, at_once) = (CancellationToken::new(), CancellationToken::new());
-    let serving = tokio::spawn(proxy.run(stop.clone(), at_once.clone()));
+    let serving = tokio::spawn(server.run(stop.clone(), at_once.clone()));
     tokio::pin!(serving);
     tokio::select! {
         _ = &mut serving => return Err(Failed::new(ENDED_BY_A_BUG)),
@@ -82,20 +83,20 @@ fn make_room_for(connections: usize) {
 }
 
 /// A first start has no accounts yet: say what comes next instead of refusing every login without a word.
-async fn say_what_is_missing(proxy: &Proxy) -> Result<(), Failed> {
-    let accounts = proxy.gateway().store.accounts().await?;
-    if proxy.gateway().servers.is_empty() {
+async fn say_what_is_missing(server: &Server) -> Result<(), Failed> {
+    let accounts = server.context().runtime.store.accounts().await?;
+    if server.context().settings.servers.is_empty() {
         warn!("proxy.toml has no [[application]] yet; add the tenant and client id of your app registration");
     } else if accounts.is_empty() {
         warn!("there is no account yet; add one with: oxpost account add ADDRESS");
     }
-    for changed in proxy.gateway().store.audit_access().await?.changed {
+    for changed in server.context().runtime.store.audit_access().await?.changed {
         error!(
             "something other than Oxpost has changed what grants access, in the database: {changed}. See `oxpost store confirm`"
         );
     }
     for account in accounts.into_iter().filter(|account| account.origin != Origin::Disabled) {
-        if !proxy.gateway().servers.contains_key(&account.application) {
+        if !server.context().settings.servers.contains_key(&account.application) {
             warn!(
                 mailbox = %account.mailbox,
                 application = account.application,

@@ -11,8 +11,8 @@ use oxpost_token_store::{KeySource, NewKey, PostgresSettings};
 
 use super::Failed;
 use crate::config::{Config, StorePlace};
-use crate::gateway::{StartError, create_store, open_existing_store};
-use crate::tls;
+use crate::context::{StartError, create_store, open_existing_store};
+use crate::net::tls;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {

@@ -25,7 +25,7 @@ const LOGIN_LIMIT: usize = 320;
 /// `[[account]]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Account {
+pub(crate) struct Account {
     /// The mail address.
     pub mailbox: String,
     /// The name of the `[[application]]`; by default the only one.
@@ -56,7 +56,7 @@ pub struct Account {
 /// One of several passwords.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Password {
+pub(crate) struct Password {
     /// What it is called, such as the device that has it.
     pub name: String,
     /// Its hash.
@@ -68,7 +68,7 @@ pub struct Password {
 /// What should be a hash, and may be a password that somebody wrote in its place: no message may quote it.
 #[derive(Clone, Deserialize)]
 #[serde(from = "toml::Value")]
-pub struct HashText(Option<String>);
+pub(crate) struct HashText(Option<String>);
 
 impl std::fmt::Debug for HashText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

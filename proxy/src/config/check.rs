@@ -11,6 +11,7 @@ use oxpost_token_store::KeySource;
 
 use super::account::{self, DeclaredAccount};
 use super::file::{self, File};
+use super::log_filter;
 use super::notify::{self, Notify};
 use super::password_checks;
 use super::positions::Positions;
@@ -168,7 +169,7 @@ impl Checker<'_> {
     }
 
     fn log(&mut self, log: &file::Log) {
-        if let Err(error) = crate::log::filter(&log.level) {
+        if let Err(error) = log_filter(&log.level) {
             let sentence =
                 format!("`{}` is not a log level ({error}); write error, warn, info, debug or trace.", log.level);
             self.report("log", None, Some("level"), sentence);

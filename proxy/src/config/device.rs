@@ -41,7 +41,7 @@ impl Widest {
 /// `[[listener.device]]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Section {
+pub(crate) struct Section {
     /// A network or an address, or several.
     pub from: OneOrMore,
     /// The account that sends.
@@ -63,7 +63,7 @@ pub struct Section {
 /// A text, or a list of them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged, expecting = "write one text or a list of them: \"10.1.2.0/24\"")]
-pub enum OneOrMore {
+pub(crate) enum OneOrMore {
     /// One.
     One(String),
     /// Several.

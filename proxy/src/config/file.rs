@@ -18,7 +18,7 @@ pub(crate) const PASSWORD_NAME_LIMIT: usize = 64;
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct File {
+pub(crate) struct File {
     /// The name this machine gives itself in greetings and in EHLO; by default the host's.
     pub host_name: Option<String>,
     /// `[[listener]]`
@@ -46,7 +46,7 @@ pub struct File {
 /// `[[listener]]`: an address clients connect to.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Listener {
+pub(crate) struct Listener {
     /// The protocol spoken there.
     pub protocol: Protocol,
     /// Address and port, such as `127.0.0.1:1143`.
@@ -74,7 +74,7 @@ pub struct Listener {
 /// `[[application]]`: an app registration.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Application {
+pub(crate) struct Application {
     /// What accounts call it.
     pub name: String,
     /// A preset or the name of a `[[provider]]`.
@@ -116,7 +116,7 @@ pub struct Application {
 /// Which service of this machine gets the tokens of its managed identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Machine {
+pub(crate) enum Machine {
     /// The instance metadata service of a virtual machine in Azure.
     AzureVm,
     /// The agent of Azure Arc, on a server that is elsewhere.
@@ -126,7 +126,7 @@ pub enum Machine {
 /// How a certificate's key signs the statement by which an application proves itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Assertion {
+pub(crate) enum Assertion {
     /// RSASSA-PSS, the certificate named by its SHA-256 thumbprint.
     #[default]
     Ps256,
@@ -141,7 +141,7 @@ fn office365() -> String {
 /// `[[provider]]`: a mail service spelt out.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Provider {
+pub(crate) struct Provider {
     /// What applications call it.
     pub name: String,
     /// The preset that says what is not written here.
@@ -178,7 +178,7 @@ pub struct Provider {
 /// One mail server of a `[[provider]]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Server {
+pub(crate) struct Server {
     /// DNS name, also the name its certificate must carry.
     pub host: String,
     /// Port.
@@ -191,7 +191,7 @@ pub struct Server {
 /// What an SMTP server takes of one mailbox; 0 is no limit.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Sending {
+pub(crate) struct Sending {
     /// See [`super::SendingLimits::max_connections`].
     pub max_connections: Option<usize>,
     /// See [`super::SendingLimits::messages_per_minute`].
@@ -203,7 +203,7 @@ pub struct Sending {
 /// `[store]`: where accounts and tokens are kept.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Store {
+pub(crate) struct Store {
     /// The SQLite file; by default `oxpost.db`.
     pub path: Option<FilePath>,
     /// The URL of a PostgreSQL database, instead of a file.
@@ -224,7 +224,7 @@ impl Default for Store {
 /// `[trust]`: whose certificates are believed upstream.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Trust {
+pub(crate) struct Trust {
     /// Further certificate authorities, PEM.
     pub ca_file: Option<FilePath>,
     /// Whether the system's are trusted.
@@ -240,7 +240,7 @@ impl Default for Trust {
 /// `[log]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Log {
+pub(crate) struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `oxpost=debug`.
     pub level: String,
     /// `text` or `json`.
@@ -256,18 +256,18 @@ impl Default for Log {
 /// `[limits]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Limits {
-    /// See [`crate::connection_slots::SlotLimits::max_connections`].
+pub(crate) struct Limits {
+    /// See [`crate::limits::connection_slots::SlotLimits::max_connections`].
     pub max_connections: usize,
-    /// See [`crate::connection_slots::SlotLimits::max_unauthenticated`].
+    /// See [`crate::limits::connection_slots::SlotLimits::max_unauthenticated`].
     pub max_unauthenticated: usize,
-    /// See [`crate::connection_slots::SlotLimits::max_unauthenticated_per_source`].
+    /// See [`crate::limits::connection_slots::SlotLimits::max_unauthenticated_per_source`].
     pub max_unauthenticated_per_source: usize,
-    /// See [`crate::connection_slots::SlotLimits::max_sessions_per_account`]; by default it depends on `max-connections`.
+    /// See [`crate::limits::connection_slots::SlotLimits::max_sessions_per_account`]; by default it depends on `max-connections`.
     pub max_sessions_per_account: Option<usize>,
-    /// See [`crate::connection_slots::SlotLimits::max_sessions_per_delegate`]; by default it depends on `max-connections`.
+    /// See [`crate::limits::connection_slots::SlotLimits::max_sessions_per_delegate`]; by default it depends on `max-connections`.
     pub max_sessions_per_delegate: Option<usize>,
-    /// See [`crate::connection_slots::SlotLimits::max_sessions_per_source`]; by default it depends on `max-connections`.
+    /// See [`crate::limits::connection_slots::SlotLimits::max_sessions_per_source`]; by default it depends on `max-connections`.
     pub max_sessions_per_source: Option<usize>,
     /// See [`oxpost_token_store::AdmissionLimits::concurrent_hashes`].
     pub concurrent_password_checks: usize,
@@ -383,7 +383,7 @@ pub enum LogFormat {
 
 /// A length of time as people write it: `30s`, `5m`, `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Period(pub Duration);
+pub(crate) struct Period(pub Duration);
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -398,7 +398,7 @@ impl<'de> Deserialize<'de> for Period {
 
 /// Where a file is; what is relative is relative to `proxy.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FilePath(pub PathBuf);
+pub(crate) struct FilePath(pub PathBuf);
 
 impl<'de> Deserialize<'de> for FilePath {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

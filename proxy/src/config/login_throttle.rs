@@ -6,12 +6,12 @@ use serde::Deserialize;
 
 use super::file::Period;
 use super::password_checks::{Problems, network};
-use crate::login_throttle::{BlockLimits, ThrottleLimits};
+use crate::limits::login_throttle::{BlockLimits, ThrottleLimits};
 
 /// `[login-throttle]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct LoginThrottle {
+pub(crate) struct LoginThrottle {
     /// See [`BlockLimits::after`].
     pub block_after: u32,
     /// See [`BlockLimits::repeat_interval`].

@@ -1,5 +1,6 @@
 //! `[notify]`: who is told when a person must act.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +13,6 @@ use serde::Deserialize;
 use url::{Host, Url};
 
 use super::file::{FilePath, Period};
-use crate::notify::command::Command;
 use crate::platform;
 
 /// Longest header file read, in bytes. A bearer token may well have some kilobytes.
@@ -21,10 +21,23 @@ const HEADER_LIMIT: u64 = 16 * 1024;
 /// The shortest reminder interval. Less is a mistake, or meant as "never".
 const SHORTEST_REMINDER: Duration = Duration::from_secs(3600);
 
+/// A command that can be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The program.
+    pub program: OsString,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// The variables with a secret in them, which it does not inherit.
+    pub withheld: Vec<String>,
+    /// Whether what it writes to standard error is shown.
+    pub is_heard: bool,
+}
+
 /// `[notify]` as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Section {
+pub(crate) struct Section {
     /// The address that messages are posted to.
     pub webhook: Option<String>,
     /// A file with one header line for it, such as `Authorization: Bearer …`, and nothing else.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 /// One rule of a `map`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Rule {
+pub(crate) struct Rule {
     /// Whose place is taken: an address, or `*@old.local`.
     pub from: String,
     /// The address that stands there instead.

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::file::Limits;
-use crate::connection_slots::{SlotLimits, SlotSettings};
+use crate::limits::connection_slots::{SlotLimits, SlotSettings};
 
 /// Most sessions of one account, unless the file says otherwise: ten devices with ten IMAP connections each. The commonly cited
 /// limit of Exchange Online itself is 20 per mailbox and protocol.

@@ -12,13 +12,13 @@ use tokio::signal::unix::{self, SignalKind, signal};
 use super::Signal;
 
 /// What to do when the system does not let us listen on a port.
-pub const PORT_REFUSED_ADVICE: &str =
+pub(crate) const PORT_REFUSED_ADVICE: &str =
     "Ports below 1024 need a privilege; choose a higher port, or grant CAP_NET_BIND_SERVICE.";
 
 /// The requests to stop, SIGINT (Ctrl-C) and SIGTERM (systemd, kill), and the one to reload, SIGHUP, which would end a process
 /// that does not listen for it. SIGPIPE is ignored by Rust's runtime, so that a connection that broke is an error of that
 /// connection.
-pub struct Signals {
+pub(crate) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
     hangup: unix::Signal,
@@ -29,7 +29,7 @@ impl Signals {
     ///
     /// # Errors
     /// The system does not allow it.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -38,7 +38,7 @@ impl Signals {
     }
 
     /// Waits for the next one.
-    pub async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Stop,
             _ = self.terminate.recv() => Signal::Stop,
@@ -48,7 +48,7 @@ impl Signals {
 }
 
 /// Where the configuration is when there is none in the working directory.
-pub fn default_config_file() -> PathBuf {
+pub(crate) fn default_config_file() -> PathBuf {
     "/etc/oxpost/proxy.toml".into()
 }
 
@@ -56,7 +56,7 @@ pub fn default_config_file() -> PathBuf {
 ///
 /// # Errors
 /// The system does not allow it.
-pub fn forbid_core_dumps() -> io::Result<()> {
+pub(crate) fn forbid_core_dumps() -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(io::Error::from)
 }
 
@@ -64,7 +64,7 @@ pub fn forbid_core_dumps() -> io::Result<()> {
 ///
 /// # Errors
 /// The system does not tell or take it.
-pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
+pub(crate) fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
     let (now, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if now >= wanted {
         return Ok(now);
@@ -79,7 +79,7 @@ const OPENER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" }
 
 /// Whether there is a desktop with a browser. Without one, xdg-open would start a browser of the terminal, in the middle
 /// of what is typed there.
-pub fn has_browser() -> bool {
+pub(crate) fn has_browser() -> bool {
     let desktop = cfg!(target_os = "macos")
         || ["DISPLAY", "WAYLAND_DISPLAY"]
             .iter()
@@ -89,7 +89,7 @@ pub fn has_browser() -> bool {
 }
 
 /// Opens an address in the browser of the desktop. `false` if it cannot be.
-pub fn open_browser(address: &str) -> bool {
+pub(crate) fn open_browser(address: &str) -> bool {
     let mut command = Command::new(OPENER);
     command.arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     has_browser() && command.spawn().is_ok()
@@ -99,17 +99,17 @@ pub fn open_browser(address: &str) -> bool {
 const OTHERS: u32 = 0o027;
 
 /// Whether others than the owner and the group may read a file, or others than the owner may write it.
-pub fn others_may_read(metadata: &Metadata) -> bool {
+pub(crate) fn others_may_read(metadata: &Metadata) -> bool {
     metadata.mode() & OTHERS != 0
 }
 
 /// The command that keeps a file from others.
-pub fn keep_from_others(path: &Path) -> String {
+pub(crate) fn keep_from_others(path: &Path) -> String {
     format!("run `chmod o-rwx,g-w {}`", path.display())
 }
 
 /// Where the agent of Azure Arc leaves its key files.
-pub fn azure_arc_keys() -> PathBuf {
+pub(crate) fn azure_arc_keys() -> PathBuf {
     "/var/opt/azcmagent/tokens".into()
 }
 
@@ -118,7 +118,7 @@ pub fn azure_arc_keys() -> PathBuf {
 ///
 /// # Errors
 /// The system does not allow it.
-pub fn give_to_owner_of(other: &Path, new: &File) -> io::Result<()> {
+pub(crate) fn give_to_owner_of(other: &Path, new: &File) -> io::Result<()> {
     let (other, now) = (std::fs::metadata(other)?, new.metadata()?);
     if (other.uid(), other.gid()) == (now.uid(), now.gid()) {
         return Ok(());
@@ -130,7 +130,7 @@ pub fn give_to_owner_of(other: &Path, new: &File) -> io::Result<()> {
 ///
 /// # Errors
 /// The system does not allow it.
-pub fn give_folder_to_owner_of(other: &Path, new: &Path) -> io::Result<()> {
+pub(crate) fn give_folder_to_owner_of(other: &Path, new: &Path) -> io::Result<()> {
     let (other, now) = (std::fs::metadata(other)?, std::fs::symlink_metadata(new)?);
     if (other.uid(), other.gid()) == (now.uid(), now.gid()) {
         return Ok(());
@@ -139,7 +139,7 @@ pub fn give_folder_to_owner_of(other: &Path, new: &Path) -> io::Result<()> {
 }
 
 /// Options to create a file that its owner alone may read, from the first moment on, or everybody.
-pub fn creating(private: bool) -> OpenOptions {
+pub(crate) fn creating(private: bool) -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(if private { 0o600 } else { 0o644 });
     options

@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    oxpost_fuzz::whole::check(oxpost::config::Protocol::Imap, data);
+    oxpost_fuzz::whole::check(oxpost::testing::Protocol::Imap, data);
 });

@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    oxpost_fuzz::whole::check(oxpost::config::Protocol::Pop3, data);
+    oxpost_fuzz::whole::check(oxpost::testing::Protocol::Pop3, data);
 });

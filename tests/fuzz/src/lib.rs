@@ -49,7 +49,7 @@ pub fn greeting() -> smtp::Greeting {
 }
 
 pub fn options(start_tls: bool) -> smtp::Options {
-    smtp::Options { host_name: "gateway.example".into(), start_tls }
+    smtp::Options { host_name: "context.example".into(), start_tls }
 }
 
 /// Plays a client's bytes. The first byte chooses the offer and the driver's answers.

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use oxpost_token_store::{Grant, Mailbox, Origin, Store};
 
 use super::known;
+use crate::admin::reconcile::{place, reconcile};
 use crate::cli::Failed;
 use crate::config::Config;
-use crate::declared::{place, reconcile};
 
 /// What is declared is changed where it is declared: here it would be undone by the next start.
 pub(super) fn not_declared(config: &Config, mailbox: &Mailbox) -> Result<(), Failed> {

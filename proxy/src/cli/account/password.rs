@@ -7,13 +7,13 @@ use oxpost_protocol::sasl::PASSWORD_LIMIT;
 use oxpost_token_store::{Grant, LocalPassword, Mailbox, PasswordHash, Store};
 
 use super::known;
+use crate::admin::reconcile::place;
 use crate::cli::Failed;
 use crate::cli::ask::ask;
 use crate::cli::table::table;
 use crate::cli::times::distance;
 use crate::config::Config;
 use crate::config::file::PASSWORD_NAME_LIMIT as NAME_LIMIT;
-use crate::declared::place;
 
 /// The name of a password when none is given.
 pub(in crate::cli) const DEFAULT_NAME: &str = "default";

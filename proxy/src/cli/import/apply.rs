@@ -8,9 +8,9 @@ use oxpost_token_store::{Account, Grant, PasswordHash, Store};
 
 use super::passwords::Opened;
 use super::{Step, Work};
+use crate::admin::import;
 use crate::cli::Failed;
 use crate::cli::account::{DEFAULT_NAME, new_password};
-use crate::import;
 
 /// A kept password with fewer bytes is told to be short.
 const SHORT: usize = 12;

@@ -8,8 +8,8 @@ use oxpost_protocol::Secret;
 use oxpost_token_store::Grant;
 
 use super::{Step, Work};
+use crate::admin::import::{Account, Sealed};
 use crate::cli::Failed;
-use crate::import::{Account, Sealed};
 
 /// Longest line read from standard input, in bytes.
 const LINE_LIMIT: u64 = 4096;

@@ -6,9 +6,9 @@ use std::path::Path;
 use oxpost_token_store::Grant;
 
 use super::{ImportOptions, Step, Work};
+use crate::admin::import::{Account, Application, Left, Listener, Program, Provider};
 use crate::cli::Failed;
 use crate::config::{ListenerTls, file};
-use crate::import::{Account, Application, Left, Listener, Program, Provider};
 
 /// Before anything is done.
 pub(super) fn plan(work: &Work, options: &ImportOptions, present: bool) {

@@ -70,7 +70,7 @@ async fn parts() -> (HttpClient, Store, Account, Application) {
     let mailbox: Mailbox = "ann@contoso.com".parse().unwrap();
     let account = Account::new(mailbox, "default", Grant::SignIn, SystemTime::now());
     // Nothing is asked of anybody, so nobody needs to be trusted: Wine has no certificate authorities.
-    let tls = rustls::ClientConfig::builder_with_provider(crate::tls::provider());
+    let tls = rustls::ClientConfig::builder_with_provider(crate::net::tls::provider());
     let tls = tls.with_safe_default_protocol_versions().unwrap();
     let tls = tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
     (http::client(tls, HttpPolicy::HttpsOnly).unwrap(), store, account, application)

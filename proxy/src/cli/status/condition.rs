@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use oxpost_token_store::{Account, ErrorKind, Grant, Origin, TokenState};
 
-use crate::cli::credential::End;
+use crate::admin::credential_expiry::End;
 
 pub(super) const NOT_SIGNED_IN: &str = "not signed in";
 

@@ -6,7 +6,7 @@ use oxpost_token_store::{Account, Application, ClockSkew, Origin};
 use serde_json::{Value, json};
 
 use super::report::{Report, Shown};
-use crate::cli::credential;
+use crate::admin::credential_expiry;
 
 /// Seconds from 1970 to the end of the year 9999.
 const END_OF_9999: u64 = 253_402_300_800;
@@ -62,7 +62,7 @@ fn account(report: &Report, shown: &Shown) -> Value {
         "login": account.login,
         "through": account.delegate.as_ref().map(ToString::to_string),
         "application": account.application,
-        "credential": credential::as_json(application, report.now),
+        "credential": credential_expiry::as_json(application, report.now),
         "grant": account.grant.to_string(),
         "declared": account.origin == Origin::Declared,
         "state": report.condition(shown),

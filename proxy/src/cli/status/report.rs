@@ -11,16 +11,16 @@ use oxpost_token_store::{
 };
 
 use super::condition::{NOT_SIGNED_IN, condition};
-use super::json;
-use crate::cli::credential::{self, End};
+
+use crate::admin::credential_expiry::{self, End};
+use crate::admin::notify::trouble::Topic;
+use crate::admin::{circuit_report, clock_report};
 use crate::cli::mail_use::Noticed;
 use crate::cli::refused::AllRefused;
 use crate::cli::table::table;
 use crate::cli::times::distance;
 use crate::cli::{Failed, block};
-use crate::clock_report;
 use crate::config::Config;
-use crate::notify::trouble::Topic;
 
 /// Everything that is shown.
 pub(super) struct Report {
@@ -160,24 +160,6 @@ async fn clock_skews(store: &Store, config: &Config) -> Result<Vec<(String, Cloc
     Ok(skews)
 }
 
-/// An authority that is left alone, for whom, until when, why, and what to do.
-pub(crate) fn left_alone(open: &OpenCircuit, applications: &Applications) -> String {
-    let known = applications.names().into_iter().filter_map(|name| applications.get(name));
-    let whose: Vec<&str> =
-        known.filter(|one| open.concerns(one, None)).map(|application| application.name.as_str()).collect();
-    let whose = if whose.is_empty() { "(not in proxy.toml)".into() } else { whose.join(", ") };
-    let again = match json::time(open.asked_again) {
-        Some(time) => format!("is not asked until {time}"),
-        None => "is asked once more with the next request".to_owned(),
-    };
-    let reason = if open.reason.is_empty() { "It does not answer." } else { &open.reason };
-    format!(
-        "application {whose}: the sign-in service {again} ({}). {reason} Access tokens that live are used meanwhile, and nothing needs to \
-         be done. If it lasts, run `oxpost doctor`, which asks it now.",
-        open.authority()
-    )
-}
-
 /// That the user of an account has another name now. Those who go through it are opened with the same tokens.
 fn renamed(shown: &Shown) -> Option<String> {
     let Shown { account, state, .. } = shown;
@@ -220,15 +202,15 @@ impl fmt::Display for Report {
         let rows: Vec<Vec<String>> = self.accounts.iter().map(|shown| self.row(shown)).collect();
         f.write_str(&table(&HEADER, &rows))?;
         for open in &self.open_circuits {
-            writeln!(f, "\n{}", left_alone(open, &self.applications))?;
+            writeln!(f, "\n{}", circuit_report::sentence(open, &self.applications))?;
         }
         for (host, skew) in &self.clock_skews {
             writeln!(f, "\n{}", clock_report::sentence(host, skew))?;
         }
-        for end in credential::ends(&self.applications, self.now) {
+        for end in credential_expiry::ends(&self.applications, self.now) {
             writeln!(f, "\n{end}.")?;
         }
-        for sentence in credential::next_secrets(&self.applications) {
+        for sentence in credential_expiry::next_secrets(&self.applications) {
             writeln!(f, "\n{sentence}")?;
         }
         for trouble in self.accounts.iter().filter_map(|shown| self.trouble(shown)) {

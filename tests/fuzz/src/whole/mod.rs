@@ -13,7 +13,7 @@ mod script;
 mod wire;
 mod world;
 
-use oxpost::config::Protocol;
+use oxpost::testing::Protocol;
 
 use self::play::{Outcome, play};
 use self::script::{Peer, Script, Turn};

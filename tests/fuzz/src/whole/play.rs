@@ -6,10 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use oxpost::config::{Listener, ListenerTls, Protocol, ServerTls};
-use oxpost::device::Devices;
-use oxpost::listener::Entry;
-use oxpost::session::{Client, serve};
+use oxpost::testing::{Client, Devices, Listener, ListenerContext, ListenerTls, Protocol, ServerTls, serve};
 use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout};
 
@@ -70,9 +67,9 @@ async fn in_time(protocol: Protocol, script: &Script, cut: Cut) -> Outcome {
         })
     };
     let smtp_tls = if choice.server_starts_tls() { ServerTls::StartTls } else { ServerTls::Implicit };
-    let gateway = Arc::new(world.gateway(smtp_tls, dial).await);
+    let context = world.context(smtp_tls, dial).await;
     let peer = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
-    let slot = gateway.slots.enter(peer).unwrap();
+    let slot = context.runtime.slots.enter(peer).unwrap();
     let tls = if choice.client_may_start_tls() { ListenerTls::StartTls } else { ListenerTls::None };
     let listener = Listener {
         protocol,
@@ -84,9 +81,9 @@ async fn in_time(protocol: Protocol, script: &Script, cut: Cut) -> Outcome {
         devices: choice.is_device().then(|| world::device(choice.replaces_senders())).into_iter().collect(),
     };
     let devices = Devices::new(&listener.devices);
-    let entry = Arc::new(Entry { listener, acceptor: None, devices });
+    let entry = Arc::new(ListenerContext { listener, acceptor: None, devices });
     let stranger = Client { stream: facing_client, id: "000001".into(), peer, slot };
-    let mut session = tokio::spawn(serve(gateway, entry, stranger));
+    let mut session = tokio::spawn(serve(context, entry, stranger));
     let mut peers = Peers {
         client: client.clone(),
         dialled: dialled.clone(),

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use oxpost::stream::{Memory, Stream};
+use oxpost::testing::{Memory, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What a peer that does not read still takes: its system's buffers.

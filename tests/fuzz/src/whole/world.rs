@@ -1,4 +1,4 @@
-//! What a session needs besides its two connections: a store in memory with one account and its token, and a gateway.
+//! What a session needs besides its two connections: a store in memory with one account and its token, and a context.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -8,16 +8,11 @@ use std::thread::Thread;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use oxpost::advertised_extensions::AdvertisedExtensions;
-use oxpost::config::{Device, Limits, SendingLimits, Server, ServerTls, Servers};
-use oxpost::connection_slots::{ConnectionSlots, SlotLimits, SlotSettings};
-use oxpost::gateway::{Dial, Gateway};
-use oxpost::log_limits::LogLimits;
-use oxpost::login_offers::LoginOffers;
-use oxpost::login_throttle::{BlockLimits, LoginThrottle, ThrottleLimits};
-use oxpost::observe::Observer;
-use oxpost::pacing::Pacing;
-use oxpost::throttle::Throttles;
+use oxpost::testing::{
+    AdvertisedExtensions, BlockLimits, ConnectionSlots, Device, Dial, Limits, LogLimits, LoginOffers, LoginThrottle,
+    Lookups, MailServer, Observer, Pacing, Runtime, SendingLimits, ServerContext, ServerTls, Servers, Settings,
+    SlotLimits, SlotSettings, ThrottleLimits, Throttles,
+};
 use oxpost_protocol::Secret;
 use oxpost_token_store::database::sqlite::Sqlite;
 use oxpost_token_store::database::{Database, DatabaseError, Outcome, Statement};
@@ -101,35 +96,43 @@ impl World {
         Self { store, http, tls: TlsConnector::from(Arc::new(tls)) }
     }
 
-    /// A gateway that has seen nothing yet, but for the account and its token.
-    pub async fn gateway(&self, smtp_tls: ServerTls, dial: Dial) -> Gateway {
+    /// A context that has seen nothing yet, but for the account and its token.
+    pub async fn context(&self, smtp_tls: ServerTls, dial: Dial) -> ServerContext {
         self.have_token(TOKENS[0]);
         let clock: SharedClock = Arc::new(VirtualClock);
         let (store, http) = (self.store.clone(), self.http.clone());
         let applications = Applications::from_iter([application()]);
         let tokens = Tokens::new(store.clone(), applications, http, clock.clone(), RefreshLimits::default());
         let servers = servers(smtp_tls);
-        Gateway {
+        let runtime = Runtime {
             slots: ConnectionSlots::new(SLOTS),
-            throttle: LoginThrottle::new(throttle_limits(), store.clone(), clock.clone(), HOST_NAME.into()),
-            accounts: Accounts::with_remote_verification(store.clone(), clock.clone(), AdmissionLimits::default(), tokens.clone()),
+            login_throttle: LoginThrottle::new(throttle_limits(), store.clone(), clock.clone(), HOST_NAME.into()),
+            accounts: Accounts::with_remote_verification(
+                store.clone(),
+                clock.clone(),
+                AdmissionLimits::default(),
+                tokens.clone(),
+            ),
             store,
             tokens,
             clock,
-            lookups: oxpost::connect::lookups::Lookups::default(),
+            lookups: Lookups::default(),
             advertised_extensions: AdvertisedExtensions::new([(APPLICATION, &servers.smtp)].into_iter()),
             login_offers: LoginOffers::new([&servers].into_iter()),
+            nodes: None,
+            send_limiter: Pacing::new(LIMITS.send_slot_timeout),
+            back_offs: Throttles::default(),
+            usage: Observer::default(),
+            log_limits: LogLimits::default(),
+        };
+        let settings = Settings {
             servers: HashMap::from([(APPLICATION.to_owned(), servers)]),
             tls: self.tls.clone(),
-            nodes: None,
-            pacing: Pacing::new(LIMITS.send_slot_timeout),
-            throttles: Throttles::default(),
-            observer: Observer::default(),
-            log_limits: LogLimits::default(),
             host_name: HOST_NAME.into(),
             limits: LIMITS,
             dial,
-        }
+        };
+        ServerContext { runtime: Arc::new(runtime), settings: Arc::new(settings) }
     }
 
     /// The store has this access token from now on. There is no refresh token, so the authority is never asked.
@@ -171,7 +174,7 @@ fn application() -> Application {
 }
 
 fn servers(smtp_tls: ServerTls) -> Servers {
-    let server = |host: &str, port, tls| Server { host: host.into(), port, tls };
+    let server = |host: &str, port, tls| MailServer { host: host.into(), port, tls };
     Servers {
         imap: server("outlook.office365.com", 993, ServerTls::Implicit),
         pop3: server("outlook.office365.com", 995, ServerTls::Implicit),

@@ -1,0 +1,21 @@
+//! An open circuit in words, for `oxpost status` and `oxpost doctor`.
+
+use oxpost_token_store::{Applications, OpenCircuit};
+
+/// Which authority is not asked, for which applications, until when, why, and what to do.
+pub(crate) fn sentence(open: &OpenCircuit, applications: &Applications) -> String {
+    let known = applications.names().into_iter().filter_map(|name| applications.get(name));
+    let whose: Vec<&str> =
+        known.filter(|one| open.concerns(one, None)).map(|application| application.name.as_str()).collect();
+    let whose = if whose.is_empty() { "(not in proxy.toml)".into() } else { whose.join(", ") };
+    let again = match open.asked_again {
+        Some(time) => format!("is not asked until {}", humantime::format_rfc3339_seconds(time)),
+        None => "is asked once more with the next request".to_owned(),
+    };
+    let reason = if open.reason.is_empty() { "It does not answer." } else { &open.reason };
+    format!(
+        "application {whose}: the sign-in service {again} ({}). {reason} Access tokens that live are used meanwhile, and nothing needs to \
+         be done. If it lasts, run `oxpost doctor`, which asks it now.",
+        open.authority()
+    )
+}

@@ -1,0 +1,198 @@
+//! How the applications prove themselves, and until when: a certificate that ends takes every account of its application
+//! along.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use oxpost_token_store::{Application, Applications, Credential};
+use serde_json::json;
+
+/// How long before its end a certificate is warned of: a new one must be made, uploaded, and often approved.
+const WARN_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+const DAY: u64 = 24 * 3600;
+
+/// The end of one application's certificate or client secret.
+pub(crate) struct End<'a> {
+    application: &'a str,
+    /// The certificate's thumbprint; a secret has none.
+    thumbprint: Option<&'a str>,
+    /// It is the client secret that waits until the current one is refused.
+    is_next: bool,
+    expires: SystemTime,
+    now: SystemTime,
+}
+
+/// Those of all applications that have one, by the application's name.
+pub(crate) fn ends(applications: &Applications, now: SystemTime) -> Vec<End<'_>> {
+    let all = applications.names().into_iter().filter_map(|name| applications.get(name));
+    all.filter_map(|application| End::of(application, now)).collect()
+}
+
+impl<'a> End<'a> {
+    pub(crate) fn of(application: &'a Application, now: SystemTime) -> Option<Self> {
+        let current = application.client_secret_expires;
+        let (thumbprint, is_next, expires) = match (&application.credential, application.next_client_secret) {
+            (Credential::Certificate(certificate), _) => (Some(certificate.thumbprint()), false, certificate.expires()),
+            (Credential::Secret, None) => (None, false, current?),
+            // Of two it is the later one that counts. If nobody has said when the next one expires, nothing is known.
+            (Credential::Secret, Some(next)) => {
+                let next = next.expires?;
+                (None, current.is_none_or(|current| current <= next), current.map_or(next, |current| current.max(next)))
+            }
+            (Credential::Federated(_) | Credential::ManagedIdentity(_), _) => return None,
+        };
+        Some(Self { application: &application.name, thumbprint, is_next, expires, now })
+    }
+
+    /// Whose it is.
+    pub(crate) fn application(&self) -> &str {
+        self.application
+    }
+
+    pub(crate) fn expires(&self) -> SystemTime {
+        self.expires
+    }
+
+    pub(crate) fn has_passed(&self) -> bool {
+        self.expires <= self.now
+    }
+
+    pub(crate) fn is_near(&self) -> bool {
+        self.expires <= self.now + WARN_BEFORE
+    }
+
+    /// How many days are left, for a table.
+    pub(crate) fn days(&self) -> String {
+        match days_left(self.expires, self.now) {
+            ..0 => "over".to_owned(),
+            0 => "within a day".to_owned(),
+            1 => "in 1 day".to_owned(),
+            days => format!("in {days} days"),
+        }
+    }
+
+    /// What ends when, in a sentence.
+    pub(crate) fn what(&self) -> String {
+        format!("{}.", capital(&self.ending()))
+    }
+
+    /// What to do about it.
+    pub(crate) fn remedy(&self) -> String {
+        format!("{}.", self.advice())
+    }
+
+    fn ending(&self) -> String {
+        let date = humantime::format_rfc3339_seconds(self.expires).to_string();
+        let date = date.split('T').next().unwrap_or_default();
+        let whose = match self.thumbprint {
+            Some(thumbprint) => format!("its certificate (thumbprint {thumbprint})"),
+            None if self.is_next => "its next client secret".to_owned(),
+            None => "its client secret".to_owned(),
+        };
+        match days_left(self.expires, self.now) {
+            ..0 => format!("{whose} has expired on {date}"),
+            0 => format!("{whose} expires within a day, on {date}"),
+            1 => format!("{whose} expires on {date}, in 1 day"),
+            days => format!("{whose} expires on {date}, in {days} days"),
+        }
+    }
+
+    fn advice(&self) -> &'static str {
+        match self.thumbprint {
+            Some(_) => {
+                "Make a new one, upload it at Microsoft Entra admin center > App registrations > Certificates & secrets, name it in \
+                 proxy.toml and restart Oxpost"
+            }
+            None => {
+                "Make a new one at Microsoft Entra admin center > App registrations > Certificates & secrets, and store its Value: \
+                 `oxpost application secret NAME --next --expires YYYY-MM-DD` keeps the old one until Microsoft refuses it (or change its \
+                 file and client-secret-expires in proxy.toml, and restart Oxpost)"
+            }
+        }
+    }
+}
+
+impl fmt::Display for End<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "application {}: {}", self.application, self.ending())?;
+        if self.is_near() { write!(f, ". {}", self.advice()) } else { Ok(()) }
+    }
+}
+
+/// The applications that have a next client secret, a sentence each.
+pub(crate) fn next_secrets(applications: &Applications) -> Vec<String> {
+    let sentence = |application: &Application| {
+        let next = application.next_client_secret?;
+        let expires = next.expires.map(|time| humantime::format_rfc3339_seconds(time).to_string());
+        let expires = match expires.as_deref().and_then(|text| text.split('T').next()) {
+            Some(day) => format!("; it expires on {day}"),
+            None => String::new(),
+        };
+        Some(format!(
+            "application {}: the next client secret is stored, and takes the place of the current one when Microsoft refuses that{expires}.",
+            application.name
+        ))
+    };
+    applications.names().into_iter().filter_map(|name| sentence(applications.get(name)?)).collect()
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// For scripts that watch over many gateways.
+pub(crate) fn as_json(application: Option<&Application>, now: SystemTime) -> serde_json::Value {
+    // What is known of a client secret, if there is one at all, is known at Microsoft, or was written down.
+    let is_known = |one: &&Application| {
+        let is_secret = matches!(one.credential, Credential::Secret);
+        !is_secret || one.client_secret_expires.is_some() || one.next_client_secret.is_some()
+    };
+    let Some(application) = application.filter(is_known) else {
+        return serde_json::Value::Null;
+    };
+    let expires = application.credential.expires().or(application.client_secret_expires);
+    json!({
+        "kind": application.credential.name(),
+        "expires": expires.map(|time| humantime::format_rfc3339_seconds(time).to_string()),
+        "days_left": expires.map(|time| days_left(time, now)),
+        "next": application.next_client_secret.map(|next| json!({
+            "expires": next.expires.map(|time| humantime::format_rfc3339_seconds(time).to_string()),
+        })),
+    })
+}
+
+/// Whole days; negative once it has ended.
+fn days_left(expires: SystemTime, now: SystemTime) -> i64 {
+    match expires.duration_since(now) {
+        Ok(ahead) => i64::try_from(ahead.as_secs() / DAY).unwrap_or(i64::MAX),
+        Err(past) => -1 - i64::try_from(past.duration().as_secs() / DAY).unwrap_or(i64::MAX - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_told_in_days_and_near_it_with_what_to_do() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let said = |seconds: i64| {
+            let distance = Duration::from_secs(seconds.unsigned_abs());
+            let expires = if seconds < 0 { now - distance } else { now + distance };
+            End { application: "a", thumbprint: Some("AB"), is_next: false, expires, now }.to_string()
+        };
+        let day = DAY as i64;
+        assert_eq!(said(90 * day), "application a: its certificate (thumbprint AB) expires on 2024-02-12, in 90 days");
+        assert!(said(30 * day).contains("in 30 days. Make a new one"));
+        assert!(!said(31 * day).contains("Make"));
+        assert!(said(day / 2).contains("within a day"));
+        assert!(said(-1).contains("has expired on 2023-11-14. Make"));
+        let expires = now + Duration::from_secs(86_400);
+        let secret = End { application: "a", thumbprint: None, is_next: false, expires, now };
+        assert_eq!(secret.what(), "Its client secret expires on 2023-11-15, in 1 day.");
+        assert!(secret.remedy().contains("client-secret-expires"));
+        assert_eq!((days_left(now, now + Duration::from_secs(1)), days_left(now, now)), (-1, 0));
+    }
+}

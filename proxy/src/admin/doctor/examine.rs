@@ -1,0 +1,252 @@
+//! Walks the way and writes down what is found. It goes on only where the checks so far let it, as [`judge()`](judge::judge) says.
+
+mod person;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use oxpost_token_store::diagnosis::{self, Examiner};
+use oxpost_token_store::{
+    Account, Application, Credential, HttpClient, HttpPolicy, Mailbox, Origin, SharedClock, Store, SystemClock,
+};
+use rustls::client::danger::ServerCertVerifier;
+
+use super::facts::{Authority, Facts, MailServer};
+use super::judge;
+use super::server::explore;
+use crate::admin::clock_report;
+use crate::admin::{circuit_report, credential_expiry};
+use crate::config::NO_LISTENER;
+use crate::config::{Config, Protocol, Server, ServerTls};
+use crate::context::ServerContext;
+use crate::net::tls;
+
+/// Said where a store is opened, and where there is none yet.
+const NO_ACCOUNT: &str = "There is no account yet. Add one with: oxpost account add ADDRESS";
+
+/// What is to be examined.
+pub(crate) struct Doctor {
+    configuration: PathBuf,
+    mailbox: Option<Mailbox>,
+    clock: SharedClock,
+}
+
+impl Doctor {
+    /// For one mailbox, or for all of the store.
+    pub(crate) fn new(configuration: &Path, mailbox: Option<Mailbox>) -> Self {
+        Self { configuration: configuration.to_owned(), mailbox, clock: Arc::new(SystemClock) }
+    }
+
+    /// Examines everything; what an earlier round found right is taken over from it.
+    pub(crate) async fn examine(&self, before: Option<&Facts>) -> Facts {
+        let mut facts = Facts::default();
+        let (config, verifier) = match load(&self.configuration) {
+            Ok(loaded) => loaded,
+            Err(sentence) => {
+                facts.configuration = Some(Err(sentence));
+                return facts;
+            }
+        };
+        facts.configuration = Some(Ok(format!("{} can be used", self.configuration.display())));
+        match Round::begin(&config, verifier, &self.clock).await {
+            Ok(round) => round.walk(self.mailbox.as_ref(), before, &mut facts).await,
+            Err(sentence) => facts.configuration = Some(Err(sentence)),
+        }
+        facts
+    }
+}
+
+fn load(path: &Path) -> Result<(Config, Arc<dyn ServerCertVerifier>), String> {
+    let config = Config::load(path).map_err(|error| error.to_string())?;
+    if config.listeners.is_empty() {
+        return Err(NO_LISTENER.to_owned());
+    }
+    let verifier = tls::verifier(config.ca_file.as_deref(), config.system_roots).map_err(|error| error.to_string())?;
+    for (certificate, key) in config.listeners.iter().filter_map(|listener| listener.certificate.as_ref()) {
+        tls::server_config(certificate, key).map_err(|error| error.to_string())?;
+    }
+    Ok((config, verifier))
+}
+
+/// One walk with one configuration.
+struct Round<'a> {
+    config: &'a Config,
+    verifier: Arc<dyn ServerCertVerifier>,
+    http: HttpClient,
+    clock: &'a SharedClock,
+    /// The store with its accounts; why not, otherwise. Everything that needs no account is examined all the same.
+    open: Result<Open, String>,
+}
+
+/// What the store is needed for.
+struct Open {
+    context: ServerContext,
+    examiner: Examiner,
+}
+
+impl Open {
+    async fn of(config: &Config, http: HttpClient, clock: &SharedClock) -> Result<Self, String> {
+        // One who only looks makes no store.
+        let context =
+            ServerContext::open_existing(config, Arc::clone(clock)).await.map_err(|error| error.to_string())?;
+        let context = context.ok_or(NO_ACCOUNT)?;
+        let examiner =
+            Examiner::new(context.runtime.store.clone(), config.applications.clone(), http, Arc::clone(clock));
+        Ok(Self { context, examiner })
+    }
+}
+
+impl<'a> Round<'a> {
+    async fn begin(
+        config: &'a Config,
+        verifier: Arc<dyn ServerCertVerifier>,
+        clock: &'a SharedClock,
+    ) -> Result<Self, String> {
+        let tls = tls::client_config_with(Arc::clone(&verifier)).map_err(|error| error.to_string())?;
+        let http = oxpost_token_store::http::client(tls, HttpPolicy::HttpsOnly).map_err(|error| error.to_string())?;
+        let open = Open::of(config, http.clone(), clock).await;
+        Ok(Self { config, verifier, http, clock, open })
+    }
+
+    async fn walk(&self, mailbox: Option<&Mailbox>, before: Option<&Facts>, facts: &mut Facts) {
+        let chosen = match &self.open {
+            Ok(open) => chosen(&open.context.runtime.store, mailbox).await,
+            Err(sentence) => Err(sentence.clone()),
+        };
+        let accounts = match chosen {
+            Ok(accounts) => {
+                facts.store = Some(Ok(format!("{} of {} opens", accounts.len(), self.config.store)));
+                accounts
+            }
+            Err(sentence) => {
+                facts.store = Some(Err(sentence));
+                Vec::new()
+            }
+        };
+        if let Ok(open) = &self.open {
+            let skews = open.context.runtime.store.clock_skews().await.unwrap_or_default();
+            facts.clocks = Some(skews.iter().map(|(host, skew)| clock_report::sentence(host, skew)).collect());
+        }
+        let mut names: Vec<&str> = accounts.iter().map(|account| account.application.as_str()).collect();
+        if mailbox.is_none() || accounts.is_empty() {
+            // The whole context: also what no account uses yet.
+            names.extend(self.config.applications.names());
+        }
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            self.application(name, before, facts).await;
+        }
+        for account in &accounts {
+            let known = before.and_then(|before| before.accounts.iter().find(|old| old.mailbox == account.mailbox));
+            let known = known.filter(|old| judge::person_is_good(old, facts));
+            let person = match (known, &self.open) {
+                (Some(person), _) => person.clone(),
+                (None, Ok(open)) => self.person(open, account, facts).await,
+                // There would be no account.
+                (None, Err(_)) => continue,
+            };
+            facts.accounts.push(person);
+        }
+    }
+
+    async fn application(&self, name: &str, before: Option<&Facts>, facts: &mut Facts) {
+        let (Some(application), Some(servers)) = (self.config.applications.get(name), self.config.servers.get(name))
+        else {
+            return;
+        };
+        let known = before.and_then(|before| before.authorities.iter().find(|old| old.application == name));
+        facts.authorities.push(match known.filter(|old| judge::authority_is_good(old)) {
+            Some(authority) => authority.clone(),
+            None => self.authority(application).await,
+        });
+        for protocol in self.protocols() {
+            let server = servers.of(protocol);
+            let same = |other: &&MailServer| other.protocol == protocol && other.server == *server;
+            if facts.servers.iter().any(|other| same(&other)) {
+                continue;
+            }
+            let known = before.and_then(|before| before.servers.iter().find(same));
+            facts.servers.push(match known.filter(|old| judge::way_is_good(&old.way)) {
+                Some(server) => server.clone(),
+                None => {
+                    let way = explore(server, &self.config.host_name, &self.verifier).await;
+                    MailServer { protocol, server: server.clone(), way }
+                }
+            });
+        }
+    }
+
+    /// The protocols that matter here: those that clients are awaited by.
+    fn protocols(&self) -> Vec<Protocol> {
+        let listened = |protocol: &Protocol| self.config.listeners.iter().any(|one| one.protocol == *protocol);
+        [Protocol::Imap, Protocol::Pop3, Protocol::Smtp].into_iter().filter(listened).collect()
+    }
+
+    async fn authority(&self, application: &Application) -> Authority {
+        let here = matches!(application.credential, Credential::ManagedIdentity(_));
+        let host = application.token_url.host_str().unwrap_or_default().to_owned();
+        let metadata = match here {
+            true => None,
+            false => Some(diagnosis::metadata(&self.http, self.clock, application).await),
+        };
+        let way = match &metadata {
+            None | Some(Ok(_)) => None,
+            Some(Err(_)) => {
+                let port = application.token_url.port_or_known_default().unwrap_or(443);
+                let server = Server { host: host.clone(), port, tls: ServerTls::Implicit };
+                Some(explore(&server, &self.config.host_name, &self.verifier).await)
+            }
+        };
+        let proof = match &self.open {
+            Ok(open) => Some(open.examiner.proof(application).await),
+            Err(_) => None,
+        };
+        let told = match &self.open {
+            Ok(open) => open.context.runtime.store.secret_expiries().await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        let applications = self.config.applications.with_secret_expiries(&told);
+        let end =
+            applications.get(&application.name).and_then(|one| credential_expiry::End::of(one, SystemTime::now()));
+        let ends = end.map(|end| (format!("{end}."), end.is_near()));
+        let pause = self.pause(application).await;
+        Authority { application: application.name.clone(), host, metadata, way, pause, proof, ends }
+    }
+
+    /// Whether the service asks the authority of an application now, or why not.
+    async fn pause(&self, application: &Application) -> Option<Result<(), String>> {
+        let context = &self.open.as_ref().ok()?.context;
+        let open = context.runtime.store.open_circuits(context.runtime.clock.now()).await.ok()?;
+        let pauses = open.iter().filter(|open| open.concerns(application, None));
+        let sentences: Vec<String> =
+            pauses.map(|open| circuit_report::sentence(open, &self.config.applications)).collect();
+        Some(if sentences.is_empty() { Ok(()) } else { Err(sentences.join(" ")) })
+    }
+}
+
+/// The accounts to look at.
+async fn chosen(store: &Store, mailbox: Option<&Mailbox>) -> Result<Vec<Account>, String> {
+    let mut all = store.accounts().await.map_err(|error| error.to_string())?;
+    let withdrawn = |account: &Account| account.origin == Origin::Disabled;
+    if let Some(mailbox) = mailbox.filter(|mailbox| all.iter().any(|one| one.mailbox == **mailbox && withdrawn(one))) {
+        return Err(format!(
+            "{mailbox} is disabled: proxy.toml declares it no more. Declare it again, or remove it for good: oxpost account remove \
+             {mailbox}"
+        ));
+    }
+    all.retain(|account| !withdrawn(account));
+    match mailbox {
+        Some(mailbox) => {
+            let opened = store.opened_by(mailbox).await.map_err(|error| error.to_string())?;
+            // The pattern may be disabled, too.
+            let opened = opened
+                .filter(|account| all.iter().any(|one| [&account.mailbox, account.token_of()].contains(&&one.mailbox)));
+            let add = || format!("There is no account {mailbox}. Add it with: oxpost account add {mailbox}");
+            opened.map(|account| vec![account]).ok_or_else(add)
+        }
+        None if all.is_empty() => Err(NO_ACCOUNT.into()),
+        None => Ok(all),
+    }
+}

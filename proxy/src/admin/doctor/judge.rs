@@ -1,0 +1,263 @@
+//! From what was found to a checklist. Pure: the same facts always give the same lines.
+
+mod account;
+
+use std::time::Duration;
+
+use oxpost_protocol::UpstreamFailure;
+use oxpost_token_store::TokenError;
+use oxpost_token_store::diagnosis::{Metadata, MetadataAnswer};
+
+pub(super) use self::account::{Stage, lines_of as account_lines, may_log_in, permission, stage};
+use super::facts::{Authority, Facts, MailServer, NotSecured, Person, Way};
+use super::line::{Line, Sheet, Verdict};
+
+/// A clock may be wrong by so much before it is worth a word.
+const SKEW_NOTED: i64 = 30;
+
+/// And by so much before signed statements and tokens are refused: they are valid for minutes.
+/// <https://learn.microsoft.com/entra/identity-platform/certificate-credentials>
+const SKEW_LIMIT: i64 = 300;
+
+/// The checklist.
+pub(crate) fn judge(facts: &Facts) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut here = Sheet::new("this machine", &mut lines);
+    let configured = here.add("configuration", simple(facts.configuration.as_ref(), "a configuration"));
+    if !configured {
+        here.needs(&["store and key", "everything else"], "configuration");
+        return lines;
+    }
+    let stored = here.add("store and key", simple(facts.store.as_ref(), "a store"));
+    if !stored && facts.authorities.is_empty() {
+        here.needs(&["everything else"], "store and key");
+        return lines;
+    }
+    if let Some(clocks) = &facts.clocks {
+        let verdict = match clocks.as_slice() {
+            [] => Verdict::Pass("no service has noted one that is wrong".into()),
+            wrong => Verdict::Warning(wrong.join(" ")),
+        };
+        Sheet::new("this machine", &mut lines).add("clocks", verdict);
+    }
+    for authority in &facts.authorities {
+        authority_lines(authority, &mut lines);
+    }
+    for server in &facts.servers {
+        server_lines(server, &mut lines);
+    }
+    for person in &facts.accounts {
+        account_lines(person, facts, &mut lines);
+    }
+    lines
+}
+
+fn simple(found: Option<&Result<String, String>>, what: &str) -> Verdict {
+    match found {
+        Some(Ok(text)) => Verdict::Pass(text.clone()),
+        Some(Err(sentence)) => Verdict::failed(sentence.clone()),
+        None => Verdict::NotChecked(what.to_owned()),
+    }
+}
+
+fn authority_lines(authority: &Authority, lines: &mut Vec<Line>) {
+    let place = if authority.metadata.is_some() { authority.host.as_str() } else { "this machine" };
+    let mut sheet = Sheet::new(format!("application {} at {place}", authority.application), lines);
+    tenant_lines(&mut sheet, authority);
+    match &authority.pause {
+        // Without a store there is no service that could have been told to wait.
+        None => {}
+        Some(Ok(())) => {
+            sheet.add("pause", Verdict::Pass("none: it is asked whenever a token is needed".into()));
+        }
+        Some(Err(sentence)) => {
+            sheet.add("pause", Verdict::Warning(sentence.clone()));
+        }
+    }
+    sheet.add("credential", credential(authority));
+}
+
+fn tenant_lines(sheet: &mut Sheet<'_>, authority: &Authority) {
+    let host = &authority.host;
+    let metadata = match &authority.metadata {
+        // The service of this machine that gives its tokens can be asked for nothing else.
+        None => return,
+        Some(Ok(metadata)) => metadata,
+        Some(Err(reason)) => {
+            sheet.add("authority", unreachable_authority(host, reason, authority.way.as_ref()));
+            return sheet.needs(&["clock", "tenant"], "authority");
+        }
+    };
+    if let MetadataAnswer::Nonsense(status) = metadata.answer {
+        sheet.add(
+            "authority",
+            Verdict::failed(format!(
+                "What answers as {host} is no sign-in service (HTTP status {status}). Check `authority` of the provider in \
+                 proxy.toml, and whether a firewall or a web proxy answers in its place."
+            )),
+        );
+        return sheet.needs(&["clock", "tenant"], "authority");
+    }
+    sheet.add("authority", Verdict::Pass(format!("answers within {} ms", metadata.took.as_millis())));
+    sheet.add("clock", clock(metadata));
+    match &metadata.answer {
+        MetadataAnswer::Refused(error) => drop(sheet.add("tenant", refused(error))),
+        MetadataAnswer::Tenant => drop(sheet.add("tenant", Verdict::Pass("exists".into()))),
+        MetadataAnswer::NoTenants | MetadataAnswer::Nonsense(_) => {}
+    }
+}
+
+fn credential(authority: &Authority) -> Verdict {
+    match (&authority.proof, &authority.ends) {
+        (None, _) => Verdict::NotChecked("store and key".into()),
+        (Some(Err(error)), _) => refused(error),
+        (Some(Ok(_)), Some((sentence, true))) => Verdict::Warning(sentence.clone()),
+        (Some(Ok(_)), Some((sentence, false))) => Verdict::Pass(sentence.clone()),
+        (Some(Ok(Some(name))), None) => Verdict::Pass(format!("a {name}")),
+        (Some(Ok(None)), None) => Verdict::Pass("none: a public client, to which people sign in".into()),
+    }
+}
+
+fn unreachable_authority(host: &str, reason: &str, way: Option<&Way>) -> Verdict {
+    let wrong = way.and_then(|way| way_verdicts(host, way).into_iter().find(|(_, verdict)| verdict.is_failure()));
+    match wrong {
+        Some((_, verdict)) => verdict,
+        None => Verdict::Failed {
+            remedy: format!(
+                "The sign-in service at {host} gives no answer, although TLS with it can be made. Check the system's proxy settings, and \
+                 whether a firewall lets HTTPS to {host} pass."
+            ),
+            said: reason.to_owned(),
+        },
+    }
+}
+
+fn clock(metadata: &Metadata) -> Verdict {
+    let Some(skew) = metadata.skew else {
+        return Verdict::Pass("not told: the answer has no Date".into());
+    };
+    // The answer's Date has whole seconds: behind a minute or two they only seem exact.
+    let distance = match skew.unsigned_abs() {
+        seconds @ ..120 => seconds,
+        seconds => (seconds + 30) / 60 * 60,
+    };
+    let distance = humantime::format_duration(Duration::from_secs(distance));
+    let way = if skew > 0 { "behind" } else { "ahead of" };
+    let remedy = "Set it (Windows: w32tm /resync, Linux: timedatectl set-ntp true).";
+    match skew.abs() {
+        ..SKEW_NOTED => Verdict::Pass(format!("within {SKEW_NOTED} s of the sign-in service's")),
+        SKEW_NOTED..=SKEW_LIMIT => {
+            Verdict::Warning(format!("This machine's clock is {distance} {way} the sign-in service's. {remedy}"))
+        }
+        _ => Verdict::failed(format!(
+            "This machine's clock is {distance} {way} the sign-in service's, and tokens are valid for minutes only. {remedy}"
+        )),
+    }
+}
+
+fn server_lines(server: &MailServer, lines: &mut Vec<Line>) {
+    let place = &server.server;
+    let mut sheet = Sheet::new(format!("{} server {}:{}", server.protocol, place.host, place.port), lines);
+    for (name, verdict) in way_verdicts(&place.host, &server.way) {
+        sheet.add(name, verdict);
+    }
+}
+
+/// Name, connection, certificate.
+fn way_verdicts(host: &str, way: &Way) -> [(&'static str, Verdict); 3] {
+    let not = |needed: &str| Verdict::NotChecked(needed.to_owned());
+    let name = match &way.addresses {
+        None => not("a name"),
+        Some(Ok(count @ 1..)) => Verdict::Pass(format!("{count} addresses")),
+        Some(found) => Verdict::Failed {
+            remedy: format!(
+                "The name {host} has no address. Check the host in proxy.toml, and that this machine's DNS works \
+                 (nslookup {host})."
+            ),
+            said: found.clone().err().unwrap_or_default(),
+        },
+    };
+    let connection = match &way.connected {
+        None | Some(Err(_)) if !name.is_good() => not("name"),
+        None => not("name"),
+        Some(Ok(took)) => Verdict::Pass(format!("within {} ms", took.as_millis())),
+        Some(Err(said)) => Verdict::Failed {
+            remedy: format!(
+                "{host} cannot be reached at this port. Check the port in proxy.toml, and that the firewall lets this machine out to it."
+            ),
+            said: said.clone(),
+        },
+    };
+    let certificate = match &way.secured {
+        None => not("connection"),
+        Some(Ok(secured)) => Verdict::Pass(format!(
+            "{}, issued by `{}`, until {}",
+            secured.version,
+            secured.certificate.issuer,
+            secured.certificate.until()
+        )),
+        Some(Err(NotSecured::Distrusted(distrust, certificate))) => Verdict::failed(distrust.remedy(host, certificate)),
+        Some(Err(NotSecured::Before(failure))) => Verdict::Failed {
+            remedy: format!(
+                "{host} did not get as far as TLS. Check the host, the port and `tls` of this server in proxy.toml, and whether a \
+                 firewall changes SMTP on its way (it may take STARTTLS out)."
+            ),
+            said: words(failure).to_owned(),
+        },
+        Some(Err(NotSecured::Broken(said))) => Verdict::Failed {
+            remedy: format!(
+                "TLS with {host} failed. Check the port in proxy.toml (993 and 995 begin with TLS, 587 with `tls = \"start-tls\"`), and \
+                 that nothing between you and it interferes."
+            ),
+            said: said.clone(),
+        },
+    };
+    [("name", name), ("connection", connection), ("certificate", certificate)]
+}
+
+/// The server's own words in a failure.
+fn words(failure: &UpstreamFailure) -> &str {
+    match failure {
+        UpstreamFailure::TokenRefused(text)
+        | UpstreamFailure::NotConnected(text)
+        | UpstreamFailure::Unavailable(text)
+        | UpstreamFailure::NotOffered(text)
+        | UpstreamFailure::Protocol(text) => text,
+        UpstreamFailure::ConnectionClosed => "it closed the connection",
+    }
+}
+
+/// A refusal of the sign-in service.
+fn refused(error: &TokenError) -> Verdict {
+    match error.problem() {
+        Some(problem) => {
+            let code = problem.code.map_or_else(String::new, |code| format!(" (AADSTS{code})"));
+            Verdict::Failed {
+                remedy: format!("{} {}{code}", problem.what, problem.remedy),
+                said: problem.detail.clone(),
+            }
+        }
+        None => Verdict::failed(error.to_string()),
+    }
+}
+
+pub(super) fn way_is_good(way: &Way) -> bool {
+    way_verdicts("", way).iter().all(|(_, verdict)| verdict.is_good())
+}
+
+pub(super) fn authority_is_good(authority: &Authority) -> bool {
+    let mut lines = Vec::new();
+    authority_lines(authority, &mut lines);
+    lines.iter().all(|line| line.verdict.is_good())
+}
+
+/// Whether it is worth asking for a token: a wrong clock does not keep the authority from answering.
+pub(super) fn may_ask_for_a_token(person: &Person, facts: &Facts) -> bool {
+    account::before_the_token(person, facts).is_none()
+}
+
+pub(super) fn person_is_good(person: &Person, facts: &Facts) -> bool {
+    let mut lines = Vec::new();
+    account_lines(person, facts, &mut lines);
+    lines.iter().all(|line| line.verdict.is_good())
+}

@@ -1,0 +1,150 @@
+//! `oxpost account …`
+
+mod add;
+mod declared;
+mod password;
+mod remove;
+mod sender;
+mod through;
+
+use clap::Subcommand;
+use oxpost_token_store::{Account, Grant, Mailbox, Origin, Store};
+
+pub(super) use self::declared::apply_if_new;
+pub(super) use self::password::{DEFAULT_NAME, new_password};
+use super::Failed;
+use super::table::table;
+use crate::config::Config;
+use crate::context::open_store;
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum AccountCommand {
+    /// Add an account and print its password for mail programs (shown once; none with --grant password)
+    Add(add::AddOptions),
+    /// Say who signs in for an account, such as a member of a shared mailbox
+    ///
+    /// One sign-in of that person serves all mailboxes that go through them. They need Full Access to each, and Send As to
+    /// send in its name. The same account twice gives it a sign-in of its own again; until the other person's has worked once, what
+    /// was its own is kept.
+    Through {
+        /// The mail address of the account
+        mailbox: Mailbox,
+        /// Who signs in for it
+        through: Mailbox,
+        /// Add the account of who signs in, if there is none
+        #[arg(long)]
+        create: bool,
+    },
+    /// Say who an account may send as, and what becomes of a message from anybody else
+    ///
+    /// as-is leaves it to the mail server, or refuses it where --allow names senders. account puts the account's own address in
+    /// its place. map puts that of the first --rule that fits. Answers still go to whom the message was from.
+    Sender(sender::SenderOptions),
+    /// List the accounts
+    List,
+    /// Make the accounts what proxy.toml declares, as every start does; a running service uses them at once
+    Apply,
+    /// Give accounts that were added by command to their sections in proxy.toml; their sign-ins and passwords stay
+    Declare {
+        /// The mail addresses
+        #[arg(required = true)]
+        mailboxes: Vec<Mailbox>,
+    },
+    /// Remove an account with its passwords and its sign-in
+    Remove {
+        /// The mail address
+        mailbox: Mailbox,
+    },
+    /// Make, list and remove the passwords that mail programs use
+    #[command(subcommand)]
+    Password(password::PasswordCommand),
+}
+
+pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), Failed> {
+    // It has nothing to do with a store, and makes none.
+    if let AccountCommand::Password(password::PasswordCommand::Hash { ask }) = command {
+        return password::hash(ask).await;
+    }
+    let store = open_store(config).await?;
+    match command {
+        AccountCommand::Add(options) => add::add(options, &store, config).await,
+        AccountCommand::Through { mailbox, through, create } => {
+            declared::not_declared(config, &mailbox)?;
+            apply_if_new(&store, config, &through).await?;
+            through::set(&store, &mailbox, &through, create).await
+        }
+        AccountCommand::Sender(options) => {
+            if !options.only_asks() {
+                declared::not_declared(config, options.mailbox())?;
+            }
+            sender::sender(options, &store).await
+        }
+        AccountCommand::List => list(&store).await,
+        AccountCommand::Apply => declared::apply(&store, config, &[]).await,
+        AccountCommand::Declare { mailboxes } => declared::declare(&store, config, &mailboxes).await,
+        AccountCommand::Remove { mailbox } => {
+            // One that cannot be read is made anew by the next start.
+            if !store.unreadable_accounts().await?.iter().any(|damaged| damaged == mailbox.as_str()) {
+                declared::not_declared(config, &mailbox)?;
+            }
+            remove::remove(&store, &mailbox).await
+        }
+        AccountCommand::Password(command) => password::run(command, &store, config).await,
+    }
+}
+
+/// The account, or the sentence for a person who mistyped it.
+pub(super) async fn known(store: &Store, mailbox: &Mailbox) -> Result<Account, Failed> {
+    if let Some(account) = store.account(mailbox).await? {
+        return Ok(account);
+    }
+    if let Some(Account { delegate: Some(pattern), .. }) = store.opened_by(mailbox).await? {
+        return Err(Failed::new(format!(
+            "{mailbox} has no account of its own: {pattern} opens it. `oxpost doctor {mailbox}` says whether it really does; \
+             `oxpost account add {mailbox} --through '{pattern}'` gives it an account with passwords of its own, and \
+             `oxpost sign-in '{pattern}'` gets a token for all of them."
+        )));
+    }
+    Err(Failed::new(format!(
+        "there is no account {mailbox}. `oxpost account list` shows those there are; `oxpost account add {mailbox}` adds it."
+    )))
+}
+
+async fn list(store: &Store) -> Result<(), Failed> {
+    let accounts = store.accounts().await?;
+    if accounts.is_empty() {
+        println!("There is no account yet. Add one with: oxpost account add ADDRESS");
+        return Ok(());
+    }
+    let declared = accounts.iter().any(|account| account.origin != Origin::Command);
+    let mut rows = Vec::new();
+    for account in accounts {
+        let passwords = store.passwords(&account.mailbox).await?;
+        let mut names: Vec<String> = passwords.into_iter().map(|password| password.name).collect();
+        if account.grant == Grant::Password {
+            names = vec!["Microsoft's".to_owned()];
+        }
+        let mut row = vec![
+            account.mailbox.to_string(),
+            account.login,
+            account.delegate.map_or_else(|| "-".to_owned(), |through| through.to_string()),
+            account.application,
+            account.grant.to_string(),
+            if names.is_empty() { "-".to_owned() } else { names.join(", ") },
+        ];
+        row.extend(declared.then(|| kept_in(account.origin).to_owned()));
+        rows.push(row);
+    }
+    let mut header = vec!["MAILBOX", "USER NAME", "THROUGH", "APPLICATION", "GRANT", "PASSWORDS"];
+    header.extend(declared.then_some("DECLARED IN"));
+    print!("{}", table(&header, &rows));
+    Ok(())
+}
+
+fn kept_in(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Command => "the store",
+        Origin::Declared => "proxy.toml",
+        Origin::Disabled => "proxy.toml no more: disabled",
+    }
+}

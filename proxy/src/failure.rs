@@ -1,0 +1,342 @@
+//! What the mail server's refusals mean, and what to do about them.
+//!
+//! One failure has two texts: [`Failure::refusal`] is what the mail client shows in its dialog box, [`Failure::log`] what
+//! the operator reads. The codes of the authority are explained by the token store's own table.
+
+mod class;
+mod known_replies;
+
+pub use class::FailureClass;
+pub(crate) use known_replies::Row;
+pub use known_replies::rows;
+
+use oxpost_protocol::{Refusal, RefusalKind, UpstreamFailure};
+use oxpost_token_store::{Denied, Mailbox, StoreError, TokenError};
+
+use crate::limits::connection_slots::LimitReached;
+use crate::limits::login_throttle::Throttled;
+use crate::upstream::connect::NoConnection;
+use crate::upstream::login_timings::{Stage, Trail};
+
+/// A login that failed, in both texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// For the client.
+    pub refusal: Refusal,
+    /// For the operator. May quote the server, on one line.
+    pub log: String,
+    /// What the mail server itself said, if it was the mail server that refused.
+    pub said: Option<String>,
+    /// Why the upstream login failed; none if it had not begun, because the client was not let in here.
+    pub class: Option<FailureClass>,
+    /// Whether a line of the log, within the session, has it. Only then is the client shown the id of its session.
+    pub is_logged: bool,
+}
+
+/// The same sentence for every account and for none: nobody learns by it which there are.
+const WRONG_PASSWORD: &str = "User name or password is not right. Use the password that Oxpost gave for this account, not the one \
+                              of Microsoft 365 (unless the account was added with --grant password).";
+
+impl Failure {
+    /// A failure of this kind; the client's sentence is also the beginning of the operator's.
+    pub fn new(kind: RefusalKind, sentence: impl Into<String>, detail: &str) -> Self {
+        let sentence = sentence.into();
+        let log = if detail.is_empty() { sentence.clone() } else { format!("{sentence} ({detail})") };
+        Self { refusal: Refusal::new(kind, sentence), log, said: None, class: None, is_logged: false }
+    }
+
+    /// The same, after its line was written, or was not.
+    #[must_use]
+    pub fn logged(self, is_logged: bool) -> Self {
+        Self { is_logged, ..self }
+    }
+
+    /// The same, of an upstream login.
+    #[must_use]
+    pub fn in_class(self, class: FailureClass) -> Self {
+        Self { class: Some(class), ..self }
+    }
+
+    /// The local login failed.
+    pub fn denied(denied: &Denied) -> Self {
+        match denied {
+            Denied::BadCredentials => Self::new(RefusalKind::BadCredentials, WRONG_PASSWORD, ""),
+            Denied::RejectedByMicrosoft => Self::new(RefusalKind::BadCredentials, WRONG_PASSWORD, "Microsoft says so"),
+            Denied::TooManyPasswords => Self::new(
+                RefusalKind::Unavailable,
+                "Too many wrong passwords were tried for this account, and more could lock its user out at Microsoft. Wait an hour; \
+                 on the machine of Oxpost `oxpost sign-in ADDRESS` tries one at once.",
+                "",
+            ),
+            // The password was not compared with any: nothing is known of the client.
+            Denied::NotVerified(error) => Self { class: None, ..Self::token(error) },
+            Denied::Busy => Self::new(RefusalKind::Unavailable, "Too many logins at once. Try again in a moment.", ""),
+            Denied::Store(error) => Self::store(error, "Oxpost cannot read its accounts. Its log says why."),
+        }
+    }
+
+    /// The local password is not compared now. Right or wrong, the answer is the same.
+    pub fn throttled_login(throttled: Throttled) -> Self {
+        let (what, wait, hint) = match throttled {
+            Throttled::Blocked(wait) => (
+                "Too many different wrong logins came from your network address",
+                wait,
+                "`oxpost status` shows blocks, `oxpost block lift` lifts one",
+            ),
+            Throttled::TooMany(wait) => {
+                ("Too many wrong passwords were tried for this user name or from your network address", wait, "")
+            }
+        };
+        let wait = match wait.as_secs() {
+            0..60 => "a minute".to_owned(),
+            seconds => format!("{} minutes", seconds.div_ceil(60)),
+        };
+        let sentence = format!("{what}. Passwords are not checked for now; try again in {wait}.");
+        Self::new(RefusalKind::Unavailable, sentence, hint)
+    }
+
+    /// No token could be had.
+    pub fn token(error: &TokenError) -> Self {
+        let kind = match error {
+            TokenError::Transient { .. } | TokenError::Paused { .. } | TokenError::Store(_) => RefusalKind::Unavailable,
+            TokenError::SignInRequired(_) | TokenError::Misconfigured(_) => RefusalKind::AdministratorMustAct,
+        };
+        let failure = match error {
+            TokenError::Transient { problem, .. }
+            | TokenError::Paused { problem, .. }
+            | TokenError::SignInRequired(problem)
+            | TokenError::Misconfigured(problem) => {
+                Self::new(kind, format!("{} {}", problem.what, problem.remedy), &problem.detail)
+            }
+            TokenError::Store(error) => Self::store(error, "Oxpost cannot read or write its tokens. Its log says why."),
+        };
+        failure.in_class(FailureClass::of_token(error))
+    }
+
+    /// The store failed: as a whole for now, or in this one account for good.
+    fn store(error: &StoreError, sentence: &str) -> Self {
+        match error {
+            StoreError::Unreadable { .. } => {
+                Self::new(RefusalKind::AdministratorMustAct, format!("What Oxpost keeps is damaged: {error}."), "")
+            }
+            _ => Self::new(RefusalKind::Unavailable, sentence, &error.to_string()),
+        }
+    }
+
+    /// The mail server did not let the session begin.
+    pub fn upstream(failure: &UpstreamFailure, host: &str, mailbox: &Mailbox) -> Self {
+        use UpstreamFailure as U;
+        let (text, sentence, kind): (&str, String, RefusalKind) = match failure {
+            U::TokenRefused(text) => (
+                text,
+                format!(
+                    "The mail server refused the access of {mailbox}. Check that IMAP, POP or Authenticated SMTP is enabled for \
+                     the mailbox and that who signed in may open it."
+                ),
+                RefusalKind::AdministratorMustAct,
+            ),
+            U::NotConnected(text) => (
+                text,
+                format!(
+                    "The login was accepted but the mailbox {mailbox} does not open. Check that it exists and has a licence, \
+                     that IMAP is enabled for it, and that who signed in has Full Access to it."
+                ),
+                RefusalKind::AdministratorMustAct,
+            ),
+            U::Unavailable(text) => {
+                (text, format!("{host} refuses for now. Try again in a few minutes."), RefusalKind::Unavailable)
+            }
+            U::ConnectionClosed => (
+                "",
+                format!("{host} closed the connection during the login. Try again in a few minutes."),
+                RefusalKind::Unavailable,
+            ),
+            U::NotOffered(text) => (
+                text,
+                format!(
+                    "{host} does not offer what Oxpost needs. Check the host and port of this provider in proxy.toml."
+                ),
+                RefusalKind::AdministratorMustAct,
+            ),
+            U::Protocol(text) => {
+                (text, format!("{host} answered something unexpected. The log quotes it."), RefusalKind::Unavailable)
+            }
+        };
+        let reason = failure;
+        let failure = match explanation(text) {
+            // More than one thing can be the reason.
+            Some(row) if row.another_token => {
+                let sentence = format!("{} `oxpost doctor {mailbox}` looks at each step.", row.sentence(mailbox));
+                Self::new(row.kind, sentence, text)
+            }
+            Some(row) => Self::new(row.kind, row.sentence(mailbox), text),
+            None => Self::new(kind, sentence, text),
+        };
+        let class = FailureClass::of_server(reason, failure.refusal.kind);
+        Self { said: Some(text.to_owned()), ..failure }.in_class(class)
+    }
+
+    /// A device is to send as somebody who has no account.
+    pub fn no_account(mailbox: &Mailbox) -> Self {
+        Self::new(
+            RefusalKind::AdministratorMustAct,
+            format!(
+                "There is no account {mailbox} in use, as which this device should send. Add it: oxpost account add {mailbox}"
+            ),
+            "",
+        )
+    }
+
+    /// Too many clients without a login are here at once.
+    pub fn too_many_devices(mailbox: &Mailbox) -> Self {
+        Self::new(
+            RefusalKind::Unavailable,
+            format!("Too many devices send as {mailbox} at this moment. Try again in a minute."),
+            "",
+        )
+    }
+
+    /// As many sessions as are allowed are there already.
+    pub fn session_limit(reached: &LimitReached) -> Self {
+        let LimitReached { limit, allowed, of } = reached;
+        Self::new(
+            RefusalKind::LimitReached,
+            format!(
+                "{of} already has {allowed} sessions, as many as Oxpost allows. Close some mail programs and try again, or raise \
+                 {} under [limits] in proxy.toml.",
+                limit.key()
+            ),
+            "",
+        )
+    }
+
+    /// The mail server cannot be reached.
+    pub fn unreachable(host: &str, port: u16, error: &NoConnection) -> Self {
+        let sentence = match error {
+            NoConnection::NoAddress(_) => format!(
+                "The address of {host} cannot be found. Check DNS on the machine Oxpost runs on, and the host in proxy.toml."
+            ),
+            NoConnection::NoAnswer(_) => format!(
+                "{host}:{port} cannot be reached. Check the network and the firewall of the machine Oxpost runs on."
+            ),
+        };
+        Self::new(RefusalKind::Unavailable, sentence, &error.to_string()).in_class(FailureClass::Unreachable)
+    }
+
+    /// TLS with the mail server failed.
+    pub fn tls(host: &str, error: &std::io::Error) -> Self {
+        let certificate = matches!(
+            error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
+            Some(rustls::Error::InvalidCertificate(_))
+        );
+        let failure = if certificate {
+            Self::new(
+                RefusalKind::AdministratorMustAct,
+                format!(
+                    "The certificate of {host} is not trusted. If a firewall inspects TLS, name its certificate authority under \
+                     [trust] ca-file in proxy.toml."
+                ),
+                &error.to_string(),
+            )
+        } else {
+            Self::new(
+                RefusalKind::Unavailable,
+                format!("TLS with {host} failed. Check that nothing between Oxpost and it interferes."),
+                &error.to_string(),
+            )
+        };
+        failure.in_class(FailureClass::Unreachable)
+    }
+
+    /// The mail server has asked to be left alone for so long.
+    pub fn throttled(host: &str, left: std::time::Duration) -> Self {
+        let wait = match left.as_secs() {
+            0..60 => "a minute".to_owned(),
+            seconds => format!("{} minutes", seconds.div_ceil(60)),
+        };
+        Self::new(
+            RefusalKind::Unavailable,
+            format!("Microsoft throttles this mailbox. Try again in {wait}, and let fewer programs read it at once."),
+            &format!("{host} has asked for it; it was not asked again"),
+        )
+        .in_class(FailureClass::Throttled)
+    }
+
+    /// The upstream login took longer than its budget, and waited for this when it was ended.
+    pub fn timed_out(host: &str, budget: std::time::Duration, trail: &Trail) -> Self {
+        let class = match trail.stage() {
+            Stage::BackOff => FailureClass::Throttled,
+            Stage::Token => FailureClass::TokenTransient,
+            Stage::Server => FailureClass::Unreachable,
+        };
+        let waited_for = trail.now();
+        Self::new(
+            RefusalKind::Unavailable,
+            format!(
+                "The login at {host} did not end within {} s; Oxpost was waiting for {waited_for}. Try again in a few minutes.",
+                budget.as_secs()
+            ),
+            "",
+        )
+        .in_class(class)
+    }
+}
+
+/// Whether a refusal has a reason that another token would not change: a setting, most often.
+pub(crate) fn is_final(text: &str) -> bool {
+    explanation(text).is_some_and(|row| !row.another_token)
+}
+
+/// What a refusal with a reason of its own means for a mailbox, and what to do about it.
+pub(crate) fn explained(text: &str, mailbox: &Mailbox) -> Option<String> {
+    explanation(text).map(|row| row.sentence(mailbox))
+}
+
+fn explanation(text: &str) -> Option<&'static Row> {
+    rows().iter().find(|row| text.contains(row.said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(failure: &UpstreamFailure) -> Failure {
+        of_mailbox(failure, &Mailbox::parse("scan@contoso.com").unwrap())
+    }
+
+    fn of_mailbox(failure: &UpstreamFailure, mailbox: &Mailbox) -> Failure {
+        Failure::upstream(failure, "smtp.office365.com", mailbox)
+    }
+
+    #[test]
+    fn a_known_reply_gets_its_own_remedy() {
+        let failure = of(&UpstreamFailure::TokenRefused(
+            "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox. Visit \
+             https://aka.ms/smtp_auth_disabled for more information."
+                .into(),
+        ));
+        assert_eq!(failure.refusal.kind, RefusalKind::AdministratorMustAct);
+        assert!(failure.refusal.text.contains("Set-CASMailbox -Identity scan@contoso.com"), "{}", failure.refusal.text);
+        assert!(!failure.refusal.text.contains("535"), "the server's words are for the log");
+        assert!(failure.log.contains("535 5.7.139"), "{}", failure.log);
+    }
+
+    #[test]
+    fn an_unknown_reply_still_says_what_to_check() {
+        let failure = of(&UpstreamFailure::TokenRefused("535 5.7.3 Authentication unsuccessful [x]".into()));
+        assert!(failure.refusal.text.contains("Authenticated SMTP"), "{}", failure.refusal.text);
+        assert_eq!(of(&UpstreamFailure::ConnectionClosed).refusal.kind, RefusalKind::Unavailable);
+    }
+
+    #[test]
+    fn every_sentence_fits_a_reply_line() {
+        let long = Mailbox::parse("somebody.with.a.long.name@subsidiary.contoso.com").unwrap();
+        for row in rows() {
+            let text = of_mailbox(&UpstreamFailure::TokenRefused(row.said.into()), &long).refusal.text;
+            assert_eq!(rows().iter().filter(|other| other.said == row.said).count(), 1, "{} stands twice", row.said);
+            assert_eq!(explanation(row.said).unwrap().said, row.said, "an earlier row takes this one's place");
+            assert!(row.what.ends_with('.') && row.remedy.ends_with('.'), "{row:?}");
+            assert_eq!(oxpost_protocol::line::reply_text(&text), text);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Mailboxes that the mail server wants to be left alone for a while. A login that comes meanwhile waits, if it is not for
+//! long, and is told to come back otherwise: Exchange lengthens the back-off of whoever knocks on.
+//!
+//! Whichever node hears of a back-off writes it into the store; each login reads it there, so it counts on every node and after a
+//! restart. A store that cannot be read leaves a node with what it has heard itself.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use oxpost_protocol::tap::BACK_OFF_LIMIT;
+use oxpost_token_store::{Mailbox, SharedClock, Store};
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
+use crate::config::Protocol;
+
+/// How long a login waits for the end of a back-off. Mail programs give up after a minute.
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a login that waits sleeps at most before it looks at the clock again, which may have been set.
+const NAP: Duration = Duration::from_secs(1);
+
+/// Whether the mail server may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum May {
+    /// At once.
+    Now,
+    /// After this, at most [`WAIT_LIMIT`].
+    After(Duration),
+    /// Not before this, which is longer.
+    NotFor(Duration),
+}
+
+/// A back-off that was noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Noted {
+    /// When it ends.
+    pub until: SystemTime,
+    /// Whether the mailbox was not throttled before.
+    pub is_new: bool,
+    /// Whether it ends so much later than what the other nodes were told that they should know: a program that repeats a command in
+    /// a throttled mailbox makes it longer by a moment each time.
+    pub is_longer: bool,
+}
+
+/// Until when each mailbox is left alone, by protocol: Exchange counts them apart. What this node knows of it.
+#[derive(Debug, Default)]
+pub struct Throttles(Mutex<HashMap<(Mailbox, Protocol), Known>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    until: SystemTime,
+    /// What the other nodes were told.
+    told: SystemTime,
+}
+
+impl Throttles {
+    /// The mail server has named a back-off.
+    pub fn note(&self, mailbox: &Mailbox, protocol: Protocol, back_off: Duration, now: SystemTime) -> Noted {
+        let until = now + back_off.min(BACK_OFF_LIMIT);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, known| left(known.until, now).is_some());
+        let none = Known { until: SystemTime::UNIX_EPOCH, told: SystemTime::UNIX_EPOCH };
+        let known = all.entry((mailbox.clone(), protocol)).or_insert(none);
+        let is_new = known.until == SystemTime::UNIX_EPOCH;
+        // A shorter one does not end a longer one.
+        known.until = until.max(known.until);
+        let is_longer = known.until.duration_since(known.told).is_ok_and(|more| more > back_off / 10);
+        if is_longer {
+            known.told = known.until;
+        }
+        Noted { until: known.until, is_new, is_longer }
+    }
+
+    /// Reads what other nodes have heard, or this one before its start.
+    pub async fn hear(&self, store: &Store, mailbox: &Mailbox, protocol: Protocol, now: SystemTime) {
+        match store.back_off(mailbox, &protocol.to_string()).await {
+            Ok(until) => {
+                if let Some(left) = until.and_then(|until| left(until, now)) {
+                    self.note(mailbox, protocol, left, now);
+                }
+            }
+            Err(error) => debug!(%mailbox, "the back-offs that other nodes know of could not be read: {error}"),
+        }
+    }
+
+    /// Waits until a login may be tried, [`WAIT_LIMIT`] at most. What other nodes know was read before ([`Self::hear`]), and is read
+    /// again after a wait.
+    ///
+    /// # Errors
+    /// It may not be tried for so long, which is too long to wait.
+    pub async fn wait(
+        &self,
+        store: &Store,
+        mailbox: &Mailbox,
+        protocol: Protocol,
+        clock: &SharedClock,
+    ) -> Result<(), Duration> {
+        let deadline = Instant::now() + WAIT_LIMIT;
+        let mut has_waited = false;
+        loop {
+            match self.may_log_in(mailbox, protocol, clock.now()) {
+                May::Now if has_waited => {
+                    has_waited = false;
+                    self.hear(store, mailbox, protocol, clock.now()).await;
+                }
+                May::Now => return Ok(()),
+                May::NotFor(left) => return Err(left),
+                May::After(left) if Instant::now() >= deadline => return Err(left),
+                May::After(left) => {
+                    has_waited = true;
+                    sleep(left.min(NAP)).await;
+                }
+            }
+        }
+    }
+
+    /// Whether a login may be tried now.
+    pub fn may_log_in(&self, mailbox: &Mailbox, protocol: Protocol, now: SystemTime) -> May {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get(&(mailbox.clone(), protocol)).and_then(|known| left(known.until, now)) {
+            None => May::Now,
+            Some(left) if left <= WAIT_LIMIT => May::After(left),
+            Some(left) => May::NotFor(left),
+        }
+    }
+}
+
+/// What is left of it. A clock that was set back makes no back-off longer than the longest.
+fn left(until: SystemTime, now: SystemTime) -> Option<Duration> {
+    until.duration_since(now).ok().filter(|left| !left.is_zero() && *left <= BACK_OFF_LIMIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use oxpost_token_store::store::mail_use::Used;
+    use oxpost_token_store::{Account, Grant, ManualClock, Vault};
+
+    use super::*;
+
+    async fn store() -> Store {
+        Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap()
+    }
+
+    /// What one node has written counts for another one, and for the same one after a restart.
+    #[tokio::test]
+    async fn a_back_off_of_another_node_is_heard_at_the_login() {
+        let (store, now) = (store().await, SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let (throttles, mailbox) = (Throttles::default(), Mailbox::parse("a@contoso.com").unwrap());
+        store.add_account(&Account::new(mailbox.clone(), "default", Grant::SignIn, now)).await.unwrap();
+        let write = async |until| {
+            let used = Used { throttled: Some((now, until)), ..Used::default() };
+            store.add_mail_use([(&mailbox, "IMAP", &used)]).await.unwrap();
+        };
+        let may = async |at| {
+            throttles.hear(&store, &mailbox, Protocol::Imap, at).await;
+            throttles.may_log_in(&mailbox, Protocol::Imap, at)
+        };
+        assert_eq!(may(now).await, May::Now);
+        write(now + 2 * WAIT_LIMIT).await;
+        assert_eq!(may(now).await, May::NotFor(2 * WAIT_LIMIT));
+        assert_eq!(throttles.may_log_in(&mailbox, Protocol::Pop3, now), May::Now);
+        assert_eq!(may(now + 2 * WAIT_LIMIT).await, May::Now);
+        // Nothing keeps a mailbox from being used for longer than any back-off lasts.
+        write(now + 10 * BACK_OFF_LIMIT).await;
+        assert_eq!(may(now).await, May::NotFor(2 * WAIT_LIMIT), "what was heard before");
+        // Neither does a store that cannot be read.
+        store.remove_account(&mailbox).await.unwrap();
+        assert_eq!(may(now + 3 * WAIT_LIMIT).await, May::Now);
+    }
+
+    #[test]
+    fn a_mailbox_is_left_alone_by_protocol_and_until_then() {
+        let (throttles, now) = (Throttles::default(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let second = Duration::from_secs(1);
+        let mailbox = |name: &str| Mailbox::parse(&format!("{name}@contoso.com")).unwrap();
+        let may = |name: &str, protocol, now| throttles.may_log_in(&mailbox(name), protocol, now);
+        let noted = throttles.note(&mailbox("a"), Protocol::Imap, 300 * second, now);
+        assert_eq!(noted, Noted { until: now + 300 * second, is_new: true, is_longer: true });
+        assert_eq!(may("a", Protocol::Imap, now), May::NotFor(300 * second));
+        assert_eq!((may("a", Protocol::Pop3, now), may("b", Protocol::Imap, now)), (May::Now, May::Now));
+        // A shorter one does not end a longer one.
+        let noted = throttles.note(&mailbox("a"), Protocol::Imap, second, now);
+        assert_eq!(noted, Noted { until: now + 300 * second, is_new: false, is_longer: false });
+        // The same again and again is told once in a tenth of it.
+        assert!(throttles.note(&mailbox("c"), Protocol::Imap, 300 * second, now).is_longer);
+        for (after, is_longer) in [(1, false), (30, false), (31, true), (40, false)] {
+            let noted = throttles.note(&mailbox("c"), Protocol::Imap, 300 * second, now + second * after);
+            assert_eq!(noted, Noted { until: now + second * (300 + after), is_new: false, is_longer });
+        }
+        assert_eq!(may("a", Protocol::Imap, now + 270 * second), May::After(WAIT_LIMIT));
+        assert_eq!(may("a", Protocol::Imap, now + 300 * second), May::Now);
+        // No server keeps anybody out for a day, and no clock either.
+        throttles.note(&mailbox("a"), Protocol::Imap, 86_400 * second, now);
+        assert_eq!(may("a", Protocol::Imap, now), May::NotFor(BACK_OFF_LIMIT));
+        assert_eq!(may("a", Protocol::Imap, now - 86_400 * second), May::Now);
+        // What is over is forgotten.
+        throttles.note(&mailbox("b"), Protocol::Imap, second, now + 2 * BACK_OFF_LIMIT);
+        assert_eq!(throttles.0.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_back_off_is_waited_for_by_whichever_clock_ends_it() {
+        let manual = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let clock: SharedClock = Arc::new(manual.clone());
+        let (throttles, mailbox) = (Throttles::default(), Mailbox::parse("a@contoso.com").unwrap());
+        let store = store().await;
+        let wait = || throttles.wait(&store, &mailbox, Protocol::Imap, &clock);
+        assert_eq!(wait().await, Ok(()));
+        throttles.note(&mailbox, Protocol::Imap, WAIT_LIMIT, clock.now());
+        let began = Instant::now();
+        let ends = async {
+            sleep(3 * NAP).await;
+            manual.advance(WAIT_LIMIT);
+        };
+        assert_eq!(tokio::join!(wait(), ends).0, Ok(()));
+        assert!(began.elapsed() <= 4 * NAP);
+        // A clock that stands still, or runs back, is not waited for.
+        throttles.note(&mailbox, Protocol::Imap, WAIT_LIMIT, clock.now());
+        let began = Instant::now();
+        assert_eq!(wait().await, Err(WAIT_LIMIT));
+        assert!(began.elapsed() <= WAIT_LIMIT + NAP);
+        throttles.note(&mailbox, Protocol::Imap, 2 * WAIT_LIMIT, clock.now());
+        let began = Instant::now();
+        assert_eq!((wait().await, began.elapsed()), (Err(2 * WAIT_LIMIT), Duration::ZERO));
+    }
+}

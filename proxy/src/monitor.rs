@@ -1,0 +1,5 @@
+//! What is recorded about sessions and messages, for the log, `oxpost status` and alerts. Nothing here changes what is relayed.
+
+pub(crate) mod message_log;
+pub(crate) mod session_monitor;
+pub(crate) mod usage_writer;

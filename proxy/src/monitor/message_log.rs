@@ -1,0 +1,158 @@
+//! One line in the log for every message: who sent it, to whom, how large it was, and what became of it. Never a word of it.
+//!
+//! Its lines are the only ones of this module: a filter such as `warn,oxpost::messages=info` leaves nothing else.
+
+use oxpost_protocol::line::printable;
+use oxpost_protocol::smtp::submission::{Event, NotSent, Outcome, Report};
+use oxpost_token_store::Mailbox;
+use tracing::{info, warn};
+
+use crate::failure;
+
+/// The target of these lines, for a filter.
+const TARGET: &str = "oxpost::messages";
+
+/// Whose messages they are.
+#[derive(Debug, Clone)]
+pub(crate) struct Audit {
+    /// The account that logged in.
+    pub account: Mailbox,
+    /// Where its client is, as it is written for each message.
+    pub client: String,
+    /// It is a device that is let in because of that.
+    pub without_login: bool,
+}
+
+impl Audit {
+    /// Writes down what has happened.
+    pub(crate) fn write(&self, event: &Event) {
+        let Self { account, client, without_login } = self;
+        let without_login = without_login.then_some(true);
+        match event {
+            Event::Message(report) => self.message(report),
+            Event::PutOff { sender, answer } => {
+                let sender = printable(sender.as_bytes());
+                warn!(target: TARGET, %account, %client, without_login, sender, answer, "put off: too much at once");
+            }
+            Event::NotAllowed { command, address, answer } => {
+                let address = printable(address.as_bytes());
+                warn!(target: TARGET, %account, %client, without_login, command, address, answer, "refused by the rules of this account or device");
+            }
+            Event::Malformed { command, answer } => {
+                warn!(target: TARGET, %account, %client, without_login, command, answer, "the client's command has no address that can be understood");
+            }
+            Event::Refused { command, address, reply } => {
+                let address = printable(address.as_bytes());
+                let remedy = failure::explained(reply, account);
+                warn!(target: TARGET, %account, %client, without_login, command, address, reply, remedy, "refused by the mail server");
+            }
+        }
+    }
+
+    fn message(&self, report: &Report) {
+        let Self { account, client, without_login } = self;
+        let without_login = without_login.then_some(true);
+        let Report { sender, recipient_count, octets: size, outcome, .. } = report;
+        let (sender, recipients) = (printable(sender.as_bytes()), recipients(report));
+        let replaced = replaced(report);
+        match outcome {
+            Outcome::Accepted(reply) => {
+                let id = id(reply);
+                info!(target: TARGET,
+                    %account, %client, without_login, sender, replaced, recipients, recipient_count, size, id, result = "accepted", reply,
+                    "message"
+                );
+            }
+            Outcome::Refused(reply) => {
+                let remedy = failure::explained(reply, account);
+                warn!(target: TARGET,
+                    %account, %client, without_login, sender, replaced, recipients, recipient_count, size, result = "refused", reply, remedy,
+                    "message"
+                );
+            }
+            Outcome::NotSent(why) => {
+                let why = why_not_sent(*why);
+                warn!(target: TARGET, %account, %client, without_login, sender, recipients, recipient_count, size, result = "not sent", why, "message");
+            }
+            Outcome::InDoubt => {
+                let why = "the mail server went away without an answer";
+                warn!(target: TARGET, %account, %client, without_login, sender, recipients, recipient_count, size, result = "in doubt", why, "message");
+            }
+        }
+    }
+}
+
+/// Whose place the sender has taken, in the envelope or in the message.
+fn replaced(report: &Report) -> Option<String> {
+    let given = report.given_sender.as_ref().map(|given| printable(given.as_bytes()));
+    given.or_else(|| report.from_changed.then(|| "From:".to_owned()))
+}
+
+fn recipients(report: &Report) -> String {
+    let named = printable(report.recipients.join(" ").as_bytes());
+    match report.recipient_count - report.recipients.len() {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+/// The id by which the server will know the message again: Exchange repeats its Message-ID, others say `queued as X`.
+fn id(reply: &str) -> &str {
+    let bracketed = reply.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(id, _)| id);
+    let queued = || reply.split_once("queued as ").and_then(|(_, rest)| rest.split_ascii_whitespace().next());
+    bracketed.or_else(queued).unwrap_or_default()
+}
+
+fn why_not_sent(why: NotSent) -> &'static str {
+    match why {
+        NotSent::BareCr => "the message has a CR without LF",
+        NotSent::Nul => "the message has a NUL byte",
+        NotSent::TooLarge => "the message is larger than the mail server takes",
+        NotSent::OtherSender => {
+            "its From: or Sender: is somebody whom this account may not send as (`oxpost account sender`, or the [[listener.device]])"
+        }
+        NotSent::UnreadableSender => "it cannot be read who it is from",
+        NotSent::HeaderTooLong => "its header is longer than any that a mail server takes",
+        NotSent::HeaderLineEnd => "its header has a line that does not end in CRLF",
+        NotSent::ClientGone => "the client went away in the middle",
+        NotSent::ClientGoneBehindBareLf => {
+            "the client went away in the middle; it had sent a line with only a dot, which ends a message only if that line and \
+             the one before it end in CRLF"
+        }
+        NotSent::ClientSilent => "the client stopped in the middle and said nothing more",
+        NotSent::EndedWithBareLf => {
+            "the client ended it with a dot on a line of its own and waited, but that line or the one before it ended in a bare LF; \
+             only CRLF.CRLF ends a message"
+        }
+        NotSent::GivenUp => "the client gave the message up",
+        NotSent::ServerGone => "the mail server went away in the middle",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_found_in_the_servers_words() {
+        assert_eq!(id("250 2.0.0 OK <1@contoso.com> [Hostname=X]"), "1@contoso.com");
+        assert_eq!(id("250 2.0.0 Ok: queued as 4XyZ12"), "4XyZ12");
+        assert_eq!(id("250 2.0.0 Ok"), "");
+    }
+
+    #[test]
+    fn recipients_stand_on_one_line() {
+        let mut report = Report {
+            sender: String::new(),
+            given_sender: None,
+            from_changed: false,
+            recipients: vec!["a@b.c".into(), "x\u{1b}@y.z".into()],
+            recipient_count: 2,
+            octets: 0,
+            outcome: Outcome::InDoubt,
+        };
+        assert_eq!(recipients(&report), "a@b.c x?@y.z");
+        report.recipient_count = 7;
+        assert_eq!(recipients(&report), "a@b.c x?@y.z and 5 more");
+    }
+}

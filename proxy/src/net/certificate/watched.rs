@@ -1,0 +1,229 @@
+//! A certificate in use, read again when its files change: connections that begin then get the new one, those that run are
+//! not touched. Files that cannot be used change nothing, and are said once.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::held::Held;
+use crate::net::tls::{self, TlsError};
+
+/// How often it is looked whether files have changed.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The certificates of all listeners.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Certificates(Vec<Arc<Watched>>);
+
+/// A certificate and its key, as they stand in their files.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    certificate: PathBuf,
+    key: PathBuf,
+    current: RwLock<Arc<CertifiedKey>>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    stamps: [Option<Stamp>; 2],
+    /// Whether they could not be used then.
+    failed: bool,
+}
+
+/// What changes when a file is written.
+type Stamp = (SystemTime, u64);
+
+impl Certificates {
+    /// The certificate of these files, for one more listener.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub(crate) fn watch(&mut self, certificate: &Path, key: &Path) -> Result<Arc<Watched>, TlsError> {
+        let known = self.0.iter().find(|watched| watched.certificate == certificate && watched.key == key);
+        if let Some(known) = known {
+            return Ok(Arc::clone(known));
+        }
+        let watched = Arc::new(Watched::open(certificate, key)?);
+        self.0.push(Arc::clone(&watched));
+        Ok(watched)
+    }
+
+    /// Looks after them until `stop`.
+    pub(crate) async fn look_after(&self, stop: CancellationToken) {
+        if self.0.is_empty() {
+            return;
+        }
+        while stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
+            for watched in &self.0 {
+                watched.look();
+            }
+        }
+    }
+}
+
+impl Watched {
+    fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        // The stamps come first: what is written while they are read is read again.
+        let stamps = stamps(certificate, key);
+        let current = tls::certified_key(certificate, key)?;
+        said_if_it_ends_soon(certificate, &current);
+        Ok(Self {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            current: RwLock::new(Arc::new(current)),
+            seen: Mutex::new(Seen { stamps, failed: false }),
+        })
+    }
+
+    /// How a listener answers with it.
+    ///
+    /// # Errors
+    /// The cryptographic provider does not fit, which it always does.
+    pub(crate) fn server_config(self: &Arc<Self>) -> Result<ServerConfig, TlsError> {
+        tls::server_config_with(Arc::clone(self) as Arc<dyn ResolvesServerCert>)
+            .map_err(|error| TlsError::Unusable(self.certificate.clone(), error))
+    }
+
+    /// Reads the files again if they have changed. The two are seldom written at the same moment: what does not belong
+    /// together yet is tried again at the next look.
+    pub(crate) fn look(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = stamps(&self.certificate, &self.key);
+        if stamps == seen.stamps && !seen.failed {
+            return;
+        }
+        let news = stamps != seen.stamps;
+        let failed = match tls::certified_key(&self.certificate, &self.key) {
+            Ok(new) => {
+                let new = Arc::new(new);
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&new);
+                info!(certificate = %self.certificate.display(), "the certificate was read again");
+                said_if_it_ends_soon(&self.certificate, &new);
+                false
+            }
+            Err(error) => {
+                if news {
+                    warn!("the new certificate cannot be used, the one before stays: {error}");
+                }
+                true
+            }
+        };
+        *seen = Seen { stamps, failed };
+    }
+}
+
+impl ResolvesServerCert for Watched {
+    /// One for everybody: old clients do not say which name they want.
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+fn said_if_it_ends_soon(path: &Path, key: &CertifiedKey) {
+    let held = key.cert.first().and_then(Held::of);
+    if let Some(held) = held.filter(|held| held.ends_soon(SystemTime::now())) {
+        warn!(certificate = %path.display(), ends = held.last_day(), "the certificate ends soon, or has ended; `oxpost cert` renews one it has made");
+    }
+}
+
+fn stamps(certificate: &Path, key: &Path) -> [Option<Stamp>; 2] {
+    [certificate, key].map(|path| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::certificates::Authority;
+
+    struct Files {
+        folder: tempfile::TempDir,
+        authority: Authority,
+        writes: u64,
+    }
+
+    impl Files {
+        fn new() -> Self {
+            let authority = Authority::make("test", SystemTime::now()).unwrap();
+            Self { folder: tempfile::tempdir().unwrap(), authority, writes: 0 }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        /// Each write has its own time, however fast the test runs.
+        fn write(&mut self, name: &str, text: &str) {
+            self.writes += 1;
+            let path = self.path(name);
+            std::fs::write(&path, text).unwrap();
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + self.writes);
+            std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        }
+
+        fn issue(&self) -> crate::admin::certificates::Pair {
+            self.authority.issue(&["localhost".into()], SystemTime::now()).unwrap()
+        }
+    }
+
+    #[test]
+    fn it_is_read_again_when_both_files_are_there_and_fit() {
+        let mut files = Files::new();
+        let (old, new) = (files.issue(), files.issue());
+        files.write("crt", &old.certificate);
+        files.write("key", &old.key);
+        let mut certificates = Certificates::default();
+        let watched = certificates.watch(&files.path("crt"), &files.path("key")).unwrap();
+        let twice = certificates.watch(&files.path("crt"), &files.path("key")).unwrap();
+        assert!(Arc::ptr_eq(&watched, &twice), "read once for all listeners");
+        let current = || Arc::clone(&watched.current.read().unwrap());
+        let before = current();
+        watched.look();
+        assert!(Arc::ptr_eq(&before, &current()), "nothing has changed");
+
+        files.write("crt", &new.certificate);
+        watched.look();
+        assert!(Arc::ptr_eq(&before, &current()), "the key is not there yet");
+        files.write("crt", "garbage");
+        watched.look();
+        std::fs::remove_file(files.path("crt")).unwrap();
+        watched.look();
+        assert!(Arc::ptr_eq(&before, &current()), "what cannot be used changes nothing");
+
+        files.write("crt", &new.certificate);
+        files.write("key", &new.key);
+        watched.look();
+        let after = current();
+        assert_ne!(before.cert, after.cert);
+        watched.look();
+        assert!(Arc::ptr_eq(&after, &current()));
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_though_nothing_has_changed() {
+        let mut files = Files::new();
+        let (old, new) = (files.issue(), files.issue());
+        files.write("crt", &old.certificate);
+        files.write("key", &old.key);
+        let watched = Certificates::default().watch(&files.path("crt"), &files.path("key")).unwrap();
+        files.write("crt", &new.certificate);
+        watched.look();
+        // Written so that its stamp is the old one.
+        std::fs::write(files.path("key"), &new.key).unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_002);
+        std::fs::File::options().write(true).open(files.path("key")).unwrap().set_modified(time).unwrap();
+        watched.look();
+        let current = watched.current.read().unwrap();
+        assert_eq!(Held::of(current.cert.first().unwrap()), Held::of_pem(new.certificate.as_bytes()));
+    }
+}

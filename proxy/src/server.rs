@@ -1,0 +1,113 @@
+//! The running process: its listeners, its background tasks, and how it stops. The modules below are the data path.
+
+pub(crate) mod authenticate;
+pub(crate) mod background;
+pub(crate) mod client_login;
+pub(crate) mod device;
+pub(crate) mod disconnect;
+pub(crate) mod drain;
+pub(crate) mod ended_before_login;
+pub(crate) mod listener;
+pub(crate) mod listener_context;
+pub(crate) mod relay;
+pub(crate) mod sender_policy;
+pub(crate) mod session;
+pub(crate) mod session_result;
+pub(crate) mod submission;
+pub(crate) mod supervise;
+
+use std::net::SocketAddr;
+
+use oxpost_token_store::SharedClock;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use self::background::{Background, MakeWatch};
+use self::drain::drain;
+use self::listener::Bound;
+use crate::admin::reconcile;
+use crate::config::{Config, Protocol};
+use crate::context::{ServerContext, StartError};
+use crate::net::certificate::Certificates;
+
+/// A server that has bound its addresses and opened its store, and does not serve yet.
+pub struct Server {
+    context: ServerContext,
+    listeners: Vec<Bound>,
+    certificates: Certificates,
+    make_watch: MakeWatch,
+    refreshes: bool,
+}
+
+impl Server {
+    /// Opens the store and binds every listener.
+    ///
+    /// # Errors
+    /// The store, a certificate or an address cannot be used; the message says what to do.
+    pub async fn bind(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        let context = ServerContext::open(&config, clock).await?;
+        let (store, clock) = (&context.runtime.store, &context.runtime.clock);
+        reconcile::reconcile(&config, store, &[], clock.now()).await?;
+        for mailbox in device::without_account(&config, Some(store)).await.map_err(StartError::Store)? {
+            warn!(%mailbox, "a device should send as this account, and there is none: oxpost account add {mailbox}");
+        }
+        context.runtime.advertised_extensions.look(store, clock).await;
+        // They ended with the process that made them.
+        store.forget_blocks(&context.settings.host_name).await.map_err(StartError::Store)?;
+        context.runtime.accounts.load_familiar_sources().await.map_err(StartError::Store)?;
+        let make_watch = background::make_watch(&config, &context)?;
+        let (mut listeners, mut certificates) = (Vec::new(), Certificates::default());
+        for listener in config.listeners {
+            listeners.push(Bound::bind(listener, &mut certificates).await?);
+        }
+        Ok(Self { context, listeners, certificates, make_watch, refreshes: true })
+    }
+
+    /// Refreshes no token in the background, so that a test counts the token requests of logins alone.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn without_refresher(mut self) -> Self {
+        self.refreshes = false;
+        self
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Vec<(Protocol, SocketAddr)> {
+        self.listeners.iter().map(|bound| (bound.listener().protocol, bound.address())).collect()
+    }
+
+    /// What its sessions share.
+    #[doc(hidden)]
+    pub fn context(&self) -> &ServerContext {
+        &self.context
+    }
+
+    /// Serves until `stop`, then lets the sessions that run finish within the drain timeout; `stop_now` cuts that short.
+    pub async fn run(self, stop: CancellationToken, stop_now: CancellationToken) {
+        let Self { context, listeners, certificates, make_watch, refreshes } = self;
+        let (sessions, hard_stop) = (TaskTracker::new(), CancellationToken::new());
+        let mut accepting = JoinSet::new();
+        for bound in listeners {
+            info!(address = %bound.address(), protocol = %bound.listener().protocol, tls = ?bound.listener().tls, "listening");
+            accepting.spawn(bound.accept(context.clone(), sessions.clone(), stop.clone(), hard_stop.clone()));
+        }
+        let background = Background::start(&context, certificates, make_watch, refreshes, &stop);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            // Half a server is worse than none: a service manager can only restart what has ended.
+            Some(Err(_)) = accepting.join_next() => {
+                error!("a listener panicked; stopping");
+                stop.cancel();
+            }
+        }
+        while accepting.join_next().await.is_some() {}
+        sessions.close();
+        drain(&context.runtime.slots, &sessions, context.settings.limits.drain_timeout, &stop_now).await;
+        // Sessions that remain are dropped, and their connections with them.
+        hard_stop.cancel();
+        background.finish(&context, &sessions).await;
+        info!("stopped");
+    }
+}

@@ -1,0 +1,140 @@
+//! From a local login to an account, and to the name the account has upstream.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use oxpost_protocol::Login;
+use oxpost_token_store::{Admitted, Attempt, Denied, Mailbox, Problem, Source, TokenError};
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::context::ServerContext;
+use crate::failure::Failure;
+use crate::limits::login_throttle::{Comparison, Timing, Turn};
+
+/// Checks the local password, when the login throttle lets it: every attempt is counted before anything is compared with it. A
+/// wrong one never touches a token and never reaches Microsoft, unless the account has the grant password, where Microsoft
+/// verifies it.
+///
+/// Unknown and disabled accounts, those with local passwords and those that Microsoft verifies answer alike: with the same
+/// words, at the same time.
+///
+/// # Errors
+/// Who this is was not proved, or cannot be checked now.
+pub(crate) async fn admit(context: &ServerContext, peer: IpAddr, login: &Login) -> Result<Admitted, Failure> {
+    let throttle = &context.runtime.login_throttle;
+    let mut timing = Timing::begin();
+    let not_looked_up = "[not looked up]";
+    let throttled = throttle.may_be_looked_up(peer, &login.user, timing).await;
+    throttled.map_err(|why| refused(context, peer, Failure::throttled_login(why), not_looked_up))?;
+    let attempt = context.runtime.accounts.attempt(&login.user, &login.password, Source::of(peer)).await;
+    let attempt = attempt.map_err(|denied| refused(context, peer, Failure::denied(&denied), not_looked_up))?;
+    let user = attempt.name_for_log();
+    let turn = throttle.turn(&context.runtime.accounts, peer, &login.user, &attempt, &mut timing).await;
+    let turn = turn.map_err(|denied| refused(context, peer, Failure::denied(&denied), &user))?;
+    let mut turn = turn.map_err(|why| refused(context, peer, Failure::throttled_login(why), &user))?;
+    let told = Told::of(&attempt).await;
+    let limit = (attempt.is_remote() && told == Told::Nothing).then(|| throttle.failure_delay());
+    let verified = match &mut turn {
+        Turn::Repeated => in_time(limit, Box::pin(attempt.verify_repeated())).await,
+        Turn::Granted(permit) => {
+            let verified = in_time(limit, Box::pin(attempt.verify())).await;
+            permit.note(compared(&verified));
+            verified
+        }
+    };
+    let denied = match verified {
+        Ok(admitted) => return Ok(admitted),
+        Err(denied) => denied,
+    };
+    let reason = Failure::denied(&denied);
+    let failure = if matches!(turn, Turn::Repeated) {
+        let is_logged = context.runtime.log_limits.repeated_login.permit_for(Source::of(peer));
+        if is_logged {
+            warn!(user, reason = reason.log, "login refused again; a device may have an old password");
+        }
+        reason.logged(is_logged)
+    } else {
+        refused(context, peer, reason, &user)
+    };
+    timing.answer_after(throttle.failure_delay()).await;
+    drop(turn);
+    Err(told.of_failure(&denied, failure))
+}
+
+/// How much a client is told of why its password was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// It comes from where a login to this account has succeeded before.
+    Everything,
+    /// No more than of an account that does not exist.
+    Nothing,
+}
+
+impl Told {
+    async fn of(attempt: &Attempt) -> Self {
+        let guessed = attempt.targets().await;
+        let familiar = !guessed.is_empty() && guessed.iter().all(|guessed| guessed.familiar);
+        if familiar { Self::Everything } else { Self::Nothing }
+    }
+
+    /// What the client hears, so that an account that Microsoft verifies cannot be told from others. The log has the reason.
+    fn of_failure(self, denied: &Denied, failure: Failure) -> Failure {
+        match denied {
+            Denied::BadCredentials
+            | Denied::RejectedByMicrosoft
+            | Denied::TooManyPasswords
+            | Denied::NotVerified(_)
+                if self == Self::Nothing =>
+            {
+                Failure { refusal: Failure::denied(&Denied::BadCredentials).refusal, ..failure }
+            }
+            _ => failure,
+        }
+    }
+}
+
+/// How an attempt has ended, for the throttle.
+fn compared(verified: &Result<Admitted, Denied>) -> Comparison {
+    match verified {
+        Ok(_) => Comparison::Right,
+        Err(Denied::BadCredentials | Denied::RejectedByMicrosoft) => Comparison::Wrong,
+        Err(Denied::Busy | Denied::Store(_)) => Comparison::NotMade,
+        Err(Denied::TooManyPasswords | Denied::NotVerified(_)) => Comparison::Unknown,
+    }
+}
+
+/// A verification by Microsoft for an unfamiliar source is waited for only as long as every wrong login waits: how long it takes
+/// would tell that Microsoft verifies this account. It goes on, and a right password opens at the next login.
+async fn in_time(
+    limit: Option<Duration>,
+    verify: impl Future<Output = Result<Admitted, Denied>>,
+) -> Result<Admitted, Denied> {
+    let Some(limit) = limit else { return verify.await };
+    timeout(limit, verify).await.unwrap_or_else(|_| {
+        let what = "Microsoft did not verify the password in time.";
+        let problem = Problem::new(what, "It goes on being verified; the next login finds the answer.");
+        Err(Denied::NotVerified(TokenError::Transient { retry_after: None, problem }))
+    })
+}
+
+/// The account of clients that need no password.
+///
+/// # Errors
+/// There is no such account, or it cannot be looked up.
+pub(crate) async fn vouch(context: &ServerContext, mailbox: &Mailbox) -> Result<Admitted, Failure> {
+    match context.runtime.accounts.admit_without_password(mailbox).await {
+        Ok(Some(admitted)) => Ok(admitted),
+        Ok(None) => Err(Failure::no_account(mailbox)),
+        Err(error) => Err(Failure::denied(&Denied::Store(error))),
+    }
+}
+
+/// The failure of a login that was not proved; it has a line if the rate of those allows it.
+pub(crate) fn refused(context: &ServerContext, peer: IpAddr, failure: Failure, user: &str) -> Failure {
+    let is_logged = context.runtime.log_limits.refused_login.permit_for(Source::of(peer));
+    if is_logged {
+        warn!(user, reason = failure.log, "login refused");
+    }
+    failure.logged(is_logged)
+}

@@ -1,0 +1,120 @@
+//! The background tasks, and in which order they end. `docs/design.md` has a table of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+use super::supervise::supervise;
+use crate::admin::clock_report;
+use crate::admin::notify::start::Own;
+use crate::admin::notify::watch::Settings;
+use crate::admin::notify::{Channels, Watch};
+use crate::config::Config;
+use crate::context::{ServerContext, StartError};
+use crate::net::certificate::Certificates;
+
+/// How long a stop waits for each task that still writes to the store: a store that hangs does not hold up the stop.
+const LAST_WRITES: Duration = Duration::from_secs(2);
+
+/// Creates the notifier; called again should it panic.
+pub(super) type MakeWatch = Box<dyn Fn() -> Watch + Send + Sync>;
+
+/// # Errors
+/// The HTTP client of the webhook cannot be made.
+pub(super) fn make_watch(config: &Config, context: &ServerContext) -> Result<MakeWatch, StartError> {
+    let channels = Channels::new(&config.notify, context.settings.tls.config()).map_err(StartError::Http)?;
+    let (store, clock) = (context.runtime.store.clone(), Arc::clone(&context.runtime.clock));
+    let (applications, channels) = (config.applications.clone(), Arc::new(channels));
+    let (settings, place) = (Settings::of(&config.notify, &config.host_name), config.own_files.clone());
+    Ok(Box::new(move || {
+        let own = Own::beside(&place);
+        let (channels, clock) = (Arc::clone(&channels), Arc::clone(&clock));
+        Watch::new(&store, applications.clone(), channels, clock, settings.clone(), own)
+    }))
+}
+
+/// The tasks that a stop waits for.
+pub(super) struct Background {
+    refresher: JoinHandle<()>,
+    notifier: JoinHandle<()>,
+    extensions: JoinHandle<()>,
+    node: JoinHandle<()>,
+    usage: JoinHandle<()>,
+    last_session: CancellationToken,
+}
+
+impl Background {
+    pub(super) fn start(
+        context: &ServerContext,
+        certificates: Certificates,
+        make_watch: MakeWatch,
+        refreshes: bool,
+        stop: &CancellationToken,
+    ) -> Self {
+        let last_session = CancellationToken::new();
+        let certificates = Arc::new(certificates);
+        tokio::spawn(supervise("certificates", stop.clone(), move |stop| {
+            let certificates = Arc::clone(&certificates);
+            async move { certificates.look_after(stop).await }
+        }));
+        spawn("blocks", stop, context, |context, stop| async move {
+            context.runtime.login_throttle.watch_blocks(stop).await;
+        });
+        spawn("clock report", stop, context, clock_report::keep);
+        Self {
+            refresher: spawn("refresher", stop, context, move |context, stop| async move {
+                if refreshes {
+                    context.runtime.tokens.clone().keep_fresh(stop).await;
+                }
+            }),
+            notifier: tokio::spawn(supervise("notifier", stop.clone(), move |stop| make_watch().run(stop))),
+            extensions: spawn("SMTP extensions", stop, context, |context, stop| async move {
+                let runtime = &context.runtime;
+                runtime.advertised_extensions.keep_in_step(&runtime.store, &runtime.clock, &stop).await;
+            }),
+            node: spawn("node", &last_session, context, |context, stop| async move {
+                if let Some(nodes) = &context.runtime.nodes {
+                    nodes.keep(stop).await;
+                }
+            }),
+            usage: spawn("usage writer", &last_session, context, |context, stop| async move {
+                let runtime = &context.runtime;
+                runtime.usage.write_down(runtime.store.clone(), Arc::clone(&runtime.clock), stop).await;
+            }),
+            last_session,
+        }
+    }
+
+    /// Waits for the tasks in the order in which what they write becomes complete.
+    pub(super) async fn finish(self, context: &ServerContext, sessions: &TaskTracker) {
+        let _ = timeout(LAST_WRITES, sessions.wait()).await;
+        if self.refresher.await.is_err() {
+            error!("the refresher did not end in order");
+        }
+        let _ = self.notifier.await;
+        self.last_session.cancel();
+        let _ = timeout(LAST_WRITES, context.runtime.accounts.wait_for_background_writes()).await;
+        for task in [self.usage, self.extensions, self.node] {
+            let _ = timeout(LAST_WRITES, task).await;
+        }
+    }
+}
+
+/// Starts a supervised task.
+fn spawn<F>(
+    name: &'static str,
+    stop: &CancellationToken,
+    context: &ServerContext,
+    make: impl Fn(ServerContext, CancellationToken) -> F + Send + 'static,
+) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let context = context.clone();
+    tokio::spawn(supervise(name, stop.clone(), move |stop| make(context.clone(), stop)))
+}

@@ -1,0 +1,146 @@
+//! Clients that may send without a login, because of where they are: scanners and software from before AUTH.
+//!
+//! Their session is that of one account, within bounds that no password has: senders and recipients are named, and messages
+//! counted. The network is the proof, and it is the most special one that is named.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use oxpost_protocol::smtp::Submission;
+use oxpost_token_store::{Mailbox, Store, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::{self, Config};
+use crate::limits::send_limiter::Rate;
+use crate::server::sender_policy;
+
+/// Sessions that the clients of one entry may have at once, those that wait for a place at the mail server among them. More
+/// than the three that Exchange takes, and not so many that they could take the listeners from everybody else.
+const SESSIONS: usize = 10;
+
+/// The devices of one listener.
+#[derive(Debug, Default)]
+pub struct Devices(Vec<Arc<Device>>);
+
+/// Clients of one kind, and how much they have sent.
+#[derive(Debug)]
+pub struct Device {
+    /// As it is configured.
+    pub config: config::Device,
+    /// The messages of its minute.
+    pub rate: Arc<Rate>,
+    sessions: Arc<Semaphore>,
+}
+
+/// One of the sessions that a device may have at once.
+#[derive(Debug)]
+pub struct Seat {
+    /// The device.
+    pub device: Arc<Device>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Devices {
+    /// Those that are configured.
+    pub fn new(devices: &[config::Device]) -> Self {
+        let device = |config: &config::Device| {
+            let rate = Arc::new(Rate::of(config.messages_per_minute));
+            Arc::new(Device { rate, config: config.clone(), sessions: Arc::new(Semaphore::new(SESSIONS)) })
+        };
+        Self(devices.iter().map(device).collect())
+    }
+
+    /// Whether there are devices, and a client at this address is none of them.
+    pub fn has_no_place_for(&self, peer: IpAddr) -> bool {
+        !self.0.is_empty() && self.at(peer).is_none()
+    }
+
+    /// What a client at this address is, if it is one of them.
+    pub fn at(&self, peer: IpAddr) -> Option<&Arc<Device>> {
+        // An IPv4 client on a dual-stack socket arrives as ::ffff:a.b.c.d.
+        let peer = peer.to_canonical();
+        let networks =
+            self.0.iter().flat_map(|device| device.config.networks.iter().map(move |network| (network, device)));
+        let around = networks.filter(|(network, _)| network.contains(&peer));
+        around.max_by_key(|(network, _)| network.prefix_len()).map(|(_, device)| device)
+    }
+}
+
+impl Device {
+    /// A session for one more client; `None`: there are too many.
+    pub fn seat(self: &Arc<Self>) -> Option<Seat> {
+        let permit = Arc::clone(&self.sessions).try_acquire_owned().ok()?;
+        Some(Seat { device: Arc::clone(self), _permit: permit })
+    }
+
+    /// Holds a session to what the device may do.
+    pub fn hold(&self, machine: Submission) -> Submission {
+        let config::Device { account, senders, recipients, .. } = &self.config;
+        let senders = sender_policy::held_to(account.as_str(), senders)
+            .said_of("This device")
+            .with_remedy("To replace or to allow it: `sender` or `senders` of this [[listener.device]] in proxy.toml");
+        machine.with_senders(Some(senders)).with_recipients(recipients.clone())
+    }
+}
+
+/// The accounts that devices should send as, and that are not there; all of them where there is no store yet.
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) async fn without_account(config: &Config, store: Option<&Store>) -> Result<Vec<Mailbox>, StoreError> {
+    let devices = config.listeners.iter().flat_map(|listener| &listener.devices);
+    let wanted: BTreeSet<&Mailbox> = devices.map(|device| &device.account).collect();
+    let mut missing = Vec::new();
+    for mailbox in wanted {
+        let opened = match store {
+            // One that was changed past Oxpost is said to be so elsewhere, and keeps no other account from working.
+            Some(store) => match store.opened_by(mailbox).await {
+                Err(StoreError::ChangedOutside { .. }) => true,
+                opened => opened?.is_some(),
+            },
+            None => false,
+        };
+        if !opened {
+            missing.push(mailbox.clone());
+        }
+    }
+    Ok(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use oxpost_token_store::SenderPolicy;
+
+    use super::*;
+
+    #[test]
+    fn the_most_special_network_counts() {
+        let device = |network: &str, account: &str| config::Device {
+            networks: vec![network.parse().unwrap()],
+            account: Mailbox::parse(account).unwrap(),
+            senders: SenderPolicy::default(),
+            recipients: None,
+            messages_per_minute: 10,
+        };
+        let devices = Devices::new(&[
+            device("10.1.2.0/24", "hall@contoso.com"),
+            device("10.0.0.0/8", "site@contoso.com"),
+            device("10.1.2.3/32", "lift@contoso.com"),
+            device("fd00:1::/64", "six@contoso.com"),
+        ]);
+        for (peer, account) in [
+            ("10.1.2.3", Some("lift@contoso.com")),
+            ("::ffff:10.1.2.3", Some("lift@contoso.com")),
+            ("10.1.2.4", Some("hall@contoso.com")),
+            ("10.9.9.9", Some("site@contoso.com")),
+            ("11.1.2.3", None),
+            ("fd00:1::5", Some("six@contoso.com")),
+            ("fd00:1:0:1::5", None),
+            ("127.0.0.1", None),
+        ] {
+            let found = devices.at(peer.parse().unwrap()).map(|device| device.config.account.to_string());
+            assert_eq!(found.as_deref(), account, "{peer}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The log line of a connection that ended without a login: whether it has one, and what it says.
+
+use std::fmt;
+use std::io;
+
+use oxpost_protocol::{Closed, Stray};
+use oxpost_token_store::Source;
+use tracing::{debug, info};
+
+use crate::limits::close_request::CloseReason;
+use crate::log::limits::LogLimits;
+
+/// Why a connection ended without a login.
+#[derive(Debug)]
+pub(crate) enum NoLogin {
+    /// The dialogue ended it.
+    Closed(Closed),
+    /// The client took too long.
+    TimedOut,
+    /// It was asked to close.
+    Asked(CloseReason),
+    /// The connection broke, or TLS failed.
+    Broke(io::Error),
+    /// The client went away while it was logged in at the mail server.
+    HungUp(io::Error),
+}
+
+/// A TLS handshake with a client that failed.
+#[derive(Debug)]
+pub struct FailedHandshake {
+    /// Whether the client had sent anything of it.
+    pub has_begun: bool,
+    /// What happened.
+    pub error: io::Error,
+}
+
+impl fmt::Display for FailedHandshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for FailedHandshake {}
+
+impl From<FailedHandshake> for io::Error {
+    fn from(failed: FailedHandshake) -> Self {
+        Self::new(failed.error.kind(), failed)
+    }
+}
+
+/// A connection that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended<'a> {
+    /// Where it came from.
+    pub source: Source,
+    /// Whether the client has sent anything.
+    pub has_spoken: bool,
+    /// Whether its listener lets devices send without a login, but not from this address.
+    pub is_no_device: bool,
+    /// How it ended.
+    pub why: &'a NoLogin,
+}
+
+/// What is written of it.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    /// At debug: a probe, or a connection that was closed for another one. Nobody looks for it.
+    Debug(&'static str),
+    /// At info, if the rate of those lines allows it.
+    Limited(&'static str),
+    /// The same, of another kind: this came instead of a mail protocol.
+    Preamble(Stray),
+    /// At info: this client has proved who it is.
+    Always(&'static str),
+}
+
+impl Ended<'_> {
+    /// Writes its line, if it has one.
+    pub(crate) fn log(&self, limits: &LogLimits) {
+        let error = match self.why {
+            NoLogin::Broke(error) | NoLogin::HungUp(error) => Some(error),
+            _ => None,
+        };
+        let error = error.map(tracing::field::display);
+        match self.line() {
+            Line::Debug(reason) => debug!(reason, error, "connection ended without a login"),
+            Line::Always(reason) => info!(reason, error, "connection ended without a login"),
+            Line::Limited(reason) => {
+                if limits.no_login.permit_for(self.source) {
+                    let hint = self.is_no_device.then_some("its address is in no [[listener.device]] of this listener");
+                    info!(reason, error, hint, "connection ended without a login");
+                }
+            }
+            Line::Preamble(stray) => limits.log_preamble(self.source, stray),
+        }
+    }
+
+    fn line(&self) -> Line {
+        let reason = match self.why {
+            NoLogin::HungUp(_) => return Line::Always("the client disconnected while the mail server was asked"),
+            NoLogin::Closed(Closed::NotMail(stray)) => return Line::Preamble(*stray),
+            NoLogin::Closed(Closed::ByClient) => "the client quit",
+            NoLogin::Closed(Closed::EndOfStream) => "the client closed the connection",
+            NoLogin::Closed(Closed::TooManyAttempts) => "too many logins were refused",
+            NoLogin::Closed(Closed::TooManyErrors) => "too many commands were not understood",
+            NoLogin::Closed(Closed::TooLong) => "a line or literal was too long",
+            NoLogin::Closed(Closed::BytesBehindStartTls) => "unencrypted bytes followed the command that starts TLS",
+            NoLogin::Closed(Closed::Asked) => "it was asked to close",
+            NoLogin::Asked(CloseReason::Evicted) => return Line::Debug("it was evicted"),
+            NoLogin::Asked(CloseReason::Stopping) => return Line::Debug("Oxpost is stopping"),
+            NoLogin::TimedOut => "no login within login-timeout",
+            NoLogin::Broke(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<FailedHandshake>()) {
+                Some(FailedHandshake { has_begun: true, .. }) => return Line::Limited("TLS failed"),
+                Some(FailedHandshake { has_begun: false, .. }) => "the client closed the connection before TLS",
+                None => "the connection broke",
+            },
+        };
+        if self.has_spoken { Line::Limited(reason) } else { Line::Debug(reason) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(why: &NoLogin, has_spoken: bool) -> Line {
+        let source = Source::of("192.0.2.7".parse().unwrap());
+        Ended { source, has_spoken, is_no_device: false, why }.line()
+    }
+
+    fn failed_handshake(has_begun: bool) -> NoLogin {
+        NoLogin::Broke(FailedHandshake { has_begun, error: io::ErrorKind::UnexpectedEof.into() }.into())
+    }
+
+    #[test]
+    fn a_connection_that_never_spoke_is_at_debug() {
+        for why in [
+            NoLogin::Closed(Closed::EndOfStream),
+            NoLogin::TimedOut,
+            NoLogin::Broke(io::ErrorKind::ConnectionReset.into()),
+            failed_handshake(false),
+        ] {
+            assert!(matches!(line(&why, false), Line::Debug(_)), "{why:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_spoke_or_began_tls_is_at_info_within_a_limit() {
+        for why in [Closed::ByClient, Closed::EndOfStream, Closed::TooManyErrors, Closed::TooLong] {
+            assert!(matches!(line(&NoLogin::Closed(why), true), Line::Limited(_)), "{why:?}");
+        }
+        assert_eq!(line(&NoLogin::TimedOut, true), Line::Limited("no login within login-timeout"));
+        assert_eq!(line(&failed_handshake(true), false), Line::Limited("TLS failed"));
+        let before = Line::Limited("the client closed the connection before TLS");
+        assert_eq!(line(&failed_handshake(false), true), before, "behind STARTTLS");
+    }
+
+    #[test]
+    fn whoever_has_proved_who_it_is_has_a_line_always() {
+        assert!(matches!(line(&NoLogin::HungUp(io::ErrorKind::UnexpectedEof.into()), true), Line::Always(_)));
+        let stray = Stray::HttpRequest;
+        assert_eq!(line(&NoLogin::Closed(Closed::NotMail(stray)), true), Line::Preamble(stray));
+    }
+}

@@ -1,0 +1,190 @@
+//! Accepting connections: which are served, how many, and what happens to them when Oxpost stops.
+
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use oxpost_token_store::Source;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Level, debug, info_span, warn};
+
+use crate::config::{Listener, ListenerTls, Protocol};
+use crate::context::{ServerContext, StartError};
+use crate::limits::close_request::CloseReason;
+use crate::log::rate_limit::LogRateLimit;
+use crate::net::certificate::Certificates;
+use crate::net::socket;
+use crate::net::stream::Stream;
+use crate::server::device::Devices;
+use crate::server::listener_context::ListenerContext;
+use crate::server::session;
+
+/// How long to wait after `accept` has failed for want of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A listener that is bound and does not accept yet.
+pub(crate) struct Bound {
+    entry: Arc<ListenerContext>,
+    socket: TcpListener,
+    address: SocketAddr,
+    accept_failed: LogRateLimit,
+    not_served: LogRateLimit,
+}
+
+impl Bound {
+    /// Loads its certificate and binds its address.
+    ///
+    /// # Errors
+    /// The certificate cannot be used or the address cannot be bound.
+    pub(crate) async fn bind(listener: Listener, certificates: &mut Certificates) -> Result<Self, StartError> {
+        let acceptor = match &listener.certificate {
+            Some((certificate, key)) if listener.tls != ListenerTls::None => {
+                let watched = certificates.watch(certificate, key).map_err(StartError::Tls)?;
+                Some(TlsAcceptor::from(Arc::new(watched.server_config().map_err(StartError::Tls)?)))
+            }
+            _ => None,
+        };
+        let failed = |error| StartError::Bind(listener.address, error);
+        let socket = TcpListener::bind(listener.address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        let devices = Devices::new(&listener.devices);
+        let entry = Arc::new(ListenerContext { listener, acceptor, devices });
+        let accept_failed = LogRateLimit::new(Level::WARN, "connection not accepted");
+        let not_served = LogRateLimit::new(Level::WARN, "connection from outside the networks of its listener");
+        Ok(Self { entry, socket, address, accept_failed, not_served })
+    }
+
+    /// Where it listens; the port is the real one also where the configuration says 0.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// As it is configured.
+    pub(crate) fn listener(&self) -> &Listener {
+        &self.entry.listener
+    }
+
+    /// Accepts until `stop`; sessions are spawned on the tracker and go on, until `hard_stop` ends them wherever they are.
+    pub(crate) async fn accept(
+        self,
+        context: ServerContext,
+        sessions: TaskTracker,
+        stop: CancellationToken,
+        hard_stop: CancellationToken,
+    ) {
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = self.socket.accept() => accepted,
+            };
+            let (tcp, peer) = match accepted {
+                Ok(accepted) => accepted,
+                // A client that was gone before it was accepted must not slow the others down.
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) =>
+                {
+                    debug!(address = %self.address, %error, "a client was gone before it was accepted");
+                    continue;
+                }
+                Err(error) => {
+                    if self.accept_failed.permit() {
+                        warn!(address = %self.address, %error, "connection not accepted; pausing");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            if !serves(&self.entry.listener, peer.ip()) {
+                if self.not_served.permit() {
+                    warn!(client = %peer, address = %self.address, "connection from outside the networks of its listener");
+                }
+                continue;
+            }
+            if context.runtime.login_throttle.blocked(peer.ip()).is_some() {
+                if context.runtime.log_limits.blocked.permit_for(Source::of(peer.ip())) {
+                    warn!(client = %peer, address = %self.address, "connection from a blocked source closed");
+                }
+                continue;
+            }
+            let slot = match context.runtime.slots.enter(peer.ip()) {
+                Ok(slot) => slot,
+                Err(_) => {
+                    refuse(tcp, &self.entry.listener);
+                    continue;
+                }
+            };
+            if let Err(error) = socket::tune(&tcp) {
+                debug!(%peer, %error, "the connection was gone at once");
+                continue;
+            }
+            let id = session_id();
+            let span = info_span!("session", %id, protocol = %self.entry.listener.protocol, %peer);
+            let client = session::Client { stream: Stream::Plain(tcp), id, peer: peer.ip(), slot };
+            // Boxed, because a task that can be canceled has room for its future twice.
+            let serve = Box::pin(session::serve(context.clone(), Arc::clone(&self.entry), client).instrument(span));
+            sessions.spawn(hard_stop.clone().run_until_cancelled_owned(serve));
+        }
+    }
+}
+
+/// Whether a listener serves this address. A loopback listener without a list serves whoever reaches it.
+fn serves(listener: &Listener, peer: IpAddr) -> bool {
+    // An IPv4 client on a dual-stack socket arrives as ::ffff:a.b.c.d.
+    let peer = peer.to_canonical();
+    listener.networks.is_empty() || listener.networks.iter().any(|network| network.contains(&peer))
+}
+
+/// Tells a client that it is not served now, in its protocol's words instead of a greeting. Nothing waits for it: so few bytes
+/// fit into the buffer of a new connection. Within TLS this would need a handshake, so that there it is just closed.
+fn refuse(tcp: TcpStream, listener: &Listener) {
+    if listener.tls != ListenerTls::Implicit
+        && let Ok(mut tcp) = tcp.into_std()
+    {
+        let _ = tcp.write_all(refusal(listener.protocol).as_bytes());
+        let _ = tcp.shutdown(Shutdown::Write);
+    }
+}
+
+/// SMTP: RFC 5321, 3.8; IMAP: RFC 9051, 7.1.5; POP3 with the code of RFC 3206.
+fn refusal(protocol: Protocol) -> String {
+    let text = CloseReason::Evicted.text();
+    match protocol {
+        Protocol::Imap => format!("* BYE {text}\r\n"),
+        Protocol::Pop3 => format!("-ERR [SYS/TEMP] {text}\r\n"),
+        Protocol::Smtp => format!("421 4.3.2 {text}\r\n"),
+    }
+}
+
+/// A short name for a session, for the log and the client's dialog box. Unique within a process.
+fn session_id() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{:06x}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serves_its_networks_only() {
+        let mut listener = Listener {
+            protocol: Protocol::Smtp,
+            address: "0.0.0.0:25".parse().unwrap(),
+            tls: ListenerTls::None,
+            certificate: None,
+            tls_before_login: false,
+            networks: vec!["10.1.0.0/16".parse().unwrap()],
+            devices: Vec::new(),
+        };
+        for (peer, served) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("10.2.0.1", false), ("::1", false)] {
+            assert_eq!(serves(&listener, peer.parse().unwrap()), served, "{peer}");
+        }
+        listener.networks.clear();
+        assert!(serves(&listener, "127.0.0.1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,16 @@
+//! A listener as its sessions see it.
+
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::Listener;
+use crate::server::device::Devices;
+
+/// One listener and what its sessions need of it.
+pub struct ListenerContext {
+    /// As it is configured.
+    pub listener: Listener,
+    /// Its certificate, when it speaks TLS.
+    pub acceptor: Option<TlsAcceptor>,
+    /// Who may send without a login.
+    pub devices: Devices,
+}

@@ -1,0 +1,60 @@
+//! Who a session may send as: what its account says of it, or its device, and what the mail server would let it do that its
+//! password must not.
+
+use oxpost_protocol::smtp::Senders;
+use oxpost_protocol::smtp::senders::Otherwise;
+use oxpost_token_store::{Account, Origin, SenderMode, SenderPolicy};
+
+/// Those of an account; nothing where that is for the mail server to say.
+pub(crate) fn of_account(account: &Account) -> Option<Senders> {
+    let policy = &account.senders;
+    let anybody = policy.mode == SenderMode::AsIs && policy.allowed.is_empty() && !account.sends_as_another();
+    (!anybody).then(|| {
+        let mailbox = &account.mailbox;
+        let remedy = match account.origin {
+            Origin::Command => format!("To allow or to replace it: oxpost account sender {mailbox} --help"),
+            Origin::Declared | Origin::Disabled => {
+                format!("To allow or to replace it: `senders` of {mailbox} in proxy.toml")
+            }
+        };
+        held_to(mailbox.as_str(), policy).with_remedy(remedy)
+    })
+}
+
+/// Those of a policy that always holds: its own address, those that it allows, and others as it says.
+pub(crate) fn held_to(own: &str, policy: &SenderPolicy) -> Senders {
+    let otherwise = match policy.mode {
+        SenderMode::AsIs => Otherwise::Refuse,
+        SenderMode::Account => Otherwise::Own,
+        SenderMode::Map => Otherwise::Map(policy.map.clone()),
+    };
+    Senders::new(own, policy.allowed.clone(), otherwise)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use oxpost_token_store::{Grant, Mailbox};
+
+    use super::*;
+
+    fn mailbox(address: &str) -> Mailbox {
+        Mailbox::parse(address).unwrap()
+    }
+
+    #[test]
+    fn only_who_may_send_as_everybody_is_not_looked_at() {
+        let own = Account::new(mailbox("ann@contoso.com"), "default", Grant::SignIn, SystemTime::UNIX_EPOCH);
+        assert_eq!(of_account(&own), None);
+        let shared =
+            Account { mailbox: mailbox("info@contoso.com"), delegate: Some(own.mailbox.clone()), ..own.clone() };
+        assert!(of_account(&shared).is_some(), "the mail server takes whatever Ann may send as");
+        let app_only = Account { grant: Grant::ClientCredentials, ..shared };
+        assert_eq!(of_account(&app_only), None);
+        for (mode, allowed) in [(SenderMode::Account, None), (SenderMode::AsIs, Some("info@contoso.com"))] {
+            let senders = SenderPolicy::parse(mode, allowed, []).unwrap();
+            assert!(of_account(&Account { senders, ..own.clone() }).is_some());
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! One session, from accept to the last byte:
+//!
+//! accept → local login → account → token → upstream login → relay
+
+use oxpost_token_store::Source;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use oxpost_protocol::smtp::Submission;
+use oxpost_protocol::smtp::submission::{self, Event, Peer};
+use oxpost_protocol::tap::{self, Tap};
+use tracing::{debug, info};
+
+use crate::config::Protocol;
+use crate::context::ServerContext;
+use crate::limits::close_request::CloseRequest;
+use crate::limits::connection_slots::Slot;
+use crate::limits::send_limiter::Sending;
+use crate::mail_protocol::{Imap, MailProtocol, Pop3, Smtp};
+use crate::monitor::message_log::Audit;
+use crate::monitor::session_monitor::Tapped;
+use crate::net::stream::Stream;
+use crate::server::client_login::{self, LoggedIn};
+use crate::server::ended_before_login;
+use crate::server::listener_context::ListenerContext;
+use crate::server::relay::{Connection, relay};
+use crate::server::sender_policy;
+use crate::server::session_result;
+use crate::server::submission::{Terms, Upstream, carry};
+use crate::upstream::advertised_extensions;
+
+/// One client's connection.
+pub struct Client {
+    /// The connection.
+    pub stream: Stream,
+    /// What the session is called in the log.
+    pub id: String,
+    /// Where it comes from.
+    pub peer: IpAddr,
+    /// Its connection slot.
+    pub slot: Slot,
+}
+
+/// Serves one client, until it ends, or is asked to close and has finished what it is doing.
+pub async fn serve(context: ServerContext, entry: Arc<ListenerContext>, client: Client) {
+    match entry.listener.protocol {
+        Protocol::Imap => session::<Imap>(&context, &entry, client).await,
+        Protocol::Pop3 => session::<Pop3>(&context, &entry, client).await,
+        Protocol::Smtp => session::<Smtp>(&context, &entry, client).await,
+    }
+}
+
+async fn session<S: MailProtocol>(context: &ServerContext, entry: &ListenerContext, client: Client) {
+    let Client { stream, id, peer, slot } = client;
+    debug!("connected");
+    let has_spoken = AtomicBool::new(false);
+    let visitor = client_login::Visitor { id: &id, peer, slot: &slot, has_spoken: &has_spoken };
+    // Boxed, so that what the login needed is gone from memory while the session idles.
+    let login = Box::pin(client_login::login::<S>(context, entry, stream, visitor)).await;
+    let logged_in = match login {
+        Ok(logged_in) => logged_in,
+        Err(why) => {
+            let has_spoken = has_spoken.load(Ordering::Relaxed);
+            let is_no_device = entry.devices.has_no_place_for(peer);
+            let ended = ended_before_login::Ended { source: Source::of(peer), has_spoken, is_no_device, why: &why };
+            return ended.log(&context.runtime.log_limits);
+        }
+    };
+    let close = slot.close_request().clone();
+    // Boxed again, so that an idle session of another protocol has no room for it.
+    match S::PROTOCOL {
+        Protocol::Smtp => Box::pin(submit(context, logged_in, close)).await,
+        Protocol::Imap => relay_bytes(context, logged_in, Protocol::Imap, tap::Imap::default(), close).await,
+        Protocol::Pop3 => Box::pin(relay_bytes(context, logged_in, Protocol::Pop3, tap::Pop3::default(), close)).await,
+    }
+}
+
+/// IMAP and POP3: bytes, and a tap between them.
+async fn relay_bytes(
+    context: &ServerContext,
+    logged_in: LoggedIn,
+    protocol: Protocol,
+    mut tap: impl Tap,
+    close: CloseRequest,
+) {
+    let began = Instant::now();
+    let LoggedIn { account, from, client, unread, upstream, .. } = logged_in;
+    let tapped = Tapped::new(context, &account.mailbox, protocol);
+    let client = Connection { stream: client, unread };
+    let server = Connection { stream: upstream.stream, unread: upstream.unread };
+    let notice = |noticed| tapped.act(noticed);
+    let idle_timeout = context.settings.limits.idle_timeout;
+    let relayed = relay(client, server, &mut tap, notice, idle_timeout, close).await;
+    let counts = tap.counts();
+    tapped.end(&tap, relayed.end);
+    info!(
+        account = %account.mailbox,
+        client = %from,
+        %protocol,
+        result = session_result::of_relay(relayed.end),
+        seconds = began.elapsed().as_secs(),
+        bytes_from_client = relayed.to_server,
+        bytes_from_server = relayed.to_client,
+        fetched = counts.fetched,
+        stored = counts.stored,
+        "session ended"
+    );
+}
+
+/// SMTP: messages.
+async fn submit(context: &ServerContext, logged_in: LoggedIn, close: CloseRequest) {
+    let began = Instant::now();
+    let LoggedIn { account, from, client, unread, upstream, sending, seat } = logged_in;
+    let options = submission::Options {
+        host_name: context.settings.host_name.clone(),
+        extensions: advertised_extensions::usable(&upstream.capabilities),
+    };
+    let machine = Submission::new(options);
+    let mut machine = match &seat {
+        Some(seat) => seat.device.hold(machine),
+        None => machine.with_senders(sender_policy::of_account(&account)),
+    };
+    machine.receive(Peer::Client, &unread);
+    machine.receive(Peer::Server, &upstream.unread);
+    let account = account.mailbox;
+    let audit = Audit { account: account.clone(), client: from.to_string(), without_login: seat.is_some() };
+    let tally = sending.as_ref().map(Sending::tally);
+    let happened = |event: &Event| {
+        audit.write(event);
+        if let Some(tally) = &tally {
+            tally.note(event);
+        }
+    };
+    let terms = Terms { command_timeout: context.settings.limits.smtp_command_timeout, place: sending, close };
+    let carried = carry(client, Upstream::live(upstream.stream), machine, terms, happened).await;
+    let (result, reason) = session_result::of_submission(&carried.end);
+    info!(
+        %account,
+        client = %from,
+        protocol = %Protocol::Smtp,
+        result,
+        reason,
+        seconds = began.elapsed().as_secs(),
+        bytes_from_client = carried.from_client,
+        bytes_from_server = carried.from_server,
+        "session ended"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much memory an idle session has besides its sockets, buffers and TLS.
+    #[test]
+    fn idle_session_future_is_small() {
+        fn size<F>(_: impl FnOnce(ServerContext, Arc<ListenerContext>, Client) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(serve);
+        assert!(size <= 4 * 1024, "{size} bytes");
+    }
+}

@@ -1,0 +1,330 @@
+//! After the login of SMTP: drives the machine that knows where messages begin and end between the two connections.
+//!
+//! The promises are those of the relay. A side that is not read from is not read for: the client is not read while anything
+//! is still to be sent to either side, the server not while anything is to be sent to the client, so a session holds what
+//! was read at once and no more. An end of one side is an end of that side only. What was said to a client that has closed,
+//! or to one that is slow, still goes out. Nobody is waited for without a limit ([`silence`]).
+
+mod side;
+mod silence;
+mod upstream;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use oxpost_protocol::smtp::Submission;
+use oxpost_protocol::smtp::submission::{Ended, Event, Peer, Step};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, Sleep, timeout};
+
+use self::side::Side;
+use self::silence::{Circumstances, Clock, Seen, Silent};
+pub(crate) use self::upstream::Upstream;
+use crate::limits::close_request::{CloseReason, CloseRequest};
+use crate::limits::send_limiter::{Sending, Turn, Waiting};
+use crate::net::stream::{Stream, poll_discard};
+use crate::server::relay::{FAREWELL, LINGER};
+
+/// What a session has moved, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Carried {
+    /// Bytes from the client.
+    pub from_client: u64,
+    /// Bytes from the server.
+    pub from_server: u64,
+    /// How it ended.
+    pub end: Ended,
+}
+
+/// How a session is driven.
+pub(crate) struct Terms {
+    /// How long a client may take for its next command, or the next part of a message.
+    pub command_timeout: Duration,
+    /// The send slot. It is given back when the connection to the server is closed; without one, nothing waits for its turn.
+    pub place: Option<Sending>,
+    /// What may ask the session to end.
+    pub close: CloseRequest,
+}
+
+/// Carries mail between a client and a server that have both logged in, until one of them ends it, or it is asked to end.
+/// `happened` hears of each message and of each refusal.
+pub(crate) async fn carry(
+    client: Stream,
+    upstream: Upstream,
+    machine: Submission,
+    terms: Terms,
+    happened: impl FnMut(&Event),
+) -> Carried {
+    let Terms { command_timeout, place, mut close } = terms;
+    let mut carrier = Carrier {
+        machine,
+        happened,
+        client: Side::new(client),
+        upstream,
+        client_ended: false,
+        place,
+        turn: None,
+        waiting: None,
+        end: None,
+    };
+    let mut watch = Watch::new(command_timeout, Box::pin(async move { close.wait().await }));
+    let end = poll_fn(|cx| {
+        loop {
+            watch.poll_close_request(cx, &mut carrier.machine);
+            if let Poll::Ready(end) = carrier.poll(cx) {
+                return Poll::Ready(end);
+            }
+            let (silent, circumstances) = ready!(watch.poll_silence(cx, &mut carrier));
+            match carrier.end.take() {
+                // The last words of a session go out if they can; nobody waits for them.
+                Some(end) => return Poll::Ready(end),
+                None => carrier.time_out(silent, circumstances),
+            }
+        }
+    })
+    .await;
+    let carried = Carried { from_client: carrier.client.received(), from_server: carrier.upstream.received(), end };
+    let Carrier { client, upstream, client_ended, place, waiting, .. } = carrier;
+    drop(waiting);
+    let linger = if watch.close.is_none() { FAREWELL } else { LINGER };
+    farewell(client, upstream, client_ended, place, linger).await;
+    carried
+}
+
+/// Closes both connections in order. What a client still says must be read: closing a socket with unread bytes in it
+/// resets the connection, and the reset would overtake the last words on their way to it.
+async fn farewell(client: Side, upstream: Upstream, client_ended: bool, place: Option<Sending>, linger: Duration) {
+    let server = async {
+        upstream.close().await;
+        drop(place);
+    };
+    let client = async {
+        if let Some(mut client) = client.stream
+            && client.shutdown().await.is_ok()
+            && !client_ended
+        {
+            while matches!(poll_fn(|cx| poll_discard(&mut client, cx)).await, Ok(count) if count > 0) {}
+        }
+    };
+    let _ = timeout(linger, async { tokio::join!(server, client) }).await;
+}
+
+/// Looks at the time, and at whether the session is asked to end.
+struct Watch {
+    command_timeout: Duration,
+    /// None once it was asked.
+    close: Option<Pin<Box<dyn Future<Output = CloseReason> + Send>>>,
+    clock: Clock,
+    /// Only touched when it fires, or would fire too late; not for every byte.
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Watch {
+    fn new(command_timeout: Duration, close: Pin<Box<dyn Future<Output = CloseReason> + Send>>) -> Self {
+        let now = Instant::now();
+        let timer = Box::pin(tokio::time::sleep_until(now));
+        Self { command_timeout, close: Some(close), clock: Clock::new(now), timer }
+    }
+
+    fn poll_close_request(&mut self, cx: &mut Context<'_>, machine: &mut Submission) {
+        if let Some(close) = &mut self.close
+            && let Poll::Ready(reason) = close.as_mut().poll(cx)
+        {
+            self.close = None;
+            machine.close(reason.text());
+        }
+    }
+
+    /// Ready with what was waited for too long, and under which circumstances.
+    fn poll_silence<F>(&mut self, cx: &mut Context<'_>, carrier: &mut Carrier<F>) -> Poll<(Silent, Circumstances)> {
+        let seen = carrier.seen();
+        self.clock.show(seen, Instant::now());
+        if let Some(place) = carrier.place.as_mut().filter(|_| !seen.silent.is_some_and(silence::is_idle)) {
+            place.busy();
+        }
+        let Some(silent) = seen.silent else { return Poll::Pending };
+        let mut circumstances = Circumstances {
+            command_timeout: self.command_timeout,
+            others_wait: true,
+            closing: self.close.is_none(),
+            server_on_network: carrier.upstream.is_on_network(),
+        };
+        circumstances.others_wait = match (&mut carrier.place, silence::limit(silent, circumstances)) {
+            (Some(place), Some(limit)) if silence::is_idle(silent) => {
+                place.poll_must_make_room(self.clock.deadline(limit), cx)
+            }
+            _ => false,
+        };
+        let Some(limit) = silence::limit(silent, circumstances) else { return Poll::Pending };
+        let deadline = self.clock.deadline(limit);
+        if deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready((silent, circumstances));
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+struct Carrier<F> {
+    machine: Submission,
+    happened: F,
+    client: Side,
+    upstream: Upstream,
+    client_ended: bool,
+    place: Option<Sending>,
+    /// That of the message that is about to begin, or was the last to.
+    turn: Option<Turn>,
+    /// It is waited for.
+    waiting: Option<Waiting>,
+    /// How it has ended, while the last words are on their way.
+    end: Option<Ended>,
+}
+
+impl<F> Carrier<F> {
+    /// What is waited for, and what tells since when.
+    fn seen(&self) -> Seen {
+        let silent = if self.end.is_some() {
+            Some(Silent::LastWords)
+        } else if self.client.has_unsent() {
+            Some(Silent::Takes(Peer::Client))
+        } else if self.upstream.has_unsent() {
+            Some(Silent::Takes(Peer::Server))
+        } else {
+            self.machine.waits_for().map(Silent::Speaks)
+        };
+        Seen {
+            silent,
+            progress: self.machine.progress(),
+            replies: self.machine.replies(),
+            lone_dots: self.machine.lone_dots(),
+            taken: self.client.taken() + self.upstream.taken(),
+        }
+    }
+
+    /// This was waited for too long.
+    fn time_out(&mut self, silent: Silent, circumstances: Circumstances) {
+        match silent {
+            Silent::Takes(Peer::Client) => {
+                // It is as good as gone. What became of its message is still to be known.
+                self.client.cut();
+                self.client_ended = true;
+                self.machine.receive_end(Peer::Client);
+            }
+            Silent::Takes(Peer::Server) => self.machine.time_out(Peer::Server),
+            Silent::Speaks(_) if silence::makes_room(silent, circumstances) => {
+                self.machine.make_room();
+                if let Some(place) = &mut self.place {
+                    place.makes_room();
+                }
+            }
+            Silent::Speaks(wait) => self.machine.time_out(wait.peer()),
+            Silent::LastWords => {}
+        }
+    }
+}
+
+impl<F: FnMut(&Event)> Carrier<F> {
+    /// Goes as far as it can. Ready when the session is over and everything that could be said has been.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let mut drained = Drained::default();
+        loop {
+            match self.machine.poll() {
+                Step::Write(Peer::Client, bytes) => self.client.push(bytes),
+                Step::Write(Peer::Server, bytes) => self.upstream.push(bytes),
+                Step::CutServer => {
+                    self.upstream.cut();
+                    drained.server = false;
+                    // The rest of a message that is forgotten keeps nobody from sending.
+                    self.place = None;
+                }
+                Step::Event(event) => (self.happened)(&event),
+                Step::Begin { again } => self.wait_for_turn(again),
+                Step::Over(end) => {
+                    // Nobody else waits behind a message that will not come.
+                    self.waiting = None;
+                    self.end = Some(end.clone());
+                    let server = self.upstream.poll_send(cx);
+                    ready!(self.client.poll_send(cx));
+                    ready!(server);
+                    return Poll::Ready(end);
+                }
+                Step::Read { client, server } => {
+                    if self.poll_turn(cx).is_ready() {
+                        continue;
+                    }
+                    if self.poll_read(client, server, &mut drained, cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+
+    fn wait_for_turn(&mut self, again: bool) {
+        self.waiting = match (self.turn.take().filter(|_| again), &self.place) {
+            (Some(turn), _) => Some(turn.come_again()),
+            (None, Some(place)) => Some(place.turn().come()),
+            (None, None) if again => return self.machine.put_off("451 4.3.2 Try again later"),
+            (None, None) => return self.machine.begin(),
+        };
+    }
+
+    /// Ready when a message that waited may begin, or has waited long enough.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(waiting) = &mut self.waiting else { return Poll::Pending };
+        let (turn, come) = ready!(waiting.as_mut().poll(cx));
+        self.waiting = None;
+        self.turn = Some(turn);
+        match come {
+            Ok(()) => self.machine.begin(),
+            Err(answer) => self.machine.put_off(&answer),
+        }
+        Poll::Ready(())
+    }
+
+    /// Sends what there is to send, and reads from whoever may speak. Ready when the machine has something to do for it.
+    fn poll_read(&mut self, client: bool, server: bool, drained: &mut Drained, cx: &mut Context<'_>) -> Poll<()> {
+        let to_server = self.upstream.poll_send(cx).is_ready();
+        let to_client = self.client.poll_send(cx).is_ready();
+        let mut progress = Poll::Pending;
+        if server && to_client && !drained.server {
+            let lent = self.upstream.poll_lend(cx, |bytes| self.machine.receive(Peer::Server, bytes));
+            drained.server = lent.is_pending();
+            if let Poll::Ready(more) = lent {
+                if !more {
+                    self.machine.receive_end(Peer::Server);
+                }
+                progress = Poll::Ready(());
+            }
+        }
+        if client && to_client && to_server && !self.client_ended && !drained.client {
+            let lent = self.client.poll_lend(cx, |bytes| self.machine.receive(Peer::Client, bytes));
+            drained.client = lent.is_pending();
+            if let Poll::Ready(more) = lent {
+                if !more {
+                    self.machine.receive_end(Peer::Client);
+                    self.client_ended = true;
+                }
+                progress = Poll::Ready(());
+            }
+        }
+        progress
+    }
+}
+
+/// Connections with nothing more to read. The task is woken when that changes, so they are not tried again until then.
+#[derive(Default)]
+struct Drained {
+    client: bool,
+    server: bool,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,413 @@
+//! The login at the mail server: connect, TLS, XOAUTH2, and once more where a second try is worth it.
+
+use std::io;
+use std::sync::Arc;
+
+use oxpost_protocol::sasl::xoauth2::XOAuth2;
+use oxpost_protocol::tap::back_off;
+use oxpost_protocol::{Action, KnownOffer, RefusalKind, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+use oxpost_token_store::store::UpstreamRefusal;
+use oxpost_token_store::{AccessToken, Account, Admitted};
+use rustls::pki_types::ServerName;
+use tracing::{debug, info};
+
+use crate::config::{Protocol, Server, ServerTls};
+use crate::context::ServerContext;
+use crate::failure::{self, Failure, FailureClass};
+use crate::limits::back_off::May;
+use crate::mail_protocol::MailProtocol;
+use crate::monitor::session_monitor::throttled;
+use crate::net::drive::drive_and_note;
+use crate::net::handshake_limit::Metered;
+use crate::net::stream::Stream;
+use crate::upstream::connect;
+use crate::upstream::login_budget::LoginBudget;
+use crate::upstream::login_timings::{Stage, Trail};
+use crate::upstream::sasl_user::sasl_user;
+
+/// A session at the mail server that is ready to be relayed.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    /// The connection.
+    pub stream: Stream,
+    /// What the server has sent behind the login.
+    pub unread: Vec<u8>,
+    /// What the server can do, for the client's reply.
+    pub capabilities: Vec<String>,
+    /// What it listed on this connection before the login.
+    pub listed_before_login: Option<Arc<[String]>>,
+}
+
+/// A login that the server did not accept.
+#[derive(Debug)]
+pub(crate) struct LoginFailed {
+    /// Why.
+    pub failure: UpstreamFailure,
+    /// What was known of the server beforehand may have been wrong, and may be the reason.
+    pub may_be_misled: bool,
+    /// What it listed on this connection before the login.
+    pub listed_before_login: Option<Arc<[String]>>,
+}
+
+/// Logs in for an admitted account, within what is left of the budget.
+///
+/// # Errors
+/// [`Failure`] has the words for the client and for the log.
+pub(crate) async fn login<S: MailProtocol>(
+    context: &ServerContext,
+    admitted: &Admitted,
+    budget: &LoginBudget,
+    trail: &Trail,
+) -> Result<Connected, Failure> {
+    let account = admitted.account();
+    let Some(servers) = context.settings.servers.get(&account.application) else {
+        return Err(Failure::new(
+            RefusalKind::AdministratorMustAct,
+            format!(
+                "The account {} uses the application {}, which proxy.toml does not have. Add an [[application]] of that name.",
+                account.mailbox, account.application
+            ),
+            "",
+        )
+        .in_class(FailureClass::TokenNeedsAdministrator));
+    };
+    let server = servers.of(S::PROTOCOL);
+    let trying = async {
+        // Those who send have a pacing of their own.
+        if S::PROTOCOL != Protocol::Smtp {
+            context
+                .runtime
+                .back_offs
+                .hear(&context.runtime.store, &account.mailbox, S::PROTOCOL, context.runtime.clock.now())
+                .await;
+        }
+        if context.runtime.back_offs.may_log_in(&account.mailbox, S::PROTOCOL, context.runtime.clock.now()) != May::Now
+        {
+            trail.waits(Stage::BackOff, "the end of a back-off");
+        }
+        let left_alone = context
+            .runtime
+            .back_offs
+            .wait(&context.runtime.store, &account.mailbox, S::PROTOCOL, &context.runtime.clock)
+            .await;
+        left_alone.map_err(|left| Failure::throttled(&server.host, left))?;
+        with_second_try::<S>(context, admitted, server, trail).await
+    };
+    // One budget for all of it: a client has its own patience, which none of the stages knows.
+    let outcome = tokio::time::timeout_at(budget.end(), trying)
+        .await
+        .unwrap_or_else(|_| Err(Failure::timed_out(&server.host, budget.whole(), trail)));
+    trail.ends();
+    remember(context, account, S::PROTOCOL, outcome.as_ref().err());
+    let connected = outcome.map_err(|mut failure| {
+        failure.log = format!("{} [waited for: {trail}]", failure.log);
+        failure
+    })?;
+    debug!(waited_for = %trail, "logged in upstream");
+    if S::PROTOCOL == Protocol::Smtp {
+        context.runtime.advertised_extensions.learn(&account.application, &connected.capabilities);
+    }
+    Ok(connected)
+}
+
+/// For `oxpost status`: what the server refused and somebody must mend, until it has been mended. What passes by itself, and
+/// what is wrong with the token, is not of this kind. It is written beside the login, which waits for no store.
+fn remember(context: &ServerContext, account: &Account, protocol: Protocol, failure: Option<&Failure>) {
+    let (mailbox, protocol) = (account.mailbox.clone(), protocol.to_string());
+    let refused = match failure {
+        None => {
+            context.runtime.accounts.note_login_accepted(account);
+            None
+        }
+        Some(Failure { refusal, said: Some(said), .. }) if refusal.kind == RefusalKind::AdministratorMustAct => {
+            Some(UpstreamRefusal {
+                protocol: protocol.clone(),
+                text: refusal.text.clone(),
+                said: said.clone(),
+                at: context.runtime.clock.now(),
+            })
+        }
+        Some(_) => return,
+    };
+    context.runtime.accounts.note_upstream_result(mailbox, protocol, refused);
+}
+
+async fn with_second_try<S: MailProtocol>(
+    context: &ServerContext,
+    admitted: &Admitted,
+    server: &Server,
+    trail: &Trail,
+) -> Result<Connected, Failure> {
+    trail.waits(Stage::Token, A_TOKEN);
+    let mut token = context.runtime.tokens.access_token(admitted).await.map_err(|error| Failure::token(&error))?;
+    let mut known = context.runtime.login_offers.known(S::PROTOCOL, server);
+    let (mut misled_by, mut is_second_try) = (None, false);
+    loop {
+        let failed = match once::<S>(context, admitted, server, &token, &known, trail).await {
+            Ok(Ok(connected)) => {
+                context.runtime.login_offers.succeeded(S::PROTOCOL, server, &known, misled_by.as_ref());
+                if let Some(list) = &connected.listed_before_login {
+                    context.runtime.login_offers.listed(server, list);
+                }
+                return Ok(connected);
+            }
+            Ok(Err(failed)) => failed,
+            Err(Unreached { may_pass: true, .. }) if !is_second_try => LoginFailed {
+                failure: UpstreamFailure::ConnectionClosed,
+                may_be_misled: false,
+                listed_before_login: None,
+            },
+            Err(Unreached { failure, .. }) => return Err(failure),
+        };
+        if let Some(list) = &failed.listed_before_login {
+            context.runtime.login_offers.listed(server, list);
+        }
+        let opened = sasl_user(admitted.account(), &token, S::PROTOCOL);
+        let failure = Failure::upstream(&failed.failure, &server.host, opened);
+        let next = next_attempt(&failed, is_second_try);
+        is_second_try |= next.is_second_try;
+        match next.with {
+            None => return Err(failure),
+            Some(With::SameToken) => {}
+            Some(With::FreshToken) => {
+                trail.waits(Stage::Token, "another token of the sign-in service");
+                token =
+                    context.runtime.tokens.refused(admitted, &token).await.map_err(|error| Failure::token(&error))?;
+            }
+        }
+        if failed.may_be_misled {
+            misled_by = Some(failed.failure);
+        }
+        // Whatever was known, the next attempt asks.
+        known = KnownOffer::default();
+        info!(reason = failure.log, "the upstream login failed; trying once more");
+    }
+}
+
+/// Said while the authority is asked, or whoever asks it.
+const A_TOKEN: &str = "a token of the sign-in service";
+
+/// What another attempt is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum With {
+    SameToken,
+    FreshToken,
+}
+
+/// Whether there is another attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct NextAttempt {
+    with: Option<With>,
+    /// It is the one second try that a login has.
+    is_second_try: bool,
+}
+
+/// A login has one second try. A login that failed because of what was known beforehand would have succeeded without that, so
+/// it is made once more without being counted, unless a second try would be the same.
+fn next_attempt(failed: &LoginFailed, was_second_try: bool) -> NextAttempt {
+    match second_try(&failed.failure).filter(|_| !was_second_try) {
+        Some(With::FreshToken) | None if failed.may_be_misled => {
+            NextAttempt { with: Some(With::SameToken), is_second_try: was_second_try }
+        }
+        with => NextAttempt { with, is_second_try: was_second_try || with.is_some() },
+    }
+}
+
+/// Whether another attempt can change anything. A token may have been revoked before its time; a mailbox may be between
+/// two servers ("authenticated but not connected" is sometimes that); a front end may have been restarted. A refusal whose
+/// reason is known to be a setting stays one.
+fn second_try(failure: &UpstreamFailure) -> Option<With> {
+    match failure {
+        UpstreamFailure::TokenRefused(text) if failure::is_final(text) => None,
+        UpstreamFailure::TokenRefused(_) => Some(With::FreshToken),
+        // Whoever knocks on is throttled for longer.
+        UpstreamFailure::NotConnected(text) if back_off(text.as_bytes()).is_some() => None,
+        UpstreamFailure::NotConnected(_) | UpstreamFailure::ConnectionClosed => Some(With::SameToken),
+        UpstreamFailure::Unavailable(_) | UpstreamFailure::NotOffered(_) | UpstreamFailure::Protocol(_) => None,
+    }
+}
+
+/// One attempt on one connection.
+async fn once<S: MailProtocol>(
+    context: &ServerContext,
+    admitted: &Admitted,
+    server: &Server,
+    token: &AccessToken,
+    known: &KnownOffer,
+    trail: &Trail,
+) -> Result<Result<Connected, LoginFailed>, Unreached> {
+    let account = admitted.account();
+    let dialogue = dialogue::<S>(context, account, server, token, known).map_err(Unreached::for_good)?;
+    let outcome = attempt(context, server, dialogue, trail).await?;
+    // Those who send have a pacing of their own.
+    if S::PROTOCOL != Protocol::Smtp
+        && let Err(failed) = &outcome
+        && let UpstreamFailure::Unavailable(text) | UpstreamFailure::NotConnected(text) = &failed.failure
+        && let Some(back_off) = back_off(text.as_bytes())
+    {
+        throttled(context, &account.mailbox, S::PROTOCOL, back_off);
+    }
+    Ok(outcome)
+}
+
+/// What is going to be said to a server of which this is known.
+///
+/// # Errors
+/// The user or the token cannot be sent.
+pub(crate) fn dialogue<S: MailProtocol>(
+    context: &ServerContext,
+    account: &Account,
+    server: &Server,
+    token: &AccessToken,
+    known: &KnownOffer,
+) -> Result<S::Upstream, Failure> {
+    let login = XOAuth2 { user: sasl_user(account, token, S::PROTOCOL).to_string(), token: token.secret().clone() };
+    S::upstream(context, server, &login, known).map_err(|_| {
+        Failure::new(
+            RefusalKind::AdministratorMustAct,
+            format!("The access token or the name of {} has characters that cannot be sent.", account.mailbox),
+            "",
+        )
+        .in_class(FailureClass::TokenNeedsAdministrator)
+    })
+}
+
+/// The server was not reached, or TLS with it failed.
+#[derive(Debug)]
+pub(crate) struct Unreached {
+    /// In words.
+    pub failure: Failure,
+    /// The connection was there and was cut: another one may not be.
+    pub may_pass: bool,
+}
+
+impl Unreached {
+    fn for_good(failure: Failure) -> Self {
+        Self { failure, may_pass: false }
+    }
+}
+
+/// Says it, on a connection of its own.
+///
+/// # Errors
+/// Nothing could be said.
+pub(crate) async fn attempt(
+    context: &ServerContext,
+    server: &Server,
+    mut dialogue: impl UpstreamDialogue,
+    trail: &Trail,
+) -> Result<Result<Connected, LoginFailed>, Unreached> {
+    #[cfg(not(fuzzing))]
+    let mut stream = reach(context, server, trail).await.map_err(Unreached::for_good)?;
+    #[cfg(fuzzing)]
+    let mut stream = (context.settings.dial)(server);
+    if server.tls == ServerTls::Implicit {
+        stream = secure(context, server, stream, trail).await?;
+    }
+    let failure = loop {
+        match drive_and_note(&mut dialogue, &mut stream, |dialogue| trail.waits_for(dialogue.waits_for())).await {
+            Ok(UpstreamEvent::StartTls) if matches!(stream, Stream::Tls(_)) => {
+                break UpstreamFailure::Protocol("TLS was asked for within TLS".into());
+            }
+            Ok(UpstreamEvent::StartTls) => {
+                stream = secure(context, server, stream, trail).await?;
+                dialogue.tls_started();
+            }
+            Ok(UpstreamEvent::Authenticated { capabilities }) => {
+                let listed_before_login = dialogue.listed_before_login().cloned();
+                let unread = dialogue.into_unread();
+                return Ok(Ok(Connected { stream, unread, capabilities, listed_before_login }));
+            }
+            Ok(UpstreamEvent::Failed(failure)) => break failure,
+            // A reset counts as a close: it may be a front end that was restarted, or what it says to what it does not accept.
+            Err(_) => {
+                dialogue.receive_end();
+                break match dialogue.poll() {
+                    Action::Event(UpstreamEvent::Failed(failure)) => failure,
+                    _ => UpstreamFailure::ConnectionClosed,
+                };
+            }
+        }
+    };
+    let listed_before_login = dialogue.listed_before_login().cloned();
+    Ok(Err(LoginFailed { failure, may_be_misled: dialogue.may_be_misled(), listed_before_login }))
+}
+
+/// A connection to the first address of the server that answers.
+#[cfg_attr(fuzzing, allow(dead_code, reason = "nobody is reached"))]
+async fn reach(context: &ServerContext, server: &Server, trail: &Trail) -> Result<Stream, Failure> {
+    let Server { host, port, .. } = server;
+    trail.waits_for("the address of its name");
+    let unreachable = |error| Failure::unreachable(host, *port, &error);
+    let addresses = connect::addresses(&context.runtime.lookups, host, *port).await.map_err(unreachable)?;
+    trail.waits_for("a connection");
+    let tcp = connect::first_of(addresses).await.map_err(|error| {
+        context.runtime.lookups.expire(host);
+        unreachable(error)
+    })?;
+    debug!(server = host, address = ?tcp.peer_addr().ok(), "connected upstream");
+    Ok(Stream::Plain(tcp))
+}
+
+/// Begins TLS on a plain connection.
+async fn secure(context: &ServerContext, server: &Server, stream: Stream, trail: &Trail) -> Result<Stream, Unreached> {
+    let Stream::Plain(tcp) = stream else { return Ok(stream) };
+    trail.waits_for("TLS");
+    let name = ServerName::try_from(server.host.clone()).map_err(|_| {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "not a DNS name or address");
+        Unreached::for_good(Failure::tls(&server.host, &error))
+    })?;
+    let tls = context.settings.tls.connect(name, Metered::server(tcp)).await;
+    let tls =
+        tls.map_err(|error| Unreached { failure: Failure::tls(&server.host, &error), may_pass: was_cut(&error) })?;
+    Ok(Stream::Tls(Box::new(tls.into())))
+}
+
+/// Whether a connection ended, rather than something being wrong with what was said on it.
+fn was_cut(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(failure: UpstreamFailure, may_be_misled: bool, was_second_try: bool) -> (Option<With>, bool) {
+        let failed = LoginFailed { failure, may_be_misled, listed_before_login: None };
+        let next = next_attempt(&failed, was_second_try);
+        (next.with, next.is_second_try)
+    }
+
+    #[test]
+    fn attempt_without_what_was_known_is_no_second_try_unless_it_is_the_same() {
+        let refused = || UpstreamFailure::TokenRefused(String::new());
+        let not_offered = || UpstreamFailure::NotOffered(String::new());
+        assert_eq!(next(refused(), true, false), (Some(With::SameToken), false));
+        assert_eq!(next(not_offered(), true, false), (Some(With::SameToken), false));
+        assert_eq!(next(UpstreamFailure::ConnectionClosed, true, false), (Some(With::SameToken), true));
+        assert_eq!(next(refused(), false, false), (Some(With::FreshToken), true));
+        for failure in [refused(), not_offered(), UpstreamFailure::ConnectionClosed] {
+            assert_eq!(next(failure, false, true), (None, true));
+        }
+        assert_eq!(next(not_offered(), false, false), (None, false));
+    }
+
+    #[test]
+    fn only_what_can_change_is_tried_again() {
+        assert_eq!(second_try(&UpstreamFailure::TokenRefused(String::new())), Some(With::FreshToken));
+        let off = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.";
+        assert_eq!(second_try(&UpstreamFailure::TokenRefused(off.into())), None);
+        assert_eq!(second_try(&UpstreamFailure::NotConnected(String::new())), Some(With::SameToken));
+        let throttled = "Request is throttled. Suggested Backoff Time: 1500 milliseconds";
+        assert_eq!(second_try(&UpstreamFailure::NotConnected(throttled.into())), None);
+        assert_eq!(second_try(&UpstreamFailure::ConnectionClosed), Some(With::SameToken));
+        assert_eq!(second_try(&UpstreamFailure::Unavailable(String::new())), None);
+        let error = |kind| io::Error::new(kind, "");
+        assert!(was_cut(&error(io::ErrorKind::ConnectionReset)) && was_cut(&error(io::ErrorKind::UnexpectedEof)));
+        assert!(
+            !was_cut(&error(io::ErrorKind::InvalidData)),
+            "a certificate that is not trusted is not in the next second"
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! The upstream login of a session that will send: behind its place.
+
+use oxpost_protocol::RefusalKind;
+use oxpost_token_store::{Admitted, Mailbox};
+use tokio::time::{Instant, timeout_at};
+use tracing::info;
+
+use crate::config::Protocol;
+use crate::context::ServerContext;
+use crate::failure::{Failure, FailureClass};
+use crate::limits::send_limiter::{Lane, Sending};
+use crate::mail_protocol::MailProtocol;
+use crate::upstream::login::{self, Connected};
+use crate::upstream::login_budget::LoginBudget;
+use crate::upstream::login_timings::{Stage, Trail};
+use crate::upstream::readiness::{Readiness, readiness};
+
+/// Logs in at the mail server; by SMTP when there is a place for it, and again for as long as somebody would have waited for
+/// one if the server says that it is too much all the same. All of it has one budget.
+///
+/// # Errors
+/// [`Failure`] has the words for the client and for the log.
+pub(crate) async fn log_in<S: MailProtocol>(
+    context: &ServerContext,
+    admitted: &Admitted,
+) -> Result<(Connected, Option<Sending>), Failure> {
+    let (budget, trail) = (LoginBudget::new(context.settings.limits.upstream_timeout), Trail::default());
+    let account = admitted.account();
+    let servers = context.settings.servers.get(&account.application);
+    let (Protocol::Smtp, Some(servers)) = (S::PROTOCOL, servers) else {
+        return Ok((login::login::<S>(context, admitted, &budget, &trail).await?, None));
+    };
+    // A user who is renamed keeps their place.
+    let sender = account.sender();
+    let lane = context.runtime.send_limiter.lane(&servers.smtp.host, sender, servers.sending);
+    // Nobody waits for a place who could not use it.
+    trail.waits(Stage::Token, "a token of the sign-in service");
+    let ready = timeout_at(budget.end(), readiness(context, account, Protocol::Smtp)).await;
+    let ready = ready.map_err(|_| Failure::timed_out(&servers.smtp.host, budget.whole(), &trail))?;
+    if !matches!(ready, Readiness::Now) {
+        let token = timeout_at(budget.end(), context.runtime.tokens.access_token(admitted)).await;
+        let token = token.map_err(|_| Failure::timed_out(&servers.smtp.host, budget.whole(), &trail))?;
+        token.map_err(|error| Failure::token(&error))?;
+    }
+    let (began, mut patience) = (Instant::now(), lane.patience());
+    trail.waits(Stage::BackOff, "a send slot");
+    let place = timeout_at(budget.end_for_slots(), lane.place(&patience)).await;
+    let place = place.ok().flatten().ok_or_else(|| no_place(&lane, sender))?;
+    let waited = began.elapsed().as_secs();
+    if waited > 0 {
+        info!(%sender, seconds = waited, "waited for a place among those who send");
+    }
+    loop {
+        let failure = match login::login::<S>(context, admitted, &budget, &trail).await {
+            Ok(connected) => return Ok((connected, Some(place))),
+            Err(failure) => failure,
+        };
+        trail.waits(Stage::BackOff, "the next try");
+        let is_throttled = failure.class == Some(FailureClass::Throttled);
+        if is_throttled {
+            lane.refused();
+        }
+        if !is_throttled || !timeout_at(budget.end(), patience.pause()).await.unwrap_or(false) {
+            return Err(failure);
+        }
+        info!(%sender, reason = failure.log, "the mail server says that it is too much; trying again");
+    }
+}
+
+fn no_place(lane: &Lane, mailbox: &Mailbox) -> Failure {
+    if let Some(sentence) = lane.without_agreement() {
+        return Failure::new(RefusalKind::Unavailable, sentence.to_owned(), "").in_class(FailureClass::OurOwnLimit);
+    }
+    let sentence = format!(
+        "{mailbox} already has {} sessions for sending, as many as the mail server allows, and none ended in time. Try again in a \
+         few minutes, or let fewer programs send from it at the same time.",
+        lane.at_once()
+    );
+    Failure::new(RefusalKind::Unavailable, sentence, "").in_class(FailureClass::OurOwnLimit)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::SendingLimits;
+
+    #[test]
+    fn failure_without_a_slot_names_the_mailbox_and_its_limit() {
+        let mailbox = Mailbox::parse("scan@contoso.com").unwrap();
+        let limits = SendingLimits { max_connections: 3, ..SendingLimits::default() };
+        let failure = no_place(&Lane::new(mailbox.clone(), limits, Duration::ZERO), &mailbox);
+        assert!(
+            failure.refusal.text.starts_with("scan@contoso.com already has 3 sessions"),
+            "{}",
+            failure.refusal.text
+        );
+        assert_eq!((failure.refusal.kind, failure.class), (RefusalKind::Unavailable, Some(FailureClass::OurOwnLimit)));
+    }
+}
