@@ -19,7 +19,7 @@ async fn a_line_for_every_message() {
     let tenant = tenant().await;
     let mut settings = Settings::of(&tenant, CLIENT_ID);
     // Where it listens is told by another module.
-    settings.level = "warn,oxpost::messages=info,oxpost::server=info".into();
+    settings.level = "warn,oxpost::messages=info,oxpost::server=info,oxpost::server::session=warn".into();
     let oxpost = Oxpost::new(&settings).unwrap();
     let password = oxpost.add_account(ALICE, &[]).await.unwrap();
     oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
