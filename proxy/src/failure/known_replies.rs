@@ -127,8 +127,8 @@ const ROWS: &[Row] = &[
     plain(
         "5.7.3 Authentication unsuccessful",
         "Exchange refused SMTP for MAILBOX.",
-        "Enable Authenticated SMTP (Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false); a shared mailbox must \
-         name who signs in for it (`--delegate` of `oxpost account add`).",
+        "Enable Authenticated SMTP (Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false); a shared mailbox needs a \
+         delegate: `oxpost account through MAILBOX DELEGATE`.",
     ),
     setting(
         "authenticated but not connected",
