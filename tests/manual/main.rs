@@ -4,6 +4,7 @@
 
 mod commands;
 mod configuration;
+mod imports;
 mod links;
 mod proofs;
 mod quirks;

@@ -28,7 +28,7 @@ use self::{
     remote::RemoteVerifier,
 };
 use crate::{
-    account::{Account, Grant, Mailbox, Origin},
+    account::{Account, Admitted, Grant, Mailbox, Origin},
     clock::SharedClock,
     error::TokenError,
     password::PasswordHash,
@@ -66,25 +66,6 @@ struct Shared {
     background_writes: BackgroundWrites,
     remote_verifier: Option<RemoteVerifier>,
     dummy: PasswordHash,
-}
-
-/// An account whose password was right. Only [`Accounts::admit`] makes one, or [`Accounts::admit_without_password`] where an administrator has
-/// said that no password is needed.
-#[derive(Clone, Debug)]
-pub struct Admitted {
-    account: Arc<Account>,
-}
-
-impl Admitted {
-    /// The account.
-    pub fn account(&self) -> &Account {
-        &self.account
-    }
-
-    #[cfg(test)]
-    pub(crate) fn for_tests(account: Account) -> Self {
-        Self { account: Arc::new(account) }
-    }
 }
 
 /// Why a login was not admitted.
@@ -198,7 +179,7 @@ impl Accounts {
     /// not in use.
     pub async fn admit_without_password(&self, mailbox: &Mailbox) -> Result<Option<Admitted>, StoreError> {
         let found = self.0.store.opened_by(mailbox).await?.filter(|account| account.origin != Origin::Disabled);
-        Ok(found.map(|account| Admitted { account: Arc::new(account) }))
+        Ok(found.map(Admitted::authenticated))
     }
 
     /// Notes that a mail server has refused a login in a way that somebody must mend, or (`None`) that it takes them.
@@ -338,7 +319,7 @@ impl Attempt {
         }
         shared.familiar.note(&row.mailbox, source);
         shared.background_writes.note(Used::Local(row.mailbox, row.name), row.last_used);
-        Ok(Admitted { account: Arc::new(account) })
+        Ok(Admitted::authenticated(account))
     }
 }
 
@@ -391,7 +372,7 @@ impl Shared {
         self.background_writes.note(Used::Remote(mailbox.clone()), stored.and_then(|stored| stored.last_used));
         // Read again: the judge may have taken a while.
         let account = self.store.account(&account.mailbox).await?.filter(|now| now.token_of() == mailbox);
-        Ok(Admitted { account: Arc::new(account.ok_or(Denied::BadCredentials)?) })
+        Ok(Admitted::authenticated(account.ok_or(Denied::BadCredentials)?))
     }
 
     /// The row whose password this is. An account with several passwords costs a hash for each; one without any, or no

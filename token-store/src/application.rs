@@ -8,7 +8,6 @@ use url::Url;
 use crate::account::Grant;
 use crate::credential::{Credential, nobody_signs_in};
 use crate::error::Problem;
-use crate::store::SecretExpiry;
 
 /// An application registration, and where its tokens come from. Its `Debug` shows no secret.
 #[derive(Clone, Debug)]
@@ -53,6 +52,24 @@ pub struct Application {
 pub struct NextSecret {
     /// When it expires, if a person has said it.
     pub expires: Option<SystemTime>,
+}
+
+/// What is known of the client secrets of one application.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretExpiry {
+    /// The application's name.
+    pub application: String,
+    /// When the current one expires, if a person has said it.
+    pub expires: Option<SystemTime>,
+    /// The next one, if there is one.
+    pub next: Option<NextSecret>,
+}
+
+/// The client secrets of an application.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClientSecrets {
+    pub(crate) current: Option<Secret>,
+    pub(crate) next: Option<Secret>,
 }
 
 /// The names that stand for many tenants at once. Nobody in particular answers there for an application.

@@ -14,38 +14,29 @@ use url::Url;
 
 use self::wire::{Client, Tokens, WireError};
 use crate::{
+    access_token::{LIFETIME_UNKNOWN, LIFETIMES, is_fit_for_a_line},
     account::Grant,
-    application::Application,
+    application::{Application, ClientSecrets},
     clock::SharedClock,
-    credential::{ClientSecrets, Credential},
+    credential::Credential,
     entra_codes::{Names, Refusal, classify, without},
     error::{Problem, TokenError},
     http::{Exchange, HttpClient, HttpFailure, Sent},
-    sign_in::SignInError,
     store::{Store, TokenSet},
 };
-
-/// The lifetime of a token whose answer names none: the shortest that Entra gives.
-pub(crate) const LIFETIME_UNKNOWN: Duration = Duration::from_secs(600);
-
-/// Lifetimes are taken within these bounds; Entra gives ten minutes to 28 hours.
-pub(crate) const LIFETIMES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(7 * 24 * 3600));
-
-/// A token goes into one line of a mail protocol; Entra's have two to five thousand characters.
-const TOKEN_LIMIT: usize = 64 * 1024;
 
 /// The longest pause between two polls for a device code, whatever went wrong.
 const POLL_PAUSE_LIMIT: Duration = Duration::from_secs(30);
 
 /// One application at its authority, asking for one mailbox.
 pub(crate) struct Authority<'a> {
-    pub(crate) http: &'a HttpClient,
-    pub(crate) clock: &'a SharedClock,
-    pub(crate) application: &'a Application,
+    http: &'a HttpClient,
+    clock: &'a SharedClock,
     /// Has the client secrets.
-    pub(crate) store: &'a Store,
-    pub(crate) mailbox: &'a str,
-    pub(crate) grant: Grant,
+    store: &'a Store,
+    application: &'a Application,
+    mailbox: &'a str,
+    grant: Grant,
 }
 
 /// What a person's sign-in brought.
@@ -70,7 +61,19 @@ pub(crate) enum DeviceFailure {
 
 type ReadyClient = Client<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 
-impl Authority<'_> {
+impl<'a> Authority<'a> {
+    /// Requests of an application for a mailbox. The store has the application's client secrets.
+    pub(crate) fn new(
+        http: &'a HttpClient,
+        clock: &'a SharedClock,
+        store: &'a Store,
+        application: &'a Application,
+        mailbox: &'a str,
+        grant: Grant,
+    ) -> Self {
+        Self { http, clock, store, application, mailbox, grant }
+    }
+
     /// The application asks in its own name (RFC 6749, 4.4).
     pub(crate) async fn client_credentials(&self) -> Result<TokenSet, TokenError> {
         if let Credential::ManagedIdentity(identity) = &self.application.credential {
@@ -209,14 +212,14 @@ impl Authority<'_> {
         })
     }
 
-    /// What a refusal means that the browser brought back (RFC 6749, 4.1.2.1).
-    pub(crate) fn refused_at_the_page(&self, error: &str, description: &str) -> SignInError {
+    /// Why the authorization page sent the browser back without a code (RFC 6749, 4.1.2.1). None: the person declined.
+    pub(crate) fn refused_at_the_page(&self, error: &str, description: &str) -> Option<TokenError> {
         let refusal = Refusal { error, description, ..Refusal::default() };
-        // Entra has numbers for all that it refuses; without one it was the person who said no.
+        // Entra has a code for everything that it refuses itself; without one the person declined.
         if error == "access_denied" && !description.contains("AADSTS") {
-            return SignInError::Declined;
+            return None;
         }
-        classify(&refusal, &self.names()).into()
+        Some(classify(&refusal, &self.names()))
     }
 
     /// What is asked for in a person's name, and who they are.
@@ -354,11 +357,6 @@ impl Authority<'_> {
         let remedy = "It is tried again. If it lasts, check the addresses of the application in proxy.toml.";
         TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy).with_detail(detail) }
     }
-}
-
-/// Whether a token can stand in one line of a mail protocol.
-pub(crate) fn is_fit_for_a_line(token: &[u8]) -> bool {
-    !token.is_empty() && token.len() <= TOKEN_LIMIT && token.iter().all(u8::is_ascii_graphic)
 }
 
 fn scopes(scopes: &[String]) -> impl Iterator<Item = Scope> + '_ {

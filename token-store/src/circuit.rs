@@ -15,8 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::{
     error::ErrorKind,
-    http::REQUEST_TIME,
-    schedule::{self, RETRY_AFTER_LIMIT},
+    schedule::{self, REQUEST_TIME, RETRY_AFTER_LIMIT},
 };
 
 /// So many requests in a row without an answer open it. One may be a connection that broke.

@@ -13,9 +13,9 @@ use url::Url;
 pub use self::shape::{Claims, Shape};
 use crate::{
     account::{Account, Grant},
-    application::{Application, Applications},
+    application::{Application, Applications, ClientSecrets},
     clock::SharedClock,
-    credential::{ClientSecrets, Credential, prove},
+    credential::{Credential, prove},
     entra_codes::{Names, Refusal, classify},
     error::TokenError,
     http::HttpClient,

@@ -4,7 +4,12 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{request_gate::Refusal, store::StoreError};
+use crate::{
+    account::{Mailbox, PASSWORDS_LIMIT, list},
+    database::DatabaseError,
+    pattern::BadPattern,
+    vault::VaultError,
+};
 
 /// Why there is no token now. It can be cloned, because everybody who waited for one request gets its answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +53,82 @@ pub enum ErrorKind {
     Misconfigured,
     /// See [`TokenError::Store`].
     Store,
+}
+
+/// What went wrong with the store, and the next step.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The engine's own errors: cannot open, damaged, newer, full.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The vault's own errors.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The key file is not the one that the store was made with.
+    #[error(
+        "the key is not the one this store was sealed with; check `key` in proxy.toml (a key file, most often; nodes that share a \
+         database share one key: copy it from the first), or restore store and key from the same backup"
+    )]
+    WrongKey,
+    /// The mailbox has an account already.
+    #[error("there is already an account for {0}; remove it first, or change it")]
+    AccountExists(Mailbox),
+    /// The login name belongs to another account, or is another account's mailbox.
+    #[error("the login name `{0}` belongs to another account; choose another one")]
+    LoginTaken(String),
+    /// The mailbox has no account, or it was removed meanwhile.
+    #[error("there is no account for {0}; `oxpost account add {0}` adds it")]
+    NoSuchAccount(Mailbox),
+    /// The account stands for a whole domain and cannot.
+    #[error(transparent)]
+    Pattern(#[from] BadPattern),
+    /// An account has as many local passwords as it may.
+    #[error("{0} has {limit} local passwords already, and every login tries all of them; revoke one first", limit = PASSWORDS_LIMIT)]
+    TooManyPasswords(Mailbox),
+    /// Others go through the account, and could not be opened without it.
+    #[error("{0} is who signs in for {list}; have them go through somebody else first, or remove them", list = list(.1))]
+    HasDependents(Mailbox, Vec<Mailbox>),
+    /// The account that another one should go through goes through a third itself.
+    #[error("{delegate} has no sign-in of its own, but goes through {third}; let {mailbox} go through {third} too")]
+    DelegateHasDelegate {
+        /// Which account.
+        mailbox: Mailbox,
+        /// What it should go through.
+        delegate: Mailbox,
+        /// What that goes through.
+        third: Mailbox,
+    },
+    /// What grants access to an account is not as Oxpost has written it.
+    #[error(
+        "the account {mailbox} is not opened, because something other than Oxpost has changed it in the database: {how}. `oxpost \
+         store confirm` shows all of it, `oxpost store undo` puts back what was there"
+    )]
+    ChangedOutside {
+        /// Which.
+        mailbox: Mailbox,
+        /// What is not as it was.
+        how: String,
+    },
+    /// The row that says which accounts were written together.
+    #[error(
+        "the ledger of what grants access is missing in the store, or does not open: the database is damaged, or something other \
+         than Oxpost has changed it. Restore a backup, or look at the accounts and take them as they stand: `oxpost store confirm`"
+    )]
+    NoLedger,
+    /// The store is older than it was.
+    #[error(
+        "an older store is in the place of the one that was here. If a backup was restored, or another database server has taken \
+         over without the last changes of accounts, restart this service; if not, somebody has changed the database"
+    )]
+    OlderLedger,
+    /// One sealed value does not open, though the key is right: its row was damaged or moved. Others are not concerned.
+    #[error("the stored {what} does not open: its row is damaged or was moved; {remedy}")]
+    Unreadable {
+        /// What it is.
+        what: String,
+        /// How to write it anew.
+        remedy: String,
+    },
 }
 
 impl ErrorKind {
@@ -116,12 +197,6 @@ impl TokenError {
             ErrorKind::Misconfigured => Self::Misconfigured(problem),
             ErrorKind::Transient | ErrorKind::Store => Self::Transient { retry_after: None, problem },
         }
-    }
-}
-
-impl From<Refusal> for TokenError {
-    fn from(refusal: Refusal) -> Self {
-        Self::Paused { retry_after: refusal.wait, problem: refusal.problem }
     }
 }
 

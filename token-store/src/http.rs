@@ -19,6 +19,7 @@ use std::{
 
 pub(crate) use self::exchange::{Exchange, Sent};
 use self::skew::Skew;
+pub use crate::schedule::REQUEST_TIME;
 use reqwest::dns::Resolve;
 use url::{Host, Url};
 
@@ -33,9 +34,6 @@ use crate::{
 
 /// How long a connection may take to be made, TLS included.
 pub const CONNECT_TIME: Duration = Duration::from_secs(10);
-
-/// How long a whole request may take, to the last byte of the answer.
-pub const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 /// How long a busy front end may take to say more than that it is busy.
 const DETAIL_TIME: Duration = Duration::from_secs(2);

@@ -13,6 +13,7 @@
 // The one exception is `platform/windows.rs`, which says of each call why it is sound.
 #![cfg_attr(not(windows), forbid(unsafe_code))]
 
+mod access_token;
 pub mod account;
 pub mod admission;
 pub mod application;
@@ -26,6 +27,7 @@ pub mod entra_codes;
 pub mod error;
 pub mod http;
 mod identity;
+mod mailbox;
 pub mod password;
 mod password_grant;
 pub mod pattern;
@@ -41,9 +43,9 @@ pub mod tokens;
 pub mod vault;
 mod working_memory;
 
-pub use account::{Account, Grant, LocalPasswordInfo, Mailbox, Origin};
-pub use admission::{Accounts, AdmissionLimits, Admitted, Attempt, AttemptTarget, Denied};
-pub use application::{Application, Applications, NextSecret};
+pub use account::{Account, Admitted, Grant, LocalPasswordInfo, Mailbox, Origin};
+pub use admission::{Accounts, AdmissionLimits, Attempt, AttemptTarget, Denied};
+pub use application::{Application, Applications, NextSecret, SecretExpiry};
 pub use clock::{Clock, ClockSkew, ManualClock, SharedClock, SystemClock};
 pub use credential::{
     Algorithm, BadCertificate, Credential, FederatedToken, Machine, ManagedIdentity, NotThisMachine, SigningCertificate,
@@ -63,7 +65,7 @@ pub use sign_in::{
 pub use source::Source;
 pub use store::{
     AccessAudit, Block, ChangedOutside, Changes, Conflict, DeclareError, Declared, DeclaredPassword, OpenCircuit,
-    PasswordText, SecretExpiry, Store, StoreError, TokenSet, TokenSource, TokenState,
+    PasswordText, Store, StoreError, TokenSet, TokenSource, TokenState,
 };
 pub use tokens::{AccessToken, Readiness, RefreshLimits, Tokens};
 pub use vault::{Created, KeySource, NewKey, Vault, VaultError};

@@ -9,7 +9,8 @@ use argon2::{
 use aws_lc_rs::{constant_time::verify_slices_are_equal, rand};
 use oxpost_protocol::Secret;
 
-use crate::working_memory::WorkingMemory;
+pub use crate::working_memory::HashingFailed;
+use crate::working_memory::{COST, WorkingMemory};
 
 /// Letters and digits that cannot be taken for one another in any typeface: no 0 and o, no 1, i and l.
 const ALPHABET: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
@@ -19,14 +20,6 @@ const SYMBOLS: usize = 24;
 
 /// Symbols between two hyphens.
 const GROUP: usize = 4;
-
-/// Kilobytes and passes of argon2id: the first choice of OWASP's password storage page, some 20 ms on one core.
-#[cfg(not(fuzzing))]
-pub(crate) const COST: (u32, u32) = (19 * 1024, 2);
-
-/// A fuzzer looks for other things than a guessed password, and wants thousands of logins in a second.
-#[cfg(fuzzing)]
-pub(crate) const COST: (u32, u32) = (Params::MIN_M_COST, 1);
 
 /// Bytes of a hash (RFC 9106, 4: 256 bits).
 const HASH_LENGTH: usize = 32;
@@ -75,11 +68,6 @@ impl LocalPassword {
         tokio::task::spawn_blocking(move || PasswordHash::of(&password)).await.map_err(|_| HashingFailed)?
     }
 }
-
-/// A password could not be made or hashed: no memory or no random numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the system gave no memory or no random numbers for a password; try again")]
-pub struct HashingFailed;
 
 /// The text is no hash of a local password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -74,7 +74,7 @@ pub(crate) async fn verify_remotely(
         return Err(StoreError::NoSuchAccount(user.clone()).into());
     }
     application.can_verify_passwords().map_err(TokenError::Misconfigured)?;
-    let authority = Authority { http, clock, application, store, mailbox: user.as_str(), grant: Grant::Password };
+    let authority = Authority::new(http, clock, store, application, user.as_str(), Grant::Password);
     let mut without_success = None;
     let known = store.tokens(user).await?.identity;
     if let Some(known) = &known

@@ -22,9 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     account::{Grant, Mailbox},
-    http::REQUEST_TIME,
     request_gate::Availability,
-    schedule::is_due,
+    schedule::{REQUEST_TIME, is_due},
     store::{CircuitKey, Due, Planned, Store, StoreError},
     tokens::Tokens,
 };

@@ -125,21 +125,6 @@ pub(crate) enum Availability {
     Closed(Duration),
 }
 
-/// The beginnings of a token endpoint's path that stand for the tenant of whoever is asked about. (`consumers` is a tenant of its own.)
-const ANY_TENANT: [&str; 2] = ["common", "organizations"];
-
-/// Whom an application asks about an account. Where the token endpoint does not name the tenant, the domain of the account does: what
-/// one tenant is answered says nothing of another.
-pub(crate) fn key(application: &Application, account: Option<&str>) -> CircuitKey {
-    let mut url = application.token_url.clone();
-    url.set_query(None);
-    let first = url.path_segments().and_then(|mut segments| segments.next()).unwrap_or_default();
-    let names_no_tenant = ANY_TENANT.iter().any(|any| first.eq_ignore_ascii_case(any));
-    let domain = account.and_then(|account| account.rsplit_once('@')).map(|(_, domain)| domain);
-    url.set_fragment(domain.filter(|_| names_no_tenant));
-    CircuitKey { authority: url.into(), client_id: application.client_id.clone() }
-}
-
 impl fmt::Debug for RequestGate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Gate")
@@ -251,7 +236,7 @@ impl RequestGate {
     }
 
     fn authority(&self, application: &Application, account: Option<&str>) -> Arc<AuthorityState> {
-        let key = key(application, account);
+        let key = CircuitKey::of(application, account);
         if let Some(authority) = self.authorities.get(&key) {
             return authority.clone();
         }

@@ -19,6 +19,9 @@ const NEARLY_OVER: Duration = Duration::from_secs(5 * 60);
 /// A clock that was set back further than this has lost the age of what is stored.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
+/// How long a whole request to an authority may take, to the last byte of the answer.
+pub const REQUEST_TIME: Duration = Duration::from_secs(30);
+
 /// The longest that a `Retry-After` is obeyed.
 pub const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(3600);
 

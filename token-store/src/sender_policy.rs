@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use oxpost_protocol::smtp::senders::{BadPattern, Pattern, Rule};
 use serde::{Deserialize, Serialize};
 
-use crate::account::Mailbox;
+use crate::mailbox::Mailbox;
 
 /// Who an account may send as. By default that is for the mail server to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

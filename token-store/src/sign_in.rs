@@ -117,7 +117,7 @@ pub async fn begin_device_sign_in(
 ) -> Result<DeviceSignIn, TokenError> {
     let expected = Expected::of(store, account, application).await?;
     let mailbox = account.mailbox.to_string();
-    let authority = Authority { http, clock, application, store, mailbox: &mailbox, grant: Grant::SignIn };
+    let authority = Authority::new(http, clock, store, application, &mailbox, Grant::SignIn);
     let code = authority.device_code().await?;
     let user_code = printable(code.user_code().secret());
     let verification_uri = printable(code.verification_uri().as_str());
@@ -141,14 +141,8 @@ pub async fn begin_device_sign_in(
 impl DeviceSignIn {
     /// Waits until the person has signed in, has declined, or the code has expired.
     pub async fn wait(self) -> Result<SignedIn, SignInError> {
-        let authority = Authority {
-            http: &self.http,
-            clock: &self.clock,
-            application: &self.application,
-            store: &self.store,
-            mailbox: &self.mailbox,
-            grant: Grant::SignIn,
-        };
+        let authority =
+            Authority::new(&self.http, &self.clock, &self.store, &self.application, &self.mailbox, Grant::SignIn);
         let granted = authority.device_token(&self.code).await.map_err(|failure| match failure {
             DeviceFailure::Declined => SignInError::Declined,
             DeviceFailure::Expired => SignInError::Expired,
@@ -187,14 +181,7 @@ pub async fn connect_client_credentials(
     if store.account(account.token_of()).await?.is_none() {
         return Err(StoreError::NoSuchAccount(account.token_of().clone()).into());
     }
-    let authority = Authority {
-        http,
-        clock,
-        application,
-        store,
-        mailbox: account.mailbox.as_str(),
-        grant: Grant::ClientCredentials,
-    };
+    let authority = Authority::new(http, clock, store, application, account.mailbox.as_str(), Grant::ClientCredentials);
     let issued_at = clock.now();
     let tokens = authority.client_credentials().await?;
     Ok(store.save_signed_in(account.token_of(), &tokens, None, issued_at).await?)

@@ -146,7 +146,7 @@ impl Bench {
         store.add_account(&account).await.unwrap();
         store.set_client_secret("office", &Secret::from("client~secret")).await.unwrap();
         let tokens = node(&store, &endpoint, &clock);
-        Self { store, clock, endpoint, tokens, admitted: Admitted::for_tests(account) }
+        Self { store, clock, endpoint, tokens, admitted: Admitted::authenticated(account) }
     }
 
     /// The tokens of another node, which remembers nothing.

@@ -25,19 +25,17 @@ use tokio_util::task::TaskTracker;
 
 use self::account_state::{AccountState, Caller, Entry};
 use self::app_only::AppOnly;
-pub(crate) use self::lease::node_name;
 pub use self::readiness::Readiness;
 use crate::{
-    account::{Account, Grant, Mailbox},
-    admission::Admitted,
+    account::{Account, Admitted, Grant, Mailbox},
     application::Applications,
     clock::{ClockSkew, SharedClock},
     database::Hints,
     error::{Problem, TokenError},
     http::HttpClient,
-    request_gate::{self, Class, Refusal, RequestGate, RequestGateLimits},
+    request_gate::{Class, Refusal, RequestGate, RequestGateLimits},
     schedule::{Usable, usable},
-    store::{CircuitKey, IssuedToken, Store, Stored},
+    store::{CircuitKey, IssuedToken, Store, Stored, node_name},
 };
 
 /// An access token, for one upstream login. Cheap to clone.
@@ -190,7 +188,7 @@ impl Tokens {
         limits: RefreshLimits,
         (login, background): (Class, Class),
     ) -> Self {
-        let node = lease::node_name();
+        let node = node_name();
         let gate_limits = RequestGateLimits {
             per_authority: limits.per_authority,
             in_all: limits.in_all,
@@ -379,7 +377,7 @@ impl Tokens {
     /// Which authority an account's tokens come from; none if its application is not configured.
     pub(crate) fn authority_of(&self, account: &Account) -> Option<CircuitKey> {
         let application = self.0.applications.get(&account.application)?;
-        Some(request_gate::key(application, about(account)))
+        Some(CircuitKey::of(application, account.user_in_requests()))
     }
 
     pub(crate) fn gate(&self) -> &RequestGate {
@@ -473,7 +471,7 @@ impl Shared {
     /// What the slot of an account has to know of whoever wants a token.
     fn caller<'a>(&self, account: &Account, version: i64, why: &'a Why) -> Caller<'a> {
         let application = self.applications.get(&account.application);
-        let answered = application.and_then(|application| self.gate.answered(application, about(account)));
+        let answered = application.and_then(|application| self.gate.answered(application, account.user_in_requests()));
         Caller { version, why, now: self.clock.now(), forced_every: self.limits.forced_every, answered }
     }
 
@@ -482,18 +480,13 @@ impl Shared {
         if self.is_diagnosis {
             return None;
         }
-        self.gate.refusal(self.applications.get(&account.application)?, about(account)).await
+        self.gate.refusal(self.applications.get(&account.application)?, account.user_in_requests()).await
     }
 
     /// The map's guard ends here: it must never be held over an await.
     fn account_state(&self, mailbox: &Mailbox) -> Arc<AccountState> {
         self.account_states.entry(mailbox.clone()).or_default().clone()
     }
-}
-
-/// Whom requests for the tokens of an account are about. None: the application itself.
-pub(crate) fn about(account: &Account) -> Option<&str> {
-    (account.grant != Grant::ClientCredentials).then(|| account.token_of().as_str())
 }
 
 /// The stored token, if it answers the wish without a request.

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::Credential;
 use crate::{
-    application::Application,
+    application::{Application, ClientSecrets},
     entra_codes::number_in,
     store::{Store, StoreError},
 };
@@ -28,13 +28,6 @@ const REFUSED_FOR: Duration = Duration::from_secs(60);
 /// Microsoft's numbers for a client secret that is wrong, and for one that has expired
 /// (<https://learn.microsoft.com/entra/identity-platform/reference-error-codes>).
 const REFUSED: [u32; 2] = [7_000_215, 7_000_222];
-
-/// The client secrets of an application.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ClientSecrets {
-    pub(crate) current: Option<Secret>,
-    pub(crate) next: Option<Secret>,
-}
 
 impl ClientSecrets {
     /// Those of the configuration, or else of the store, as they are now.

@@ -14,8 +14,8 @@ use serde_json::Value;
 use url::Url;
 
 use crate::{
+    access_token::{LIFETIME_UNKNOWN, LIFETIMES, is_fit_for_a_line},
     application::Application,
-    authority::{LIFETIME_UNKNOWN, LIFETIMES, is_fit_for_a_line},
     error::{Problem, TokenError, printable},
     http::{
         HttpClient,

@@ -15,9 +15,9 @@ use super::{
     DETAIL_TIME, HttpClient, HttpFailure, REQUEST_TIME, answer, date, read_body, retry_after, root_cause, transport,
 };
 use crate::{
-    application::Application,
+    application::{Application, ClientSecrets},
     clock::SharedClock,
-    credential::{ClientSecrets, RefusedProof, prove},
+    credential::{RefusedProof, prove},
     request_gate::{RequestOutcome, RequestPermit},
     store::Store,
 };

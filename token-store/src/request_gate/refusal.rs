@@ -2,7 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::{circuit::Circuit, error::Problem, schedule};
+use crate::{
+    circuit::Circuit,
+    error::{Problem, TokenError},
+    schedule,
+};
 
 /// How often whoever is told that a probe is on its way should ask again.
 const PROBE_RETRY: Duration = Duration::from_secs(5);
@@ -13,6 +17,12 @@ pub(crate) struct Refusal {
     /// How long it is not.
     pub(crate) wait: Duration,
     pub(crate) problem: Problem,
+}
+
+impl From<Refusal> for TokenError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Paused { retry_after: refusal.wait, problem: refusal.problem }
+    }
 }
 
 pub(super) fn paused(host: &str, circuit: &Circuit, now: SystemTime, wait: Duration) -> Refusal {

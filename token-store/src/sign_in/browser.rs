@@ -15,10 +15,9 @@ use super::{
 };
 use crate::{
     account::{Account, Grant},
-    application::Application,
+    application::{Application, ClientSecrets},
     authority::Authority,
     clock::SharedClock,
-    credential::ClientSecrets,
     error::TokenError,
     http::HttpClient,
     store::Store,
@@ -88,21 +87,15 @@ impl BrowserSignIn {
         let granted = match redirect.0 {
             Answer::Code(code) => self.authority().redeem(&code, &self.verifier, &self.redirect_uri).await?,
             Answer::Refused { error, description } => {
-                return Err(self.authority().refused_at_the_page(&error, &description));
+                let refused = self.authority().refused_at_the_page(&error, &description);
+                return Err(refused.map_or(SignInError::Declined, SignInError::from));
             }
         };
         kept(granted, &self.expected, &self.application)
     }
 
     fn authority(&self) -> Authority<'_> {
-        Authority {
-            http: &self.http,
-            clock: &self.clock,
-            application: &self.application,
-            store: &self.store,
-            mailbox: &self.mailbox,
-            grant: Grant::SignIn,
-        }
+        Authority::new(&self.http, &self.clock, &self.store, &self.application, &self.mailbox, Grant::SignIn)
     }
 }
 

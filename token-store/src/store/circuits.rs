@@ -9,8 +9,7 @@ use crate::{
     application::Application,
     circuit::{Circuit, Probe, Span},
     database::{Row, Statement},
-    request_gate, schedule,
-    tokens::about,
+    schedule,
 };
 
 /// Whom an application asks: the token endpoint, which names the tenant, and the client id.
@@ -20,7 +19,22 @@ pub(crate) struct CircuitKey {
     pub(crate) client_id: String,
 }
 
+/// The first path segments of a token endpoint that stand for any tenant. (`consumers` is a tenant of its own.)
+const ANY_TENANT: [&str; 2] = ["common", "organizations"];
+
 impl CircuitKey {
+    /// The circuit of an application's requests for an account; none: for the application itself. Where the token endpoint does not
+    /// name the tenant, the domain of the account does: one tenant's answers say nothing about another tenant.
+    pub(crate) fn of(application: &Application, account: Option<&str>) -> Self {
+        let mut url = application.token_url.clone();
+        url.set_query(None);
+        let first = url.path_segments().and_then(|mut segments| segments.next()).unwrap_or_default();
+        let names_no_tenant = ANY_TENANT.iter().any(|any| first.eq_ignore_ascii_case(any));
+        let domain = account.and_then(|account| account.rsplit_once('@')).map(|(_, domain)| domain);
+        url.set_fragment(domain.filter(|_| names_no_tenant));
+        Self { authority: url.into(), client_id: application.client_id.clone() }
+    }
+
     /// The token endpoint, for all tenants that it stands for.
     pub(crate) fn endpoint(&self) -> Self {
         let authority = self.authority.split_once('#').map_or(self.authority.as_str(), |(endpoint, _)| endpoint);
@@ -42,9 +56,9 @@ impl OpenCircuit {
     /// Whether tokens of this account come from there by this application; without an account, whether those of any do.
     pub fn concerns(&self, application: &Application, account: Option<&Account>) -> bool {
         match account {
-            Some(account) => self.key == request_gate::key(application, about(account)),
+            Some(account) => self.key == CircuitKey::of(application, account.user_in_requests()),
             None => {
-                let key = request_gate::key(application, None);
+                let key = CircuitKey::of(application, None);
                 let authority = self.key.authority.split('#').next().unwrap_or_default();
                 key.client_id == self.key.client_id && key.authority == authority
             }

@@ -9,7 +9,7 @@ use super::{
     sealed::{CLIENT_SECRET, NEXT_CLIENT_SECRET, SealedColumn},
 };
 use crate::{
-    credential::ClientSecrets,
+    application::ClientSecrets,
     database::{Row, Statement},
 };
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::rand;
+
 use super::{
     Store, StoreError,
     lease::{Lease, lease},
@@ -20,6 +22,16 @@ pub struct NodeLease {
     pub until: i64,
 }
 
+/// A name that no other process has.
+pub(crate) fn node_name() -> String {
+    let mut bytes = [0; 8];
+    // Without random numbers nothing could be sealed either; the process id is better than one name for all.
+    match rand::fill(&mut bytes) {
+        Ok(()) => format!("{:016x}", u64::from_be_bytes(bytes)),
+        Err(_) => format!("process {}", std::process::id()),
+    }
+}
+
 /// A node is its own row's owner for good.
 const NODES: Lease = lease!("node", "id", "lease_until", 15_000, "id = $2", "id = $2");
 
@@ -31,7 +43,7 @@ impl Store {
 
     /// A name for this process that no other has, nor had.
     pub fn new_node_id() -> String {
-        crate::tokens::node_name()
+        node_name()
     }
 
     /// This process is a node from now on.

@@ -13,13 +13,10 @@ use super::{
     sealed::PASSWORD_HASH,
 };
 use crate::{
-    account::{Account, LocalPasswordInfo, Mailbox},
+    account::{Account, LocalPasswordInfo, Mailbox, PASSWORDS_LIMIT},
     database::{DatabaseError, Row, Statement, Value},
     password::PasswordHash,
 };
-
-/// How many local passwords an account may have: a wrong password costs one argon2 for each of them.
-pub(super) const PASSWORDS_LIMIT: usize = 8;
 
 /// One local password, as admission reads it.
 #[derive(Clone, Debug)]

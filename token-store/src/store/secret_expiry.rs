@@ -3,18 +3,10 @@
 use std::time::SystemTime;
 
 use super::{Store, StoreError, changed};
-use crate::{application::NextSecret, database::Statement};
-
-/// What is known of the client secrets of one application.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SecretExpiry {
-    /// The application's name.
-    pub application: String,
-    /// When the current one expires, if a person has said it.
-    pub expires: Option<SystemTime>,
-    /// The next one, if there is one.
-    pub next: Option<NextSecret>,
-}
+use crate::{
+    application::{NextSecret, SecretExpiry},
+    database::Statement,
+};
 
 impl Store {
     /// Notes the end of an application's client secret.

@@ -8,7 +8,7 @@ use crate::{Clock, ErrorKind, StoreError, TokenError};
 const ACCOUNTS: usize = 50;
 
 fn one(number: usize) -> Admitted {
-    Admitted::for_tests(account(&format!("m{number}@contoso.com"), Grant::ClientCredentials))
+    Admitted::authenticated(account(&format!("m{number}@contoso.com"), Grant::ClientCredentials))
 }
 
 /// Fifty accounts of one application that have no token yet.

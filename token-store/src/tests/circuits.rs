@@ -23,7 +23,7 @@ fn throttled() -> Reply {
 }
 
 fn someone(number: usize) -> Admitted {
-    Admitted::for_tests(account(&format!("m{number}@contoso.com"), Grant::SignIn))
+    Admitted::authenticated(account(&format!("m{number}@contoso.com"), Grant::SignIn))
 }
 
 impl Bench {
@@ -240,7 +240,7 @@ async fn story_tenant_that_is_never_answered_opens_no_circuit_for_others_of_comm
         for address in &broken {
             bench.add_signed_in_by(address, "office").await;
         }
-        let broken = broken.map(|address| Admitted::for_tests(account(&address, Grant::SignIn)));
+        let broken = broken.map(|address| Admitted::authenticated(account(&address, Grant::SignIn)));
         bench.clock.advance(2 * HOUR);
         bench.endpoint.always(Reply::json(500, "{}"));
         for _ in 0..2 {
@@ -302,7 +302,7 @@ async fn story_probe_of_one_tenant_behind_common_does_not_wait_for_another_tenan
     let broken = ["a@broken.example", "b@broken.example"].map(|address| account(address, Grant::SignIn));
     for account in broken.iter().cycle().take(4) {
         bench.clock.advance(6 * MINUTE);
-        ask(&bench.tokens, &Admitted::for_tests(account.clone())).await.unwrap_err();
+        ask(&bench.tokens, &Admitted::authenticated(account.clone())).await.unwrap_err();
     }
     bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
     for number in 0..6 {
@@ -391,7 +391,7 @@ async fn story_hung_authority_takes_nothing_from_another() {
     let logins: Vec<_> = (0..HUNG)
         .map(|number| {
             let tokens = bench.tokens.clone();
-            let admitted = Admitted::for_tests(Account::new(
+            let admitted = Admitted::authenticated(Account::new(
                 mailbox(&format!("h{number}@contoso.com")),
                 "hung",
                 Grant::SignIn,

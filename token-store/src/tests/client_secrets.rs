@@ -9,10 +9,9 @@ use super::{
 };
 use crate::{
     ErrorKind, NextSecret, SecretExpiry, TokenError,
+    application::ClientSecrets,
     circuit::{Circuit, Span},
-    credential::ClientSecrets,
     database::{Database, DatabaseError, Outcome, Statement},
-    request_gate,
 };
 
 const WRONG: u32 = 7_000_215;
@@ -169,7 +168,7 @@ async fn next_secret_is_not_tried_while_the_circuit_is_open() {
     bench.clock.advance(Duration::from_secs(1));
     let pause = Span { since: bench.shared_clock().now(), length: Duration::from_secs(600) };
     let circuit = Circuit { pauses: 1, pause: Some(pause), reason: "Busy.".into(), ..Circuit::default() };
-    let key = request_gate::key(&application(&bench.endpoint), Some(accounts[0].mailbox.as_str()));
+    let key = crate::store::CircuitKey::of(&application(&bench.endpoint), Some(accounts[0].mailbox.as_str()));
     assert!(bench.store.save_circuit(&key, 0, &circuit).await.unwrap());
     bench.endpoint.release();
     assert!(refresh.await.unwrap().is_some());

@@ -39,7 +39,7 @@ async fn all_that_go_through_one_sign_in_share_one_request() {
             let (store, tokens) = (bench.store.clone(), bench.tokens.clone());
             tokio::spawn(async move {
                 let account = store.account(&mailbox(address)).await.unwrap().unwrap();
-                let token = tokens.access_token(&Admitted::for_tests(account)).await.unwrap();
+                let token = tokens.access_token(&Admitted::authenticated(account)).await.unwrap();
                 text(token.secret())
             })
         })
@@ -60,7 +60,7 @@ async fn a_missing_sign_in_names_the_one_who_must_sign_in() {
     bench.store.add_account(&account("bob@contoso.com", Grant::SignIn)).await.unwrap();
     let info = Account { delegate: Some(mailbox("bob@contoso.com")), ..account(INFO, Grant::SignIn) };
     bench.store.add_account(&info).await.unwrap();
-    let error = bench.tokens.access_token(&Admitted::for_tests(info)).await.unwrap_err().to_string();
+    let error = bench.tokens.access_token(&Admitted::authenticated(info)).await.unwrap_err().to_string();
     assert!(error.contains("`oxpost sign-in bob@contoso.com`"), "{error}");
 }
 

@@ -144,7 +144,7 @@ async fn play(bench: &Bench) {
         }
         // As on another node, which remembers nothing.
         let node = bench.another_node();
-        let token = node.access_token(&Admitted::for_tests(app_only)).await.unwrap();
+        let token = node.access_token(&Admitted::authenticated(app_only)).await.unwrap();
         assert_eq!(text(token.secret()), "at-app");
     }
 

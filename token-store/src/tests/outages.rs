@@ -199,7 +199,7 @@ async fn a_revocation_asks_for_a_sign_in_and_costs_nothing_else() {
     assert_eq!((error.kind, state.has_refresh_token), (ErrorKind::SignInRequired, true));
     assert!(error.text.contains("Run `oxpost sign-in ann@contoso.com`"), "{}", error.text);
     bench.endpoint.then(Reply::tokens("at-ben-2", None));
-    let ben = Admitted::for_tests(ben);
+    let ben = Admitted::authenticated(ben);
     assert_eq!(text(bench.tokens.access_token(&ben).await.unwrap().secret()), "at-ben-2", "nobody else notices");
 
     // A day of logins, one a minute, against an authority that says no.

@@ -354,7 +354,7 @@ async fn open_circuit_keeps_no_right_password_out_and_leaves_no_pause_behind() {
     let disk = std::sync::Arc::new(super::failures::FullDisk::new(fresh_engine().await));
     let bench = Bench::new(crate::Store::with(disk.clone(), vault()).await.unwrap(), Grant::Password).await;
     let gate = RequestGate { accounts: accounts(&bench), bench };
-    let other = crate::Admitted::for_tests(account("m@contoso.com", Grant::SignIn));
+    let other = crate::Admitted::authenticated(account("m@contoso.com", Grant::SignIn));
     gate.bench.store.add_account(other.account()).await.unwrap();
     let tokens = token_set("at-0", Some("rt-0"));
     gate.bench.store.save_signed_in(&other.account().mailbox, &tokens, None, start()).await.unwrap();

@@ -117,7 +117,7 @@ async fn a_thousand_accounts_that_are_throttled_leave_the_authority_alone() {
     let (restarted, other_node) = (bench.another_process(), bench.another_process());
     for tokens in [&bench.tokens, &restarted, &other_node] {
         for number in 0..50 {
-            let admitted = Admitted::for_tests(account(&format!("m{number}@contoso.com"), Grant::SignIn));
+            let admitted = Admitted::authenticated(account(&format!("m{number}@contoso.com"), Grant::SignIn));
             let _ = tokens.access_token(&admitted).await;
         }
     }

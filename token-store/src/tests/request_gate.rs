@@ -274,7 +274,7 @@ async fn open_circuit_keeps_no_app_only_token_from_being_shared() {
     let bench = Bench::cold().await;
     bench.endpoint.then(Reply::tokens("at-1", None));
     assert_eq!(bench.access_token().await.unwrap(), "at-1");
-    let other = Admitted::for_tests(account("other@contoso.com", Grant::ClientCredentials));
+    let other = Admitted::authenticated(account("other@contoso.com", Grant::ClientCredentials));
     bench.store.add_account(other.account()).await.unwrap();
     let gate = bench.tokens.gate_for_tests();
     gate.enter(&application(&bench.endpoint), None, Class::Login).await.unwrap().complete(told_to_wait(10)).await;

@@ -269,7 +269,7 @@ async fn a_sealed_value_moved_to_another_account_does_not_open_and_costs_that_ac
     let clock: SharedClock = Arc::new(ManualClock::new(start()));
     let applications = Applications::from_iter([application(&endpoint)]);
     let tokens = Tokens::new(store.clone(), applications, http_client(), clock, RefreshLimits::default());
-    let admitted = |name| Admitted::for_tests(account(name, Grant::SignIn));
+    let admitted = |name| Admitted::authenticated(account(name, Grant::SignIn));
     let error = tokens.access_token(&admitted("ben@contoso.com")).await.unwrap_err();
     assert!(matches!(error, TokenError::SignInRequired(_)), "{error}");
     assert!(error.to_string().contains("oxpost sign-in ben@contoso.com"), "{error}");

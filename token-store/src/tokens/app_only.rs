@@ -18,9 +18,7 @@ use super::{
 };
 use crate::{
     account::Account,
-    application::Application,
-    authority::Authority,
-    credential::ClientSecrets,
+    application::{Application, ClientSecrets},
     error::{ErrorKind, TokenError},
     schedule::{self, Usable, usable},
     store::{IssuedToken, StoreError, Stored},
@@ -109,7 +107,7 @@ impl Shared {
         why: &Why,
     ) -> Result<IssuedToken, TokenError> {
         let http = if matches!(why, Why::Due(_)) { &self.background_http } else { &self.http };
-        let authority = Authority { http, ..self.authority(account, application) };
+        let authority = self.authority(http, account, application);
         // As the rows keep it, so that a copy is not older than what it was copied from.
         let issued_at = schedule::to_the_millisecond(self.clock.now());
         tracing::debug!(application = application.name, "asking for a new access token of the application");

@@ -2,7 +2,6 @@
 
 use std::{convert::Infallible, sync::atomic::Ordering, time::Duration};
 
-use aws_lc_rs::rand;
 use oxpost_protocol::Secret;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -10,8 +9,7 @@ use super::{AccessToken, Shared, Why, account_state::AccountState, settled};
 use crate::{
     account::Mailbox,
     error::{Problem, TokenError},
-    http::REQUEST_TIME,
-    schedule::{Usable, usable},
+    schedule::{REQUEST_TIME, Usable, usable},
     store::{Failure, RENEW_EVERY, StoreError, Stored},
 };
 
@@ -31,16 +29,6 @@ pub(super) enum Lease {
     AlreadyFresh(AccessToken),
     /// Nothing: another node has just asked in vain.
     FailedElsewhere(Failure),
-}
-
-/// A name that no other process has.
-pub(crate) fn node_name() -> String {
-    let mut bytes = [0; 8];
-    // Without random numbers nothing could be sealed either; the process id is better than one name for all.
-    match rand::fill(&mut bytes) {
-        Ok(()) => format!("{:016x}", u64::from_be_bytes(bytes)),
-        Err(_) => format!("process {}", std::process::id()),
-    }
 }
 
 impl Shared {

@@ -54,7 +54,7 @@ impl Shared {
         stored: &Stored,
     ) -> Result<(), TokenError> {
         let RefreshToken::Some(refresh_token) = &stored.refresh else { return Ok(()) };
-        let authority = self.authority(account, application);
+        let authority = self.authority(&self.http, account, application);
         let tokens = authority.refresh(refresh_token, false).await?;
         match &tokens.refresh_token {
             Some(rotated) => self.keep_rotated(&account.mailbox, stored, rotated).await,

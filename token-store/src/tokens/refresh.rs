@@ -8,7 +8,7 @@ use std::{sync::Arc, time::SystemTime};
 use tokio::sync::watch;
 
 use super::{
-    AccessToken, Outcome, Shared, Why, about,
+    AccessToken, Outcome, Shared, Why,
     account_state::{AccountState, Unsaved, pause_after},
     lease::Lease,
     settled,
@@ -18,6 +18,7 @@ use crate::{
     application::Application,
     authority::Authority,
     error::{Problem, TokenError, printable},
+    http::HttpClient,
     identity::{KnownIdentity, News},
     schedule::{self, Usable, usable},
     store::{Failure, RefreshToken, StoreError, Stored, TokenSet},
@@ -153,7 +154,7 @@ impl Shared {
         let application =
             self.applications.get(&account.application).ok_or_else(|| self.unknown_application(account))?;
         let http = if matches!(why, Why::Due(_)) { &self.background_http } else { &self.http };
-        let authority = Authority { http, ..self.authority(account, application) };
+        let authority = self.authority(http, account, application);
         match (account.grant, refresh) {
             (Grant::ClientCredentials, _) => authority.client_credentials().await,
             (Grant::SignIn, RefreshToken::Some(token)) => authority.refresh(token, may_ask_who(stored)).await,
@@ -178,10 +179,14 @@ impl Shared {
         }
     }
 
-    /// Who is asked for an account, by an application.
-    pub(super) fn authority<'a>(&'a self, account: &'a Account, application: &'a Application) -> Authority<'a> {
-        let (http, clock, store) = (&self.http, &self.clock, &self.store);
-        Authority { http, clock, store, application, mailbox: account.mailbox.as_str(), grant: account.grant }
+    /// Requests of an application for an account.
+    pub(super) fn authority<'a>(
+        &'a self,
+        http: &'a HttpClient,
+        account: &'a Account,
+        application: &'a Application,
+    ) -> Authority<'a> {
+        Authority::new(http, &self.clock, &self.store, application, account.mailbox.as_str(), account.grant)
     }
 
     /// Writes new tokens over the row they came from. If another process has written other tokens meanwhile, a person has
@@ -311,7 +316,7 @@ impl Shared {
             && self
                 .applications
                 .get(&account.application)
-                .is_some_and(|it| self.gate.failed_since(it, about(account), start.at));
+                .is_some_and(|it| self.gate.failed_since(it, account.user_in_requests(), start.at));
         account_state.failed(start.version, error, (pause, until_answered), now);
     }
 

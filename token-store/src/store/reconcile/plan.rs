@@ -4,9 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Changes, Conflict, Declared, TokenSource};
 use crate::{
-    account::{Account, Grant, Mailbox, Origin},
+    account::{Account, Grant, Mailbox, Origin, PASSWORDS_LIMIT, list},
     password::PasswordHash,
-    store::{list, passwords::PASSWORDS_LIMIT},
 };
 
 /// Up to so many accounts to be handed over are named in the sentence about each of them.
