@@ -17,7 +17,7 @@ pub(crate) fn list(mailboxes: &[Mailbox]) -> String {
     mailboxes.iter().map(Mailbox::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// How the tokens of an account are got.
+/// How the tokens of an account are obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Grant {
@@ -26,7 +26,7 @@ pub enum Grant {
     SignIn,
     /// App-only: the application asks in its own name (RFC 6749, 4.4). No person and no refresh token are involved.
     ClientCredentials,
-    /// Delegated: Microsoft judges the password that the mail client sends (RFC 6749, 4.3), and a refresh token carries on.
+    /// Delegated: Microsoft verifies the password that the mail client sends (RFC 6749, 4.3), and a refresh token carries on.
     Password,
 }
 
@@ -73,7 +73,7 @@ pub enum Origin {
     Command,
     /// The configuration, where it is changed too.
     Declared,
-    /// The configuration has said so once, and says so no more: nobody can log in, and nothing is lost.
+    /// No longer in the configuration: nobody can log in, and its sign-in and passwords are kept.
     Disabled,
 }
 
@@ -97,12 +97,12 @@ impl Origin {
 pub struct Account {
     /// The mailbox at Microsoft; the SASL user of IMAP and POP3.
     pub mailbox: Mailbox,
-    /// The account whose tokens open this one, where it is not the account itself: a shared mailbox goes through the person
-    /// who signs in for it. Many may go through one, and none of them goes through a third.
+    /// The delegate: the account whose tokens open this one, such as the user who signs in for a shared mailbox. One account may
+    /// be the delegate of many; a delegate has no delegate itself.
     pub delegate: Option<Mailbox>,
     /// The name of the application that gets the tokens.
     pub application: String,
-    /// How the tokens are got.
+    /// How the tokens are obtained.
     pub grant: Grant,
     /// The name mail clients log in with, in lower case; most often the mailbox itself.
     pub login: String,
@@ -123,7 +123,7 @@ impl Account {
         Self { mailbox, delegate: None, application: application.into(), grant, login, senders, origin, created }
     }
 
-    /// The mailbox under which the tokens are kept that open this one.
+    /// The mailbox whose tokens open this one: that of the delegate, or its own.
     pub fn token_of(&self) -> &Mailbox {
         self.delegate.as_ref().unwrap_or(&self.mailbox)
     }
@@ -133,19 +133,19 @@ impl Account {
         (self.grant != Grant::ClientCredentials).then(|| self.token_of().as_str())
     }
 
-    /// The account that the tokens belong to: the one it goes through, or itself.
+    /// The account that the tokens belong to: the delegate, or itself.
     pub(crate) fn token_account(&self) -> Self {
         Self { mailbox: self.token_of().clone(), delegate: None, ..self.clone() }
     }
 
-    /// Whether the mail server would let it send as somebody else: by SMTP a shared mailbox is opened as the person it goes
-    /// through, and its password is not theirs.
+    /// Whether SMTP logs in as another user: with a delegated token Exchange knows a shared mailbox only as its delegate, which
+    /// has another address.
     pub fn sends_as_another(&self) -> bool {
         self.sender() != &self.mailbox
     }
 
-    /// The SASL user of SMTP; that of IMAP and POP3 is the mailbox. Exchange takes a person's token by SMTP from that person
-    /// alone, who then sends in the name of the shared mailbox. An application is nobody, and sends as the mailbox.
+    /// The SASL user of SMTP; that of IMAP and POP3 is the mailbox. Over SMTP Exchange accepts a delegated token from its own
+    /// user only, who then sends on behalf of the shared mailbox. An application has no user, and sends as the mailbox.
     pub fn sender(&self) -> &Mailbox {
         match self.grant {
             Grant::SignIn | Grant::Password => self.token_of(),

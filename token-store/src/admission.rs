@@ -40,9 +40,9 @@ use crate::{
 /// The bounds of admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdmissionLimits {
-    /// Passwords that are hashed concurrently, those of logins that are known included; each takes 19 MiB and a core.
+    /// How many passwords are hashed concurrently, logins from familiar sources included; each hash takes 19 MiB and a core.
     pub concurrent_hashes: usize,
-    /// Logins that may wait for that; others are told that we are busy.
+    /// How many logins may wait for that. More are refused as [`Denied::Busy`].
     pub hashes_waiting: usize,
     /// How long the login cache keeps a login that was right.
     pub remember_for: Duration,
@@ -71,22 +71,22 @@ struct Shared {
 /// Why a login was not admitted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// No such account, or a wrong password; which of them is nobody's business.
+    /// No such account, or a wrong password; the client cannot tell which.
     #[error("the user name or the password is wrong; `oxpost account password add MAILBOX` makes a new one")]
     BadCredentials,
     /// Too many passwords wait to be checked.
     #[error("too many logins are being checked at this moment; try again in a few seconds")]
     Busy,
-    /// Microsoft judges the passwords of this account, and says that this one is wrong.
+    /// Microsoft verifies the passwords of this account and refused this one.
     #[error("Microsoft refuses the user name or the password")]
     RejectedByMicrosoft,
-    /// Microsoft is not asked about any more passwords of this account for a while.
+    /// Microsoft is not asked about further passwords of this account for a while.
     #[error(
         "so many wrong passwords have come for this account that Microsoft is not asked about more of them for up to an hour: it \
          would lock the user out. `oxpost sign-in MAILBOX` tries one at once"
     )]
     TooManyPasswords,
-    /// Microsoft judges the passwords of this account, and has said neither yes nor no.
+    /// Microsoft verifies the passwords of this account and gave no verdict on this one.
     #[error(transparent)]
     NotVerified(TokenError),
     /// Our own store failed.
@@ -126,7 +126,7 @@ impl fmt::Debug for Accounts {
 }
 
 impl Accounts {
-    /// A gate to the accounts of this store.
+    /// Admission to the accounts of this store, without remote verification.
     pub fn new(store: Store, clock: SharedClock, limits: AdmissionLimits) -> Self {
         Self::build(store, clock, limits, None)
     }
@@ -144,20 +144,20 @@ impl Accounts {
         }))
     }
 
-    /// A gate that also lets Microsoft judge the passwords of accounts with [`Grant::Password`]; without this, nobody can
-    /// log in to those.
+    /// Admission that also has Microsoft verify the passwords of accounts with [`Grant::Password`]; without it, nobody can log
+    /// in to those accounts.
     pub fn with_remote_verification(store: Store, clock: SharedClock, limits: AdmissionLimits, tokens: Tokens) -> Self {
         Self::build(store, clock, limits, Some(tokens))
     }
 
-    /// Checks a login that comes from this machine itself; see [`Accounts::admit_from`].
+    /// Verifies a login from this machine; see [`Accounts::admit_from`].
     pub async fn admit(&self, user: &str, password: &Secret) -> Result<Admitted, Denied> {
         self.admit_from(IpAddr::V4(Ipv4Addr::LOCALHOST), user, password).await
     }
 
-    /// Checks a login. It costs an argon2 for each password of the account, and one where there is no such account, unless
-    /// the same login was checked a short while ago and nothing has changed since. Where Microsoft judges passwords it may
-    /// cost a request, and the address matters: strangers' guesses must not cost the user's own tries.
+    /// Verifies a login. It costs one argon2 hash for each password of the account, or one if there is no such account, unless
+    /// the login cache has the login. Where Microsoft verifies passwords it may cost a request; the address decides which budget
+    /// of wrong passwords that counts against.
     pub async fn admit_from(&self, from: IpAddr, user: &str, password: &Secret) -> Result<Admitted, Denied> {
         self.attempt(user, password, Source::of(from)).await?.verify().await
     }
@@ -175,19 +175,19 @@ impl Accounts {
         self.0.familiar.is_familiar_to_any(source)
     }
 
-    /// The account of a mailbox, for clients that an administrator lets in without a password. `None`: there is none, or it is
-    /// not in use.
+    /// The account of a mailbox, for clients that an administrator lets in without a password. `None`: there is no such account,
+    /// or it is disabled.
     pub async fn admit_without_password(&self, mailbox: &Mailbox) -> Result<Option<Admitted>, StoreError> {
         let found = self.0.store.opened_by(mailbox).await?.filter(|account| account.origin != Origin::Disabled);
         Ok(found.map(Admitted::authenticated))
     }
 
-    /// Notes that a mail server has refused a login in a way that somebody must mend, or (`None`) that it takes them.
+    /// Stores that a mail server refused a login for a reason that an administrator must fix, or (`None`) that it accepted one.
     pub fn note_upstream_result(&self, mailbox: Mailbox, protocol: String, refused: Option<UpstreamRefusal>) {
         self.0.background_writes.note_upstream_result(mailbox, protocol, refused);
     }
 
-    /// Gives the login cache room for the accounts that there are now. Nobody who logs in waits for that.
+    /// Sizes the login cache for the present number of accounts, in the background.
     fn count_accounts(&self) {
         let accounts = self.clone();
         tokio::spawn(async move {
@@ -198,15 +198,15 @@ impl Accounts {
         });
     }
 
-    /// Notes that a mail server has accepted a login to this account: if it was with the token of a delegate, the account's own sign-in
-    /// of before is needed no longer.
+    /// Stores that a mail server accepted a login to this account. If it used the token of a delegate, the sign-in that the
+    /// account had before is no longer needed and is removed.
     pub fn note_login_accepted(&self, account: &Account) {
         if let Some(delegate) = &account.delegate {
             self.0.background_writes.note_delegate_login_succeeded(account.mailbox.clone(), delegate.clone());
         }
     }
 
-    /// Until it is noted of every login so far that its password was used; nobody who logs in waits for that.
+    /// Waits until everything that logins store in the background is written.
     pub async fn wait_for_background_writes(&self) {
         self.0.background_writes.flush().await;
         self.0.familiar.flush().await;
@@ -256,8 +256,8 @@ impl Attempt {
         self.accounts.0.remote_verifier_for(self.account.as_ref()).is_some()
     }
 
-    /// Stands for this user name and password, and for what it is compared with, under a key that never leaves the process: a
-    /// password that was added or revoked makes another one of it.
+    /// A tag for this user name, this password and everything that the password is compared with, under a key that never leaves
+    /// the process: adding or revoking a password changes it.
     ///
     /// # Errors
     /// The system gave no random numbers when this process started.
@@ -267,7 +267,7 @@ impl Attempt {
         self.accounts.0.cache.pair_tag(account, &self.password, &self.passwords, remote).ok_or(Denied::Busy)
     }
 
-    /// How to name its user in a log. Only a name that exists is written down: people type passwords into the wrong field.
+    /// The name for the log. Unknown names are not logged: users type passwords into the wrong field.
     pub fn name_for_log(&self) -> String {
         self.account.as_ref().map_or_else(|| "[no such account]".to_owned(), |account| account.mailbox.to_string())
     }
@@ -327,7 +327,7 @@ impl Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct LoginSource {
     source: Source,
-    /// Whether it is familiar to whoever the password belongs to.
+    /// Whether the source is familiar to the account whose password was sent.
     familiar: bool,
 }
 
@@ -337,18 +337,18 @@ impl LoginSource {
     }
 }
 
-/// Whether such a login can be anybody's.
+/// Whether user name and password are within the limits of any account.
 fn is_plausible(user: &str, password: &Secret) -> bool {
     user.len() <= USER_LIMIT && (1..=PASSWORD_LIMIT).contains(&password.len())
 }
 
 impl Shared {
-    /// Who judges the passwords of this account, if that is not us.
+    /// Who verifies the passwords of this account, if not the local hashes.
     fn remote_verifier_for(&self, account: Option<&Account>) -> Option<&RemoteVerifier> {
         self.remote_verifier.as_ref().filter(|_| account.is_some_and(|account| account.grant == Grant::Password))
     }
 
-    /// It is the password of whoever the tokens belong to, and opens every mailbox that goes through them.
+    /// Verifies the password of the account whose tokens are used; it opens every mailbox that has that account as its delegate.
     async fn verify_remotely(
         &self,
         remote_verifier: &RemoteVerifier,
@@ -370,13 +370,13 @@ impl Shared {
         remote_verifier.admit(&token_account, password, from).await?;
         self.familiar.note(mailbox, from.source);
         self.background_writes.note(Used::Remote(mailbox.clone()), stored.and_then(|stored| stored.last_used));
-        // Read again: the judge may have taken a while.
+        // Read again: remote verification may have taken a while.
         let account = self.store.account(&account.mailbox).await?.filter(|now| now.token_of() == mailbox);
         Ok(Admitted::authenticated(account.ok_or(Denied::BadCredentials)?))
     }
 
-    /// The row whose password this is. An account with several passwords costs a hash for each; one without any, or no
-    /// account, costs one that cannot match.
+    /// The row whose password this is. An account with several passwords costs one hash for each. No password, or no account,
+    /// costs one hash that cannot match.
     async fn verify(
         &self,
         priority: Priority,
@@ -399,7 +399,7 @@ impl Accounts {
         self.0.pool.hashes()
     }
 
-    /// Takes so many of the permits that strangers may have.
+    /// Holds this many of the permits for unfamiliar sources.
     pub(crate) async fn occupy(&self, permits: u32) -> [tokio::sync::OwnedSemaphorePermit; 2] {
         self.0.pool.occupy(permits).await
     }

@@ -1,12 +1,11 @@
 //! The circuit breaker of one authority for one application: whether it may be asked now, and if not, when. Pure: everything
 //! from what is stored and the time now.
 //!
-//! It is closed while the authority answers, whatever it says of one account. A Retry-After, a 429, or [`THRESHOLD`] requests in
-//! a row that brought no answer open it. While it is open nothing is asked until its pause is over, and then one probe at a
-//! time; the first probe that is answered closes it.
+//! It is closed while the authority answers, whatever the answer says about one account. A Retry-After, a 429, or [`THRESHOLD`]
+//! requests in a row without an answer open it. While it is open nothing is asked until its pause is over, and then one probe at
+//! a time; the first answered probe closes it.
 //!
-//! Of a pause its beginning and its length are kept, and not its end: a clock that is set right ends it, or begins it
-//! anew at most.
+//! A pause is stored as its start and its length: setting the clock can end it or restart it, but not prolong it further.
 
 #[cfg(test)]
 mod model;
@@ -24,7 +23,7 @@ pub(crate) const THRESHOLD: u32 = 3;
 /// The shortest pause after a 429 that names none: what Microsoft's own libraries (MSAL) wait.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(60);
 
-/// A longer pause is not believed, whoever has stored it.
+/// A longer stored pause is cut to this.
 pub(crate) const LONGEST_PAUSE: Duration = RETRY_AFTER_LIMIT.saturating_add(RETRY_AFTER_LIMIT);
 
 /// How long a probe keeps others from asking: a request, and what is written after it. A process that died with it is
@@ -40,7 +39,7 @@ pub(crate) struct Circuit {
     pub(crate) pauses: u32,
     /// The last pause.
     pub(crate) pause: Option<Span>,
-    /// Why it is open, for people.
+    /// Why it is open, for the administrator.
     pub(crate) reason: String,
     /// Who is asking, while it is open.
     pub(crate) probe: Option<Probe>,
@@ -71,18 +70,18 @@ pub(crate) enum Permission {
     Probe,
     /// Not before so long has passed.
     Wait(Duration),
-    /// A probe is on its way, for so long at most.
+    /// A probe is in flight, for this long at most.
     Probed(Duration),
 }
 
-/// A request that brought no answer, or was told not to ask.
+/// A request that brought no answer, or an answer that asks for a pause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestFailure {
     /// The status was 429.
     pub(crate) throttled: bool,
     /// For how long we are asked to wait.
     pub(crate) retry_after: Option<Duration>,
-    /// What happened, for people.
+    /// What happened, for the administrator.
     pub(crate) reason: String,
 }
 
@@ -94,7 +93,7 @@ pub(crate) struct Asked {
 }
 
 impl Span {
-    /// What is left of it. A clock that was set back before its beginning ends it.
+    /// What is left of it. A clock that was set back before its start ends it.
     pub(crate) fn left(self, now: SystemTime) -> Option<Duration> {
         let passed = now.duration_since(self.since).ok()?;
         self.length.min(LONGEST_PAUSE).checked_sub(passed).filter(|left| !left.is_zero())
@@ -116,7 +115,7 @@ impl Circuit {
         }
     }
 
-    /// What is left of the time of the probe on its way.
+    /// What is left of the time of the probe in flight.
     fn probe_left(&self, now: SystemTime) -> Option<Duration> {
         Span { since: self.probe.as_ref()?.since, length: PROBE_TIME }.left(now)
     }
@@ -146,8 +145,8 @@ impl Circuit {
         true
     }
 
-    /// Whether this, which is not written yet, counts instead of what another node has written meanwhile: its pause lasts
-    /// longer, and began after the authority last answered that node.
+    /// Whether this circuit, which is not written yet, takes precedence over what another node has written meanwhile: its pause
+    /// lasts longer, and began after that node last saw the circuit close.
     pub(crate) fn outlasts(&self, written: &Self, now: SystemTime) -> bool {
         let left = |circuit: &Self| circuit.pause.filter(|_| circuit.pauses > 0).and_then(|pause| pause.left(now));
         let answered_since = self.pause.zip(written.recovered).is_some_and(|(pause, closed)| pause.since <= closed);
@@ -160,7 +159,7 @@ impl Circuit {
             trouble.retry_after.map(|asked| schedule::pause(ErrorKind::Transient, 1, Some(asked), jitter));
         if self.pauses == 0 {
             let is_told = retry_after.is_some() || trouble.throttled;
-            // A request of before the authority answered again says nothing of the time since, unless we are told to wait.
+            // A request from before the circuit closed says nothing about the time since, unless the answer asks for a pause.
             if !is_told && self.recovered.is_some_and(|closed| asked.since < closed && closed <= now) {
                 return;
             }

@@ -7,8 +7,8 @@
 //!                        Store ◀──── sealed, versioned ─ one request per account at a time ─▶ the authority (Entra ID)
 //! ```
 //!
-//! The store is the truth: every decision reads the row of the account again, so that a password revoked, an account
-//! removed or a sign-in made by another process counts at once. Decisions ([`schedule`]) are pure; the rest acts.
+//! The store is the truth: every decision reads the row of the account again, so that a revoked password, a removed account or a
+//! sign-in by another process takes effect immediately. Decisions ([`schedule`], [`circuit`]) are pure; the rest acts.
 
 // The one exception is `platform/windows.rs`, which says of each call why it is sound.
 #![cfg_attr(not(windows), forbid(unsafe_code))]

@@ -37,15 +37,15 @@ const NAP_WITHOUT_STORE: Duration = Duration::from_secs(5);
 /// How often all accounts are read.
 const FULL_LOOK_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// How long the end waits for requests in flight: as long as one may take, and the write behind it.
+/// How long the shutdown waits for requests in flight: as long as one may take, and the write after it.
 const LAST_WAIT: Duration = REQUEST_TIME.saturating_add(Duration::from_secs(5));
 
 /// How long the end waits for a store that is to take what it did not take before.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
 impl Tokens {
-    /// Keeps tokens fresh until it is told to stop. Then it starts nothing new, and waits for what is in flight, so that
-    /// no new refresh token is lost.
+    /// Keeps tokens fresh until `stop` is cancelled. Then it starts nothing new and waits for requests in flight, so that no new
+    /// refresh token is lost.
     pub async fn keep_fresh(self, stop: CancellationToken) {
         let mut running = Running::default();
         let mut hints = self.hints();
@@ -72,7 +72,7 @@ impl Tokens {
                             due.iter_mut().filter(|authority| authority.key == key).for_each(DueAccounts::close);
                             wake_soon(nap_over.as_mut(), pause.max(SHORTEST_NAP));
                         }
-                        // What was just got has a plan that this nap does not know of yet.
+                        // New tokens have a plan that this nap does not know of yet.
                         if due.iter().all(|authority| authority.accounts.is_empty()) && running.tasks.is_empty() {
                             wake_soon(nap_over.as_mut(), SHORTEST_NAP);
                         }
@@ -143,7 +143,7 @@ impl Tokens {
             DueAccounts { key, accounts, may_run, once: availability == Availability::OneProbe }
         });
         let mut due: Vec<DueAccounts> = due.collect();
-        // A probe takes one request, and does not wait until the other tenants of its endpoint are done.
+        // A probe is one request, and does not wait for the other tenants of its endpoint.
         due.sort_by_key(|due| !due.once);
         (due, wake.max(SHORTEST_NAP).min(look_every))
     }
@@ -223,8 +223,8 @@ struct Running {
     without_store: bool,
     /// When all accounts were last read, and by which time the last look was.
     full_look: Option<(Instant, SystemTime)>,
-    /// The refreshes that were in flight when the clock was set back. Each may still plan the next one by the old time, which no
-    /// index finds, so all accounts are read again after it.
+    /// The refreshes that were in flight when the clock was set back. Each may plan the next one by the old time, which no index
+    /// finds, so all accounts are read again after it.
     before_set_back: HashSet<Id>,
 }
 
@@ -252,7 +252,7 @@ impl Running {
         self.accounts.insert(task.id(), (mailbox, key));
     }
 
-    /// Whether all accounts are to be read now: it is time, or the clock was set back.
+    /// Whether to read all accounts now: it is time, or the clock was set back.
     fn full_look_is_due(&mut self, now: SystemTime) -> bool {
         if self.full_look.is_some_and(|(_, looked)| looked > now) {
             self.before_set_back.extend(self.accounts.keys());
@@ -264,7 +264,7 @@ impl Running {
         recent.is_none()
     }
 
-    /// Gives back which authority is left alone, and for how long.
+    /// Which authority is paused after a refresh ended, and for how long.
     fn ended(
         &mut self,
         ended: Result<(Id, Option<Duration>), tokio::task::JoinError>,

@@ -1,8 +1,9 @@
-//! Every request to an authority goes through here: whether it may be made now, together with how many others, and how fast.
+//! Every request to an authority passes this gate, which decides whether it may be made now, together with how many others, and
+//! how fast.
 //!
-//! What an authority has answered is kept in the store ([`Circuit`]), so that a restart and other nodes know it; how many
-//! requests are on their way is each process's own. A request belongs to a [`Class`]: logins do not wait long, and the
-//! background has no more than its part.
+//! The store keeps how an authority has answered ([`Circuit`]), for restarts and other nodes; how many requests are in flight is
+//! each process's own. A request belongs to a [`Class`]: logins wait a short time only, and the background has a limit of its
+//! own.
 
 mod account_outcomes;
 mod authority_state;
@@ -48,9 +49,9 @@ const BACKGROUND_PATIENCE: Duration = Duration::from_secs(60);
 /// How many requests are made, and how fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RequestGateLimits {
-    /// At once, to one authority for one application.
+    /// In flight, to one authority for one application.
     pub(crate) per_authority: usize,
-    /// At once, in all; but for the first of each authority, so that none waits for another.
+    /// In flight, in all. The first request of each authority does not count, so that none waits for another.
     pub(crate) in_all: usize,
     /// Begun in a second, to one authority for one application.
     pub(crate) per_second: u32,
@@ -63,9 +64,9 @@ pub(crate) struct RequestGateLimits {
 pub(crate) enum Class {
     /// A mail program waits.
     Login,
-    /// Nobody waits.
+    /// The background: no client waits.
     Background,
-    /// A person at the command line wants to know: nothing is in the way, and what is answered counts.
+    /// An administrator at the command line: no open circuit prevents it, and its answer counts.
     Diagnosis,
 }
 
@@ -81,7 +82,7 @@ pub(crate) struct RequestGate {
     endpoints: DashMap<CircuitKey, Arc<Endpoint>>,
     /// Counts how often a circuit was closed, for those who wait for that.
     closed: watch::Sender<u64>,
-    /// The process ends: nobody waits any more.
+    /// The process ends: no request waits any longer.
     ending: CancellationToken,
 }
 
@@ -91,12 +92,12 @@ struct Permitted {
     circuit: Circuit,
 }
 
-/// A request that may be made. Whoever has it says how it went.
+/// Permission for one request. Its holder reports the outcome.
 pub(crate) struct RequestPermit {
     gate: Arc<RequestGate>,
     authority: Arc<AuthorityState>,
     asked: Asked,
-    /// Whom it is about. None: the application itself.
+    /// The user it is about. None: the application itself.
     account: Option<String>,
     /// Nothing is wrong as far as is known, so an answer need not be written.
     clean: bool,
@@ -106,7 +107,7 @@ pub(crate) struct RequestPermit {
 /// How a request went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RequestOutcome {
-    /// The authority has answered, whatever it said of the account.
+    /// The authority answered, whatever it said about the account.
     Answered,
     /// It has not.
     Failed(RequestFailure),
@@ -147,8 +148,10 @@ impl RequestGate {
         }
     }
 
-    /// Waits for a place of a request about this account (none: the application itself), and takes it; or says why not, and until
-    /// when.
+    /// Waits until a request about this account (none: the application itself) may be made.
+    ///
+    /// # Errors
+    /// Why it may not, and how long to wait.
     pub(crate) async fn enter(
         self: &Arc<Self>,
         application: &Application,
@@ -179,7 +182,7 @@ impl RequestGate {
                     () = sleep(wait) => {}
                     () = self.ending.cancelled() => return Err(ending()),
                 }
-                // The same again: those before it may have been told to wait.
+                // Checked again: requests before it may have opened the circuit.
                 permitted = self.permitted(&authority).await?;
             }
         }
@@ -215,17 +218,17 @@ impl RequestGate {
         circuits.into_iter().map(|(key, circuit)| (key, availability(&circuit))).collect()
     }
 
-    /// Tells whenever a circuit was closed by this process.
+    /// Changes whenever this process has closed a circuit.
     pub(crate) fn closed(&self) -> watch::Receiver<u64> {
         self.closed.subscribe()
     }
 
-    /// Whoever waits for a place is told that there is none: the process ends.
+    /// Shutdown: waiting requests are refused.
     pub(crate) fn end(&self) {
         self.ending.cancel();
     }
 
-    /// When the authority has last answered a request of this process.
+    /// When the authority last answered a request of this process.
     pub(crate) fn answered(&self, application: &Application, account: Option<&str>) -> Option<SystemTime> {
         self.authority(application, account).lock().answered
     }
@@ -247,8 +250,7 @@ impl RequestGate {
         self.authorities.entry(key.clone()).or_insert_with(authority).clone()
     }
 
-    /// What is known of a circuit: what the store did not take, which is written now if it takes it, or what it has. While it
-    /// cannot be read, nothing is.
+    /// The circuit as it counts now. What the store did not accept before is written now if the store accepts it.
     async fn known(&self, authority: &AuthorityState) -> Known {
         let known = authority.known(self.store.circuit(&authority.key).await.ok(), self.clock.now());
         if let (Some(version), Some(unsaved)) = (known.version, &known.unsaved)
@@ -265,9 +267,9 @@ impl RequestGate {
         self.known(authority).await.circuit
     }
 
-    /// Whether a request may be made now; if it is to be the probe, it is from now on.
+    /// Whether a request may be made now. If it is to be the probe, this claims it.
     async fn permitted(&self, authority: &AuthorityState) -> Result<Permitted, Refusal> {
-        // Before the circuit is read: of what opens it later this request knows nothing.
+        // Before the circuit is read: the request knows nothing of what opens it later.
         let since = self.clock.now();
         let known = self.known(authority).await;
         let circuit = known.circuit.clone();
@@ -289,7 +291,7 @@ impl RequestGate {
         }
     }
 
-    /// Makes this request the probe; or says that another one is.
+    /// Makes this request the probe, unless another request is.
     async fn claim_probe(&self, authority: &AuthorityState, known: Known) -> Result<bool, Refusal> {
         let Known { version, mut circuit, unsaved } = known;
         circuit.begin_probe(&self.node, self.clock.now());
@@ -309,7 +311,7 @@ impl RequestGate {
         }
     }
 
-    /// Changes a circuit by what a request has shown. `change` gives back whether there is anything to write.
+    /// Changes a circuit by what a request has shown. `change` returns whether there is anything to write.
     async fn change(&self, authority: &AuthorityState, mut change: impl FnMut(&mut Circuit) -> bool) {
         for _ in 0..TRIES {
             let read = self.store.circuit(&authority.key).await.ok();
@@ -385,7 +387,7 @@ impl RequestPermit {
                     state.failed = Some(now);
                     self.account.as_ref().is_none_or(|account| state.accounts.failed(account, Instant::now()))
                 };
-                // What we are told counts whoever has asked, and so does a probe.
+                // A requested pause counts whichever account was asked about, and so does a failed probe.
                 if !counts && !self.asked.is_probe && !trouble.throttled && trouble.retry_after.is_none() {
                     return;
                 }

@@ -75,8 +75,8 @@ use crate::{
     vault::Vault,
 };
 
-/// Our tables, the sealer of what is secret in them, and nothing remembered: every answer is read anew, so that
-/// what another process writes counts at once. Cheap to clone.
+/// The tables, and the sealer of what is secret in them. Nothing is cached: every answer is read from the database, so that what
+/// another process writes takes effect immediately. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     database: Arc<dyn Database>,
@@ -109,7 +109,7 @@ pub struct TokenSet {
     pub identity: Option<Identity>,
 }
 
-/// The state of an account's tokens, for people: nothing secret.
+/// The state of an account's tokens, for administrators: nothing secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenState {
     /// Who signed in, as the authority says, by their present name. It may be another person than the mailbox's, for a shared
@@ -121,11 +121,11 @@ pub struct TokenState {
     pub has_refresh_token: bool,
     /// When the access token ends.
     pub access_token_expires: Option<SystemTime>,
-    /// When tokens were last got.
+    /// When tokens were last obtained.
     pub refreshed_at: Option<SystemTime>,
     /// When they are asked for next.
     pub next_refresh: Option<SystemTime>,
-    /// What went wrong since they were last got.
+    /// The last failure since then.
     pub last_error: Option<LastError>,
 }
 
@@ -169,8 +169,8 @@ impl Store {
         Self::with(Arc::new(Sqlite::open(path.to_owned(), STORE_SCHEMA).await?), vault).await
     }
 
-    /// Opens a store in PostgreSQL, which several nodes may share; or makes its tables. The vault must be the one it was
-    /// created with. `tls` says whom to trust.
+    /// Opens a store in PostgreSQL, which several nodes may share, or creates its tables. The vault must be the one it was
+    /// created with. `tls` has the trusted roots.
     pub async fn open_postgres(
         settings: PostgresSettings,
         tls: rustls::ClientConfig,
@@ -179,7 +179,7 @@ impl Store {
         Self::with(Arc::new(Postgres::open(settings, tls, STORE_SCHEMA).await?), vault).await
     }
 
-    /// Whether a database holds a store already, so that it takes the key it was sealed with, and no new one will do.
+    /// Whether a database holds a store already, so that only the key it was sealed with opens it.
     pub async fn is_sealed(database: &dyn Database) -> Result<bool, StoreError> {
         let check = Statement::new("SELECT value FROM meta WHERE name = 'key-check'", []);
         Ok(database.transaction(vec![check]).await?.pop().and_then(first).is_some())
@@ -205,7 +205,7 @@ impl Store {
         Ok(store)
     }
 
-    /// A store whose key is that of the vault, or one of them. Gives back its check value too.
+    /// A store whose key is that of the vault, or one of them; and its check value.
     pub(super) async fn with_keys_as_they_are(
         database: Arc<dyn Database>,
         vault: Vault,
@@ -249,15 +249,14 @@ impl Store {
         Ok(rows.into_iter().next().and_then(|mut row| row.bytes(0)).unwrap_or_default())
     }
 
-    /// The same store for background work and for people: their lists are read on a connection of their own, behind which no login
-    /// waits.
+    /// The same store for background work and for administrators: their lists are read on a connection of their own, so that no
+    /// login waits for them.
     #[must_use]
     pub fn in_background(&self) -> Self {
         Self { in_background: true, ..self.clone() }
     }
 
-    /// The clock by which everything goes that nodes compare with each other: the database's, or this machine's where that is
-    /// the same.
+    /// The clock for whatever nodes compare with each other: the database's, or this machine's where that is the same.
     pub fn clock(&self, node: SharedClock) -> SharedClock {
         match &self.time {
             Some(time) => Arc::new(DatabaseClock { time: time.clone(), node }),
@@ -317,7 +316,7 @@ impl Store {
         Ok(self.run(vec![statement]).await?.pop().map(|outcome| outcome.rows).unwrap_or_default())
     }
 
-    /// Runs one statement that changes a row, or none.
+    /// Runs one statement. Returns whether it changed a row.
     async fn change(&self, statement: Statement) -> Result<bool, StoreError> {
         Ok(changed(self.run(vec![statement]).await?.first()))
     }
@@ -328,7 +327,7 @@ impl Store {
     }
 }
 
-/// Whether this is the check value of a store that the key was made for.
+/// Whether the check value of a store opens with this key.
 fn is_check(sealer: &Sealer, sealed: &[u8]) -> bool {
     [KEY_CHECK, KEY_CHECK_BEFORE_ACCESS].into_iter().any(|text| opens_as(sealer, sealed, text))
 }

@@ -1,7 +1,7 @@
-//! Tokens for admitted sessions: one request per account at a time, whoever asks and however many, on however many nodes.
+//! Tokens for admitted sessions. Single flight: one request per account at a time, however many callers and nodes want a token.
 //!
-//! Every decision starts from the stored row, so there is nothing remembered here that could be stale; a `AccountState` holds
-//! only what is going on: the request in flight, the pause after a failure, and tokens that could not be written.
+//! Every decision starts from the stored row, so that nothing here can be stale. An `AccountState` holds only what is going on:
+//! the request in flight, the pause after a failure, and tokens that could not be written.
 
 mod account_state;
 mod app_only;
@@ -53,7 +53,7 @@ impl AccessToken {
         self.0.expires_at
     }
 
-    /// The name by which mail servers know the user whose token this is, which may have been renamed since the account was added.
+    /// The name by which mail servers know the user whose token this is, who may have been renamed since the account was added.
     /// None: the account's address, as far as is known.
     pub fn sign_in_name(&self) -> Option<&Mailbox> {
         self.0.sign_in_name.as_ref()
@@ -76,15 +76,15 @@ impl From<&IssuedToken> for AccessToken {
 /// mail programs have patience for. The request goes on without them.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The bounds of refreshing. An authority is a token endpoint as one application asks it; each has a share of its own, so that
-/// one that hangs takes nothing from the others.
+/// The limits of refreshing. An authority is a token endpoint as one application asks it; each has limits of its own, so that
+/// one that hangs does not affect the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefreshLimits {
-    /// How many requests to one authority are on their way at once, those that logins start included.
+    /// How many requests to one authority are in flight, those of logins included.
     pub per_authority: usize,
     /// How many of them the background refresher may start, so that a login finds room.
     pub background_per_authority: usize,
-    /// How many requests are on their way at once in all, but for the first one of each authority.
+    /// How many requests are in flight in all, except for the first one of each authority.
     pub in_all: usize,
     /// How many requests to one authority begin in a second; fewer for a minute after an outage.
     pub per_second: u32,
@@ -121,11 +121,11 @@ struct Shared {
     node: String,
     store: Store,
     applications: Applications,
-    /// For requests that somebody waits for, and for those of the refresher.
+    /// For requests that a login waits for, and for those of the refresher.
     http: HttpClient,
     background_http: HttpClient,
     gate: Arc<RequestGate>,
-    /// For a person at the command line: no circuit is in the way.
+    /// For an administrator at the command line: no open circuit prevents a request.
     is_diagnosis: bool,
     clock: SharedClock,
     limits: RefreshLimits,
@@ -133,11 +133,11 @@ struct Shared {
     /// By the application's name.
     app_only: DashMap<String, Arc<AppOnly>>,
     refreshes: TaskTracker,
-    /// How often a flight had to wait for another node.
+    /// How often a refresh had to wait for another node.
     waits: AtomicUsize,
 }
 
-/// What everybody who waited for one request gets.
+/// The result for every caller that waited for one request.
 type Outcome = Result<AccessToken, TokenError>;
 
 /// Why a token is wanted.
@@ -145,9 +145,9 @@ type Outcome = Result<AccessToken, TokenError>;
 enum Why {
     /// A session needs one.
     Serve,
-    /// The one of this version is due.
+    /// The token of this version is due for a refresh.
     Due(i64),
-    /// The mail server refused this one.
+    /// The mail server refused this token.
     Refused(AccessToken),
 }
 
@@ -158,7 +158,7 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// Tokens from this store, got from these applications.
+    /// Tokens from this store, requested by these applications.
     pub fn new(
         store: Store,
         applications: Applications,
@@ -169,7 +169,7 @@ impl Tokens {
         Self::of(store, applications, http, clock, limits, (Class::Login, Class::Background))
     }
 
-    /// The same for a person at the command line, whom no open circuit keeps from asking.
+    /// The same for an administrator at the command line: no open circuit prevents a request.
     pub(crate) fn for_diagnosis(
         store: Store,
         applications: Applications,
@@ -222,10 +222,10 @@ impl Tokens {
         self.obtain(admitted.account(), Why::Serve).await
     }
 
-    /// The mail server refused this token: another one. If somebody has got another one meanwhile it is that; otherwise
-    /// one request is made, even when many sessions report the same token. When a token got in this way is refused too
-    /// within [`RefreshLimits::forced_every`], no further one is asked for, because it would be refused as well: the
-    /// answer is [`TokenError::Misconfigured`], which says what to look at.
+    /// The mail server refused this token: returns another one. If a newer token is stored, that; otherwise one request is made,
+    /// even when many sessions report the same token. If a token obtained in this way is refused too within
+    /// [`RefreshLimits::forced_every`], no further one is requested, because it would be refused as well; the error is
+    /// [`TokenError::Misconfigured`], which says what to check.
     pub async fn refused(&self, admitted: &Admitted, refused: &AccessToken) -> Result<AccessToken, TokenError> {
         let token = self.obtain(admitted.account(), Why::Refused(refused.clone())).await?;
         if token.secret() != refused.secret() {
@@ -235,8 +235,8 @@ impl Tokens {
         self.obtain(admitted.account(), Why::Refused(refused.clone())).await
     }
 
-    /// For a diagnosis: asks the authority now, whatever is stored, and keeps what it gives. A failure is told also while
-    /// the stored token lives.
+    /// For a diagnosis: asks the authority now, whatever is stored, and stores the answer. Fails even while the stored token
+    /// lives.
     pub(crate) async fn ask_now(&self, account: &Account) -> Outcome {
         let shared = &self.0;
         let account = &account.token_account();
@@ -253,19 +253,19 @@ impl Tokens {
         }
     }
 
-    /// The clocks that this machine's clock disagrees with, as answers of the authorities and the database have shown it.
+    /// The clocks that disagree with this machine's clock, as answers of the authorities and the database have shown.
     pub fn clock_skews(&self) -> Vec<ClockSkew> {
         self.0.http.clock_skews().into_iter().chain(self.0.store.clock_skew()).collect()
     }
 
-    /// Changes whenever an authority's clock begins or ceases to disagree with this machine's.
+    /// Changes whenever an authority's clock starts or stops disagreeing with this machine's.
     pub fn clock_news(&self) -> watch::Receiver<u64> {
         self.0.http.clock_news()
     }
 
     async fn obtain(&self, account: &Account, why: Why) -> Outcome {
         let shared = &self.0;
-        // All that go through one account wait for its one request.
+        // All accounts with the same delegate wait for its one request.
         let account = &account.token_account();
         let stored = shared.store.tokens(&account.mailbox).await?;
         let now = shared.clock.now();
@@ -296,8 +296,8 @@ impl Tokens {
             })
         };
         let caller = shared.caller(account, stored.version, &why);
-        // Nobody waits, and nothing is written, while the authority is left alone. (Another account's token may be as good; a
-        // request on its way for this one is joined; and what could not be written is written without a request.)
+        // While the authority is paused, no caller waits and nothing is written. (Exceptions: another account's token may do; a
+        // request in flight for this account is joined; unsaved tokens are written without a request.)
         if account.grant != Grant::ClientCredentials
             && !account_state.is_asking()
             && !account_state.has_unsaved()
@@ -308,7 +308,7 @@ impl Tokens {
         }
         let answer = match account_state.enter(&caller) {
             Entry::Blocked(error) => {
-                // Between our look at the row and the slot, somebody may have got a new token: then that is the answer.
+                // A new token may have been stored between reading the row and entering the account state.
                 let stored = shared.store.tokens(&account.mailbox).await?;
                 return settled(&stored, &why, now).or_else(lives).ok_or(*error);
             }
@@ -361,10 +361,10 @@ impl Tokens {
         self.0.store.look_at_the_time().await;
     }
 
-    /// Refreshes what was planned at this version. A failure has been logged and stored where it happened. Gives back for how
-    /// long the account's authority is asked by nobody, if it is so.
+    /// Refreshes what was planned at this version. A failure was logged and stored where it happened. Returns for how long the
+    /// account's authority is paused, if it is.
     pub(crate) async fn refresh_due(&self, account: &Account, version: i64) -> Option<Duration> {
-        // Whoever has something to write says nothing of those that have not.
+        // A refresh that only writes unsaved tokens says nothing about the authority.
         let had_unsaved = self.has_unsaved(&account.token_account().mailbox);
         match self.obtain(account, Why::Due(version)).await {
             _ if had_unsaved => None,
@@ -394,8 +394,7 @@ impl Tokens {
         self.0.account_states.get(mailbox).is_some_and(|account_state| account_state.has_unsaved())
     }
 
-    /// Before the process ends: writes tokens that the store did not take when they came, but for those of accounts whose request
-    /// is on its way, which writes them too.
+    /// Before the process ends: writes unsaved tokens, except for accounts with a request in flight, which writes them too.
     pub(crate) async fn write_unsaved_of_idle(&self) {
         for (mailbox, account_state) in self.unsaved() {
             if !account_state.is_asking()
@@ -461,14 +460,14 @@ impl Tokens {
         self.0.account_state(mailbox).is_idle()
     }
 
-    /// How often a flight had to wait for another node.
+    /// How often a refresh had to wait for another node.
     pub(crate) fn waits(&self) -> usize {
         self.0.waits.load(std::sync::atomic::Ordering::SeqCst)
     }
 }
 
 impl Shared {
-    /// What the slot of an account has to know of whoever wants a token.
+    /// What the state of an account needs to know of a caller that wants a token.
     fn caller<'a>(&self, account: &Account, version: i64, why: &'a Why) -> Caller<'a> {
         let application = self.applications.get(&account.application);
         let answered = application.and_then(|application| self.gate.answered(application, account.user_in_requests()));
@@ -501,7 +500,7 @@ fn settled(stored: &Stored, why: &Why, now: SystemTime) -> Option<AccessToken> {
     good.then(|| token.into())
 }
 
-/// The stored token, if it still lives and nobody has refused it: better than an error.
+/// The stored token, if it has not expired and no mail server has refused it: better than an error.
 fn unexpired(stored: &Stored, why: &Why, now: SystemTime) -> Option<AccessToken> {
     let token = stored.access.as_ref()?;
     let refused = matches!(why, Why::Refused(refused) if token.secret == *refused.secret());

@@ -1,5 +1,5 @@
-//! When passwords were last used, noted beside the login and not on its way: somebody else who holds the store's write lock, or
-//! a slow disk, must not keep anybody from their mail.
+//! What logins store in the background: when passwords were last used, and what mail servers answered. A locked store or a slow
+//! disk must not delay a login.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,22 +21,22 @@ const EVERY: Duration = Duration::from_secs(60);
 /// A password that was used.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Used {
-    /// One of ours, by its name.
+    /// A local password, by its name.
     Local(Mailbox, String),
-    /// The one that Microsoft judges.
+    /// The password that Microsoft verifies.
     Remote(Mailbox),
 }
 
-/// What a mail server has said to an account.
+/// The mailbox and the protocol of a mail server's answer.
 type Answer = (Mailbox, String);
 
 #[derive(Clone)]
 pub(super) struct BackgroundWrites {
     store: Store,
     clock: SharedClock,
-    /// What is being written: one write at a time for each password, so that a store that hangs costs no more than these.
+    /// Uses being written: at most one write for each password, so that a store that hangs holds no more than these.
     writing: Arc<Mutex<HashSet<Used>>>,
-    /// The same of what mail servers said, and what they have said since.
+    /// Answers being written, each with the answer that has come since.
     answers: Arc<Mutex<HashMap<Answer, Option<Option<UpstreamRefusal>>>>>,
     tasks: TaskTracker,
 }
@@ -62,7 +62,7 @@ impl BackgroundWrites {
         });
     }
 
-    /// Notes that a mail server has refused a login that somebody must mend, or that it takes them.
+    /// Stores that a mail server refused a login for a reason that an administrator must fix, or (`None`) that it accepted one.
     pub(super) fn note_upstream_result(&self, mailbox: Mailbox, protocol: String, refused: Option<UpstreamRefusal>) {
         let answer = (mailbox, protocol);
         let mut answers = held(&self.answers);
@@ -86,7 +86,7 @@ impl BackgroundWrites {
         });
     }
 
-    /// Until the last of what was said meanwhile is written.
+    /// Writes an answer, and then the last one that came meanwhile.
     async fn write_answers(&self, answer: Answer, mut refused: Option<UpstreamRefusal>) {
         let (mailbox, protocol) = &answer;
         loop {

@@ -1,9 +1,8 @@
-//! Familiar sources: from where logins to an account have succeeded within the last 30 days. The published pattern is smart
-//! lockout with familiar locations
-//! (<https://learn.microsoft.com/entra/identity/authentication/howto-password-smart-lockout>).
+//! Familiar sources: where successful logins to an account came from within the last 30 days. The published pattern is smart
+//! lockout with familiar locations (<https://learn.microsoft.com/entra/identity/authentication/howto-password-smart-lockout>).
 //!
-//! The store has them, for restarts and other nodes; what was read of it is kept in memory, so that a login that everybody
-//! repeats all day reads and writes nothing.
+//! The store keeps them across restarts and for other nodes. What was read is kept in memory too, so that repeated logins
+//! neither read nor write.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -45,7 +44,7 @@ struct State {
     seen: HashMap<(Mailbox, Source), SystemTime>,
     /// When a source was last familiar to any account.
     sources: HashMap<Source, SystemTime>,
-    /// Those that could not be written, and are to be written at the next login.
+    /// Sources that could not be written; the next login tries again.
     unwritten: HashSet<(Mailbox, Source)>,
     /// When the sources of an account were last read.
     read: HashMap<Mailbox, Instant>,
@@ -72,7 +71,7 @@ impl FamiliarSources {
         self.state().sources.get(&source).is_some_and(|&at| is_recent(at, now, FAMILIAR_FOR))
     }
 
-    /// Whether a login to this account has succeeded from there. A store that cannot be read knows no more than memory.
+    /// Whether a login to this account has succeeded from there. If the store cannot be read, memory alone decides.
     pub(super) async fn is_familiar(&self, mailbox: &Mailbox, source: Source) -> bool {
         if self.is_in_memory(mailbox, source) {
             return true;
@@ -98,7 +97,7 @@ impl FamiliarSources {
         self.is_in_memory(mailbox, source)
     }
 
-    /// A login has succeeded. It is written beside the login, and not on its way.
+    /// Stores in the background that a login has succeeded.
     pub(super) fn note(&self, mailbox: &Mailbox, source: Source) {
         let now = self.clock.now();
         let key = (mailbox.clone(), source);

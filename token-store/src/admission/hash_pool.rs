@@ -1,7 +1,6 @@
-//! Where passwords are hashed: each hash takes 19 MiB and a core for tens of milliseconds, so that whoever sends wrong
-//! passwords fast enough could have the whole machine. So there are few permits, each with working memory that outlives the
-//! check, a bounded queue before them, and some that only logins from familiar sources get, so that no crowd of unfamiliar ones
-//! keeps those out.
+//! Bounds password hashing: each hash takes 19 MiB and a core for tens of milliseconds, so that a flood of wrong passwords could
+//! occupy the machine. There are few permits, each with a working memory that is reused, a bounded queue in front of them, and
+//! some permits that are reserved for familiar sources.
 
 use std::sync::{
     Arc,
@@ -31,7 +30,7 @@ pub(super) enum Priority {
 
 pub(super) struct HashPool {
     permits: Arc<Semaphore>,
-    /// So many of the permits strangers may have.
+    /// The permits that unfamiliar sources may hold.
     unfamiliar: Arc<Semaphore>,
     memory: Arc<SpareMemory>,
     waiting: AtomicUsize,
@@ -52,7 +51,7 @@ impl HashPool {
         }
     }
 
-    /// Which of the hashes is that of this password, counted from 0.
+    /// The index of the hash that matches this password.
     ///
     /// # Errors
     /// The queue is full, or there is no memory.
@@ -87,13 +86,13 @@ impl HashPool {
                 (Some(waiting), Some(unfamiliar))
             }
         };
-        // First come, first served: the strangers before a known login are no more than may run.
+        // First come, first served: no more unfamiliar logins than may run are ever in front of a familiar one.
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| Denied::Busy)?;
         drop(waiting);
         Ok(Permit { _stranger: unfamiliar, _permit: permit })
     }
 
-    /// Runs a hash on a thread where that holds up nobody.
+    /// Hashes on a blocking thread.
     async fn run<T: Send + 'static>(
         &self,
         permit: Permit,
@@ -118,7 +117,7 @@ impl HashPool {
         self.hashes.load(Ordering::Relaxed)
     }
 
-    /// Takes so many of the strangers' permits, as a crowd of them would.
+    /// Holds this many of the permits for unfamiliar sources, as a flood of logins would.
     #[cfg(test)]
     pub(super) async fn occupy(&self, permits: u32) -> [OwnedSemaphorePermit; 2] {
         let unfamiliar = self.unfamiliar.clone().acquire_many_owned(permits).await.unwrap();
@@ -126,13 +125,14 @@ impl HashPool {
     }
 }
 
-/// How many of so many permits strangers may have. Of a single one they have it, and a known login waits for one hash at most.
+/// How many of these permits unfamiliar sources may hold. A single permit is theirs too; then a familiar login waits for one
+/// hash at most.
 fn permits_for_unfamiliar(permits: usize) -> usize {
     let reserved = permits.div_ceil(4).min(MOST_RESERVED);
     permits.saturating_sub(reserved).max(1)
 }
 
-/// One hash at a time; dropped in this order.
+/// One hash at a time. The fields are dropped in this order.
 struct Permit {
     _stranger: Option<OwnedSemaphorePermit>,
     _permit: OwnedSemaphorePermit,

@@ -1,11 +1,11 @@
-//! The login cache: logins that were right a short while ago. Mail clients reconnect all the time, and an argon2 each time
-//! would be most of the work of this program. It is asked only about logins that the throttle has counted.
+//! The login cache: logins that succeeded a short while ago. Mail programs reconnect all the time, and an argon2 hash for each
+//! login would be most of the work of this program. Only logins that the login throttle has counted are looked up here.
 //!
-//! A login is kept under an HMAC with a key that never leaves the process, and it counts only while the hash that it was
-//! compared with is still in the store: a password that was revoked or changed counts immediately.
+//! A login is kept under an HMAC with a key that never leaves the process. It counts only while the hash that it was compared
+//! with is in the store: revoking or changing a password takes effect immediately.
 //!
-//! It has room for a share of the accounts: with a fixed number, a site with more programs than that would pay an argon2 for
-//! every login, and all at once after each restart.
+//! The cache grows with the number of accounts: a site with more programs than a fixed number would pay an argon2 hash for every
+//! login.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -28,8 +28,7 @@ type Tag = [u8; 32];
 /// Logins that are kept for each account: a mailbox has one password for each program or device, and rarely more than that.
 const KEPT_PER_ACCOUNT: usize = 4;
 
-/// Logins that are kept however few accounts there are: an account `*@contoso.com` stands for any number of mailboxes. About a
-/// mebibyte.
+/// The capacity with few accounts: one account `*@contoso.com` opens any number of mailboxes. About a mebibyte.
 const KEPT_AT_LEAST: usize = 4_096;
 
 /// Logins that are kept at most, which is about 64 MiB. Beyond that an argon2 for the login that was not seen for longest costs
@@ -64,7 +63,7 @@ impl LoginCache {
         Self { key, keep, right: Mutex::new(right) }
     }
 
-    /// Whether it is full, and the accounts should be counted to see if it may have more room. Only one caller is told so.
+    /// Whether the cache is full, so that its caller should count the accounts to size it. Only one caller gets `true`.
     pub(super) fn wants_count(&self) -> bool {
         let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -101,7 +100,8 @@ impl LoginCache {
         }
     }
 
-    /// Stands for a login and for everything that it is compared with. To Microsoft every spelling of a password is another one.
+    /// A tag for a login and everything that it is compared with. Microsoft compares passwords byte by byte, so remote ones are
+    /// not normalised.
     pub(super) fn pair_tag(
         &self,
         account: &str,

@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{password::HashingFailed, working_memory::WorkingMemory};
 
-/// How long a memory is kept without use: long enough that a busy minute takes nothing from the system again.
+/// How long an unused working memory is kept: long enough that a busy minute allocates nothing.
 pub(super) const KEEP_UNUSED: Duration = Duration::from_secs(60);
 
 /// The memories. Of each that was taken one comes back, so there are never more than checks that ran concurrently.
@@ -53,7 +53,7 @@ impl SpareMemory {
         WorkingMemory::new()
     }
 
-    /// Keeps a memory for the next check. Without a runtime nobody could give it back later: then it is not kept.
+    /// Keeps a memory for the next hash. Without a runtime it could not be freed later, so it is not kept.
     pub(super) fn put_back(self: &Arc<Self>, memory: WorkingMemory) {
         let Ok(runtime) = Handle::try_current() else { return };
         let mut state = self.state();
@@ -63,7 +63,7 @@ impl SpareMemory {
         }
     }
 
-    /// Gives back what was not used for [`KEEP_UNUSED`]. When to look again; `None`: nothing is left.
+    /// Frees memories that were unused for [`KEEP_UNUSED`]. Returns when to look again; `None`: nothing is left.
     fn release_unused(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state();
         let until = |spare: &Spare| spare.unused_since + KEEP_UNUSED;
@@ -72,7 +72,7 @@ impl SpareMemory {
         let next = state.spare.first().map(until);
         state.releasing = next.is_some();
         drop(state);
-        // The system takes a while for it; nobody who logs in should wait for that.
+        // Unmapping takes a while; no login should wait for it.
         drop(released);
         next
     }

@@ -2,8 +2,8 @@
 //!
 //! A mail program sends a login name, a mailbox, or Exchange's old way of naming a shared mailbox: `owner\shared`,
 //! `owner/shared`, `DOMAIN/owner/shared`, each name in full or up to its `@`. A mailbox without an account may be opened by the
-//! pattern of its domain. The mailbox that opens is always the last one. Its own passwords open it, and those of the owner
-//! where it goes through them; an owner's password opens nothing else in this way.
+//! pattern of its domain. The last name is always the mailbox that opens. Its own passwords open it, and those of the owner if
+//! the owner is its delegate; in this form an owner's password opens nothing else.
 
 use crate::{
     account::{Account, Mailbox, Origin},
@@ -33,7 +33,7 @@ pub(super) async fn find(store: &Store, user: &str) -> Result<Option<Found>, Sto
     Ok(Some((account, passwords)))
 }
 
-/// `alice\info`: of all mailboxes of this name, the one that goes through this owner. Where there are two, neither is meant.
+/// `alice\info`: the only mailbox of this alias that has this owner as its delegate. None if there are two.
 async fn by_alias(store: &Store, owner: &Owner<'_>, shared: &str) -> Result<Option<Found>, StoreError> {
     let named = store.shared_by_alias(shared).await?;
     let mut named = named.into_iter().filter(|(_, delegate)| owner.is(delegate));
@@ -43,14 +43,14 @@ async fn by_alias(store: &Store, owner: &Owner<'_>, shared: &str) -> Result<Opti
     }
 }
 
-/// Whoever is named before the shared mailbox, and whose account that is, if it is one's name in full.
+/// The name before the shared mailbox, and its account if the name is complete.
 struct Owner<'a> {
     name: &'a str,
     account: Option<Found>,
 }
 
 impl Owner<'_> {
-    /// Whether this is them. A name in full counts before a short one.
+    /// Whether this mailbox is the owner. A complete name takes precedence over an alias.
     fn is(&self, mailbox: &Mailbox) -> bool {
         match &self.account {
             Some((account, _)) => account.mailbox == *mailbox,
@@ -59,12 +59,12 @@ impl Owner<'_> {
     }
 }
 
-/// An account that proxy.toml declares no more is nobody's.
+/// A disabled account does not open.
 fn in_use(found: Found) -> Option<Found> {
     (found.0.origin != Origin::Disabled).then_some(found)
 }
 
-/// Takes the last two names apart. What stands before them is the name of a Windows domain.
+/// Splits off the last two names. A name before them is that of a Windows domain.
 fn owner_and_shared(user: &str) -> Option<(&str, &str)> {
     let (before, shared) = user.rsplit_once(SEPARATORS)?;
     let owner = before.rsplit_once(SEPARATORS).map_or(before, |(_, owner)| owner);

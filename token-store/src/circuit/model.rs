@@ -30,7 +30,7 @@ enum Weather {
     Throttling(u64),
 }
 
-/// A request on its way.
+/// A request in flight.
 struct Flight {
     asked: Asked,
     /// When it began and ends, by a clock that is never wrong.
@@ -49,7 +49,7 @@ struct World {
     weather: Weather,
     changes: u64,
     refreshes: Vec<Flight>,
-    /// Before this nothing may be asked that was not a probe of ours.
+    /// Before this, no request but our own probe may be made.
     quiet_until: u64,
     requests: u64,
     most_at_once_while_open: usize,
@@ -127,7 +127,7 @@ impl World {
         }
         if clock_moves && self.dice.roll(5_000) == 0 {
             self.skew = self.dice.roll(2_000_000).cast_signed() - 1_000_000;
-            // Whoever was asked to wait may be asked again when a clock jumps: nothing else is promised.
+            // After a clock jump an authority may be asked before its pause is over: nothing else is promised.
             self.quiet_until = 0;
         }
         // A process dies, and what it has asked with it.

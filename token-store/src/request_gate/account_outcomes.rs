@@ -30,7 +30,7 @@ impl Accounts {
         *last = Some((account.to_owned(), now));
     }
 
-    /// One was not. Gives back whether that says anything of the authority.
+    /// A request was not answered. Returns whether that says anything about the authority.
     pub(super) fn failed(&mut self, account: &str, now: Instant) -> bool {
         let is_recent = |at: Instant| now.saturating_duration_since(at) < ANSWERED_WITHIN;
         let others_are_answered = self.answered.iter().flatten().any(|(other, at)| other != account && is_recent(*at));

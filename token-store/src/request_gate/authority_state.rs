@@ -1,5 +1,5 @@
-//! One authority as one application asks it: what this process knows of it, and what the store did not take of its circuit. The
-//! concurrent requests and their pace are those of its token endpoint, which may be that of many tenants (`common`).
+//! One authority as one application asks it: what this process knows of it, and the part of its circuit that the store did not
+//! accept. The limits of concurrency and rate belong to its token endpoint, which may serve many tenants (`common`).
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -25,14 +25,14 @@ const WRITE_AGAIN: Duration = Duration::from_secs(5);
 /// One authority as one application asks it.
 pub(super) struct AuthorityState {
     pub(super) key: CircuitKey,
-    /// Its name for people.
+    /// Its host name, for messages.
     pub(super) host: String,
     /// What it has in common with the lanes of other tenants at the same token endpoint.
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) state: Mutex<Observations>,
 }
 
-/// A token endpoint as one application asks it, for all tenants that it stands for.
+/// A token endpoint as one application asks it, for all tenants that it serves.
 pub(super) struct Endpoint {
     pub(super) share: EndpointConcurrency,
     pace: Mutex<RateLimiter>,
@@ -89,7 +89,7 @@ impl AuthorityState {
             let circuit = unsaved.as_ref().map(|unsaved| unsaved.circuit.clone()).unwrap_or_default();
             return Known { version: None, circuit, unsaved };
         };
-        // Another node has written since. What this one knows by itself is over with that, but for a longer pause.
+        // Another node has written since: its circuit replaces the unsaved one, unless that has a longer pause.
         state
             .unsaved
             .take_if(|unsaved| unsaved.base != Some(stored.version) && !unsaved.circuit.outlasts(&stored.circuit, now));
@@ -108,12 +108,12 @@ impl AuthorityState {
         is_time
     }
 
-    /// This was written, or something that was decided from it.
+    /// This circuit was written, or one that was derived from it.
     pub(super) fn saved(&self, unsaved: Option<&Unsaved>) {
         self.lock().unsaved.take_if(|there| Some(&*there) == unsaved);
     }
 
-    /// The store takes nothing: then one probe at a time of this process. `false`: another request was faster.
+    /// The store accepts no writes: then each process makes one probe at a time. `false`: another request was faster.
     pub(super) fn claim_in_memory(&self, read: Option<&Unsaved>, claimed: Unsaved) -> bool {
         let mut state = self.lock();
         if state.unsaved.as_ref() != read {
@@ -134,7 +134,7 @@ impl AuthorityState {
         let mut pace = self.endpoint.pace.lock().unwrap_or_else(PoisonError::into_inner);
         if circuit.recovered.is_some() && circuit.recovered != state.recovered {
             state.recovered = circuit.recovered;
-            // One that was over long before this process began is none.
+            // An outage that was over long before this process began does not slow it down.
             if circuit.recovered.is_some_and(|recovered| now.duration_since(recovered).unwrap_or_default() < RECOVERY) {
                 pace.recover(Instant::now());
             }

@@ -1,5 +1,5 @@
-//! How many requests are on their way at once: each authority has a share of its own, and all have one bound. The first request
-//! of an authority does not count towards it, so that one that hangs keeps no other from being asked.
+//! How many requests are in flight: each authority has a limit of its own, and all share one. The first request of an authority
+//! does not count towards the shared limit, so that one that hangs does not block the others.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ pub(super) struct EndpointConcurrency {
     line: Arc<Semaphore>,
 }
 
-/// A request on its way. Dropping it gives its places back.
+/// Permission for one request in flight. Dropping it frees its slot.
 pub(super) struct Permit {
     _place: OwnedSemaphorePermit,
     _of_all: OwnedSemaphorePermit,
@@ -41,7 +41,7 @@ impl EndpointConcurrency {
         Self { places: semaphore(limit), first: semaphore(1), line: semaphore(WAITING.max(limit)) }
     }
 
-    /// Waits for a place, in order of arrival. None if there is none in time, or the line is too long.
+    /// Waits for a slot, in order of arrival. None if there is none in time, or the queue is full.
     pub(super) async fn take(&self, total: &TotalConcurrency, patience: Duration) -> Option<Permit> {
         let _in_line = self.line.try_acquire().ok()?;
         let taken = async {

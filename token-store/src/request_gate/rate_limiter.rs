@@ -1,7 +1,7 @@
-//! How fast an authority is asked: pure, from a clock that only goes forward.
+//! How fast an authority is asked: pure, from a monotonic clock.
 //!
-//! All the time it is so many requests a second, with a second's worth at once. After an outage it begins with one a second and
-//! grows: the wave of accounts that are due then must not bring the next outage.
+//! Normally a fixed number of requests a second, with a burst of one second's worth. After an outage it starts with one a second
+//! and grows: the accounts that are due by then must not cause the next outage.
 
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ impl RateLimiter {
         self.next = None;
     }
 
-    /// Takes a place for a request: how long it waits for it. None is taken if that is longer than `patience`, and then it is
-    /// said how long it would be. `rate` is the full one, a second; `jitter` is between 0 and 1.
+    /// Reserves the start of a request and returns how long to wait for it. If that is longer than `patience`, nothing is
+    /// reserved, and the error is how long it would be. `rate` is the full one, a second; `jitter` is between 0 and 1.
     pub(super) fn take(
         &mut self,
         now: Instant,

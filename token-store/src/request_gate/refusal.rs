@@ -1,4 +1,4 @@
-//! Why an authority is not asked now, in words for people.
+//! Why an authority is not asked now, for users and administrators.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use crate::{
     schedule,
 };
 
-/// How often whoever is told that a probe is on its way should ask again.
+/// When to try again while a probe is in flight.
 const PROBE_RETRY: Duration = Duration::from_secs(5);
 
 /// The authority is not asked now.
@@ -32,7 +32,7 @@ pub(super) fn paused(host: &str, circuit: &Circuit, now: SystemTime, wait: Durat
         reason => reason.to_owned(),
     };
     let problem = Problem::new(what, format!("It is asked again at {at} UTC; try again then."));
-    // A whole second at least, so that nobody is told to try again in no time.
+    // At least a whole second, so that no client tries again immediately.
     Refusal { wait: wait.max(Duration::from_secs(1)), problem }
 }
 

@@ -1,11 +1,11 @@
-//! What grants access, sealed: whoever can write to the database, and has no key, can neither change an account's delegate,
-//! application or login name, nor put back a local password that was revoked.
+//! What grants access, sealed: a person who can write to the database, but has no key, can neither change an account's delegate,
+//! application or login name, nor restore a local password that was revoked.
 //!
 //! Each account has a sealed [`Access`]: its columns that matter, and the fingerprints of its local passwords. Each change of an
-//! account gets the next epoch. The sealed [`Ledger`] of the store has the epoch of every account, so that what is read is not only
-//! something that was written once, but what was written last; an account that was deleted is missed there as well. Each read
-//! that opens something reads the ledger's head with it, in one statement, and goes by the ledger that is in memory while the
-//! head is the same. See docs/decisions/0010-sealed-access.md.
+//! account gets the next epoch. The sealed [`Ledger`] of the store has the epoch of every account, so that a row is known to be
+//! the latest state and not an older one; a deleted account is missed there as well. Each read that opens something reads the
+//! ledger's head with it, in one statement, and uses the ledger in memory while the head is the same. See
+//! docs/decisions/0010-sealed-access.md.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub(super) struct Access {
     pub(super) epoch: u64,
     #[serde(rename = "through")]
     pub(super) delegate: Option<String>,
-    /// Of the account's own; none where it goes through another one.
+    /// The account's own; none if it has a delegate.
     pub(super) application: Option<String>,
     pub(super) grant: Option<String>,
     pub(super) login: String,
@@ -116,12 +116,12 @@ impl Access {
         *other == Self { epoch: other.epoch, ..self.clone() }
     }
 
-    /// The account is declared no more, and its login name is free.
+    /// The account is no longer declared, and its login name is free.
     pub(super) fn disabled(self, mailbox: &Mailbox) -> Self {
         Self { origin: Origin::Disabled.as_str().to_owned(), login: mailbox.as_str().to_owned(), ..self }
     }
 
-    /// Whether an account that goes through this one has the application and grant from here.
+    /// Whether an account with this one as its delegate has the application and grant from here.
     fn lends(&self, account: &Account) -> bool {
         self.delegate.is_none()
             && self.application.as_deref() == Some(account.application.as_str())
@@ -230,8 +230,8 @@ impl Store {
         Ok(rows.into_iter().filter_map(read).collect())
     }
 
-    /// Compares an account, as it was read, with what was written last. `own` and `delegate` are the seals of its row and of the
-    /// row that its application and grant are from. Gives back what is not as it was written.
+    /// Compares an account, as it was read, with what was written last. `own` and `delegate_seal` are the seals of its row and
+    /// of its delegate's. The error is the difference.
     pub(super) fn verify(
         &self,
         ledger: &Ledger,
@@ -256,10 +256,10 @@ impl Store {
         Ok(access)
     }
 
-    /// The same for whoever opens something by it.
+    /// The same for a caller that opens something by it.
     ///
     /// # Errors
-    /// It is not as it was written.
+    /// Something other than Oxpost has changed the account.
     pub(super) fn verify_access(
         &self,
         ledger: &Ledger,

@@ -1,4 +1,4 @@
-//! What was changed in the database by something other than Oxpost: all of it, for people, and what they do about it.
+//! Finds everything that something other than Oxpost has changed in the database, and undoes or confirms it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,13 +20,13 @@ const ACCOUNTS: &str = select_sealed_accounts!("", "ORDER BY a.mailbox");
 
 const PASSWORDS: &str = "SELECT mailbox, name, hash, declared FROM local_password ORDER BY mailbox, name";
 
-/// More changes than leave no seal behind in the life of a store.
+/// More than the number of changes without a seal in the life of a store.
 const EPOCHS_WITHOUT_A_SEAL: u64 = 1 << 32;
 
-/// What was changed past Oxpost, and the code by which a person takes this very state for right.
+/// What something other than Oxpost has changed, and the code with which an administrator confirms this very state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessAudit {
-    /// All of it.
+    /// The changes.
     pub changed: Vec<ChangedOutside>,
     /// For [`Store::confirm_access`].
     pub code: String,
@@ -49,8 +49,8 @@ struct Found {
 }
 
 impl Store {
-    /// What was changed past Oxpost: nothing, unless somebody has written to the database by other means, or put back a part of a
-    /// backup. It looks at every account.
+    /// Lists what something other than Oxpost has changed: writes to the database by other means, or a partly restored backup.
+    /// It reads every account.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -61,8 +61,8 @@ impl Store {
         Ok(AccessAudit { changed, code })
     }
 
-    /// Takes all accounts as they stand for what was written, after a person has looked at them. `false`: they are no longer as
-    /// the audit with this code has shown them.
+    /// Seals all accounts as they are now, after an administrator has checked them. `false`: they are no longer as the audit
+    /// with this code showed them.
     ///
     /// # Errors
     /// The store cannot be read or written.
@@ -75,8 +75,8 @@ impl Store {
         self.seal_all(turn, &state, Vec::new()).await
     }
 
-    /// Puts back what was written last, as far as the seals say it: columns of accounts, and neither accounts nor passwords that
-    /// Oxpost has not written. Gives back what is not as it was all the same.
+    /// Restores what was written last, as far as the seals contain it: columns of accounts. Accounts and passwords that Oxpost
+    /// has not written are removed. Returns the changes that remain.
     ///
     /// # Errors
     /// The store cannot be read or written.
@@ -88,7 +88,7 @@ impl Store {
         let (mut columns, mut removed) = (Vec::new(), Vec::new());
         for (mailbox, found) in &state.accounts {
             let one = |sql| Statement::new(sql, [mailbox.as_str().into()]);
-            // Two may have exchanged their names, or somebody has taken one.
+            // Two accounts may have swapped their names, or another account has taken one.
             change.also([one("UPDATE account SET login = '?' || mailbox WHERE mailbox = $1")]);
             let seal = found.as_ref().and_then(|found| found.seal.as_deref());
             let access = self.open_access(mailbox, seal);

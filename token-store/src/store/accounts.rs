@@ -1,4 +1,4 @@
-//! Accounts in the store, and which of them go through another one.
+//! Accounts in the store, and their delegates.
 
 use super::{
     Store, StoreError,
@@ -13,8 +13,8 @@ use crate::{
     sender_policy::SenderPolicy,
 };
 
-/// Selects accounts as [`read_account`] reads them, with further columns behind those. Application and grant are those of
-/// the account `h` that the tokens belong to.
+/// Selects accounts as [`read_account`] reads them, followed by further columns. Application and grant are those of the account
+/// `h` that the tokens belong to.
 macro_rules! select_accounts {
     ($columns:expr, $($rest:expr),+ $(,)?) => {
         concat!(
@@ -30,7 +30,7 @@ pub(super) use select_accounts;
 /// How many columns of [`select_accounts`] are the account's.
 pub(super) const COLUMNS: usize = 8;
 
-/// Selects what [`Store::read_sealed_account`] reads, with further columns behind those. Whatever opens an account reads it so.
+/// Selects what [`Store::read_sealed_account`] reads, followed by further columns. Whatever opens an account reads it so.
 macro_rules! select_sealed_accounts {
     ($columns:literal, $($rest:expr),+ $(,)?) => {
         select_accounts!(
@@ -52,15 +52,15 @@ pub(super) const HEAD_COLUMN: usize = COLUMNS + 2;
 pub struct Removed {
     /// The names of its local passwords.
     pub passwords: Vec<String>,
-    /// Whether somebody, or an application, had signed in for it.
+    /// Whether a user or an application had signed in for it.
     pub signed_in: bool,
-    /// The account it went through, which keeps its own sign-in.
+    /// Its delegate, which keeps its own sign-in.
     pub delegate: Option<Mailbox>,
 }
 
 impl Store {
-    /// Adds an account. Its login name must be nobody else's login name or mailbox. One that goes through another account
-    /// takes application and grant from there.
+    /// Adds an account. Its login name must not be another account's login name or mailbox. With a delegate it has that
+    /// account's application and grant.
     pub async fn add_account(&self, account: &Account) -> Result<(), StoreError> {
         let mailbox = account.mailbox.as_str();
         let login = account.login.trim().to_lowercase();
@@ -96,7 +96,7 @@ impl Store {
         Err(StoreError::Database(DatabaseError::Conflict))
     }
 
-    /// Whether nobody else has the names of a new account, and it may go through the other one.
+    /// Whether the names of a new account are free, and it may have this delegate.
     async fn can_be_added(&self, mailbox: &Mailbox, delegate: Option<&Mailbox>, login: &str) -> Result<(), StoreError> {
         let select = "SELECT mailbox FROM account WHERE login IN ($1, $2) OR mailbox IN ($1, $2)";
         let taken = self.rows(Statement::new(select, [mailbox.as_str().into(), login.into()])).await?;
@@ -110,8 +110,8 @@ impl Store {
         if taken.is_empty() { Ok(()) } else { Err(StoreError::LoginTaken(login.to_owned())) }
     }
 
-    /// Makes an account go through another one from now on, or through none (`itself`) with the application and grant it
-    /// has had so far. Its own sign-in is kept until [`Store::delegate_login_succeeded`], and what was another's stays there.
+    /// Gives an account this delegate, or none (`delegate` is the mailbox itself) with the application and grant it has had so
+    /// far. Its own sign-in is kept until [`Store::delegate_login_succeeded`]; the delegate keeps its own.
     pub async fn set_delegate(&self, mailbox: &Mailbox, delegate: &Mailbox) -> Result<(), StoreError> {
         for _ in 0..TRIES {
             let mut change = self.begin_change().await?;
@@ -182,7 +182,7 @@ impl Store {
         Err(StoreError::Database(DatabaseError::Conflict))
     }
 
-    /// Whether `mailbox` may go through the other account.
+    /// Whether `mailbox` may have this delegate.
     async fn check_delegate(&self, mailbox: &Mailbox, delegate: &Mailbox) -> Result<(), StoreError> {
         match self.account(delegate).await? {
             None => Err(StoreError::NoSuchAccount(delegate.clone())),
@@ -193,7 +193,7 @@ impl Store {
         }
     }
 
-    /// The mailboxes that go through this account.
+    /// The mailboxes that have this account as their delegate.
     pub async fn dependents(&self, mailbox: &Mailbox) -> Result<Vec<Mailbox>, StoreError> {
         let select = "SELECT mailbox FROM account WHERE through = $1 ORDER BY mailbox";
         let rows = self.rows(Statement::new(select, [mailbox.as_str().into()])).await?;
@@ -263,10 +263,10 @@ impl Store {
         Ok(self.account_and_passwords(login).await?.map(|(account, _)| account))
     }
 
-    /// Removes an account with its local passwords and its tokens, and says what that was. None if there was none.
+    /// Removes an account with its local passwords and its tokens. Returns what was removed; none if there was no such account.
     ///
     /// # Errors
-    /// Others go through it.
+    /// It is the delegate of others.
     pub async fn remove_account(&self, mailbox: &Mailbox) -> Result<Option<Removed>, StoreError> {
         let one = |sql| Statement::new(sql, [mailbox.as_str().into()]);
         for _ in 0..TRIES {
@@ -298,7 +298,7 @@ impl Store {
     }
 }
 
-/// Forgets an access token that may be another application's, with whatever went wrong since it was got.
+/// Forgets an access token that may be another application's, with the failures since it was obtained.
 pub(super) fn forget_access_token(mailbox: &Mailbox) -> [Statement; 2] {
     let one = |sql| Statement::new(sql, [mailbox.as_str().into()]);
     [
@@ -316,7 +316,7 @@ pub(super) fn tokens_are_used(delegate: &Mailbox) -> Statement {
     Statement::new("UPDATE token SET idle = 0 WHERE mailbox = $1 AND idle <> 0", [delegate.as_str().into()])
 }
 
-/// The row for the tokens of an account that goes through no other. One that is there may have something to refresh again.
+/// The row for the tokens of an account without a delegate. An existing one may have something to refresh again.
 pub(super) fn make_token_row(mailbox: &Mailbox) -> Result<Statement, StoreError> {
     Ok(Statement::new(
         "INSERT INTO token (mailbox, version) SELECT $1, CAST($2 AS BIGINT) \

@@ -1,26 +1,25 @@
-//! What people were told of and must act on, so that each trouble is told once, by one process, and told again when it has
-//! come back.
+//! Alerts: what an administrator must act on. Each is notified once, by one process, and again if it recurs.
 //!
-//! Whoever tells claims first: a claim changes the row only if it still is what was read, so of several processes or nodes
-//! one tells. A claim runs out: what was claimed and never reported as told is due again then.
+//! A process claims an alert before it notifies: a claim changes the row only if it still is as it was read, so that one of
+//! several processes or nodes notifies. A claim expires: an alert that was claimed but not reported as notified is due again.
 
 use std::time::SystemTime;
 
 use super::{Store, StoreError};
 use crate::database::{Row, Statement, Value};
 
-/// One trouble that a person must act on.
+/// One alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
     /// Whose it is: a mailbox, or `application NAME`.
     pub subject: String,
     /// What it is about. A subject has one notice of a topic, whose event and cause may change while it lasts.
     pub topic: String,
-    /// Names this trouble from the first word of it to the last.
+    /// Identifies this alert from when it is raised until it is resolved.
     pub id: String,
     /// What happened, in a word.
     pub event: String,
-    /// What it comes from. Another cause is told anew.
+    /// Its cause. With another cause it is notified again.
     pub cause: String,
     /// What happened, in a sentence.
     pub what: String,
@@ -28,11 +27,11 @@ pub struct Alert {
     pub remedy: String,
     /// Since when.
     pub since: SystemTime,
-    /// When somebody was last told of it.
+    /// When it was last notified.
     pub notified: Option<SystemTime>,
-    /// When to tell it; never, if it is not to be told again.
+    /// When to notify next; never if none.
     pub due: Option<SystemTime>,
-    /// Since when it is no more. It is kept until that was told too.
+    /// Since when it is resolved. It is kept until that was notified too.
     pub resolved: Option<SystemTime>,
 }
 

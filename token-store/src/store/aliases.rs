@@ -7,7 +7,7 @@ use crate::{account::Mailbox, database::Statement};
 const SAME_ALIAS_LIMIT: i64 = 64;
 
 impl Store {
-    /// The mailboxes of this name that go through somebody, and through whom.
+    /// The mailboxes with this local part that have a delegate, each with its delegate.
     pub(crate) async fn shared_by_alias(&self, name: &str) -> Result<Vec<(Mailbox, Mailbox)>, StoreError> {
         let name = name.trim().to_lowercase();
         if name.is_empty() || name.contains('@') {

@@ -1,8 +1,8 @@
 //! Blocked sources: no login from there is accepted for a while. A block lives in the memory of the node that made it; the store
-//! shows it to other nodes, which obey it, and to people, who may lift it from another process.
+//! shows it to other nodes, which obey it, and to administrators, who may lift it from another process.
 //!
-//! A row that is gone is a block that was lifted. So no clock that was set removes the row of a block that goes on: the node that made
-//! it removes it once it is over.
+//! Deleting the row lifts the block. So a wrong clock must never remove the row of a block that goes on: the node that made it
+//! removes it once it is over.
 
 use std::time::{Duration, SystemTime};
 
@@ -26,7 +26,7 @@ pub struct Block {
 }
 
 impl Store {
-    /// Stores a block, and forgets those that nodes which are gone have left behind.
+    /// Stores a block, and forgets those of nodes that are gone.
     pub async fn note_block(&self, block: &Block) -> Result<(), StoreError> {
         let gone = block.since.checked_sub(OF_NODES_THAT_ARE_GONE).unwrap_or(SystemTime::UNIX_EPOCH);
         self.run(vec![

@@ -12,7 +12,7 @@ use crate::{
     schedule,
 };
 
-/// Whom an application asks: the token endpoint, which names the tenant, and the client id.
+/// Identifies a circuit: the token endpoint, which names the tenant, and the client id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CircuitKey {
     pub(crate) authority: String,
@@ -35,14 +35,14 @@ impl CircuitKey {
         Self { authority: url.into(), client_id: application.client_id.clone() }
     }
 
-    /// The token endpoint, for all tenants that it stands for.
+    /// The token endpoint, for all tenants that it serves.
     pub(crate) fn endpoint(&self) -> Self {
         let authority = self.authority.split_once('#').map_or(self.authority.as_str(), |(endpoint, _)| endpoint);
         Self { authority: authority.to_owned(), client_id: self.client_id.clone() }
     }
 }
 
-/// An authority that an application does not ask now, for people.
+/// An authority that an application does not ask now, for administrators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenCircuit {
     key: CircuitKey,
@@ -53,7 +53,8 @@ pub struct OpenCircuit {
 }
 
 impl OpenCircuit {
-    /// Whether tokens of this account come from there by this application; without an account, whether those of any do.
+    /// Whether requests of this application for this account have this circuit; without an account, whether those for any
+    /// account do.
     pub fn concerns(&self, application: &Application, account: Option<&Account>) -> bool {
         match account {
             Some(account) => self.key == CircuitKey::of(application, account.user_in_requests()),
@@ -65,16 +66,16 @@ impl OpenCircuit {
         }
     }
 
-    /// The token endpoint, which names the tenant, or the domain behind a `#`.
+    /// The token endpoint, which names the tenant, or the domain after a `#`.
     pub fn authority(&self) -> &str {
         &self.key.authority
     }
 }
 
-/// A circuit that nobody has asked through for so long may belong to an application that is configured no more.
+/// A circuit unused for this long may belong to an application that is no longer configured.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
-/// A circuit as it was read; version 0 is none that was ever written.
+/// A circuit as it was read; version 0 was never written.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StoredCircuit {
     pub(crate) version: i64,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Store {
-    /// The clocks that this machine's clock disagrees with; all that was noted of it before is forgotten.
+    /// Replaces the clock skews that this machine has stored.
     pub async fn note_clock_skews(&self, host: &str, skews: &[ClockSkew]) -> Result<(), StoreError> {
         let delete = Statement::new("DELETE FROM clock_skew WHERE host = $1", [host.into()]);
         let insert = "INSERT INTO clock_skew (host, peer, ahead_by, noted) VALUES ($1, $2, $3, DATABASE_NOW)";
@@ -21,7 +21,7 @@ impl Store {
         self.run(std::iter::once(delete).chain(inserts).collect()).await.map(drop)
     }
 
-    /// The machines whose clock is wrong, and how, as far as their services have said so within the last hour.
+    /// The machines whose clock is wrong, as their services have reported within the last hour.
     pub async fn clock_skews(&self) -> Result<Vec<(String, ClockSkew)>, StoreError> {
         let select = "SELECT host, peer, ahead_by FROM clock_skew \
                       WHERE noted BETWEEN DATABASE_NOW - 3600000 AND DATABASE_NOW + 3600000 ORDER BY host, peer";

@@ -1,4 +1,4 @@
-//! Where logins to an account have succeeded from: sealed, because it says where people are.
+//! Where successful logins to an account came from: sealed, because it shows where users are.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ pub(crate) struct Seen {
 }
 
 impl Store {
-    /// The familiar sources of an account. One that does not open is none.
+    /// The familiar sources of an account. One that does not open is left out.
     pub(crate) async fn familiar_sources(&self, mailbox: &Mailbox) -> Result<Vec<Seen>, StoreError> {
         let select = "SELECT place, source, seen FROM familiar_source WHERE mailbox = $1";
         let rows = self.rows(Statement::new(select, [mailbox.as_str().into()])).await?;
@@ -45,7 +45,7 @@ impl Store {
             .collect())
     }
 
-    /// Notes that a login to this account has succeeded from there, and forgets those that were seen before `oldest`.
+    /// Stores that a login to this account has succeeded from there, and forgets sources last seen before `oldest`.
     pub(crate) async fn note_familiar_source(
         &self,
         mailbox: &Mailbox,

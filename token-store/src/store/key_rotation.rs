@@ -1,12 +1,13 @@
-//! Key rotation: a store gets a new key, and everything in it is sealed with that one.
+//! Key rotation: a store gets a new key, and everything in it is resealed with that key.
 //!
 //! 1. The new key is written in front of the old one in the key file. From now on the file opens both.
-//! 2. Every sealed column is walked in batches of [`BATCH`] values, each in a transaction of its own. `meta` is the first, so a
-//!    process that has the old key alone does not open the store any more.
-//! 3. When a walk has found nothing that another key has sealed, the old key is taken out of the file.
+//! 2. Every sealed column is resealed in batches of [`BATCH`] values, each in its own transaction. `meta` is the first, so that
+//! a
+//!    process with the old key alone no longer opens the store.
+//! 3. When a pass has found no value that another key has sealed, the old key is removed from the file.
 //!
-//! Between any two of these steps, and between any two batches, the process may end, or the disk be full: the key file opens all of
-//! the store, and running it again goes on. See docs/decisions/0012-key-rotation-in-batches.md.
+//! Between any two of these steps, and between any two batches, the process may end, or the disk be full: the key file opens all
+//! of the store, and running it again continues. See docs/decisions/0012-key-rotation-in-batches.md.
 
 use std::{fmt::Display, path::Path, sync::Arc};
 
@@ -37,7 +38,7 @@ pub struct Rotated {
     pub sealed: usize,
     /// How many values do not open with any key. They are left as they are.
     pub unreadable: usize,
-    /// The old key is gone from its place. If not, whoever put it there must take it out.
+    /// Oxpost removed the old key. If not, the administrator who placed it must remove it.
     pub old_key_removed: bool,
 }
 
@@ -81,10 +82,10 @@ impl From<crate::database::DatabaseError> for RotateError {
     }
 }
 
-/// Gives a store in SQLite a new key, or finishes an interrupted change of it. No other process may have the store open meanwhile,
-/// because a service would go on sealing with the old key.
+/// Rotates the key of a store in SQLite, or finishes an interrupted rotation. No other process may have the store open
+/// meanwhile, because a service would continue to seal with the old key.
 ///
-/// A key that is not in a file is not ours to write: then the new one must stand in front of the old one already.
+/// Oxpost writes key files only. For a key from elsewhere the administrator must put the new one in front of the old one first.
 pub async fn rotate_key(path: &Path, source: &KeySource) -> Result<Rotated, RotateError> {
     let vault = source.read()?;
     rotate(Arc::new(Sqlite::open_alone(path.to_owned(), STORE_SCHEMA).await?), vault, source).await
@@ -101,7 +102,7 @@ pub async fn rotate_key_on_postgres(
     rotate(Arc::new(Postgres::open_alone(settings, tls, STORE_SCHEMA).await?), vault, source).await
 }
 
-/// The database is ours alone, and was opened before the key is written. `vault` has the keys as they were before that.
+/// No other process uses the database. `vault` has the keys as they were before the rotation.
 pub(crate) async fn rotate(
     database: Arc<dyn Database>,
     vault: Vault,
@@ -119,8 +120,8 @@ pub(crate) async fn rotate(
     }
     database.belongs_to(&check);
     let sealed = store.seal_with_newest_key().await.map_err(unfinished)?.sealed;
-    // The file system may know no locks: whatever this finds was written by a process that has the old key alone, and may write
-    // again.
+    // The file system may not support locks: whatever this finds was written by a process that has the old key alone, and may
+    // write again.
     let again = store.seal_with_newest_key().await.map_err(unfinished)?;
     if again.sealed > 0 {
         return Err(RotateError::StillWritten(source.clone()));
@@ -129,7 +130,7 @@ pub(crate) async fn rotate(
     Ok(Rotated { resumed, sealed, unreadable: again.unreadable, old_key_removed })
 }
 
-/// What a walk over the sealed columns has done.
+/// The result of a pass over the sealed columns.
 #[derive(Default)]
 struct Walk {
     sealed: usize,
@@ -137,7 +138,7 @@ struct Walk {
 }
 
 impl Store {
-    /// Walks every sealed column, and seals with the key that seals now what another one has sealed.
+    /// Reseals every value that is not sealed with the newest key.
     async fn seal_with_newest_key(&self) -> Result<Walk, StoreError> {
         let mut walk = Walk::default();
         for column in SEALED_COLUMNS {
@@ -155,7 +156,7 @@ impl Store {
     async fn walk_column(&self, column: &SealedColumn, walk: &mut Walk) -> Result<(), StoreError> {
         let mut after = column.before_all();
         while let Some(last) = self.seal_batch(column, &after, walk).await? {
-            // A key that is not read as it stands would be walked forever, and what is after it would be missed.
+            // A key that does not read back as it was written would loop forever, and what follows it would be missed.
             if last == after {
                 return Err(StoreError::Unreadable {
                     what: format!("row after {} in the table {}", shown(&after), column.name()),
@@ -167,7 +168,7 @@ impl Store {
         Ok(())
     }
 
-    /// The batch after this key. Gives back the key of its last row, unless that was the last one of the column.
+    /// Reseals the batch after this key. Returns the key of its last row, unless that was the last one of the column.
     async fn seal_batch(
         &self,
         column: &SealedColumn,
@@ -203,7 +204,7 @@ impl Store {
     }
 }
 
-/// A column of a key as it stands in a context.
+/// A column of a key, as it is written into the sealing context.
 fn text(value: &Value) -> String {
     match value {
         Value::Text(text) => text.clone(),

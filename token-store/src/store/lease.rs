@@ -1,11 +1,12 @@
-//! Leases: who may do something about a row, of all nodes, until when. A lease ends by the database's clock, so that nodes whose
-//! clocks differ agree. Its owner renews it, and when the owner dies another node takes it over after its length.
+//! Leases: which node may work on a row, and until when. A lease expires by the database's clock, so that nodes whose clocks
+//! differ agree. Its owner renews it; when the owner dies, another node takes it over after its length.
 //!
-//! [`Lease`] has the statements for any table with a column for the owner and one for the end.
+//! [`Lease`] has the statements for any table with a column for the owner and one for the expiry.
 //!
-//! That of a row of tokens says which node asks the authority about an account; the others wait, and read what it has written. It is
-//! taken over the version that was read. In SQLite it does the same between two processes on one file; there a process that opens
-//! the file while no other has it open knows that every lease in it is a dead one's, and ends them ([`END_ALL`]).
+//! The lease of a row of tokens says which node asks the authority about an account; the others wait, and read what it has
+//! written. It is taken over the version that was read. In SQLite it does the same between two processes on one file; there a
+//! process that opens the file while no other has it open knows that every lease in it belongs to a dead process, and ends them
+//! ([`END_ALL`]).
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::{
 /// How often the lease on tokens is renewed: twice may fail.
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(4);
 
-/// Ends the leases and the probes of processes that no longer are. For a database that this process has to itself.
+/// Ends the leases and the probes of dead processes. For a database that no other process uses.
 pub(super) const END_ALL: &str = "UPDATE token SET lease_owner = NULL, lease_until = NULL WHERE lease_owner IS NOT NULL; \
      UPDATE authority_circuit SET probe_node = NULL, probed = NULL WHERE probe_node IS NOT NULL";
 
@@ -30,8 +31,9 @@ pub(super) struct Lease {
     pub(super) release: &'static str,
 }
 
-/// The statements of a [`Lease`]: of a table, its columns for the owner and the end, its length in milliseconds, which row, and what
-/// must be true of the row when a lease is taken. In the last two the values of the caller are numbered from `$2` on: `$1` is the owner.
+/// The statements of a [`Lease`]: its table, the columns for the owner and the expiry, its length in milliseconds, which row,
+/// and what must be true of the row when a lease is taken. In the last two the caller's values are numbered from `$2` on: `$1`
+/// is the owner.
 macro_rules! lease {
     ($table:literal, $owner:literal, $until:literal, $millis:literal, $row:literal, $taken_if:literal) => {
         $crate::store::lease::Lease {
@@ -119,19 +121,19 @@ const TOKENS: Lease = lease!(
 );
 
 impl Store {
-    /// Takes the lease of the row, or keeps it. `false` if the row is no longer as it was read (newer tokens, or another
-    /// failure), or if another node holds the lease.
+    /// Takes or keeps the lease of the row. `false` if the row is no longer as it was read (newer tokens, or another failure),
+    /// or if another node holds the lease.
     pub(crate) async fn lease(&self, mailbox: &Mailbox, read: &Stored, node: &str) -> Result<bool, StoreError> {
         let row = [mailbox.as_str().into(), read.version.into(), read.failed_at.into()];
         self.change(TOKENS.take(node, row)).await
     }
 
-    /// Prolongs the lease, if this node still has it.
+    /// Renews the lease, if this node still has it.
     pub(crate) async fn renew_lease(&self, mailbox: &Mailbox, node: &str) -> Result<bool, StoreError> {
         self.change(TOKENS.renew(node, [mailbox.as_str().into()])).await
     }
 
-    /// Gives the lease back, if this node still has it.
+    /// Releases the lease, if this node still has it.
     pub(crate) async fn release_lease(&self, mailbox: &Mailbox, node: &str) -> Result<(), StoreError> {
         self.change(release(mailbox, node)).await.map(drop)
     }

@@ -51,7 +51,7 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 pub(super) struct Ledgers {
     latest: std::sync::Mutex<Option<Arc<Ledger>>>,
-    /// One change of this process at a time; only other processes can be in its way.
+    /// This process makes one change at a time; only other processes can conflict.
     changing: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -79,13 +79,13 @@ impl Ledger {
         }
     }
 
-    /// Whether there should be an account of this mailbox, also if there is no row.
+    /// Whether the ledger has an account of this mailbox, even if its row is missing.
     pub(super) fn knows(&self, mailbox: &Mailbox) -> bool {
         self.accounts.contains_key(mailbox.as_str())
     }
 }
 
-/// The turn of a change, which no other one of this process has meanwhile.
+/// The exclusive turn for a change, within this process.
 pub(super) struct Turn<'a> {
     store: &'a Store,
     held: OwnedMutexGuard<()>,
@@ -103,7 +103,7 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// A change of what grants access, which is made only if nobody else has made one since it was begun.
+/// A change of what grants access, which is committed only if no other change was made since it was begun.
 pub(super) struct Change<'a> {
     store: &'a Store,
     ledger: Ledger,
@@ -132,7 +132,7 @@ impl Change<'_> {
         self.ledger.accounts.remove(mailbox);
     }
 
-    /// Writes it, and gives back the outcomes of the statements. `None`: somebody else was there first, and nothing was written.
+    /// Commits, and returns the outcomes of the statements. `None`: another process was faster, and nothing was written.
     pub(super) async fn commit(self) -> Result<Option<Vec<Outcome>>, StoreError> {
         let found = self.ledger.sealed.clone();
         let (head, list) = sealed_ledger(&self.store.sealer, self.ledger.epoch, &self.ledger.accounts)?;
@@ -142,7 +142,7 @@ impl Change<'_> {
                 "UPDATE meta SET value = $2 WHERE name = 'access' AND value = $1",
                 [found.clone().into(), head.clone().into()],
             ),
-            // A row that is there already breaks the rule of the table, and nothing of this is written.
+            // An existing row violates the primary key, and nothing of this is written.
             Statement::new(
                 "INSERT INTO meta (name, value) SELECT 'access', $1 \
                  WHERE NOT EXISTS (SELECT 1 FROM meta WHERE name = 'access' AND value = $1)",
@@ -190,8 +190,8 @@ impl Store {
         Ok((head.into(), list.into()))
     }
 
-    /// Waits for the other changes of this process. What a change is made upon is read after that: what was read before may have been
-    /// changed by the one that was waited for.
+    /// Waits for the other changes of this process. Read what the change is based on after that, because the change before may
+    /// have changed it.
     pub(super) async fn take_turn(&self) -> Turn<'_> {
         Turn { store: self, held: Arc::clone(&self.ledgers.changing).lock_owned().await }
     }
@@ -243,7 +243,7 @@ impl Store {
                 Some(known) => known,
                 None => self.read_ledger().await?,
             };
-            // If not, somebody has changed an account between the two reads.
+            // If not, another process has changed an account between the two reads.
             if ledger.sealed == sealed {
                 return Ok((ledger, rows));
             }

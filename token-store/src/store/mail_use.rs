@@ -1,5 +1,5 @@
-//! What was noticed of the mailboxes behind their logins: folders that were recreated, throttling, and what went through.
-//! Nothing of a message.
+//! What sessions have shown of the mailboxes: folders that were recreated, throttling, and how much was transferred. Nothing of
+//! a message.
 
 use std::time::SystemTime;
 
@@ -14,18 +14,18 @@ use crate::{
 /// Most folders that are remembered of one mailbox.
 const FOLDERS_LIMIT: i64 = 2000;
 
-/// What went through since it was last written down.
+/// What was transferred since it was last stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Used {
     /// Sessions that have ended.
     pub sessions: u64,
-    /// Whole messages that clients got.
+    /// Whole messages that clients received.
     pub fetched: u64,
     /// Whole messages that clients put into a folder.
     pub stored: u64,
-    /// What the mail server last said when it ended a session by itself, and when.
+    /// The mail server's last text when it closed a session by itself, and when.
     pub last_end: Option<(String, SystemTime)>,
-    /// When the mail server last said that it throttles the mailbox, and until when.
+    /// When the mail server last throttled the mailbox, and until when.
     pub throttled: Option<(SystemTime, SystemTime)>,
 }
 
@@ -38,7 +38,7 @@ pub struct MailUse {
     pub mailbox: String,
     /// The protocol.
     pub protocol: String,
-    /// All of it.
+    /// The whole record.
     pub used: Used,
 }
 
@@ -56,8 +56,7 @@ pub struct Recreated {
 }
 
 impl Store {
-    /// Notes the UIDVALIDITY of a folder. Gives back the one before, if it was another one and nobody else has noticed
-    /// that.
+    /// Stores the UIDVALIDITY of a folder. Returns the one before, if it was different and no other node has stored the new one.
     pub async fn note_uid_validity(
         &self,
         mailbox: &Mailbox,
@@ -115,7 +114,7 @@ impl Store {
         Ok(self.rows(Statement::new(select, [since.into()])).await?.into_iter().filter_map(read).collect())
     }
 
-    /// Adds what went through.
+    /// Adds what was transferred.
     pub async fn add_mail_use<'a>(
         &self,
         all: impl IntoIterator<Item = (&'a Mailbox, &'a str, &'a Used)>,
@@ -162,7 +161,7 @@ impl Store {
         self.run(statements).await.map(drop)
     }
 
-    /// Until when the mail server asked for this mailbox to be left alone, as any node has heard it.
+    /// Until when the mail server asked to leave this mailbox alone, as any node has been told.
     pub async fn back_off(&self, mailbox: &Mailbox, protocol: &str) -> Result<Option<SystemTime>, StoreError> {
         let select = "SELECT throttled_until FROM mail_use WHERE mailbox = $1 AND protocol = $2";
         let rows = self.rows(Statement::new(select, [mailbox.as_str().into(), protocol.into()])).await?;

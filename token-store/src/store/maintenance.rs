@@ -1,4 +1,4 @@
-//! The care of a store: a copy, and a copy put in its place. A new key is in [`key_rotation`](super::key_rotation).
+//! Maintenance of a store in SQLite: backup and restore. Key rotation is in [`key_rotation`](super::key_rotation).
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::{database::sqlite_file, vault::Vault};
 
 /// Copies a store in SQLite to a new file, also while a service uses it. The copy is of use only with its key.
 pub async fn back_up(path: &Path, vault: &Vault, copy: &Path) -> Result<(), StoreError> {
-    // A copy that no key of ours opens would be found out on the worst of days.
+    // A backup that does not open with the key must fail now, not when it is needed.
     let store = Store::open(path, vault.clone()).await?;
     let (path, copy) = (path.to_owned(), copy.to_owned());
     let copied = in_background(move || sqlite_file::back_up(&path, STORE_SCHEMA, &copy)).await?;
@@ -15,7 +15,7 @@ pub async fn back_up(path: &Path, vault: &Vault, copy: &Path) -> Result<(), Stor
     Ok(copied?)
 }
 
-/// Puts a copy in the place of a store in SQLite that nobody uses. Gives back where the old one is now, if there was one.
+/// Puts a backup in the place of a store in SQLite that no process uses. Returns where the old store is now, if there was one.
 pub async fn restore(path: &Path, vault: &Vault, copy: &Path, name: &str) -> Result<Option<PathBuf>, StoreError> {
     let (path, copy, name, sealer) = (path.to_owned(), copy.to_owned(), name.to_owned(), Sealer::new(vault.clone()));
     let opens = move |check: &[u8]| if is_check(&sealer, check) { Ok(()) } else { Err(StoreError::WrongKey) };

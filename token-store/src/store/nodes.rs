@@ -10,7 +10,7 @@ use super::{
 };
 use crate::database::{Row, Statement, Value};
 
-/// How long a node counts as alive after it was last heard of. When a node dies, what it had of what nodes share is free after this.
+/// How long a node counts as alive after its last renewal. When a node dies, its share of what nodes divide is free after this.
 pub const NODE_LEASE: Duration = Duration::from_secs(15);
 
 /// A node, and when its lease ends if it is not renewed.
@@ -36,12 +36,12 @@ pub(crate) fn node_name() -> String {
 const NODES: Lease = lease!("node", "id", "lease_until", 15_000, "id = $2", "id = $2");
 
 impl Store {
-    /// Whether several nodes may share this store: it is a database server's. A SQLite file is one process's.
+    /// Whether several nodes may share this store: it is on a database server. A SQLite file belongs to one process.
     pub fn is_shared_by_nodes(&self) -> bool {
         self.database.has_a_clock_of_its_own()
     }
 
-    /// A name for this process that no other has, nor had.
+    /// A name for this process that no other process has or had.
     pub fn new_node_id() -> String {
         node_name()
     }
@@ -53,17 +53,17 @@ impl Store {
         self.run(vec![Statement::new(insert, [id.into(), name.into()]), renew]).await.map(drop)
     }
 
-    /// This node is alive. `false` if it was taken for dead, and is no node any more.
+    /// Renews this node's lease. `false` if it was removed as dead, and is no longer a node.
     pub async fn renew_node(&self, id: &str) -> Result<bool, StoreError> {
         self.change(NODES.renew(id, [id.into()])).await
     }
 
-    /// This node ends, and says so.
+    /// This node ends: removes its row.
     pub async fn remove_node(&self, id: &str) -> Result<(), StoreError> {
         self.change(Statement::new("DELETE FROM node WHERE id = $1", [id.into()])).await.map(drop)
     }
 
-    /// Removes a node whose lease was seen to end at this moment, and to be renewed no more. `false` if it was renewed, or is gone.
+    /// Removes a node whose lease has expired and was not renewed since it was read. `false` if it was renewed, or is gone.
     pub async fn remove_dead_node(&self, node: &NodeLease) -> Result<bool, StoreError> {
         let delete = "DELETE FROM node WHERE id = $1 AND lease_until = $2";
         self.change(Statement::new(delete, [node.id.as_str().into(), Value::Integer(node.until)])).await

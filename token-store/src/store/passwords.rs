@@ -58,11 +58,11 @@ impl Store {
         Err(StoreError::Database(DatabaseError::Conflict))
     }
 
-    /// Revokes a local password at once, for logins that are remembered too. `false` if there was none of this name.
+    /// Revokes a local password immediately, for cached logins too. `false` if there was none of this name.
     pub async fn revoke_password(&self, mailbox: &Mailbox, name: &str) -> Result<bool, StoreError> {
         for _ in 0..TRIES {
             let mut change = self.begin_change().await?;
-            // Also of an account that something else has changed: what was written of it stays, but for this password.
+            // Also of an account that something else has changed: what was written of it stays, except for this password.
             let mut access = self.sealed_access(mailbox).await?;
             let was_known = access.as_mut().is_some_and(|access| access.passwords.remove(name).is_some());
             if let Some(access) = access.filter(|_| was_known) {
@@ -91,7 +91,7 @@ impl Store {
             .collect())
     }
 
-    /// The account of a login name or mailbox with its passwords, as they stand now.
+    /// The account of a login name or mailbox with its present passwords.
     pub(crate) async fn account_and_passwords(
         &self,
         login: &str,
@@ -129,8 +129,8 @@ impl Store {
 }
 
 impl Store {
-    /// The account of the first row, and the passwords behind it: the columns are those of an account with name, hash and
-    /// last use of a password behind them.
+    /// The account of the first row, and the passwords: the columns are those of an account, followed by name, hash and last use
+    /// of a password.
     pub(super) fn first_account(
         &self,
         ledger: &Ledger,
@@ -145,7 +145,7 @@ impl Store {
                     break;
                 }
             } else {
-                // An account that cannot be read is no wrong password: the client must not be told so.
+                // An account that cannot be read is not a wrong password: the client must get another answer.
                 let (account, access) =
                     self.read_sealed_account(ledger, row)?.ok_or_else(|| StoreError::Unreadable {
                         what: format!("account of {login}"),

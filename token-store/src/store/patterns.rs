@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl Store {
-    /// The account that opens the mailbox of a login name or an address, with its passwords. One of its own wins, also if it
-    /// is disabled. Both are looked for at once, so that the time of the answer tells nothing.
+    /// The account that opens the mailbox of a login name or an address, with its passwords. Its own account takes precedence,
+    /// even if it is disabled. Both are looked up in one query, so that the time of the answer reveals nothing.
     pub(crate) async fn account_that_opens(
         &self,
         login: &str,
@@ -32,7 +32,7 @@ impl Store {
         let Some((account, passwords)) = self.first_account(&ledger, rows, &login)? else { return Ok(None) };
         Ok(match mailbox {
             _ if !account.mailbox.is_pattern() => Some((account, passwords)),
-            // Nobody is everybody.
+            // A pattern itself is no mailbox.
             Some(mailbox) if !mailbox.is_pattern() => {
                 has_none_of_its_own(&ledger, &mailbox)?;
                 Some((pattern::opened(&account, mailbox), passwords))
@@ -59,7 +59,8 @@ impl Store {
     }
 }
 
-/// The account of a mailbox wins over the pattern: whoever deletes its row does not open the mailbox by the pattern.
+/// The account of a mailbox takes precedence over the pattern, even if its row was deleted from outside: the ledger still has
+/// it.
 fn has_none_of_its_own(ledger: &Ledger, mailbox: &Mailbox) -> Result<(), StoreError> {
     if ledger.knows(mailbox) {
         return Err(StoreError::ChangedOutside { mailbox: mailbox.clone(), how: "it was removed".into() });

@@ -1,8 +1,8 @@
-//! Accounts that the configuration declares: what must change in the store so that it is as the configuration says.
+//! Reconciles the store with the accounts that the configuration declares.
 //!
-//! What is planned is decided by [`plan`] alone, and done in one transaction. Tokens are never touched but for one case:
-//! an access token that another application, or another grant, has got is forgotten. An account that is declared no more is
-//! withdrawn: it stays with its tokens and passwords, and nobody can log in.
+//! [`plan`] alone decides what to change, and one transaction makes the changes. Tokens are kept, with one exception: an access
+//! token that another application or grant has obtained is forgotten. An account that is no longer declared is disabled: it
+//! keeps its tokens and passwords, and nobody can log in.
 
 mod plan;
 
@@ -104,7 +104,7 @@ pub struct Changes {
     pub added: Vec<Mailbox>,
     /// Accounts that were changed.
     pub changed: Vec<Mailbox>,
-    /// Accounts that are declared no more.
+    /// Accounts that are no longer declared.
     pub disabled: Vec<Mailbox>,
 }
 
@@ -194,7 +194,7 @@ impl Store {
         Ok(hashed)
     }
 
-    /// What is there counts as it was written, whatever somebody has made of its row.
+    /// The plan starts from the sealed state, whatever its row says now.
     async fn steps(
         &self,
         declared: &[Declared],
@@ -381,7 +381,7 @@ impl TokenSource {
 }
 
 impl Declared {
-    /// Whether the account in the store is this one already, but for its passwords.
+    /// Whether the account in the store is like this one, apart from its passwords.
     fn is(&self, account: &Account) -> bool {
         let same_way = match &self.token_source {
             TokenSource::Own { application, grant } => {

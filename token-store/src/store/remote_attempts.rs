@@ -8,7 +8,7 @@ use oxpost_protocol::Secret;
 use super::{Store, StoreError};
 use crate::{account::Mailbox, database::Statement};
 
-/// A password that is to be asked about.
+/// A password that Microsoft is about to be asked about.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RemoteAttempt<'a> {
     pub(crate) mailbox: &'a Mailbox,
@@ -32,7 +32,7 @@ impl Store {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let outcomes = self
             .run(vec![
-                // On PostgreSQL this waits for another node that counts at the same time.
+                // On PostgreSQL this waits for another node that counts concurrently.
                 Statement::new("UPDATE token SET version = version WHERE mailbox = $1", [mailbox.into()]),
                 Statement::new(
                     "DELETE FROM remote_attempt WHERE mailbox = $1 AND asked <= $2",

@@ -6,7 +6,7 @@
 
 use crate::database::{Migration, Schema};
 
-/// The store of accounts and tokens. Each migration makes the version of its place in this list.
+/// The store of accounts and tokens. The n-th migration in this list makes version n.
 pub const STORE_SCHEMA: Schema = Schema {
     // "OxPo".
     application_id: 0x4f78_506f,

@@ -18,10 +18,11 @@ pub(super) struct SealedColumn {
     column: &'static str,
     /// Before every key, in the order of the key's columns.
     before_all: &'static [KeyStart],
-    /// The next values after a key, in the order of their keys: the columns of the key, then the value. Takes the columns of the
-    /// key, and how many.
+    /// Selects the next values after a key, in the order of their keys: the columns of the key, then the value. Parameters: the
+    /// columns of the key, and how many.
     pub(super) select_next: &'static str,
-    /// Replaces a value, if it is still the one that was read. Takes the columns of the key, the value that was read, the new one.
+    /// Replaces a value, if it is still the one that was read. Parameters: the columns of the key, the value that was read, the
+    /// new one.
     pub(super) replace: &'static str,
 }
 

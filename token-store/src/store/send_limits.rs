@@ -31,7 +31,7 @@ pub struct NewSendLimit<'a> {
 }
 
 impl Store {
-    /// The row of a mailbox. `None` if there are no nodes, not even this one.
+    /// The row of a mailbox. `None` if there are no nodes, this one included.
     pub async fn send_limit(&self, server: &str, mailbox: &str) -> Result<Option<SendLimit>, StoreError> {
         let select = "SELECT n.id, DATABASE_NOW, s.version, s.state FROM node n \
                       LEFT JOIN send_limit s ON s.server = $1 AND s.mailbox = $2 ORDER BY n.id";
@@ -49,7 +49,7 @@ impl Store {
         Ok(limit)
     }
 
-    /// Writes it over what was read. `false` if another node was faster, or if this one is no node any more.
+    /// Writes it over what was read. `false` if another node was faster, or if this one is no longer a node.
     pub async fn save_send_limit(
         &self,
         (server, mailbox): (&str, &str),

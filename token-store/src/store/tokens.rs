@@ -30,10 +30,10 @@ pub(crate) struct Stored {
     pub(crate) identity: Option<KnownIdentity>,
     /// Something is stored there, and does not open.
     pub(crate) has_unreadable_identity: bool,
-    /// The name of whoever signed in, for people.
+    /// The name of the user who signed in, for administrators.
     pub(crate) signed_in_as: Option<String>,
     pub(crate) failed_at: Option<SystemTime>,
-    /// What went wrong since the tokens were got, and when to try again.
+    /// The last failure since the tokens were obtained, and when to try again.
     pub(crate) failure: Option<Failure>,
 }
 
@@ -88,7 +88,8 @@ pub(crate) struct Failure {
     pub(crate) try_again: SystemTime,
 }
 
-/// The accounts whose tokens somebody uses: their own, unless they are disabled, or another one that goes through them.
+/// The accounts whose tokens are in use: by themselves, unless they are disabled, or by an account that has them as its
+/// delegate.
 macro_rules! wanted {
     () => {
         "a.through IS NULL AND (a.origin <> 'withdrawn' OR EXISTS \
@@ -96,7 +97,7 @@ macro_rules! wanted {
     };
 }
 
-/// What `token.idle` should be: 2 where nobody uses the tokens of the account `a`, 1 where there is nothing to get any with.
+/// What `token.idle` should be: 2 where no account uses the tokens of the account `a`, 1 where there is nothing to refresh with.
 macro_rules! idle {
     () => {
         concat!(
@@ -141,8 +142,8 @@ pub(super) fn first_version() -> Result<i64, StoreError> {
 }
 
 impl Store {
-    /// Somebody signed in: their tokens replace whatever is there, and the last error is forgotten. An account that goes
-    /// through another one has none of its own. The caller has checked that it is the account's user.
+    /// A user signed in: the new tokens replace the stored ones, and the last error is forgotten. An account with a delegate has
+    /// no tokens of its own. The caller has checked that it is the account's user.
     pub async fn save_signed_in(
         &self,
         mailbox: &Mailbox,
@@ -176,8 +177,8 @@ impl Store {
         if self.change(update).await? { Ok(()) } else { Err(StoreError::NoSuchAccount(mailbox.clone())) }
     }
 
-    /// Takes over a refresh token that another program has kept, for an account that has none. It is used at the next look.
-    /// `false` if somebody has signed in meanwhile, or there is no such account: then nothing is changed.
+    /// Adopts a refresh token that another program has kept, for an account that has none. The refresher uses it at its next
+    /// look. `false` if a user has signed in meanwhile, or there is no such account: then nothing is changed.
     pub async fn adopt_refresh_token(&self, mailbox: &Mailbox, refresh_token: &Secret) -> Result<bool, StoreError> {
         let sealed = self.seal(&REFRESH_TOKEN, &[mailbox], refresh_token)?;
         let update = Statement::new(
@@ -190,8 +191,8 @@ impl Store {
         self.change(update).await
     }
 
-    /// Writes what a refresh brought over the version it started from, and gives the lease back. `false` if somebody else
-    /// wrote meanwhile, or this node's lease was taken over. Without a new refresh token the old one stays.
+    /// Writes the tokens of a refresh over the version it started from, and releases the lease. `false` if another process wrote
+    /// meanwhile, or this node's lease was taken over. Without a new refresh token the old one stays.
     pub(crate) async fn save_refreshed(
         &self,
         mailbox: &Mailbox,
@@ -224,8 +225,8 @@ impl Store {
         self.change(update).await
     }
 
-    /// The newest token that another account of the application has got, if it is not to be replaced yet. It costs the same however
-    /// many accounts the application has.
+    /// The newest token that another account of the application has obtained, if it is not due for replacement. The cost does
+    /// not depend on the number of accounts.
     pub(crate) async fn app_only_token(
         &self,
         application: &str,
@@ -257,7 +258,7 @@ impl Store {
         Ok(opened.map(|secret| IssuedToken { secret, issued_at, expires_at, sign_in_name: None }))
     }
 
-    /// Writes a token of the application over the version that was read. `false` if somebody else wrote meanwhile.
+    /// Writes a token of the application over the version that was read. `false` if another process wrote meanwhile.
     pub(crate) async fn save_app_only(
         &self,
         application: &str,
@@ -283,8 +284,8 @@ impl Store {
         self.change(update).await
     }
 
-    /// Writes a refresh token that came with an access token nobody wants, over the version it was asked with and under the
-    /// lease it was asked under.
+    /// Writes a refresh token that came with an access token that is not needed, over the version and under the lease it was
+    /// requested with.
     pub(crate) async fn save_rotated(
         &self,
         mailbox: &Mailbox,
@@ -301,8 +302,8 @@ impl Store {
         self.change(update).await
     }
 
-    /// Notes a failure and when to try again, and gives back the lease of the node that had asked under one. The tokens stay
-    /// as they are, and so does the version.
+    /// Records a failure and when to try again, and releases the lease of the node that had asked under one. The tokens and the
+    /// version stay as they are.
     pub(crate) async fn record_failure(
         &self,
         mailbox: &Mailbox,
@@ -330,7 +331,7 @@ impl Store {
         self.run(std::iter::once(update).chain(release).collect()).await.map(drop)
     }
 
-    /// The tokens of an account, opened. An access token that does not open counts as none: a new one is got.
+    /// The tokens of an account, opened. An access token that does not open counts as none: a new one is requested.
     pub(crate) async fn tokens(&self, mailbox: &Mailbox) -> Result<Stored, StoreError> {
         let select = "SELECT version, access_token, issued_at, expires_at, refresh_token, error_kind, error_text, error_at, \
                       next_refresh, error_what, error_remedy, error_code, identity, signed_in_as FROM token WHERE mailbox = $1";
@@ -370,7 +371,7 @@ impl Store {
         Ok(Stored { version, access, refresh, identity, has_unreadable_identity, signed_in_as, failed_at, failure })
     }
 
-    /// The state of an account's tokens, for people.
+    /// The state of an account's tokens, for administrators.
     pub async fn token_state(&self, mailbox: &Mailbox) -> Result<TokenState, StoreError> {
         let select = "SELECT signed_in_as, CASE WHEN refresh_token IS NULL THEN 0 ELSE 1 END, issued_at, expires_at, next_refresh, \
                       error_kind, error_text, error_at, error_what, error_remedy, error_code, error_since, identity FROM token \
@@ -382,7 +383,7 @@ impl Store {
         Ok(TokenState { renamed_to, ..read_state(&mut row, 0) })
     }
 
-    /// Every account that has tokens of its own, and somebody who uses them, with their state.
+    /// Every account that has tokens of its own that are in use, with their state.
     pub async fn token_states(&self) -> Result<Vec<(Account, TokenState)>, StoreError> {
         let select = select_states!(wanted!(), " ORDER BY a.mailbox");
         Ok(self.rows(Statement::new(select, [])).await?.into_iter().filter_map(read_states).collect())
@@ -446,7 +447,7 @@ impl Store {
         Ok(rows.into_iter().filter_map(|mut row| row.text(0)).collect())
     }
 
-    /// Every account that has tokens of its own, and somebody who uses them, with its plan. All accounts are read.
+    /// Every account that has tokens of its own that are in use, with its plan. All accounts are read.
     pub(crate) async fn plan(&self) -> Result<Vec<Planned>, StoreError> {
         let select = select_plan!(wanted!(), " ORDER BY COALESCE(t.next_refresh, 0)");
         Ok(self.rows(Statement::new(select, [])).await?.into_iter().filter_map(read_planned).collect())

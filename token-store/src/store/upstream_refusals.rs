@@ -1,4 +1,5 @@
-//! What the mail servers refuse, for people to see: the token is good, and the mailbox is closed to a protocol all the same.
+//! Logins that mail servers refuse although the token is good, such as a mailbox for which a protocol is switched off. `oxpost
+//! status` shows them.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +9,7 @@ use crate::{account::Mailbox, database::Statement};
 /// A client that tries again every second costs one write in this time.
 const WRITTEN_EVERY: Duration = Duration::from_secs(60);
 
-/// A login that a mail server refused, and that somebody must act upon.
+/// A login that a mail server refused, and that an administrator must act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamRefusal {
     /// By which protocol.

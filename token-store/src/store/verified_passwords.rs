@@ -1,5 +1,5 @@
-//! The password that Microsoft has last judged right, so that it is known again after a restart: as an argon2id hash, like our
-//! own, and sealed, because it is somebody's password elsewhere too.
+//! The password that Microsoft has last accepted, so that it is known after a restart: as an argon2id hash, like a local
+//! password, and sealed, because it is a Microsoft 365 password too.
 
 use std::time::SystemTime;
 
@@ -12,11 +12,11 @@ use crate::{
     password::PasswordHash,
 };
 
-/// What is kept of it.
+/// A password that Microsoft has accepted.
 #[derive(Clone, Debug)]
 pub(crate) struct VerifiedPassword {
     pub(crate) hash: PasswordHash,
-    /// When Microsoft has said so.
+    /// When Microsoft accepted it.
     pub(crate) verified: SystemTime,
     /// When it last opened a session, to the minute.
     pub(crate) last_used: Option<SystemTime>,
@@ -35,7 +35,7 @@ impl Store {
         }))
     }
 
-    /// When an account whose passwords Microsoft judges last opened a session, to the minute.
+    /// When an account with remote verification last opened a session, to the minute.
     pub async fn last_remote_login(&self, mailbox: &Mailbox) -> Result<Option<SystemTime>, StoreError> {
         Ok(self.verified_password(mailbox).await?.and_then(|password| password.last_used))
     }
@@ -58,7 +58,7 @@ impl Store {
         self.change(Statement::new(update, [mailbox.as_str().into(), now.into()])).await.map(drop)
     }
 
-    /// Microsoft takes it no longer. A newer one stays.
+    /// Microsoft no longer accepts it. A newer one stays.
     pub(crate) async fn forget_verified_password(
         &self,
         mailbox: &Mailbox,

@@ -32,7 +32,7 @@ struct State {
 }
 
 struct Received {
-    /// When, by the clock that nobody sets.
+    /// When, by the monotonic clock.
     elapsed: Duration,
     /// What the store says of when they were asked for.
     issued_at: SystemTime,
@@ -40,10 +40,10 @@ struct Received {
 }
 
 /// A successful refresh is followed by no other within this time, whatever the wall clock says: a clock that is wrong on one
-/// node, or jumps, must not become a flood of requests that all succeed. A tenth of the shortest life of Microsoft's tokens.
+/// node, or jumps, must not cause a flood of requests that all succeed. A tenth of the shortest lifetime of Microsoft's tokens.
 const MINIMUM_DISTANCE: Duration = Duration::from_secs(60);
 
-/// The same for a token of this life, which another authority may make as short as it likes.
+/// The same for a token of this lifetime, which another authority may make shorter.
 pub(super) fn minimum_distance(lifetime: Duration) -> Duration {
     MINIMUM_DISTANCE.min(lifetime / 10)
 }
@@ -55,21 +55,21 @@ struct Failed {
     error: TokenError,
     since: SystemTime,
     pause: Duration,
-    /// The authority brought no answer, so the pause ends when it answers anybody.
+    /// The authority did not answer, so the pause ends when it answers a request for any account.
     until_answered: bool,
 }
 
-/// Tokens that the authority gave and the store did not take (a full disk). They are served from here, and written as soon as
-/// the store takes them.
+/// Tokens that the authority gave and the store did not accept (a full disk). They are served from here, and written as soon as
+/// the store accepts them.
 #[derive(Clone)]
 pub(super) struct Unsaved {
     pub(super) tokens: TokenSet,
     pub(super) issued_at: SystemTime,
-    /// The row they were got from: they are written over it, and over no other.
+    /// The row they were obtained from: they are written over it, and over no other.
     pub(super) base: Stored,
     /// Whose they are.
     pub(super) identity: Option<KnownIdentity>,
-    /// The application that got them, and how.
+    /// The application that obtained them, and the grant.
     pub(super) got_by: (String, Grant),
 }
 
@@ -87,7 +87,7 @@ impl Unsaved {
 
 /// What a caller does next.
 pub(super) enum Entry {
-    /// Take this error; it is not yet time for another try.
+    /// Return this error; it is too early for another try.
     Blocked(Box<TokenError>),
     /// Wait for the request in flight.
     Join(watch::Receiver<Option<Outcome>>),
@@ -96,11 +96,11 @@ pub(super) enum Entry {
 }
 
 impl AccountState {
-    /// What a caller does. Nothing of it is remembered if it may not start a request.
+    /// What a caller does. Nothing is remembered of a caller that may not start a request.
     pub(super) fn enter(&self, caller: &Caller<'_>) -> Entry {
         let mut state = self.lock();
         if let Some(refresh) = &state.refresh {
-            // A flight whose task died has an end and no answer.
+            // A refresh whose task died has no answer.
             if refresh.borrow().is_none() && refresh.has_changed().is_ok() {
                 return Entry::Join(refresh.clone());
             }
@@ -113,7 +113,7 @@ impl AccountState {
         Entry::Start(sender)
     }
 
-    /// Whether a request is on its way, to be joined.
+    /// Whether a request is in flight, to be joined.
     pub(super) fn is_asking(&self) -> bool {
         let state = self.lock();
         state.refresh.as_ref().is_some_and(|refresh| refresh.borrow().is_none() && refresh.has_changed().is_ok())
@@ -124,12 +124,12 @@ impl AccountState {
         self.lock().blocked(caller)
     }
 
-    /// The flight is over, and nothing was asked.
+    /// The refresh is over, and nothing was asked.
     pub(super) fn not_asked(&self) {
         self.lock().refresh = None;
     }
 
-    /// The flight is over, and brought tokens.
+    /// The refresh is over, and brought tokens.
     pub(super) fn succeeded(&self, why: &Why, now: SystemTime) {
         let mut state = self.lock();
         state.refresh = None;
@@ -139,7 +139,7 @@ impl AccountState {
         }
     }
 
-    /// The flight is over, and failed: how long to leave the account alone, and whether an answer to anybody ends that.
+    /// The refresh failed: how long to pause the account, and whether an answer to any other account ends the pause.
     pub(super) fn failed(
         &self,
         version: i64,
@@ -159,10 +159,10 @@ impl AccountState {
         self.lock().received = Some(Received { elapsed, issued_at, lifetime });
     }
 
-    /// Whether the tokens that were asked for at this moment, as the store says, have just come here.
+    /// Whether the tokens with this time of issue, as stored, have just been received here.
     pub(super) fn is_fresh(&self, elapsed: Duration, issued_at: SystemTime) -> bool {
         let state = self.lock();
-        // While a request is on its way, what it brings is waited for.
+        // While a request is in flight, callers wait for its tokens.
         state.refresh.is_none()
             && state.received.as_ref().is_some_and(|received| {
                 received.issued_at == issued_at
@@ -175,12 +175,12 @@ impl AccountState {
         self.lock().failures(version)
     }
 
-    /// Gives back whether they are the first that the store did not take.
+    /// Returns whether these are the first that the store did not accept.
     pub(super) fn keep_unsaved(&self, unsaved: Unsaved) -> bool {
         self.lock().unsaved.replace(unsaved).is_none()
     }
 
-    /// The access token that the store did not take, if it came from this row and can be used.
+    /// The access token that the store did not accept, if it came from this row and is usable.
     pub(super) fn unsaved_token(&self, stored: &Stored, now: SystemTime) -> Option<(AccessToken, Usable)> {
         let state = self.lock();
         let unsaved = state.unsaved.as_ref().filter(|unsaved| unsaved.base.refresh == stored.refresh)?;
@@ -189,7 +189,7 @@ impl AccountState {
         (usable != Usable::No).then(|| (AccessToken::from(&unexpired), usable))
     }
 
-    /// The newest refresh token that came from this row, if the store did not take it.
+    /// The newest refresh token that came from this row, if the store did not accept it.
     pub(super) fn unsaved_refresh_token(&self, stored: &Stored) -> Option<Secret> {
         let state = self.lock();
         let unsaved = state.unsaved.as_ref().filter(|unsaved| unsaved.base.refresh == stored.refresh)?;
@@ -222,7 +222,7 @@ pub(super) struct Caller<'a> {
     pub(super) why: &'a Why,
     pub(super) now: SystemTime,
     pub(super) forced_every: Duration,
-    /// When the authority has last answered anybody.
+    /// When the authority last answered any account.
     pub(super) answered: Option<SystemTime>,
 }
 
@@ -252,7 +252,7 @@ pub(super) fn left(since: SystemTime, pause: Duration, now: SystemTime) -> Optio
 pub(super) fn with_retry_after(error: TokenError, left: Duration) -> TokenError {
     match error {
         TokenError::Transient { problem, .. } => {
-            // A whole second at least, so that nobody is told to try again in no time.
+            // At least a whole second, so that no client tries again immediately.
             TokenError::Transient { retry_after: Some(left.max(Duration::from_secs(1))), problem }
         }
         other => other,

@@ -1,9 +1,9 @@
 //! Tokens of an application itself (client credentials). They do not depend on the mailbox, so one of them serves all accounts
-//! of its application: the first account that needs one asks, the others copy what it got, from memory or from its row.
+//! of its application: the first account that needs one asks, the others copy it, from memory or from its row.
 //!
-//! Each account keeps a row of its own, so that its state, its plan and its alerts are as those of any other. Nothing is lost
-//! with such a token, as another one can be had at any time: no lease is taken, and what the store does not take is served
-//! all the same.
+//! Each account keeps a row of its own, so that its state, its plan and its alerts are like those of any other. Losing such a
+//! token costs nothing, as another one can be requested at any time: no lease is taken, and a token that the store does not
+//! accept is served anyway.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -27,17 +27,17 @@ use crate::{
 /// What is known of one application's own tokens.
 #[derive(Default)]
 pub(super) struct AppOnly {
-    /// Whoever has it asks; the others wait.
+    /// Held by the caller that asks; the others wait.
     turn: tokio::sync::Mutex<()>,
     known: Mutex<Known>,
 }
 
 #[derive(Default)]
 struct Known {
-    /// The client secrets that all this was got with: with others nothing of it counts.
+    /// The client secrets that these tokens were obtained with: with other secrets they do not count.
     client_secrets: ClientSecrets,
     token: Option<IssuedToken>,
-    /// When the authority gave it to this process, by the clock that nobody sets.
+    /// When the authority gave it to this process, by the monotonic clock.
     received: Option<Duration>,
     /// When one was last asked for because a mail server had refused the one before.
     forced: Option<SystemTime>,
@@ -55,7 +55,7 @@ struct Failed {
 }
 
 impl Shared {
-    /// Gets a token of the application for this account: another account's, or a new one.
+    /// A token of the application for this account: another account's, or a new one.
     pub(super) async fn replace_app_only(&self, account: &Account, why: &Why, start: &mut Start) -> Outcome {
         let mailbox = &account.mailbox;
         let application =
@@ -68,12 +68,12 @@ impl Shared {
         if let Some(token) = self.of_another(&app_only, account, &stored, why).await? {
             return self.keep_copy(account, &stored, token).await;
         }
-        // Whoever cannot be served at all does not wait for its turn.
+        // An account that cannot be served at all does not wait for its turn.
         if let Some(refusal) = self.refusal(account).await {
             return Err(refusal.into());
         }
         let _turn = app_only.turn.lock().await;
-        // The one before may have got what this one wants.
+        // The caller before may have obtained the token that this one wants.
         let stored = self.store.tokens(mailbox).await?;
         start.version = stored.version;
         if let Some(token) = settled(&stored, why, self.clock.now()) {
@@ -130,7 +130,7 @@ impl Shared {
         }
     }
 
-    /// A token that another account of the application has got, on this node or another, if it is what is wanted.
+    /// A token that another account of the application has obtained, on this node or another, if it is usable here.
     async fn of_another(
         &self,
         app_only: &AppOnly,
@@ -185,7 +185,7 @@ fn is_wanted(token: &IssuedToken, stored: &Stored, why: &Why, now: SystemTime) -
     let newer = stored.access.as_ref().is_none_or(|own| token.issued_at > own.issued_at);
     good && match why {
         Why::Serve => true,
-        // One that is to be replaced itself is no replacement.
+        // A token that is due for replacement replaces nothing.
         Why::Due(_) => {
             let lifetime = token.expires_at.duration_since(token.issued_at).unwrap_or_default();
             newer && schedule::next_refresh(token.issued_at, lifetime, 0.0) > now

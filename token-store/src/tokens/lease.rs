@@ -21,11 +21,11 @@ pub(super) const WAIT_LIMIT: Duration = REQUEST_TIME.saturating_mul(2);
 
 /// What a node that wants to ask is to do.
 pub(super) enum Lease {
-    /// Ask, from this row: the lease is ours.
+    /// Ask, from this row: this node has the lease.
     Acquired(Stored),
-    /// Ask, from this row, without a lease: the store takes no writes, and there is no token left to wait with.
+    /// Ask, from this row, without a lease: the store accepts no writes, and there is no usable token left.
     Unavailable(Stored),
-    /// Nothing: this is the token, whoever has got it.
+    /// Nothing: this token is already fresh, whichever node obtained it.
     AlreadyFresh(AccessToken),
     /// Nothing: another node has just asked in vain.
     FailedElsewhere(Failure),
@@ -64,7 +64,7 @@ impl Shared {
             match self.store.lease(mailbox, &stored, &self.node).await {
                 Ok(true) => return Ok(Lease::Acquired(stored)),
                 Ok(false) => {}
-                // While the token that there is lives, a refresh token is not put at risk. Behind that mail would stop.
+                // While the stored token lives, a refresh token is not put at risk. After that, mail would stop.
                 Err(error @ StoreError::Database(_)) if self.is_urgent(&stored, why, account_state) => {
                     tracing::debug!(%mailbox, "a refresh goes on without its lease: {error}");
                     return Ok(Lease::Unavailable(stored));
@@ -83,7 +83,7 @@ impl Shared {
         }
     }
 
-    /// Whether nobody can be served with what there is, or not for much longer.
+    /// Whether no stored token can serve, or not for much longer.
     fn is_urgent(&self, stored: &Stored, why: &Why, account_state: &AccountState) -> bool {
         let now = self.clock.now();
         let refused = |secret: &Secret| matches!(why, Why::Refused(token) if token.secret() == secret);

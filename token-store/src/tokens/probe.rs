@@ -1,5 +1,5 @@
-//! A question to the authority beside the refreshes: whether an account is granted something. It is asked with the stored
-//! refresh token, which the answer may replace, so it takes the account's lease like a refresh.
+//! Probes: requests apart from refreshes that find out whether an account is granted something. A probe uses the stored refresh
+//! token, which the answer may replace, so it takes the account's lease like a refresh.
 
 use oxpost_protocol::Secret;
 use tokio::time::{Instant, sleep};
@@ -17,8 +17,8 @@ use crate::{
 };
 
 impl Tokens {
-    /// Asks with `application`, which may want other scopes than the account's own. The access token is dropped; a refresh
-    /// token that comes with it is kept. Nothing is asked for an account that nobody has signed in to.
+    /// Asks with `application`, which may request other scopes than the account's own. The access token is dropped; a new
+    /// refresh token is stored. Nothing is asked for an account without a sign-in.
     pub(crate) async fn probe_scopes(&self, account: &Account, application: &Application) -> Result<(), TokenError> {
         let shared = &self.0;
         let mailbox = &account.mailbox;
@@ -62,7 +62,7 @@ impl Shared {
         }
     }
 
-    /// Writes a refresh token over the one it was asked with. Whoever has signed in meanwhile has another one there, and
+    /// Writes a refresh token over the one it was requested with. If a user has signed in meanwhile, the row has another one and
     /// keeps it. A version that was raised for another reason, or a lease that was taken over, is no reason to drop it.
     async fn keep_rotated(&self, mailbox: &Mailbox, asked_with: &Stored, rotated: &Secret) -> Result<(), TokenError> {
         let mut version = asked_with.version;

@@ -1,5 +1,5 @@
-//! May this account be used now, and if not, when? One answer for logins and for whatever sends by itself, without a request to
-//! anybody: from the stored token, what went wrong with it last, and how its authority answers.
+//! Can this account be used now, and if not, when? One answer for logins and for background senders, without a request: from the
+//! stored token, its last failure, and the circuit of its authority.
 
 use std::time::SystemTime;
 
@@ -25,7 +25,7 @@ pub enum Readiness {
         /// Why not now.
         problem: Problem,
     },
-    /// Not until somebody has done something.
+    /// Not until an administrator or a user acts.
     NeedsAdministrator(Problem),
 }
 
@@ -46,7 +46,7 @@ impl Tokens {
         if let Some(error) = account_state.blocked(&shared.caller(account, stored.version, &why)) {
             return Ok(of_error(&error, now));
         }
-        // A failure that another node, or this one before its start, has noted.
+        // A failure that another node, or this one before its restart, has stored.
         if let Some(failure) = stored.failure.filter(|failure| failure.try_again > now && failure.at <= now) {
             let problem =
                 Problem { what: failure.what, remedy: failure.remedy, code: failure.code, detail: String::new() };
@@ -61,7 +61,8 @@ impl Tokens {
         })
     }
 
-    /// Changes whenever an authority that did not answer answers again: whoever was told "not before" may ask once more.
+    /// Changes whenever an authority answers again after an outage: an account that was [`Readiness::NotBefore`] may be ready
+    /// now.
     pub fn recoveries(&self) -> watch::Receiver<u64> {
         self.0.gate.closed()
     }

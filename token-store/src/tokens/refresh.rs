@@ -1,7 +1,7 @@
 //! One request for one account, from the stored row to the stored row.
 //!
-//! The order matters: the new tokens are written before anybody gets one, so that a process that is killed at any moment
-//! has never handed out an access token whose refresh token is lost. Only a store that takes nothing is not waited for.
+//! The order matters: the new tokens are written before any caller gets one, so that a process that is killed at any moment has
+//! never handed out an access token whose refresh token is lost. Only a store that accepts no writes is not waited for.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -27,7 +27,7 @@ use crate::{
 /// How often a write is tried: over a row that changed without its tokens changing, or one that the store did not take.
 pub(super) const WRITES: usize = 3;
 
-/// Runs to its end whoever waits for it, and tells them all.
+/// Runs to completion even if no caller waits any longer, and answers them all.
 pub(super) async fn run(
     shared: Arc<Shared>,
     account: Account,
@@ -53,7 +53,7 @@ pub(super) async fn run(
     answer.send_replace(Some(outcome));
 }
 
-/// Where a flight began, for its end to know.
+/// The state at the start of a refresh.
 pub(super) struct Start {
     at: SystemTime,
     /// The version of the row.
@@ -63,12 +63,12 @@ pub(super) struct Start {
 }
 
 impl Shared {
-    /// The account as the store has it under its seal. A plan is read from columns that nobody verifies, and must not decide
-    /// where a refresh token is sent.
+    /// The account as the store has it under its seal. The plan is read from unsealed columns, which must not decide where a
+    /// refresh token is sent.
     async fn as_stored(&self, mailbox: &Mailbox) -> Result<Account, TokenError> {
         let account = self.store.account(mailbox).await?;
         let account = account.ok_or_else(|| StoreError::NoSuchAccount(mailbox.clone()))?;
-        // It goes through another one by now, whose tokens are asked for beside these.
+        // It has a delegate by now, whose tokens are refreshed separately.
         if account.token_of() != mailbox {
             return Err(changed_elsewhere());
         }
@@ -85,7 +85,7 @@ impl Shared {
                 leased = false;
                 stored
             }
-            // Whoever came before us has done it while we were on our way here.
+            // Another node has obtained it meanwhile.
             Lease::AlreadyFresh(token) => return Ok(token),
             Lease::FailedElsewhere(failure) => {
                 (start.version, start.noted) = (self.store.tokens(mailbox).await?.version, true);
@@ -223,14 +223,14 @@ impl Shared {
             };
             match self.is_got_by(mailbox, &new.got_by).await {
                 Ok(true) => {}
-                // Another application gets this account's tokens now, and has no use for these.
+                // The account has another application or grant by now, which cannot use these tokens.
                 Ok(false) => {
                     self.give_lease_back(mailbox).await;
                     return Err(changed_elsewhere());
                 }
                 Err(error) => return self.serve_unsaved(mailbox, account_state, new, error),
             }
-            // Its version was raised for another reason, or our lease was taken over while this process slept. A node that is
+            // Its version was raised for another reason, or the lease was taken over while this process slept. A node that is
             // asking now writes first.
             match self.store.lease(mailbox, &same, &self.node).await {
                 Ok(true) => new.base = same,
@@ -242,8 +242,9 @@ impl Shared {
         Err(changed_elsewhere())
     }
 
-    /// The store did not take them: they are kept until it does, and used meanwhile. Microsoft takes the older refresh token
-    /// too, so a process that ends now loses nothing there; elsewhere it may lose the sign-in, whether they are used or not.
+    /// The store did not accept them: they are kept until it does, and used meanwhile. Microsoft accepts the older refresh token
+    /// too, so a process that ends now loses nothing there; with another provider it may lose the sign-in, whether the tokens
+    /// are used or not.
     fn serve_unsaved(
         &self,
         mailbox: &Mailbox,
@@ -268,14 +269,14 @@ impl Shared {
         }
     }
 
-    /// Our part is done, whether this succeeds or not: the lease ends by itself too.
+    /// The refresh is done whether this succeeds or not: the lease also expires by itself.
     async fn give_lease_back(&self, mailbox: &Mailbox) {
         if let Err(error) = self.store.release_lease(mailbox, &self.node).await {
             tracing::debug!(%mailbox, "the lease of a refresh could not be given back: {error}");
         }
     }
 
-    /// Whether the account's tokens are still got by this application in this way.
+    /// Whether the account still has this application and grant.
     pub(super) async fn is_got_by(
         &self,
         mailbox: &Mailbox,
@@ -292,8 +293,8 @@ impl Shared {
         unexpired.map(AccessToken::from).ok_or_else(changed_elsewhere)
     }
 
-    /// Notes a failure: in the slot, for those who ask next; in the store, for people and for the refresher; in the log. That
-    /// the authority was not asked is no failure of the account's.
+    /// Records a failure: in the account state for the next callers, in the store for administrators and the refresher, and in
+    /// the log. A paused authority is no failure of the account's.
     async fn note(&self, account: &Account, account_state: &AccountState, start: &Start, error: &TokenError) {
         if let TokenError::Paused { .. } = error {
             self.give_lease_back(&account.mailbox).await;
@@ -311,7 +312,7 @@ impl Shared {
                 tracing::warn!(mailbox = %account.mailbox, "the failure could not be noted in the store: {store}");
             }
         }
-        // A failure of the authority's is over when it answers anybody, unless it has said how long it is to be left alone.
+        // A failure to answer is over when the authority answers any request, unless it asked for a pause.
         let until_answered = matches!(error, TokenError::Transient { retry_after: None, .. })
             && self
                 .applications

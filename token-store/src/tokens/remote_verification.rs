@@ -1,4 +1,4 @@
-//! What an account whose passwords Microsoft judges asks of its tokens.
+//! What remote verification needs of an account's tokens.
 
 use std::time::{Duration, SystemTime};
 
@@ -25,19 +25,19 @@ const WRONG_LIMIT: usize = 4;
 /// The same in the clouds of the US Government, where three lock.
 const WRONG_LIMIT_US_GOVERNMENT: usize = 1;
 
-/// How the tokens of an account stand.
+/// The state of an account's tokens.
 pub(crate) struct TokenStatus {
     /// They can still be used, or refreshed.
     pub(crate) usable: bool,
-    /// When they were got.
+    /// When they were obtained.
     pub(crate) obtained_at: Option<SystemTime>,
-    /// When the password that brought them was judged.
+    /// When the password that brought them was verified.
     pub(crate) verified: Option<SystemTime>,
 }
 
 impl Tokens {
-    /// How the tokens that the last right password has brought stand now. With `try_it` it is tried: a refresh token that
-    /// was revoked because the password was changed shows then.
+    /// The state of the tokens that the last right password has brought. With `try_it` they are tried: a refresh token that was
+    /// revoked because the password was changed shows then.
     pub(crate) async fn status_for_verification(
         &self,
         account: &Account,
@@ -49,18 +49,18 @@ impl Tokens {
         if state.last_error.is_some_and(|error| error.kind == ErrorKind::SignInRequired) {
             return Ok(TokenStatus { usable: false, obtained_at, verified });
         }
-        // Whoever is admitted needs the token anyway, and gets this one.
+        // The session needs the token anyway, and gets this one.
         let usable = try_it && !matches!(self.obtain(account, Why::Serve).await, Err(TokenError::SignInRequired(_)));
         Ok(TokenStatus { usable, obtained_at, verified })
     }
 
-    /// Why Microsoft is not asked about any account of this one's authority now.
+    /// Why the account's authority is paused now.
     pub(crate) async fn paused(&self, account: &Account) -> Option<TokenError> {
         self.0.refusal(account).await.map(TokenError::from)
     }
 
-    /// Asks Microsoft whether this is the password of the account; if so, its tokens are those of this login from now on. A
-    /// wrong password leaves no trace in the store: strangers send those.
+    /// Asks Microsoft whether this is the password of the account; if so, the tokens of this login replace the stored ones. A
+    /// wrong password leaves no trace in the store: attackers send those.
     pub(crate) async fn verify_password(&self, account: &Account, password: &Secret) -> Result<(), NotAccepted> {
         let shared = &self.0;
         let application =
@@ -84,7 +84,7 @@ impl Tokens {
         verified
     }
 
-    /// Keeps the hash of a password that Microsoft has just judged right. If that fails it is asked again after a restart.
+    /// Stores the hash of a password that Microsoft has just accepted. If that fails, Microsoft is asked again after a restart.
     pub(crate) async fn keep_verified_password(
         &self,
         mailbox: &Mailbox,
@@ -100,7 +100,7 @@ impl Tokens {
         }
     }
 
-    /// Forgets the password that was judged right at that moment.
+    /// Forgets the password that was verified at that moment.
     pub(crate) async fn forget_verified_password(&self, mailbox: &Mailbox, verified: SystemTime) {
         if let Err(error) = self.0.store.forget_verified_password(mailbox, verified).await {
             tracing::warn!(%mailbox, "the password that Microsoft no longer takes could not be forgotten: {error}");
@@ -133,7 +133,7 @@ impl Tokens {
         application.and_then(|application| application.token_url.host_str()).is_some_and(|host| host.ends_with(".us"))
     }
 
-    /// Runs something to its end, whoever waits for it. None if it has panicked.
+    /// Runs a future to completion even if its caller is dropped. None if it panicked.
     pub(crate) async fn run_to_completion<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,

@@ -1,5 +1,5 @@
-//! Wrong passwords by where they came from, over all accounts: who tries one password with every mailbox must not make
-//! Entra take this whole site for an attacker, and refuse everybody (AADSTS50053).
+//! The budget of wrong passwords by source, over all accounts: password spraying through this proxy must not make Entra block
+//! the whole site as an attacker (AADSTS50053).
 
 use std::{
     collections::HashMap,
@@ -17,13 +17,13 @@ const PER_SOURCE_LIMIT: usize = 16;
 /// How many from all of them together.
 const TOTAL_LIMIT: usize = 64;
 
-/// Those from places that are unknown to the account they tried. There are no more of them than [`TOTAL_LIMIT`].
+/// Wrong passwords from sources that are unfamiliar to the account; at most [`TOTAL_LIMIT`] of them.
 #[derive(Default)]
 pub(super) struct UnfamiliarBudget(HashMap<Source, Vec<SystemTime>>);
 
 impl UnfamiliarBudget {
-    /// Counts one more password as wrong, before it is known, so that many at once are counted too. `false` if there are as
-    /// many as may be.
+    /// Counts a password as wrong before the answer is known, so that concurrent ones are counted too. `false` if the budget is
+    /// used up.
     pub(super) fn take(&mut self, from: Source, now: SystemTime) -> bool {
         self.0.retain(|_, times| {
             // A time in the future was noted before the clock was set back, and counts from now on.

@@ -1,6 +1,6 @@
-//! What is known of the passwords of one account that Microsoft judges. Pure: everything from what was answered and the time.
+//! What is known of the passwords of one account that Microsoft verifies. Pure: everything from the answers and the time.
 //!
-//! How many wrong ones Microsoft hears is counted in the store, for all nodes: see `store/remote_attempts.rs`.
+//! The store counts for all nodes how many wrong passwords Microsoft hears: see `store/remote_attempts.rs`.
 
 use std::time::{Duration, SystemTime};
 
@@ -43,14 +43,14 @@ struct Wrong {
     times: u32,
 }
 
-/// How the account stands at the moment of a login.
+/// The state of the account's tokens at the moment of a login.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokenStatus {
     /// The tokens that the last right password has brought can still be used or refreshed.
     pub(super) usable: bool,
-    /// When they were got. What was wrong before that is mended.
+    /// When they were obtained. Failures before that no longer matter.
     pub(super) obtained_at: Option<SystemTime>,
-    /// When the last right password was judged, as the store has it.
+    /// When the last right password was verified, as the store has it.
     pub(super) verified_at: Option<SystemTime>,
 }
 
@@ -67,7 +67,7 @@ struct Pause {
 pub(super) enum Decision {
     /// It is right.
     Admit,
-    /// Microsoft is to be asked. If it does not answer, the password counts as right in the second case.
+    /// Ask Microsoft. If it does not answer, `admit_if_unreachable` says whether the password counts as right.
     AskMicrosoft {
         admit_if_unreachable: bool,
     },
@@ -88,13 +88,13 @@ impl VerificationState {
         self.right.as_ref().is_some_and(|(right, _)| right == tag)
     }
 
-    /// The last right password, which was judged in another process: before a restart, or in another node.
+    /// The last right password, verified by another process: before a restart, or by another node.
     pub(super) fn remember(&mut self, tag: PasswordTag, verified_at: SystemTime) {
         self.wrong.retain(|wrong| wrong.tag != tag);
         self.right = Some((tag, verified_at));
     }
 
-    /// When the last right password was judged.
+    /// When the last right password was verified.
     pub(super) fn verified_at(&self) -> Option<SystemTime> {
         self.right.map(|(_, verified_at)| verified_at)
     }
@@ -154,7 +154,7 @@ impl VerificationState {
             pause.since = pause.since.min(now);
         }
         self.right.take_if(|(_, since)| *since > after(now, WRONG_AT_MOST));
-        // A little longer than it counts, so that one that is repeated does not begin anew.
+        // A little longer than it counts, so that a repeated one does not start again at the shortest time.
         self.wrong.retain(|wrong| age(wrong.asked, now) < 2 * WRONG_AT_MOST);
     }
 }

@@ -1,11 +1,10 @@
-//! The accounts whose passwords Microsoft judges.
+//! Asks Microsoft whether a password is right.
 //!
-//! A password opens a stored token only if Microsoft has said that this very password is right; the [`VerificationState`] of its
-//! account says for how long. Microsoft is asked about one password of an account at a time, and about a few in all;
-//! it hears so few wrong ones that nobody can have the user locked out there by trying them here. A login that is asked
-//! about is noted even if its client hangs up meanwhile. What is remembered of a password is an HMAC under a key that
-//! never leaves the process; of the last right one the store keeps a sealed argon2id hash, so that after a restart its user
-//! is none of the strangers.
+//! A password opens a stored token only if Microsoft has accepted this very password; the [`VerificationState`] of its account
+//! says for how long. Microsoft is asked about one password of an account at a time, and about a few in all. It hears so few
+//! wrong passwords that nobody can have the user locked out there by guessing here. The result is recorded even if the client
+//! disconnects meanwhile. A password is kept in memory as an HMAC under a key that never leaves the process; of the last right
+//! one the store keeps a sealed argon2id hash, so that after a restart it is still known.
 
 use std::{
     sync::{
@@ -40,7 +39,7 @@ const UNFAMILIAR_CONCURRENT: usize = 8;
 /// The same from familiar sources, so that no attack keeps their users waiting.
 const FAMILIAR_CONCURRENT: usize = 4;
 
-/// Accounts that may wait for that; others are told that we are busy.
+/// How many logins may wait for that. More are refused as [`Denied::Busy`].
 const WAITING: usize = 256;
 
 pub(in crate::admission) struct RemoteVerifier(Arc<Shared>);
@@ -48,7 +47,7 @@ pub(in crate::admission) struct RemoteVerifier(Arc<Shared>);
 struct Shared {
     tokens: Tokens,
     pool: Arc<HashPool>,
-    /// Without a key nothing could be remembered, and nobody is let in.
+    /// None if the system gave no random numbers: then every login is refused.
     key: Option<hmac::Key>,
     /// Only accounts that exist have one.
     entries: DashMap<Mailbox, Arc<AccountEntry>>,
@@ -60,8 +59,8 @@ struct Shared {
 
 #[derive(Default)]
 struct AccountEntry {
-    /// Whoever asks; the others wait and find the answer. Unfamiliar sources and familiar ones take turns of their own, so that
-    /// no guess that Microsoft is slow about keeps the user waiting.
+    /// Held while Microsoft is asked; the others wait and find the answer. Familiar sources have a lock of their own, so that a
+    /// guess that Microsoft answers slowly does not delay the user.
     turn: Arc<tokio::sync::Mutex<()>>,
     familiar_turn: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<VerificationState>,
@@ -90,7 +89,8 @@ impl RemoteVerifier {
         }))
     }
 
-    /// Whether a password that was judged at this moment, as the store says, is unknown here, so that this one may be it.
+    /// Whether the password that was verified at this moment, according to the store, is not in memory, so that this one may be
+    /// it.
     pub(in crate::admission) fn has_not_seen(
         &self,
         mailbox: &Mailbox,
@@ -102,14 +102,14 @@ impl RemoteVerifier {
         state.verified_at() != Some(verified_at) && !self.0.tag(password).is_some_and(|tag| state.was_right(&tag))
     }
 
-    /// This is the password that was judged right then.
+    /// This is the password that was verified then.
     pub(in crate::admission) fn remember(&self, mailbox: &Mailbox, password: &Secret, verified_at: SystemTime) {
         if let Some(tag) = self.0.tag(password) {
             self.0.entry(mailbox).state().remember(tag, verified_at);
         }
     }
 
-    /// Whether this is the account's password, as far as we know or else as Microsoft says.
+    /// Whether this is the account's password: from memory, or else as Microsoft says.
     pub(in crate::admission) async fn admit(
         &self,
         account: &Account,
@@ -127,7 +127,7 @@ impl RemoteVerifier {
         }
         let turn = if from.familiar { &entry.familiar_turn } else { &entry.turn };
         let turn = Arc::clone(turn).lock_owned().await;
-        // Whoever had the turn before may have asked about the same password.
+        // The holder of the turn before may have asked about the same password.
         match shared.decide(account, &entry, &login).await? {
             Decision::Admit => Ok(()),
             Decision::Deny(denied) => Err(denied),
@@ -150,7 +150,7 @@ impl RemoteVerifier {
 
 impl Shared {
     fn tag(&self, password: &Secret) -> Option<PasswordTag> {
-        // Byte by byte, unlike a password of ours: Microsoft's are not ours to be lenient about.
+        // Byte by byte, unlike a local password: Microsoft does not ignore case or spaces.
         hmac::sign(self.key.as_ref()?, password.reveal()).as_ref().try_into().ok()
     }
 
@@ -180,7 +180,7 @@ impl Shared {
         login: Login,
         _turn: OwnedMutexGuard<()>,
     ) -> Result<VerificationResult, Denied> {
-        // While nobody is asked, nobody waits and nothing is written.
+        // While the authority is paused, no login waits and nothing is written.
         if let Some(paused) = self.tokens.paused(&account).await {
             return Ok(VerificationResult::Inconclusive(paused));
         }
@@ -225,7 +225,7 @@ impl Shared {
             }
             _ => {}
         }
-        // That the authority was not asked is no answer about this account.
+        // A paused authority says nothing about this account.
         if !matches!(result, VerificationResult::Inconclusive(TokenError::Paused { .. })) {
             entry.state().note(login.tag, &result, now);
         }

@@ -73,7 +73,7 @@ pub(super) fn plan(
     let new = || declared.iter().filter(|account| view.there(&account.mailbox).is_none()).cloned();
     let own = |account: &Declared| matches!(account.token_source, TokenSource::Own { .. });
     steps.extend(new().filter(&own).map(Step::Add));
-    // Whoever gets tokens of their own first: then others may go through them.
+    // Accounts with tokens of their own first: then others may have them as their delegate.
     for first in [true, false] {
         let of = changed.iter().filter(|(account, _)| own(account) == first);
         steps.extend(of.map(|(account, there)| Step::Change { account: (*account).clone(), was: there.origin }));
@@ -97,7 +97,7 @@ pub(super) fn plan(
     Ok(steps)
 }
 
-/// For people: which accounts the steps are about.
+/// Which accounts the steps are about, for the administrator.
 pub(super) fn changes(steps: &[Step]) -> Changes {
     let mut changes = Changes::default();
     let mut named = HashSet::new();
@@ -123,8 +123,8 @@ pub(super) fn changes(steps: &[Step]) -> Changes {
     changes
 }
 
-/// An access token of another application, or got in another way, is not this account's. Of one that went through somebody else
-/// meanwhile it is not known whose application its own token was got by.
+/// Whether the stored access token belongs to another application or grant. For an account that had a delegate meanwhile it is
+/// unknown which application obtained its own token.
 fn other_application(account: &Declared, there: &Account) -> bool {
     match &account.token_source {
         TokenSource::Own { application, grant } => {
@@ -182,7 +182,7 @@ impl<'a> View<'a> {
             view.by_command.entry(&password.mailbox).or_default().push(&password.name);
         }
         for other in there.iter().filter(|other| !view.declared.contains_key(&other.mailbox)) {
-            // One that is withdrawn keeps nothing but its own address.
+            // A disabled account keeps only its own address as a name.
             let login = if other.origin == Origin::Command { &other.login } else { other.mailbox.as_str() };
             for name in [other.mailbox.as_str(), login] {
                 view.taken.entry(name).or_insert(other);
@@ -253,8 +253,8 @@ impl<'a> View<'a> {
         whys
     }
 
-    /// The command that helps names all accounts to be handed over. Where they are many, only the first sentence has it: ten thousand
-    /// lines of ten thousand addresses help nobody.
+    /// The suggested command names all accounts to be handed over. If there are many, only the first sentence has it: ten
+    /// thousand lines of ten thousand addresses help nobody.
     fn hand_over_conflict(&self, mailbox: &Mailbox) -> String {
         match self.kept_by_command.as_slice() {
             [first, all @ ..] if *first != mailbox && all.len() >= NAMED_IN_EACH => {
