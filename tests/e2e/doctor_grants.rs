@@ -129,10 +129,10 @@ async fn an_application_that_cannot_do_what_the_account_asks_is_named() {
     oxpost.add_account(ALICE, &["--application", "proven"]).await.unwrap();
     let identity = "managed-identity = \"azure-vm\"";
     change("client-secret-file = \"secret\"", identity);
-    Checklist::of(&oxpost, &[ALICE]).await.fails(&[("application", "no person can sign in to that")]);
+    Checklist::of(&oxpost, &[ALICE]).await.fails(&[("application", "users cannot sign in to that")]);
     oxpost.call(&["account", "remove", ALICE]).await.unwrap().output().unwrap();
     let said = oxpost.call(&["account", "add", ALICE, "--application", "proven"]).await.unwrap();
-    assert!(said.status == Some(1) && said.text().contains("no person can sign in to that"), "{said}");
+    assert!(said.status == Some(1) && said.text().contains("users cannot sign in to that"), "{said}");
 }
 
 #[tokio::test]

@@ -242,7 +242,7 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     oxpost.add_account(INFO, &["--through", ALICE, "--login", "front-desk"]).await.unwrap();
     for (arguments, words) in [
-        (vec!["add", SALES, "--through", INFO], "goes through alice@contoso.com"),
+        (vec!["add", SALES, "--through", INFO], "its delegate is alice@contoso.com"),
         (vec!["add", SALES, "--login", "Front-Desk"], "belongs to another account"),
         (vec!["add", SALES, "--login", "FRONT-desk", "--through", BOB], "belongs to another account"),
         (vec!["add", SALES, "--through", ALICE, "--application", "other"], "signs in with the application default"),

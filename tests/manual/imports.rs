@@ -10,8 +10,16 @@ use std::{
 pub(crate) type Exception = (&'static str, &'static str, &'static str);
 
 const TOKEN_STORE: &[Exception] = &[
-    ("application", "credential", "a registration holds the credential that proves it, and a client assertion names its registration"),
-    ("http", "credential", "the exchange adds the credential to a request at the last moment, and managed identities ask over HTTP"),
+    (
+        "application",
+        "credential",
+        "a registration holds the credential that proves it, and a client assertion names its registration",
+    ),
+    (
+        "http",
+        "credential",
+        "the exchange adds the credential to a request at the last moment, and managed identities ask over HTTP",
+    ),
 ];
 
 #[test]

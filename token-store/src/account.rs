@@ -62,7 +62,7 @@ impl FromStr for Grant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a grant is sign-in (a person signs in once), client-credentials (the application signs in itself) or password (Microsoft \
-     judges the mail program's password)"
+     verifies the mail program's password)"
 )]
 pub struct BadGrant;
 

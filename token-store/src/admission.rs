@@ -82,8 +82,8 @@ pub enum Denied {
     RejectedByMicrosoft,
     /// Microsoft is not asked about further passwords of this account for a while.
     #[error(
-        "so many wrong passwords have come for this account that Microsoft is not asked about more of them for up to an hour: it \
-         would lock the user out. `oxpost sign-in MAILBOX` tries one at once"
+        "too many wrong passwords for this account: Microsoft is not asked about further ones for up to an hour, because it \
+         would lock the user out. `oxpost sign-in MAILBOX` tries one immediately"
     )]
     TooManyPasswords,
     /// Microsoft verifies the passwords of this account and gave no verdict on this one.

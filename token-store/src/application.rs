@@ -96,7 +96,7 @@ impl Application {
         let name = &self.name;
         if self.app_scopes.is_empty() {
             return Err(Problem::new(
-                format!("The provider of the application `{name}` has no app-only access, so somebody must sign in."),
+                format!("The provider of the application `{name}` has no app-only access, so a user must sign in."),
                 "Use the grant sign-in: `oxpost account add ADDRESS --grant sign-in`.",
             ));
         }
@@ -124,16 +124,17 @@ impl Application {
         self.can_sign_people_in()?;
         let Some(tenant) = self.tenant.as_deref() else {
             return Err(Problem::new(
-                format!("The provider of the application `{name}` judges no passwords."),
+                format!("The provider of the application `{name}` does not verify passwords."),
                 use_sign_in,
             ));
         };
         match tenant.to_lowercase().as_str() {
-            "consumers" => {
-                Err(Problem::new("Microsoft judges no passwords of personal accounts; they must sign in.", use_sign_in))
-            }
+            "consumers" => Err(Problem::new(
+                "Microsoft does not verify passwords of personal accounts; their users must sign in.",
+                use_sign_in,
+            )),
             "common" => Err(Problem::new(
-                format!("Microsoft judges no passwords through the tenant `common` of the application `{name}`."),
+                format!("Microsoft does not verify passwords through the tenant `common` of the application `{name}`."),
                 format!(
                     "Set the tenant of the application `{name}` in proxy.toml to its id or one of its domains, or to organizations."
                 ),

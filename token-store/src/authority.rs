@@ -353,7 +353,7 @@ impl<'a> Authority<'a> {
     }
 
     fn not_understood(&self, detail: &str) -> TokenError {
-        let what = "The sign-in service gave an answer that was not understood.";
+        let what = "The sign-in service sent an answer that Oxpost cannot read.";
         let remedy = "It is tried again. If it lasts, check the addresses of the application in proxy.toml.";
         TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy).with_detail(detail) }
     }

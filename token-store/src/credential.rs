@@ -92,8 +92,9 @@ fn not_text(application: &str) -> TokenError {
 }
 
 pub(crate) fn nobody_signs_in(application: &str) -> Problem {
-    let what =
-        format!("The application `{application}` is this machine's own identity, and no person can sign in to that.");
+    let what = format!(
+        "The application `{application}` is the managed identity of this machine, and users cannot sign in to that."
+    );
     let remedy = "Remove the account, and add it again with `oxpost account add ADDRESS --grant client-credentials`.";
     Problem::new(what, remedy)
 }

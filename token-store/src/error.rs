@@ -86,10 +86,12 @@ pub enum StoreError {
     #[error("{0} has {limit} local passwords already, and every login tries all of them; revoke one first", limit = PASSWORDS_LIMIT)]
     TooManyPasswords(Mailbox),
     /// Others go through the account, and could not be opened without it.
-    #[error("{0} is who signs in for {list}; have them go through somebody else first, or remove them", list = list(.1))]
+    #[error("{0} is the delegate of {list}; give them another delegate first, or remove them", list = list(.1))]
     HasDependents(Mailbox, Vec<Mailbox>),
     /// The account that another one should go through goes through a third itself.
-    #[error("{delegate} has no sign-in of its own, but goes through {third}; let {mailbox} go through {third} too")]
+    #[error(
+        "{delegate} has no sign-in of its own; its delegate is {third}. Make {third} the delegate of {mailbox} too"
+    )]
     DelegateHasDelegate {
         /// Which account.
         mailbox: Mailbox,
@@ -111,14 +113,14 @@ pub enum StoreError {
     },
     /// The row that says which accounts were written together.
     #[error(
-        "the ledger of what grants access is missing in the store, or does not open: the database is damaged, or something other \
-         than Oxpost has changed it. Restore a backup, or look at the accounts and take them as they stand: `oxpost store confirm`"
+        "the access ledger is missing in the store, or does not open: the database is damaged, or something other than Oxpost \
+         has changed it. Restore a backup, or check the accounts and confirm them as they are: `oxpost store confirm`"
     )]
     NoLedger,
     /// The store is older than it was.
     #[error(
-        "an older store is in the place of the one that was here. If a backup was restored, or another database server has taken \
-         over without the last changes of accounts, restart this service; if not, somebody has changed the database"
+        "the store is older than it was. If a backup was restored, or another database server has taken over without the last \
+         changes of accounts, restart this service; if not, the database was changed from outside"
     )]
     OlderLedger,
     /// One sealed value does not open, though the key is right: its row was damaged or moved. Others are not concerned.

@@ -14,19 +14,20 @@ const ANY: &str = "*";
 pub enum BadPattern {
     /// A person's token opens what the person may open.
     #[error(
-        "{0} stands for every mailbox of its domain, and the token of a person (grant {1}) opens the mailboxes of that person only; such \
-         an account needs the grant client-credentials, where the application asks in its own name"
+        "{0} is a pattern for every mailbox of its domain, and the token of a user (grant {1}) opens that user's mailboxes \
+         only; a pattern needs the grant client-credentials"
     )]
     Person(Mailbox, Grant),
     /// The same, through somebody.
     #[error(
-        "{0} stands for every mailbox of its domain and goes through nobody; it needs the grant client-credentials and an application \
-         of its own"
+        "{0} is a pattern for every mailbox of its domain and cannot have a delegate; it needs the grant client-credentials and \
+         an application of its own"
     )]
     Delegate(Mailbox),
     /// A login name says which mailbox is meant.
     #[error(
-        "{0} stands for every mailbox of its domain, and the user name is the address of the one that is meant; leave `login` out"
+        "{0} is a pattern for every mailbox of its domain, and mail programs log in with the address of the mailbox; remove \
+         `login`"
     )]
     Login(Mailbox),
     /// The domain is none.

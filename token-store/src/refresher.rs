@@ -85,7 +85,7 @@ impl Tokens {
         let _ = timeout(LAST_WRITE, self.write_unsaved_of_idle()).await;
         let over = timeout(LAST_WAIT, self.wait_for_refreshes()).await;
         if timeout(LAST_WRITE, self.write_unsaved()).await.is_err() {
-            tracing::error!("the store did not take in time what was to be written before the end");
+            tracing::error!("unsaved tokens could not be written in time before the shutdown");
         }
         if over.is_err() {
             tracing::warn!(

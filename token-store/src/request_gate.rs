@@ -298,7 +298,7 @@ impl RequestGate {
         match self.save(authority, version, &circuit).await {
             Ok(true) => {
                 authority.saved(unsaved.as_ref());
-                tracing::info!(authority = authority.host, "asking the sign-in service once more, after a pause");
+                tracing::info!(authority = authority.host, "sending a probe to the sign-in service after a pause");
                 Ok(true)
             }
             Ok(false) => Err(probed(&authority.host, &circuit)),
@@ -356,7 +356,7 @@ impl RequestGate {
                 authority,
                 application,
                 ?pause,
-                "the sign-in service is not asked for a while, for any account: {}",
+                "requests to the sign-in service are paused for all accounts: {}",
                 after.reason
             );
         }

@@ -71,13 +71,13 @@ pub enum BadSenderPolicy {
     #[error("`{0}` is no sender: write an address, name@contoso.com, or all of a domain, *@contoso.com")]
     Pattern(String),
     /// What stands in a sender's place is no address.
-    #[error("`{0}` cannot stand in a sender's place: write an address, name@contoso.com")]
+    #[error("`{0}` cannot replace a sender: write an address, name@contoso.com")]
     Address(String),
     /// A map without rules.
-    #[error("a map needs at least one rule, whose place is taken and by whom")]
+    #[error("`sender = \"map\"` needs at least one rewrite rule")]
     NoRules,
     /// Rules without a map.
-    #[error("rules say who takes whose place with map only")]
+    #[error("rewrite rules require `sender = \"map\"`")]
     NotMapped,
 }
 

@@ -100,10 +100,10 @@ fn wrong_person(mailbox: &Mailbox, account: &Mailbox, expected: &str, signed_in_
     // A user name is an address, which is shown whole however long it is.
     let signed_in_as = Mailbox::parse(signed_in_as).map_or_else(|_| printable(signed_in_as), |name| name.to_string());
     format!(
-        "the sign-in was made as {signed_in_as}, but {asked}, so nothing was stored. Run the command again and choose {expected} on \
-         the page (a private browser window keeps other people's sign-ins away). If {signed_in_as} is meant to open {mailbox}, \
-         because they have Full Access to it, or because it is the same person's sign-in name, say so first: `oxpost account \
-         through {mailbox} {signed_in_as} --create`"
+        "the sign-in was made as {signed_in_as}, but {asked}, so nothing was stored. Run the command again and choose \
+         {expected} on the page (a private browser window keeps other people's sign-ins away). If {signed_in_as} is meant to \
+         open {mailbox}, because they have Full Access to it, or because it is the same person's sign-in name, set it as the \
+         delegate first: `oxpost account through {mailbox} {signed_in_as} --create`"
     )
 }
 

@@ -233,7 +233,7 @@ impl Store {
             also.push(Statement::new(update, [sealed]));
             // If not, another process has just done it.
             if store.seal_for_the_first_time(also).await? {
-                tracing::warn!("what grants access to the accounts is sealed from now on, as it stands");
+                tracing::warn!("access to the accounts is sealed from now on, as it is at present");
             }
             check = store.key_check().await?;
         }
@@ -296,7 +296,7 @@ impl Store {
     pub(crate) fn wrote(&self) {
         let before = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
         if before.is_some() {
-            tracing::info!("the store takes new tokens again");
+            tracing::info!("the store accepts new tokens again");
         }
     }
 

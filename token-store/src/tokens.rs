@@ -424,8 +424,8 @@ impl Tokens {
             if let Err(error) = self.0.write_unsaved(&mailbox, &account_state).await {
                 tracing::error!(
                     %mailbox,
-                    "new tokens could not be written before the end; if Microsoft does not take the older ones any more, \
-                     `oxpost sign-in {mailbox}` is needed: {error}"
+                    "new tokens could not be written before the shutdown; if Microsoft no longer accepts the older ones, run \
+                     `oxpost sign-in {mailbox}`: {error}"
                 );
             }
         }
@@ -510,7 +510,7 @@ fn unexpired(stored: &Stored, why: &Why, now: SystemTime) -> Option<AccessToken>
 async fn wait(mut answer: watch::Receiver<Option<Outcome>>) -> Outcome {
     let answered = answer.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
     answered.unwrap_or_else(|| {
-        let what = "The request for a token was given up inside this program.";
+        let what = "The request for a token was dropped inside Oxpost.";
         let remedy = "Try again; if it lasts, see the log and report it.";
         Err(TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy) })
     })

@@ -82,8 +82,8 @@ pub enum VaultError {
     /// Windows does not open the key file.
     #[error(
         "Windows does not open the key file {}: {why}. Another machine has sealed it, or this one before Windows was \
-         installed anew, or it is damaged. Put back a copy that this machine has sealed, or one made with `oxpost store \
-         copy-key file:FILE`; if there is none, the key is lost (see docs/backup.md)",
+         reinstalled, or it is damaged. Put back a copy that this machine has sealed, or one made with `oxpost store copy-key \
+         file:FILE`; if there is none, the key is lost (see docs/backup.md)",
         path.display()
     )]
     NotOpened {

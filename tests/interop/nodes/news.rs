@@ -98,7 +98,7 @@ async fn a_node_that_waits_for_the_other_is_told_of_the_new_token() {
 }
 
 fn told(node: &Running) -> usize {
-    node.log().matches("told of the new token").count()
+    node.log().matches("another node has announced a new token").count()
 }
 
 fn waits(node: &Running) -> usize {

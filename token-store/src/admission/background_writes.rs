@@ -56,7 +56,7 @@ impl BackgroundWrites {
         let background_writes = self.clone();
         self.tasks.spawn(async move {
             if let Err(error) = background_writes.write(&used, now).await {
-                tracing::warn!(mailbox = %used.mailbox(), "the use of a password could not be noted: {error}");
+                tracing::warn!(mailbox = %used.mailbox(), "the last use of a password could not be stored: {error}");
             }
             background_writes.writing().remove(&used);
         });
@@ -95,7 +95,7 @@ impl BackgroundWrites {
                 None => self.store.forget_upstream_refusal(mailbox, protocol).await,
             };
             if let Err(error) = flush {
-                tracing::warn!(%mailbox, "what the mail server says could not be noted: {error}");
+                tracing::warn!(%mailbox, "the mail server's answer could not be stored: {error}");
             }
             let mut answers = held(&self.answers);
             match answers.get_mut(&answer).and_then(Option::take) {

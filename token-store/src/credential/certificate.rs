@@ -62,7 +62,7 @@ pub enum BadCertificate {
     #[error("it is not an X.509 certificate")]
     NotACertificate,
     /// Entra takes RSA only.
-    #[error("the private key is not an RSA key of 2048 bits or more, and Microsoft takes no other")]
+    #[error("the private key is not an RSA key of 2048 bits or more, and Microsoft accepts no other")]
     NotRsa,
     /// The two halves are of two pairs.
     #[error("the private key does not belong to the certificate")]
@@ -177,7 +177,7 @@ fn unique() -> Option<String> {
 }
 
 fn cannot_sign(application: &str) -> TokenError {
-    let what = format!("The statement of the application `{application}` could not be signed.");
+    let what = format!("The client assertion of the application `{application}` could not be signed.");
     let remedy = "It is tried again. If it lasts, check the private key that proxy.toml names.";
     TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy) }
 }

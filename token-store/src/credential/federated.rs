@@ -38,7 +38,7 @@ impl FederatedToken {
         };
         let text = read
             .await
-            .unwrap_or_else(|_| Err(std::io::Error::other("the reading was given up")))
+            .unwrap_or_else(|_| Err(std::io::Error::other("the reading was aborted")))
             .map_err(|error| unusable(format!("cannot be read: {error}")))?;
         let token = text.reveal().trim_ascii();
         let is_jwt = token.iter().all(u8::is_ascii_graphic) && token.split(|byte| *byte == b'.').count() == 3;

@@ -185,7 +185,7 @@ impl ManagedIdentity {
     }
 
     fn not_understood(&self) -> TokenError {
-        let what = format!("The {} gave an answer that was not understood.", self.machine.name());
+        let what = format!("The {} sent an answer that Oxpost cannot read.", self.machine.name());
         let remedy = "It is tried again. If it lasts, check managed-identity in proxy.toml: azure-vm or azure-arc.";
         TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy) }
     }

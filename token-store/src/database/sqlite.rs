@@ -97,7 +97,7 @@ impl Sqlite {
             if let Some(statement) = schema.when_alone.filter(|_| lock.is_alone()) {
                 // On a full disk this waits for the next start, as what it takes out ends by itself.
                 if let Err(error) = connection.execute_batch(statement) {
-                    tracing::warn!(store = %file.display(), "what an earlier process left could not be taken out: {error}");
+                    tracing::warn!(store = %file.display(), "the leases of an earlier process could not be removed: {error}");
                 }
             }
             if share {

@@ -137,7 +137,7 @@ const ROWS: &[NameRow] = &[
         errors: &["invalid_grant", "interaction_required"],
         suberrors: &["basic_action", "additional_action"],
         kind: SignInRequired,
-        what: "Microsoft asks for one more step from the person who signed in for {mailbox}, such as a second factor.",
+        what: "Microsoft requires another step from the user who signed in for {mailbox}, such as a second factor.",
         remedy: SIGN_IN,
         ..UNKNOWN
     },

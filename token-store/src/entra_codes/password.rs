@@ -25,8 +25,8 @@ pub(super) const ROWS: &[Row] = &[
         code: 50_053,
         kind: Transient,
         what: "Microsoft has locked the user of {mailbox} for a while, after too many wrong passwords, or blocks the address of this site.",
-        remedy: "Wait: a minute at first, then longer. Microsoft Entra admin center > Users > Sign-in logs says where they come from; a new \
-                 password, set there, unlocks at once.",
+        remedy: "Wait: a minute at first, then longer. Microsoft Entra admin center > Users > Sign-in logs says where they come \
+                 from; a new password, set there, unlocks the account immediately.",
     },
     Row {
         code: 50_055,
@@ -43,37 +43,37 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         code: 50_076,
         kind: SignInRequired,
-        what: "Microsoft wants a second factor for {mailbox}, and with the grant password there is none.",
+        what: "Microsoft requires a second factor for {mailbox}, and the grant password has none.",
         remedy: "Use the grant sign-in: `oxpost account remove {mailbox}`, then `oxpost account add {mailbox}`.",
     },
     Row {
         code: 50_079,
         kind: SignInRequired,
-        what: "Microsoft wants {mailbox} to enrol a second factor, and with the grant password there is none.",
+        what: "Microsoft requires {mailbox} to enrol a second factor, and the grant password has none.",
         remedy: "Use the grant sign-in: `oxpost account remove {mailbox}`, then `oxpost account add {mailbox}`.",
     },
     Row {
         code: 50_072,
         kind: SignInRequired,
-        what: "Microsoft wants {mailbox} to enrol a second factor, and with the grant password there is none.",
+        what: "Microsoft requires {mailbox} to enrol a second factor, and the grant password has none.",
         remedy: "Use the grant sign-in: `oxpost account remove {mailbox}`, then `oxpost account add {mailbox}`.",
     },
     Row {
         code: 50_074,
         kind: SignInRequired,
-        what: "Microsoft wants a strong second factor for {mailbox}, and with the grant password there is none.",
+        what: "Microsoft requires a strong second factor for {mailbox}, and the grant password has none.",
         remedy: "Use the grant sign-in: `oxpost account remove {mailbox}`, then `oxpost account add {mailbox}`.",
     },
     Row {
         code: 65_001,
         kind: SignInRequired,
-        what: "Nobody has allowed the application `{application}` to use the mailbox {mailbox}.",
+        what: "The application `{application}` has no consent to use the mailbox {mailbox}.",
         remedy: "Microsoft Entra admin center > App registrations > API permissions > Grant admin consent; then log in again.",
     },
     Row {
         code: 7_000_218,
         kind: Misconfigured,
-        what: "Microsoft takes the application `{application}` for one that must send a secret.",
+        what: "Microsoft expects a client secret from the application `{application}`.",
         remedy: "Microsoft Entra admin center > App registrations > Authentication > Advanced settings: Allow public client flows = Yes. Or \
                  `oxpost application secret {application}`.",
     },

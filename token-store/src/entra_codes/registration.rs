@@ -10,9 +10,10 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         code: 7_000_218,
         kind: Misconfigured,
-        what: "Microsoft takes the application `{application}` for one that must send a secret.",
-        remedy: "Microsoft Entra admin center > App registrations > Authentication: http://localhost must stand under Mobile and desktop \
-                 applications; device codes need Allow public client flows = Yes. Or `oxpost application secret {application}`.",
+        what: "Microsoft expects a client secret from the application `{application}`.",
+        remedy: "Microsoft Entra admin center > App registrations > Authentication: http://localhost must be listed under \
+                 Mobile and desktop applications; device codes need Allow public client flows = Yes. Or `oxpost application \
+                 secret {application}`.",
     },
     Row {
         code: 700_025,
@@ -24,8 +25,8 @@ pub(super) const ROWS: &[Row] = &[
         code: 7_000_215,
         kind: Misconfigured,
         what: "The client secret of the application `{application}` is wrong.",
-        remedy: "Microsoft Entra admin center > App registrations > Certificates & secrets: take the secret's Value (not its Secret ID); \
-                 then `oxpost application secret {application}`.",
+        remedy: "Microsoft Entra admin center > App registrations > Certificates & secrets: copy the secret's Value (not its \
+                 Secret ID); then `oxpost application secret {application}`.",
     },
     Row {
         code: 7_000_222,
@@ -50,7 +51,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         code: 700_024,
         kind: Misconfigured,
-        what: "The signed statement of the application `{application}` is outside the time it is valid for.",
+        what: "The client assertion of the application `{application}` is outside its period of validity.",
         remedy: "Set this machine's clock (on Windows `w32tm /resync`, on Linux `timedatectl`); then it is tried again by itself.",
     },
     Row {
@@ -98,13 +99,13 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         code: 65_001,
         kind: SignInRequired,
-        what: "Nobody has allowed the application `{application}` to use the mailbox {mailbox}.",
+        what: "The application `{application}` has no consent to use the mailbox {mailbox}.",
         remedy: "Microsoft Entra admin center > App registrations > API permissions > Grant admin consent; then `oxpost sign-in {mailbox}`.",
     },
     Row {
         code: 65_004,
         kind: SignInRequired,
-        what: "The person who signed in for {mailbox} did not allow the application `{application}` to use it.",
+        what: "The user who signed in for {mailbox} did not consent to the application `{application}`.",
         remedy: "Run `oxpost sign-in {mailbox}` again and accept, or grant admin consent at Microsoft Entra admin center > App \
                  registrations > API permissions.",
     },

@@ -10,7 +10,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         code: 50_020,
         kind: SignInRequired,
-        what: "The person who signed in for {mailbox} does not belong to this tenant.",
+        what: "The user who signed in for {mailbox} does not belong to this tenant.",
         remedy: "Run `oxpost sign-in {mailbox}` with an account of the tenant, or correct the tenant in proxy.toml.",
     },
     Row {
@@ -47,8 +47,8 @@ pub(super) const ROWS: &[Row] = &[
         code: 50_053,
         kind: Transient,
         what: "The user is locked for a while after too many wrong passwords, or the address of this site is blocked.",
-        remedy: "It is tried again by itself; to unblock at once see Microsoft Entra admin center > Protection > Risky users and Sign-in \
-                 logs.",
+        remedy: "It is tried again automatically; to unblock immediately see Microsoft Entra admin center > Protection > Risky \
+                 users and Sign-in logs.",
     },
     Row {
         code: 50_055,
@@ -220,7 +220,7 @@ pub(super) const ROWS: &[Row] = &[
     passing(50_088, "The limit of calls for second factors is reached for the moment."),
     passing(90_090, "Microsoft's sign-in service could not reach another service."),
     passing(80_002, "The tenant's pass-through authentication agent took too long."),
-    passing(80_005, "The tenant's pass-through authentication agent gave an answer that was not understood."),
+    passing(80_005, "The tenant's pass-through authentication agent sent an answer that Microsoft cannot read."),
     passing(80_014, "The tenant's pass-through authentication agent answered too late."),
     passing(70_012, "A server of Microsoft's sign-in service failed."),
 ];

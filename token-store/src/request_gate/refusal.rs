@@ -46,20 +46,20 @@ pub(super) fn probed(host: &str, circuit: &Circuit) -> Refusal {
 
 pub(super) fn busy(host: &str, waited: Duration) -> Refusal {
     let seconds = waited.as_secs();
-    let what =
-        format!("As many requests as may be are on their way to the sign-in service at {host}, for {seconds} seconds.");
+    let what = format!("All request slots for the sign-in service at {host} have been in use for {seconds} seconds.");
     Refusal { wait: PROBE_RETRY, problem: Problem::new(what, "Nothing needs to be done: try again in a moment.") }
 }
 
 pub(super) fn paced(host: &str, wait: Duration) -> Refusal {
-    let what = format!("The sign-in service at {host} is asked for many accounts one after the other.");
+    let what =
+        format!("Requests to the sign-in service at {host} are being spread out, because many accounts need one.");
     let wait = wait.max(Duration::from_secs(1));
     let problem = Problem::new(what, format!("Nothing needs to be done: try again in {} seconds.", wait.as_secs()));
     Refusal { wait, problem }
 }
 
 pub(super) fn ending() -> Refusal {
-    let problem = Problem::new("Oxpost is being stopped.", "Try again when it is back.");
+    let problem = Problem::new("Oxpost is shutting down.", "Try again when it is back.");
     Refusal { wait: PROBE_RETRY, problem }
 }
 

@@ -28,7 +28,7 @@ pub enum RedirectError {
     #[error("that address has no answer of the sign-in page in it")]
     NoAnswer,
     /// There is no state, or only a part of one, behind the code.
-    #[error("that address has no `state`: its end was lost on the way here")]
+    #[error("that address has no `state`: its end is missing")]
     NoState,
     /// It answers another sign-in, or somebody has made it up (RFC 6749, 10.12).
     #[error("that address answers another sign-in than this one")]

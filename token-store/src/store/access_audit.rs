@@ -200,8 +200,8 @@ impl Store {
         };
         let without = state.ledger.is_none().then(of_the_seals);
         if without.is_some() {
-            let how = "the ledger of what grants access is missing, or does not open: whether accounts were removed, or put back as they \
-                       were once, cannot be told";
+            let how = "the access ledger is missing, or does not open: Oxpost cannot tell whether accounts were removed or \
+                       restored to an older state";
             changed.push(ChangedOutside { mailbox: None, how: how.into() });
         }
         let Some(ledger) = state.ledger.as_ref().or(without.as_ref()) else { return changed };

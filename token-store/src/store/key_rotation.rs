@@ -1,8 +1,7 @@
 //! Key rotation: a store gets a new key, and everything in it is resealed with that key.
 //!
 //! 1. The new key is written in front of the old one in the key file. From now on the file opens both.
-//! 2. Every sealed column is resealed in batches of [`BATCH`] values, each in its own transaction. `meta` is the first, so that
-//! a
+//! 2. Every sealed column is resealed in batches of [`BATCH`] values, each in its own transaction. `meta` is the first, so that a
 //!    process with the old key alone no longer opens the store.
 //! 3. When a pass has found no value that another key has sealed, the old key is removed from the file.
 //!

@@ -116,7 +116,8 @@ impl Store {
         let hash =
             opened.as_ref().ok().and_then(Secret::reveal_str).map(|hash| PasswordHash::from_stored(hash.to_owned()));
         if hash.is_none() {
-            tracing::warn!(%mailbox, name, "a local password does not open: its row was damaged or moved. Make it anew.");
+            tracing::warn!(%mailbox, name, "a local password does not open: its row was damaged or moved. Revoke it and add a \
+                                            new one.");
         }
         hash
     }

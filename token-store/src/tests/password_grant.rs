@@ -299,7 +299,7 @@ async fn what_cannot_work_is_said_before_a_password_is_sent() {
     for (application, words) in [
         (like(Some("consumers")), "personal accounts"),
         (like(Some("Common")), "organizations"),
-        (like(None), "judges no passwords"),
+        (like(None), "does not verify passwords"),
     ] {
         let said = application.can_verify_passwords().unwrap_err().to_string();
         assert!(said.contains(words), "{said}");

@@ -194,8 +194,11 @@ async fn what_the_store_has_otherwise_is_not_overwritten() {
             sales(TokenSource::Delegate(mailbox("carol@contoso.com"))),
             "oxpost account add carol@contoso.com --no-password",
         ),
-        (sales(TokenSource::Delegate(mailbox(INFO))), "but goes through ann@contoso.com"),
-        (with_password(sales(TokenSource::Delegate(mailbox("bob@contoso.com"))), "a", plain("x")), "Microsoft judges"),
+        (sales(TokenSource::Delegate(mailbox(INFO))), "its delegate is ann@contoso.com"),
+        (
+            with_password(sales(TokenSource::Delegate(mailbox("bob@contoso.com"))), "a", plain("x")),
+            "Microsoft verifies",
+        ),
     ] {
         let said = conflicts(&store, &[declared]).await;
         assert!(said.contains(words), "{said}");

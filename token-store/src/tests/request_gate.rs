@@ -120,7 +120,7 @@ async fn requests_that_wait_at_the_gate_end_with_the_process() {
         let mut ended = 0;
         for waiting in waiting {
             if let Err(Refusal { problem, .. }) = waiting.await.unwrap() {
-                assert!(problem.to_string().contains("being stopped"), "{problem}");
+                assert!(problem.to_string().contains("shutting down"), "{problem}");
                 ended += 1;
             }
         }

@@ -263,8 +263,8 @@ pub(super) fn refused_again() -> Problem {
     Problem::new(
         "The mail server refuses this account's tokens, new ones too.",
         "Check in Exchange Online PowerShell that the mailbox allows the protocol (`Get-CASMailbox`; for SMTP \
-         `SmtpClientAuthenticationDisabled`) and that whoever signed in, or the application's service principal, may open it \
-         (`Get-MailboxPermission`); `oxpost status` shows who signed in.",
+         `SmtpClientAuthenticationDisabled`) and that the user who signed in, or the application's service principal, may open \
+         it (`Get-MailboxPermission`); `oxpost status` shows who signed in.",
     )
 }
 

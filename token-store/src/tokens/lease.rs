@@ -51,7 +51,7 @@ impl Shared {
                 && let Some(token) = settled(&stored, why, self.clock.now())
             {
                 if told {
-                    tracing::debug!(%mailbox, "told of the new token");
+                    tracing::debug!(%mailbox, "another node has announced a new token");
                 }
                 return Ok(Lease::AlreadyFresh(token));
             }
@@ -108,6 +108,6 @@ impl Shared {
 }
 
 pub(super) fn lease_held_elsewhere() -> TokenError {
-    let what = "Another node has been asking for a new token of this account for a long time.";
-    TokenError::Transient { retry_after: None, problem: Problem::new(what, "It is tried again by itself.") }
+    let what = "Another node has been requesting a new token for this account for a long time.";
+    TokenError::Transient { retry_after: None, problem: Problem::new(what, "It is tried again automatically.") }
 }

@@ -160,7 +160,7 @@ impl Shared {
             (Grant::SignIn, RefreshToken::Some(token)) => authority.refresh(token, may_ask_who(stored)).await,
             (Grant::Password, RefreshToken::Some(token)) => authority.refresh(token, false).await,
             (Grant::SignIn, RefreshToken::None) => Err(TokenError::SignInRequired(Problem::new(
-                format!("Nobody has signed in for {} yet.", account.mailbox),
+                format!("No user has signed in for {} yet.", account.mailbox),
                 format!("Run `oxpost sign-in {}`.", account.mailbox),
             ))),
             (Grant::Password, RefreshToken::None) => Err(TokenError::SignInRequired(Problem::new(
@@ -324,7 +324,7 @@ impl Shared {
     /// Another node's failure, for those who have waited for it here.
     fn failure_elsewhere(&self, failure: Failure) -> TokenError {
         let retry_after = failure.try_again.duration_since(self.clock.now()).ok();
-        let problem = Problem::new(failure.text, "(Another node of this installation was told so.)");
+        let problem = Problem::new(failure.text, "(Another node of this installation received this answer.)");
         match TokenError::new(failure.kind, problem) {
             TokenError::Transient { problem, .. } => TokenError::Transient { retry_after, problem },
             other => other,
@@ -360,7 +360,7 @@ fn say(mailbox: &Mailbox, news: &News) {
             account = %mailbox,
             from,
             to,
-            "the user was renamed in Microsoft Entra; mail servers are told the new name, and mail programs go on with the old one"
+            "the user was renamed in Microsoft Entra; mail servers get the new name, and mail programs keep using the old one"
         ),
         News::AnotherUser { told } => tracing::warn!(
             account = %mailbox,

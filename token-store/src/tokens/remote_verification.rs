@@ -96,14 +96,14 @@ impl Tokens {
             Err(error) => return tracing::warn!(%mailbox, "{error}"),
         };
         if let Err(error) = self.0.store.save_verified_password(mailbox, &hash, verified).await {
-            tracing::warn!(%mailbox, "the password that Microsoft takes could not be noted: {error}");
+            tracing::warn!(%mailbox, "the password that Microsoft accepted could not be stored: {error}");
         }
     }
 
     /// Forgets the password that was verified at that moment.
     pub(crate) async fn forget_verified_password(&self, mailbox: &Mailbox, verified: SystemTime) {
         if let Err(error) = self.0.store.forget_verified_password(mailbox, verified).await {
-            tracing::warn!(%mailbox, "the password that Microsoft no longer takes could not be forgotten: {error}");
+            tracing::warn!(%mailbox, "the password that Microsoft no longer accepts could not be removed: {error}");
         }
     }
 
@@ -144,7 +144,7 @@ impl Tokens {
     async fn note_verification_failure(&self, account: &Account, version: i64, error: &TokenError, store_it: bool) {
         let now = self.0.clock.now();
         let detail = error.problem().map(|problem| problem.detail.clone()).unwrap_or_default();
-        tracing::warn!(mailbox = %account.mailbox, kind = %error.kind(), detail, "the password could not be judged: {error}");
+        tracing::warn!(mailbox = %account.mailbox, kind = %error.kind(), detail, "the password could not be verified: {error}");
         if !store_it {
             return;
         }

@@ -108,8 +108,8 @@ fn what_cannot_be_is_refused_with_its_line_and_a_remedy() {
         ),
         (account("").replace("Scan@", "*@"), 6, "needs the grant client-credentials"),
         (account("grant = \"password\"").replace("Scan@", "*@"), 7, "(grant password)"),
-        (account("grant = \"client-credentials\"\nlogin = \"x\"").replace("Scan@", "*@"), 8, "leave `login` out"),
-        (account("through = \"a@contoso.com\"").replace("Scan@", "*@"), 7, "goes through nobody"),
+        (account("grant = \"client-credentials\"\nlogin = \"x\"").replace("Scan@", "*@"), 8, "remove `login`"),
+        (account("through = \"a@contoso.com\"").replace("Scan@", "*@"), 7, "cannot have a delegate"),
         ("[[account]]\nmailbox = \"scan\"\napplication = \"x\"".to_owned(), 2, "not a mail address"),
         ("[[account]]\nmailbox = \"scan@x.com\"".to_owned(), 2, "no [[application]] yet"),
     ] {

@@ -254,7 +254,7 @@ impl AccountEntry {
 }
 
 fn given_up() -> TokenError {
-    let what = "The request about a password was given up inside this program.";
+    let what = "The remote verification of a password was dropped inside Oxpost.";
     let problem = Problem::new(what, "Try again; if it lasts, see the log and report it.");
     TokenError::Transient { retry_after: None, problem }
 }

@@ -48,8 +48,7 @@ impl PostgresSettings {
         let named = |option: &&str, name: &str| option.split('=').next() == Some(name);
         let options: Vec<&str> = query.split('&').filter(|option| !option.is_empty()).collect();
         let in_the_url = || {
-            bad("the password must not stand in the URL; put it into a file of its own and name that with \
-                 postgres-password-file.")
+            bad("the password must not be in the URL; put it into a file and set postgres-password-file to its path.")
         };
         if user.contains(':') || options.iter().any(|option| named(option, "password")) {
             return Err(in_the_url());
@@ -103,7 +102,7 @@ fn wants_tls(asked: Option<&str>, config: &Config) -> Result<bool, BadSettings> 
         None => Ok(!near),
         Some("disable") if near => Ok(false),
         Some(mode @ ("disable" | "allow" | "prefer")) => Err(bad(format!(
-            "sslmode={mode} would let tokens and the password cross the network in clear; write sslmode=verify-full."
+            "sslmode={mode} would send tokens and the password unencrypted; write sslmode=verify-full."
         ))),
         Some("require" | "verify-ca" | "verify-full") if on_sockets => {
             Err(bad("TLS is not spoken on a Unix socket; leave sslmode out.".into()))

@@ -243,8 +243,8 @@ impl<'a> View<'a> {
             whys.extend(self.delegate_conflict(mailbox, delegate));
             if let Some(needed) = self.dependents.get(mailbox) {
                 whys.push(format!(
-                    "{mailbox} cannot go through {delegate}, because it signs in for {} itself; have them go through somebody else \
-                     first, or remove them",
+                    "{mailbox} cannot have the delegate {delegate}, because it is the delegate of {} itself; give them another \
+                     delegate first, or remove them",
                     list(needed)
                 ));
             }
@@ -277,11 +277,11 @@ impl<'a> View<'a> {
         match self.there(delegate) {
             Some(Account { origin: Origin::Command, delegate: None, .. }) => None,
             Some(Account { origin: Origin::Command, delegate: Some(third), .. }) => Some(format!(
-                "{delegate} has no sign-in of its own, but goes through {third}; let {mailbox} go through {third} too"
+                "{delegate} has no sign-in of its own; its delegate is {third}. Make {third} the delegate of {mailbox} too"
             )),
             _ => Some(format!(
-                "there is no account {delegate} for {mailbox} to go through; declare it with an [[account]] section of its own, or \
-                 add it: oxpost account add {delegate} --no-password"
+                "there is no account {delegate}, which is the delegate of {mailbox}; declare it with an [[account]] section of \
+                 its own, or add it: oxpost account add {delegate} --no-password"
             )),
         }
     }
@@ -294,7 +294,7 @@ impl<'a> View<'a> {
         };
         if grant == Some(Grant::Password) && !account.passwords.is_empty() {
             return vec![format!(
-                "Microsoft judges the password of {mailbox}; take its own passwords out of this section"
+                "Microsoft verifies the password of {mailbox}; remove the local passwords from this section"
             )];
         }
         let by_command = self.by_command.get(mailbox).map_or(&[][..], Vec::as_slice);
