@@ -106,7 +106,7 @@ async fn a_pattern_that_cannot_be_is_refused_with_the_reason() {
         (vec!["add", ALL], "opens that user's mailboxes"),
         (vec!["add", ALL, "--grant", "password"], "(grant password)"),
         (vec!["add", ALL, "--through", ALICE], "cannot have a delegate"),
-        (vec!["add", ALL, "--grant", "client-credentials", "--login", "all"], "the user name is the address"),
+        (vec!["add", ALL, "--grant", "client-credentials", "--login", "all"], "log in with the address of the mailbox"),
         (vec!["add", "*@*", "--grant", "client-credentials"], "not a pattern of a domain"),
     ] {
         let words_said = oxpost.call(&[&["account"], arguments.as_slice()].concat()).await.unwrap().refusal().unwrap();

@@ -136,7 +136,7 @@ async fn a_sign_in_that_is_declined_or_refused_says_why_and_changes_nothing() {
     let page = open(&back).await.unwrap();
     assert!(page.text.contains("Not connected"), "{}", page.text);
     let (well, said) = signing_in.end().await.unwrap();
-    assert!(!well && said.contains("did not allow") && said.contains("oxpost sign-in alice@contoso.com"), "{said}");
+    assert!(!well && said.contains("did not consent") && said.contains("oxpost sign-in alice@contoso.com"), "{said}");
 
     for (code, words) in [
         (54_005, "used already"),

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_for_applications_and_names_nobody() {
+    fn pattern_is_for_applications_and_names_no_mailbox() {
         let all = mailbox("*@Contoso.com");
         assert!(all.is_pattern() && !mailbox("a*@contoso.com").is_pattern());
         assert_eq!(mailbox("bob@contoso.com").pattern(), Some(all.clone()));

@@ -19,6 +19,7 @@ pub mod nodes;
 mod passwords;
 mod patterns;
 mod reconcile;
+mod refresh_plan;
 mod remote_attempts;
 pub mod schema;
 mod sealed;
@@ -57,8 +58,9 @@ pub(crate) use self::{
     lease::RENEW_EVERY,
     nodes::node_name,
     passwords::PasswordRow,
+    refresh_plan::{Due, Planned},
     remote_attempts::RemoteAttempt,
-    tokens::{Due, Failure, IssuedToken, Planned, RefreshToken, Stored},
+    tokens::{Failure, IssuedToken, RefreshToken, Stored},
 };
 pub use crate::error::StoreError;
 use crate::{

@@ -4,6 +4,7 @@ mod admission;
 mod alerts;
 mod app_only;
 mod browser;
+mod circuit_persistence;
 mod circuits;
 mod client_secrets;
 mod credential;
@@ -26,6 +27,8 @@ mod on_postgres;
 mod outages;
 mod password_grant;
 mod patterns;
+#[cfg(unix)]
+mod postgres_engine;
 mod reconcile;
 mod refresh_load;
 mod refresher;

@@ -218,7 +218,7 @@ mod tests {
 
     /// Whatever strangers do, one permit is not theirs.
     #[tokio::test(start_paused = true)]
-    async fn a_reserved_permit_is_for_known_logins_only() {
+    async fn reserved_permit_is_for_familiar_sources_only() {
         let pool = HashPool::new(4, 1);
         let _crowd = pool.occupy(3).await;
         let password = Secret::from("wrong");

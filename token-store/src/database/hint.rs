@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_listener_hears_what_concerns_it_and_misses_nothing_unknowingly() {
+    async fn listener_hears_its_hints_and_knows_what_it_missed() {
         let (sender, _) = broadcast::channel(2);
         let mut hints = Hints::of(&sender);
         let say = |mailbox: &str| sender.send(Hint::Tokens(name_of(mailbox))).unwrap();

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mailbox_or_the_one_it_goes_through_may_and_nobody_else() {
+    fn only_the_user_or_the_delegate_may_sign_in() {
         let mailbox = |address| Mailbox::parse(address).unwrap();
         let info = mailbox("Info@contoso.com");
         let mut expected = Expected { mailbox: info.clone(), person: info, asks: true, known: None };

@@ -28,7 +28,7 @@ async fn gate(limits: AdmissionLimits) -> RequestGate {
 }
 
 #[tokio::test]
-async fn the_right_password_opens_in_any_spelling_of_the_name_and_the_next_time_without_a_hash() {
+async fn right_password_opens_and_its_next_login_needs_no_hash() {
     let gate = gate(AdmissionLimits::default()).await;
     for user in [
         "ann@contoso.com",
@@ -73,7 +73,7 @@ async fn a_login_does_not_wait_for_another_process_that_writes() {
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_costs_a_hash_and_says_the_same() {
+async fn any_wrong_login_costs_a_hash_and_has_one_answer() {
     let gate = gate(AdmissionLimits::default()).await;
     let without_password = account("ben@contoso.com", Grant::ClientCredentials);
     gate.bench.store.add_account(&without_password).await.unwrap();
@@ -124,7 +124,7 @@ async fn a_changed_or_revoked_password_dies_at_once() {
 
 /// A hash that was changed, or a time that is over, costs one hash and is remembered then.
 #[tokio::test(start_paused = true)]
-async fn login_is_remembered_again_after_its_hash_or_its_time_has_changed() {
+async fn login_is_cached_again_after_its_hash_or_time_changed() {
     // Waiting for PostgreSQL must not let a paused clock run ahead.
     stand_still();
     let day = Duration::from_secs(24 * 3600);
@@ -155,7 +155,7 @@ async fn familiar_source_is_stored_when_everything_is_noted() {
 }
 
 #[tokio::test]
-async fn when_too_many_wait_the_next_is_told_so() {
+async fn login_is_refused_when_too_many_wait() {
     let gate = gate(AdmissionLimits { hashes_waiting: 0, ..AdmissionLimits::default() }).await;
     assert_eq!(gate.accounts.admit("ann@contoso.com", &gate.password).await.unwrap_err(), Denied::Busy);
     assert_eq!(gate.accounts.hashes(), 0);
@@ -163,7 +163,7 @@ async fn when_too_many_wait_the_next_is_told_so() {
 
 /// The login throttle decides between the halves of an attempt, by what these say.
 #[tokio::test]
-async fn attempt_names_what_it_is_compared_with_and_stands_for_a_pair() {
+async fn attempt_names_its_targets_and_has_a_pair_tag() {
     let gate = gate(AdmissionLimits::default()).await;
     let (store, mailbox) = (&gate.bench.store, gate.bench.mailbox());
     let source = Source::of([192, 0, 2, 7].into());
@@ -187,7 +187,7 @@ async fn attempt_names_what_it_is_compared_with_and_stands_for_a_pair() {
 }
 
 #[tokio::test]
-async fn source_is_familiar_after_a_success_also_to_another_process_and_for_30_days() {
+async fn source_is_familiar_to_all_processes_for_30_days() {
     let gate = gate(AdmissionLimits::default()).await;
     let (here, elsewhere) = (Source::of([192, 0, 2, 7].into()), Source::of([192, 0, 2, 8].into()));
     let other_node = || Accounts::new(gate.bench.store.clone(), gate.bench.shared_clock(), AdmissionLimits::default());
@@ -214,7 +214,7 @@ async fn source_is_familiar_after_a_success_also_to_another_process_and_for_30_d
 }
 
 #[tokio::test]
-async fn sixteen_sources_of_an_account_are_kept_and_the_oldest_makes_room() {
+async fn sixteen_sources_of_an_account_are_kept() {
     let gate = gate(AdmissionLimits::default()).await;
     let (store, mailbox) = (&gate.bench.store, gate.bench.mailbox());
     let source = |number: u8| Source::of([192, 0, 2, number].into());
@@ -239,7 +239,7 @@ async fn sixteen_sources_of_an_account_are_kept_and_the_oldest_makes_room() {
 
 /// Unfamiliar logins have all permits and the whole queue.
 #[tokio::test]
-async fn crowd_does_not_keep_out_a_login_from_a_familiar_source() {
+async fn flood_does_not_block_a_login_from_a_familiar_source() {
     let limits = AdmissionLimits { concurrent_hashes: 2, hashes_waiting: 1, remember_for: Duration::ZERO };
     let gate = gate(limits).await;
     gate.accounts.admit("ann@contoso.com", &gate.password).await.unwrap();

@@ -100,7 +100,7 @@ async fn another_node_takes_the_token_from_the_store() {
 }
 
 #[tokio::test]
-async fn removing_the_account_that_asked_leaves_the_others_their_token() {
+async fn removed_account_leaves_the_others_their_app_only_token() {
     let bench = fifty(fresh_store().await).await;
     bench.endpoint.then(Reply::tokens("at-1", None));
     assert_eq!(ask(&bench.tokens, 0).await.unwrap(), "at-1");
@@ -127,7 +127,7 @@ async fn account_removed_while_the_application_asks_gets_no_token() {
 
 /// A wrong secret is found out once, and the right one counts at once, for all.
 #[tokio::test]
-async fn refused_application_is_asked_about_once_until_its_secret_changes() {
+async fn refused_application_is_asked_once_until_its_secret_changes() {
     let bench = fifty(fresh_store().await).await;
     bench.endpoint.always(Reply::error("invalid_client", 7_000_222));
     for (number, error) in ask_all(&bench.tokens).await.into_iter().enumerate() {

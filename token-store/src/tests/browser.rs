@@ -40,7 +40,7 @@ fn answer(sign_in: &BrowserSignIn, fields: &str) -> crate::Redirect {
 }
 
 #[tokio::test]
-async fn the_address_proposes_the_mailbox_and_lets_nobody_be_chosen_silently() {
+async fn authorize_url_proposes_the_mailbox_and_asks_for_a_choice() {
     let bench = Bench::signed_in().await;
     let (first, second) = (begin(&bench).await, begin(&bench).await);
     let asked = query(&first);
@@ -97,11 +97,11 @@ async fn another_state_is_not_believed() {
 }
 
 #[tokio::test]
-async fn what_the_page_and_the_token_endpoint_refuse_is_told_with_its_remedy() {
+async fn refusals_of_page_and_token_endpoint_have_a_remedy() {
     let bench = Bench::signed_in().await;
     for (fields, words) in [
         ("error=access_denied&error_description=the+user+said+no", "declined"),
-        ("error=access_denied&error_description=AADSTS65004%3A+declined", "did not allow"),
+        ("error=access_denied&error_description=AADSTS65004%3A+declined", "did not consent"),
         ("error=access_denied&error_description=AADSTS90094%3A+admin", "Grant admin consent"),
         ("error=invalid_client&error_description=AADSTS650057%3A+no", "API permissions"),
     ] {

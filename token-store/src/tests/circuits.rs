@@ -14,15 +14,15 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn limits() -> RefreshLimits {
+pub(super) fn limits() -> RefreshLimits {
     RefreshLimits { look_every: Duration::from_millis(5), per_second: 100_000, ..RefreshLimits::default() }
 }
 
-fn throttled() -> Reply {
+pub(super) fn throttled() -> Reply {
     Reply::Http(429, "Retry-After: 600\r\n", String::new())
 }
 
-fn someone(number: usize) -> Admitted {
+pub(super) fn someone(number: usize) -> Admitted {
     Admitted::authenticated(account(&format!("m{number}@contoso.com"), Grant::SignIn))
 }
 
@@ -34,7 +34,7 @@ impl Bench {
         }
     }
 
-    async fn add_signed_in_by(&self, address: &str, application: &str) {
+    pub(super) async fn add_signed_in_by(&self, address: &str, application: &str) {
         let account = Account::new(mailbox(address), application, Grant::SignIn, start());
         self.store.add_account(&account).await.unwrap();
         let tokens = token_set("at-0", Some("rt-0"));
@@ -47,12 +47,12 @@ impl Bench {
     }
 }
 
-async fn ask(tokens: &Tokens, admitted: &Admitted) -> Result<String, TokenError> {
+pub(super) async fn ask(tokens: &Tokens, admitted: &Admitted) -> Result<String, TokenError> {
     tokens.access_token(admitted).await.map(|token| text(token.secret()))
 }
 
 /// The wait that a login is told, and the text.
-fn paused(result: Result<String, TokenError>) -> (u64, String) {
+pub(super) fn paused(result: Result<String, TokenError>) -> (u64, String) {
     match result.unwrap_err() {
         TokenError::Paused { retry_after, problem } => (retry_after.as_secs(), problem.to_string()),
         other => panic!("{other:?}"),
@@ -160,7 +160,7 @@ async fn story_living_tokens_are_used_while_the_circuit_is_open() {
 }
 
 #[tokio::test]
-async fn story_account_that_is_never_answered_opens_no_circuit_for_those_that_are() {
+async fn story_unanswered_account_opens_no_circuit_for_others() {
     let bench = Bench::signed_in().await;
     bench.add_signed_in(4).await;
     bench.clock.advance(HOUR);
@@ -185,7 +185,7 @@ async fn story_account_that_is_never_answered_opens_no_circuit_for_those_that_ar
 
 /// What `oxpost status` shows: who is left alone, until when and why; and machines whose clock is wrong.
 #[tokio::test]
-async fn story_open_circuits_and_wrong_clocks_are_shown_while_they_last() {
+async fn story_open_circuits_and_wrong_clocks_are_shown() {
     let place = Place::new();
     let bench = Bench::signed_in_to(place.open().await).await;
     bench.clock.advance(HOUR);
@@ -224,7 +224,7 @@ async fn story_open_circuits_and_wrong_clocks_are_shown_while_they_last() {
 
 /// With `common` the endpoint is the same for all tenants: one whose accounts are never answered is no outage of another.
 #[tokio::test]
-async fn story_tenant_that_is_never_answered_opens_no_circuit_for_others_of_common() {
+async fn story_unanswered_tenant_opens_no_circuit_for_other_tenants() {
     let mut bench = Bench::signed_in().await;
     for segment in ["common", "organizations"] {
         let mut common = application(&bench.endpoint);
@@ -260,7 +260,7 @@ async fn story_tenant_that_is_never_answered_opens_no_circuit_for_others_of_comm
 
 /// The tenants behind `common` have circuits of their own, and one token endpoint: it is asked no more for many than for one.
 #[tokio::test]
-async fn story_tenants_behind_common_share_the_requests_of_its_endpoint() {
+async fn story_tenants_of_common_share_its_request_slots() {
     let mut bench = Bench::signed_in().await;
     let mut common = application(&bench.endpoint);
     common.token_url.set_path("/common/oauth2/v2.0/token");
@@ -288,7 +288,7 @@ async fn story_tenants_behind_common_share_the_requests_of_its_endpoint() {
 
 /// While the refreshes of one tenant are in flight, the probe of another one at the same endpoint does not wait for all of them.
 #[tokio::test]
-async fn story_probe_of_one_tenant_behind_common_does_not_wait_for_another_tenant() {
+async fn story_probe_of_a_tenant_does_not_wait_for_others_of_common() {
     let mut bench = Bench::signed_in().await;
     let mut common = application(&bench.endpoint);
     common.token_url.set_path("/common/oauth2/v2.0/token");
@@ -479,177 +479,4 @@ pub(super) fn told_to_wait(minutes: u32) -> RequestOutcome {
 
 pub(super) fn silence() -> RequestOutcome {
     RequestOutcome::Failed(RequestFailure { throttled: false, retry_after: None, reason: "silent".into() })
-}
-
-#[tokio::test(start_paused = true)]
-async fn requests_that_wait_for_their_turn_are_not_sent_once_the_circuit_is_open() {
-    stand_still();
-    let bench = Bench::signed_in().await;
-    let gate = bench.gate("a", bench.store.clone(), 1);
-    let first = bench.enter(&gate, Class::Login).await.unwrap();
-    let waiting: tokio::task::JoinSet<_> = (0..4)
-        .map(|_| {
-            let (gate, application) = (gate.clone(), application(&bench.endpoint));
-            async move { gate.enter(&application, None, Class::Login).await.map(drop) }
-        })
-        .collect();
-    // Whoever looks at the circuit only later is refused too.
-    tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(100))).await.unwrap();
-    first.complete(told_to_wait(10)).await;
-    tokio::time::advance(Duration::from_secs(11)).await;
-    for entered in waiting.join_all().await {
-        assert!(entered.unwrap_err().wait >= 10 * MINUTE);
-    }
-}
-
-#[tokio::test]
-async fn pause_in_memory_is_written_when_the_store_takes_writes_again() {
-    let (bench, disk, other) = bench_of_two().await;
-    let (here, there) = (bench.gate("a", bench.store.clone(), 1000), bench.gate("b", other, 1000));
-    disk.1.store(true, std::sync::atomic::Ordering::SeqCst);
-    bench.enter(&here, Class::Login).await.unwrap().complete(told_to_wait(10)).await;
-    assert!(bench.wait_of(&here).await >= Some(10 * MINUTE));
-    disk.1.store(false, std::sync::atomic::Ordering::SeqCst);
-    tokio::time::pause();
-    tokio::time::advance(MINUTE).await;
-    tokio::time::resume();
-    assert!(bench.enter(&here, Class::Login).await.is_err());
-    assert!(bench.wait_of(&there).await >= Some(10 * MINUTE));
-}
-
-#[tokio::test]
-async fn pause_in_memory_does_not_hide_or_end_that_of_another_node() {
-    let (bench, disk, other) = bench_of_two().await;
-    let (here, there) = (bench.gate("a", bench.store.clone(), 1000), bench.gate("b", other, 1000));
-    disk.1.store(true, std::sync::atomic::Ordering::SeqCst);
-    bench.enter(&here, Class::Login).await.unwrap().complete(told_to_wait(2)).await;
-    bench.enter(&there, Class::Login).await.unwrap().complete(told_to_wait(30)).await;
-    disk.1.store(false, std::sync::atomic::Ordering::SeqCst);
-    assert!(bench.wait_of(&here).await >= Some(30 * MINUTE));
-    bench.clock.advance(3 * MINUTE);
-    assert!(bench.enter(&here, Class::Login).await.is_err());
-    assert!(bench.wait_of(&there).await >= Some(27 * MINUTE));
-    // Shorter than one that only memory has: that one counts.
-    disk.1.store(true, std::sync::atomic::Ordering::SeqCst);
-    bench.enter(&here, Class::Diagnosis).await.unwrap().complete(told_to_wait(50)).await;
-    bench.enter(&there, Class::Diagnosis).await.unwrap().complete(told_to_wait(40)).await;
-    assert!(bench.wait_of(&here).await >= Some(50 * MINUTE));
-}
-
-/// A store whose disk can be full, and another node's on the same database, whose is not.
-async fn bench_of_two() -> (Bench, Arc<super::failures::FullDisk>, Store) {
-    let engine = fresh_engine().await;
-    let disk = Arc::new(super::failures::FullDisk::new(engine.clone()));
-    let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
-    (bench, disk, Store::with(engine, vault()).await.unwrap())
-}
-
-#[tokio::test]
-async fn question_of_a_person_that_fails_shortens_no_pause_and_ends_no_probe() {
-    let bench = Bench::signed_in().await;
-    let (here, there) = (bench.gate("a", bench.store.clone(), 1000), bench.gate("b", bench.store.clone(), 1000));
-    bench.enter(&here, Class::Login).await.unwrap().complete(told_to_wait(10)).await;
-    bench.clock.advance(Duration::from_secs(1));
-    bench.enter(&here, Class::Diagnosis).await.unwrap().complete(silence()).await;
-    assert!(bench.wait_of(&here).await >= Some(9 * MINUTE));
-    bench.clock.advance(11 * MINUTE);
-    let probe = bench.enter(&there, Class::Login).await.unwrap();
-    bench.enter(&here, Class::Diagnosis).await.unwrap().complete(silence()).await;
-    bench.clock.advance(Duration::from_secs(20));
-    assert!(bench.enter(&here, Class::Login).await.is_err(), "the probe is still on its way");
-    probe.complete(RequestOutcome::Answered).await;
-    assert_eq!(bench.wait_of(&here).await, None);
-    // And one that is answered ends a pause.
-    bench.enter(&here, Class::Login).await.unwrap().complete(told_to_wait(10)).await;
-    bench.clock.advance(Duration::from_secs(1));
-    bench.enter(&there, Class::Diagnosis).await.unwrap().complete(RequestOutcome::Answered).await;
-    assert_eq!(bench.wait_of(&here).await, None);
-}
-
-#[tokio::test]
-async fn sessions_of_one_account_share_the_probe_that_is_made_for_it() {
-    let bench = Bench::signed_in().await;
-    bench.clock.advance(HOUR);
-    bench.endpoint.then(throttled());
-    bench.access_token().await.unwrap_err();
-    bench.clock.advance(11 * MINUTE);
-    bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
-    bench.endpoint.hold().await;
-    let session = || {
-        let (tokens, admitted) = (bench.tokens.clone(), bench.admitted.clone());
-        tokio::spawn(async move { ask(&tokens, &admitted).await })
-    };
-    let first = session();
-    bench.endpoint.arrived(2).await;
-    let mut second = session();
-    let early = tokio::time::timeout(Duration::from_millis(300), &mut second).await;
-    assert!(early.is_err(), "{early:?}");
-    bench.endpoint.release();
-    assert_eq!((first.await.unwrap().unwrap(), second.await.unwrap().unwrap()), ("at-1".into(), "at-1".into()));
-    assert_eq!(bench.endpoint.requests(), 2);
-}
-
-#[tokio::test]
-async fn probe_of_a_killed_process_ends_when_the_store_is_opened_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("store.db");
-    let bench = Bench::signed_in_to(Store::open(&path, vault()).await.unwrap()).await;
-    let gate = bench.gate("a", bench.store.clone(), 1000);
-    bench.enter(&gate, Class::Login).await.unwrap().complete(told_to_wait(10)).await;
-    bench.clock.advance(11 * MINUTE);
-    let probe = bench.enter(&gate, Class::Login).await.unwrap();
-    assert!(bench.enter(&gate, Class::Login).await.is_err());
-    let clock = bench.clock.clone();
-    let application = application(&bench.endpoint);
-    drop((probe, gate, bench));
-    super::maintenance::alone(&path).await;
-    let limits = RequestGateLimits { per_authority: 1, in_all: 1, per_second: 1, login_patience: MINUTE };
-    let store = Store::open(&path, vault()).await.unwrap();
-    let gate = Arc::new(RequestGate::new("b".into(), store, Arc::new(clock), limits));
-    assert!(gate.enter(&application, None, Class::Login).await.is_ok());
-}
-
-#[tokio::test]
-async fn unwritten_tokens_are_written_while_the_circuit_is_open() {
-    let (bench, disk, _) = bench_of_two().await;
-    bench.add_signed_in(1).await;
-    disk.1.store(true, std::sync::atomic::Ordering::SeqCst);
-    bench.clock.advance(HOUR);
-    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
-    assert_eq!(bench.access_token().await.unwrap(), "at-1");
-    bench.endpoint.always(throttled());
-    ask(&bench.tokens, &someone(0)).await.unwrap_err();
-    disk.1.store(false, std::sync::atomic::Ordering::SeqCst);
-    bench.clock.advance(MINUTE);
-    ask(&bench.tokens, &someone(0)).await.unwrap_err();
-    let (stop, refresher) = bench.keep_fresh();
-    bench.stored("ann@contoso.com", "at-1").await;
-    assert_eq!(bench.stored_refresh_token().await.as_deref(), Some("rt-1"));
-    assert_eq!(bench.endpoint.requests(), 2);
-    stop.cancel();
-    refresher.await.unwrap();
-}
-
-/// A request that hangs longer than a stop may take.
-#[tokio::test]
-async fn unwritten_tokens_are_written_at_a_stop_whatever_is_still_on_its_way() {
-    let (bench, disk, _) = bench_of_two().await;
-    disk.1.store(true, std::sync::atomic::Ordering::SeqCst);
-    bench.clock.advance(HOUR);
-    bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
-    assert_eq!(bench.access_token().await.unwrap(), "at-1");
-    disk.1.store(false, std::sync::atomic::Ordering::SeqCst);
-    let tokens = bench.tokens.clone();
-    let hung = tokio::spawn(async move { tokens.run_to_completion(std::future::pending::<()>()).await });
-    let stop = tokio_util::sync::CancellationToken::new();
-    stop.cancel();
-    let refresher = tokio::spawn(bench.tokens.clone().keep_fresh(stop));
-    let written = async || bench.stored_refresh_token().await.as_deref() == Some("rt-1");
-    let begun = std::time::Instant::now();
-    while !written().await {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it waits for what does not end");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    refresher.abort();
-    hung.abort();
 }

@@ -107,7 +107,7 @@ async fn secret_stored_by_another_process_counts_at_the_next_request() {
 }
 
 #[tokio::test]
-async fn two_refused_secrets_are_both_named_and_not_tried_for_each_account() {
+async fn two_refused_secrets_are_named_and_tried_once() {
     let (bench, accounts) = crowd_in(fresh_store().await, 10).await;
     bench.endpoint.refuse_secret("old", EXPIRED);
     bench.endpoint.refuse_secret("new", WRONG);
@@ -144,7 +144,7 @@ impl Database for Unchangeable {
 }
 
 #[tokio::test]
-async fn many_accounts_make_one_extra_request_even_if_the_store_cannot_be_changed() {
+async fn many_accounts_make_one_extra_request_on_a_read_only_store() {
     let store = Store::with(Arc::new(Unchangeable(fresh_engine().await)), vault()).await.unwrap();
     let (bench, accounts) = crowd_in(store, 30).await;
     bench.endpoint.refuse_secret("old", EXPIRED);

@@ -33,7 +33,7 @@ fn read(part: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_certificate_signs_a_fresh_statement_and_sends_no_secret() {
+async fn certificate_signs_a_fresh_assertion_and_sends_no_secret() {
     let bench = Bench::cold().await;
     let (der, key) = certificate();
     for (algorithm, name, thumbprint) in [(Algorithm::Ps256, "PS256", "x5t#S256"), (Algorithm::Rs256, "RS256", "x5t")] {

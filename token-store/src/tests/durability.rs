@@ -14,7 +14,7 @@ const PATH: &str = "OXPOST_TEST_STORE_OF_A_CHILD";
 const KILLS: usize = 20;
 
 #[tokio::test]
-async fn a_process_killed_while_it_writes_loses_nothing_it_had_reported() {
+async fn process_killed_while_it_writes_keeps_what_it_reported() {
     let place = Place::new();
     let path = place.path();
     let ann = mailbox("ann@contoso.com");

@@ -32,7 +32,7 @@ pub(super) fn passing_failures() -> Vec<Reply> {
 }
 
 #[tokio::test]
-async fn while_the_access_token_lives_a_passing_failure_is_not_noticed() {
+async fn passing_failure_is_hidden_while_the_token_lives() {
     for failure in passing_failures() {
         let bench = Bench::signed_in().await;
         bench.clock.advance(HOUR - MINUTE);
@@ -55,7 +55,7 @@ async fn while_the_access_token_lives_a_passing_failure_is_not_noticed() {
 }
 
 #[tokio::test]
-async fn after_its_end_callers_get_the_failure_at_once_until_it_is_time_to_try_again() {
+async fn expired_token_fails_fast_until_the_next_try() {
     let bench = Bench::signed_in().await;
     bench.clock.advance(HOUR);
     bench.endpoint.then(Reply::Http(429, "Retry-After: 120\r\n", String::new()));
@@ -73,7 +73,7 @@ async fn after_its_end_callers_get_the_failure_at_once_until_it_is_time_to_try_a
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_a_passing_failure_whose_text_holds_no_secret() {
+async fn refused_connection_is_transient_and_shows_no_secret() {
     let store = fresh_store().await;
     let bench = Bench::signed_in_to(store).await;
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -110,7 +110,7 @@ async fn plain_http_to_another_machine_is_never_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_authority_that_does_not_answer_is_given_up_after_thirty_seconds() {
+async fn silent_authority_times_out_after_thirty_seconds() {
     stand_still();
     let bench = Bench::signed_in().await;
     bench.clock.advance(HOUR);
@@ -218,7 +218,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn tokens_that_a_full_disk_did_not_take_are_written_before_any_other_is_asked_for() {
+async fn tokens_that_a_full_disk_refused_are_written_first() {
     let disk = Arc::new(FullDisk(fresh_engine().await, AtomicBool::new(false)));
     let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR - MINUTE);
@@ -235,7 +235,7 @@ async fn tokens_that_a_full_disk_did_not_take_are_written_before_any_other_is_as
 }
 
 #[tokio::test]
-async fn tokens_that_could_not_be_written_do_not_replace_a_later_sign_in() {
+async fn tokens_that_were_not_written_replace_no_later_sign_in() {
     let disk = Arc::new(FullDisk(fresh_engine().await, AtomicBool::new(false)));
     let bench = Bench::signed_in_to(Store::with(disk.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR);
@@ -291,7 +291,7 @@ impl Database for NoAccounts {
 
 /// The version was raised meanwhile, and the store fails when it is asked whose tokens these are now.
 #[tokio::test]
-async fn tokens_that_came_while_the_store_failed_to_read_are_not_dropped() {
+async fn tokens_that_came_during_a_read_failure_are_kept() {
     let engine = Arc::new(NoAccounts(fresh_engine().await, AtomicBool::new(false)));
     let bench = Bench::signed_in_to(Store::with(engine.clone(), vault()).await.unwrap()).await;
     bench.clock.advance(HOUR);

@@ -11,7 +11,7 @@ async fn bench_on_a_disk() -> (Bench, Arc<FullDisk>) {
 
 /// A refresh token that is rotated while nothing can be written lives in memory only.
 #[tokio::test]
-async fn nothing_is_asked_for_while_the_token_lives_and_nothing_can_be_written() {
+async fn full_disk_stops_requests_while_the_token_lives() {
     let (bench, disk) = bench_on_a_disk().await;
     disk.1.store(true, Ordering::SeqCst);
     bench.clock.advance(HOUR.mul_f64(0.8));
@@ -26,7 +26,7 @@ async fn nothing_is_asked_for_while_the_token_lives_and_nothing_can_be_written()
 
 /// A day, in which every second answer brings a new refresh token, and every other one none.
 #[tokio::test]
-async fn expired_tokens_are_replaced_served_from_memory_and_written_later() {
+async fn expired_tokens_are_replaced_in_memory_and_written_later() {
     let (bench, disk) = bench_on_a_disk().await;
     disk.1.store(true, Ordering::SeqCst);
     let rotated = |hour: usize| hour - (hour + 1) % 2;
@@ -58,7 +58,7 @@ async fn expired_tokens_are_replaced_served_from_memory_and_written_later() {
 
 /// A token that the mail server has refused is replaced early in its life, and its account is not due for long.
 #[tokio::test]
-async fn tokens_are_written_at_the_next_look_though_their_account_is_not_due() {
+async fn unsaved_tokens_are_written_though_their_account_is_not_due() {
     let (bench, disk) = bench_on_a_disk().await;
     bench.clock.advance(Duration::from_secs(600));
     let refused = bench.tokens.access_token(&bench.admitted).await.unwrap();
@@ -91,7 +91,7 @@ async fn last_write_before_the_end_leaves_out_no_account() {
 }
 
 #[tokio::test]
-async fn sign_in_on_a_disk_with_room_again_replaces_what_was_not_written() {
+async fn sign_in_after_a_full_disk_replaces_unsaved_tokens() {
     let (bench, disk) = bench_on_a_disk().await;
     disk.1.store(true, Ordering::SeqCst);
     bench.clock.advance(HOUR);

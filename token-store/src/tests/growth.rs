@@ -242,7 +242,7 @@ async fn tick_reads_as_much_with_a_thousand_accounts_as_with_ten() {
 
 /// An account for which there was nothing to do has something to do again, whatever it is that has changed.
 #[tokio::test]
-async fn idle_account_is_due_again_after_every_change_that_concerns_it() {
+async fn idle_account_is_due_again_after_each_change_of_it() {
     let store = fresh_store().await;
     let now = start() + 24 * HOUR;
     let due = async || -> Vec<String> {

@@ -98,7 +98,7 @@ async fn cut_the_log(before: &Files, after: &Files, from: usize, number: u64) ->
 }
 
 #[tokio::test]
-async fn a_refresh_that_is_cut_short_at_any_byte_leaves_the_old_tokens_or_the_new() {
+async fn write_cut_short_at_any_byte_leaves_old_or_new_tokens() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.db");
     let store = Store::open(&path, vault()).await.unwrap();

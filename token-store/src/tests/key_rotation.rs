@@ -109,7 +109,7 @@ impl Database for StopsAfter {
 }
 
 #[tokio::test]
-async fn rotation_stopped_at_any_write_loses_nothing_and_is_finished_by_the_next() {
+async fn rotation_stopped_at_any_write_is_finished_by_the_next() {
     let keyed = Keyed::new();
     drop(fill_more(keyed.filled().await).await);
     let mut stopped = 0;
@@ -267,7 +267,7 @@ async fn values_of_every_sealed_column_open_with_the_new_key() {
 }
 
 #[tokio::test]
-async fn a_value_that_does_not_open_is_counted_and_costs_the_others_nothing() {
+async fn unreadable_value_is_counted_and_stops_no_rotation() {
     let keyed = Keyed::new();
     drop(keyed.filled().await);
     keyed.alone().await;
@@ -285,7 +285,7 @@ async fn a_value_that_does_not_open_is_counted_and_costs_the_others_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_killed_while_it_changes_the_key_leaves_a_store_that_opens() {
+async fn store_opens_after_process_killed_during_rotation() {
     let keyed = Keyed::new();
     drop(fill_more(keyed.filled().await).await);
     let (mut rotations, mut interrupted) = (0, 0);

@@ -69,7 +69,7 @@ async fn nodes_that_waited_share_the_failure() {
 }
 
 #[tokio::test]
-async fn the_lease_of_a_node_that_died_is_taken_over_when_it_ends_and_not_before() {
+async fn lease_of_a_dead_node_is_taken_over_at_its_expiry() {
     let place = Place::new();
     let bench = Bench::signed_in_to(place.open().await).await;
     let mut row = bench.store.tokens(bench.mailbox()).await.unwrap();
@@ -92,7 +92,7 @@ async fn the_lease_of_a_node_that_died_is_taken_over_when_it_ends_and_not_before
 
 /// A process that slept (a laptop, a virtual machine that was moved) wakes up with tokens that it may no longer write.
 #[tokio::test]
-async fn a_node_whose_lease_was_taken_over_does_not_write_over_the_one_that_has_it() {
+async fn node_that_lost_its_lease_does_not_overwrite_the_owner() {
     let place = Place::new();
     let bench = Bench::signed_in_to(place.open().await).await;
     bench.clock.advance(HOUR);
@@ -122,7 +122,7 @@ async fn a_node_whose_lease_was_taken_over_does_not_write_over_the_one_that_has_
 /// A process that was killed in the middle of a refresh leaves its lease. On a file that no other process has open, the next
 /// one knows that it is dead; beside a process that lives it does not.
 #[tokio::test]
-async fn lease_of_a_killed_process_ends_when_the_store_is_opened_alone() {
+async fn lease_of_a_killed_process_ends_at_an_exclusive_open() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
     let ann = mailbox("ann@contoso.com");
@@ -152,7 +152,7 @@ async fn a_sign_in_on_another_node_is_used_at_once() {
 
 /// Each node believes of the other's tokens that they are over, or not yet. Both are right by their own clock.
 #[tokio::test]
-async fn nodes_whose_clocks_differ_by_an_hour_do_not_replace_each_others_tokens_in_a_loop() {
+async fn clock_skew_between_nodes_causes_no_refresh_loop() {
     let place = Place::new();
     let bench = Bench::signed_in_to(place.open().await).await;
     bench.add_signed_in(2).await;
@@ -208,7 +208,7 @@ async fn refused_token_is_not_given_back_by_a_request_that_was_joined() {
 }
 
 #[tokio::test]
-async fn question_beside_the_refreshes_waits_for_the_lease_of_another_node() {
+async fn scope_probe_waits_for_the_lease_of_another_node() {
     let bench = Bench::signed_in().await;
     let row = bench.store.tokens(bench.mailbox()).await.unwrap();
     assert!(bench.store.lease(bench.mailbox(), &row, "another").await.unwrap());

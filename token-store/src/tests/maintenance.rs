@@ -63,7 +63,7 @@ async fn no_sealed_column_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_copy_of_a_store_in_use_is_private_whole_and_never_overwrites() {
+async fn backup_of_a_used_store_is_private_and_never_overwrites() {
     let folder = tempfile::tempdir().unwrap();
     let (path, copy) = (folder.path().join("store.db"), folder.path().join("copy.db"));
     let store = filled(folder.path()).await;
@@ -122,7 +122,7 @@ async fn what_cannot_be_used_is_not_put_in_place() {
 
 #[cfg(windows)]
 #[tokio::test]
-async fn a_key_that_windows_has_sealed_is_changed_and_its_store_copied_and_restored() {
+async fn dpapi_key_is_rotated_and_its_store_backed_up_and_restored() {
     let folder = tempfile::tempdir().unwrap();
     let (path, copy) = (folder.path().join("store.db"), folder.path().join("copy.db"));
     drop(filled(folder.path()).await);

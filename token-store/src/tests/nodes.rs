@@ -41,7 +41,7 @@ async fn node_that_is_not_heard_of_is_removed_and_does_not_come_back() {
 }
 
 #[tokio::test]
-async fn sending_limits_are_written_over_what_was_read_and_by_nodes_alone() {
+async fn send_limits_are_compared_and_swapped_by_nodes_only() {
     let place = Place::new();
     let (one, two) = (place.open().await, place.open().await);
     one.add_node("a", "one").await.unwrap();

@@ -222,7 +222,7 @@ async fn a_revocation_asks_for_a_sign_in_and_costs_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_laptop_that_slept_a_week_recovers_though_its_network_comes_late() {
+async fn laptop_recovers_after_a_week_of_sleep_without_network() {
     let bench = Bench::signed_in().await;
     let (stop, refresher) = bench.keep_fresh();
     for _ in 0..3 {
@@ -274,7 +274,7 @@ async fn a_clock_that_jumps_back_ends_pauses_and_dates_nothing() {
 
 /// One start with the clock at 2020, and the alert would say for years that nothing works.
 #[tokio::test]
-async fn failure_under_a_wrong_clock_is_not_the_beginning_of_a_later_one() {
+async fn failure_under_a_wrong_clock_does_not_start_a_later_one() {
     let bench = Bench::signed_in().await;
     bench.clock.set(start() - 6 * 365 * 24 * HOUR);
     bench.endpoint.then(Reply::Close);

@@ -69,7 +69,7 @@ pub(super) fn refused() -> Reply {
 }
 
 #[tokio::test]
-async fn the_first_login_fetches_the_tokens_and_the_next_ones_ask_nobody() {
+async fn first_login_fetches_the_tokens_and_later_ones_reuse_them() {
     let gate = gate().await;
     gate.bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
     for user in [USER, "ANN@Contoso.com", "somebody\\ann@contoso.com"] {
@@ -101,7 +101,7 @@ async fn the_first_login_fetches_the_tokens_and_the_next_ones_ask_nobody() {
 }
 
 #[tokio::test]
-async fn a_refused_password_costs_no_token_and_is_not_asked_about_again() {
+async fn refused_password_keeps_the_tokens_and_is_asked_once() {
     let gate = RequestGate::opened().await;
     gate.bench.endpoint.then(refused());
     for _ in 0..5 {
@@ -116,7 +116,7 @@ async fn a_refused_password_costs_no_token_and_is_not_asked_about_again() {
 
 /// What docs/grants.md says under "Remote verification".
 #[tokio::test]
-async fn a_password_that_was_changed_at_microsoft_opens_until_its_tokens_are_refused_and_the_new_one_at_once() {
+async fn changed_password_opens_until_its_tokens_are_refused() {
     let gate = RequestGate::opened().await;
     // The user changes it. The old one still opens, as the access token does.
     gate.bench.clock.advance(30 * MINUTE);
@@ -143,7 +143,7 @@ async fn a_password_that_was_changed_at_microsoft_opens_until_its_tokens_are_ref
 
 /// The refresh token of a confidential application outlives its user's password.
 #[tokio::test]
-async fn an_old_password_opens_for_an_hour_at_most_though_its_tokens_can_be_refreshed() {
+async fn old_password_opens_for_at_most_an_hour() {
     let gate = RequestGate::opened().await;
     gate.bench.clock.advance(59 * MINUTE);
     gate.bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
@@ -175,7 +175,7 @@ async fn a_right_password_replaces_tokens_that_cannot_go_on() {
 }
 
 #[tokio::test]
-async fn every_other_refusal_has_its_kind_and_its_remedy_and_is_not_asked_for_at_once_again() {
+async fn other_refusals_have_a_kind_a_remedy_and_a_pause() {
     for (error, code, kind, words) in [
         ("invalid_grant", 50_076, ErrorKind::SignInRequired, "second factor"),
         ("invalid_grant", 50_079, ErrorKind::SignInRequired, "enrol a second factor"),
@@ -227,7 +227,7 @@ async fn a_sign_in_in_another_process_ends_the_pause() {
 }
 
 #[tokio::test]
-async fn when_microsoft_does_not_answer_the_right_password_opens_and_no_other() {
+async fn unreachable_microsoft_admits_only_the_right_password() {
     let gate = RequestGate::opened().await;
     gate.bench.clock.advance(59 * MINUTE);
     gate.bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
@@ -248,7 +248,7 @@ async fn when_microsoft_does_not_answer_the_right_password_opens_and_no_other() 
 }
 
 #[tokio::test]
-async fn an_account_that_was_removed_has_no_right_password_when_it_is_added_again() {
+async fn account_added_again_has_no_verified_password() {
     let gate = RequestGate::opened().await;
     let (store, mailbox) = (&gate.bench.store, gate.bench.mailbox());
     assert!(store.remove_account(mailbox).await.unwrap().is_some());
@@ -260,7 +260,7 @@ async fn an_account_that_was_removed_has_no_right_password_when_it_is_added_agai
 }
 
 #[tokio::test]
-async fn a_shared_mailbox_is_opened_by_the_password_of_whom_it_goes_through() {
+async fn shared_mailbox_opens_with_the_password_of_its_delegate() {
     let gate = gate().await;
     let (store, ann) = (&gate.bench.store, gate.bench.mailbox());
     gate.bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
@@ -350,7 +350,7 @@ async fn no_password_of_microsofts_is_stored_or_logged() {
 
 /// What another account has learned of the authority is no news of this one's.
 #[tokio::test]
-async fn open_circuit_keeps_no_right_password_out_and_leaves_no_pause_behind() {
+async fn open_circuit_admits_a_right_password_and_leaves_no_pause() {
     let disk = std::sync::Arc::new(super::failures::FullDisk::new(fresh_engine().await));
     let bench = Bench::new(crate::Store::with(disk.clone(), vault()).await.unwrap(), Grant::Password).await;
     let gate = RequestGate { accounts: accounts(&bench), bench };

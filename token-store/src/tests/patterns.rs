@@ -16,7 +16,7 @@ fn gate(bench: &Bench) -> Accounts {
 }
 
 #[tokio::test]
-async fn an_account_of_its_own_wins_over_the_pattern_also_if_it_is_disabled() {
+async fn own_account_precedes_the_pattern_even_if_disabled() {
     let bench = Bench::cold().await;
     let store = &bench.store;
     store.add_account(&account(ALL, Grant::ClientCredentials)).await.unwrap();

@@ -57,7 +57,7 @@ async fn refresh_token(store: &Store, address: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn an_account_that_is_declared_no_more_is_disabled_and_loses_nothing() {
+async fn account_no_longer_declared_is_disabled_and_loses_nothing() {
     let store = fresh_store().await;
     let gate = Accounts::new(store.clone(), Arc::new(ManualClock::new(start())), AdmissionLimits::default());
     let password = Secret::from("correct-horse-battery");
@@ -109,7 +109,7 @@ async fn device_account_is_vouched_for_while_it_is_enabled() {
 
 /// One of them still uses it.
 #[tokio::test]
-async fn a_sign_in_that_others_need_is_kept_fresh_though_its_own_account_is_disabled() {
+async fn disabled_delegate_is_kept_fresh_for_its_dependents() {
     let store = fresh_store().await;
     apply(&store, &[ann()]).await;
     let delegate = Account { delegate: Some(mailbox(ANN)), ..account(INFO, Grant::SignIn) };
@@ -149,7 +149,7 @@ async fn what_is_declared_otherwise_is_changed_and_keeps_its_sign_in() {
 }
 
 #[tokio::test]
-async fn passwords_are_those_that_are_declared_and_those_made_by_command() {
+async fn declared_passwords_and_those_by_command_are_kept() {
     let store = fresh_store().await;
     let declared = |password: &str| [with_password(ann(), "erp", plain(password))];
     apply(&store, &declared("first password")).await;
@@ -208,7 +208,7 @@ async fn what_the_store_has_otherwise_is_not_overwritten() {
         sales(ann().token_source),
     ];
     let said = store.reconcile(&both, &[mailbox(ANN)], start()).await.unwrap_err().to_string();
-    assert!(said.contains("it signs in for info@contoso.com"), "{said}");
+    assert!(said.contains("it is the delegate of info@contoso.com"), "{said}");
 
     let changes = store.reconcile(&[ann()], &[mailbox(ANN)], start()).await.unwrap();
     assert_eq!(changes.changed, [mailbox(ANN)]);
@@ -271,7 +271,7 @@ async fn several_accounts_are_handed_over_together() {
 
 /// While it goes through somebody else its own access token lies still, and may be another application's than the next.
 #[tokio::test]
-async fn an_account_that_comes_back_to_itself_has_no_access_token_of_before() {
+async fn account_without_delegate_again_has_no_old_access_token() {
     let store = fresh_store().await;
     apply(&store, &[ann(), own(INFO, "office", Grant::SignIn)]).await;
     store.save_signed_in(&mailbox(INFO), &token_set("at", Some("rt")), None, start()).await.unwrap();

@@ -45,7 +45,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn a_thousand_accounts_that_expire_in_the_same_minute_are_refreshed_without_a_stampede() {
+async fn thousand_accounts_expiring_together_are_spread_out() {
     let bench = crowd().await;
     let (due, first, last) = bench.due().await;
     assert_eq!(due, 0);
@@ -77,7 +77,7 @@ async fn a_thousand_accounts_that_expire_in_the_same_minute_are_refreshed_withou
 
 /// A week of sleep, or an outage: now they are due at the same moment.
 #[tokio::test]
-async fn a_thousand_accounts_that_are_overdue_are_refreshed_eight_at_once_and_drift_apart_again() {
+async fn thousand_overdue_accounts_are_refreshed_eight_at_a_time() {
     let bench = crowd().await;
     bench.clock.advance(7 * 24 * HOUR);
     assert_eq!(bench.due().await.0, ACCOUNTS);
@@ -99,7 +99,7 @@ async fn a_thousand_accounts_that_are_overdue_are_refreshed_eight_at_once_and_dr
 /// While the authority throttles, those that were on their way have asked, and nobody else: no other account, no login, no
 /// restart and no other node. Then one asks, and when it was answered all do.
 #[tokio::test]
-async fn a_thousand_accounts_that_are_throttled_leave_the_authority_alone() {
+async fn thousand_throttled_accounts_obey_the_pause() {
     let bench = crowd().await;
     bench.endpoint.always(Reply::Http(429, "Retry-After: 600\r\n", String::new()));
     bench.clock.advance(HOUR.mul_f64(0.75));

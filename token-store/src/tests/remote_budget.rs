@@ -28,7 +28,7 @@ async fn sixty_four_first_logins_ask_once() {
 
 /// Devices come back at the same moment, behind a power cut. Nobody knows yet which of them guess.
 #[tokio::test]
-async fn a_hundred_accounts_are_asked_about_eight_at_once() {
+async fn hundred_accounts_are_verified_eight_at_a_time() {
     let gate = gate().await;
     gate.bench.endpoint.always(Reply::tokens("at-1", Some("rt-1")));
     for number in 0..100 {
@@ -54,7 +54,7 @@ async fn a_hundred_accounts_are_asked_about_eight_at_once() {
 }
 
 #[tokio::test]
-async fn a_strangers_guesses_neither_lock_the_user_out_at_microsoft_nor_here() {
+async fn guesses_from_unfamiliar_sources_lock_out_no_user() {
     let gate = RequestGate::opened().await;
     gate.bench.endpoint.always(refused());
     for minute in 0..55_u8 {
@@ -93,7 +93,7 @@ async fn after_a_restart_the_last_right_password_needs_no_answer() {
 
 /// What docs/grants.md promises holds for all nodes together, and over restarts.
 #[tokio::test]
-async fn nodes_together_and_restarts_ask_about_no_more_wrong_passwords_than_one_node() {
+async fn nodes_and_restarts_share_one_wrong_password_budget() {
     let gate = RequestGate::opened().await;
     gate.accounts.wait_for_background_writes().await;
     gate.bench.endpoint.always(refused());
@@ -113,7 +113,7 @@ async fn nodes_together_and_restarts_ask_about_no_more_wrong_passwords_than_one_
 
 /// A device with an old password, and three nodes.
 #[tokio::test]
-async fn the_same_wrong_password_counts_once_on_all_nodes_and_a_right_one_not_at_all() {
+async fn repeated_wrong_password_counts_once_on_all_nodes() {
     let gate = RequestGate::opened().await;
     gate.bench.endpoint.always(refused());
     for _ in 0..3 {
@@ -157,7 +157,7 @@ async fn a_guess_counts_though_its_client_hangs_up() {
 }
 
 #[tokio::test]
-async fn one_password_tried_with_every_account_is_stopped_too() {
+async fn password_spraying_over_accounts_is_stopped() {
     let gate = gate().await;
     gate.bench.endpoint.always(refused());
     for number in 0..40 {

@@ -130,7 +130,7 @@ async fn requests_that_wait_at_the_gate_end_with_the_process() {
 }
 
 #[tokio::test]
-async fn probe_that_asked_nothing_leaves_the_probe_to_the_next_request() {
+async fn probe_that_asked_nothing_is_left_to_the_next_request() {
     let bench = Bench::signed_in().await;
     let (here, there) = (bench.gate("a", bench.store.clone(), 1000), bench.gate("b", bench.store.clone(), 1000));
     bench.enter(&here, Class::Login).await.unwrap().complete(told_to_wait(10)).await;
@@ -162,7 +162,7 @@ async fn answer_costs_no_look_at_the_store_while_nothing_is_wrong() {
 
 /// A store that takes nothing is not asked to with every login.
 #[tokio::test(start_paused = true)]
-async fn pause_that_was_not_written_is_tried_again_once_in_five_seconds() {
+async fn unwritten_pause_is_tried_again_every_five_seconds() {
     stand_still();
     let (bench, counting) = counting_bench().await;
     let gate = bench.gate("a", bench.store.clone(), 1000);

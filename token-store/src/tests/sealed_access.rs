@@ -110,7 +110,7 @@ async fn a_revoked_password_that_is_put_back_opens_nothing() {
 }
 
 #[tokio::test]
-async fn whose_tokens_an_account_opens_cannot_be_changed_from_outside() {
+async fn delegate_cannot_be_changed_from_outside() {
     for (sql, words) in [
         (
             "UPDATE account SET through = 'ann@contoso.com', application = NULL, grant_kind = NULL WHERE mailbox = 'ben@contoso.com'",
@@ -168,7 +168,7 @@ const ACCOUNT_ROWS: &str =
 
 /// The row, its seal and its passwords as they all were once: only the ledger tells, to a process that has seen nothing as well.
 #[tokio::test]
-async fn an_account_that_is_put_back_as_it_was_is_found_and_not_opened() {
+async fn account_restored_from_outside_is_found_and_refused() {
     let meddled = Meddled::new().await;
     let password = meddled.password(INFO, "device").await;
     let (accounts, passwords) = (meddled.rows(ACCOUNT_ROWS).await, meddled.rows(PASSWORD_ROWS).await);
@@ -230,7 +230,7 @@ async fn a_whole_older_state_is_refused_by_who_has_seen_a_later_one() {
 
 /// One of its own wins over the pattern, also if somebody deletes it.
 #[tokio::test]
-async fn a_mailbox_whose_account_was_deleted_is_not_opened_by_the_pattern_of_its_domain() {
+async fn deleted_account_is_not_opened_by_its_domains_pattern() {
     let meddled = Meddled::new().await;
     meddled.store.add_account(&account("*@contoso.com", Grant::ClientCredentials)).await.unwrap();
     let password = meddled.password("*@contoso.com", "all").await;
@@ -243,14 +243,14 @@ async fn a_mailbox_whose_account_was_deleted_is_not_opened_by_the_pattern_of_its
 }
 
 #[tokio::test]
-async fn a_lost_ledger_is_found_and_made_anew_by_nobody_but_a_person() {
+async fn lost_ledger_is_found_and_resealed_by_confirmation_only() {
     let meddled = Meddled::new().await;
     let password = meddled.password(BEN, "device").await;
     meddled.sql("UPDATE account SET through = 'ann@contoso.com' WHERE mailbox = 'ben@contoso.com'").await;
     meddled.sql("DELETE FROM meta WHERE name = 'access'").await;
     let found = meddled.found().await;
     assert!(
-        found.len() == 2 && found[0].contains("the ledger") && found[1].contains("its delegate was none"),
+        found.len() == 2 && found[0].contains("the access ledger") && found[1].contains("its delegate was none"),
         "{found:?}"
     );
     assert_eq!(meddled.store.add_account(&account("c@contoso.com", Grant::SignIn)).await, Err(StoreError::NoLedger));
@@ -313,7 +313,7 @@ async fn outside_changes_are_undone() {
 
 /// What the file no longer declares is withdrawn, whatever somebody has made of its columns.
 #[tokio::test]
-async fn what_is_declared_no_more_cannot_be_kept_by_changing_its_columns() {
+async fn disabled_account_cannot_be_kept_by_changing_its_row() {
     let meddled = Meddled::new().await;
     let password = LocalPassword::generate().unwrap();
     let hash = password.hash().await.unwrap();
@@ -399,7 +399,7 @@ async fn whatever_changes_accounts_writes_their_seals() {
 
 /// An old password is not made a new one: the moment at which Microsoft has judged it right is a part of the seal.
 #[tokio::test]
-async fn the_time_of_a_judged_password_cannot_be_changed() {
+async fn time_of_a_verified_password_cannot_be_changed() {
     let meddled = Meddled::new().await;
     let hash = LocalPassword::generate().unwrap().hash().await.unwrap();
     meddled.store.save_verified_password(&mailbox(ANN), &hash, start()).await.unwrap();
@@ -410,7 +410,7 @@ async fn the_time_of_a_judged_password_cannot_be_changed() {
 
 /// The refresher plans with columns that nobody has verified.
 #[tokio::test]
-async fn refresh_token_is_sent_to_no_authority_but_the_sealed_accounts() {
+async fn refresh_token_is_sent_to_the_sealed_authority_only() {
     let place = Place::new();
     let mut bench = Bench::signed_in_to(place.open().await).await;
     let stranger = endpoint::Endpoint::start().await;

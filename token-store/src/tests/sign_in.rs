@@ -23,7 +23,7 @@ fn hurry() -> tokio::time::Instant {
 }
 
 #[tokio::test]
-async fn a_person_signs_in_with_a_code() {
+async fn user_signs_in_with_a_device_code() {
     let bench = Bench::signed_in().await;
     let sign_in = begin(&bench).await;
     assert_eq!(

@@ -71,7 +71,7 @@ async fn a_rotated_refresh_token_is_stored_and_sent_next() {
 }
 
 #[tokio::test]
-async fn a_caller_who_hangs_up_does_not_lose_the_rotated_refresh_token() {
+async fn disconnect_does_not_lose_the_rotated_refresh_token() {
     let bench = Bench::signed_in().await;
     bench.clock.advance(HOUR);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
@@ -112,7 +112,7 @@ async fn whoever_signed_in_during_a_refresh_wins() {
 }
 
 #[tokio::test]
-async fn a_version_that_rose_without_new_tokens_does_not_cost_the_rotated_one() {
+async fn raised_version_does_not_lose_the_rotated_token() {
     let bench = Bench::signed_in().await;
     bench.clock.advance(HOUR);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));

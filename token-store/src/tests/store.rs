@@ -49,7 +49,7 @@ async fn accounts_are_found_by_login_and_mailbox_and_names_are_unique() {
 }
 
 #[tokio::test]
-async fn a_refusal_stands_until_a_login_succeeds_and_is_written_once_a_minute() {
+async fn upstream_refusal_lasts_until_a_login_succeeds() {
     let store = with_two_accounts(fresh_store().await).await;
     let ann = mailbox("ann@contoso.com");
     let refused = |protocol: &str, text: &str, seconds: u64| UpstreamRefusal {
@@ -76,7 +76,7 @@ async fn a_refusal_stands_until_a_login_succeeds_and_is_written_once_a_minute() 
 }
 
 #[tokio::test]
-async fn bans_are_shown_while_they_last_lifted_for_all_nodes_and_forgotten_by_their_own() {
+async fn blocks_are_shown_lifted_and_forgotten_by_their_node() {
     let store = fresh_store().await;
     let ban = |source: &str, node: &str, minutes: u64| Block {
         source: source.into(),
@@ -113,7 +113,7 @@ async fn bans_are_shown_while_they_last_lifted_for_all_nodes_and_forgotten_by_th
 }
 
 #[tokio::test]
-async fn passwords_are_listed_replaced_bounded_and_go_with_the_account() {
+async fn passwords_are_listed_replaced_limited_and_removed() {
     let store = fresh_store().await;
     let ann = account("ann@contoso.com", Grant::SignIn);
     let hash = LocalPassword::generate().unwrap().hash().await.unwrap();
@@ -240,7 +240,7 @@ async fn the_files_of_the_store_are_private_and_must_stay_so() {
 
 /// A row that was damaged, or written by a newer version: the right password must not be called wrong.
 #[tokio::test]
-async fn an_account_that_cannot_be_read_is_no_wrong_password_and_costs_that_account_only() {
+async fn unreadable_account_is_no_wrong_password() {
     let place = Place::new();
     let store = with_two_accounts(place.open().await).await;
     let damage = "UPDATE account SET grant_kind = 'from-the-future' WHERE mailbox = 'ben@contoso.com'";
@@ -253,7 +253,7 @@ async fn an_account_that_cannot_be_read_is_no_wrong_password_and_costs_that_acco
 }
 
 #[tokio::test]
-async fn a_sealed_value_moved_to_another_account_does_not_open_and_costs_that_account_only() {
+async fn sealed_value_does_not_open_for_another_account() {
     let place = Place::new();
     let store = with_two_accounts(place.open().await).await;
     let (ann, ben) = (mailbox("ann@contoso.com"), mailbox("ben@contoso.com"));

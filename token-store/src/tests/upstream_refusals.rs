@@ -35,7 +35,7 @@ async fn sixty_four_sessions_that_report_it_cause_one_request() {
 }
 
 #[tokio::test]
-async fn when_the_new_one_is_refused_too_the_authority_is_left_alone_for_a_while() {
+async fn refused_replacement_token_pauses_further_requests() {
     let bench = Bench::signed_in().await;
     let old = bench.tokens.access_token(&bench.admitted).await.unwrap();
     bench.endpoint.then(Reply::tokens("at-1", None));
@@ -86,7 +86,7 @@ impl Database for LateAnswer {
 }
 
 #[tokio::test]
-async fn a_session_that_looked_just_before_the_replacement_gets_the_replacement() {
+async fn late_session_gets_the_token_that_was_just_replaced() {
     let engine = fresh_engine().await;
     let late = Arc::new(LateAnswer { engine, next: false.into(), held: Notify::new(), go: Notify::new() });
     let bench = Bench::signed_in_to(Store::with(late.clone(), vault()).await.unwrap()).await;

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flight_is_joined_while_it_lasts() {
+    fn refresh_in_flight_is_joined() {
         let account_state = AccountState::default();
         assert!(account_state.is_idle() && !account_state.has_unsaved());
         let sender = started(account_state.enter(&caller(1, &Why::Serve, at(0))));
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_another_account_ends_a_pause_that_had_none() {
+    fn answer_to_another_account_ends_an_unanswered_pause() {
         let blocked_at = |until_answered, answered: Option<u64>| {
             let account_state = AccountState::default();
             account_state.failed(1, &transient(), (MINUTE, until_answered), at(10));
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_fresh_for_a_minute_by_the_clock_that_nobody_sets() {
+    fn tokens_are_fresh_for_a_minute_by_the_monotonic_clock() {
         let account_state = AccountState::default();
         assert!(!account_state.is_fresh(Duration::ZERO, at(0)));
         account_state.tokens_received(100 * SECOND, at(0), 3600 * SECOND);

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn token_has_just_come_for_a_minute_by_the_clock_that_nobody_sets() {
+    fn app_only_token_is_fresh_for_a_minute_by_the_monotonic_clock() {
         let app_only = AppOnly::default();
         let has_just_come = |seconds| app_only.just_came(Duration::from_secs(seconds)).is_some();
         assert!(!has_just_come(100));

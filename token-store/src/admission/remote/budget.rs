@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn one_place_and_all_places_have_their_bounds_and_get_them_back() {
+    fn source_and_total_have_limits_and_get_attempts_back() {
         let mut unfamiliar = UnfamiliarBudget::default();
         let mut heard = 0;
         for place in 0..100 {

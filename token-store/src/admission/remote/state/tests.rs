@@ -47,7 +47,7 @@ fn opened_by_one() -> VerificationState {
 }
 
 #[test]
-fn the_last_right_password_is_right_for_its_time_while_its_tokens_go_on() {
+fn right_password_counts_while_its_tokens_are_usable() {
     let mut state = opened_by_one();
     assert_eq!(state.asks(1, at(59)), Decision::Admit);
     assert_eq!(state.asks(2, at(59)), ASK, "another one is Microsoft's to judge");
@@ -71,7 +71,7 @@ fn a_password_that_was_changed_at_microsoft_is_right_no_longer() {
 }
 
 #[test]
-fn a_wrong_password_that_is_repeated_is_asked_about_ever_more_rarely() {
+fn repeated_wrong_password_is_asked_ever_more_rarely() {
     let mut state = VerificationState::default();
     let mut heard = Vec::new();
     for minute in 0..300 {
@@ -83,7 +83,7 @@ fn a_wrong_password_that_is_repeated_is_asked_about_ever_more_rarely() {
 }
 
 #[test]
-fn when_microsoft_does_not_answer_the_last_right_password_opens_and_no_other() {
+fn last_right_password_alone_opens_without_an_answer() {
     let mut state = opened_by_one();
     assert_eq!(state.asks(1, at(60)), Decision::AskMicrosoft { admit_if_unreachable: true });
     state.note(tag(1), &VerificationResult::Inconclusive(passing()), at(60));
@@ -97,7 +97,7 @@ fn when_microsoft_does_not_answer_the_last_right_password_opens_and_no_other() {
 }
 
 #[test]
-fn pauses_grow_and_end_with_an_answer_or_with_tokens_from_elsewhere() {
+fn pauses_grow_until_an_answer_or_new_tokens() {
     let registration = TokenError::Misconfigured(Problem::new("wrong", "mend it"));
     let mut state = VerificationState::default();
     for _ in 0..20 {
