@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::limits::back_off::Throttles;
 use crate::limits::connection_slots::ConnectionSlots;
 use crate::limits::login_throttle::LoginThrottle;
-use crate::limits::nodes::Nodes;
+use crate::limits::nodes::{self, Nodes};
 use crate::limits::send_limiter::Pacing;
 use crate::log::limits::LogLimits;
 use crate::monitor::usage_writer::Observer;
@@ -65,7 +65,8 @@ impl Runtime {
         let tokens = Tokens::new(store.clone(), config.applications.clone(), http, Arc::clone(&clock), config.refresh);
         let accounts =
             Accounts::with_remote_verification(store.clone(), Arc::clone(&clock), config.admission, tokens.clone());
-        let nodes = Nodes::of(&store, &config.host_name).map(Arc::new);
+        let send_limits = nodes::send_limits::summary(config.servers.values());
+        let nodes = Nodes::of(&store, &config.host_name, send_limits).map(Arc::new);
         Ok(Self {
             slots: ConnectionSlots::with_accounts(config.slots.clone(), accounts.clone()),
             login_throttle: LoginThrottle::new(

@@ -2,12 +2,15 @@
 //! database. Only with PostgreSQL: a SQLite store belongs to one process.
 
 pub(crate) mod contact;
+pub(crate) mod send_limits;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use oxpost_token_store::store::nodes::NODE_LEASE;
+#[cfg(test)]
+use oxpost_token_store::store::nodes::NodeLease;
+use oxpost_token_store::store::nodes::{NODE_LEASE, NewNode};
 use oxpost_token_store::{Store, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +33,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct Nodes {
     store: Store,
     name: String,
+    /// The send limits of the configuration, for people to compare.
+    send_limits: String,
     inner: Mutex<Membership>,
     joining: tokio::sync::Mutex<()>,
     ended: AtomicBool,
@@ -37,14 +42,15 @@ pub struct Nodes {
 
 impl Nodes {
     /// A node with this name for people, if the store is one that nodes share.
-    pub fn of(store: &Store, name: &str) -> Option<Self> {
-        store.is_shared_by_nodes().then(|| Self::new(store.clone(), name))
+    pub fn of(store: &Store, name: &str, send_limits: String) -> Option<Self> {
+        store.is_shared_by_nodes().then(|| Self { send_limits, ..Self::new(store.clone(), name) })
     }
 
     pub(crate) fn new(store: Store, name: &str) -> Self {
         Self {
             store,
             name: name.to_owned(),
+            send_limits: String::new(),
             inner: Mutex::default(),
             joining: tokio::sync::Mutex::default(),
             ended: AtomicBool::new(false),
@@ -70,9 +76,14 @@ impl Nodes {
             return Ok(id);
         }
         let id = Store::new_node_id();
-        self.store.add_node(&id, &self.name).await?;
+        let was_cut_off = self.inner().contact.was_cut_off(Instant::now());
+        let new = NewNode { id: &id, name: &self.name, send_limits: &self.send_limits, was_cut_off };
+        self.store.add_node(new).await?;
         debug!(node = %id, "this process is a node of the database");
         self.inner().joined(id.clone(), Instant::now());
+        // If that fails, the next renewal does it.
+        let all = self.store.nodes(FALLBACK_AFTER).await?;
+        self.inner().started(&all, Instant::now());
         Ok(id)
     }
 
@@ -123,6 +134,11 @@ impl Nodes {
         self.inner().share_of(limit)
     }
 
+    /// The part of a limit of send slots that this node keeps to while it asks for more of them; `None`: what nodes agree on.
+    pub(crate) fn most_slots(&self, limit: u32) -> Option<u32> {
+        self.inner().most_slots(limit, Instant::now())
+    }
+
     /// Says that this node is alive until `stop`, and removes others that are not; then says that it ends.
     pub async fn keep(&self, stop: CancellationToken) {
         let mut beats = 0_u32;
@@ -155,8 +171,12 @@ impl Nodes {
         if forget {
             self.store.forget_send_limits().await?;
         }
-        let all = self.store.nodes().await?;
-        let dead = self.inner().saw(all, Instant::now());
+        let all = self.store.nodes(FALLBACK_AFTER).await?;
+        let dead = {
+            let (mut inner, now) = (self.inner(), Instant::now());
+            inner.started(&all, now);
+            inner.saw(all, now)
+        };
         for node in dead {
             if self.store.remove_dead_node(&node).await? {
                 info!(
@@ -166,6 +186,16 @@ impl Nodes {
             }
         }
         Ok(())
+    }
+
+    /// As if this node had seen these others at its renewals since long ago.
+    #[cfg(test)]
+    pub(crate) fn has_seen(&self, others: &[&str]) {
+        let (mut inner, now) = (self.inner(), Instant::now());
+        let ids = inner.id().into_iter().chain(others.iter().copied()).map(str::to_owned).collect::<Vec<_>>();
+        let mut all: Vec<_> = ids.into_iter().map(|id| NodeLease { id, until: 0, was_cut_off: false }).collect();
+        all.sort_by(|one, other| one.id.cmp(&other.id));
+        inner.saw(all, now + NODE_LEASE);
     }
 
     fn inner(&self) -> MutexGuard<'_, Membership> {

@@ -2,11 +2,18 @@
 
 use super::{fixture::Place, *};
 use crate::store::{
-    nodes::NodeLease,
+    nodes::{NODE_LEASE, NewNode, NodeLease},
     send_limits::{NewSendLimit, SendLimit},
 };
 
 const KEY: (&str, &str) = ("smtp.example", "ann@contoso.com");
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn add(store: &Store, id: &str, was_cut_off: bool) {
+    let new = NewNode { id, name: &format!("name of {id}"), send_limits: "3/30/10000", was_cut_off };
+    store.add_node(new).await.unwrap();
+}
 
 async fn read(store: &Store) -> SendLimit {
     store.send_limit(KEY.0, KEY.1).await.unwrap().unwrap()
@@ -22,30 +29,70 @@ async fn node_that_is_not_heard_of_is_removed_and_does_not_come_back() {
     let place = Place::new();
     let (one, two) = (place.open().await, place.open().await);
     assert_eq!(one.send_limit(KEY.0, KEY.1).await.unwrap(), None, "there are no nodes");
-    one.add_node("a", "one").await.unwrap();
-    two.add_node("b", "two").await.unwrap();
-    let seen = two.nodes().await.unwrap();
+    add(&one, "a", false).await;
+    add(&two, "b", false).await;
+    let seen = two.nodes(MINUTE).await.unwrap();
     assert_eq!(seen.iter().map(|node| node.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     // It was slow, and renews its lease before it is taken for dead.
     let past = "UPDATE node SET lease_until = 1 WHERE id = 'a'";
     place.meddle(past, past);
     assert!(one.renew_node("a").await.unwrap());
-    assert!(!two.remove_dead_node(&NodeLease { id: "a".into(), until: 1 }).await.unwrap());
-    let seen = two.nodes().await.unwrap();
+    assert!(!two.remove_dead_node(&NodeLease { id: "a".into(), until: 1, was_cut_off: true }).await.unwrap());
+    let seen = two.nodes(MINUTE).await.unwrap();
     assert!(two.remove_dead_node(&seen[0]).await.unwrap());
     assert!(!two.remove_dead_node(&seen[0]).await.unwrap());
     assert!(!one.renew_node("a").await.unwrap(), "it hears that it was taken for dead");
     assert_eq!(read(&one).await.nodes, ["b"]);
     two.remove_node("b").await.unwrap();
-    assert_eq!(one.nodes().await.unwrap(), []);
+    assert_eq!(one.nodes(MINUTE).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn node_that_was_cut_off_is_seen_by_others_for_a_moment() {
+    let place = Place::new();
+    let store = place.open().await;
+    add(&store, "a", false).await;
+    add(&store, "b", true).await;
+    let seen = async |a_moment| {
+        let nodes = store.nodes(a_moment).await.unwrap();
+        nodes.into_iter().filter(|node| node.was_cut_off).map(|node| node.id).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(MINUTE).await, ["b"]);
+    let past = "UPDATE node SET regained = regained - 61000 WHERE id = 'b'";
+    place.meddle(past, past);
+    assert_eq!(seen(MINUTE).await, Vec::<String>::new());
+    // Its lease has ended; a renewal soon after it is none that others should know of, a late one is.
+    for (sql, before, after) in [
+        ("UPDATE node SET lease_until = lease_until - 20000 WHERE id = 'a'", &["a"][..], &[][..]),
+        ("UPDATE node SET lease_until = lease_until - 40000 WHERE id = 'a'", &["a"], &["a"]),
+    ] {
+        place.meddle(sql, sql);
+        assert_eq!(seen(MINUTE).await, before);
+        assert!(store.renew_node("a").await.unwrap());
+        assert_eq!(seen(MINUTE).await, after);
+    }
+}
+
+#[tokio::test]
+async fn nodes_are_listed_for_people_with_their_limits_and_contact() {
+    let place = Place::new();
+    let store = place.open().await;
+    add(&store, "a", false).await;
+    let old = "INSERT INTO node (id, name, lease_until) VALUES ('z', 'before', 20000)";
+    place.meddle(old, old);
+    let [old, new] = store.node_statuses().await.unwrap().try_into().unwrap();
+    assert_eq!((old.id.as_str(), old.since, old.send_limits), ("z", None, None));
+    assert_eq!(old.last_contact, SystemTime::UNIX_EPOCH + Duration::from_millis(20_000) - NODE_LEASE);
+    assert_eq!((new.name.as_str(), new.send_limits.as_deref()), ("name of a", Some("3/30/10000")));
+    assert!(new.last_contact.duration_since(new.since.unwrap()).unwrap() < MINUTE);
 }
 
 #[tokio::test]
 async fn send_limits_are_compared_and_swapped_by_nodes_only() {
     let place = Place::new();
     let (one, two) = (place.open().await, place.open().await);
-    one.add_node("a", "one").await.unwrap();
-    two.add_node("b", "two").await.unwrap();
+    add(&one, "a", false).await;
+    add(&two, "b", false).await;
     let empty = read(&one).await;
     assert_eq!((empty.version, &empty.state, empty.nodes.len()), (0, &None, 2));
     let off = empty.now.duration_since(SystemTime::now()).unwrap_or_else(|error| error.duration());
@@ -80,7 +127,7 @@ async fn no_write_of_sending_limits_is_lost() {
     for id in ["a", "b", "c", "d"] {
         let store = place.open().await;
         nodes.spawn(async move {
-            store.add_node(id, id).await.unwrap();
+            add(&store, id, false).await;
             for _ in 0..10 {
                 loop {
                     let read = read(&store).await;

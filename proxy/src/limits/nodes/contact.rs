@@ -2,7 +2,7 @@
 //!
 //! When the database is away, each node has a share of its own of what all have together. What was granted before it went must be over
 //! by then, so nobody begins with his share before that; and when it is back, whoever was cut off keeps to his share until whatever
-//! others have sent in theirs is over, too.
+//! others have sent in theirs is over, too. A node that has just started does so as well if any other is cut off, or was a moment ago.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,6 +36,10 @@ pub(crate) enum Mode {
 /// How long a node has been one before it has a share: all others know of it by then.
 const KNOWN_TO_ALL: Duration = Duration::from_secs(15);
 
+/// How long after the database is back a node asks for no more send slots than its share: all others that were cut off renew their
+/// leases every five seconds, and have said by then which slots they use.
+const ALL_HAVE_REPORTED: Duration = Duration::from_secs(15);
+
 /// This node among the others, as it was last seen.
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
@@ -56,6 +60,13 @@ impl Membership {
 
     pub(crate) fn joined(&mut self, id: String, now: Instant) {
         (self.id, self.joined, self.seen) = (Some(id), Some(now), None);
+    }
+
+    /// These are all nodes, for the first time since this process started: from then on it is known whether others have done
+    /// something that the database does not know of.
+    pub(crate) fn started(&mut self, all: &[NodeLease], now: Instant) {
+        let another_was = all.iter().any(|node| node.was_cut_off && Some(&node.id) != self.id.as_ref());
+        self.contact.started(another_was, now);
     }
 
     pub(crate) fn was_removed(&mut self) {
@@ -91,6 +102,11 @@ impl Membership {
         self.all.len().max(1)
     }
 
+    /// The most send slots that this node asks for, those in use among them; `None`: as many as it can use.
+    pub(crate) fn most_slots(&self, limit: u32, now: Instant) -> Option<u32> {
+        self.contact.others_may_use_unknown_slots(now).then(|| self.share_of(limit))
+    }
+
     /// The part of a limit that is this node's when nodes cannot agree: those of all nodes add up to the limit.
     pub(crate) fn share_of(&self, limit: u32) -> u32 {
         let known_for = self.seen.zip(self.joined).map(|(seen, joined)| seen.saturating_duration_since(joined));
@@ -102,11 +118,34 @@ impl Membership {
 /// When the database was heard.
 #[derive(Debug, Default)]
 pub(crate) struct Contact {
+    /// What others do was seen since this process started.
+    has_started: bool,
     lost: Option<Instant>,
     settles_since: Option<Instant>,
 }
 
 impl Contact {
+    /// What others do was seen; only the first time counts. One that was cut off may have used its share a moment ago.
+    pub(crate) fn started(&mut self, another_was_cut_off: bool, now: Instant) {
+        if !std::mem::replace(&mut self.has_started, true) && another_was_cut_off {
+            self.settles_since = Some(now);
+        }
+    }
+
+    /// Whether this node may have used its share, or may be about to, which the others should know when it joins them.
+    pub(crate) fn was_cut_off(&self, now: Instant) -> bool {
+        self.lost.is_some_and(|lost| now.saturating_duration_since(lost) >= SHORT)
+            || self.has_started && self.mode(now) == Mode::Settling
+    }
+
+    fn others_may_use_unknown_slots(&self, now: Instant) -> bool {
+        let is_within = |since: Option<Instant>| {
+            since.is_some_and(|since| now.saturating_duration_since(since) < ALL_HAVE_REPORTED)
+        };
+        let is_cut_off = self.lost.is_some_and(|lost| now.saturating_duration_since(lost) >= SHORT);
+        !self.has_started || is_cut_off || is_within(self.settles_since)
+    }
+
     pub(crate) fn answered(&mut self, now: Instant) {
         if let Some(lost) = self.lost.take()
             && now.saturating_duration_since(lost) >= SHORT
@@ -124,7 +163,8 @@ impl Contact {
     }
 
     pub(crate) fn mode(&self, now: Instant) -> Mode {
-        let settles = self.settles_since.is_some_and(|at| now.saturating_duration_since(at) < FALLBACK_AFTER);
+        let settles = !self.has_started
+            || self.settles_since.is_some_and(|at| now.saturating_duration_since(at) < FALLBACK_AFTER);
         match self.lost {
             Some(lost) if now.saturating_duration_since(lost) >= FALLBACK_AFTER => Mode::Share,
             Some(_) => Mode::InHand,
@@ -160,7 +200,7 @@ mod tests {
 
     #[test]
     fn share_begins_when_what_was_granted_is_over_and_ends_when_that_of_others_is() {
-        let (mut contact, start) = (Contact::default(), Instant::now());
+        let (mut contact, start) = (Contact { has_started: true, ..Contact::default() }, Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         contact.answered(at(0));
         contact.failed(at(10));
@@ -174,16 +214,47 @@ mod tests {
         assert_eq!((contact.mode(at(121)), contact.mode(at(184))), (Mode::InHand, Mode::InHand));
         assert_eq!(contact.mode(at(185)), Mode::Share);
         // A short one changes nothing.
-        let mut contact = Contact::default();
+        let mut contact = Contact { has_started: true, ..Contact::default() };
         contact.failed(at(0));
         contact.answered(at(29));
         assert_eq!(contact.mode(at(29)), Mode::Shared);
     }
 
     #[test]
+    fn node_that_starts_settles_if_another_was_cut_off() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let node = |id: &str, was_cut_off| NodeLease { id: id.to_owned(), until: 1, was_cut_off };
+        let mut membership = Membership::default();
+        membership.joined("me".into(), start);
+        let known = |membership: &Membership, seconds| {
+            (membership.contact.mode(at(seconds)), membership.most_slots(3, at(seconds)))
+        };
+        assert_eq!(known(&membership, 0), (Mode::Settling, Some(0)), "nothing is known of the others");
+        membership.started(&[node("me", true), node("you", true)], at(5));
+        assert_eq!((known(&membership, 19), known(&membership, 20).1), ((Mode::Settling, Some(0)), None));
+        assert_eq!((known(&membership, 69).0, known(&membership, 70).0), (Mode::Settling, Mode::Shared));
+        // What others do later is no start.
+        membership.started(&[node("you", true)], at(70));
+        assert_eq!(known(&membership, 71), (Mode::Shared, None));
+        // Others that were there all the time are waited for no longer than it takes to see them.
+        let mut membership = Membership::default();
+        membership.joined("me".into(), start);
+        membership.started(&[node("me", true), node("you", false)], at(0));
+        assert_eq!(known(&membership, 0), (Mode::Shared, None));
+        assert!(!membership.contact.was_cut_off(at(0)));
+        membership.contact.failed(at(0));
+        assert_eq!((known(&membership, 29).1, known(&membership, 30).1), (None, Some(0)));
+        assert!(!membership.contact.was_cut_off(at(29)) && membership.contact.was_cut_off(at(30)));
+    }
+
+    #[test]
     fn node_is_dead_when_its_lease_was_the_same_at_four_beats() {
         let leases = |leases: &[(&str, i64)]| -> Vec<NodeLease> {
-            leases.iter().map(|(id, until)| NodeLease { id: (*id).to_owned(), until: *until }).collect()
+            leases
+                .iter()
+                .map(|(id, until)| NodeLease { id: (*id).to_owned(), until: *until, was_cut_off: false })
+                .collect()
         };
         let (mut membership, now) = (Membership::default(), Instant::now());
         membership.joined("me".into(), now);

@@ -170,6 +170,12 @@ impl Gate {
         self.give_free();
     }
 
+    /// The row was read and not written; see [`NodeQueue::kept`].
+    pub(super) fn kept(&self, slots: ByClass) {
+        self.with_shared(|queue| queue.kept(slots));
+        self.give_free();
+    }
+
     /// Whether other nodes cannot be asked; see [`NodeQueue::set_alone`].
     pub(super) fn set_alone(&self, alone: bool, own_share: Option<u32>) {
         self.with_shared(|queue| queue.set_alone(alone, own_share));

@@ -174,6 +174,12 @@ impl SharedLimiter {
         arrives
     }
 
+    /// How many are about to wait for a slot, or wait.
+    #[cfg(test)]
+    pub(super) fn arriving(&self) -> u32 {
+        self.arriving.load(Ordering::SeqCst)
+    }
+
     /// Whether this node can agree with the others at this moment.
     pub(super) fn can_agree(&self) -> bool {
         self.nodes.mode() == Mode::Shared
@@ -278,6 +284,9 @@ impl SharedLimiter {
             let now = milliseconds(read.now);
             let mut state = self.parse(&read);
             state.tick(&read.nodes, now);
+            if let Some(gate) = &self.gate {
+                gate.kept(state.slots_of(&node));
+            }
             let before = state.clone();
             let (counted, report) = self.report(state.number_of(&node), asked);
             let warning = state.report(&node, &report, self.limits, now);
@@ -325,7 +334,8 @@ impl SharedLimiter {
             None => (Counted::default(), true),
         };
         let messages = self.messages.load(Ordering::SeqCst);
-        (counted, self.member().report(known, counted, messages, has_sessions, now))
+        let report = self.member().report(known, counted, messages, has_sessions, now);
+        (counted, report.within(self.nodes.most_slots(self.limits.slots)))
     }
 
     fn need(&self) -> Need {

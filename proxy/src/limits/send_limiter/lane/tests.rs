@@ -153,3 +153,25 @@ async fn only_what_was_sent_counts_for_the_day() {
         assert_eq!(day.contains("warned: Some"), warned, "{day}");
     }
 }
+
+#[tokio::test]
+async fn acquire_counts_an_arrival_until_it_has_a_slot_or_gives_up() {
+    use oxpost_token_store::{Store, Vault};
+
+    let store = Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap();
+    let nodes = Arc::new(Nodes::new(store, "node.example"));
+    let limits = SendingLimits { max_connections: 1, ..SendingLimits::default() };
+    let mailbox = Mailbox::parse("scan@contoso.com").unwrap();
+    let lane = Arc::new(Lane::new(mailbox, limits, Duration::from_secs(45)).shared("smtp.example", &nodes));
+    let arriving = || lane.shared.as_ref().unwrap().arriving();
+    let mut first = Box::pin(lane.acquire(Class::Live, None));
+    assert!(now(first.as_mut()).is_none());
+    assert_eq!(arriving(), 1, "its task does not end before it has decided about this one");
+    let _held = first.await.unwrap();
+    assert_eq!(arriving(), 0);
+    let mut second = Box::pin(lane.acquire(Class::Live, None));
+    assert!(now(second.as_mut()).is_none());
+    assert_eq!(arriving(), 1);
+    drop(second);
+    assert_eq!(arriving(), 0);
+}

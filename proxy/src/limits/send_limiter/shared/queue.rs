@@ -111,6 +111,17 @@ impl NodeQueue {
         self.others_wait = others_wait;
     }
 
+    /// The row was read, and when it was last to be written it was not: the slots that it says are this node's are those of whoever
+    /// waits here.
+    pub(crate) fn kept(&mut self, slots: ByClass) {
+        if !self.alone || self.own_share.is_some() {
+            return;
+        }
+        for class in CLASSES {
+            self.free.set(class, slots.of(class).saturating_sub(self.held.of(class)));
+        }
+    }
+
     /// Whether nobody can be asked: then what this node has stays with it, or it has its share of the limit.
     pub(crate) fn set_alone(&mut self, alone: bool, own_share: Option<u32>) {
         self.own_share = own_share.filter(|_| alone);
@@ -132,6 +143,37 @@ impl NodeQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slot_that_ends_while_nothing_can_be_written_is_used_again() {
+        let mut queue = NodeQueue::default();
+        let ids: Vec<_> = (0..4).map(|_| queue.arrive(Class::Live)).collect();
+        let counted = queue.count();
+        queue.granted(ByClass::new(2, 0), counted, 0);
+        assert_eq!([queue.grant(), queue.grant(), queue.grant()], [Some(ids[0]), Some(ids[1]), None]);
+        // It has ended and was reported, which may have been written or not.
+        queue.release(Class::Live);
+        queue.kept(ByClass::new(2, 0));
+        queue.count();
+        queue.set_alone(true, None);
+        assert_eq!(queue.grant(), None);
+        // The row says that it was not.
+        queue.kept(ByClass::new(2, 0));
+        assert_eq!([queue.grant(), queue.grant()], [Some(ids[2]), None]);
+        queue.count();
+        queue.set_alone(true, None);
+        // One that ends while nobody can be asked stays here in any case, and counts once.
+        queue.release(Class::Live);
+        queue.kept(ByClass::new(2, 0));
+        assert_eq!([queue.grant(), queue.grant()], [Some(ids[3]), None]);
+        // The row says that another node has it.
+        queue.arrive(Class::Live);
+        queue.release(Class::Live);
+        queue.count();
+        queue.set_alone(true, None);
+        queue.kept(ByClass::new(1, 0));
+        assert_eq!(queue.grant(), None);
+    }
 
     #[test]
     fn node_has_its_share_while_nothing_can_be_written() {

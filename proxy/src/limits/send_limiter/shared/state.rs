@@ -106,6 +106,19 @@ pub(super) struct Report {
     pub(super) permits: u32,
 }
 
+impl Report {
+    /// The same from a node that may have this many slots at most: it asks for no more.
+    pub(super) fn within(mut self, most_slots: Option<u32>) -> Self {
+        let mut room = most_slots.map_or(u32::MAX, |most| most.saturating_sub(self.in_use.sum()));
+        for class in CLASSES {
+            let waiting = self.waiting.of(class).min(room);
+            self.waiting.set(class, waiting);
+            room -= waiting;
+        }
+        self
+    }
+}
+
 /// The state.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -179,6 +192,11 @@ impl State {
     /// The number of the last report of a node that was counted.
     pub(super) fn number_of(&self, node: &str) -> u64 {
         self.nodes.get(node).map_or(0, |share| share.number)
+    }
+
+    /// The slots of a node.
+    pub(super) fn slots_of(&self, node: &str) -> ByClass {
+        self.nodes.get(node).map_or_else(ByClass::default, |share| share.slots)
     }
 
     /// Takes a report into the state, and grants what there is to grant, to every node. With a warning about the recipients of the day.

@@ -6,6 +6,7 @@ use oxpost_token_store::{Store, Vault};
 use super::super::lane::Lane;
 use super::super::{Class, Pacing, Sending};
 use super::*;
+use crate::limits::nodes::FALLBACK_AFTER;
 
 const LIMITS: SendingLimits = SendingLimits { max_connections: 3, messages_per_minute: 4, recipients_per_day: 10 };
 
@@ -169,10 +170,55 @@ async fn task_that_panics_is_started_again() {
 async fn message_without_a_turn_in_an_outage_is_not_told_that_it_is_too_many() {
     let nodes = Arc::new(Nodes::new(store().await, "node.example"));
     let lane = Lane::new(mailbox(), LIMITS, SOON).shared("smtp.example", &nodes);
+    nodes.id().await.unwrap();
     nodes.heard(true);
     assert!(lane.without_a_turn().contains("scan@contoso.com sends more than the 4 messages a minute"));
     // Any wait that is shorter than until this node has its share ends here.
     nodes.heard(false);
     let text = lane.without_a_turn();
     assert!(text.starts_with("451 4.3.2 The database that holds the sending limits is out of reach"), "{text}");
+}
+
+#[tokio::test]
+async fn own_slots_are_the_share_once_the_row_is_read_and_long_not_written() {
+    let limiter = limiter(&store().await);
+    limiter.nodes.id().await.unwrap();
+    // The first of two, by id.
+    limiter.nodes.has_seen(&["~"]);
+    limiter.was_read.store(true, Ordering::SeqCst);
+    tokio::time::pause();
+    limiter.nodes.heard(false);
+    let just = Duration::from_millis(1);
+    tokio::time::advance(FALLBACK_AFTER - just).await;
+    assert_eq!(limiter.own_slots(), None, "what was granted before is not over");
+    tokio::time::advance(just).await;
+    assert_eq!(limiter.own_slots(), Some(2));
+    limiter.was_read.store(false, Ordering::SeqCst);
+    assert_eq!(limiter.own_slots(), None, "nobody can log in");
+    limiter.was_read.store(true, Ordering::SeqCst);
+    limiter.nodes.heard(true);
+    assert_eq!(limiter.own_slots(), None);
+}
+
+/// As with a full disk: what is read is answered, what is written is not.
+#[tokio::test]
+async fn slot_that_ends_goes_to_the_next_while_nothing_can_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store = Store::open(&path, Vault::from_key(&[7; 32]).unwrap()).await.unwrap();
+    let (_nodes, one) = node(&store);
+    let (a, _b, _c) = (slot(&one).await.unwrap(), slot(&one).await.unwrap(), slot(&one).await.unwrap());
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TRIGGER full BEFORE UPDATE ON send_limit BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        .unwrap();
+    // It is reported and not written, before anybody waits for it.
+    drop(a);
+    sleep(Duration::from_millis(300)).await;
+    let d = slot(&one).await.unwrap();
+    // There is one more wait than slots.
+    let mut fifth = Box::pin(slot(&one));
+    assert!(timeout(Duration::from_millis(1500), &mut fifth).await.is_err());
+    drop(d);
+    assert!(fifth.await.is_some());
 }

@@ -69,7 +69,8 @@ impl Window {
     }
 
     /// A node has used so many by now, and gives so many back. Of those that are over the oldest are given back, so that what was used
-    /// counts for long enough; of the others the newest. What it has used beyond those it had was sent while it could not ask.
+    /// counts for long enough; of the others the newest. The newest are those that were used, because of older ones the node may not have
+    /// heard. What it has used beyond those it had was sent while it could not ask.
     pub(super) fn settle(&mut self, node: &str, mut used: u32, mut returned: u32, now: i64) {
         let of_node = |permits: &&mut Permits| permits.node.as_deref() == Some(node);
         let (over, good): (Vec<_>, Vec<_>) =
@@ -80,7 +81,7 @@ impl Window {
             returned -= back;
         }
         let mut times = Vec::new();
-        for permits in self.permits.iter_mut().filter(|permits| permits.node.as_deref() == Some(node)) {
+        for permits in self.permits.iter_mut().rev().filter(|permits| permits.node.as_deref() == Some(node)) {
             let settled = permits.count.min(used);
             permits.count -= settled;
             used -= settled;
@@ -155,6 +156,17 @@ mod tests {
         // One was used at 11.5 s, which can only have been the second.
         window.settle("a", 1, 1, 12_500);
         assert_eq!(window.permits, [Permits { node: None, used_by: 12_000, count: 1 }]);
+    }
+
+    #[test]
+    fn permit_that_was_used_is_not_in_hand_though_the_node_never_heard_of_an_older_one() {
+        let mut window = Window::default();
+        // The answer was lost.
+        window.grant("a", 0);
+        window.grant("a", 10_000);
+        window.settle("a", 1, 0, 11_000);
+        assert_eq!(window.in_hand("a", 11_000), []);
+        assert_eq!(window.permits.iter().map(|permits| permits.used_by).collect::<Vec<_>>(), [5_000, 11_000]);
     }
 
     #[test]

@@ -102,19 +102,25 @@ fn classes_share_over_all_nodes() {
     assert_eq!(held(&play), (ByClass::new(0, 2), ByClass::new(0, 0)), "the last one is for a client that is connected");
     let report = Report { number: 2, waiting: ByClass::new(1, 3), ..Report::default() };
     assert_eq!(play.report("b", report).slots, ByClass::new(1, 0));
-    // While both wait, the background gets every fourth.
-    let mut in_background = 0;
-    for number in 3..27 {
-        let happened = Happened { ended: ByClass::new(1, 0), ..Happened::default() };
-        let report = Report { number, happened, waiting: ByClass::new(1, 3), ..Report::default() };
-        let before = play.granted("b").slots.of(Class::Background);
-        in_background += play.report("b", report).slots.of(Class::Background) - before;
-        if play.granted("b").slots.of(Class::Background) > 0 {
+    // While both wait, the background at one node gets every fourth of the slots that end at the other.
+    let mut play = Play::of(&["a", "b"]);
+    assert_eq!(play.live("a", 1, 0, 0, 3), 3);
+    play.report("b", Report { number: 1, waiting: ByClass::new(0, 1), ..Report::default() });
+    let mut granted = String::new();
+    for number in 2..10 {
+        if granted.ends_with('b') {
             let happened = Happened { ended: ByClass::new(0, 1), ..Happened::default() };
-            play.report("b", Report { number, happened, waiting: ByClass::new(1, 3), ..Report::default() });
+            play.report("b", Report { number, happened, waiting: ByClass::new(0, 1), ..Report::default() });
+        } else {
+            play.live("a", number, 1, 2, 1);
         }
+        granted.push_str(match held(&play) {
+            (a, b) if a == ByClass::new(3, 0) && b.sum() == 0 => "l",
+            (a, b) if a == ByClass::new(2, 0) && b == ByClass::new(0, 1) => "b",
+            other => panic!("{other:?}"),
+        });
     }
-    assert!(in_background <= 1, "two are in use at the other node");
+    assert_eq!(granted, "lllblllb");
 }
 
 #[test]
