@@ -99,22 +99,42 @@ fn is_the_same(trouble: &Trouble, notice: &Alert) -> bool {
 }
 
 fn tell_when_due(notice: &Alert, now: SystemTime, reminder: Option<Duration>) -> Option<Step> {
+    match notice.notified.filter(|_| notice.resolved.is_none()) {
+        Some(told) => remind_when_due(notice, told, now, reminder?),
+        None => tell_when_claim_is_over(notice, now, reminder),
+    }
+}
+
+/// A node reminds at its own interval after the last telling, whichever node told, and whatever interval that one has: so nobody is
+/// reminded more often than the node that delivers would.
+fn remind_when_due(notice: &Alert, told: SystemTime, now: SystemTime, reminder: Duration) -> Option<Step> {
+    let due = notice.due?;
+    if told > now + CLAIM {
+        // A clock that was ahead has written it: nobody would be reminded for years. What was told is not told twice for that.
+        let new = Alert { due: Some(now + reminder), notified: Some(now), ..notice.clone() };
+        return Some(Step { old: Some(notice.clone()), new, tell: None });
+    }
+    // Another node may be telling it.
+    let is_claimed = now < due && due <= now + CLAIM;
+    if is_claimed || told.min(now) + reminder > now {
+        return None;
+    }
+    let new = Alert { due: Some(now + CLAIM), ..notice.clone() };
+    Some(Step { old: Some(notice.clone()), new, tell: Some(Kind::Reminder) })
+}
+
+fn tell_when_claim_is_over(notice: &Alert, now: SystemTime, reminder: Option<Duration>) -> Option<Step> {
     let due = notice.due?;
     if due > now + CLAIM.max(reminder.unwrap_or_default()) {
-        // A clock that was ahead has written it: nothing would be told for years. What was told is not told twice for that.
-        let was_told = notice.resolved.is_none() && notice.notified.is_some();
-        let due = if was_told { reminder.map(|reminder| now + reminder) } else { Some(now + CLAIM) };
+        // A clock that was ahead has written it: nothing would be told for years.
         let notified = notice.notified.map(|told| told.min(now));
-        return Some(Step { old: Some(notice.clone()), new: Alert { due, notified, ..notice.clone() }, tell: None });
+        let new = Alert { due: Some(now + CLAIM), notified, ..notice.clone() };
+        return Some(Step { old: Some(notice.clone()), new, tell: None });
     }
     if due > now {
         return None;
     }
-    let kind = match (notice.resolved, notice.notified) {
-        (Some(_), _) => Kind::Solved,
-        (None, None) => Kind::Problem,
-        (None, Some(_)) => Kind::Reminder,
-    };
+    let kind = if notice.resolved.is_some() { Kind::Solved } else { Kind::Problem };
     let new = Alert { due: Some(now + CLAIM), ..notice.clone() };
     Some(Step { old: Some(notice.clone()), new, tell: Some(kind) })
 }

@@ -25,9 +25,14 @@ impl Play {
 
     /// A look at these findings: what is told.
     fn look(&mut self, findings: &[Finding]) -> Vec<(Kind, String, String)> {
+        self.look_of(Some(DAY), findings)
+    }
+
+    /// The same by a node with this reminder interval.
+    fn look_of(&mut self, reminder: Option<Duration>, findings: &[Finding]) -> Vec<(Kind, String, String)> {
         let mut said = Vec::new();
         let ids = &mut self.ids;
-        let steps = decide(findings, &self.notices, self.now, Some(DAY), || {
+        let steps = decide(findings, &self.notices, self.now, reminder, || {
             *ids += 1;
             ids.to_string()
         });
@@ -38,7 +43,7 @@ impl Play {
                 if kind == Kind::Solved {
                     continue;
                 }
-                new = told(&new, self.now, Some(DAY));
+                new = told(&new, self.now, reminder);
             }
             self.notices.push(new);
         }
@@ -183,6 +188,40 @@ fn what_a_clock_that_was_ahead_has_put_off_is_told_within_the_hour() {
     assert_eq!(play.look(&revoked()), []);
     play.wait(DAY);
     assert_eq!(play.look(&revoked()), told_as(Kind::Reminder, "1", "sign-in-needed AADSTS50173"));
+}
+
+/// Two nodes look every five minutes, in turn; one reminds each day, the other every six hours.
+#[test]
+fn nodes_remind_at_the_interval_of_the_one_that_delivers() {
+    for order in [[24_u32, 6], [6, 24]] {
+        let mut play = Play::new();
+        let mut told = Vec::new();
+        for look in 0..3 * 24 * 12 {
+            for hours in order {
+                let said = play.look_of(Some(HOUR * hours), &revoked());
+                told.extend(said.into_iter().map(|(kind, ..)| (kind, hours, look * 5 / 60)));
+            }
+            play.wait(Duration::from_secs(300));
+        }
+        let reminders: Vec<_> = told.iter().filter(|(kind, ..)| *kind == Kind::Reminder).collect();
+        assert!(reminders.iter().all(|(_, hours, _)| *hours == 6), "the other has nothing to remind of: {told:?}");
+        let gaps: Vec<_> = told.windows(2).map(|two| two[1].2 - two[0].2).collect();
+        assert_eq!((reminders.len(), gaps.iter().all(|gap| *gap == 6)), (11, true), "{told:?}");
+    }
+    // A node without reminders reminds nobody, whatever others do.
+    let mut play = Play::new();
+    play.look(&revoked());
+    play.wait(2 * DAY);
+    assert_eq!(play.look_of(None, &revoked()), []);
+    // A node with the shorter interval does not bring forward the reminder of one that was told a moment ago.
+    let mut play = Play::new();
+    play.look(&revoked());
+    play.wait(5 * HOUR);
+    assert_eq!(play.look_of(Some(6 * HOUR), &revoked()), []);
+    play.wait(HOUR);
+    assert_eq!(play.look_of(Some(6 * HOUR), &revoked()), told_as(Kind::Reminder, "1", "sign-in-needed AADSTS50173"));
+    play.wait(18 * HOUR);
+    assert_eq!(play.look(&revoked()), [], "a day after the beginning, and 18 hours after the reminder");
 }
 
 #[test]
