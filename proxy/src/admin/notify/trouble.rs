@@ -157,9 +157,9 @@ fn of_tokens(account: &Account, state: &TokenState, now: SystemTime) -> Option<F
     if is_retried && !was_within(error.at, CONFIRMED_WITHIN, now) {
         return Some(Finding::Unsure(subject, Topic::Tokens));
     }
-    // Without a sign-in there will be none by itself; anything else the next login tells.
+    // Without a sign-in there will be none by itself; anything else the next login tells. Until then nothing shows that it is over.
     if !is_retried && error.kind != ErrorKind::SignInRequired && !was_within(error.at, MISSED_WITHIN, now) {
-        return None;
+        return Some(Finding::Unsure(subject, Topic::Tokens));
     }
     let event = match error.kind {
         ErrorKind::SignInRequired => Event::SignInNeeded,
