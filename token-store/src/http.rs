@@ -200,8 +200,8 @@ pub(crate) struct Got {
 
 impl HttpClient {
     /// What the authorities' clocks have said last about ours.
-    pub(crate) fn clock_skews(&self) -> Vec<ClockSkew> {
-        self.skew.wrong()
+    pub(crate) fn clock_skews(&self, elapsed: Duration) -> Vec<ClockSkew> {
+        self.skew.wrong(elapsed)
     }
 
     /// Changes whenever an authority's clock begins or ceases to disagree.

@@ -255,7 +255,7 @@ impl Tokens {
 
     /// The clocks that disagree with this machine's clock, as answers of the authorities and the database have shown.
     pub fn clock_skews(&self) -> Vec<ClockSkew> {
-        self.0.http.clock_skews().into_iter().chain(self.0.store.clock_skew()).collect()
+        self.0.http.clock_skews(self.0.clock.elapsed()).into_iter().chain(self.0.store.clock_skew()).collect()
     }
 
     /// Changes whenever an authority's clock starts or stops disagreeing with this machine's.

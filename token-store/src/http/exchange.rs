@@ -201,7 +201,12 @@ impl<'a> Exchange<'a> {
         let status = response.status();
         let retry_after = retry_after::read(response.headers(), self.clock.now());
         if let Some(date) = date(response.headers()) {
-            self.http.skew.note(response.url().host_str().unwrap_or_default(), date, self.clock.now());
+            self.http.skew.note(
+                response.url().host_str().unwrap_or_default(),
+                date,
+                self.clock.now(),
+                self.clock.elapsed(),
+            );
         }
         if status.as_u16() == 429 || status.is_server_error() {
             // The status says it all; the body may add words for the log, if it comes.

@@ -14,6 +14,10 @@ use crate::{clock::ClockSkew, database::time::distance};
 /// What Entra tolerates in a signed statement.
 const TOLERATED: Duration = Duration::from_secs(5 * 60);
 
+/// For how long a measurement counts: tokens are refreshed within the hour, so an authority that is in use has answered by then. What was
+/// measured before that may have been corrected since, and is not shown.
+const MEASURED_WITHIN: Duration = Duration::from_secs(2 * 3600);
+
 /// What the clock of each authority has said last.
 #[derive(Debug, Default)]
 pub(super) struct Skew {
@@ -26,19 +30,21 @@ pub(super) struct Skew {
 struct Measured {
     by: Duration,
     ahead: bool,
+    /// When, by a clock that nobody sets.
+    at: Duration,
 }
 
 impl Measured {
-    fn is_wrong(self) -> bool {
-        self.by > TOLERATED
+    fn is_wrong(self, elapsed: Duration) -> bool {
+        self.by > TOLERATED && elapsed.saturating_sub(self.at) < MEASURED_WITHIN
     }
 }
 
 impl Skew {
-    /// An answer had this date when our clock said `now`.
-    pub(super) fn note(&self, host: &str, date: SystemTime, now: SystemTime) {
+    /// An answer had this date when our clock said `now`, and one that nobody sets `elapsed`.
+    pub(super) fn note(&self, host: &str, date: SystemTime, now: SystemTime, elapsed: Duration) {
         let (by, ahead) = distance(now, date);
-        match self.changed(host, Measured { by, ahead }) {
+        match self.changed(host, Measured { by, ahead, at: elapsed }) {
             Some(true) => tracing::warn!(
                 host,
                 seconds = by.as_secs(),
@@ -52,19 +58,20 @@ impl Skew {
 
     /// Whether it is wrong, if that is news.
     fn changed(&self, host: &str, now: Measured) -> Option<bool> {
-        let before = self.lock().insert(host.to_owned(), now).is_some_and(Measured::is_wrong);
-        if before == now.is_wrong() {
+        let before = self.lock().insert(host.to_owned(), now).is_some_and(|before| before.is_wrong(now.at));
+        let is_wrong = now.is_wrong(now.at);
+        if before == is_wrong {
             return None;
         }
         self.news.send_modify(|count| *count += 1);
-        Some(now.is_wrong())
+        Some(is_wrong)
     }
 
-    /// The authorities whose clock disagrees with ours, by name.
-    pub(super) fn wrong(&self) -> Vec<ClockSkew> {
+    /// The authorities whose clock disagrees with ours, by name, as far as that was measured lately.
+    pub(super) fn wrong(&self, elapsed: Duration) -> Vec<ClockSkew> {
         let measured = self.lock();
-        let wrong = measured.iter().filter(|(_, measured)| measured.is_wrong());
-        let skew = |(host, Measured { by, ahead }): (&String, &Measured)| ClockSkew {
+        let wrong = measured.iter().filter(|(_, measured)| measured.is_wrong(elapsed));
+        let skew = |(host, Measured { by, ahead, .. }): (&String, &Measured)| ClockSkew {
             peer: host.clone(),
             by: *by,
             ahead: *ahead,
@@ -93,17 +100,31 @@ mod tests {
         let news = skew.news();
         let changed = |host, wrong| {
             let by = if wrong { TOLERATED + Duration::from_secs(1) } else { TOLERATED };
-            skew.changed(host, Measured { by, ahead: true })
+            skew.changed(host, Measured { by, ahead: true, at: Duration::ZERO })
         };
         assert_eq!(changed("b", false), None);
         assert!(!news.has_changed().unwrap());
         assert_eq!(changed("b", true), Some(true));
         assert_eq!(changed("b", true), None);
         assert_eq!(changed("a", true), Some(true));
-        let wrong: Vec<_> = skew.wrong().into_iter().map(|skew| (skew.peer, skew.by.as_secs(), skew.ahead)).collect();
+        let wrong: Vec<_> =
+            skew.wrong(Duration::ZERO).into_iter().map(|skew| (skew.peer, skew.by.as_secs(), skew.ahead)).collect();
         assert_eq!(wrong, [("a".to_owned(), 301, true), ("b".to_owned(), 301, true)]);
         assert_eq!(changed("b", false), Some(false));
         assert_eq!(changed("b", false), None);
-        assert_eq!((skew.wrong().len(), *news.borrow()), (1, 3));
+        assert_eq!((skew.wrong(Duration::ZERO).len(), *news.borrow()), (1, 3));
+    }
+
+    #[test]
+    fn measurement_that_is_old_is_not_shown() {
+        let skew = Skew::default();
+        let measured = |at| Measured { by: TOLERATED + Duration::from_secs(1), ahead: true, at };
+        assert_eq!(skew.changed("a", measured(Duration::ZERO)), Some(true));
+        assert_eq!(skew.wrong(MEASURED_WITHIN - Duration::from_secs(1)).len(), 1);
+        assert!(skew.wrong(MEASURED_WITHIN).is_empty());
+        // The next answer that shows it is news, and counts from then on.
+        assert_eq!(skew.changed("a", measured(MEASURED_WITHIN)), Some(true));
+        assert_eq!(skew.wrong(2 * MEASURED_WITHIN - Duration::from_secs(1)).len(), 1);
+        assert!(skew.wrong(2 * MEASURED_WITHIN).is_empty());
     }
 }
