@@ -2,14 +2,16 @@
 //! long, and is told to come back otherwise: Exchange lengthens the back-off of whoever knocks on.
 //!
 //! Whichever node hears of a back-off writes it into the store; each login reads it there, so it counts on every node and after a
-//! restart. A store that cannot be read leaves a node with what it has heard itself.
+//! restart. With SQLite there is no other node, and the store is read once after a start. A store that cannot be read leaves a node with
+//! what it has heard itself.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use oxpost_protocol::tap::BACK_OFF_LIMIT;
-use oxpost_token_store::{Mailbox, SharedClock, Store};
+use oxpost_token_store::{Mailbox, SharedClock, Store, StoreError};
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
@@ -46,7 +48,11 @@ pub struct Noted {
 
 /// Until when each mailbox is left alone, by protocol: Exchange counts them apart. What this node knows of it.
 #[derive(Debug, Default)]
-pub struct Throttles(Mutex<HashMap<(Mailbox, Protocol), Known>>);
+pub struct Throttles {
+    known: Mutex<HashMap<(Mailbox, Protocol), Known>>,
+    /// What this process has heard before its start was read, where it is the only one.
+    was_read: OnceCell<()>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Known {
@@ -59,7 +65,7 @@ impl Throttles {
     /// The mail server has named a back-off.
     pub fn note(&self, mailbox: &Mailbox, protocol: Protocol, back_off: Duration, now: SystemTime) -> Noted {
         let until = now + back_off.min(BACK_OFF_LIMIT);
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, known| left(known.until, now).is_some());
         let none = Known { until: SystemTime::UNIX_EPOCH, told: SystemTime::UNIX_EPOCH };
         let known = all.entry((mailbox.clone(), protocol)).or_insert(none);
@@ -73,8 +79,16 @@ impl Throttles {
         Noted { until: known.until, is_new, is_longer }
     }
 
-    /// Reads what other nodes have heard, or this one before its start.
+    /// Reads what other nodes have heard, or this one before its start. With SQLite a login costs no read for that, but for the first one.
     pub async fn hear(&self, store: &Store, mailbox: &Mailbox, protocol: Protocol, now: SystemTime) {
+        if store.is_shared_by_nodes() {
+            self.hear_of(store, mailbox, protocol, now).await;
+        } else if let Err(error) = self.was_read.get_or_try_init(|| self.hear_of_all(store, now)).await {
+            debug!("the back-offs from before the start could not be read: {error}");
+        }
+    }
+
+    async fn hear_of(&self, store: &Store, mailbox: &Mailbox, protocol: Protocol, now: SystemTime) {
         match store.back_off(mailbox, &protocol.to_string()).await {
             Ok(until) => {
                 if let Some(left) = until.and_then(|until| left(until, now)) {
@@ -83,6 +97,17 @@ impl Throttles {
             }
             Err(error) => debug!(%mailbox, "the back-offs that other nodes know of could not be read: {error}"),
         }
+    }
+
+    async fn hear_of_all(&self, store: &Store, now: SystemTime) -> Result<(), StoreError> {
+        for (mailbox, protocol, until) in store.back_offs(now).await? {
+            let protocols = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp];
+            let protocol = protocols.into_iter().find(|one| one.to_string() == protocol);
+            if let (Some(protocol), Some(left)) = (protocol, left(until, now)) {
+                self.note(&mailbox, protocol, left, now);
+            }
+        }
+        Ok(())
     }
 
     /// Waits until a login may be tried, [`WAIT_LIMIT`] at most. What other nodes know was read before ([`Self::hear`]), and is read
@@ -118,7 +143,7 @@ impl Throttles {
 
     /// Whether a login may be tried now.
     pub fn may_log_in(&self, mailbox: &Mailbox, protocol: Protocol, now: SystemTime) -> May {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match all.get(&(mailbox.clone(), protocol)).and_then(|known| left(known.until, now)) {
             None => May::Now,
             Some(left) if left <= WAIT_LIMIT => May::After(left),
@@ -156,7 +181,7 @@ mod tests {
             store.add_mail_use([(&mailbox, "IMAP", &used)]).await.unwrap();
         };
         let may = async |at| {
-            throttles.hear(&store, &mailbox, Protocol::Imap, at).await;
+            throttles.hear_of(&store, &mailbox, Protocol::Imap, at).await;
             throttles.may_log_in(&mailbox, Protocol::Imap, at)
         };
         assert_eq!(may(now).await, May::Now);
@@ -170,6 +195,27 @@ mod tests {
         // Neither does a store that cannot be read.
         store.remove_account(&mailbox).await.unwrap();
         assert_eq!(may(now + 3 * WAIT_LIMIT).await, May::Now);
+    }
+
+    /// A process that has its store to itself knows what it has heard: only what it heard before its start is read.
+    #[tokio::test]
+    async fn back_off_is_read_once_where_there_is_one_node() {
+        let (store, now) = (store().await, SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let mailboxes = ["a@contoso.com", "b@contoso.com"].map(|mailbox| Mailbox::parse(mailbox).unwrap());
+        let throttled = Used { throttled: Some((now, now + 2 * WAIT_LIMIT)), ..Used::default() };
+        for mailbox in &mailboxes {
+            store.add_account(&Account::new(mailbox.clone(), "default", Grant::SignIn, now)).await.unwrap();
+        }
+        let [a, b] = &mailboxes;
+        store.add_mail_use([(a, "IMAP", &throttled)]).await.unwrap();
+        let throttles = Throttles::default();
+        let may = async |mailbox| {
+            throttles.hear(&store, mailbox, Protocol::Imap, now).await;
+            throttles.may_log_in(mailbox, Protocol::Imap, now)
+        };
+        assert_eq!((may(b).await, may(a).await), (May::Now, May::NotFor(2 * WAIT_LIMIT)));
+        store.add_mail_use([(b, "IMAP", &throttled)]).await.unwrap();
+        assert_eq!(may(b).await, May::Now, "it is not read again");
     }
 
     #[test]
@@ -199,7 +245,7 @@ mod tests {
         assert_eq!(may("a", Protocol::Imap, now - 86_400 * second), May::Now);
         // What is over is forgotten.
         throttles.note(&mailbox("b"), Protocol::Imap, second, now + 2 * BACK_OFF_LIMIT);
-        assert_eq!(throttles.0.lock().unwrap().len(), 1);
+        assert_eq!(throttles.known.lock().unwrap().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -168,6 +168,13 @@ impl Store {
         Ok(rows.into_iter().next().and_then(|mut row| row.time(0)))
     }
 
+    /// All back-offs that end after this time: of which mailbox, with which protocol, until when.
+    pub async fn back_offs(&self, now: SystemTime) -> Result<Vec<(Mailbox, String, SystemTime)>, StoreError> {
+        let select = "SELECT mailbox, protocol, throttled_until FROM mail_use WHERE throttled_until > $1";
+        let read = |mut row: Row| Some((Mailbox::parse(&row.text(0)?).ok()?, row.text(1)?, row.time(2)?));
+        Ok(self.rows(Statement::new(select, [now.into()])).await?.into_iter().filter_map(read).collect())
+    }
+
     /// What has gone through, by mailbox and protocol.
     pub async fn mail_use(&self) -> Result<Vec<MailUse>, StoreError> {
         let select = "SELECT mailbox, protocol, sessions, fetched, stored, last_end, last_end_at, throttled_at, throttled_until, \
