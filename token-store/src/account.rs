@@ -4,9 +4,9 @@ use std::{fmt, str::FromStr, sync::Arc, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::mailbox::Mailbox;
 #[cfg(test)]
 pub(crate) use crate::mailbox::comparisons;
-pub use crate::mailbox::{BadMailbox, Mailbox};
 use crate::sender_policy::SenderPolicy;
 
 /// How many local passwords an account may have: a wrong password costs one argon2 for each of them.

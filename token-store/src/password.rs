@@ -9,7 +9,7 @@ use argon2::{
 use aws_lc_rs::{constant_time::verify_slices_are_equal, rand};
 use oxpost_protocol::Secret;
 
-pub use crate::working_memory::HashingFailed;
+pub(crate) use crate::working_memory::HashingFailed;
 use crate::working_memory::{COST, WorkingMemory};
 
 /// Letters and digits that cannot be taken for one another in any typeface: no 0 and o, no 1, i and l.

@@ -16,8 +16,9 @@ use aws_lc_rs::{
 use oxpost_protocol::Secret;
 use zeroize::Zeroizing;
 
+pub(crate) use self::key::KEY_LEN;
 pub use self::{
-    key::{KEY_LEN, KEYS_LIMIT, NewKey},
+    key::NewKey,
     source::{Created, KeySource},
 };
 use self::{

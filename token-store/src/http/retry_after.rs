@@ -16,49 +16,9 @@ pub(super) fn read(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(asked.min(RETRY_AFTER_LIMIT))
 }
 
-/// The one form of date that is still written (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// A date in any of the three forms that a recipient must accept (RFC 9110, 5.6.7).
 pub(super) fn date(text: &str) -> Option<SystemTime> {
-    let (_weekday, rest) = text.split_once(", ")?;
-    let mut parts = rest.split([' ', ':']);
-    let mut part = || parts.next();
-    let day = number(part()?, 1, 31)?;
-    let month = part()?;
-    let year = number(part()?, 1970, 9999)?;
-    let hour = number(part()?, 0, 23)?;
-    let minute = number(part()?, 0, 59)?;
-    let second = number(part()?, 0, 60)?;
-    if part() != Some("GMT") || part().is_some() {
-        return None;
-    }
-    let days = days_before(year, month)? + day - 1;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(((days * 24 + hour) * 60 + minute) * 60 + second))
-}
-
-fn number(text: &str, least: u64, most: u64) -> Option<u64> {
-    text.parse().ok().filter(|number| (least..=most).contains(number))
-}
-
-/// Days from 1 January 1970 to the first of this month.
-fn days_before(year: u64, month: &str) -> Option<u64> {
-    const MONTHS: [(&str, u64); 12] = [
-        ("Jan", 31),
-        ("Feb", 28),
-        ("Mar", 31),
-        ("Apr", 30),
-        ("May", 31),
-        ("Jun", 30),
-        ("Jul", 31),
-        ("Aug", 31),
-        ("Sep", 30),
-        ("Oct", 31),
-        ("Nov", 30),
-        ("Dec", 31),
-    ];
-    let index = MONTHS.iter().position(|(name, _)| *name == month)?;
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let years: u64 = (1970..year).map(|year| if leap(year) { 366 } else { 365 }).sum();
-    let months: u64 = MONTHS.iter().take(index).map(|(_, days)| days).sum();
-    Some(years + months + u64::from(leap(year) && index > 1))
+    httpdate::parse_http_date(text).ok()
 }
 
 #[cfg(test)]
@@ -78,6 +38,9 @@ mod tests {
         assert_eq!(read_text("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_700), Some(77));
         assert_eq!(read_text("Tue, 29 Feb 2028 00:00:10 GMT", 1_835_395_200), Some(10), "a leap day");
         assert_eq!(read_text("Sun, 06 Nov 1994 08:49:37 GMT", 800_000_000), Some(0), "past");
+        for obsolete in ["Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(read_text(obsolete, 784_111_700), Some(77), "{obsolete}");
+        }
         for nonsense in [
             "",
             "soon",

@@ -13,10 +13,10 @@ use zeroize::Zeroizing;
 use super::VaultError;
 
 /// Bytes of an AES-256 key.
-pub const KEY_LEN: usize = 32;
+pub(crate) const KEY_LEN: usize = 32;
 
 /// How many keys one text may hold: the one that seals, and those that open what was sealed before.
-pub const KEYS_LIMIT: usize = 4;
+pub(crate) const KEYS_LIMIT: usize = 4;
 
 /// Names a key without telling anything of it: the first bytes of a digest over its 256 random bits.
 pub(super) type KeyId = [u8; 4];
