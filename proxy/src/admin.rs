@@ -6,5 +6,7 @@ pub(crate) mod clock_report;
 pub(crate) mod credential_expiry;
 pub(crate) mod doctor;
 pub(crate) mod import;
+pub(crate) mod node_report;
 pub(crate) mod notify;
 pub(crate) mod reconcile;
+pub(crate) mod timestamp;

@@ -9,6 +9,7 @@ mod check;
 mod doctor;
 mod import;
 mod mail_use;
+pub(crate) mod nodes;
 mod notify;
 mod refused;
 mod run;

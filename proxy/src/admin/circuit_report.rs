@@ -2,14 +2,16 @@
 
 use oxpost_token_store::{Applications, OpenCircuit};
 
+use crate::admin::timestamp::rfc3339;
+
 /// Which authority is not asked, for which applications, until when, why, and what to do.
 pub(crate) fn sentence(open: &OpenCircuit, applications: &Applications) -> String {
     let known = applications.names().into_iter().filter_map(|name| applications.get(name));
     let whose: Vec<&str> =
         known.filter(|one| open.concerns(one, None)).map(|application| application.name.as_str()).collect();
     let whose = if whose.is_empty() { "(not in proxy.toml)".into() } else { whose.join(", ") };
-    let again = match open.asked_again {
-        Some(time) => format!("is not asked until {}", humantime::format_rfc3339_seconds(time)),
+    let again = match rfc3339(open.asked_again) {
+        Some(time) => format!("is not asked until {time}"),
         None => "is asked once more with the next request".to_owned(),
     };
     let reason = if open.reason.is_empty() { "It does not answer." } else { &open.reason };

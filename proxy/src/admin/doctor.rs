@@ -31,6 +31,7 @@ pub const CHECKS: &[(&str, &str)] = &[
         "clocks",
         "no service has noted that the clock of its machine differs from that of the database or of the sign-in service",
     ),
+    ("nodes", "the nodes that share a PostgreSQL database have the same send limits (not with SQLite)"),
     ("application", "proxy.toml has the application that the account uses, and it can do what the account asks of it"),
     ("authority", "Microsoft's sign-in service answers"),
     ("clock", "this machine's clock is that of the sign-in service, as far as tokens need it"),

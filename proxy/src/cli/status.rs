@@ -5,12 +5,15 @@ mod json;
 mod report;
 mod watch;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use oxpost_token_store::{Store, SystemClock};
 
 use self::report::Report;
-use super::Failed;
+use super::{Failed, nodes};
+use crate::admin::node_report;
 use crate::config::Config;
 use crate::context::open_store;
 
@@ -19,6 +22,9 @@ pub(super) struct Options {
     /// As JSON, for scripts; with --watch one line for each change
     #[arg(long)]
     json: bool,
+    /// The nodes that share a PostgreSQL database, in place of the accounts
+    #[arg(long, conflicts_with = "watch")]
+    nodes: bool,
     /// Go on until Ctrl-C: a terminal is drawn anew, anything else gets a new report when something has changed
     #[arg(long)]
     watch: bool,
@@ -32,11 +38,29 @@ pub(super) async fn status(options: &Options, config: &Config) -> Result<(), Fai
     if options.watch {
         return watch::watch(&store, config, options.json, options.every).await;
     }
+    if options.nodes {
+        return print_nodes(&store, options.json).await;
+    }
     let report = Report::read(&store, config, SystemTime::now()).await?;
     if options.json {
         println!("{}", serde_json::to_string_pretty(&json::accounts(&report))?);
     } else {
         print!("{report}");
+    }
+    Ok(())
+}
+
+async fn print_nodes(store: &Store, as_json: bool) -> Result<(), Failed> {
+    let all = store.node_statuses().await?;
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(&node_report::as_json(&all))?);
+    } else if !store.is_shared_by_nodes() {
+        println!("The store is a SQLite file, which one node uses alone.");
+    } else {
+        print!("{}", nodes::shown(&all, store.clock(Arc::new(SystemClock)).now()));
+        if let Some(disagreement) = node_report::disagreement(&all) {
+            println!("\n{disagreement}");
+        }
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod care;
 mod limits;
 mod news;
 mod refresh;
+mod status;
 
 use std::net::SocketAddr;
 use std::path::Path;

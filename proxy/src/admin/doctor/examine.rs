@@ -125,6 +125,9 @@ impl<'a> Round<'a> {
             }
         };
         if let Ok(open) = &self.open {
+            if open.context.runtime.store.is_shared_by_nodes() {
+                facts.nodes = open.context.runtime.store.node_statuses().await.ok();
+            }
             let skews = open.context.runtime.store.clock_skews().await.unwrap_or_default();
             facts.clocks = Some(skews.iter().map(|(host, skew)| clock_report::sentence(host, skew)).collect());
         }

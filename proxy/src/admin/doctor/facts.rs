@@ -7,6 +7,8 @@ use oxpost_protocol::UpstreamFailure;
 use oxpost_token_store::diagnosis::{Metadata, Shape};
 use oxpost_token_store::{Mailbox, TokenError};
 
+use oxpost_token_store::store::nodes::NodeStatus;
+
 use super::certificate::{Certificate, Distrust};
 use crate::config::{Protocol, Server, Servers};
 use crate::failure::Failure;
@@ -20,6 +22,8 @@ pub(crate) struct Facts {
     pub store: Option<Result<String, String>>,
     /// What is wrong with the clocks of machines, as their services have noted it. None: the store does not open.
     pub clocks: Option<Vec<String>>,
+    /// The nodes of a database that nodes share. None: there is no such database, or it does not open.
+    pub nodes: Option<Vec<NodeStatus>>,
     /// The sign-in service of each application.
     pub authorities: Vec<Authority>,
     /// The mail servers that are used.

@@ -11,6 +11,7 @@ use oxpost_token_store::diagnosis::{Metadata, MetadataAnswer};
 pub(super) use self::account::{Stage, lines_of as account_lines, may_log_in, permission, stage};
 use super::facts::{Authority, Facts, MailServer, NotSecured, Person, Way};
 use super::line::{Line, Sheet, Verdict};
+use crate::admin::node_report;
 
 /// A clock may be wrong by so much before it is worth a word.
 const SKEW_NOTED: i64 = 30;
@@ -39,6 +40,13 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Line> {
             wrong => Verdict::Warning(wrong.join(" ")),
         };
         Sheet::new("this machine", &mut lines).add("clocks", verdict);
+    }
+    if let Some(nodes) = &facts.nodes {
+        let verdict = match node_report::disagreement(nodes) {
+            Some(disagreement) => Verdict::Warning(disagreement),
+            None => Verdict::Pass(node_report::sentence(nodes)),
+        };
+        Sheet::new("this machine", &mut lines).add("nodes", verdict);
     }
     for authority in &facts.authorities {
         authority_lines(authority, &mut lines);

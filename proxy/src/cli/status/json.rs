@@ -1,15 +1,11 @@
 //! The report for scripts. Its members are only ever added to.
 
-use std::time::SystemTime;
-
 use oxpost_token_store::{Account, Application, ClockSkew, Origin};
 use serde_json::{Value, json};
 
 use super::report::{Report, Shown};
-use crate::admin::credential_expiry;
-
-/// Seconds from 1970 to the end of the year 9999.
-const END_OF_9999: u64 = 253_402_300_800;
+use crate::admin::timestamp::rfc3339 as time;
+use crate::admin::{credential_expiry, node_report};
 
 /// One object for each account.
 pub(super) fn accounts(report: &Report) -> Value {
@@ -26,15 +22,8 @@ pub(super) fn everything(report: &Report) -> Value {
     }
     let throttled: Vec<_> = report.noticed.throttled(report.now).map(|one| (&one.mailbox, &one.protocol)).collect();
     let changed: Vec<_> = report.changed.iter().map(ToString::to_string).collect();
-    json!({ "accounts": accounts, "unreadable": report.unreadable, "changed": changed, "blocks": blocks, "throttled": throttled })
-}
-
-/// A damaged row must not end the report of all others: humantime knows the years 1970 to 9999 only.
-pub(super) fn time(time: Option<SystemTime>) -> Option<String> {
-    let printable = |time: &SystemTime| {
-        time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.as_secs() < END_OF_9999)
-    };
-    time.filter(printable).map(|time| humantime::format_rfc3339_seconds(time).to_string())
+    json!({ "accounts": accounts, "unreadable": report.unreadable, "changed": changed, "blocks": blocks, "throttled": throttled,
+            "nodes": node_report::steady(&report.nodes) })
 }
 
 /// Why the sign-in service of an account is not asked now, and when it is again.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use oxpost_token_store::store::alerts::Alert;
+use oxpost_token_store::store::nodes::NodeStatus;
 use oxpost_token_store::{
     Account, Applications, Block, ChangedOutside, ClockSkew, Grant, OpenCircuit, Origin, Store, StoreError,
     SystemClock, TokenState,
@@ -14,12 +15,12 @@ use super::condition::{NOT_SIGNED_IN, condition};
 
 use crate::admin::credential_expiry::{self, End};
 use crate::admin::notify::trouble::Topic;
-use crate::admin::{circuit_report, clock_report};
+use crate::admin::{circuit_report, clock_report, node_report};
 use crate::cli::mail_use::Noticed;
 use crate::cli::refused::AllRefused;
 use crate::cli::table::table;
 use crate::cli::times::distance;
-use crate::cli::{Failed, block};
+use crate::cli::{Failed, block, nodes};
 use crate::config::Config;
 
 /// Everything that is shown.
@@ -36,6 +37,10 @@ pub(super) struct Report {
     pub(super) open_circuits: Vec<OpenCircuit>,
     /// Machines whose clock is wrong.
     pub(super) clock_skews: Vec<(String, ClockSkew)>,
+    /// The nodes that share the database; none with SQLite.
+    pub(super) nodes: Vec<NodeStatus>,
+    /// The time by the clock of the database.
+    database_now: SystemTime,
     /// Those of the configuration, with the ends of client secrets that the store knows.
     pub(super) applications: Applications,
 }
@@ -61,7 +66,10 @@ impl Report {
         }
         let refused = AllRefused::of(store, accounts.iter().map(|shown| &shown.account)).await?;
         let unreadable = store.unreadable_accounts().await?;
+        let database_now = store.clock(Arc::new(SystemClock)).now();
         Ok(Self {
+            nodes: store.node_statuses().await?,
+            database_now,
             now,
             accounts,
             refused,
@@ -70,7 +78,7 @@ impl Report {
             changed: changed(store, &unreadable).await?,
             unreadable,
             blocks: store.blocks(now).await?,
-            open_circuits: store.open_circuits(store.clock(Arc::new(SystemClock)).now()).await?,
+            open_circuits: store.open_circuits(database_now).await?,
             clock_skews: clock_skews(store, config).await?,
             applications: config.applications.with_secret_expiries(&store.secret_expiries().await?),
         })
@@ -203,6 +211,12 @@ impl fmt::Display for Report {
         f.write_str(&table(&HEADER, &rows))?;
         for open in &self.open_circuits {
             writeln!(f, "\n{}", circuit_report::sentence(open, &self.applications))?;
+        }
+        if !self.nodes.is_empty() {
+            write!(f, "\n{}", nodes::shown(&self.nodes, self.database_now))?;
+        }
+        if let Some(disagreement) = node_report::disagreement(&self.nodes) {
+            writeln!(f, "\n{disagreement}")?;
         }
         for (host, skew) in &self.clock_skews {
             writeln!(f, "\n{}", clock_report::sentence(host, skew))?;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::json;
 use super::report::Report;
+use crate::admin::timestamp::rfc3339;
 use crate::cli::Failed;
 use crate::config::Config;
 
@@ -31,7 +32,7 @@ async fn look(store: &Store, config: &Config, as_json: bool, every: Duration) ->
     loop {
         let report = Report::read(store, config, SystemTime::now()).await?;
         if drawn {
-            let at = json::time(Some(report.now)).unwrap_or_default();
+            let at = rfc3339(Some(report.now)).unwrap_or_default();
             print!("{DRAW_ANEW}{report}\n{at}, every {}; Ctrl-C ends.\n", humantime::format_duration(every));
         } else if let Some(text) = news(&report, as_json, &mut before)? {
             println!("{text}");
@@ -51,5 +52,5 @@ fn news(report: &Report, as_json: bool, before: &mut Option<Value>) -> Result<Op
     if as_json {
         return Ok(Some(serde_json::to_string(&json::accounts(report))?));
     }
-    Ok(Some(format!("{}\n{report}", json::time(Some(report.now)).unwrap_or_default())))
+    Ok(Some(format!("{}\n{report}", rfc3339(Some(report.now)).unwrap_or_default())))
 }
