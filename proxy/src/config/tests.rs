@@ -132,7 +132,7 @@ fn the_store_is_a_file_or_a_database() {
     assert_eq!(shown, "Postgres(postgresql://oxpost@db.example.com/oxpost)", "and the password is never shown");
     for (keys, line, words) in [
         (format!("path = \"a.db\"\n{url}"), 3, "remove one of the two"),
-        ("postgres = \"postgresql://a@db.example.com/b?sslmode=disable\"".into(), 2, "in clear"),
+        ("postgres = \"postgresql://a@db.example.com/b?sslmode=disable\"".into(), 2, "unencrypted"),
         ("postgres = \"postgresql://a:s3cret@db.example.com/b\"".into(), 2, "postgres-password-file"),
         ("postgres-password-file = \"client-secret.txt\"".into(), 2, "set postgres too"),
         (format!("{url}\npostgres-password-file = \"none.txt\""), 3, "cannot be read"),
