@@ -7,16 +7,16 @@ mod class;
 mod known_replies;
 
 pub use class::FailureClass;
-pub(crate) use known_replies::Row;
-pub use known_replies::rows;
+pub(crate) use known_replies::KnownReply;
+pub use known_replies::known_replies;
 
 use oxpost_protocol::{Refusal, RefusalKind, UpstreamFailure};
 use oxpost_token_store::{Denied, Mailbox, StoreError, TokenError};
 
 use crate::limits::connection_slots::LimitReached;
 use crate::limits::login_throttle::Throttled;
-use crate::upstream::connect::NoConnection;
-use crate::upstream::login_timings::{Stage, Trail};
+use crate::upstream::connect::ConnectError;
+use crate::upstream::login_timings::{LoginTimings, Stage};
 
 /// A login that failed, in both texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Failure {
     /// For the operator. May quote the server, on one line.
     pub log: String,
     /// What the mail server itself said, if it was the mail server that refused.
-    pub said: Option<String>,
+    pub server_reply: Option<String>,
     /// Why the upstream login failed; none if it had not begun, because the client was not let in here.
     pub class: Option<FailureClass>,
     /// Whether a line of the log, within the session, has it. Only then is the client shown the id of its session.
@@ -42,7 +42,7 @@ impl Failure {
     pub fn new(kind: RefusalKind, sentence: impl Into<String>, detail: &str) -> Self {
         let sentence = sentence.into();
         let log = if detail.is_empty() { sentence.clone() } else { format!("{sentence} ({detail})") };
-        Self { refusal: Refusal::new(kind, sentence), log, said: None, class: None, is_logged: false }
+        Self { refusal: Refusal::new(kind, sentence), log, server_reply: None, class: None, is_logged: false }
     }
 
     /// The same, after its line was written, or was not.
@@ -165,15 +165,15 @@ impl Failure {
         let reason = failure;
         let failure = match explanation(text) {
             // More than one thing can be the reason.
-            Some(row) if row.another_token => {
-                let sentence = format!("{} `oxpost doctor {mailbox}` looks at each step.", row.sentence(mailbox));
-                Self::new(row.kind, sentence, text)
+            Some(reply) if reply.another_token => {
+                let sentence = format!("{} `oxpost doctor {mailbox}` looks at each step.", reply.sentence(mailbox));
+                Self::new(reply.kind, sentence, text)
             }
-            Some(row) => Self::new(row.kind, row.sentence(mailbox), text),
+            Some(reply) => Self::new(reply.kind, reply.sentence(mailbox), text),
             None => Self::new(kind, sentence, text),
         };
         let class = FailureClass::of_server(reason, failure.refusal.kind);
-        Self { said: Some(text.to_owned()), ..failure }.in_class(class)
+        Self { server_reply: Some(text.to_owned()), ..failure }.in_class(class)
     }
 
     /// A device is to send as somebody who has no account.
@@ -211,12 +211,12 @@ impl Failure {
     }
 
     /// The mail server cannot be reached.
-    pub fn unreachable(host: &str, port: u16, error: &NoConnection) -> Self {
+    pub fn unreachable(host: &str, port: u16, error: &ConnectError) -> Self {
         let sentence = match error {
-            NoConnection::NoAddress(_) => format!(
+            ConnectError::NoAddress(_) => format!(
                 "The address of {host} cannot be found. Check DNS on the machine Oxpost runs on, and the host in proxy.toml."
             ),
-            NoConnection::NoAnswer(_) => format!(
+            ConnectError::NoAnswer(_) => format!(
                 "{host}:{port} cannot be reached. Check the network and the firewall of the machine Oxpost runs on."
             ),
         };
@@ -263,13 +263,13 @@ impl Failure {
     }
 
     /// The upstream login took longer than its budget, and waited for this when it was ended.
-    pub fn timed_out(host: &str, budget: std::time::Duration, trail: &Trail) -> Self {
-        let class = match trail.stage() {
+    pub fn timed_out(host: &str, budget: std::time::Duration, timings: &LoginTimings) -> Self {
+        let class = match timings.stage() {
             Stage::BackOff => FailureClass::Throttled,
             Stage::Token => FailureClass::TokenTransient,
             Stage::Server => FailureClass::Unreachable,
         };
-        let waited_for = trail.now();
+        let waited_for = timings.now();
         Self::new(
             RefusalKind::Unavailable,
             format!(
@@ -284,16 +284,16 @@ impl Failure {
 
 /// Whether a refusal has a reason that another token would not change: a setting, most often.
 pub(crate) fn is_final(text: &str) -> bool {
-    explanation(text).is_some_and(|row| !row.another_token)
+    explanation(text).is_some_and(|reply| !reply.another_token)
 }
 
 /// What a refusal with a reason of its own means for a mailbox, and what to do about it.
 pub(crate) fn explained(text: &str, mailbox: &Mailbox) -> Option<String> {
-    explanation(text).map(|row| row.sentence(mailbox))
+    explanation(text).map(|reply| reply.sentence(mailbox))
 }
 
-fn explanation(text: &str) -> Option<&'static Row> {
-    rows().iter().find(|row| text.contains(row.said))
+fn explanation(text: &str) -> Option<&'static KnownReply> {
+    known_replies().iter().find(|reply| text.contains(reply.pattern))
 }
 
 #[cfg(test)]
@@ -331,11 +331,20 @@ mod tests {
     #[test]
     fn every_sentence_fits_a_reply_line() {
         let long = Mailbox::parse("somebody.with.a.long.name@subsidiary.contoso.com").unwrap();
-        for row in rows() {
-            let text = of_mailbox(&UpstreamFailure::TokenRefused(row.said.into()), &long).refusal.text;
-            assert_eq!(rows().iter().filter(|other| other.said == row.said).count(), 1, "{} stands twice", row.said);
-            assert_eq!(explanation(row.said).unwrap().said, row.said, "an earlier row takes this one's place");
-            assert!(row.what.ends_with('.') && row.remedy.ends_with('.'), "{row:?}");
+        for reply in known_replies() {
+            let text = of_mailbox(&UpstreamFailure::TokenRefused(reply.pattern.into()), &long).refusal.text;
+            assert_eq!(
+                known_replies().iter().filter(|other| other.pattern == reply.pattern).count(),
+                1,
+                "{} stands twice",
+                reply.pattern
+            );
+            assert_eq!(
+                explanation(reply.pattern).unwrap().pattern,
+                reply.pattern,
+                "an earlier reply takes this one's place"
+            );
+            assert!(reply.what.ends_with('.') && reply.remedy.ends_with('.'), "{reply:?}");
             assert_eq!(oxpost_protocol::line::reply_text(&text), text);
         }
     }

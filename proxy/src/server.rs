@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use self::background::{Background, MakeWatch};
+use self::background::{Background, MakeNotifier};
 use self::drain::drain;
-use self::listener::Bound;
+use self::listener::BoundListener;
 use crate::admin::reconcile;
 use crate::config::{Config, Protocol};
 use crate::context::{ServerContext, StartError};
@@ -35,9 +35,9 @@ use crate::net::certificate::Certificates;
 /// A server that has bound its addresses and opened its store, and does not serve yet.
 pub struct Server {
     context: ServerContext,
-    listeners: Vec<Bound>,
+    listeners: Vec<BoundListener>,
     certificates: Certificates,
-    make_watch: MakeWatch,
+    make_notifier: MakeNotifier,
     refreshes: bool,
 }
 
@@ -53,16 +53,16 @@ impl Server {
         for mailbox in device::without_account(&config, Some(store)).await.map_err(StartError::Store)? {
             warn!(%mailbox, "a device should send as this account, and there is none: oxpost account add {mailbox}");
         }
-        context.runtime.advertised_extensions.look(store, clock).await;
+        context.runtime.advertised_extensions.sync_once(store, clock).await;
         // They ended with the process that made them.
         store.forget_blocks(&context.settings.host_name).await.map_err(StartError::Store)?;
         context.runtime.accounts.load_familiar_sources().await.map_err(StartError::Store)?;
-        let make_watch = background::make_watch(&config, &context)?;
+        let make_notifier = background::make_notifier(&config, &context)?;
         let (mut listeners, mut certificates) = (Vec::new(), Certificates::default());
         for listener in config.listeners {
-            listeners.push(Bound::bind(listener, &mut certificates).await?);
+            listeners.push(BoundListener::bind(listener, &mut certificates).await?);
         }
-        Ok(Self { context, listeners, certificates, make_watch, refreshes: true })
+        Ok(Self { context, listeners, certificates, make_notifier, refreshes: true })
     }
 
     /// Refreshes no token in the background, so that a test counts the token requests of logins alone.
@@ -86,14 +86,14 @@ impl Server {
 
     /// Serves until `stop`, then lets the sessions that run finish within the drain timeout; `stop_now` cuts that short.
     pub async fn run(self, stop: CancellationToken, stop_now: CancellationToken) {
-        let Self { context, listeners, certificates, make_watch, refreshes } = self;
+        let Self { context, listeners, certificates, make_notifier, refreshes } = self;
         let (sessions, hard_stop) = (TaskTracker::new(), CancellationToken::new());
         let mut accepting = JoinSet::new();
         for bound in listeners {
             info!(address = %bound.address(), protocol = %bound.listener().protocol, tls = ?bound.listener().tls, "listening");
             accepting.spawn(bound.accept(context.clone(), sessions.clone(), stop.clone(), hard_stop.clone()));
         }
-        let background = Background::start(&context, certificates, make_watch, refreshes, &stop);
+        let background = Background::start(&context, certificates, make_notifier, refreshes, &stop);
         tokio::select! {
             () = stop.cancelled() => {}
             // Half a server is worse than none: a service manager can only restart what has ended.

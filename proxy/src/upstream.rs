@@ -7,7 +7,7 @@ pub(crate) mod login;
 pub(crate) mod login_budget;
 pub(crate) mod login_offers;
 pub(crate) mod login_timings;
+pub(crate) mod login_with_slot;
 pub(crate) mod lookups;
-pub(crate) mod paced_login;
 pub(crate) mod readiness;
 pub(crate) mod sasl_user;

@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
-use crate::net::certificate::held::{Held, day, first};
+use crate::net::certificate::info::{CertificateInfo, day, first};
 
 /// How long an authority lives: every machine must be told to trust the next one.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(3650 * DAY);
@@ -62,7 +62,7 @@ pub(crate) enum CannotIssue {
 #[derive(Debug)]
 pub(crate) struct Authority {
     pair: Pair,
-    held: Held,
+    info: CertificateInfo,
 }
 
 impl Authority {
@@ -90,7 +90,7 @@ impl Authority {
     /// These are not the two halves of one.
     pub(crate) fn of(pair: Pair) -> Result<Self, CannotIssue> {
         let bad = |why: &dyn fmt::Display| CannotIssue::BadAuthority(why.to_string());
-        let held = Held::of_pem(pair.certificate.as_bytes()).ok_or_else(|| bad(&"no certificate"))?;
+        let info = CertificateInfo::of_pem(pair.certificate.as_bytes()).ok_or_else(|| bad(&"no certificate"))?;
         let key = KeyPair::from_pem(&pair.key).map_err(|error| bad(&error))?;
         let certificate = first(pair.certificate.as_bytes()).ok_or_else(|| bad(&"no certificate"))?;
         let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|error| bad(&error))?;
@@ -100,7 +100,7 @@ impl Authority {
         if !parsed.is_ca() {
             return Err(bad(&"it is no authority"));
         }
-        Ok(Self { pair, held })
+        Ok(Self { pair, info })
     }
 
     /// Its files.
@@ -109,8 +109,8 @@ impl Authority {
     }
 
     /// What its own certificate says.
-    pub(crate) fn held(&self) -> &Held {
-        &self.held
+    pub(crate) fn info(&self) -> &CertificateInfo {
+        &self.info
     }
 
     /// Its certificate's SHA-256 fingerprint, as systems show it.
@@ -137,7 +137,7 @@ impl Authority {
         wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         wanted.use_authority_key_identifier_extension = true;
         wanted.not_before = (now - BACKDATED).into();
-        wanted.not_after = (now + CERTIFICATE_LIFE).min(self.held.ends).into();
+        wanted.not_after = (now + CERTIFICATE_LIFE).min(self.info.expires).into();
         let certificate = wanted.signed_by(&key, &issuer).map_err(CannotIssue::Library)?;
         Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
     }
@@ -183,12 +183,14 @@ mod tests {
         let authority = Authority::make("gateway.contoso.com", now()).unwrap();
         let wanted = names(&["gateway.contoso.com", "localhost", "192.168.1.10", "::1"]);
         let pair = authority.issue(&wanted, now()).unwrap();
-        let held = Held::of_pem(pair.certificate.as_bytes()).unwrap();
-        assert_eq!(held.names, wanted);
-        assert!(held.is_for(&names(&["LOCALHOST", "::1"])) && !held.is_for(&names(&["localhost", "other"])));
-        assert!(held.issuer.contains("Oxpost at gateway.contoso.com, made 2027-01-15"), "{}", held.issuer);
-        assert_eq!(held.ends, now() + CERTIFICATE_LIFE);
-        assert!(!held.ends_soon(now()) && held.ends_soon(now() + CERTIFICATE_LIFE - Duration::from_secs(29 * DAY)));
+        let info = CertificateInfo::of_pem(pair.certificate.as_bytes()).unwrap();
+        assert_eq!(info.names, wanted);
+        assert!(info.covers(&names(&["LOCALHOST", "::1"])) && !info.covers(&names(&["localhost", "other"])));
+        assert!(info.issuer.contains("Oxpost at gateway.contoso.com, made 2027-01-15"), "{}", info.issuer);
+        assert_eq!(info.expires, now() + CERTIFICATE_LIFE);
+        assert!(
+            !info.expires_soon(now()) && info.expires_soon(now() + CERTIFICATE_LIFE - Duration::from_secs(29 * DAY))
+        );
 
         let mut roots = RootCertStore::empty();
         roots.add(first(authority.pair().certificate.as_bytes()).unwrap()).unwrap();
@@ -227,7 +229,7 @@ mod tests {
         let authority = Authority::make("a", now()).unwrap();
         let late = now() + AUTHORITY_LIFE - Duration::from_secs(100 * DAY);
         let pair = authority.issue(&names(&["localhost"]), late).unwrap();
-        assert_eq!(Held::of_pem(pair.certificate.as_bytes()).unwrap().ends, authority.held().ends);
+        assert_eq!(CertificateInfo::of_pem(pair.certificate.as_bytes()).unwrap().expires, authority.info().expires);
     }
 
     #[test]

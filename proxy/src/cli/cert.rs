@@ -10,7 +10,7 @@ use rustls::pki_types::ServerName;
 use super::Failed;
 use crate::admin::certificates::{Authority, Pair};
 use crate::config::{Config, StorePlace};
-use crate::net::certificate::Held;
+use crate::net::certificate::CertificateInfo;
 use crate::net::tls;
 use crate::platform;
 
@@ -39,7 +39,7 @@ pub(super) fn cert(options: &Options, config: &Config, file: &Path) -> Result<()
     let (authority, before) = files.authority(&config.host_name, now)?;
     let old = files.old_authority()?;
     let there = files.read("oxpost.crt")?;
-    let held = match &there {
+    let info = match &there {
         Some(text) => {
             let authorities = [Some(&authority), before.as_ref(), old.as_ref()];
             Some(ours(text, &authorities, &files.path("oxpost.crt"))?)
@@ -49,19 +49,19 @@ pub(super) fn cert(options: &Options, config: &Config, file: &Path) -> Result<()
         }
         None => None,
     };
-    let names = names(config, held.as_ref(), &options.names);
-    let good = held.as_ref().filter(|held| {
-        !held.ends_soon(now)
-            && held.is_for(&names)
+    let names = names(config, info.as_ref(), &options.names);
+    let good = info.as_ref().filter(|info| {
+        !info.expires_soon(now)
+            && info.covers(&names)
             && there.as_deref().is_some_and(|text| authority.has_issued(text.as_bytes()))
             && tls::certified_key(&files.path("oxpost.crt"), &files.path("oxpost.key")).is_ok()
     });
     match good {
-        Some(held) => println!(
+        Some(info) => println!(
             "{} is good until {}, for {}: nothing to do.",
             files.path("oxpost.crt").display(),
-            held.last_day(),
-            held.names.join(", ")
+            info.expiry_date(),
+            info.names.join(", ")
         ),
         None => {
             // What cannot be issued leaves everything as it is.
@@ -71,7 +71,8 @@ pub(super) fn cert(options: &Options, config: &Config, file: &Path) -> Result<()
                 files.begin_authority(&authority, before.as_ref())?;
             }
             files.write(&pair, "oxpost", Some(&files.owner))?;
-            let made = Held::of_pem(pair.certificate.as_bytes()).map(|held| held.last_day()).unwrap_or_default();
+            let made =
+                CertificateInfo::of_pem(pair.certificate.as_bytes()).map(|info| info.expiry_date()).unwrap_or_default();
             println!(
                 "{} {}, for {}, good until {made}.",
                 if there.is_some() { "Renewed" } else { "Made" },
@@ -88,10 +89,10 @@ pub(super) fn cert(options: &Options, config: &Config, file: &Path) -> Result<()
 }
 
 /// What a certificate says that one of these authorities has issued.
-fn ours(text: &str, authorities: &[Option<&Authority>], path: &Path) -> Result<Held, Failed> {
+fn ours(text: &str, authorities: &[Option<&Authority>], path: &Path) -> Result<CertificateInfo, Failed> {
     let issued = authorities.iter().flatten().any(|authority| authority.has_issued(text.as_bytes()));
-    Held::of_pem(text.as_bytes()).filter(|_| issued).ok_or_else(|| {
-        let issuer = Held::of_pem(text.as_bytes()).map_or_else(|| "it cannot be read".to_owned(), |held| held.issuer);
+    CertificateInfo::of_pem(text.as_bytes()).filter(|_| issued).ok_or_else(|| {
+        let issuer = CertificateInfo::of_pem(text.as_bytes()).map_or_else(|| "it cannot be read".to_owned(), |info| info.issuer);
         Failed::new(format!(
             "{} was not made by this command ({issuer}) and is left alone. To have one made beside it, name another --folder.",
             path.display()
@@ -101,7 +102,7 @@ fn ours(text: &str, authorities: &[Option<&Authority>], path: &Path) -> Result<H
 
 /// The names and addresses in use: this machine's, those that listeners are bound to, those of the certificate before, and
 /// those that were asked for.
-fn names(config: &Config, held: Option<&Held>, asked: &[String]) -> Vec<String> {
+fn names(config: &Config, info: Option<&CertificateInfo>, asked: &[String]) -> Vec<String> {
     let bound = config.listeners.iter().map(|listener| listener.address.ip());
     let addresses = bound.chain(own_addresses()).filter(|address| !address.is_unspecified());
     let own = [config.host_name.clone(), "localhost".to_owned()];
@@ -111,7 +112,7 @@ fn names(config: &Config, held: Option<&Held>, asked: &[String]) -> Vec<String> 
         .filter(|name| ServerName::try_from(name.as_str()).is_ok())
         .chain([Ipv4Addr::LOCALHOST.to_string(), Ipv6Addr::LOCALHOST.to_string()])
         .chain(addresses.map(|address| address.to_canonical().to_string()))
-        .chain(held.into_iter().flat_map(|held| held.names.clone()))
+        .chain(info.into_iter().flat_map(|info| info.names.clone()))
         .chain(asked.iter().map(|name| name.trim().to_owned()));
     let mut names: Vec<String> = Vec::new();
     for name in all {
@@ -196,7 +197,7 @@ impl Files {
         }
         self.write(new.pair(), "oxpost-ca", None)?;
         let path = self.path("oxpost-ca.crt");
-        println!("Made {}, the authority, good until {}.", path.display(), new.held().last_day());
+        println!("Made {}, the authority, good until {}.", path.display(), new.info().expiry_date());
         if before.is_some() {
             println!("The one before ends: every machine must be told to trust the new one.");
         }
@@ -217,8 +218,8 @@ impl Files {
             }
         };
         match before {
-            Some(before) if !before.held().ends_soon(now) => Ok((before, None)),
-            Some(before) if !before.held().issuer.contains("Oxpost at ") => {
+            Some(before) if !before.info().expires_soon(now) => Ok((before, None)),
+            Some(before) if !before.info().issuer.contains("Oxpost at ") => {
                 Err(self.left_alone("oxpost-ca.crt", "it ends soon, and was not made by this command"))
             }
             before => {

@@ -13,7 +13,7 @@ use crate::admin::reconcile;
 use crate::config::NO_LISTENER;
 use crate::config::{Config, Device, Listener, ListenerTls};
 use crate::context::open_existing_store;
-use crate::net::certificate::Held;
+use crate::net::certificate::CertificateInfo;
 use crate::net::tls;
 use crate::server::device;
 
@@ -46,10 +46,10 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
         for device in &listener.devices {
             println!("    {}", without_login(device));
         }
-        if let Some(held) = certificate(listener) {
+        if let Some(info) = certificate(listener) {
             let near =
-                if held.ends_soon(SystemTime::now()) { "; renew it (`oxpost cert`, if that made it)" } else { "" };
-            println!("    certificate for {}, good until {}{near}", held.names.join(", "), held.last_day());
+                if info.expires_soon(SystemTime::now()) { "; renew it (`oxpost cert`, if that made it)" } else { "" };
+            println!("    certificate for {}, good until {}{near}", info.names.join(", "), info.expiry_date());
         }
     }
     for mailbox in missing.iter().filter(|mailbox| !declared.contains(mailbox)) {
@@ -95,9 +95,9 @@ fn without_login(device: &Device) -> String {
 }
 
 /// What the certificate of a listener says.
-fn certificate(listener: &Listener) -> Option<Held> {
+fn certificate(listener: &Listener) -> Option<CertificateInfo> {
     let (certificate, _) = listener.certificate.as_ref()?;
-    Held::of_pem(&std::fs::read(certificate).ok()?)
+    CertificateInfo::of_pem(&std::fs::read(certificate).ok()?)
 }
 
 /// What accounts ask of their application and it cannot give; gives back what is known of the applications then. A store that

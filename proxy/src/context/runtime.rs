@@ -13,7 +13,7 @@ use crate::limits::login_throttle::LoginThrottle;
 use crate::limits::nodes::{self, Nodes};
 use crate::limits::send_limiter::Pacing;
 use crate::log::limits::LogLimits;
-use crate::monitor::usage_writer::Observer;
+use crate::monitor::usage_writer::UsageRecorder;
 use crate::upstream::advertised_extensions::AdvertisedExtensions;
 use crate::upstream::login_offers::LoginOffers;
 use crate::upstream::lookups::Lookups;
@@ -45,7 +45,7 @@ pub struct Runtime {
     /// For how long mail servers have asked not to be used.
     pub back_offs: Throttles,
     /// Takes what is observed in sessions.
-    pub usage: Observer,
+    pub usage: UsageRecorder,
     /// Limits for log lines that unauthenticated clients can cause.
     pub log_limits: LogLimits,
 }
@@ -87,7 +87,7 @@ impl Runtime {
             send_limiter: Pacing::new(config.limits.send_slot_timeout).shared_by(nodes.clone()),
             nodes,
             back_offs: Throttles::default(),
-            usage: Observer::default(),
+            usage: UsageRecorder::default(),
             log_limits: LogLimits::default(),
         })
     }

@@ -85,9 +85,9 @@ mod tests {
     use oxpost_token_store::{Denied, Mailbox, Problem};
 
     use super::*;
-    use crate::failure::{Failure, rows};
-    use crate::upstream::connect::NoConnection;
-    use crate::upstream::login_timings::{Stage, Trail};
+    use crate::failure::{Failure, known_replies};
+    use crate::upstream::connect::ConnectError;
+    use crate::upstream::login_timings::{LoginTimings, Stage};
 
     const HOST: &str = "smtp.office365.com";
 
@@ -122,7 +122,7 @@ mod tests {
         ] {
             assert_eq!(of(&failure), FailureClass::Unreachable, "{failure:?}");
         }
-        let no_answer = NoConnection::NoAnswer(Vec::new());
+        let no_answer = ConnectError::NoAnswer(Vec::new());
         let tls = std::io::Error::other(rustls::Error::InvalidCertificate(rustls::CertificateError::Expired));
         let failures = [Failure::unreachable(HOST, 587, &no_answer), Failure::tls(HOST, &tls)];
         assert!(failures.iter().all(|failure| failure.class == Some(FailureClass::Unreachable)));
@@ -157,10 +157,10 @@ mod tests {
     /// What a client is told and what programs decide from agree for every known reply.
     #[test]
     fn class_of_a_known_reply_agrees_with_its_kind() {
-        for row in rows() {
-            let class = of(&UpstreamFailure::Unavailable(row.said.into()));
+        for reply in known_replies() {
+            let class = of(&UpstreamFailure::Unavailable(reply.pattern.into()));
             let passes = matches!(class, FailureClass::Unreachable | FailureClass::Throttled);
-            assert_eq!(passes, row.kind == RefusalKind::Unavailable, "{}: {class}", row.said);
+            assert_eq!(passes, reply.kind == RefusalKind::Unavailable, "{}: {class}", reply.pattern);
         }
     }
 
@@ -189,12 +189,15 @@ mod tests {
             (Stage::Token, FailureClass::TokenTransient),
             (Stage::Server, FailureClass::Unreachable),
         ] {
-            let trail = Trail::default();
-            trail.waits(stage, "what it says");
-            let failure = Failure::timed_out(HOST, Duration::from_secs(50), &trail);
+            let timings = LoginTimings::default();
+            timings.waits(stage, "what it says");
+            let failure = Failure::timed_out(HOST, Duration::from_secs(50), &timings);
             assert_eq!(failure.class, Some(class), "{stage:?}");
             assert!(failure.log.contains("within 50 s; Oxpost was waiting for what it says"), "{}", failure.log);
         }
-        assert_eq!(Failure::timed_out(HOST, Duration::ZERO, &Trail::default()).class, Some(FailureClass::Unreachable));
+        assert_eq!(
+            Failure::timed_out(HOST, Duration::ZERO, &LoginTimings::default()).class,
+            Some(FailureClass::Unreachable)
+        );
     }
 }

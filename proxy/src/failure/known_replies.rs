@@ -9,9 +9,9 @@ use oxpost_token_store::Mailbox;
 
 /// One refusal of Exchange Online.
 #[derive(Debug)]
-pub struct Row {
+pub struct KnownReply {
     /// Words of the server's reply that tell it from all others.
-    pub said: &'static str,
+    pub pattern: &'static str,
     /// What happened. `MAILBOX` stands for the mailbox.
     pub what: &'static str,
     /// What to do. `MAILBOX` stands for the mailbox.
@@ -24,7 +24,7 @@ pub struct Row {
     pub(super) another_token: bool,
 }
 
-impl Row {
+impl KnownReply {
     pub(super) fn sentence(&self, mailbox: &Mailbox) -> String {
         format!("{} {}", self.what, self.remedy).replace("MAILBOX", mailbox.as_ref())
     }
@@ -32,23 +32,23 @@ impl Row {
 
 /// Every refusal of Exchange Online that has a remedy of its own. The first row whose words stand in the reply counts, so the
 /// more special comes first.
-pub fn rows() -> &'static [Row] {
-    ROWS
+pub fn known_replies() -> &'static [KnownReply] {
+    KNOWN_REPLIES
 }
 
 /// Somebody must change something.
-const fn setting(said: &'static str, what: &'static str, remedy: &'static str) -> Row {
-    Row { said, what, remedy, kind: AdministratorMustAct, waiting_helps: false, another_token: false }
+const fn setting(pattern: &'static str, what: &'static str, remedy: &'static str) -> KnownReply {
+    KnownReply { pattern, what, remedy, kind: AdministratorMustAct, waiting_helps: false, another_token: false }
 }
 
 /// It passes.
-const fn passing(said: &'static str, what: &'static str, remedy: &'static str) -> Row {
-    Row { said, what, remedy, kind: Unavailable, waiting_helps: true, another_token: false }
+const fn passing(pattern: &'static str, what: &'static str, remedy: &'static str) -> KnownReply {
+    KnownReply { pattern, what, remedy, kind: Unavailable, waiting_helps: true, another_token: false }
 }
 
 /// The plain refusal of a protocol: the token, the mailbox or the rights to it.
-const fn plain(said: &'static str, what: &'static str, remedy: &'static str) -> Row {
-    Row { another_token: true, ..setting(said, what, remedy) }
+const fn plain(pattern: &'static str, what: &'static str, remedy: &'static str) -> KnownReply {
+    KnownReply { another_token: true, ..setting(pattern, what, remedy) }
 }
 
 const LATER: &str = "Try again in a few minutes; if it lasts, see https://status.cloud.microsoft.";
@@ -61,7 +61,7 @@ const LESS_MAIL: &str = "Exchange takes less mail from the address of this site 
 const LOOK_FOR_SPAM: &str =
     "Try again later; if it lasts, look for an account or machine that sends spam, then ask Microsoft support.";
 
-const ROWS: &[Row] = &[
+const KNOWN_REPLIES: &[KnownReply] = &[
     // Settings that close Authenticated SMTP.
     setting(
         "SmtpClientAuthentication is disabled for the Mailbox",
@@ -206,7 +206,7 @@ const ROWS: &[Row] = &[
         "More than three messages were sent from this mailbox at once.",
         "Try again, and let fewer programs send from it at the same time.",
     ),
-    Row {
+    KnownReply {
         waiting_helps: true,
         ..setting(
             "SubmissionQuotaExceeded",

@@ -14,7 +14,7 @@ const TARGET: &str = "oxpost::messages";
 
 /// Whose messages they are.
 #[derive(Debug, Clone)]
-pub(crate) struct Audit {
+pub(crate) struct MessageLog {
     /// The account that logged in.
     pub account: Mailbox,
     /// Where its client is, as it is written for each message.
@@ -23,7 +23,7 @@ pub(crate) struct Audit {
     pub without_login: bool,
 }
 
-impl Audit {
+impl MessageLog {
     /// Writes down what has happened.
     pub(crate) fn write(&self, event: &Event) {
         let Self { account, client, without_login } = self;

@@ -19,13 +19,13 @@ const CUT: &str = "(the connection was cut)";
 
 /// A session that is relayed.
 #[derive(Clone, Copy)]
-pub(crate) struct Tapped<'a> {
+pub(crate) struct SessionMonitor<'a> {
     context: &'a ServerContext,
     mailbox: &'a Mailbox,
     protocol: Protocol,
 }
 
-impl<'a> Tapped<'a> {
+impl<'a> SessionMonitor<'a> {
     /// A session of this mailbox.
     pub(crate) fn new(context: &'a ServerContext, mailbox: &'a Mailbox, protocol: Protocol) -> Self {
         Self { context, mailbox, protocol }

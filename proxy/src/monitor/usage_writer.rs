@@ -30,19 +30,19 @@ enum Noticed {
 
 /// Takes what sessions notice.
 #[derive(Debug)]
-pub struct Observer {
+pub struct UsageRecorder {
     sender: mpsc::Sender<Noticed>,
     receiver: Mutex<mpsc::Receiver<Noticed>>,
 }
 
-impl Default for Observer {
+impl Default for UsageRecorder {
     fn default() -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
         Self { sender, receiver: Mutex::new(receiver) }
     }
 }
 
-impl Observer {
+impl UsageRecorder {
     /// A folder was opened that has this UIDVALIDITY.
     pub fn uid_validity(&self, mailbox: &Mailbox, folder: String, value: u32) {
         self.take(Noticed::UidValidity { mailbox: mailbox.clone(), folder, value, session: Span::current() });
@@ -67,31 +67,31 @@ impl Observer {
     /// Writes it down, until `stop`; then what is there already, and ends.
     pub async fn write_down(&self, store: Store, clock: SharedClock, stop: CancellationToken) {
         let mut receiver = self.receiver.lock().await;
-        let mut scribe = Scribe { store, clock, known: HashMap::new(), counts: HashMap::new() };
+        let mut writer = UsageWriter { store, clock, known: HashMap::new(), counts: HashMap::new() };
         let mut write = tokio::time::interval(WRITE_EVERY);
         write.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(noticed) = receiver.recv() => scribe.note(noticed).await,
-                _ = write.tick() => scribe.write_counts().await,
+                Some(noticed) = receiver.recv() => writer.note(noticed).await,
+                _ = write.tick() => writer.write_counts().await,
                 () = stop.cancelled() => break,
             }
         }
         while let Ok(noticed) = receiver.try_recv() {
-            scribe.note(noticed).await;
+            writer.note(noticed).await;
         }
-        scribe.write_counts().await;
+        writer.write_counts().await;
     }
 }
 
-struct Scribe {
+struct UsageWriter {
     store: Store,
     clock: SharedClock,
     known: HashMap<(Mailbox, String), u32>,
     counts: HashMap<(Mailbox, Protocol), Used>,
 }
 
-impl Scribe {
+impl UsageWriter {
     async fn note(&mut self, noticed: Noticed) {
         match noticed {
             Noticed::UidValidity { mailbox, folder, value, session } => {
@@ -178,32 +178,32 @@ mod tests {
         let now = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let mailbox = Mailbox::parse("alice@contoso.com").unwrap();
         store.add_account(&Account::new(mailbox.clone(), "default", Grant::SignIn, now)).await.unwrap();
-        let (observer, stop) = (Observer::default(), CancellationToken::new());
+        let (recorder, stop) = (UsageRecorder::default(), CancellationToken::new());
         for value in [14, 14, 15] {
-            observer.uid_validity(&mailbox, "INBOX".into(), value);
+            recorder.uid_validity(&mailbox, "INBOX".into(), value);
         }
         // What a client has done to its own folders is no surprise, nor is that of the folders within.
         for (folder, value) in [("Old", 1), ("Old/2026", 1), ("Older", 1)] {
-            observer.uid_validity(&mailbox, folder.into(), value);
+            recorder.uid_validity(&mailbox, folder.into(), value);
         }
-        observer.folder_changed(&mailbox, "Old".into());
+        recorder.folder_changed(&mailbox, "Old".into());
         for (folder, value) in [("Old", 2), ("Old/2026", 2), ("Older", 2)] {
-            observer.uid_validity(&mailbox, folder.into(), value);
+            recorder.uid_validity(&mailbox, folder.into(), value);
         }
         for fetched in 1..=3 {
-            observer.used(&mailbox, Protocol::Imap, Used { sessions: 1, fetched, ..Used::default() });
+            recorder.used(&mailbox, Protocol::Imap, Used { sessions: 1, fetched, ..Used::default() });
         }
         stop.cancel();
         let clock: SharedClock = Arc::new(ManualClock::new(now));
-        observer.write_down(store.clone(), Arc::clone(&clock), stop.clone()).await;
+        recorder.write_down(store.clone(), Arc::clone(&clock), stop.clone()).await;
         let recreated = store.recreated_folders(now).await.unwrap();
         assert_eq!(recreated.iter().map(|one| one.folder.as_str()).collect::<Vec<_>>(), ["INBOX", "Older"]);
         let used = &store.mail_use().await.unwrap()[0].used;
         assert_eq!((used.sessions, used.fetched), (3, 6));
         // A store that fails costs the counts, and no session.
         for _ in 0..2 * WAITING {
-            observer.uid_validity(&mailbox, "INBOX".into(), 15);
+            recorder.uid_validity(&mailbox, "INBOX".into(), 15);
         }
-        observer.write_down(store, clock, stop).await;
+        recorder.write_down(store, clock, stop).await;
     }
 }

@@ -8,19 +8,19 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 /// What is read at once during a login: a login is a few short lines.
-const READ: usize = 2048;
+const READ_SIZE: usize = 2048;
 
 /// How long a peer may still take for what is being sent to it when the dialogue is interrupted, and for the last words.
-pub(crate) const LAST_WORDS: Duration = Duration::from_secs(2);
+pub(crate) const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a dialogue that may be interrupted went on.
 #[derive(Debug)]
 pub(crate) enum Driven<E, I> {
     /// It has something to report.
     Event(E),
-    /// It was interrupted between two lines: more can be said.
+    /// It was interrupted between two lines: more can be sent.
     Interrupted(I),
-    /// It was interrupted while the peer did not take what was being sent: nothing more can be said.
+    /// It was interrupted while the peer did not take what was being sent: nothing more can be sent.
     Stuck(I),
 }
 
@@ -45,11 +45,11 @@ pub(crate) async fn drive_and_note<D: Dialogue>(
     note: impl Fn(&D),
 ) -> io::Result<D::Event> {
     loop {
-        if let Some(event) = say(dialogue, stream).await? {
+        if let Some(event) = send(dialogue, stream).await? {
             return Ok(event);
         }
         note(dialogue);
-        hear(dialogue, stream).await?;
+        receive(dialogue, stream).await?;
     }
 }
 
@@ -65,19 +65,19 @@ pub(crate) async fn drive_until<D: Dialogue, I>(
     tokio::pin!(interrupt);
     loop {
         {
-            let saying = say(dialogue, stream);
-            tokio::pin!(saying);
+            let sending = send(dialogue, stream);
+            tokio::pin!(sending);
             tokio::select! {
                 biased;
-                said = &mut saying => {
-                    if let Some(event) = said? {
+                sent = &mut sending => {
+                    if let Some(event) = sent? {
                         return Ok(Driven::Event(event));
                     }
                 }
                 why = &mut interrupt => {
-                    return Ok(match timeout(LAST_WORDS, saying).await {
-                        Ok(said) => {
-                            said?;
+                    return Ok(match timeout(GOODBYE_TIMEOUT, sending).await {
+                        Ok(sent) => {
+                            sent?;
                             Driven::Interrupted(why)
                         }
                         Err(_) => Driven::Stuck(why),
@@ -88,14 +88,14 @@ pub(crate) async fn drive_until<D: Dialogue, I>(
         tokio::select! {
             biased;
             why = &mut interrupt => return Ok(Driven::Interrupted(why)),
-            heard = hear(dialogue, stream) => heard?,
+            received = receive(dialogue, stream) => received?,
         }
     }
 }
 
 /// Waits for the peer's next bytes, or its end.
-async fn hear<D: Dialogue>(dialogue: &mut D, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
-    let mut buffer = [0; READ];
+async fn receive<D: Dialogue>(dialogue: &mut D, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+    let mut buffer = [0; READ_SIZE];
     let count = stream.read(&mut buffer).await?;
     match buffer.get(..count) {
         Some(bytes) if count > 0 => dialogue.receive(bytes),
@@ -108,7 +108,7 @@ async fn hear<D: Dialogue>(dialogue: &mut D, stream: &mut (impl AsyncRead + Unpi
 ///
 /// # Errors
 /// The connection broke.
-pub(crate) async fn say<D: Dialogue>(
+pub(crate) async fn send<D: Dialogue>(
     dialogue: &mut D,
     stream: &mut (impl AsyncWrite + Unpin),
 ) -> io::Result<Option<D::Event>> {
@@ -158,7 +158,7 @@ mod tests {
         let began = tokio::time::Instant::now();
         let driven = drive_until(&mut dialogue(), &mut stream, ready(7)).await;
         assert!(matches!(driven, Ok(Driven::Stuck(7))), "{driven:?}");
-        assert_eq!(began.elapsed(), LAST_WORDS);
+        assert_eq!(began.elapsed(), GOODBYE_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]

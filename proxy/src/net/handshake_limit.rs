@@ -12,20 +12,20 @@ use tokio::net::TcpStream;
 
 /// What a client may send without content: a full record, which must be whole before it is opened (16,640 bytes and a
 /// header; RFC 8446, 5.2), and as much as a client's part of a handshake, which is 2 KiB with post-quantum keys.
-const CLIENT_LIMIT: usize = 24 * 1024;
+const CLIENT_BYTES: usize = 24 * 1024;
 
 /// The connection, and what came in since content last came out.
 #[derive(Debug)]
-pub struct Metered {
+pub struct HandshakeLimit {
     tcp: TcpStream,
     count: usize,
     limit: usize,
 }
 
-impl Metered {
+impl HandshakeLimit {
     /// A client's connection: anybody's.
     pub fn client(tcp: TcpStream) -> Self {
-        Self { tcp, count: 0, limit: CLIENT_LIMIT }
+        Self { tcp, count: 0, limit: CLIENT_BYTES }
     }
 
     /// A mail server's connection: one that was chosen, and whose certificates may be long.
@@ -44,7 +44,7 @@ impl Metered {
     }
 }
 
-impl AsyncRead for Metered {
+impl AsyncRead for HandshakeLimit {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
@@ -57,7 +57,7 @@ impl AsyncRead for Metered {
     }
 }
 
-impl AsyncWrite for Metered {
+impl AsyncWrite for HandshakeLimit {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().tcp).poll_write(cx, bytes)
     }
@@ -99,22 +99,22 @@ mod tests {
     #[tokio::test]
     async fn what_a_client_sends_without_content_is_bounded() {
         let (mut client, far) = pair().await;
-        let mut metered = Metered::client(far);
-        client.write_all(&vec![0; CLIENT_LIMIT + 1]).await.unwrap();
-        let mut taken = vec![0; CLIENT_LIMIT];
-        metered.read_exact(&mut taken).await.unwrap();
-        assert_eq!(metered.read(&mut taken).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let mut limited = HandshakeLimit::client(far);
+        client.write_all(&vec![0; CLIENT_BYTES + 1]).await.unwrap();
+        let mut taken = vec![0; CLIENT_BYTES];
+        limited.read_exact(&mut taken).await.unwrap();
+        assert_eq!(limited.read(&mut taken).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[tokio::test]
     async fn content_begins_the_count_anew() {
         let (mut client, far) = pair().await;
-        let mut metered = Metered::client(far);
-        let mut taken = vec![0; CLIENT_LIMIT];
+        let mut limited = HandshakeLimit::client(far);
+        let mut taken = vec![0; CLIENT_BYTES];
         for _ in 0..3 {
             client.write_all(&taken).await.unwrap();
-            metered.read_exact(&mut taken).await.unwrap();
-            metered.content_came();
+            limited.read_exact(&mut taken).await.unwrap();
+            limited.content_came();
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-use crate::net::handshake_limit::Metered;
+use crate::net::handshake_limit::HandshakeLimit;
 
 /// What a plain connection is read into, once for each thread: 16 KiB, the size of a TLS record, which is what the other
 /// side of the relay deals in.
@@ -25,7 +25,7 @@ pub enum Stream {
     /// Bytes as they come.
     Plain(TcpStream),
     /// Within TLS, whichever side began it. Boxed: it is a kilobyte, and most local sessions are plain.
-    Tls(Box<TlsStream<Metered>>),
+    Tls(Box<TlsStream<HandshakeLimit>>),
     /// A fuzzer's or a test's: bytes that come from memory, on which TLS begins without a handshake.
     #[cfg(any(test, fuzzing))]
     Memory(Box<dyn Memory>),

@@ -33,12 +33,12 @@ pub(crate) async fn admit(context: &ServerContext, peer: IpAddr, login: &Login) 
     let turn = throttle.turn(&context.runtime.accounts, peer, &login.user, &attempt, &mut timing).await;
     let turn = turn.map_err(|denied| refused(context, peer, Failure::denied(&denied), &user))?;
     let mut turn = turn.map_err(|why| refused(context, peer, Failure::throttled_login(why), &user))?;
-    let told = Told::of(&attempt).await;
-    let limit = (attempt.is_remote() && told == Told::Nothing).then(|| throttle.failure_delay());
+    let disclosure = Disclosure::of(&attempt).await;
+    let limit = (attempt.is_remote() && disclosure == Disclosure::WrongPassword).then(|| throttle.failure_delay());
     let verified = match &mut turn {
-        Turn::Repeated => in_time(limit, Box::pin(attempt.verify_repeated())).await,
+        Turn::Repeated => within(limit, Box::pin(attempt.verify_repeated())).await,
         Turn::Granted(permit) => {
-            let verified = in_time(limit, Box::pin(attempt.verify())).await;
+            let verified = within(limit, Box::pin(attempt.verify())).await;
             permit.note(compared(&verified));
             verified
         }
@@ -59,33 +59,33 @@ pub(crate) async fn admit(context: &ServerContext, peer: IpAddr, login: &Login) 
     };
     timing.answer_after(throttle.failure_delay()).await;
     drop(turn);
-    Err(told.of_failure(&denied, failure))
+    Err(disclosure.of_failure(&denied, failure))
 }
 
 /// How much a client is told of why its password was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Disclosure {
     /// It comes from where a login to this account has succeeded before.
-    Everything,
+    Reason,
     /// No more than of an account that does not exist.
-    Nothing,
+    WrongPassword,
 }
 
-impl Told {
+impl Disclosure {
     async fn of(attempt: &Attempt) -> Self {
         let guessed = attempt.targets().await;
         let familiar = !guessed.is_empty() && guessed.iter().all(|guessed| guessed.familiar);
-        if familiar { Self::Everything } else { Self::Nothing }
+        if familiar { Self::Reason } else { Self::WrongPassword }
     }
 
-    /// What the client hears, so that an account that Microsoft verifies cannot be told from others. The log has the reason.
+    /// What the client hears, so that an account that Microsoft verifies cannot be disclosure from others. The log has the reason.
     fn of_failure(self, denied: &Denied, failure: Failure) -> Failure {
         match denied {
             Denied::BadCredentials
             | Denied::RejectedByMicrosoft
             | Denied::TooManyPasswords
             | Denied::NotVerified(_)
-                if self == Self::Nothing =>
+                if self == Self::WrongPassword =>
             {
                 Failure { refusal: Failure::denied(&Denied::BadCredentials).refusal, ..failure }
             }
@@ -106,7 +106,7 @@ fn compared(verified: &Result<Admitted, Denied>) -> Comparison {
 
 /// A verification by Microsoft for an unfamiliar source is waited for only as long as every wrong login waits: how long it takes
 /// would tell that Microsoft verifies this account. It goes on, and a right password opens at the next login.
-async fn in_time(
+async fn within(
     limit: Option<Duration>,
     verify: impl Future<Output = Result<Admitted, Denied>>,
 ) -> Result<Admitted, Denied> {
@@ -122,7 +122,7 @@ async fn in_time(
 ///
 /// # Errors
 /// There is no such account, or it cannot be looked up.
-pub(crate) async fn vouch(context: &ServerContext, mailbox: &Mailbox) -> Result<Admitted, Failure> {
+pub(crate) async fn admit_device(context: &ServerContext, mailbox: &Mailbox) -> Result<Admitted, Failure> {
     match context.runtime.accounts.admit_without_password(mailbox).await {
         Ok(Some(admitted)) => Ok(admitted),
         Ok(None) => Err(Failure::no_account(mailbox)),

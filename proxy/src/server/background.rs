@@ -19,14 +19,14 @@ use crate::context::{ServerContext, StartError};
 use crate::net::certificate::Certificates;
 
 /// How long a stop waits for each task that still writes to the store: a store that hangs does not hold up the stop.
-const LAST_WRITES: Duration = Duration::from_secs(2);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Creates the notifier; called again should it panic.
-pub(super) type MakeWatch = Box<dyn Fn() -> Watch + Send + Sync>;
+pub(super) type MakeNotifier = Box<dyn Fn() -> Watch + Send + Sync>;
 
 /// # Errors
 /// The HTTP client of the webhook cannot be made.
-pub(super) fn make_watch(config: &Config, context: &ServerContext) -> Result<MakeWatch, StartError> {
+pub(super) fn make_notifier(config: &Config, context: &ServerContext) -> Result<MakeNotifier, StartError> {
     let channels = Channels::new(&config.notify, context.settings.tls.config()).map_err(StartError::Http)?;
     let (store, clock) = (context.runtime.store.clone(), Arc::clone(&context.runtime.clock));
     let (applications, channels) = (config.applications.clone(), Arc::new(channels));
@@ -52,7 +52,7 @@ impl Background {
     pub(super) fn start(
         context: &ServerContext,
         certificates: Certificates,
-        make_watch: MakeWatch,
+        make_notifier: MakeNotifier,
         refreshes: bool,
         stop: &CancellationToken,
     ) -> Self {
@@ -60,7 +60,7 @@ impl Background {
         let certificates = Arc::new(certificates);
         tokio::spawn(supervise("certificates", stop.clone(), move |stop| {
             let certificates = Arc::clone(&certificates);
-            async move { certificates.look_after(stop).await }
+            async move { certificates.reload_on_change(stop).await }
         }));
         spawn("blocks", stop, context, |context, stop| async move {
             context.runtime.login_throttle.watch_blocks(stop).await;
@@ -72,10 +72,10 @@ impl Background {
                     context.runtime.tokens.clone().keep_fresh(stop).await;
                 }
             }),
-            notifier: tokio::spawn(supervise("notifier", stop.clone(), move |stop| make_watch().run(stop))),
+            notifier: tokio::spawn(supervise("notifier", stop.clone(), move |stop| make_notifier().run(stop))),
             extensions: spawn("SMTP extensions", stop, context, |context, stop| async move {
                 let runtime = &context.runtime;
-                runtime.advertised_extensions.keep_in_step(&runtime.store, &runtime.clock, &stop).await;
+                runtime.advertised_extensions.sync_with_store(&runtime.store, &runtime.clock, &stop).await;
             }),
             node: spawn("node", &last_session, context, |context, stop| async move {
                 if let Some(nodes) = &context.runtime.nodes {
@@ -92,15 +92,15 @@ impl Background {
 
     /// Waits for the tasks in the order in which what they write becomes complete.
     pub(super) async fn finish(self, context: &ServerContext, sessions: &TaskTracker) {
-        let _ = timeout(LAST_WRITES, sessions.wait()).await;
+        let _ = timeout(WRITE_TIMEOUT, sessions.wait()).await;
         if self.refresher.await.is_err() {
             error!("the refresher did not end in order");
         }
         let _ = self.notifier.await;
         self.last_session.cancel();
-        let _ = timeout(LAST_WRITES, context.runtime.accounts.wait_for_background_writes()).await;
+        let _ = timeout(WRITE_TIMEOUT, context.runtime.accounts.wait_for_background_writes()).await;
         for task in [self.usage, self.extensions, self.node] {
-            let _ = timeout(LAST_WRITES, task).await;
+            let _ = timeout(WRITE_TIMEOUT, task).await;
         }
     }
 }

@@ -21,21 +21,21 @@ use crate::limits::close_request::{CloseReason, CloseRequest};
 use crate::limits::connection_slots::{Proof, Slot};
 use crate::limits::send_limiter::Sending;
 use crate::mail_protocol::MailProtocol;
-use crate::net::drive::{Driven, LAST_WORDS, drive_until, say};
-use crate::net::handshake_limit::Metered;
+use crate::net::drive::{Driven, GOODBYE_TIMEOUT, drive_until, send};
+use crate::net::handshake_limit::HandshakeLimit;
 use crate::net::stream::{Stream, poll_discard};
 use crate::server::authenticate;
-use crate::server::device::{Device, Seat};
+use crate::server::device::{Device, DevicePermit};
 use crate::server::disconnect;
+use crate::server::ended_before_login::EndedBeforeLogin;
 use crate::server::ended_before_login::FailedHandshake;
-use crate::server::ended_before_login::NoLogin;
 use crate::server::listener_context::ListenerContext;
 use crate::upstream::login::Connected;
-use crate::upstream::paced_login;
+use crate::upstream::login_with_slot;
 
 /// Who a client is as long as it has not said so.
 #[derive(Debug)]
-pub(crate) struct Visitor<'a> {
+pub(crate) struct UnauthenticatedClient<'a> {
     /// What the session is called in the log.
     pub id: &'a str,
     /// Where it comes from.
@@ -43,7 +43,7 @@ pub(crate) struct Visitor<'a> {
     /// Its connection slot.
     pub slot: &'a Slot,
     /// Is set when it has sent anything.
-    pub has_spoken: &'a AtomicBool,
+    pub has_sent: &'a AtomicBool,
 }
 
 /// A client that has logged in, and its upstream session.
@@ -62,7 +62,7 @@ pub(crate) struct LoggedIn {
     /// Its place among the sessions that send, if it is one of those.
     pub sending: Option<Sending>,
     /// What it is, if it is let in without a login.
-    pub seat: Option<Seat>,
+    pub device_permit: Option<DevicePermit>,
 }
 
 /// Greets a client and waits for a login that succeeds.
@@ -71,28 +71,28 @@ pub(crate) struct LoggedIn {
 /// The connection ended before that; the client was told why in its protocol's words.
 pub(crate) async fn login<S: MailProtocol>(
     context: &ServerContext,
-    entry: &ListenerContext,
+    listener: &ListenerContext,
     client: Stream,
-    visitor: Visitor<'_>,
-) -> Result<LoggedIn, NoLogin> {
-    let from = visitor.peer;
+    unauthenticated: UnauthenticatedClient<'_>,
+) -> Result<LoggedIn, EndedBeforeLogin> {
+    let from = unauthenticated.peer;
     let offer = Offer {
-        start_tls: entry.listener.tls == ListenerTls::StartTls,
-        tls_before_login: entry.listener.tls_before_login,
+        start_tls: listener.config.tls == ListenerTls::StartTls,
+        tls_before_login: listener.config.tls_before_login,
     };
-    let mut conversation = Conversation {
+    let mut session = LoginDialogue {
         dialogue: S::local(context, offer),
         stream: Some(client),
-        ends: Ends {
+        ends: EndConditions {
             deadline: Instant::now() + context.settings.limits.login_timeout,
-            request: visitor.slot.close_request().clone(),
+            request: unauthenticated.slot.close_request().clone(),
         },
     };
-    match converse::<S>(context, entry, &visitor, &mut conversation).await {
-        Ok((account, connected, sending, seat)) => {
-            let Conversation { dialogue, stream, .. } = conversation;
-            let client = stream.ok_or_else(|| NoLogin::Broke(io::ErrorKind::NotConnected.into()))?;
-            let rate = seat.as_ref().map(|seat| Arc::clone(&seat.device.rate));
+    match run_login::<S>(context, listener, &unauthenticated, &mut session).await {
+        Ok((account, connected, sending, device_permit)) => {
+            let LoginDialogue { dialogue, stream, .. } = session;
+            let client = stream.ok_or_else(|| EndedBeforeLogin::ConnectionBroke(io::ErrorKind::NotConnected.into()))?;
+            let rate = device_permit.as_ref().map(|device_permit| Arc::clone(&device_permit.device.rate));
             Ok(LoggedIn {
                 account,
                 from,
@@ -100,12 +100,12 @@ pub(crate) async fn login<S: MailProtocol>(
                 unread: dialogue.into_unread(),
                 upstream: connected,
                 sending: sending.map(|sending| sending.held_to(rate)),
-                seat,
+                device_permit,
             })
         }
         Err(why) => {
             if let Some(text) = why.last_words() {
-                conversation.say_goodbye(text, !matches!(why, NoLogin::Asked(CloseReason::Evicted))).await;
+                session.say_goodbye(text, !matches!(why, EndedBeforeLogin::CloseRequested(CloseReason::Evicted))).await;
             }
             Err(why)
         }
@@ -113,61 +113,63 @@ pub(crate) async fn login<S: MailProtocol>(
 }
 
 /// An accepted login: account, upstream session, its place among those who send, and its device permit.
-type Accepted = (Account, Connected, Option<Sending>, Option<Seat>);
+type Accepted = (Account, Connected, Option<Sending>, Option<DevicePermit>);
 
-async fn converse<S: MailProtocol>(
+async fn run_login<S: MailProtocol>(
     context: &ServerContext,
-    entry: &ListenerContext,
-    visitor: &Visitor<'_>,
-    conversation: &mut Conversation<S::Local>,
-) -> Result<Accepted, NoLogin> {
-    if entry.listener.tls == ListenerTls::Implicit {
-        conversation.start_tls(entry.acceptor.as_ref()).await?;
+    listener: &ListenerContext,
+    unauthenticated: &UnauthenticatedClient<'_>,
+    session: &mut LoginDialogue<S::Local>,
+) -> Result<Accepted, EndedBeforeLogin> {
+    if listener.config.tls == ListenerTls::Implicit {
+        session.start_tls(listener.acceptor.as_ref()).await?;
     }
-    let device = entry.devices.at(visitor.peer);
+    let device = listener.devices.at(unauthenticated.peer);
     if device.is_some() {
-        conversation.dialogue.allow_without_login();
+        session.dialogue.allow_without_login();
     }
     loop {
-        let event = conversation.next().await;
-        visitor.has_spoken.fetch_or(conversation.dialogue.has_spoken(), Ordering::Relaxed);
+        let event = session.next().await;
+        unauthenticated.has_sent.fetch_or(session.dialogue.has_spoken(), Ordering::Relaxed);
         match event? {
             LocalEvent::StartTls => {
-                conversation.start_tls(entry.acceptor.as_ref()).await?;
-                conversation.dialogue.tls_started();
+                session.start_tls(listener.acceptor.as_ref()).await?;
+                session.dialogue.tls_started();
             }
             event @ (LocalEvent::Login(_) | LocalEvent::WithoutLogin) => {
                 let began = Instant::now();
-                let attempt = match conversation.unless_asked(admit(context, visitor, event, device)).await? {
-                    Ok((admitted, seat)) => {
-                        let attempt = conversation.unless_gone(log_in::<S>(context, &admitted)).await?;
-                        attempt.map(|(account, connected, sending)| (account, connected, sending, seat))
+                let attempt = match session.unless_closed(admit(context, unauthenticated, event, device)).await? {
+                    Ok((admitted, device_permit)) => {
+                        let attempt = session.unless_gone(log_in::<S>(context, &admitted)).await?;
+                        attempt.map(|(account, connected, sending)| (account, connected, sending, device_permit))
                     }
                     Err(failure) => Err(failure),
                 };
-                conversation.ends.deadline += began.elapsed();
+                session.ends.deadline += began.elapsed();
                 match attempt {
                     // Whoever was evicted while the mail server answered is not logged in.
-                    Ok(_) if !visitor.slot.accept_login() => return Err(NoLogin::Asked(CloseReason::Evicted)),
+                    Ok(_) if !unauthenticated.slot.accept_login() => {
+                        return Err(EndedBeforeLogin::CloseRequested(CloseReason::Evicted));
+                    }
                     Ok(accepted) => {
-                        conversation.accept(&accepted.1.capabilities).await?;
+                        session.accept(&accepted.1.capabilities).await?;
                         return Ok(accepted);
                     }
                     Err(mut failure) => {
-                        visitor.slot.fail_login();
+                        unauthenticated.slot.fail_login();
                         if failure.is_logged {
-                            failure.refusal.text = with_session(&failure.refusal.text, visitor.id);
+                            failure.refusal.text = with_session(&failure.refusal.text, unauthenticated.id);
                         }
-                        conversation.dialogue.refuse(&failure.refusal);
+                        session.dialogue.refuse(&failure.refusal);
                     }
                 }
             }
             LocalEvent::PassedOver(stray) => {
-                context.runtime.log_limits.log_preamble(Source::of(visitor.peer), stray);
+                context.runtime.log_limits.log_preamble(Source::of(unauthenticated.peer), stray);
             }
             LocalEvent::Closed(why) => {
-                conversation.shut_down().await;
-                return Err(NoLogin::Closed(why));
+                session.shut_down().await;
+                return Err(EndedBeforeLogin::Closed(why));
             }
         }
     }
@@ -177,31 +179,31 @@ async fn converse<S: MailProtocol>(
 /// client has gone, or somebody could guess and be away before the guess is counted.
 async fn admit(
     context: &ServerContext,
-    visitor: &Visitor<'_>,
+    unauthenticated: &UnauthenticatedClient<'_>,
     event: LocalEvent,
     device: Option<&Arc<Device>>,
-) -> Result<(Admitted, Option<Seat>), Failure> {
-    let (admitted, seat, proof) = match (event, device) {
+) -> Result<(Admitted, Option<DevicePermit>), Failure> {
+    let (admitted, device_permit, proof) = match (event, device) {
         (LocalEvent::Login(login), _) => {
-            let admitted = authenticate::admit(context, visitor.peer, &login).await?;
+            let admitted = authenticate::admit(context, unauthenticated.peer, &login).await?;
             debug!(account = %admitted.account().mailbox, "local login accepted");
             (admitted, None, Proof::Password)
         }
         (_, Some(device)) => {
             let account = &device.config.account;
-            let refused = |failure| authenticate::refused(context, visitor.peer, failure, account.as_str());
-            let seat = device.seat().ok_or_else(|| refused(Failure::too_many_devices(account)))?;
-            let admitted = authenticate::vouch(context, account).await.map_err(refused)?;
+            let refused = |failure| authenticate::refused(context, unauthenticated.peer, failure, account.as_str());
+            let device_permit = device.permit().ok_or_else(|| refused(Failure::too_many_devices(account)))?;
+            let admitted = authenticate::admit_device(context, account).await.map_err(refused)?;
             debug!(account = %admitted.account().mailbox, "let in without a login, because of its address");
-            (admitted, Some(seat), Proof::Network)
+            (admitted, Some(device_permit), Proof::Network)
         }
         (_, None) => {
             let failure = Failure::denied(&Denied::BadCredentials);
-            return Err(authenticate::refused(context, visitor.peer, failure, "[no login]"));
+            return Err(authenticate::refused(context, unauthenticated.peer, failure, "[no login]"));
         }
     };
     let account = admitted.account();
-    visitor.slot.begin_login(account, proof).map_err(|reached| {
+    unauthenticated.slot.begin_login(account, proof).map_err(|reached| {
         let failure = Failure::session_limit(&reached);
         let is_logged = context.runtime.log_limits.session_limit.permit_for(reached.limit);
         if is_logged {
@@ -209,7 +211,7 @@ async fn admit(
         }
         failure.logged(is_logged)
     })?;
-    Ok((admitted, seat))
+    Ok((admitted, device_permit))
 }
 
 /// The other half: token, mail server.
@@ -218,7 +220,7 @@ async fn log_in<S: MailProtocol>(
     admitted: &Admitted,
 ) -> Result<(Account, Connected, Option<Sending>), Failure> {
     let mailbox = &admitted.account().mailbox;
-    match paced_login::log_in::<S>(context, admitted).await {
+    match login_with_slot::log_in::<S>(context, admitted).await {
         Ok((connected, sending)) => {
             debug!(account = %mailbox, "logged in");
             Ok((admitted.account().clone(), connected, sending))
@@ -243,46 +245,49 @@ fn with_session(text: &str, id: &str) -> String {
 }
 
 /// What is said with a client before its login, and what may end it.
-struct Conversation<D> {
+struct LoginDialogue<D> {
     dialogue: D,
     /// None while TLS begins, and for good if it fails or the client does not take what is sent: nothing can be said then.
     stream: Option<Stream>,
-    ends: Ends,
+    ends: EndConditions,
 }
 
-/// What may end a conversation.
-struct Ends {
+/// What may end a session.
+struct EndConditions {
     /// When the client has taken too long. What the mail server takes is not counted.
     deadline: Instant,
     request: CloseRequest,
 }
 
-impl Ends {
-    async fn come(&mut self) -> NoLogin {
+impl EndConditions {
+    async fn reached(&mut self) -> EndedBeforeLogin {
         tokio::select! {
             biased;
-            reason = self.request.wait() => NoLogin::Asked(reason),
-            () = sleep_until(self.deadline) => NoLogin::TimedOut,
+            reason = self.request.wait() => EndedBeforeLogin::CloseRequested(reason),
+            () = sleep_until(self.deadline) => EndedBeforeLogin::TimedOut,
         }
     }
 }
 
-impl<D: LocalDialogue> Conversation<D> {
-    async fn start_tls(&mut self, acceptor: Option<&TlsAcceptor>) -> Result<(), NoLogin> {
+impl<D: LocalDialogue> LoginDialogue<D> {
+    async fn start_tls(&mut self, acceptor: Option<&TlsAcceptor>) -> Result<(), EndedBeforeLogin> {
         let stream = self.stream.take().ok_or_else(not_connected)?;
         let secured = tokio::select! {
             biased;
-            why = self.ends.come() => return Err(why),
+            why = self.ends.reached() => return Err(why),
             secured = start_tls(stream, acceptor) => secured,
         };
-        self.stream = Some(secured.map_err(NoLogin::Broke)?);
+        self.stream = Some(secured.map_err(EndedBeforeLogin::ConnectionBroke)?);
         Ok(())
     }
 
     /// The next thing that the dialogue reports.
-    async fn next(&mut self) -> Result<LocalEvent, NoLogin> {
+    async fn next(&mut self) -> Result<LocalEvent, EndedBeforeLogin> {
         let stream = self.stream.as_mut().ok_or_else(not_connected)?;
-        match drive_until(&mut self.dialogue, stream, self.ends.come()).await.map_err(NoLogin::Broke)? {
+        match drive_until(&mut self.dialogue, stream, self.ends.reached())
+            .await
+            .map_err(EndedBeforeLogin::ConnectionBroke)?
+        {
             Driven::Event(event) => Ok(event),
             Driven::Interrupted(why) => Err(why),
             Driven::Stuck(why) => {
@@ -293,48 +298,48 @@ impl<D: LocalDialogue> Conversation<D> {
     }
 
     /// Does `work`, unless the connection is asked to close meanwhile.
-    async fn unless_asked<T>(&mut self, work: impl Future<Output = T>) -> Result<T, NoLogin> {
+    async fn unless_closed<T>(&mut self, work: impl Future<Output = T>) -> Result<T, EndedBeforeLogin> {
         tokio::select! {
             biased;
-            reason = self.ends.request.wait() => Err(NoLogin::Asked(reason)),
+            reason = self.ends.request.wait() => Err(EndedBeforeLogin::CloseRequested(reason)),
             done = work => Ok(done),
         }
     }
 
     /// Does `work`, unless the connection is asked to close meanwhile, or the client goes away.
-    async fn unless_gone<T>(&mut self, work: impl Future<Output = T>) -> Result<T, NoLogin> {
+    async fn unless_gone<T>(&mut self, work: impl Future<Output = T>) -> Result<T, EndedBeforeLogin> {
         let stream = self.stream.as_mut().ok_or_else(not_connected)?;
         tokio::select! {
             biased;
-            reason = self.ends.request.wait() => Err(NoLogin::Asked(reason)),
-            done = disconnect::unless_gone(stream, &mut self.dialogue, work) => done.map_err(NoLogin::HungUp),
+            reason = self.ends.request.wait() => Err(EndedBeforeLogin::CloseRequested(reason)),
+            done = disconnect::unless_gone(stream, &mut self.dialogue, work) => done.map_err(EndedBeforeLogin::Disconnected),
         }
     }
 
     /// Tells the client that it is logged in. Whoever asks it to close meanwhile is heard by what follows.
-    async fn accept(&mut self, capabilities: &[String]) -> Result<(), NoLogin> {
+    async fn accept(&mut self, capabilities: &[String]) -> Result<(), EndedBeforeLogin> {
         self.dialogue.accept(capabilities);
         let stream = self.stream.as_mut().ok_or_else(not_connected)?;
-        match timeout_at(self.ends.deadline, say(&mut self.dialogue, stream)).await {
-            Ok(said) => said.map(drop).map_err(NoLogin::Broke),
-            Err(_) => Err(NoLogin::TimedOut),
+        match timeout_at(self.ends.deadline, send(&mut self.dialogue, stream)).await {
+            Ok(sent) => sent.map(drop).map_err(EndedBeforeLogin::ConnectionBroke),
+            Err(_) => Err(EndedBeforeLogin::TimedOut),
         }
     }
 
     /// Tells the client that this was the end; it may still be reading our last words, or never read at all.
     async fn shut_down(&mut self) {
         if let Some(stream) = &mut self.stream {
-            let _ = timeout(LAST_WORDS, stream.shutdown()).await;
+            let _ = timeout(GOODBYE_TIMEOUT, stream.shutdown()).await;
         }
     }
 
-    /// Ends the conversation with these words. If there is time for that, the client may close first: closing a socket with
+    /// Ends the session with these words. If there is time for that, the client may close first: closing a socket with
     /// unread bytes in it resets the connection, and the reset could overtake the words.
     async fn say_goodbye(mut self, text: &str, has_time: bool) {
         let Some(mut stream) = self.stream else { return };
         self.dialogue.say_goodbye(text);
-        let _ = timeout(LAST_WORDS, async {
-            say(&mut self.dialogue, &mut stream).await?;
+        let _ = timeout(GOODBYE_TIMEOUT, async {
+            send(&mut self.dialogue, &mut stream).await?;
             stream.shutdown().await?;
             while has_time && poll_fn(|cx| poll_discard(&mut stream, cx)).await? > 0 {}
             io::Result::Ok(())
@@ -343,17 +348,17 @@ impl<D: LocalDialogue> Conversation<D> {
     }
 }
 
-fn not_connected() -> NoLogin {
-    NoLogin::Broke(io::ErrorKind::NotConnected.into())
+fn not_connected() -> EndedBeforeLogin {
+    EndedBeforeLogin::ConnectionBroke(io::ErrorKind::NotConnected.into())
 }
 
-impl NoLogin {
+impl EndedBeforeLogin {
     /// What the client is told, if the dialogue has not told it already.
     fn last_words(&self) -> Option<&'static str> {
         match self {
-            Self::Asked(reason) => Some(reason.text()),
+            Self::CloseRequested(reason) => Some(reason.text()),
             Self::TimedOut => Some("No login within the time allowed"),
-            Self::Closed(_) | Self::Broke(_) | Self::HungUp(_) => None,
+            Self::Closed(_) | Self::ConnectionBroke(_) | Self::Disconnected(_) => None,
         }
     }
 }
@@ -361,8 +366,9 @@ impl NoLogin {
 async fn start_tls(stream: Stream, acceptor: Option<&TlsAcceptor>) -> io::Result<Stream> {
     match (stream, acceptor) {
         (Stream::Plain(tcp), Some(acceptor)) => {
-            let accepted = acceptor.accept(Metered::client(tcp)).into_fallible().await;
-            let failed = |(error, metered): (_, Metered)| FailedHandshake { has_begun: metered.has_received(), error };
+            let accepted = acceptor.accept(HandshakeLimit::client(tcp)).into_fallible().await;
+            let failed =
+                |(error, limited): (_, HandshakeLimit)| FailedHandshake { has_begun: limited.has_received(), error };
             Ok(Stream::Tls(Box::new(accepted.map_err(failed)?.into())))
         }
         #[cfg(any(test, fuzzing))]

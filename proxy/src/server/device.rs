@@ -17,7 +17,7 @@ use crate::server::sender_policy;
 
 /// Sessions that the clients of one entry may have at once, those that wait for a place at the mail server among them. More
 /// than the three that Exchange takes, and not so many that they could take the listeners from everybody else.
-const SESSIONS: usize = 10;
+const MAX_SESSIONS: usize = 10;
 
 /// The devices of one listener.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ pub struct Device {
 
 /// One of the sessions that a device may have at once.
 #[derive(Debug)]
-pub struct Seat {
+pub struct DevicePermit {
     /// The device.
     pub device: Arc<Device>,
     _permit: OwnedSemaphorePermit,
@@ -46,13 +46,13 @@ impl Devices {
     pub fn new(devices: &[config::Device]) -> Self {
         let device = |config: &config::Device| {
             let rate = Arc::new(Rate::of(config.messages_per_minute));
-            Arc::new(Device { rate, config: config.clone(), sessions: Arc::new(Semaphore::new(SESSIONS)) })
+            Arc::new(Device { rate, config: config.clone(), sessions: Arc::new(Semaphore::new(MAX_SESSIONS)) })
         };
         Self(devices.iter().map(device).collect())
     }
 
     /// Whether there are devices, and a client at this address is none of them.
-    pub fn has_no_place_for(&self, peer: IpAddr) -> bool {
+    pub fn excludes(&self, peer: IpAddr) -> bool {
         !self.0.is_empty() && self.at(peer).is_none()
     }
 
@@ -69,15 +69,15 @@ impl Devices {
 
 impl Device {
     /// A session for one more client; `None`: there are too many.
-    pub fn seat(self: &Arc<Self>) -> Option<Seat> {
+    pub fn permit(self: &Arc<Self>) -> Option<DevicePermit> {
         let permit = Arc::clone(&self.sessions).try_acquire_owned().ok()?;
-        Some(Seat { device: Arc::clone(self), _permit: permit })
+        Some(DevicePermit { device: Arc::clone(self), _permit: permit })
     }
 
     /// Holds a session to what the device may do.
-    pub fn hold(&self, machine: Submission) -> Submission {
+    pub fn restrict(&self, machine: Submission) -> Submission {
         let config::Device { account, senders, recipients, .. } = &self.config;
-        let senders = sender_policy::held_to(account.as_str(), senders)
+        let senders = sender_policy::of_policy(account.as_str(), senders)
             .said_of("This device")
             .with_remedy("To replace or to allow it: `sender` or `senders` of this [[listener.device]] in proxy.toml");
         machine.with_senders(Some(senders)).with_recipients(recipients.clone())

@@ -10,10 +10,10 @@ use oxpost_protocol::LocalDialogue;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// What is taken of a client that talks on while it should wait. Then it is not read from, and its end is not noticed.
-const TALK_LIMIT: usize = 8 * 1024;
+const UNREAD_LIMIT: usize = 8 * 1024;
 
 /// What is read at once.
-const READ: usize = 2048;
+const READ_SIZE: usize = 2048;
 
 /// Does `work` for a client, unless the client goes away meanwhile; then `work` is dropped.
 ///
@@ -25,10 +25,10 @@ pub(crate) async fn unless_gone<T>(
     work: impl Future<Output = T>,
 ) -> io::Result<T> {
     tokio::pin!(work);
-    let mut room = TALK_LIMIT;
+    let mut room = UNREAD_LIMIT;
     loop {
-        let mut buffer = [0; READ];
-        let wanted = room.min(READ);
+        let mut buffer = [0; READ_SIZE];
+        let wanted = room.min(READ_SIZE);
         let read = async {
             match buffer.get_mut(..wanted) {
                 Some(buffer) if !buffer.is_empty() => client.read(buffer).await,
@@ -112,10 +112,10 @@ mod tests {
             done.send(()).unwrap();
         });
         outcome.unwrap().unwrap();
-        let mut rest = vec![0; 20_000 - TALK_LIMIT];
+        let mut rest = vec![0; 20_000 - UNREAD_LIMIT];
         near.read_exact(&mut rest).await.unwrap();
         dialogue.accept(&[]);
         while let Action::Write(_) = dialogue.poll() {}
-        assert_eq!(dialogue.into_unread().len(), TALK_LIMIT);
+        assert_eq!(dialogue.into_unread().len(), UNREAD_LIMIT);
     }
 }

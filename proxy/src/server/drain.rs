@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::limits::connection_slots::ConnectionSlots;
 
 /// Within this time every session was asked to close. Longer is a longer outage for those that are asked last.
-const LONGEST_SPREAD: Duration = Duration::from_secs(5);
+const MAX_SPREAD: Duration = Duration::from_secs(5);
 
 /// And within this part of the drain timeout, so that the last one asked has time to finish as well.
 const SPREAD_SHARE: u32 = 5;
@@ -27,16 +27,16 @@ pub(crate) enum Drained {
     /// The drain timeout is over, and some have not.
     TimedOut,
     /// It was cut short.
-    AtOnce,
+    CutShort,
 }
 
-/// Asks all connections to close, and waits until their sessions have ended, for as long as `bound` and until `at_once`. The
+/// Asks all connections to close, and waits until their sessions have ended, for as long as `bound` and until `stop_now`. The
 /// listeners are closed by then, and `sessions` takes no more.
 pub(crate) async fn drain(
     slots: &ConnectionSlots,
     sessions: &TaskTracker,
     bound: Duration,
-    at_once: &CancellationToken,
+    stop_now: &CancellationToken,
 ) -> Drained {
     let began = Instant::now();
     let logged_in = slots.begin_stop();
@@ -57,7 +57,7 @@ pub(crate) async fn drain(
     };
     let drained = tokio::select! {
         biased;
-        () = at_once.cancelled() => Drained::AtOnce,
+        () = stop_now.cancelled() => Drained::CutShort,
         () = sessions.wait() => Drained::All,
         () = sleep_until(began + bound) => Drained::TimedOut,
         drained = asking => drained,
@@ -68,14 +68,14 @@ pub(crate) async fn drain(
             sessions = sessions.len(),
             "the drain timeout is over; ended sessions in the middle of something (see [limits] drain-timeout)"
         ),
-        Drained::AtOnce => warn!(sessions = sessions.len(), "stopped at once"),
+        Drained::CutShort => warn!(sessions = sessions.len(), "stopped at once"),
     }
     drained
 }
 
 /// When each of so many sessions is asked, from the beginning of the stop on.
 fn spread(sessions: usize, bound: Duration) -> impl Iterator<Item = Duration> {
-    let within = LONGEST_SPREAD.min(bound / SPREAD_SHARE);
+    let within = MAX_SPREAD.min(bound / SPREAD_SHARE);
     let step = within / u32::try_from(sessions.max(1)).unwrap_or(u32::MAX);
     (0..sessions).map(move |number| step * u32::try_from(number).unwrap_or(u32::MAX))
 }

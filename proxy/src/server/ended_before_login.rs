@@ -12,17 +12,17 @@ use crate::log::limits::LogLimits;
 
 /// Why a connection ended without a login.
 #[derive(Debug)]
-pub(crate) enum NoLogin {
+pub(crate) enum EndedBeforeLogin {
     /// The dialogue ended it.
     Closed(Closed),
     /// The client took too long.
     TimedOut,
     /// It was asked to close.
-    Asked(CloseReason),
+    CloseRequested(CloseReason),
     /// The connection broke, or TLS failed.
-    Broke(io::Error),
+    ConnectionBroke(io::Error),
     /// The client went away while it was logged in at the mail server.
-    HungUp(io::Error),
+    Disconnected(io::Error),
 }
 
 /// A TLS handshake with a client that failed.
@@ -54,11 +54,11 @@ pub(crate) struct Ended<'a> {
     /// Where it came from.
     pub source: Source,
     /// Whether the client has sent anything.
-    pub has_spoken: bool,
+    pub has_sent: bool,
     /// Whether its listener lets devices send without a login, but not from this address.
-    pub is_no_device: bool,
+    pub is_unlisted: bool,
     /// How it ended.
-    pub why: &'a NoLogin,
+    pub why: &'a EndedBeforeLogin,
 }
 
 /// What is written of it.
@@ -78,7 +78,7 @@ impl Ended<'_> {
     /// Writes its line, if it has one.
     pub(crate) fn log(&self, limits: &LogLimits) {
         let error = match self.why {
-            NoLogin::Broke(error) | NoLogin::HungUp(error) => Some(error),
+            EndedBeforeLogin::ConnectionBroke(error) | EndedBeforeLogin::Disconnected(error) => Some(error),
             _ => None,
         };
         let error = error.map(tracing::field::display);
@@ -87,7 +87,7 @@ impl Ended<'_> {
             Line::Always(reason) => info!(reason, error, "connection ended without a login"),
             Line::Limited(reason) => {
                 if limits.no_login.permit_for(self.source) {
-                    let hint = self.is_no_device.then_some("its address is in no [[listener.device]] of this listener");
+                    let hint = self.is_unlisted.then_some("its address is in no [[listener.device]] of this listener");
                     info!(reason, error, hint, "connection ended without a login");
                 }
             }
@@ -97,25 +97,31 @@ impl Ended<'_> {
 
     fn line(&self) -> Line {
         let reason = match self.why {
-            NoLogin::HungUp(_) => return Line::Always("the client disconnected while the mail server was asked"),
-            NoLogin::Closed(Closed::NotMail(stray)) => return Line::Preamble(*stray),
-            NoLogin::Closed(Closed::ByClient) => "the client quit",
-            NoLogin::Closed(Closed::EndOfStream) => "the client closed the connection",
-            NoLogin::Closed(Closed::TooManyAttempts) => "too many logins were refused",
-            NoLogin::Closed(Closed::TooManyErrors) => "too many commands were not understood",
-            NoLogin::Closed(Closed::TooLong) => "a line or literal was too long",
-            NoLogin::Closed(Closed::BytesBehindStartTls) => "unencrypted bytes followed the command that starts TLS",
-            NoLogin::Closed(Closed::Asked) => "it was asked to close",
-            NoLogin::Asked(CloseReason::Evicted) => return Line::Debug("it was evicted"),
-            NoLogin::Asked(CloseReason::Stopping) => return Line::Debug("Oxpost is stopping"),
-            NoLogin::TimedOut => "no login within login-timeout",
-            NoLogin::Broke(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<FailedHandshake>()) {
-                Some(FailedHandshake { has_begun: true, .. }) => return Line::Limited("TLS failed"),
-                Some(FailedHandshake { has_begun: false, .. }) => "the client closed the connection before TLS",
-                None => "the connection broke",
-            },
+            EndedBeforeLogin::Disconnected(_) => {
+                return Line::Always("the client disconnected while the mail server was asked");
+            }
+            EndedBeforeLogin::Closed(Closed::NotMail(stray)) => return Line::Preamble(*stray),
+            EndedBeforeLogin::Closed(Closed::ByClient) => "the client quit",
+            EndedBeforeLogin::Closed(Closed::EndOfStream) => "the client closed the connection",
+            EndedBeforeLogin::Closed(Closed::TooManyAttempts) => "too many logins were refused",
+            EndedBeforeLogin::Closed(Closed::TooManyErrors) => "too many commands were not understood",
+            EndedBeforeLogin::Closed(Closed::TooLong) => "a line or literal was too long",
+            EndedBeforeLogin::Closed(Closed::BytesBehindStartTls) => {
+                "unencrypted bytes followed the command that starts TLS"
+            }
+            EndedBeforeLogin::Closed(Closed::Asked) => "it was asked to close",
+            EndedBeforeLogin::CloseRequested(CloseReason::Evicted) => return Line::Debug("it was evicted"),
+            EndedBeforeLogin::CloseRequested(CloseReason::Stopping) => return Line::Debug("Oxpost is stopping"),
+            EndedBeforeLogin::TimedOut => "no login within login-timeout",
+            EndedBeforeLogin::ConnectionBroke(error) => {
+                match error.get_ref().and_then(|inner| inner.downcast_ref::<FailedHandshake>()) {
+                    Some(FailedHandshake { has_begun: true, .. }) => return Line::Limited("TLS failed"),
+                    Some(FailedHandshake { has_begun: false, .. }) => "the client closed the connection before TLS",
+                    None => "the connection broke",
+                }
+            }
         };
-        if self.has_spoken { Line::Limited(reason) } else { Line::Debug(reason) }
+        if self.has_sent { Line::Limited(reason) } else { Line::Debug(reason) }
     }
 }
 
@@ -123,21 +129,23 @@ impl Ended<'_> {
 mod tests {
     use super::*;
 
-    fn line(why: &NoLogin, has_spoken: bool) -> Line {
+    fn line(why: &EndedBeforeLogin, has_sent: bool) -> Line {
         let source = Source::of("192.0.2.7".parse().unwrap());
-        Ended { source, has_spoken, is_no_device: false, why }.line()
+        Ended { source, has_sent, is_unlisted: false, why }.line()
     }
 
-    fn failed_handshake(has_begun: bool) -> NoLogin {
-        NoLogin::Broke(FailedHandshake { has_begun, error: io::ErrorKind::UnexpectedEof.into() }.into())
+    fn failed_handshake(has_begun: bool) -> EndedBeforeLogin {
+        EndedBeforeLogin::ConnectionBroke(
+            FailedHandshake { has_begun, error: io::ErrorKind::UnexpectedEof.into() }.into(),
+        )
     }
 
     #[test]
     fn a_connection_that_never_spoke_is_at_debug() {
         for why in [
-            NoLogin::Closed(Closed::EndOfStream),
-            NoLogin::TimedOut,
-            NoLogin::Broke(io::ErrorKind::ConnectionReset.into()),
+            EndedBeforeLogin::Closed(Closed::EndOfStream),
+            EndedBeforeLogin::TimedOut,
+            EndedBeforeLogin::ConnectionBroke(io::ErrorKind::ConnectionReset.into()),
             failed_handshake(false),
         ] {
             assert!(matches!(line(&why, false), Line::Debug(_)), "{why:?}");
@@ -147,9 +155,9 @@ mod tests {
     #[test]
     fn one_that_spoke_or_began_tls_is_at_info_within_a_limit() {
         for why in [Closed::ByClient, Closed::EndOfStream, Closed::TooManyErrors, Closed::TooLong] {
-            assert!(matches!(line(&NoLogin::Closed(why), true), Line::Limited(_)), "{why:?}");
+            assert!(matches!(line(&EndedBeforeLogin::Closed(why), true), Line::Limited(_)), "{why:?}");
         }
-        assert_eq!(line(&NoLogin::TimedOut, true), Line::Limited("no login within login-timeout"));
+        assert_eq!(line(&EndedBeforeLogin::TimedOut, true), Line::Limited("no login within login-timeout"));
         assert_eq!(line(&failed_handshake(true), false), Line::Limited("TLS failed"));
         let before = Line::Limited("the client closed the connection before TLS");
         assert_eq!(line(&failed_handshake(false), true), before, "behind STARTTLS");
@@ -157,8 +165,11 @@ mod tests {
 
     #[test]
     fn whoever_has_proved_who_it_is_has_a_line_always() {
-        assert!(matches!(line(&NoLogin::HungUp(io::ErrorKind::UnexpectedEof.into()), true), Line::Always(_)));
+        assert!(matches!(
+            line(&EndedBeforeLogin::Disconnected(io::ErrorKind::UnexpectedEof.into()), true),
+            Line::Always(_)
+        ));
         let stray = Stray::HttpRequest;
-        assert_eq!(line(&NoLogin::Closed(Closed::NotMail(stray)), true), Line::Preamble(stray));
+        assert_eq!(line(&EndedBeforeLogin::Closed(Closed::NotMail(stray)), true), Line::Preamble(stray));
     }
 }

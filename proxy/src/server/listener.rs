@@ -28,15 +28,15 @@ use crate::server::session;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// A listener that is bound and does not accept yet.
-pub(crate) struct Bound {
-    entry: Arc<ListenerContext>,
+pub(crate) struct BoundListener {
+    context: Arc<ListenerContext>,
     socket: TcpListener,
     address: SocketAddr,
     accept_failed: LogRateLimit,
     not_served: LogRateLimit,
 }
 
-impl Bound {
+impl BoundListener {
     /// Loads its certificate and binds its address.
     ///
     /// # Errors
@@ -53,10 +53,10 @@ impl Bound {
         let socket = TcpListener::bind(listener.address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let devices = Devices::new(&listener.devices);
-        let entry = Arc::new(ListenerContext { listener, acceptor, devices });
+        let context = Arc::new(ListenerContext { config: listener, acceptor, devices });
         let accept_failed = LogRateLimit::new(Level::WARN, "connection not accepted");
         let not_served = LogRateLimit::new(Level::WARN, "connection from outside the networks of its listener");
-        Ok(Self { entry, socket, address, accept_failed, not_served })
+        Ok(Self { context, socket, address, accept_failed, not_served })
     }
 
     /// Where it listens; the port is the real one also where the configuration says 0.
@@ -66,7 +66,7 @@ impl Bound {
 
     /// As it is configured.
     pub(crate) fn listener(&self) -> &Listener {
-        &self.entry.listener
+        &self.context.config
     }
 
     /// Accepts until `stop`; sessions are spawned on the tracker and go on, until `hard_stop` ends them wherever they are.
@@ -99,7 +99,7 @@ impl Bound {
                     continue;
                 }
             };
-            if !serves(&self.entry.listener, peer.ip()) {
+            if !serves(&self.context.config, peer.ip()) {
                 if self.not_served.permit() {
                     warn!(client = %peer, address = %self.address, "connection from outside the networks of its listener");
                 }
@@ -114,7 +114,7 @@ impl Bound {
             let slot = match context.runtime.slots.enter(peer.ip()) {
                 Ok(slot) => slot,
                 Err(_) => {
-                    refuse(tcp, &self.entry.listener);
+                    refuse(tcp, &self.context.config);
                     continue;
                 }
             };
@@ -123,10 +123,10 @@ impl Bound {
                 continue;
             }
             let id = session_id();
-            let span = info_span!("session", %id, protocol = %self.entry.listener.protocol, %peer);
+            let span = info_span!("session", %id, protocol = %self.context.config.protocol, %peer);
             let client = session::Client { stream: Stream::Plain(tcp), id, peer: peer.ip(), slot };
             // Boxed, because a task that can be canceled has room for its future twice.
-            let serve = Box::pin(session::serve(context.clone(), Arc::clone(&self.entry), client).instrument(span));
+            let serve = Box::pin(session::serve(context.clone(), Arc::clone(&self.context), client).instrument(span));
             sessions.spawn(hard_stop.clone().run_until_cancelled_owned(serve));
         }
     }

@@ -7,8 +7,8 @@ use crate::server::device::Devices;
 
 /// One listener and what its sessions need of it.
 pub struct ListenerContext {
-    /// As it is configured.
-    pub listener: Listener,
+    /// Its configuration.
+    pub config: Listener,
     /// Its certificate, when it speaks TLS.
     pub acceptor: Option<TlsAcceptor>,
     /// Who may send without a login.

@@ -29,7 +29,7 @@ pub(crate) const LINGER: Duration = Duration::from_secs(60);
 const OWED_REPLY_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long the last words of a session may take, and its client to close, when Oxpost ends it.
-pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One of the two ends of a session.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ pub(crate) async fn relay(
     let mut down = Direction::new(server.unread);
     let (mut client, mut server) = (client.stream, server.stream);
     let (mut end, mut reason) = (None, None);
-    let mut quiet = Quiet::new();
+    let mut idle = IdleTimer::new();
     {
         let mut asked = pin!(close.wait());
         poll_fn(|cx| {
@@ -116,15 +116,15 @@ pub(crate) async fn relay(
                 return Poll::Ready(());
             }
             if (up.steps, down.steps) != before {
-                quiet.since = Instant::now();
+                idle.since = Instant::now();
             }
             let bound = match (up.has_ended(), down.has_ended()) {
-                _ if tap.over().is_some() => FAREWELL,
+                _ if tap.over().is_some() => CLOSE_TIMEOUT,
                 (true, false) if tap.owes_reply() => OWED_REPLY_TIMEOUT,
                 (true, _) | (_, true) => LINGER,
                 (false, false) => idle_timeout,
             };
-            if quiet.poll_longer_than(bound.min(idle_timeout), cx).is_ready() {
+            if idle.poll_longer_than(bound.min(idle_timeout), cx).is_ready() {
                 end = end.or(Some(End::Idle));
                 return Poll::Ready(());
             }
@@ -179,7 +179,7 @@ fn first_end(up: &Direction, down: &Direction, over: Option<Over>, reason: Optio
 }
 
 /// What the tap does in one direction.
-trait Through: Inspect {
+trait DirectionTap: Inspect {
     /// The source has ended.
     fn end(&mut self);
 
@@ -204,7 +204,7 @@ impl<T: Tap> Inspect for FromClient<'_, T> {
     }
 }
 
-impl<T: Tap> Through for FromClient<'_, T> {
+impl<T: Tap> DirectionTap for FromClient<'_, T> {
     fn end(&mut self) {
         self.0.end(Peer::Client);
     }
@@ -228,7 +228,7 @@ impl<T: Tap, N: FnMut(Noticed)> Inspect for FromServer<'_, T, N> {
     }
 }
 
-impl<T: Tap, N: FnMut(Noticed)> Through for FromServer<'_, T, N> {
+impl<T: Tap, N: FnMut(Noticed)> DirectionTap for FromServer<'_, T, N> {
     fn end(&mut self) {
         self.0.end(Peer::Server);
     }
@@ -267,9 +267,9 @@ enum Ended {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Bytes are going through.
+    /// Bytes are going tap.
     Moving,
-    /// The source has ended; the rest of what goes on is going through.
+    /// The source has ended; the rest of what goes on is going tap.
     Ending,
     /// The sink is being told.
     Closing,
@@ -311,22 +311,22 @@ impl Direction {
         source: &mut Stream,
         sink: &mut Stream,
         cx: &mut Context<'_>,
-        through: &mut impl Through,
+        tap: &mut impl DirectionTap,
     ) -> Poll<()> {
         loop {
             let next = match self.state {
-                State::Moving if through.is_over() && self.flow.is_clear() => State::Ending,
+                State::Moving if tap.is_over() && self.flow.is_clear() => State::Ending,
                 State::Moving => {
-                    let moved = self.flow.poll_move(source, sink, cx, through);
+                    let moved = self.flow.poll_move(source, sink, cx, tap);
                     self.waits = matches!(moved, Poll::Ready(Ok(Moved::Waits)));
                     match moved {
                         Poll::Ready(Ok(Moved::Bytes(count))) => {
                             self.went(count);
                             State::Moving
                         }
-                        Poll::Ready(Ok(Moved::Ended(SourceEnd::Closed))) => self.ends(Ended::Closed, through),
-                        Poll::Ready(Ok(Moved::Ended(SourceEnd::Truncated))) => self.ends(Ended::Truncated, through),
-                        Poll::Ready(Err(Broken::Source)) => self.ends(Ended::Broken, through),
+                        Poll::Ready(Ok(Moved::Ended(SourceEnd::Closed))) => self.ends(Ended::Closed, tap),
+                        Poll::Ready(Ok(Moved::Ended(SourceEnd::Truncated))) => self.ends(Ended::Truncated, tap),
+                        Poll::Ready(Err(Broken::Source)) => self.ends(Ended::Broken, tap),
                         Poll::Ready(Err(Broken::Sink)) => State::Failed,
                         Poll::Pending | Poll::Ready(Ok(Moved::Waits)) => match self.poll_flush(sink, cx) {
                             Poll::Ready(Err(_)) => State::Failed,
@@ -334,7 +334,7 @@ impl Direction {
                         },
                     }
                 }
-                State::Ending => match ready!(self.flow.poll_output(sink, cx, through)) {
+                State::Ending => match ready!(self.flow.poll_output(sink, cx, tap)) {
                     Ok(Some(count)) => {
                         self.went(count);
                         State::Ending
@@ -364,9 +364,9 @@ impl Direction {
     }
 
     /// The source has ended. One that has said goodbye has ended in order, whatever became of its connection then.
-    fn ends(&mut self, how: Ended, through: &mut impl Through) -> State {
-        through.end();
-        self.source_end = Some(if through.has_said_goodbye() { Ended::Closed } else { how });
+    fn ends(&mut self, how: Ended, tap: &mut impl DirectionTap) -> State {
+        tap.end();
+        self.source_end = Some(if tap.has_said_goodbye() { Ended::Closed } else { how });
         State::Ending
     }
 
@@ -391,12 +391,12 @@ impl Direction {
 }
 
 /// How long nothing has moved. Its timer is only touched when it fires, not for every byte.
-pub(crate) struct Quiet {
+pub(crate) struct IdleTimer {
     pub(crate) since: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
-impl Quiet {
+impl IdleTimer {
     pub(crate) fn new() -> Self {
         let since = Instant::now();
         Self { since, timer: Box::pin(tokio::time::sleep_until(since)) }

@@ -17,12 +17,12 @@ pub(crate) fn of_account(account: &Account) -> Option<Senders> {
                 format!("To allow or to replace it: `senders` of {mailbox} in proxy.toml")
             }
         };
-        held_to(mailbox.as_str(), policy).with_remedy(remedy)
+        of_policy(mailbox.as_str(), policy).with_remedy(remedy)
     })
 }
 
 /// Those of a policy that always holds: its own address, those that it allows, and others as it says.
-pub(crate) fn held_to(own: &str, policy: &SenderPolicy) -> Senders {
+pub(crate) fn of_policy(own: &str, policy: &SenderPolicy) -> Senders {
     let otherwise = match policy.mode {
         SenderMode::AsIs => Otherwise::Refuse,
         SenderMode::Account => Otherwise::Own,

@@ -19,8 +19,8 @@ use crate::limits::close_request::CloseRequest;
 use crate::limits::connection_slots::Slot;
 use crate::limits::send_limiter::Sending;
 use crate::mail_protocol::{Imap, MailProtocol, Pop3, Smtp};
-use crate::monitor::message_log::Audit;
-use crate::monitor::session_monitor::Tapped;
+use crate::monitor::message_log::MessageLog;
+use crate::monitor::session_monitor::SessionMonitor;
 use crate::net::stream::Stream;
 use crate::server::client_login::{self, LoggedIn};
 use crate::server::ended_before_login;
@@ -28,7 +28,7 @@ use crate::server::listener_context::ListenerContext;
 use crate::server::relay::{Connection, relay};
 use crate::server::sender_policy;
 use crate::server::session_result;
-use crate::server::submission::{Terms, Upstream, carry};
+use crate::server::submission::{SubmissionSettings, Upstream, relay_submission};
 use crate::upstream::advertised_extensions;
 
 /// One client's connection.
@@ -44,27 +44,27 @@ pub struct Client {
 }
 
 /// Serves one client, until it ends, or is asked to close and has finished what it is doing.
-pub async fn serve(context: ServerContext, entry: Arc<ListenerContext>, client: Client) {
-    match entry.listener.protocol {
-        Protocol::Imap => session::<Imap>(&context, &entry, client).await,
-        Protocol::Pop3 => session::<Pop3>(&context, &entry, client).await,
-        Protocol::Smtp => session::<Smtp>(&context, &entry, client).await,
+pub async fn serve(context: ServerContext, listener: Arc<ListenerContext>, client: Client) {
+    match listener.config.protocol {
+        Protocol::Imap => session::<Imap>(&context, &listener, client).await,
+        Protocol::Pop3 => session::<Pop3>(&context, &listener, client).await,
+        Protocol::Smtp => session::<Smtp>(&context, &listener, client).await,
     }
 }
 
-async fn session<S: MailProtocol>(context: &ServerContext, entry: &ListenerContext, client: Client) {
+async fn session<S: MailProtocol>(context: &ServerContext, listener: &ListenerContext, client: Client) {
     let Client { stream, id, peer, slot } = client;
     debug!("connected");
-    let has_spoken = AtomicBool::new(false);
-    let visitor = client_login::Visitor { id: &id, peer, slot: &slot, has_spoken: &has_spoken };
+    let has_sent = AtomicBool::new(false);
+    let unauthenticated = client_login::UnauthenticatedClient { id: &id, peer, slot: &slot, has_sent: &has_sent };
     // Boxed, so that what the login needed is gone from memory while the session idles.
-    let login = Box::pin(client_login::login::<S>(context, entry, stream, visitor)).await;
+    let login = Box::pin(client_login::login::<S>(context, listener, stream, unauthenticated)).await;
     let logged_in = match login {
         Ok(logged_in) => logged_in,
         Err(why) => {
-            let has_spoken = has_spoken.load(Ordering::Relaxed);
-            let is_no_device = entry.devices.has_no_place_for(peer);
-            let ended = ended_before_login::Ended { source: Source::of(peer), has_spoken, is_no_device, why: &why };
+            let has_sent = has_sent.load(Ordering::Relaxed);
+            let is_unlisted = listener.devices.excludes(peer);
+            let ended = ended_before_login::Ended { source: Source::of(peer), has_sent, is_unlisted, why: &why };
             return ended.log(&context.runtime.log_limits);
         }
     };
@@ -87,14 +87,14 @@ async fn relay_bytes(
 ) {
     let began = Instant::now();
     let LoggedIn { account, from, client, unread, upstream, .. } = logged_in;
-    let tapped = Tapped::new(context, &account.mailbox, protocol);
+    let monitor = SessionMonitor::new(context, &account.mailbox, protocol);
     let client = Connection { stream: client, unread };
     let server = Connection { stream: upstream.stream, unread: upstream.unread };
-    let notice = |noticed| tapped.act(noticed);
+    let notice = |noticed| monitor.act(noticed);
     let idle_timeout = context.settings.limits.idle_timeout;
     let relayed = relay(client, server, &mut tap, notice, idle_timeout, close).await;
     let counts = tap.counts();
-    tapped.end(&tap, relayed.end);
+    monitor.end(&tap, relayed.end);
     info!(
         account = %account.mailbox,
         client = %from,
@@ -112,20 +112,21 @@ async fn relay_bytes(
 /// SMTP: messages.
 async fn submit(context: &ServerContext, logged_in: LoggedIn, close: CloseRequest) {
     let began = Instant::now();
-    let LoggedIn { account, from, client, unread, upstream, sending, seat } = logged_in;
+    let LoggedIn { account, from, client, unread, upstream, sending, device_permit } = logged_in;
     let options = submission::Options {
         host_name: context.settings.host_name.clone(),
         extensions: advertised_extensions::usable(&upstream.capabilities),
     };
     let machine = Submission::new(options);
-    let mut machine = match &seat {
-        Some(seat) => seat.device.hold(machine),
+    let mut machine = match &device_permit {
+        Some(device_permit) => device_permit.device.restrict(machine),
         None => machine.with_senders(sender_policy::of_account(&account)),
     };
     machine.receive(Peer::Client, &unread);
     machine.receive(Peer::Server, &upstream.unread);
     let account = account.mailbox;
-    let audit = Audit { account: account.clone(), client: from.to_string(), without_login: seat.is_some() };
+    let audit =
+        MessageLog { account: account.clone(), client: from.to_string(), without_login: device_permit.is_some() };
     let tally = sending.as_ref().map(Sending::tally);
     let happened = |event: &Event| {
         audit.write(event);
@@ -133,8 +134,9 @@ async fn submit(context: &ServerContext, logged_in: LoggedIn, close: CloseReques
             tally.note(event);
         }
     };
-    let terms = Terms { command_timeout: context.settings.limits.smtp_command_timeout, place: sending, close };
-    let carried = carry(client, Upstream::live(upstream.stream), machine, terms, happened).await;
+    let settings =
+        SubmissionSettings { command_timeout: context.settings.limits.smtp_command_timeout, send_slot: sending, close };
+    let carried = relay_submission(client, Upstream::live(upstream.stream), machine, settings, happened).await;
     let (result, reason) = session_result::of_submission(&carried.end);
     info!(
         %account,

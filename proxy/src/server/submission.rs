@@ -6,8 +6,8 @@
 //! or to one that is slow, still goes out. Nobody is waited for without a limit ([`silence`]).
 
 mod side;
-mod silence;
 mod upstream;
+mod wait;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -20,16 +20,16 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Sleep, timeout};
 
 use self::side::Side;
-use self::silence::{Circumstances, Clock, Seen, Silent};
 pub(crate) use self::upstream::Upstream;
+use self::wait::{Awaited, Circumstances, Snapshot, WaitClock};
 use crate::limits::close_request::{CloseReason, CloseRequest};
 use crate::limits::send_limiter::{Sending, Turn, Waiting};
 use crate::net::stream::{Stream, poll_discard};
-use crate::server::relay::{FAREWELL, LINGER};
+use crate::server::relay::{CLOSE_TIMEOUT, LINGER};
 
 /// What a session has moved, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Carried {
+pub(crate) struct SubmissionResult {
     /// Bytes from the client.
     pub from_client: u64,
     /// Bytes from the server.
@@ -39,66 +39,73 @@ pub(crate) struct Carried {
 }
 
 /// How a session is driven.
-pub(crate) struct Terms {
+pub(crate) struct SubmissionSettings {
     /// How long a client may take for its next command, or the next part of a message.
     pub command_timeout: Duration,
     /// The send slot. It is given back when the connection to the server is closed; without one, nothing waits for its turn.
-    pub place: Option<Sending>,
+    pub send_slot: Option<Sending>,
     /// What may ask the session to end.
     pub close: CloseRequest,
 }
 
 /// Carries mail between a client and a server that have both logged in, until one of them ends it, or it is asked to end.
 /// `happened` hears of each message and of each refusal.
-pub(crate) async fn carry(
+pub(crate) async fn relay_submission(
     client: Stream,
     upstream: Upstream,
     machine: Submission,
-    terms: Terms,
+    settings: SubmissionSettings,
     happened: impl FnMut(&Event),
-) -> Carried {
-    let Terms { command_timeout, place, mut close } = terms;
-    let mut carrier = Carrier {
+) -> SubmissionResult {
+    let SubmissionSettings { command_timeout, send_slot, mut close } = settings;
+    let mut driver = Driver {
         machine,
         happened,
         client: Side::new(client),
         upstream,
         client_ended: false,
-        place,
+        send_slot,
         turn: None,
         waiting: None,
         end: None,
     };
-    let mut watch = Watch::new(command_timeout, Box::pin(async move { close.wait().await }));
+    let mut timeouts = Timeouts::new(command_timeout, Box::pin(async move { close.wait().await }));
     let end = poll_fn(|cx| {
         loop {
-            watch.poll_close_request(cx, &mut carrier.machine);
-            if let Poll::Ready(end) = carrier.poll(cx) {
+            timeouts.poll_close_request(cx, &mut driver.machine);
+            if let Poll::Ready(end) = driver.poll(cx) {
                 return Poll::Ready(end);
             }
-            let (silent, circumstances) = ready!(watch.poll_silence(cx, &mut carrier));
-            match carrier.end.take() {
+            let (awaited, circumstances) = ready!(timeouts.poll_silence(cx, &mut driver));
+            match driver.end.take() {
                 // The last words of a session go out if they can; nobody waits for them.
                 Some(end) => return Poll::Ready(end),
-                None => carrier.time_out(silent, circumstances),
+                None => driver.time_out(awaited, circumstances),
             }
         }
     })
     .await;
-    let carried = Carried { from_client: carrier.client.received(), from_server: carrier.upstream.received(), end };
-    let Carrier { client, upstream, client_ended, place, waiting, .. } = carrier;
+    let result =
+        SubmissionResult { from_client: driver.client.received(), from_server: driver.upstream.received(), end };
+    let Driver { client, upstream, client_ended, send_slot, waiting, .. } = driver;
     drop(waiting);
-    let linger = if watch.close.is_none() { FAREWELL } else { LINGER };
-    farewell(client, upstream, client_ended, place, linger).await;
-    carried
+    let linger = if timeouts.close.is_none() { CLOSE_TIMEOUT } else { LINGER };
+    close_both(client, upstream, client_ended, send_slot, linger).await;
+    result
 }
 
 /// Closes both connections in order. What a client still says must be read: closing a socket with unread bytes in it
 /// resets the connection, and the reset would overtake the last words on their way to it.
-async fn farewell(client: Side, upstream: Upstream, client_ended: bool, place: Option<Sending>, linger: Duration) {
+async fn close_both(
+    client: Side,
+    upstream: Upstream,
+    client_ended: bool,
+    send_slot: Option<Sending>,
+    linger: Duration,
+) {
     let server = async {
         upstream.close().await;
-        drop(place);
+        drop(send_slot);
     };
     let client = async {
         if let Some(mut client) = client.stream
@@ -112,20 +119,20 @@ async fn farewell(client: Side, upstream: Upstream, client_ended: bool, place: O
 }
 
 /// Looks at the time, and at whether the session is asked to end.
-struct Watch {
+struct Timeouts {
     command_timeout: Duration,
     /// None once it was asked.
     close: Option<Pin<Box<dyn Future<Output = CloseReason> + Send>>>,
-    clock: Clock,
+    clock: WaitClock,
     /// Only touched when it fires, or would fire too late; not for every byte.
     timer: Pin<Box<Sleep>>,
 }
 
-impl Watch {
+impl Timeouts {
     fn new(command_timeout: Duration, close: Pin<Box<dyn Future<Output = CloseReason> + Send>>) -> Self {
         let now = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(now));
-        Self { command_timeout, close: Some(close), clock: Clock::new(now), timer }
+        Self { command_timeout, close: Some(close), clock: WaitClock::new(now), timer }
     }
 
     fn poll_close_request(&mut self, cx: &mut Context<'_>, machine: &mut Submission) {
@@ -138,33 +145,33 @@ impl Watch {
     }
 
     /// Ready with what was waited for too long, and under which circumstances.
-    fn poll_silence<F>(&mut self, cx: &mut Context<'_>, carrier: &mut Carrier<F>) -> Poll<(Silent, Circumstances)> {
-        let seen = carrier.seen();
-        self.clock.show(seen, Instant::now());
-        if let Some(place) = carrier.place.as_mut().filter(|_| !seen.silent.is_some_and(silence::is_idle)) {
-            place.busy();
+    fn poll_silence<F>(&mut self, cx: &mut Context<'_>, driver: &mut Driver<F>) -> Poll<(Awaited, Circumstances)> {
+        let snapshot = driver.snapshot();
+        self.clock.show(snapshot, Instant::now());
+        if let Some(send_slot) = driver.send_slot.as_mut().filter(|_| !snapshot.awaited.is_some_and(wait::is_idle)) {
+            send_slot.busy();
         }
-        let Some(silent) = seen.silent else { return Poll::Pending };
+        let Some(awaited) = snapshot.awaited else { return Poll::Pending };
         let mut circumstances = Circumstances {
             command_timeout: self.command_timeout,
             others_wait: true,
             closing: self.close.is_none(),
-            server_on_network: carrier.upstream.is_on_network(),
+            server_on_network: driver.upstream.is_on_network(),
         };
-        circumstances.others_wait = match (&mut carrier.place, silence::limit(silent, circumstances)) {
-            (Some(place), Some(limit)) if silence::is_idle(silent) => {
-                place.poll_must_make_room(self.clock.deadline(limit), cx)
+        circumstances.others_wait = match (&mut driver.send_slot, wait::limit(awaited, circumstances)) {
+            (Some(send_slot), Some(limit)) if wait::is_idle(awaited) => {
+                send_slot.poll_must_make_room(self.clock.deadline(limit), cx)
             }
             _ => false,
         };
-        let Some(limit) = silence::limit(silent, circumstances) else { return Poll::Pending };
+        let Some(limit) = wait::limit(awaited, circumstances) else { return Poll::Pending };
         let deadline = self.clock.deadline(limit);
         if deadline < self.timer.deadline() {
             self.timer.as_mut().reset(deadline);
         }
         while self.timer.as_mut().poll(cx).is_ready() {
             if Instant::now() >= deadline {
-                return Poll::Ready((silent, circumstances));
+                return Poll::Ready((awaited, circumstances));
             }
             self.timer.as_mut().reset(deadline);
         }
@@ -172,13 +179,13 @@ impl Watch {
     }
 }
 
-struct Carrier<F> {
+struct Driver<F> {
     machine: Submission,
     happened: F,
     client: Side,
     upstream: Upstream,
     client_ended: bool,
-    place: Option<Sending>,
+    send_slot: Option<Sending>,
     /// That of the message that is about to begin, or was the last to.
     turn: Option<Turn>,
     /// It is waited for.
@@ -187,20 +194,20 @@ struct Carrier<F> {
     end: Option<Ended>,
 }
 
-impl<F> Carrier<F> {
+impl<F> Driver<F> {
     /// What is waited for, and what tells since when.
-    fn seen(&self) -> Seen {
-        let silent = if self.end.is_some() {
-            Some(Silent::LastWords)
+    fn snapshot(&self) -> Snapshot {
+        let awaited = if self.end.is_some() {
+            Some(Awaited::Goodbye)
         } else if self.client.has_unsent() {
-            Some(Silent::Takes(Peer::Client))
+            Some(Awaited::Output(Peer::Client))
         } else if self.upstream.has_unsent() {
-            Some(Silent::Takes(Peer::Server))
+            Some(Awaited::Output(Peer::Server))
         } else {
-            self.machine.waits_for().map(Silent::Speaks)
+            self.machine.waits_for().map(Awaited::Input)
         };
-        Seen {
-            silent,
+        Snapshot {
+            awaited,
             progress: self.machine.progress(),
             replies: self.machine.replies(),
             lone_dots: self.machine.lone_dots(),
@@ -209,28 +216,28 @@ impl<F> Carrier<F> {
     }
 
     /// This was waited for too long.
-    fn time_out(&mut self, silent: Silent, circumstances: Circumstances) {
-        match silent {
-            Silent::Takes(Peer::Client) => {
+    fn time_out(&mut self, awaited: Awaited, circumstances: Circumstances) {
+        match awaited {
+            Awaited::Output(Peer::Client) => {
                 // It is as good as gone. What became of its message is still to be known.
                 self.client.cut();
                 self.client_ended = true;
                 self.machine.receive_end(Peer::Client);
             }
-            Silent::Takes(Peer::Server) => self.machine.time_out(Peer::Server),
-            Silent::Speaks(_) if silence::makes_room(silent, circumstances) => {
+            Awaited::Output(Peer::Server) => self.machine.time_out(Peer::Server),
+            Awaited::Input(_) if wait::frees_slot(awaited, circumstances) => {
                 self.machine.make_room();
-                if let Some(place) = &mut self.place {
-                    place.makes_room();
+                if let Some(send_slot) = &mut self.send_slot {
+                    send_slot.makes_room();
                 }
             }
-            Silent::Speaks(wait) => self.machine.time_out(wait.peer()),
-            Silent::LastWords => {}
+            Awaited::Input(wait) => self.machine.time_out(wait.peer()),
+            Awaited::Goodbye => {}
         }
     }
 }
 
-impl<F: FnMut(&Event)> Carrier<F> {
+impl<F: FnMut(&Event)> Driver<F> {
     /// Goes as far as it can. Ready when the session is over and everything that could be said has been.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let mut drained = Drained::default();
@@ -242,7 +249,7 @@ impl<F: FnMut(&Event)> Carrier<F> {
                     self.upstream.cut();
                     drained.server = false;
                     // The rest of a message that is forgotten keeps nobody from sending.
-                    self.place = None;
+                    self.send_slot = None;
                 }
                 Step::Event(event) => (self.happened)(&event),
                 Step::Begin { again } => self.wait_for_turn(again),
@@ -268,9 +275,9 @@ impl<F: FnMut(&Event)> Carrier<F> {
     }
 
     fn wait_for_turn(&mut self, again: bool) {
-        self.waiting = match (self.turn.take().filter(|_| again), &self.place) {
+        self.waiting = match (self.turn.take().filter(|_| again), &self.send_slot) {
             (Some(turn), _) => Some(turn.come_again()),
-            (None, Some(place)) => Some(place.turn().come()),
+            (None, Some(send_slot)) => Some(send_slot.turn().come()),
             (None, None) if again => return self.machine.put_off("451 4.3.2 Try again later"),
             (None, None) => return self.machine.begin(),
         };

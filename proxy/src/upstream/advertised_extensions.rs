@@ -4,7 +4,7 @@
 //! So only what every server in use offers is advertised: servers of applications that have accounts. What a server offers
 //! is what it said after its last login, on any node, before or after a restart; until then, what is documented of it.
 
-mod upkeep;
+mod sync;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};

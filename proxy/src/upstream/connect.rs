@@ -19,27 +19,27 @@ use super::lookups::{LookupError, Lookups};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many addresses are named when none of them answers.
-const NAMED: usize = 6;
+const MAX_LISTED: usize = 6;
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub enum NoConnection {
+pub enum ConnectError {
     /// The name has no address, or the resolver fails.
     NoAddress(LookupError),
     /// What became of each address, in the order in which they were given up.
     NoAnswer(Vec<(SocketAddr, io::Error)>),
 }
 
-impl fmt::Display for NoConnection {
+impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAddress(error) => error.fmt(f),
             Self::NoAnswer(tried) => {
-                for (index, (address, error)) in tried.iter().take(NAMED).enumerate() {
+                for (index, (address, error)) in tried.iter().take(MAX_LISTED).enumerate() {
                     let between = if index > 0 { ", " } else { "" };
                     write!(f, "{between}{}: {error}", address.ip())?;
                 }
-                match tried.len().saturating_sub(NAMED) {
+                match tried.len().saturating_sub(MAX_LISTED) {
                     0 => Ok(()),
                     more => write!(f, " and {more} more"),
                 }
@@ -52,8 +52,8 @@ impl fmt::Display for NoConnection {
 ///
 /// # Errors
 /// It has none, or the resolver fails.
-pub(crate) async fn addresses(lookups: &Lookups, host: &str, port: u16) -> Result<Vec<SocketAddr>, NoConnection> {
-    let found = lookups.addresses(host).await.map_err(NoConnection::NoAddress)?;
+pub(crate) async fn addresses(lookups: &Lookups, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+    let found = lookups.addresses(host).await.map_err(ConnectError::NoAddress)?;
     Ok(found.iter().map(|address| SocketAddr::new(*address, port)).collect())
 }
 
@@ -61,8 +61,8 @@ pub(crate) async fn addresses(lookups: &Lookups, host: &str, port: u16) -> Resul
 ///
 /// # Errors
 /// None does.
-pub(crate) async fn first_of(addresses: impl IntoIterator<Item = SocketAddr>) -> Result<TcpStream, NoConnection> {
-    first(addresses, to).await.map_err(NoConnection::NoAnswer)
+pub(crate) async fn first_of(addresses: impl IntoIterator<Item = SocketAddr>) -> Result<TcpStream, ConnectError> {
+    first(addresses, to).await.map_err(ConnectError::NoAnswer)
 }
 
 async fn to(address: SocketAddr) -> io::Result<TcpStream> {
@@ -90,7 +90,7 @@ where
             }
             Next::WaitUntil(until) => Some(until),
             Next::Wait => None,
-            Next::Lost => return Err(failed),
+            Next::Failed => return Err(failed),
         };
         let turn = async {
             match until {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Most addresses of one name that are tried. Exchange's names have up to sixteen.
-pub(crate) const MOST_ADDRESSES: usize = 32;
+pub(crate) const MAX_ADDRESSES: usize = 32;
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) enum Next {
     /// All were tried: wait for those that have not answered yet.
     Wait,
     /// All were tried, and none is left.
-    Lost,
+    Failed,
 }
 
 /// The addresses of a name, and how far we are.
@@ -38,7 +38,7 @@ impl Race {
     /// In the order of the system's resolver, which is that of RFC 6724, but with the two families by turns, so that a
     /// family that leads nowhere costs one delay (RFC 8305, 4).
     pub(crate) fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        Self { waiting: by_turns(addresses), running: 0, next: None }
+        Self { waiting: interleaved(addresses), running: 0, next: None }
     }
 
     /// What to do now.
@@ -53,7 +53,7 @@ impl Race {
             }
             (Some(_), Some(next)) => Next::WaitUntil(next),
             (_, _) if self.running > 0 => Next::Wait,
-            (_, _) => Next::Lost,
+            (_, _) => Next::Failed,
         }
     }
 
@@ -64,10 +64,10 @@ impl Race {
     }
 }
 
-fn by_turns(addresses: impl IntoIterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
+fn interleaved(addresses: impl IntoIterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
     let mut of_each: [VecDeque<SocketAddr>; 2] = Default::default();
     let mut first_is_v6 = None;
-    for address in addresses.into_iter().take(MOST_ADDRESSES) {
+    for address in addresses.into_iter().take(MAX_ADDRESSES) {
         let first_is_v6 = *first_is_v6.get_or_insert(address.is_ipv6());
         let [preferred, other] = &mut of_each;
         let family = if address.is_ipv6() == first_is_v6 { preferred } else { other };
@@ -95,10 +95,10 @@ mod tests {
     #[test]
     fn the_families_take_turns_and_the_resolver_says_who_begins() {
         let listed = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "[::1]:1", "2.2.2.2:1"]);
-        assert_eq!(by_turns(listed), addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]));
+        assert_eq!(interleaved(listed), addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]));
         let listed = addresses(&["1.1.1.1:1", "2.2.2.2:1", "[::1]:1"]);
-        assert_eq!(by_turns(listed), addresses(&["1.1.1.1:1", "[::1]:1", "2.2.2.2:1"]));
-        assert_eq!(by_turns((1..=200).map(|port| SocketAddr::from(([1, 1, 1, 1], port)))).len(), MOST_ADDRESSES);
+        assert_eq!(interleaved(listed), addresses(&["1.1.1.1:1", "[::1]:1", "2.2.2.2:1"]));
+        assert_eq!(interleaved((1..=200).map(|port| SocketAddr::from(([1, 1, 1, 1], port)))).len(), MAX_ADDRESSES);
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
         race.failed();
         assert_eq!(race.next(begin + ATTEMPT_DELAY), Next::Wait);
         race.failed();
-        assert_eq!(race.next(begin + ATTEMPT_DELAY), Next::Lost);
-        assert_eq!(Race::new([]).next(begin), Next::Lost);
+        assert_eq!(race.next(begin + ATTEMPT_DELAY), Next::Failed);
+        assert_eq!(Race::new([]).next(begin), Next::Failed);
     }
 }

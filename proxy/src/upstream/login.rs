@@ -18,11 +18,11 @@ use crate::limits::back_off::May;
 use crate::mail_protocol::MailProtocol;
 use crate::monitor::session_monitor::throttled;
 use crate::net::drive::drive_and_note;
-use crate::net::handshake_limit::Metered;
+use crate::net::handshake_limit::HandshakeLimit;
 use crate::net::stream::Stream;
 use crate::upstream::connect;
 use crate::upstream::login_budget::LoginBudget;
-use crate::upstream::login_timings::{Stage, Trail};
+use crate::upstream::login_timings::{LoginTimings, Stage};
 use crate::upstream::sasl_user::sasl_user;
 
 /// A session at the mail server that is ready to be relayed.
@@ -57,7 +57,7 @@ pub(crate) async fn login<S: MailProtocol>(
     context: &ServerContext,
     admitted: &Admitted,
     budget: &LoginBudget,
-    trail: &Trail,
+    timings: &LoginTimings,
 ) -> Result<Connected, Failure> {
     let account = admitted.account();
     let Some(servers) = context.settings.servers.get(&account.application) else {
@@ -83,7 +83,7 @@ pub(crate) async fn login<S: MailProtocol>(
         }
         if context.runtime.back_offs.may_log_in(&account.mailbox, S::PROTOCOL, context.runtime.clock.now()) != May::Now
         {
-            trail.waits(Stage::BackOff, "the end of a back-off");
+            timings.waits(Stage::BackOff, "the end of a back-off");
         }
         let left_alone = context
             .runtime
@@ -91,19 +91,19 @@ pub(crate) async fn login<S: MailProtocol>(
             .wait(&context.runtime.store, &account.mailbox, S::PROTOCOL, &context.runtime.clock)
             .await;
         left_alone.map_err(|left| Failure::throttled(&server.host, left))?;
-        with_second_try::<S>(context, admitted, server, trail).await
+        with_second_try::<S>(context, admitted, server, timings).await
     };
     // One budget for all of it: a client has its own patience, which none of the stages knows.
     let outcome = tokio::time::timeout_at(budget.end(), trying)
         .await
-        .unwrap_or_else(|_| Err(Failure::timed_out(&server.host, budget.whole(), trail)));
-    trail.ends();
-    remember(context, account, S::PROTOCOL, outcome.as_ref().err());
+        .unwrap_or_else(|_| Err(Failure::timed_out(&server.host, budget.whole(), timings)));
+    timings.ends();
+    record_result(context, account, S::PROTOCOL, outcome.as_ref().err());
     let connected = outcome.map_err(|mut failure| {
-        failure.log = format!("{} [waited for: {trail}]", failure.log);
+        failure.log = format!("{} [waited for: {timings}]", failure.log);
         failure
     })?;
-    debug!(waited_for = %trail, "logged in upstream");
+    debug!(waited_for = %timings, "logged in upstream");
     if S::PROTOCOL == Protocol::Smtp {
         context.runtime.advertised_extensions.learn(&account.application, &connected.capabilities);
     }
@@ -112,18 +112,20 @@ pub(crate) async fn login<S: MailProtocol>(
 
 /// For `oxpost status`: what the server refused and somebody must mend, until it has been mended. What passes by itself, and
 /// what is wrong with the token, is not of this kind. It is written beside the login, which waits for no store.
-fn remember(context: &ServerContext, account: &Account, protocol: Protocol, failure: Option<&Failure>) {
+fn record_result(context: &ServerContext, account: &Account, protocol: Protocol, failure: Option<&Failure>) {
     let (mailbox, protocol) = (account.mailbox.clone(), protocol.to_string());
     let refused = match failure {
         None => {
             context.runtime.accounts.note_login_accepted(account);
             None
         }
-        Some(Failure { refusal, said: Some(said), .. }) if refusal.kind == RefusalKind::AdministratorMustAct => {
+        Some(Failure { refusal, server_reply: Some(server_reply), .. })
+            if refusal.kind == RefusalKind::AdministratorMustAct =>
+        {
             Some(UpstreamRefusal {
                 protocol: protocol.clone(),
                 text: refusal.text.clone(),
-                said: said.clone(),
+                said: server_reply.clone(),
                 at: context.runtime.clock.now(),
             })
         }
@@ -136,14 +138,14 @@ async fn with_second_try<S: MailProtocol>(
     context: &ServerContext,
     admitted: &Admitted,
     server: &Server,
-    trail: &Trail,
+    timings: &LoginTimings,
 ) -> Result<Connected, Failure> {
-    trail.waits(Stage::Token, A_TOKEN);
+    timings.waits(Stage::Token, A_TOKEN);
     let mut token = context.runtime.tokens.access_token(admitted).await.map_err(|error| Failure::token(&error))?;
     let mut known = context.runtime.login_offers.known(S::PROTOCOL, server);
     let (mut misled_by, mut is_second_try) = (None, false);
     loop {
-        let failed = match once::<S>(context, admitted, server, &token, &known, trail).await {
+        let failed = match try_once::<S>(context, admitted, server, &token, &known, timings).await {
             Ok(Ok(connected)) => {
                 context.runtime.login_offers.succeeded(S::PROTOCOL, server, &known, misled_by.as_ref());
                 if let Some(list) = &connected.listed_before_login {
@@ -152,12 +154,12 @@ async fn with_second_try<S: MailProtocol>(
                 return Ok(connected);
             }
             Ok(Err(failed)) => failed,
-            Err(Unreached { may_pass: true, .. }) if !is_second_try => LoginFailed {
+            Err(Unreachable { may_retry: true, .. }) if !is_second_try => LoginFailed {
                 failure: UpstreamFailure::ConnectionClosed,
                 may_be_misled: false,
                 listed_before_login: None,
             },
-            Err(Unreached { failure, .. }) => return Err(failure),
+            Err(Unreachable { failure, .. }) => return Err(failure),
         };
         if let Some(list) = &failed.listed_before_login {
             context.runtime.login_offers.listed(server, list);
@@ -168,9 +170,9 @@ async fn with_second_try<S: MailProtocol>(
         is_second_try |= next.is_second_try;
         match next.with {
             None => return Err(failure),
-            Some(With::SameToken) => {}
-            Some(With::FreshToken) => {
-                trail.waits(Stage::Token, "another token of the sign-in service");
+            Some(RetryWith::SameToken) => {}
+            Some(RetryWith::FreshToken) => {
+                timings.waits(Stage::Token, "another token of the sign-in service");
                 token =
                     context.runtime.tokens.refused(admitted, &token).await.map_err(|error| Failure::token(&error))?;
             }
@@ -189,7 +191,7 @@ const A_TOKEN: &str = "a token of the sign-in service";
 
 /// What another attempt is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum With {
+enum RetryWith {
     SameToken,
     FreshToken,
 }
@@ -197,7 +199,7 @@ enum With {
 /// Whether there is another attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct NextAttempt {
-    with: Option<With>,
+    with: Option<RetryWith>,
     /// It is the one second try that a login has.
     is_second_try: bool,
 }
@@ -206,8 +208,8 @@ struct NextAttempt {
 /// it is made once more without being counted, unless a second try would be the same.
 fn next_attempt(failed: &LoginFailed, was_second_try: bool) -> NextAttempt {
     match second_try(&failed.failure).filter(|_| !was_second_try) {
-        Some(With::FreshToken) | None if failed.may_be_misled => {
-            NextAttempt { with: Some(With::SameToken), is_second_try: was_second_try }
+        Some(RetryWith::FreshToken) | None if failed.may_be_misled => {
+            NextAttempt { with: Some(RetryWith::SameToken), is_second_try: was_second_try }
         }
         with => NextAttempt { with, is_second_try: was_second_try || with.is_some() },
     }
@@ -216,29 +218,29 @@ fn next_attempt(failed: &LoginFailed, was_second_try: bool) -> NextAttempt {
 /// Whether another attempt can change anything. A token may have been revoked before its time; a mailbox may be between
 /// two servers ("authenticated but not connected" is sometimes that); a front end may have been restarted. A refusal whose
 /// reason is known to be a setting stays one.
-fn second_try(failure: &UpstreamFailure) -> Option<With> {
+fn second_try(failure: &UpstreamFailure) -> Option<RetryWith> {
     match failure {
         UpstreamFailure::TokenRefused(text) if failure::is_final(text) => None,
-        UpstreamFailure::TokenRefused(_) => Some(With::FreshToken),
+        UpstreamFailure::TokenRefused(_) => Some(RetryWith::FreshToken),
         // Whoever knocks on is throttled for longer.
         UpstreamFailure::NotConnected(text) if back_off(text.as_bytes()).is_some() => None,
-        UpstreamFailure::NotConnected(_) | UpstreamFailure::ConnectionClosed => Some(With::SameToken),
+        UpstreamFailure::NotConnected(_) | UpstreamFailure::ConnectionClosed => Some(RetryWith::SameToken),
         UpstreamFailure::Unavailable(_) | UpstreamFailure::NotOffered(_) | UpstreamFailure::Protocol(_) => None,
     }
 }
 
 /// One attempt on one connection.
-async fn once<S: MailProtocol>(
+async fn try_once<S: MailProtocol>(
     context: &ServerContext,
     admitted: &Admitted,
     server: &Server,
     token: &AccessToken,
     known: &KnownOffer,
-    trail: &Trail,
-) -> Result<Result<Connected, LoginFailed>, Unreached> {
+    timings: &LoginTimings,
+) -> Result<Result<Connected, LoginFailed>, Unreachable> {
     let account = admitted.account();
-    let dialogue = dialogue::<S>(context, account, server, token, known).map_err(Unreached::for_good)?;
-    let outcome = attempt(context, server, dialogue, trail).await?;
+    let dialogue = dialogue::<S>(context, account, server, token, known).map_err(Unreachable::for_good)?;
+    let outcome = attempt(context, server, dialogue, timings).await?;
     // Those who send have a pacing of their own.
     if S::PROTOCOL != Protocol::Smtp
         && let Err(failed) = &outcome
@@ -274,16 +276,16 @@ pub(crate) fn dialogue<S: MailProtocol>(
 
 /// The server was not reached, or TLS with it failed.
 #[derive(Debug)]
-pub(crate) struct Unreached {
+pub(crate) struct Unreachable {
     /// In words.
     pub failure: Failure,
     /// The connection was there and was cut: another one may not be.
-    pub may_pass: bool,
+    pub may_retry: bool,
 }
 
-impl Unreached {
+impl Unreachable {
     fn for_good(failure: Failure) -> Self {
-        Self { failure, may_pass: false }
+        Self { failure, may_retry: false }
     }
 }
 
@@ -295,22 +297,22 @@ pub(crate) async fn attempt(
     context: &ServerContext,
     server: &Server,
     mut dialogue: impl UpstreamDialogue,
-    trail: &Trail,
-) -> Result<Result<Connected, LoginFailed>, Unreached> {
+    timings: &LoginTimings,
+) -> Result<Result<Connected, LoginFailed>, Unreachable> {
     #[cfg(not(fuzzing))]
-    let mut stream = reach(context, server, trail).await.map_err(Unreached::for_good)?;
+    let mut stream = connect_to(context, server, timings).await.map_err(Unreachable::for_good)?;
     #[cfg(fuzzing)]
     let mut stream = (context.settings.dial)(server);
     if server.tls == ServerTls::Implicit {
-        stream = secure(context, server, stream, trail).await?;
+        stream = start_tls(context, server, stream, timings).await?;
     }
     let failure = loop {
-        match drive_and_note(&mut dialogue, &mut stream, |dialogue| trail.waits_for(dialogue.waits_for())).await {
+        match drive_and_note(&mut dialogue, &mut stream, |dialogue| timings.waits_for(dialogue.waits_for())).await {
             Ok(UpstreamEvent::StartTls) if matches!(stream, Stream::Tls(_)) => {
                 break UpstreamFailure::Protocol("TLS was asked for within TLS".into());
             }
             Ok(UpstreamEvent::StartTls) => {
-                stream = secure(context, server, stream, trail).await?;
+                stream = start_tls(context, server, stream, timings).await?;
                 dialogue.tls_started();
             }
             Ok(UpstreamEvent::Authenticated { capabilities }) => {
@@ -335,12 +337,12 @@ pub(crate) async fn attempt(
 
 /// A connection to the first address of the server that answers.
 #[cfg_attr(fuzzing, allow(dead_code, reason = "nobody is reached"))]
-async fn reach(context: &ServerContext, server: &Server, trail: &Trail) -> Result<Stream, Failure> {
+async fn connect_to(context: &ServerContext, server: &Server, timings: &LoginTimings) -> Result<Stream, Failure> {
     let Server { host, port, .. } = server;
-    trail.waits_for("the address of its name");
+    timings.waits_for("the address of its name");
     let unreachable = |error| Failure::unreachable(host, *port, &error);
     let addresses = connect::addresses(&context.runtime.lookups, host, *port).await.map_err(unreachable)?;
-    trail.waits_for("a connection");
+    timings.waits_for("a connection");
     let tcp = connect::first_of(addresses).await.map_err(|error| {
         context.runtime.lookups.expire(host);
         unreachable(error)
@@ -350,16 +352,21 @@ async fn reach(context: &ServerContext, server: &Server, trail: &Trail) -> Resul
 }
 
 /// Begins TLS on a plain connection.
-async fn secure(context: &ServerContext, server: &Server, stream: Stream, trail: &Trail) -> Result<Stream, Unreached> {
+async fn start_tls(
+    context: &ServerContext,
+    server: &Server,
+    stream: Stream,
+    timings: &LoginTimings,
+) -> Result<Stream, Unreachable> {
     let Stream::Plain(tcp) = stream else { return Ok(stream) };
-    trail.waits_for("TLS");
+    timings.waits_for("TLS");
     let name = ServerName::try_from(server.host.clone()).map_err(|_| {
         let error = io::Error::new(io::ErrorKind::InvalidInput, "not a DNS name or address");
-        Unreached::for_good(Failure::tls(&server.host, &error))
+        Unreachable::for_good(Failure::tls(&server.host, &error))
     })?;
-    let tls = context.settings.tls.connect(name, Metered::server(tcp)).await;
+    let tls = context.settings.tls.connect(name, HandshakeLimit::server(tcp)).await;
     let tls =
-        tls.map_err(|error| Unreached { failure: Failure::tls(&server.host, &error), may_pass: was_cut(&error) })?;
+        tls.map_err(|error| Unreachable { failure: Failure::tls(&server.host, &error), may_retry: was_cut(&error) })?;
     Ok(Stream::Tls(Box::new(tls.into())))
 }
 
@@ -373,7 +380,7 @@ fn was_cut(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    fn next(failure: UpstreamFailure, may_be_misled: bool, was_second_try: bool) -> (Option<With>, bool) {
+    fn next(failure: UpstreamFailure, may_be_misled: bool, was_second_try: bool) -> (Option<RetryWith>, bool) {
         let failed = LoginFailed { failure, may_be_misled, listed_before_login: None };
         let next = next_attempt(&failed, was_second_try);
         (next.with, next.is_second_try)
@@ -383,10 +390,10 @@ mod tests {
     fn attempt_without_what_was_known_is_no_second_try_unless_it_is_the_same() {
         let refused = || UpstreamFailure::TokenRefused(String::new());
         let not_offered = || UpstreamFailure::NotOffered(String::new());
-        assert_eq!(next(refused(), true, false), (Some(With::SameToken), false));
-        assert_eq!(next(not_offered(), true, false), (Some(With::SameToken), false));
-        assert_eq!(next(UpstreamFailure::ConnectionClosed, true, false), (Some(With::SameToken), true));
-        assert_eq!(next(refused(), false, false), (Some(With::FreshToken), true));
+        assert_eq!(next(refused(), true, false), (Some(RetryWith::SameToken), false));
+        assert_eq!(next(not_offered(), true, false), (Some(RetryWith::SameToken), false));
+        assert_eq!(next(UpstreamFailure::ConnectionClosed, true, false), (Some(RetryWith::SameToken), true));
+        assert_eq!(next(refused(), false, false), (Some(RetryWith::FreshToken), true));
         for failure in [refused(), not_offered(), UpstreamFailure::ConnectionClosed] {
             assert_eq!(next(failure, false, true), (None, true));
         }
@@ -395,13 +402,13 @@ mod tests {
 
     #[test]
     fn only_what_can_change_is_tried_again() {
-        assert_eq!(second_try(&UpstreamFailure::TokenRefused(String::new())), Some(With::FreshToken));
+        assert_eq!(second_try(&UpstreamFailure::TokenRefused(String::new())), Some(RetryWith::FreshToken));
         let off = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.";
         assert_eq!(second_try(&UpstreamFailure::TokenRefused(off.into())), None);
-        assert_eq!(second_try(&UpstreamFailure::NotConnected(String::new())), Some(With::SameToken));
+        assert_eq!(second_try(&UpstreamFailure::NotConnected(String::new())), Some(RetryWith::SameToken));
         let throttled = "Request is throttled. Suggested Backoff Time: 1500 milliseconds";
         assert_eq!(second_try(&UpstreamFailure::NotConnected(throttled.into())), None);
-        assert_eq!(second_try(&UpstreamFailure::ConnectionClosed), Some(With::SameToken));
+        assert_eq!(second_try(&UpstreamFailure::ConnectionClosed), Some(RetryWith::SameToken));
         assert_eq!(second_try(&UpstreamFailure::Unavailable(String::new())), None);
         let error = |kind| io::Error::new(kind, "");
         assert!(was_cut(&error(io::ErrorKind::ConnectionReset)) && was_cut(&error(io::ErrorKind::UnexpectedEof)));

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Most steps that are kept. Two attempts have about fifteen; a server that never ends has one that lasts.
-const MOST_STEPS: usize = 40;
+const MAX_STEPS: usize = 40;
 
 /// A wait for our own permission, or the server's, is told when it was one; most often there is none.
-const WORTH_TELLING: Duration = Duration::from_millis(1);
+const MIN_SHOWN: Duration = Duration::from_millis(1);
 
 /// Who is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Stage {
 
 /// The steps of one upstream login.
 #[derive(Debug, Default)]
-pub struct Trail(Mutex<Steps>);
+pub struct LoginTimings(Mutex<Steps>);
 
 #[derive(Debug, Default)]
 struct Steps {
@@ -34,7 +34,7 @@ struct Steps {
     stage: Option<Stage>,
 }
 
-impl Trail {
+impl LoginTimings {
     /// From now on this is waited for, of the mail server. Said again, it goes on.
     pub fn waits_for(&self, what: &'static str) {
         self.waits(Stage::Server, what);
@@ -74,8 +74,8 @@ impl Trail {
 impl Steps {
     fn end(&mut self) {
         if let Some((what, since)) = self.now.take()
-            && self.over.len() < MOST_STEPS
-            && (self.stage != Some(Stage::BackOff) || since.elapsed() >= WORTH_TELLING)
+            && self.over.len() < MAX_STEPS
+            && (self.stage != Some(Stage::BackOff) || since.elapsed() >= MIN_SHOWN)
         {
             self.over.push((what, since.elapsed()));
         }
@@ -83,7 +83,7 @@ impl Steps {
 }
 
 /// `a token 0.312 s, the address of the server 0.004 s, …`
-impl fmt::Display for Trail {
+impl fmt::Display for LoginTimings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let steps = self.steps();
         let last = steps.now.map(|(what, since)| (what, since.elapsed()));
@@ -101,30 +101,30 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_trail_tells_what_was_waited_for_and_for_how_long() {
-        let trail = Trail::default();
-        assert_eq!((trail.now(), trail.to_string().as_str()), ("nothing", ""));
-        trail.waits_for("a token");
+        let timings = LoginTimings::default();
+        assert_eq!((timings.now(), timings.to_string().as_str()), ("nothing", ""));
+        timings.waits_for("a token");
         tokio::time::advance(Duration::from_millis(1500)).await;
-        trail.waits_for("its greeting");
+        timings.waits_for("its greeting");
         tokio::time::advance(Duration::from_millis(1)).await;
-        trail.waits_for("its greeting");
+        timings.waits_for("its greeting");
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(trail.now(), "its greeting");
-        assert_eq!(trail.to_string(), "a token 1.500 s, its greeting 0.002 s");
-        assert_eq!(trail.stage(), Stage::Server);
-        trail.ends();
+        assert_eq!(timings.now(), "its greeting");
+        assert_eq!(timings.to_string(), "a token 1.500 s, its greeting 0.002 s");
+        assert_eq!(timings.stage(), Stage::Server);
+        timings.ends();
         tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(trail.to_string(), "a token 1.500 s, its greeting 0.002 s");
-        trail.waits(Stage::BackOff, "nothing at all");
-        trail.waits(Stage::BackOff, "a send slot");
-        tokio::time::advance(WORTH_TELLING).await;
-        trail.waits(Stage::Token, "another token");
-        assert!(trail.to_string().ends_with("its greeting 0.002 s, a send slot 0.001 s, another token 0.000 s"));
-        assert_eq!((trail.stage(), trail.now()), (Stage::Token, "another token"));
-        for _ in 0..MOST_STEPS {
-            trail.waits_for("one");
-            trail.waits_for("another");
+        assert_eq!(timings.to_string(), "a token 1.500 s, its greeting 0.002 s");
+        timings.waits(Stage::BackOff, "nothing at all");
+        timings.waits(Stage::BackOff, "a send slot");
+        tokio::time::advance(MIN_SHOWN).await;
+        timings.waits(Stage::Token, "another token");
+        assert!(timings.to_string().ends_with("its greeting 0.002 s, a send slot 0.001 s, another token 0.000 s"));
+        assert_eq!((timings.stage(), timings.now()), (Stage::Token, "another token"));
+        for _ in 0..MAX_STEPS {
+            timings.waits_for("one");
+            timings.waits_for("another");
         }
-        assert_eq!(trail.to_string().split(", ").count(), MOST_STEPS + 1, "the present one is always told");
+        assert_eq!(timings.to_string().split(", ").count(), MAX_STEPS + 1, "the present one is always told");
     }
 }

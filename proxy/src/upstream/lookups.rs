@@ -1,10 +1,10 @@
 //! Name lookups of all sessions: one at a time for each name, shared by everyone who waits for it, and remembered briefly.
 //!
 //! The system's resolver (`getaddrinfo`) occupies a thread until it returns, and cannot be told to stop. A lookup is
-//! therefore a task of its own: a session that gives up leaves nothing behind, and when DNS hangs, [`MOST_RUNNING`] threads
+//! therefore a task of its own: a session that gives up leaves nothing behind, and when DNS hangs, [`MAX_RUNNING`] threads
 //! hang with it, however many sessions wait.
 
-mod known;
+mod cached_answer;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,18 +20,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use self::known::{Addresses, Known, Need, PATIENCE_WITH_STALE};
+use self::cached_answer::{Addresses, CachedAnswer, Need, STALE_ANSWER_TIMEOUT};
 
 /// How long a lookup may take for those who wait. The system's resolver gives up after 10 seconds where nothing else is set
 /// (`man resolv.conf`: two attempts of 5 seconds), after more with several name servers.
 pub(crate) const LOOKUP_TIME: Duration = Duration::from_secs(15);
 
 /// How many lookups may occupy a thread at a time: names in proxy.toml are few.
-pub(crate) const MOST_RUNNING: usize = 8;
+pub(crate) const MAX_RUNNING: usize = 8;
 
 /// How many of these may be for one name: a hung one must not keep a second from finding DNS well again, and a name that
 /// always hangs must leave room for others.
-pub(crate) const MOST_RUNNING_OF_ONE_NAME: usize = 2;
+pub(crate) const MAX_RUNNING_PER_NAME: usize = 2;
 
 /// What a resolver holds for as long as it occupies a thread.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ struct Shared {
 }
 
 struct Name {
-    known: Known,
+    known: CachedAnswer,
     running: Arc<Semaphore>,
     /// The lookup that was begun last; over when it has a value, or its sender is gone.
     lookup: Option<watch::Receiver<Option<Outcome>>>,
@@ -75,14 +75,14 @@ struct Name {
 
 impl Name {
     fn new() -> Self {
-        Self { known: Known::default(), running: Arc::new(Semaphore::new(MOST_RUNNING_OF_ONE_NAME)), lookup: None }
+        Self { known: CachedAnswer::default(), running: Arc::new(Semaphore::new(MAX_RUNNING_PER_NAME)), lookup: None }
     }
 }
 
 /// What someone who needs addresses gets.
-enum Begun {
+enum Lookup {
     Known(Addresses),
-    Lookup { stale: Option<Addresses>, lookup: watch::Receiver<Option<Outcome>> },
+    Running { stale: Option<Addresses>, lookup: watch::Receiver<Option<Outcome>> },
 }
 
 fn is_on_its_way(lookup: &watch::Receiver<Option<Outcome>>) -> bool {
@@ -105,7 +105,7 @@ impl fmt::Debug for Lookups {
 impl Lookups {
     /// With another resolver.
     pub fn with(resolver: Resolver) -> Self {
-        Self(Arc::new(Shared { resolver, running: Arc::new(Semaphore::new(MOST_RUNNING)), names: Mutex::default() }))
+        Self(Arc::new(Shared { resolver, running: Arc::new(Semaphore::new(MAX_RUNNING)), names: Mutex::default() }))
     }
 
     /// The addresses of a name, in the order of the resolver; at least one.
@@ -117,11 +117,11 @@ impl Lookups {
             return Ok([address].into());
         }
         let (stale, lookup) = match self.begin(host) {
-            Begun::Known(addresses) => return Ok(addresses),
-            Begun::Lookup { stale: None, lookup } => return outcome(lookup).await,
-            Begun::Lookup { stale: Some(stale), lookup } => (stale, lookup),
+            Lookup::Known(addresses) => return Ok(addresses),
+            Lookup::Running { stale: None, lookup } => return outcome(lookup).await,
+            Lookup::Running { stale: Some(stale), lookup } => (stale, lookup),
         };
-        match timeout(PATIENCE_WITH_STALE, outcome(lookup)).await {
+        match timeout(STALE_ANSWER_TIMEOUT, outcome(lookup)).await {
             Ok(Ok(addresses)) => return Ok(addresses),
             Ok(Err(error)) => {
                 debug!(host, %error, "the lookup failed; using the last known addresses");
@@ -135,21 +135,21 @@ impl Lookups {
     }
 
     /// Joins the lookup that is on its way, or begins one, if what is known will not do.
-    fn begin(&self, host: &str) -> Begun {
+    fn begin(&self, host: &str) -> Lookup {
         let mut names = self.names();
         let name = names.entry(host.to_owned()).or_insert_with(Name::new);
         let stale = match name.known.need(Instant::now()) {
-            Need::Nothing(addresses) => return Begun::Known(addresses),
+            Need::Nothing(addresses) => return Lookup::Known(addresses),
             Need::Newer(addresses) => Some(addresses),
             Need::Any => None,
         };
         if let Some(lookup) = name.lookup.as_ref().filter(|lookup| is_on_its_way(lookup)) {
-            return Begun::Lookup { stale, lookup: lookup.clone() };
+            return Lookup::Running { stale, lookup: lookup.clone() };
         }
         let (sender, lookup) = watch::channel(None);
         name.lookup = Some(lookup.clone());
         tokio::spawn(self.clone().look_up(host.to_owned(), Arc::clone(&name.running), sender));
-        Begun::Lookup { stale, lookup }
+        Lookup::Running { stale, lookup }
     }
 
     async fn look_up(self, host: String, of_this_name: Arc<Semaphore>, sender: watch::Sender<Option<Outcome>>) {

@@ -15,7 +15,7 @@ use crate::failure::{Failure, FailureClass};
 use crate::limits::back_off::May;
 
 /// How long a wait for a time sleeps at most before it looks at the clock again, which may have been set.
-const NAP: Duration = Duration::from_secs(1);
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whether an account can log in.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub async fn readiness(context: &ServerContext, account: &Account, protocol: Pro
             return Readiness::NeedsAdministrator(Failure::token(&TokenError::Misconfigured(problem)));
         }
         // Nobody knows when it can be read again.
-        Err(error) => not_before(now + NAP, Failure::token(&TokenError::Store(error))),
+        Err(error) => not_before(now + CLOCK_CHECK_INTERVAL, Failure::token(&TokenError::Store(error))),
     }
     let Some(servers) = context.settings.servers.get(&account.application) else { return answer(latest) };
     if protocol == Protocol::Smtp {
@@ -92,7 +92,7 @@ pub async fn changed(context: &ServerContext, readiness: &Readiness) {
             Readiness::NotBefore { at, .. } => {
                 while context.runtime.clock.now() < *at {
                     let left = at.duration_since(context.runtime.clock.now()).unwrap_or_default();
-                    sleep(left.min(NAP)).await;
+                    sleep(left.min(CLOCK_CHECK_INTERVAL)).await;
                 }
             }
             Readiness::NeedsAdministrator(_) => std::future::pending().await,

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::mail_protocol::MailProtocol;
 use crate::net::stream::Stream;
 use crate::upstream::login::{self, Connected};
-use crate::upstream::login_timings::Trail;
+use crate::upstream::login_timings::LoginTimings;
 
 /// The most lines that are kept of a login; Exchange needs about thirty.
 const LINES: usize = 100;
@@ -39,15 +39,15 @@ pub(super) async fn log_in<S: MailProtocol>(
 ) -> (Login, Option<Connected>) {
     let redactor = redactor(account, S::PROTOCOL, token);
     let mut ear = Ear { begun: Instant::now(), heard: Vec::new(), server: Buffer::default(), redactor };
-    let (bound, trail) = (context.settings.limits.upstream_timeout, Trail::default());
+    let (bound, timings) = (context.settings.limits.upstream_timeout, LoginTimings::default());
     let trying = async {
         // The login that every server accepts: nothing is taken for granted.
         let inner = login::dialogue::<S>(context, account, server, token, &KnownOffer::default())?;
-        let attempt = login::attempt(context, server, Overheard { inner, ear: &mut ear }, &trail).await;
+        let attempt = login::attempt(context, server, Overheard { inner, ear: &mut ear }, &timings).await;
         attempt.map_err(|unreached| unreached.failure)
     };
     let tried = tokio::time::timeout(bound, trying).await;
-    let (outcome, connected) = match tried.unwrap_or_else(|_| Err(Failure::timed_out(&server.host, bound, &trail))) {
+    let (outcome, connected) = match tried.unwrap_or_else(|_| Err(Failure::timed_out(&server.host, bound, &timings))) {
         Ok(Ok(connected)) => (Ok(()), Some(connected)),
         Ok(Err(failed)) => (Err(Refused::Server(failed.failure)), None),
         Err(failure) => (Err(Refused::Way(failure)), None),

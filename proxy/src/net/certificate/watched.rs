@@ -12,19 +12,19 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::held::Held;
+use super::info::CertificateInfo;
 use crate::net::tls::{self, TlsError};
 
 /// How often it is looked whether files have changed.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The certificates of all listeners.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Certificates(Vec<Arc<Watched>>);
+pub(crate) struct Certificates(Vec<Arc<WatchedCertificate>>);
 
 /// A certificate and its key, as they stand in their files.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(crate) struct WatchedCertificate {
     certificate: PathBuf,
     key: PathBuf,
     current: RwLock<Arc<CertifiedKey>>,
@@ -46,35 +46,35 @@ impl Certificates {
     ///
     /// # Errors
     /// They cannot be used.
-    pub(crate) fn watch(&mut self, certificate: &Path, key: &Path) -> Result<Arc<Watched>, TlsError> {
+    pub(crate) fn watch(&mut self, certificate: &Path, key: &Path) -> Result<Arc<WatchedCertificate>, TlsError> {
         let known = self.0.iter().find(|watched| watched.certificate == certificate && watched.key == key);
         if let Some(known) = known {
             return Ok(Arc::clone(known));
         }
-        let watched = Arc::new(Watched::open(certificate, key)?);
+        let watched = Arc::new(WatchedCertificate::open(certificate, key)?);
         self.0.push(Arc::clone(&watched));
         Ok(watched)
     }
 
     /// Looks after them until `stop`.
-    pub(crate) async fn look_after(&self, stop: CancellationToken) {
+    pub(crate) async fn reload_on_change(&self, stop: CancellationToken) {
         if self.0.is_empty() {
             return;
         }
-        while stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
+        while stop.run_until_cancelled(sleep(CHECK_INTERVAL)).await.is_some() {
             for watched in &self.0 {
-                watched.look();
+                watched.reload_if_changed();
             }
         }
     }
 }
 
-impl Watched {
+impl WatchedCertificate {
     fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         // The stamps come first: what is written while they are read is read again.
         let stamps = stamps(certificate, key);
         let current = tls::certified_key(certificate, key)?;
-        said_if_it_ends_soon(certificate, &current);
+        warn_if_expiring(certificate, &current);
         Ok(Self {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
@@ -94,7 +94,7 @@ impl Watched {
 
     /// Reads the files again if they have changed. The two are seldom written at the same moment: what does not belong
     /// together yet is tried again at the next look.
-    pub(crate) fn look(&self) {
+    pub(crate) fn reload_if_changed(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps = stamps(&self.certificate, &self.key);
         if stamps == seen.stamps && !seen.failed {
@@ -106,7 +106,7 @@ impl Watched {
                 let new = Arc::new(new);
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&new);
                 info!(certificate = %self.certificate.display(), "the certificate was read again");
-                said_if_it_ends_soon(&self.certificate, &new);
+                warn_if_expiring(&self.certificate, &new);
                 false
             }
             Err(error) => {
@@ -120,17 +120,17 @@ impl Watched {
     }
 }
 
-impl ResolvesServerCert for Watched {
+impl ResolvesServerCert for WatchedCertificate {
     /// One for everybody: old clients do not say which name they want.
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
-fn said_if_it_ends_soon(path: &Path, key: &CertifiedKey) {
-    let held = key.cert.first().and_then(Held::of);
-    if let Some(held) = held.filter(|held| held.ends_soon(SystemTime::now())) {
-        warn!(certificate = %path.display(), ends = held.last_day(), "the certificate ends soon, or has ended; `oxpost cert` renews one it has made");
+fn warn_if_expiring(path: &Path, key: &CertifiedKey) {
+    let info = key.cert.first().and_then(CertificateInfo::of);
+    if let Some(info) = info.filter(|info| info.expires_soon(SystemTime::now())) {
+        warn!(certificate = %path.display(), ends = info.expiry_date(), "the certificate ends soon, or has ended; `oxpost cert` renews one it has made");
     }
 }
 
@@ -188,24 +188,24 @@ mod tests {
         assert!(Arc::ptr_eq(&watched, &twice), "read once for all listeners");
         let current = || Arc::clone(&watched.current.read().unwrap());
         let before = current();
-        watched.look();
+        watched.reload_if_changed();
         assert!(Arc::ptr_eq(&before, &current()), "nothing has changed");
 
         files.write("crt", &new.certificate);
-        watched.look();
+        watched.reload_if_changed();
         assert!(Arc::ptr_eq(&before, &current()), "the key is not there yet");
         files.write("crt", "garbage");
-        watched.look();
+        watched.reload_if_changed();
         std::fs::remove_file(files.path("crt")).unwrap();
-        watched.look();
+        watched.reload_if_changed();
         assert!(Arc::ptr_eq(&before, &current()), "what cannot be used changes nothing");
 
         files.write("crt", &new.certificate);
         files.write("key", &new.key);
-        watched.look();
+        watched.reload_if_changed();
         let after = current();
         assert_ne!(before.cert, after.cert);
-        watched.look();
+        watched.reload_if_changed();
         assert!(Arc::ptr_eq(&after, &current()));
     }
 
@@ -217,13 +217,16 @@ mod tests {
         files.write("key", &old.key);
         let watched = Certificates::default().watch(&files.path("crt"), &files.path("key")).unwrap();
         files.write("crt", &new.certificate);
-        watched.look();
+        watched.reload_if_changed();
         // Written so that its stamp is the old one.
         std::fs::write(files.path("key"), &new.key).unwrap();
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_002);
         std::fs::File::options().write(true).open(files.path("key")).unwrap().set_modified(time).unwrap();
-        watched.look();
+        watched.reload_if_changed();
         let current = watched.current.read().unwrap();
-        assert_eq!(Held::of(current.cert.first().unwrap()), Held::of_pem(new.certificate.as_bytes()));
+        assert_eq!(
+            CertificateInfo::of(current.cert.first().unwrap()),
+            CertificateInfo::of_pem(new.certificate.as_bytes())
+        );
     }
 }

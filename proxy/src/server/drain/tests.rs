@@ -11,7 +11,7 @@ const BOUND: Duration = Duration::from_secs(60);
 struct Stop {
     slots: ConnectionSlots,
     sessions: TaskTracker,
-    at_once: CancellationToken,
+    stop_now: CancellationToken,
     began: Instant,
 }
 
@@ -26,7 +26,7 @@ impl Stop {
             max_sessions_per_source: 10_000,
         };
         let slots = ConnectionSlots::new(SlotSettings { limits, exempt_networks: Vec::new() });
-        Self { slots, sessions: TaskTracker::new(), at_once: CancellationToken::new(), began: Instant::now() }
+        Self { slots, sessions: TaskTracker::new(), stop_now: CancellationToken::new(), began: Instant::now() }
     }
 
     /// A connection that ends so long after it was asked to; gives back when it was asked.
@@ -46,7 +46,7 @@ impl Stop {
 
     async fn drain(&self) -> Drained {
         self.sessions.close();
-        drain(&self.slots, &self.sessions, BOUND, &self.at_once).await
+        drain(&self.slots, &self.sessions, BOUND, &self.stop_now).await
     }
 }
 
@@ -88,9 +88,9 @@ async fn stop_can_be_cut_short() {
     stop.runs(true, Duration::from_secs(40));
     let (drained, ()) = tokio::join!(stop.drain(), async {
         tokio::time::sleep(Duration::from_secs(7)).await;
-        stop.at_once.cancel();
+        stop.stop_now.cancel();
     });
-    assert_eq!((drained, stop.began.elapsed().as_secs()), (Drained::AtOnce, 7));
+    assert_eq!((drained, stop.began.elapsed().as_secs()), (Drained::CutShort, 7));
 }
 
 #[test]
@@ -101,5 +101,5 @@ fn sessions_are_asked_within_a_fifth_of_the_drain_timeout() {
     assert_eq!(last(2, 60), Some(Duration::from_millis(2500)));
     assert_eq!(last(2, 10), Some(Duration::from_secs(1)));
     assert_eq!(last(5, 0), Some(Duration::ZERO));
-    assert!(last(100_000, 60).is_some_and(|last| last < LONGEST_SPREAD && last > Duration::from_secs(4)));
+    assert!(last(100_000, 60).is_some_and(|last| last < MAX_SPREAD && last > Duration::from_secs(4)));
 }

@@ -72,11 +72,11 @@ impl Flow {
         if !self.unread.as_slice().is_empty() {
             let mut unread = std::mem::take(&mut self.unread);
             let went = self.poll_chunk(unread.as_slice(), sink, cx, inspect);
-            if let Poll::Ready(Ok(Went { taken, .. })) = went {
+            if let Poll::Ready(Ok(ChunkResult { taken, .. })) = went {
                 unread.advance(taken);
             }
             self.unread = unread;
-            return went.map_ok(Went::moved);
+            return went.map_ok(ChunkResult::moved);
         }
         match source {
             Stream::Tls(tls) => {
@@ -103,7 +103,7 @@ impl Flow {
                 }
                 let went = self.poll_chunk(chunk, sink, cx, inspect);
                 let (taken, passed) = match went {
-                    Poll::Ready(Ok(Went { taken, passed, .. })) => (taken, passed),
+                    Poll::Ready(Ok(ChunkResult { taken, passed, .. })) => (taken, passed),
                     Poll::Ready(Err(_)) | Poll::Pending => (0, 0),
                 };
                 self.unread = Leftover::new(chunk.get(taken..).unwrap_or_default().to_vec());
@@ -111,7 +111,7 @@ impl Flow {
                 if let Some(dropped) = chunk.get_mut(passed..taken) {
                     dropped.zeroize();
                 }
-                went.map_ok(Went::moved)
+                went.map_ok(ChunkResult::moved)
             }),
         }
     }
@@ -145,7 +145,7 @@ impl Flow {
         sink: &mut Stream,
         cx: &mut Context<'_>,
         inspect: &mut impl Inspect,
-    ) -> Poll<Result<Went, Broken>> {
+    ) -> Poll<Result<ChunkResult, Broken>> {
         if self.is_clear() {
             let Cut { pass, taken } = inspect.look(chunk);
             self.passing = pass;
@@ -154,7 +154,7 @@ impl Flow {
                 let output = inspect.output();
                 self.output = Leftover::new(output);
                 let waits = self.output.as_slice().is_empty();
-                return Poll::Ready(Ok(Went { passed: 0, taken: 0, waits }));
+                return Poll::Ready(Ok(ChunkResult { passed: 0, taken: 0, waits }));
             }
         }
         let mut passed = 0;
@@ -166,7 +166,7 @@ impl Flow {
         if self.passing == 0 {
             taken += std::mem::take(&mut self.dropping);
         }
-        Poll::Ready(Ok(Went { passed, taken, waits: false }))
+        Poll::Ready(Ok(ChunkResult { passed, taken, waits: false }))
     }
 
     /// Whether all that was looked at has gone.
@@ -176,7 +176,7 @@ impl Flow {
 }
 
 /// What became of a chunk.
-struct Went {
+struct ChunkResult {
     /// So many bytes at its front went on, and so many are done with.
     passed: usize,
     taken: usize,
@@ -184,7 +184,7 @@ struct Went {
     waits: bool,
 }
 
-impl Went {
+impl ChunkResult {
     fn moved(self) -> Moved {
         if self.waits { Moved::Waits } else { Moved::Bytes(self.passed) }
     }

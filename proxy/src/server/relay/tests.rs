@@ -361,7 +361,7 @@ async fn client_that_ignores_the_goodbye_is_closed_soon() {
     let before = Instant::now();
     play.close.close(CloseReason::Stopping);
     assert_eq!(play.relay.await.unwrap().end, End::Closed(CloseReason::Stopping));
-    assert!(ends_after(before, FAREWELL.as_secs()), "{:?}", before.elapsed());
+    assert!(ends_after(before, CLOSE_TIMEOUT.as_secs()), "{:?}", before.elapsed());
     drop(play.client);
 }
 

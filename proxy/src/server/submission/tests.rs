@@ -24,7 +24,7 @@ const FIVE_MINUTES: Duration = Duration::from_secs(300);
 struct Play<S = DuplexStream> {
     client: S,
     server: S,
-    session: JoinHandle<(Carried, Vec<Event>)>,
+    session: JoinHandle<(SubmissionResult, Vec<Event>)>,
     close: CloseHandle,
 }
 
@@ -60,16 +60,18 @@ async fn pair() -> (TcpStream, TcpStream) {
 fn play_over<S>(
     (client, server): (S, S),
     facing: (Stream, Stream),
-    place: Option<Sending>,
+    send_slot: Option<Sending>,
     command_timeout: Duration,
 ) -> Play<S> {
     let (handle, close) = close_request();
     let session = tokio::spawn(async move {
         let options = Options { host_name: "x".into(), extensions: vec!["CHUNKING".into()] };
         let mut events = Vec::new();
-        let terms = Terms { command_timeout, place, close };
+        let settings = SubmissionSettings { command_timeout, send_slot, close };
         let (client, server) = (facing.0, Upstream::live(facing.1));
-        let carried = carry(client, server, Submission::new(options), terms, |event| events.push(event.clone())).await;
+        let carried =
+            relay_submission(client, server, Submission::new(options), settings, |event| events.push(event.clone()))
+                .await;
         (carried, events)
     });
     Play { client, server, session, close: handle }
@@ -141,7 +143,7 @@ async fn a_message_and_its_answer() {
     let (carried, events) = play.session.await.unwrap();
     let from_client = "MAIL FROM:<a@b.c>\r\nRCPT TO:<x@y.z>\r\nDATA\r\none\r\n.\r\nQUIT\r\n".len() as u64;
     let from_server = "250 OK\r\n250 OK\r\n354 Go\r\n250 OK\r\n221 Bye\r\n".len() as u64;
-    assert_eq!(carried, Carried { from_client, from_server, end: Ended::ByClient });
+    assert_eq!(carried, SubmissionResult { from_client, from_server, end: Ended::ByClient });
     assert_eq!(outcome(&events), &Outcome::Accepted("250 OK".into()));
 }
 

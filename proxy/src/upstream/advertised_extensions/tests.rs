@@ -113,17 +113,17 @@ async fn learned_list_is_known_after_a_restart_and_on_other_nodes() {
     let store = Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap();
     add(&store, "ann@contoso.com", "a").await;
     let node = of(&[("a", "mail.example")]);
-    node.look(&store, &clock()).await;
+    node.sync_once(&store, &clock()).await;
     assert!(node.now().is_empty());
     node.learn("a", &lines(&["SIZE 5", "DSN"]));
     let other = of(&[("a", "mail.example"), ("unused", "mail.example.org")]);
-    other.look(&store, &clock()).await;
+    other.sync_once(&store, &clock()).await;
     assert!(other.now().is_empty(), "a login does not wait for the store");
     // An orderly stop writes what is not written yet.
     let stop = CancellationToken::new();
     stop.cancel();
-    node.keep_in_step(&store, &clock(), &stop).await;
-    other.look(&store, &clock()).await;
+    node.sync_with_store(&store, &clock(), &stop).await;
+    other.sync_once(&store, &clock()).await;
     assert_eq!(*other.now(), ["SIZE 5", "DSN"]);
 }
 
@@ -134,7 +134,7 @@ async fn account_added_while_running_counts_without_a_restart() {
     let advertised = Arc::new(of(&[("office", "smtp.office365.com"), ("gmail", "smtp.gmail.com")]));
     let (stop, task) = (CancellationToken::new(), Arc::clone(&advertised));
     let (running, its_store) = (stop.clone(), store.clone());
-    let task = tokio::spawn(async move { task.keep_in_step(&its_store, &clock(), &running).await });
+    let task = tokio::spawn(async move { task.sync_with_store(&its_store, &clock(), &running).await });
     until(|| *advertised.now() == *EXCHANGE).await;
     add(&store, "ben@gmail.com", "gmail").await;
     until(|| *advertised.now() == *GMAIL).await;

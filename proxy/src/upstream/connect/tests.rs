@@ -80,12 +80,12 @@ async fn when_none_answers_each_is_named_with_its_reason() {
     assert_eq!(won, Err(vec![(2, "refused".to_owned()), silent(1), silent(3)]));
     assert_eq!(took, CONNECT_TIMEOUT + ATTEMPT_DELAY, "the third was dialled when the second had refused");
     let tried = (1..=8).map(|number| (SocketAddr::from(([192, 0, 2, number], 993)), io::Error::other("no")));
-    let text = NoConnection::NoAnswer(tried.collect()).to_string();
+    let text = ConnectError::NoAnswer(tried.collect()).to_string();
     assert!(text.starts_with("192.0.2.1: no, 192.0.2.2: no,") && text.ends_with("192.0.2.6: no and 2 more"), "{text}");
 }
 
 #[tokio::test]
 async fn a_name_that_nobody_knows_has_no_address() {
     let error = addresses(&Lookups::default(), "no-such-host.invalid", 993).await.unwrap_err();
-    assert!(matches!(error, NoConnection::NoAddress(_)), "{error}");
+    assert!(matches!(error, ConnectError::NoAddress(_)), "{error}");
 }

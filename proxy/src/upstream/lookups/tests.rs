@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::upstream::lookups::known::{FRESH_FOR, RECHECK_AFTER};
+use crate::upstream::lookups::cached_answer::{FRESH_FOR, RECHECK_AFTER};
 
 const HOST: &str = "outlook.office365.com";
 
@@ -99,9 +99,9 @@ async fn waiters_that_give_up_leave_nothing_and_the_answer_is_kept() {
     for _ in 0..100 {
         assert!(timeout(Duration::from_millis(10), play.get(HOST)).await.is_err());
     }
-    assert_eq!((play.asked(), play.free()), (1, MOST_RUNNING - 1));
+    assert_eq!((play.asked(), play.free()), (1, MAX_RUNNING - 1));
     sleep(Duration::from_secs(3)).await;
-    assert_eq!((play.free(), play.get(HOST).await), (MOST_RUNNING, Ok(vec![ip(7)])));
+    assert_eq!((play.free(), play.get(HOST).await), (MAX_RUNNING, Ok(vec![ip(7)])));
     assert_eq!(play.asked(), 1);
 }
 
@@ -141,8 +141,8 @@ async fn slow_resolver_costs_two_seconds_where_addresses_are_known() {
     let play = Play::new([Does::Answer(&[7]), Does::AnswerAfter(slow, 8)]);
     play.get(HOST).await.unwrap();
     advance(FRESH_FOR).await;
-    assert_eq!((play.get(HOST).await, play.took()), (Ok(vec![ip(7)]), FRESH_FOR + PATIENCE_WITH_STALE));
-    assert_eq!((play.get(HOST).await, play.took()), (Ok(vec![ip(7)]), FRESH_FOR + PATIENCE_WITH_STALE));
+    assert_eq!((play.get(HOST).await, play.took()), (Ok(vec![ip(7)]), FRESH_FOR + STALE_ANSWER_TIMEOUT));
+    assert_eq!((play.get(HOST).await, play.took()), (Ok(vec![ip(7)]), FRESH_FOR + STALE_ANSWER_TIMEOUT));
     sleep(slow).await;
     assert_eq!((play.get(HOST).await, play.asked()), (Ok(vec![ip(8)]), 2));
 }
@@ -158,7 +158,7 @@ async fn hung_resolver_occupies_a_bounded_number_of_threads() {
     for other in 0..20 {
         play.get(&format!("{other}.example")).await.unwrap_err();
     }
-    assert_eq!((play.asked(), play.free()), (MOST_RUNNING, 0));
+    assert_eq!((play.asked(), play.free()), (MAX_RUNNING, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,14 +166,14 @@ async fn second_lookup_finds_dns_well_again_while_the_first_hangs() {
     let play = Play::new([Does::Hang]);
     play.get(HOST).await.unwrap_err();
     assert_eq!(play.get(HOST).await, Ok(vec![ip(1)]));
-    assert_eq!((play.took(), play.free()), (LOOKUP_TIME, MOST_RUNNING - 1));
+    assert_eq!((play.took(), play.free()), (LOOKUP_TIME, MAX_RUNNING - 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn resolver_that_panics_fails_one_lookup() {
     let play = Play::new([Does::Panic]);
     assert!(play.get(HOST).await.is_err());
-    assert_eq!((play.get(HOST).await, play.free()), (Ok(vec![ip(1)]), MOST_RUNNING));
+    assert_eq!((play.get(HOST).await, play.free()), (Ok(vec![ip(1)]), MAX_RUNNING));
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,5 +201,5 @@ async fn http_requests_share_the_lookups() {
 async fn system_resolver_knows_localhost_and_gives_its_thread_back() {
     let lookups = Lookups::default();
     assert!(lookups.addresses("localhost").await.unwrap().iter().all(IpAddr::is_loopback));
-    assert_eq!(lookups.0.running.available_permits(), MOST_RUNNING);
+    assert_eq!(lookups.0.running.available_permits(), MAX_RUNNING);
 }

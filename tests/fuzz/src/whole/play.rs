@@ -81,9 +81,9 @@ async fn in_time(protocol: Protocol, script: &Script, cut: Cut) -> Outcome {
         devices: choice.is_device().then(|| world::device(choice.replaces_senders())).into_iter().collect(),
     };
     let devices = Devices::new(&listener.devices);
-    let entry = Arc::new(ListenerContext { listener, acceptor: None, devices });
+    let listener = Arc::new(ListenerContext { config: listener, acceptor: None, devices });
     let stranger = Client { stream: facing_client, id: "000001".into(), peer, slot };
-    let mut session = tokio::spawn(serve(context, entry, stranger));
+    let mut session = tokio::spawn(serve(context, listener, stranger));
     let mut peers = Peers {
         client: client.clone(),
         dialled: dialled.clone(),

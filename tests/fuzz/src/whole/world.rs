@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use oxpost::testing::{
     AdvertisedExtensions, BlockLimits, ConnectionSlots, Device, Dial, Limits, LogLimits, LoginOffers, LoginThrottle,
-    Lookups, MailServer, Observer, Pacing, Runtime, SendingLimits, ServerContext, ServerTls, Servers, Settings,
+    Lookups, MailServer, UsageRecorder, Pacing, Runtime, SendingLimits, ServerContext, ServerTls, Servers, Settings,
     SlotLimits, SlotSettings, ThrottleLimits, Throttles,
 };
 use oxpost_protocol::Secret;
@@ -122,7 +122,7 @@ impl World {
             nodes: None,
             send_limiter: Pacing::new(LIMITS.send_slot_timeout),
             back_offs: Throttles::default(),
-            usage: Observer::default(),
+            usage: UsageRecorder::default(),
             log_limits: LogLimits::default(),
         };
         let settings = Settings {

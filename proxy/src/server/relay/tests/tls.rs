@@ -7,7 +7,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream, client};
 
 use super::*;
-use crate::net::handshake_limit::Metered;
+use crate::net::handshake_limit::HandshakeLimit;
 
 /// The peer's end of a TLS connection, and ours.
 async fn tls_pair() -> (client::TlsStream<TcpStream>, Stream) {
@@ -34,7 +34,7 @@ async fn tls_over((near, far): (TcpStream, TcpStream)) -> (client::TlsStream<Tcp
     let name = ServerName::try_from("localhost").unwrap();
     let (near, far) = tokio::join!(
         TlsConnector::from(Arc::new(theirs)).connect(name, near),
-        TlsAcceptor::from(Arc::new(ours)).accept(Metered::client(far))
+        TlsAcceptor::from(Arc::new(ours)).accept(HandshakeLimit::client(far))
     );
     (near.unwrap(), Stream::Tls(Box::new(TlsStream::Server(far.unwrap()))))
 }

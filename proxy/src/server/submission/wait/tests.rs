@@ -23,16 +23,16 @@ const SERVER: [ServerStage; 8] = [
     ServerStage::Unused,
 ];
 
-fn client(stage: ClientStage) -> Silent {
-    Silent::Speaks(Wait::Client(stage))
+fn client(stage: ClientStage) -> Awaited {
+    Awaited::Input(Wait::Client(stage))
 }
 
-fn server(stage: ServerStage) -> Silent {
-    Silent::Speaks(Wait::Server(stage))
+fn server(stage: ServerStage) -> Awaited {
+    Awaited::Input(Wait::Server(stage))
 }
 
-fn seconds(silent: Silent, now: Circumstances) -> Option<u64> {
-    limit(silent, now).map(|limit| limit.as_secs())
+fn seconds(awaited: Awaited, now: Circumstances) -> Option<u64> {
+    limit(awaited, now).map(|limit| limit.as_secs())
 }
 
 #[test]
@@ -44,20 +44,20 @@ fn each_wait_has_its_limit() {
     let brief = Circumstances { command_timeout: Duration::from_secs(2), others_wait: true, closing: true, ..CALM };
     assert_eq!(clients(brief), [2; 5]);
     assert_eq!(SERVER.map(|stage| seconds(server(stage), CALM).unwrap()), [300, 300, 120, 180, 600, 300, 10, 10]);
-    assert_eq!(seconds(Silent::Takes(Peer::Client), CALM), Some(300));
-    assert_eq!(seconds(Silent::Takes(Peer::Server), CALM), Some(180));
-    assert_eq!(seconds(Silent::LastWords, CALM), Some(60));
+    assert_eq!(seconds(Awaited::Output(Peer::Client), CALM), Some(300));
+    assert_eq!(seconds(Awaited::Output(Peer::Server), CALM), Some(180));
+    assert_eq!(seconds(Awaited::Goodbye, CALM), Some(60));
 }
 
 #[test]
 fn a_server_that_is_not_on_the_network_is_not_timed() {
     let near = Circumstances { server_on_network: false, ..CALM };
-    for silent in SERVER.map(server).into_iter().chain([Silent::Takes(Peer::Server)]) {
-        assert_eq!(limit(silent, near), None, "{silent:?}");
+    for awaited in SERVER.map(server).into_iter().chain([Awaited::Output(Peer::Server)]) {
+        assert_eq!(limit(awaited, near), None, "{awaited:?}");
     }
     assert_eq!(seconds(client(ClientStage::NextMessage), near), Some(300));
-    assert_eq!(seconds(Silent::Takes(Peer::Client), near), Some(300));
-    assert_eq!(seconds(Silent::LastWords, near), Some(60));
+    assert_eq!(seconds(Awaited::Output(Peer::Client), near), Some(300));
+    assert_eq!(seconds(Awaited::Goodbye, near), Some(60));
 }
 
 #[test]
@@ -65,17 +65,17 @@ fn only_the_idle_make_room() {
     let crowded = Circumstances { others_wait: true, ..CALM };
     for stage in CLIENT {
         let idle = matches!(stage, ClientStage::NextMessage | ClientStage::Envelope);
-        assert_eq!((is_idle(client(stage)), makes_room(client(stage), crowded)), (idle, idle), "{stage:?}");
-        assert!(!makes_room(client(stage), CALM), "{stage:?}");
+        assert_eq!((is_idle(client(stage)), frees_slot(client(stage), crowded)), (idle, idle), "{stage:?}");
+        assert!(!frees_slot(client(stage), CALM), "{stage:?}");
     }
-    for silent in SERVER.map(server).into_iter().chain([Silent::LastWords, Silent::Takes(Peer::Client)]) {
-        assert!(!is_idle(silent) && !makes_room(silent, crowded), "{silent:?}");
+    for awaited in SERVER.map(server).into_iter().chain([Awaited::Goodbye, Awaited::Output(Peer::Client)]) {
+        assert!(!is_idle(awaited) && !frees_slot(awaited, crowded), "{awaited:?}");
     }
 }
 
 /// A clock, and what it is shown at which second.
 struct Shown {
-    clock: Clock,
+    clock: WaitClock,
     start: Instant,
     now: u64,
 }
@@ -83,19 +83,19 @@ struct Shown {
 impl Shown {
     fn new() -> Self {
         let start = Instant::now();
-        Self { clock: Clock::new(start), start, now: 0 }
+        Self { clock: WaitClock::new(start), start, now: 0 }
     }
 
     /// After so many seconds.
-    fn after(&mut self, seconds: u64, seen: Seen) -> u64 {
+    fn after(&mut self, seconds: u64, snapshot: Snapshot) -> u64 {
         self.now += seconds;
-        self.clock.show(seen, self.start + Duration::from_secs(self.now));
+        self.clock.show(snapshot, self.start + Duration::from_secs(self.now));
         self.clock.waited().as_secs()
     }
 }
 
-fn seen(silent: Silent) -> Seen {
-    Seen { silent: Some(silent), progress: Progress::default(), replies: 0, lone_dots: 0, taken: 0 }
+fn snapshot(awaited: Awaited) -> Snapshot {
+    Snapshot { awaited: Some(awaited), progress: Progress::default(), replies: 0, lone_dots: 0, taken: 0 }
 }
 
 /// A progress, made by a machine: there is no other way to one.
@@ -114,18 +114,18 @@ fn progressed() -> Progress {
 #[test]
 fn a_clients_silence_adds_up_until_it_makes_progress() {
     let mut shown = Shown::new();
-    let rest = seen(client(ClientStage::NextMessage));
+    let rest = snapshot(client(ClientStage::NextMessage));
     assert_eq!(shown.after(7, rest), 0, "nothing was waited for before");
     assert_eq!(shown.after(100, rest), 100);
     // A NOOP, which takes the server 50 s.
-    assert_eq!(shown.after(10, seen(server(ServerStage::Command))), 0);
-    assert_eq!(shown.after(50, Seen { replies: 1, ..rest }), 110);
-    assert_eq!(shown.after(40, Seen { replies: 1, taken: 8, ..rest }), 150);
+    assert_eq!(shown.after(10, snapshot(server(ServerStage::Command))), 0);
+    assert_eq!(shown.after(50, Snapshot { replies: 1, ..rest }), 110);
+    assert_eq!(shown.after(40, Snapshot { replies: 1, taken: 8, ..rest }), 150);
     assert_eq!(shown.clock.deadline(Duration::from_secs(300)), shown.start + Duration::from_secs(shown.now + 150));
     // A wait of our own does not count either.
-    assert_eq!(shown.after(0, Seen { silent: None, ..rest }), 0);
+    assert_eq!(shown.after(0, Snapshot { awaited: None, ..rest }), 0);
     assert_eq!(shown.after(90, rest), 150);
-    let envelope = Seen { progress: progressed(), ..seen(client(ClientStage::Envelope)) };
+    let envelope = Snapshot { progress: progressed(), ..snapshot(client(ClientStage::Envelope)) };
     assert_eq!(shown.after(20, envelope), 0);
     assert_eq!(shown.after(20, envelope), 20);
     // It is over at once where it was over before.
@@ -135,26 +135,26 @@ fn a_clients_silence_adds_up_until_it_makes_progress() {
 #[test]
 fn a_lone_dot_is_waited_for_by_itself() {
     let mut shown = Shown::new();
-    let message = seen(client(ClientStage::Message));
-    let dot = Seen { lone_dots: 1, ..seen(client(ClientStage::LoneDot)) };
+    let message = snapshot(client(ClientStage::Message));
+    let dot = Snapshot { lone_dots: 1, ..snapshot(client(ClientStage::LoneDot)) };
     shown.after(0, message);
     assert_eq!(shown.after(100, dot), 0);
     assert_eq!(shown.after(6, dot), 6);
-    assert_eq!(shown.after(3, Seen { lone_dots: 2, ..dot }), 0, "another one, and what stood between came at once");
+    assert_eq!(shown.after(3, Snapshot { lone_dots: 2, ..dot }), 0, "another one, and what stood between came at once");
     assert_eq!(shown.after(5, message), 114);
 }
 
 #[test]
 fn a_servers_silence_begins_with_what_it_is_to_answer() {
     let mut shown = Shown::new();
-    let rcpt = seen(server(ServerStage::Rcpt));
+    let rcpt = snapshot(server(ServerStage::Rcpt));
     assert_eq!(shown.after(5, rcpt), 0);
     assert_eq!(shown.after(5, rcpt), 5);
-    assert_eq!(shown.after(5, Seen { replies: 1, ..rcpt }), 0);
-    assert_eq!(shown.after(9, Seen { replies: 1, ..rcpt }), 9);
-    assert_eq!(shown.after(0, Seen { replies: 1, ..seen(server(ServerStage::Data)) }), 0);
-    let takes = seen(Silent::Takes(Peer::Server));
+    assert_eq!(shown.after(5, Snapshot { replies: 1, ..rcpt }), 0);
+    assert_eq!(shown.after(9, Snapshot { replies: 1, ..rcpt }), 9);
+    assert_eq!(shown.after(0, Snapshot { replies: 1, ..snapshot(server(ServerStage::Data)) }), 0);
+    let takes = snapshot(Awaited::Output(Peer::Server));
     assert_eq!(shown.after(1, takes), 0);
     assert_eq!(shown.after(1, takes), 1);
-    assert_eq!(shown.after(1, Seen { taken: 1, ..takes }), 0);
+    assert_eq!(shown.after(1, Snapshot { taken: 1, ..takes }), 0);
 }

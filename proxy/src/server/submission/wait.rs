@@ -12,7 +12,7 @@ use tokio::time::Instant;
 const LONE_DOT: Duration = Duration::from_secs(10);
 
 /// The client was told that its session has ended, and may still say QUIT.
-const TOLD: Duration = Duration::from_secs(60);
+const QUIT_AFTER_CLOSE: Duration = Duration::from_secs(60);
 
 /// The last words are on their way to a client, or to a server, that does not take them.
 const LAST_WORDS: Duration = Duration::from_secs(60);
@@ -51,13 +51,13 @@ const SERVER_UNUSED: Duration = Duration::from_secs(10);
 
 /// What a session waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Silent {
+pub(super) enum Awaited {
     /// That a peer speaks.
-    Speaks(Wait),
+    Input(Wait),
     /// That a peer takes what was said to it.
-    Takes(Peer),
+    Output(Peer),
     /// That both take the last words.
-    LastWords,
+    Goodbye,
 }
 
 /// What moves the limits.
@@ -74,21 +74,21 @@ pub(super) struct Circumstances {
 }
 
 /// How long this may be waited for. `None`: without a limit.
-pub(super) fn limit(silent: Silent, now: Circumstances) -> Option<Duration> {
+pub(super) fn limit(awaited: Awaited, now: Circumstances) -> Option<Duration> {
     let client = now.command_timeout;
     let on_network = |limit| now.server_on_network.then_some(limit);
-    match silent {
-        Silent::LastWords => Some(LAST_WORDS),
-        Silent::Takes(Peer::Client) => Some(client),
-        Silent::Takes(Peer::Server) => on_network(SERVER_BLOCK),
-        Silent::Speaks(Wait::Client(stage)) => Some(match stage {
+    match awaited {
+        Awaited::Goodbye => Some(LAST_WORDS),
+        Awaited::Output(Peer::Client) => Some(client),
+        Awaited::Output(Peer::Server) => on_network(SERVER_BLOCK),
+        Awaited::Input(Wait::Client(stage)) => Some(match stage {
             ClientStage::NextMessage if now.others_wait => client.min(IDLE_WHILE_OTHERS_WAIT),
             ClientStage::Envelope if now.others_wait || now.closing => client.min(ENVELOPE_WHILE_OTHERS_WAIT),
             ClientStage::NextMessage | ClientStage::Envelope | ClientStage::Message => client,
             ClientStage::LoneDot => client.min(LONE_DOT),
-            ClientStage::Quit => client.min(TOLD),
+            ClientStage::Quit => client.min(QUIT_AFTER_CLOSE),
         }),
-        Silent::Speaks(Wait::Server(stage)) => on_network(match stage {
+        Awaited::Input(Wait::Server(stage)) => on_network(match stage {
             ServerStage::Mail => SERVER_MAIL,
             ServerStage::Rcpt => SERVER_RCPT,
             ServerStage::Data => SERVER_DATA,
@@ -102,20 +102,20 @@ pub(super) fn limit(silent: Silent, now: Circumstances) -> Option<Duration> {
 }
 
 /// Whether a session that waits for this could make room for others.
-pub(super) fn is_idle(silent: Silent) -> bool {
-    matches!(silent, Silent::Speaks(Wait::Client(ClientStage::NextMessage | ClientStage::Envelope)))
+pub(super) fn is_idle(awaited: Awaited) -> bool {
+    matches!(awaited, Awaited::Input(Wait::Client(ClientStage::NextMessage | ClientStage::Envelope)))
 }
 
 /// Whether it is only because others wait that this is over already.
-pub(super) fn makes_room(silent: Silent, now: Circumstances) -> bool {
-    is_idle(silent) && now.others_wait
+pub(super) fn frees_slot(awaited: Awaited, now: Circumstances) -> bool {
+    is_idle(awaited) && now.others_wait
 }
 
 /// What a session shows its clock, each time it can go no further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct Snapshot {
     /// What it waits for. `None`: for its own turn to send, which has a limit of its own.
-    pub(super) silent: Option<Silent>,
+    pub(super) awaited: Option<Awaited>,
     /// How far the client has come.
     pub(super) progress: Progress,
     /// How many replies the server has given.
@@ -131,8 +131,8 @@ pub(super) struct Seen {
 /// A server's silence begins with what it is to answer. A client's adds up: what is no progress does not end it, and what the server
 /// takes for its answers is not the client's.
 #[derive(Debug)]
-pub(super) struct Clock {
-    seen: Option<Seen>,
+pub(super) struct WaitClock {
+    snapshot: Option<Snapshot>,
     /// When it was last shown something.
     at: Instant,
     /// Since when it has been shown the same.
@@ -141,21 +141,21 @@ pub(super) struct Clock {
     client: Duration,
 }
 
-impl Clock {
+impl WaitClock {
     pub(super) fn new(now: Instant) -> Self {
-        Self { seen: None, at: now, since: now, client: Duration::ZERO }
+        Self { snapshot: None, at: now, since: now, client: Duration::ZERO }
     }
 
     /// What the session waits for from now on.
-    pub(super) fn show(&mut self, seen: Seen, now: Instant) {
-        let before = self.seen.replace(seen);
-        if matches!(before.and_then(|seen| seen.silent), Some(Silent::Speaks(Wait::Client(_)))) {
+    pub(super) fn show(&mut self, snapshot: Snapshot, now: Instant) {
+        let before = self.snapshot.replace(snapshot);
+        if matches!(before.and_then(|snapshot| snapshot.awaited), Some(Awaited::Input(Wait::Client(_)))) {
             self.client += now.saturating_duration_since(self.at);
         }
-        if before.is_some_and(|before| before.progress != seen.progress) {
+        if before.is_some_and(|before| before.progress != snapshot.progress) {
             self.client = Duration::ZERO;
         }
-        if before != Some(seen) {
+        if before != Some(snapshot) {
             self.since = now;
         }
         self.at = now;
@@ -164,11 +164,11 @@ impl Clock {
     /// For how long the session has waited, as far as it counts.
     pub(super) fn waited(&self) -> Duration {
         let same = self.at.saturating_duration_since(self.since);
-        match self.seen.and_then(|seen| seen.silent) {
+        match self.snapshot.and_then(|snapshot| snapshot.awaited) {
             // Bytes of a QUIT behind the dot do not change what was shown.
-            Some(Silent::Speaks(Wait::Client(ClientStage::LoneDot))) | None => same,
-            Some(Silent::Speaks(Wait::Client(_))) => self.client,
-            Some(Silent::Speaks(Wait::Server(_)) | Silent::Takes(_) | Silent::LastWords) => same,
+            Some(Awaited::Input(Wait::Client(ClientStage::LoneDot))) | None => same,
+            Some(Awaited::Input(Wait::Client(_))) => self.client,
+            Some(Awaited::Input(Wait::Server(_)) | Awaited::Output(_) | Awaited::Goodbye) => same,
         }
     }
 

@@ -10,25 +10,25 @@ use super::AdvertisedExtensions;
 
 /// How often the store is read for what other nodes have learned. It is a short query, whatever the number of accounts; and the most
 /// often a server that changes its mind is written down.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const SYNC_INTERVAL: Duration = Duration::from_secs(10);
 
-/// After so many looks, which are five minutes, all accounts are read, to find which applications they use. One that comes into use
+/// After so many syncs, which are five minutes, all accounts are read, to find which applications they use. One that comes into use
 /// meanwhile counts from its first login on.
-const LOOKS_BETWEEN_FULL_ONES: u32 = 30;
+const SYNCS_BETWEEN_FULL_ONES: u32 = 30;
 
 impl AdvertisedExtensions {
     /// Reads the store and writes to it until `stop`.
-    pub async fn keep_in_step(&self, store: &Store, clock: &SharedClock, stop: &CancellationToken) {
+    pub async fn sync_with_store(&self, store: &Store, clock: &SharedClock, stop: &CancellationToken) {
         let store = &store.in_background();
-        let mut looks = 0;
+        let mut syncs = 0;
         while !stop.is_cancelled() {
-            match looks {
-                0 => self.look(store, clock).await,
-                _ => self.look_at_lists(store, clock).await,
+            match syncs {
+                0 => self.sync_once(store, clock).await,
+                _ => self.sync_lists(store, clock).await,
             }
-            looks = (looks + 1) % LOOKS_BETWEEN_FULL_ONES;
+            syncs = (syncs + 1) % SYNCS_BETWEEN_FULL_ONES;
             tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(SYNC_INTERVAL) => {}
                 () = stop.cancelled() => {}
             }
         }
@@ -36,15 +36,15 @@ impl AdvertisedExtensions {
     }
 
     /// Reads the store once, and writes what it does not have. What fails is done at the next look.
-    pub async fn look(&self, store: &Store, clock: &SharedClock) {
+    pub async fn sync_once(&self, store: &Store, clock: &SharedClock) {
         match store.applications_in_use().await {
             Ok(applications) => self.applications_are_used(applications),
             Err(error) => return debug!(%error, "cannot read which applications are used"),
         }
-        self.look_at_lists(store, clock).await;
+        self.sync_lists(store, clock).await;
     }
 
-    async fn look_at_lists(&self, store: &Store, clock: &SharedClock) {
+    async fn sync_lists(&self, store: &Store, clock: &SharedClock) {
         match store.smtp_extensions().await {
             Ok(lists) => self.read_from_store(lists),
             Err(error) => return debug!(%error, "cannot read what SMTP servers offered"),

@@ -9,20 +9,20 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
 /// How long before its end a certificate is warned of, and made anew by `oxpost cert`.
-pub(crate) const WARN_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(crate) const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What is of interest of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct CertificateInfo {
     /// The names and addresses it is for.
     pub names: Vec<String>,
     /// Who has issued it, as the certificate writes it.
     pub issuer: String,
     /// When it ends.
-    pub ends: SystemTime,
+    pub expires: SystemTime,
 }
 
-impl Held {
+impl CertificateInfo {
     /// Reads the first certificate of a PEM text. `None` if there is none that can be read.
     pub(crate) fn of_pem(pem: &[u8]) -> Option<Self> {
         Self::of(&first(pem)?)
@@ -35,22 +35,22 @@ impl Held {
         Some(Self {
             names: names.into_iter().flatten().filter_map(name).collect(),
             issuer: parsed.issuer().to_string(),
-            ends: time(parsed.validity().not_after.timestamp()),
+            expires: time(parsed.validity().not_after.timestamp()),
         })
     }
 
     /// Whether it ends soon, or has ended.
-    pub(crate) fn ends_soon(&self, now: SystemTime) -> bool {
-        self.ends <= now + WARN_BEFORE
+    pub(crate) fn expires_soon(&self, now: SystemTime) -> bool {
+        self.expires <= now + EXPIRY_WARNING
     }
 
     /// The day on which it ends.
-    pub(crate) fn last_day(&self) -> String {
-        day(self.ends)
+    pub(crate) fn expiry_date(&self) -> String {
+        day(self.expires)
     }
 
     /// Whether it is for all of these.
-    pub(crate) fn is_for(&self, names: &[String]) -> bool {
+    pub(crate) fn covers(&self, names: &[String]) -> bool {
         names.iter().all(|name| self.names.iter().any(|has| has.eq_ignore_ascii_case(name)))
     }
 }

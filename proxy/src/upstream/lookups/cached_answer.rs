@@ -15,7 +15,7 @@ pub(super) const FRESH_FOR: Duration = Duration::from_secs(30);
 pub(super) const STALE_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long a lookup is waited for when there is an old answer (RFC 8767, 5: "client response timer").
-pub(super) const PATIENCE_WITH_STALE: Duration = Duration::from_millis(1800);
+pub(super) const STALE_ANSWER_TIMEOUT: Duration = Duration::from_millis(1800);
 
 /// How long an old answer is used without asking again after a lookup that failed (RFC 8767, 5: "failure recheck timer").
 pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ pub(super) type Addresses = Arc<[IpAddr]>;
 
 /// The last answer for one name.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct CachedAnswer {
     answer: Option<(Addresses, Instant)>,
     expired: bool,
     failed: Option<Instant>,
@@ -36,13 +36,13 @@ pub(super) struct Known {
 pub(super) enum Need {
     /// Use these.
     Nothing(Addresses),
-    /// Ask; wait for [`PATIENCE_WITH_STALE`], and use these if there is no answer by then.
+    /// Ask; wait for [`STALE_ANSWER_TIMEOUT`], and use these if there is no answer by then.
     Newer(Addresses),
     /// Ask, and wait.
     Any,
 }
 
-impl Known {
+impl CachedAnswer {
     /// Whether these addresses will do.
     pub(super) fn need(&self, now: Instant) -> Need {
         let Some((addresses, at)) = &self.answer else { return Need::Any };
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn answer_is_fresh_then_stale_then_gone() {
-        let (mut known, now) = (Known::default(), Instant::now());
+        let (mut known, now) = (CachedAnswer::default(), Instant::now());
         assert_eq!(known.need(now), Need::Any);
         known.answered(addresses(1), now);
         let just_before = |age: Duration| now + age - Duration::from_millis(1);
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn stale_answer_is_used_without_asking_for_a_while_after_a_failure() {
-        let (mut known, now) = (Known::default(), Instant::now());
+        let (mut known, now) = (CachedAnswer::default(), Instant::now());
         known.failed(now);
         assert_eq!(known.need(now), Need::Any, "there is nothing to use instead");
         known.answered(addresses(1), now);
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn answer_whose_addresses_fail_is_asked_for_again() {
-        let (mut known, now) = (Known::default(), Instant::now());
+        let (mut known, now) = (CachedAnswer::default(), Instant::now());
         known.expire();
         assert_eq!(known.need(now), Need::Any);
         known.answered(addresses(1), now);

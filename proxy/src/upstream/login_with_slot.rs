@@ -12,7 +12,7 @@ use crate::limits::send_limiter::{Lane, Sending};
 use crate::mail_protocol::MailProtocol;
 use crate::upstream::login::{self, Connected};
 use crate::upstream::login_budget::LoginBudget;
-use crate::upstream::login_timings::{Stage, Trail};
+use crate::upstream::login_timings::{LoginTimings, Stage};
 use crate::upstream::readiness::{Readiness, readiness};
 
 /// Logs in at the mail server; by SMTP when there is a place for it, and again for as long as somebody would have waited for
@@ -24,38 +24,38 @@ pub(crate) async fn log_in<S: MailProtocol>(
     context: &ServerContext,
     admitted: &Admitted,
 ) -> Result<(Connected, Option<Sending>), Failure> {
-    let (budget, trail) = (LoginBudget::new(context.settings.limits.upstream_timeout), Trail::default());
+    let (budget, timings) = (LoginBudget::new(context.settings.limits.upstream_timeout), LoginTimings::default());
     let account = admitted.account();
     let servers = context.settings.servers.get(&account.application);
     let (Protocol::Smtp, Some(servers)) = (S::PROTOCOL, servers) else {
-        return Ok((login::login::<S>(context, admitted, &budget, &trail).await?, None));
+        return Ok((login::login::<S>(context, admitted, &budget, &timings).await?, None));
     };
     // A user who is renamed keeps their place.
     let sender = account.sender();
     let lane = context.runtime.send_limiter.lane(&servers.smtp.host, sender, servers.sending);
     // Nobody waits for a place who could not use it.
-    trail.waits(Stage::Token, "a token of the sign-in service");
+    timings.waits(Stage::Token, "a token of the sign-in service");
     let ready = timeout_at(budget.end(), readiness(context, account, Protocol::Smtp)).await;
-    let ready = ready.map_err(|_| Failure::timed_out(&servers.smtp.host, budget.whole(), &trail))?;
+    let ready = ready.map_err(|_| Failure::timed_out(&servers.smtp.host, budget.whole(), &timings))?;
     if !matches!(ready, Readiness::Now) {
         let token = timeout_at(budget.end(), context.runtime.tokens.access_token(admitted)).await;
-        let token = token.map_err(|_| Failure::timed_out(&servers.smtp.host, budget.whole(), &trail))?;
+        let token = token.map_err(|_| Failure::timed_out(&servers.smtp.host, budget.whole(), &timings))?;
         token.map_err(|error| Failure::token(&error))?;
     }
     let (began, mut patience) = (Instant::now(), lane.patience());
-    trail.waits(Stage::BackOff, "a send slot");
+    timings.waits(Stage::BackOff, "a send slot");
     let place = timeout_at(budget.end_for_slots(), lane.place(&patience)).await;
-    let place = place.ok().flatten().ok_or_else(|| no_place(&lane, sender))?;
+    let place = place.ok().flatten().ok_or_else(|| no_send_slot(&lane, sender))?;
     let waited = began.elapsed().as_secs();
     if waited > 0 {
         info!(%sender, seconds = waited, "waited for a place among those who send");
     }
     loop {
-        let failure = match login::login::<S>(context, admitted, &budget, &trail).await {
+        let failure = match login::login::<S>(context, admitted, &budget, &timings).await {
             Ok(connected) => return Ok((connected, Some(place))),
             Err(failure) => failure,
         };
-        trail.waits(Stage::BackOff, "the next try");
+        timings.waits(Stage::BackOff, "the next try");
         let is_throttled = failure.class == Some(FailureClass::Throttled);
         if is_throttled {
             lane.refused();
@@ -67,7 +67,7 @@ pub(crate) async fn log_in<S: MailProtocol>(
     }
 }
 
-fn no_place(lane: &Lane, mailbox: &Mailbox) -> Failure {
+fn no_send_slot(lane: &Lane, mailbox: &Mailbox) -> Failure {
     if let Some(sentence) = lane.without_agreement() {
         return Failure::new(RefusalKind::Unavailable, sentence.to_owned(), "").in_class(FailureClass::OurOwnLimit);
     }
@@ -90,7 +90,7 @@ mod tests {
     fn failure_without_a_slot_names_the_mailbox_and_its_limit() {
         let mailbox = Mailbox::parse("scan@contoso.com").unwrap();
         let limits = SendingLimits { max_connections: 3, ..SendingLimits::default() };
-        let failure = no_place(&Lane::new(mailbox.clone(), limits, Duration::ZERO), &mailbox);
+        let failure = no_send_slot(&Lane::new(mailbox.clone(), limits, Duration::ZERO), &mailbox);
         assert!(
             failure.refusal.text.starts_with("scan@contoso.com already has 3 sessions"),
             "{}",
