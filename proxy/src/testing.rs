@@ -9,10 +9,10 @@ pub use crate::config::{
 pub use crate::context::Dial;
 pub use crate::context::{Runtime, ServerContext, Settings};
 pub use crate::failure::{FailureClass, known_replies};
-pub use crate::limits::back_off::Throttles;
+pub use crate::limits::back_off::BackOffs;
 pub use crate::limits::connection_slots::{ConnectionSlots, SlotLimits, SlotSettings};
 pub use crate::limits::login_throttle::{BlockLimits, LoginThrottle, ThrottleLimits};
-pub use crate::limits::send_limiter::Pacing;
+pub use crate::limits::send_limiter::SendLimiter;
 pub use crate::log::limits::LogLimits;
 pub use crate::monitor::usage_writer::UsageRecorder;
 #[cfg(fuzzing)]

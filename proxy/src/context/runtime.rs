@@ -7,11 +7,11 @@ use oxpost_token_store::{Accounts, HttpPolicy, SharedClock, Store, Tokens};
 
 use super::start_error::StartError;
 use crate::config::Config;
-use crate::limits::back_off::Throttles;
+use crate::limits::back_off::BackOffs;
 use crate::limits::connection_slots::ConnectionSlots;
 use crate::limits::login_throttle::LoginThrottle;
 use crate::limits::nodes::{self, Nodes};
-use crate::limits::send_limiter::Pacing;
+use crate::limits::send_limiter::SendLimiter;
 use crate::log::limits::LogLimits;
 use crate::monitor::usage_writer::UsageRecorder;
 use crate::upstream::advertised_extensions::AdvertisedExtensions;
@@ -41,9 +41,9 @@ pub struct Runtime {
     /// This process among the nodes that share the store, if it is a shared one.
     pub nodes: Option<Arc<Nodes>>,
     /// Keeps mailboxes within the limits of mail servers.
-    pub send_limiter: Pacing,
+    pub send_limiter: SendLimiter,
     /// For how long mail servers have asked not to be used.
-    pub back_offs: Throttles,
+    pub back_offs: BackOffs,
     /// Takes what is observed in sessions.
     pub usage: UsageRecorder,
     /// Limits for log lines that unauthenticated clients can cause.
@@ -84,9 +84,9 @@ impl Runtime {
                 config.servers.iter().map(|(application, servers)| (application.as_str(), &servers.smtp)),
             ),
             login_offers: LoginOffers::new(config.servers.values()),
-            send_limiter: Pacing::new(config.limits.send_slot_timeout).shared_by(nodes.clone()),
+            send_limiter: SendLimiter::new(config.limits.send_slot_timeout).shared_by(nodes.clone()),
             nodes,
-            back_offs: Throttles::default(),
+            back_offs: BackOffs::default(),
             usage: UsageRecorder::default(),
             log_limits: LogLimits::default(),
         })

@@ -21,17 +21,17 @@ use crate::config::Protocol;
 pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a login that waits sleeps at most before it looks at the clock again, which may have been set.
-const NAP: Duration = Duration::from_secs(1);
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whether the mail server may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum May {
+pub enum LoginAllowed {
     /// At once.
     Now,
     /// After this, at most [`WAIT_LIMIT`].
-    After(Duration),
+    WaitFor(Duration),
     /// Not before this, which is longer.
-    NotFor(Duration),
+    RetryAfter(Duration),
 }
 
 /// A back-off that was noted.
@@ -48,7 +48,7 @@ pub struct Noted {
 
 /// Until when each mailbox is left alone, by protocol: Exchange counts them apart. What this node knows of it.
 #[derive(Debug, Default)]
-pub struct Throttles {
+pub struct BackOffs {
     known: Mutex<HashMap<(Mailbox, Protocol), Known>>,
     /// What this process has heard before its start was read, where it is the only one.
     was_read: OnceCell<()>,
@@ -58,29 +58,29 @@ pub struct Throttles {
 struct Known {
     until: SystemTime,
     /// What the other nodes were told.
-    told: SystemTime,
+    reported: SystemTime,
 }
 
-impl Throttles {
+impl BackOffs {
     /// The mail server has named a back-off.
     pub fn note(&self, mailbox: &Mailbox, protocol: Protocol, back_off: Duration, now: SystemTime) -> Noted {
         let until = now + back_off.min(BACK_OFF_LIMIT);
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, known| left(known.until, now).is_some());
-        let none = Known { until: SystemTime::UNIX_EPOCH, told: SystemTime::UNIX_EPOCH };
+        let none = Known { until: SystemTime::UNIX_EPOCH, reported: SystemTime::UNIX_EPOCH };
         let known = all.entry((mailbox.clone(), protocol)).or_insert(none);
         let is_new = known.until == SystemTime::UNIX_EPOCH;
         // A shorter one does not end a longer one.
         known.until = until.max(known.until);
-        let is_longer = known.until.duration_since(known.told).is_ok_and(|more| more > back_off / 10);
+        let is_longer = known.until.duration_since(known.reported).is_ok_and(|more| more > back_off / 10);
         if is_longer {
-            known.told = known.until;
+            known.reported = known.until;
         }
         Noted { until: known.until, is_new, is_longer }
     }
 
     /// Reads what other nodes have heard, or this one before its start. With SQLite a login costs no read for that, but for the first one.
-    pub async fn hear(&self, store: &Store, mailbox: &Mailbox, protocol: Protocol, now: SystemTime) {
+    pub async fn read_stored(&self, store: &Store, mailbox: &Mailbox, protocol: Protocol, now: SystemTime) {
         if store.is_shared_by_nodes() {
             self.hear_of(store, mailbox, protocol, now).await;
         } else if let Err(error) = self.was_read.get_or_try_init(|| self.hear_of_all(store, now)).await {
@@ -110,7 +110,7 @@ impl Throttles {
         Ok(())
     }
 
-    /// Waits until a login may be tried, [`WAIT_LIMIT`] at most. What other nodes know was read before ([`Self::hear`]), and is read
+    /// Waits until a login may be tried, [`WAIT_LIMIT`] at most. What other nodes know was read before ([`Self::read_stored`]), and is read
     /// again after a wait.
     ///
     /// # Errors
@@ -126,28 +126,28 @@ impl Throttles {
         let mut has_waited = false;
         loop {
             match self.may_log_in(mailbox, protocol, clock.now()) {
-                May::Now if has_waited => {
+                LoginAllowed::Now if has_waited => {
                     has_waited = false;
-                    self.hear(store, mailbox, protocol, clock.now()).await;
+                    self.read_stored(store, mailbox, protocol, clock.now()).await;
                 }
-                May::Now => return Ok(()),
-                May::NotFor(left) => return Err(left),
-                May::After(left) if Instant::now() >= deadline => return Err(left),
-                May::After(left) => {
+                LoginAllowed::Now => return Ok(()),
+                LoginAllowed::RetryAfter(left) => return Err(left),
+                LoginAllowed::WaitFor(left) if Instant::now() >= deadline => return Err(left),
+                LoginAllowed::WaitFor(left) => {
                     has_waited = true;
-                    sleep(left.min(NAP)).await;
+                    sleep(left.min(CLOCK_CHECK_INTERVAL)).await;
                 }
             }
         }
     }
 
     /// Whether a login may be tried now.
-    pub fn may_log_in(&self, mailbox: &Mailbox, protocol: Protocol, now: SystemTime) -> May {
+    pub fn may_log_in(&self, mailbox: &Mailbox, protocol: Protocol, now: SystemTime) -> LoginAllowed {
         let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match all.get(&(mailbox.clone(), protocol)).and_then(|known| left(known.until, now)) {
-            None => May::Now,
-            Some(left) if left <= WAIT_LIMIT => May::After(left),
-            Some(left) => May::NotFor(left),
+            None => LoginAllowed::Now,
+            Some(left) if left <= WAIT_LIMIT => LoginAllowed::WaitFor(left),
+            Some(left) => LoginAllowed::RetryAfter(left),
         }
     }
 }
@@ -174,27 +174,27 @@ mod tests {
     #[tokio::test]
     async fn a_back_off_of_another_node_is_heard_at_the_login() {
         let (store, now) = (store().await, SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
-        let (throttles, mailbox) = (Throttles::default(), Mailbox::parse("a@contoso.com").unwrap());
+        let (back_offs, mailbox) = (BackOffs::default(), Mailbox::parse("a@contoso.com").unwrap());
         store.add_account(&Account::new(mailbox.clone(), "default", Grant::SignIn, now)).await.unwrap();
         let write = async |until| {
             let used = Used { throttled: Some((now, until)), ..Used::default() };
             store.add_mail_use([(&mailbox, "IMAP", &used)]).await.unwrap();
         };
         let may = async |at| {
-            throttles.hear_of(&store, &mailbox, Protocol::Imap, at).await;
-            throttles.may_log_in(&mailbox, Protocol::Imap, at)
+            back_offs.hear_of(&store, &mailbox, Protocol::Imap, at).await;
+            back_offs.may_log_in(&mailbox, Protocol::Imap, at)
         };
-        assert_eq!(may(now).await, May::Now);
+        assert_eq!(may(now).await, LoginAllowed::Now);
         write(now + 2 * WAIT_LIMIT).await;
-        assert_eq!(may(now).await, May::NotFor(2 * WAIT_LIMIT));
-        assert_eq!(throttles.may_log_in(&mailbox, Protocol::Pop3, now), May::Now);
-        assert_eq!(may(now + 2 * WAIT_LIMIT).await, May::Now);
+        assert_eq!(may(now).await, LoginAllowed::RetryAfter(2 * WAIT_LIMIT));
+        assert_eq!(back_offs.may_log_in(&mailbox, Protocol::Pop3, now), LoginAllowed::Now);
+        assert_eq!(may(now + 2 * WAIT_LIMIT).await, LoginAllowed::Now);
         // Nothing keeps a mailbox from being used for longer than any back-off lasts.
         write(now + 10 * BACK_OFF_LIMIT).await;
-        assert_eq!(may(now).await, May::NotFor(2 * WAIT_LIMIT), "what was heard before");
+        assert_eq!(may(now).await, LoginAllowed::RetryAfter(2 * WAIT_LIMIT), "what was heard before");
         // Neither does a store that cannot be read.
         store.remove_account(&mailbox).await.unwrap();
-        assert_eq!(may(now + 3 * WAIT_LIMIT).await, May::Now);
+        assert_eq!(may(now + 3 * WAIT_LIMIT).await, LoginAllowed::Now);
     }
 
     /// A process that has its store to itself knows what it has heard: only what it heard before its start is read.
@@ -208,68 +208,71 @@ mod tests {
         }
         let [a, b] = &mailboxes;
         store.add_mail_use([(a, "IMAP", &throttled)]).await.unwrap();
-        let throttles = Throttles::default();
+        let back_offs = BackOffs::default();
         let may = async |mailbox| {
-            throttles.hear(&store, mailbox, Protocol::Imap, now).await;
-            throttles.may_log_in(mailbox, Protocol::Imap, now)
+            back_offs.read_stored(&store, mailbox, Protocol::Imap, now).await;
+            back_offs.may_log_in(mailbox, Protocol::Imap, now)
         };
-        assert_eq!((may(b).await, may(a).await), (May::Now, May::NotFor(2 * WAIT_LIMIT)));
+        assert_eq!((may(b).await, may(a).await), (LoginAllowed::Now, LoginAllowed::RetryAfter(2 * WAIT_LIMIT)));
         store.add_mail_use([(b, "IMAP", &throttled)]).await.unwrap();
-        assert_eq!(may(b).await, May::Now, "it is not read again");
+        assert_eq!(may(b).await, LoginAllowed::Now, "it is not read again");
     }
 
     #[test]
     fn a_mailbox_is_left_alone_by_protocol_and_until_then() {
-        let (throttles, now) = (Throttles::default(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let (back_offs, now) = (BackOffs::default(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         let second = Duration::from_secs(1);
         let mailbox = |name: &str| Mailbox::parse(&format!("{name}@contoso.com")).unwrap();
-        let may = |name: &str, protocol, now| throttles.may_log_in(&mailbox(name), protocol, now);
-        let noted = throttles.note(&mailbox("a"), Protocol::Imap, 300 * second, now);
+        let may = |name: &str, protocol, now| back_offs.may_log_in(&mailbox(name), protocol, now);
+        let noted = back_offs.note(&mailbox("a"), Protocol::Imap, 300 * second, now);
         assert_eq!(noted, Noted { until: now + 300 * second, is_new: true, is_longer: true });
-        assert_eq!(may("a", Protocol::Imap, now), May::NotFor(300 * second));
-        assert_eq!((may("a", Protocol::Pop3, now), may("b", Protocol::Imap, now)), (May::Now, May::Now));
+        assert_eq!(may("a", Protocol::Imap, now), LoginAllowed::RetryAfter(300 * second));
+        assert_eq!(
+            (may("a", Protocol::Pop3, now), may("b", Protocol::Imap, now)),
+            (LoginAllowed::Now, LoginAllowed::Now)
+        );
         // A shorter one does not end a longer one.
-        let noted = throttles.note(&mailbox("a"), Protocol::Imap, second, now);
+        let noted = back_offs.note(&mailbox("a"), Protocol::Imap, second, now);
         assert_eq!(noted, Noted { until: now + 300 * second, is_new: false, is_longer: false });
         // The same again and again is told once in a tenth of it.
-        assert!(throttles.note(&mailbox("c"), Protocol::Imap, 300 * second, now).is_longer);
+        assert!(back_offs.note(&mailbox("c"), Protocol::Imap, 300 * second, now).is_longer);
         for (after, is_longer) in [(1, false), (30, false), (31, true), (40, false)] {
-            let noted = throttles.note(&mailbox("c"), Protocol::Imap, 300 * second, now + second * after);
+            let noted = back_offs.note(&mailbox("c"), Protocol::Imap, 300 * second, now + second * after);
             assert_eq!(noted, Noted { until: now + second * (300 + after), is_new: false, is_longer });
         }
-        assert_eq!(may("a", Protocol::Imap, now + 270 * second), May::After(WAIT_LIMIT));
-        assert_eq!(may("a", Protocol::Imap, now + 300 * second), May::Now);
+        assert_eq!(may("a", Protocol::Imap, now + 270 * second), LoginAllowed::WaitFor(WAIT_LIMIT));
+        assert_eq!(may("a", Protocol::Imap, now + 300 * second), LoginAllowed::Now);
         // No server keeps anybody out for a day, and no clock either.
-        throttles.note(&mailbox("a"), Protocol::Imap, 86_400 * second, now);
-        assert_eq!(may("a", Protocol::Imap, now), May::NotFor(BACK_OFF_LIMIT));
-        assert_eq!(may("a", Protocol::Imap, now - 86_400 * second), May::Now);
+        back_offs.note(&mailbox("a"), Protocol::Imap, 86_400 * second, now);
+        assert_eq!(may("a", Protocol::Imap, now), LoginAllowed::RetryAfter(BACK_OFF_LIMIT));
+        assert_eq!(may("a", Protocol::Imap, now - 86_400 * second), LoginAllowed::Now);
         // What is over is forgotten.
-        throttles.note(&mailbox("b"), Protocol::Imap, second, now + 2 * BACK_OFF_LIMIT);
-        assert_eq!(throttles.known.lock().unwrap().len(), 1);
+        back_offs.note(&mailbox("b"), Protocol::Imap, second, now + 2 * BACK_OFF_LIMIT);
+        assert_eq!(back_offs.known.lock().unwrap().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_short_back_off_is_waited_for_by_whichever_clock_ends_it() {
         let manual = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         let clock: SharedClock = Arc::new(manual.clone());
-        let (throttles, mailbox) = (Throttles::default(), Mailbox::parse("a@contoso.com").unwrap());
+        let (back_offs, mailbox) = (BackOffs::default(), Mailbox::parse("a@contoso.com").unwrap());
         let store = store().await;
-        let wait = || throttles.wait(&store, &mailbox, Protocol::Imap, &clock);
+        let wait = || back_offs.wait(&store, &mailbox, Protocol::Imap, &clock);
         assert_eq!(wait().await, Ok(()));
-        throttles.note(&mailbox, Protocol::Imap, WAIT_LIMIT, clock.now());
+        back_offs.note(&mailbox, Protocol::Imap, WAIT_LIMIT, clock.now());
         let began = Instant::now();
         let ends = async {
-            sleep(3 * NAP).await;
+            sleep(3 * CLOCK_CHECK_INTERVAL).await;
             manual.advance(WAIT_LIMIT);
         };
         assert_eq!(tokio::join!(wait(), ends).0, Ok(()));
-        assert!(began.elapsed() <= 4 * NAP);
+        assert!(began.elapsed() <= 4 * CLOCK_CHECK_INTERVAL);
         // A clock that stands still, or runs back, is not waited for.
-        throttles.note(&mailbox, Protocol::Imap, WAIT_LIMIT, clock.now());
+        back_offs.note(&mailbox, Protocol::Imap, WAIT_LIMIT, clock.now());
         let began = Instant::now();
         assert_eq!(wait().await, Err(WAIT_LIMIT));
-        assert!(began.elapsed() <= WAIT_LIMIT + NAP);
-        throttles.note(&mailbox, Protocol::Imap, 2 * WAIT_LIMIT, clock.now());
+        assert!(began.elapsed() <= WAIT_LIMIT + CLOCK_CHECK_INTERVAL);
+        back_offs.note(&mailbox, Protocol::Imap, 2 * WAIT_LIMIT, clock.now());
         let began = Instant::now();
         assert_eq!((wait().await, began.elapsed()), (Err(2 * WAIT_LIMIT), Duration::ZERO));
     }

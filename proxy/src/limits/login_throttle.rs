@@ -7,10 +7,10 @@
 
 mod attempt;
 mod blocks;
-mod lane;
 mod pace;
 mod policy;
-mod strikes;
+mod recent_attempts;
+mod source_failures;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::attempt::Comparison;
 use self::attempt::{Subject, Target};
 use self::blocks::{Blocks, Change};
-use self::policy::{Charge, Decision, PATIENCE, Policy, Ticket};
-pub use self::strikes::BlockLimits;
+use self::policy::{Charge, Decision, Policy, QUEUE_TIMEOUT, Ticket};
+pub use self::source_failures::BlockLimits;
 
 /// The time within which passwords are counted that were compared.
 const WINDOW: Duration = Duration::from_secs(600);
@@ -37,7 +37,7 @@ const WINDOW: Duration = Duration::from_secs(600);
 const REFUSED_AFTER: Duration = Duration::from_secs(5);
 
 /// User names that are refused without looking them up.
-const NAMES: usize = 16_384;
+const MAX_REFUSED_NAMES: usize = 16_384;
 
 /// What an administrator may move.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub struct LoginThrottle {
 
 /// Whether a password may be compared now.
 #[derive(Debug)]
-pub enum Turn<'a> {
+pub enum Admission<'a> {
     /// It may, and was counted.
     Granted(Permit<'a>),
     /// The login was wrong before and is repeated.
@@ -145,12 +145,12 @@ impl LoginThrottle {
     ///
     /// # Errors
     /// It is not.
-    pub async fn may_be_looked_up(&self, peer: IpAddr, user: &str, timing: Timing) -> Result<(), Throttled> {
+    pub async fn check_before_lookup(&self, peer: IpAddr, user: &str, timing: Timing) -> Result<(), Throttled> {
         let (source, now) = (Source::of(peer), Instant::now());
         let wait = if self.is_shared(peer) {
             None
         } else if self.policy().is_beyond(source) {
-            Some(PATIENCE)
+            Some(QUEUE_TIMEOUT)
         } else {
             let names = locked(&self.refused_names);
             names.get(&(source, self.whole_name(user))).and_then(|until| until.checked_duration_since(now))
@@ -168,14 +168,14 @@ impl LoginThrottle {
     ///
     /// # Errors
     /// It may not be compared now, or the store cannot be read.
-    pub async fn turn(
+    pub async fn wait_until_admitted(
         &self,
         accounts: &Accounts,
         peer: IpAddr,
         user: &str,
         attempt: &Attempt,
         timing: &mut Timing,
-    ) -> Result<Result<Turn<'_>, Throttled>, Denied> {
+    ) -> Result<Result<Admission<'_>, Throttled>, Denied> {
         let guessed = attempt.targets().await;
         let subject = |mailbox: &str| Subject(self.key.hash_one(mailbox));
         let mut targets: Vec<Target> = guessed
@@ -194,29 +194,29 @@ impl LoginThrottle {
             pair: attempt.pair_tag()?,
         };
         let began = Instant::now();
-        let turn = self.wait_for_turn(attempt).await;
+        let admission = self.wait_for_admission(attempt).await;
         timing.waited = began.elapsed();
-        let turn = match turn {
-            Ok(turn) => Ok(turn),
+        let admission = match admission {
+            Ok(admission) => Ok(admission),
             Err(throttled) => {
                 self.refuse_name(source, self.whole_name(user), throttled);
                 timing.answer_after(REFUSED_AFTER).await;
                 Err(throttled)
             }
         };
-        Ok(turn)
+        Ok(admission)
     }
 
-    async fn wait_for_turn(&self, attempt: attempt::Attempt) -> Result<Turn<'_>, Throttled> {
+    async fn wait_for_admission(&self, attempt: attempt::Attempt) -> Result<Admission<'_>, Throttled> {
         let source = attempt.source;
         let mut decision = self.policy().begin(attempt, Instant::now());
         let mut queued = None;
         loop {
             match decision {
-                Decision::Repeated => return Ok(Turn::Repeated),
+                Decision::Repeated => return Ok(Admission::Repeated),
                 Decision::Compare(charge) => {
                     let (charge, compared) = (Some(charge), Comparison::Unknown);
-                    return Ok(Turn::Granted(Permit { throttle: self, charge, compared }));
+                    return Ok(Admission::Granted(Permit { throttle: self, charge, compared }));
                 }
                 Decision::Refuse(wait) => {
                     let blocked = self.policy().blocked_until(source, Instant::now()).is_some();
@@ -261,13 +261,13 @@ impl LoginThrottle {
     fn refuse_name(&self, source: Source, name: u64, throttled: Throttled) {
         let (Throttled::Blocked(wait) | Throttled::TooMany(wait)) = throttled;
         // A turn may be free before that; what is known for sure is longer than anybody waits for one.
-        let Some(certain) = wait.checked_sub(PATIENCE).filter(|certain| !certain.is_zero()) else { return };
+        let Some(certain) = wait.checked_sub(QUEUE_TIMEOUT).filter(|certain| !certain.is_zero()) else { return };
         let now = Instant::now();
         let mut names = locked(&self.refused_names);
-        if names.len() >= NAMES {
+        if names.len() >= MAX_REFUSED_NAMES {
             names.retain(|_, until| *until > now);
         }
-        if names.len() < NAMES {
+        if names.len() < MAX_REFUSED_NAMES {
             names.insert((source, name), now + certain);
         }
     }

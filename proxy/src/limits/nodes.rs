@@ -20,13 +20,13 @@ use contact::Membership;
 pub(crate) use contact::{FALLBACK_AFTER, Mode};
 
 /// How often a node says that it is alive. Two of these may fail before its lease ends.
-const BEAT_EVERY: Duration = Duration::from_secs(5);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often rows about sending limits are looked for that say nothing any more.
 const FORGET_EVERY: u32 = 60;
 
 /// How long the end waits to say that this node ends.
-const FAREWELL: Duration = Duration::from_secs(2);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// This node among the others.
 #[derive(Debug)]
@@ -150,7 +150,7 @@ impl Nodes {
             }
             self.heard(outcome.is_ok());
             beats = beats.wrapping_add(1);
-            if stop.run_until_cancelled(sleep(BEAT_EVERY)).await.is_none() {
+            if stop.run_until_cancelled(sleep(HEARTBEAT_INTERVAL)).await.is_none() {
                 break;
             }
         }
@@ -158,7 +158,7 @@ impl Nodes {
         self.ended.store(true, Ordering::SeqCst);
         let id = self.inner().id().map(str::to_owned);
         if let Some(id) = id {
-            let _ = timeout(FAREWELL, self.store.remove_node(&id)).await;
+            let _ = timeout(LEAVE_TIMEOUT, self.store.remove_node(&id)).await;
         }
     }
 

@@ -12,8 +12,8 @@
 
 mod day;
 mod fair_queue;
-mod gate;
-mod lane;
+mod fair_slots;
+mod mailbox_limiter;
 mod minute;
 mod rate;
 mod shared;
@@ -26,28 +26,28 @@ use oxpost_token_store::Mailbox;
 use tokio::time::Instant;
 
 pub(crate) use fair_queue::Class;
-pub(crate) use lane::Lane;
-pub(crate) use lane::{Sending, Turn, Waiting};
+pub(crate) use mailbox_limiter::MailboxLimiter;
+pub(crate) use mailbox_limiter::{MessagePermit, PendingPermit, SendSlot};
 pub(crate) use rate::Rate;
 
 use crate::config::SendingLimits;
 use crate::limits::nodes::Nodes;
 
-/// The lanes of all mailboxes.
+/// The limiters of all mailboxes.
 #[derive(Debug)]
-pub struct Pacing {
+pub struct SendLimiter {
     wait: Duration,
     nodes: Option<Arc<Nodes>>,
-    lanes: Mutex<HashMap<(String, Mailbox), Arc<Lane>>>,
+    mailboxes: Mutex<HashMap<(String, Mailbox), Arc<MailboxLimiter>>>,
 }
 
-/// With so many lanes, and each time there are so many more, those that were never used are looked for.
-const LOOK_THROUGH_EVERY: usize = 256;
+/// Each time so many mailboxes were added, those that were never used are removed.
+const SWEEP_EVERY: usize = 256;
 
-impl Pacing {
+impl SendLimiter {
     /// Nobody sends yet. Whoever has to wait waits so long at most.
     pub fn new(wait: Duration) -> Self {
-        Self { wait, nodes: None, lanes: Mutex::default() }
+        Self { wait, nodes: None, mailboxes: Mutex::default() }
     }
 
     /// The limits are those of these nodes together.
@@ -56,26 +56,26 @@ impl Pacing {
         Self { nodes, ..self }
     }
 
-    /// The lane of a mailbox at a server. The server counts whoever has logged in there.
-    pub(crate) fn lane(&self, host: &str, mailbox: &Mailbox, limits: SendingLimits) -> Arc<Lane> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if lanes.len() % LOOK_THROUGH_EVERY == LOOK_THROUGH_EVERY - 1 {
-            lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || lane.was_used());
+    /// The limiter of a mailbox at a server. The server counts whoever has logged in there.
+    pub(crate) fn mailbox(&self, host: &str, mailbox: &Mailbox, limits: SendingLimits) -> Arc<MailboxLimiter> {
+        let mut mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        if mailboxes.len() % SWEEP_EVERY == SWEEP_EVERY - 1 {
+            mailboxes.retain(|_, limiter| Arc::strong_count(limiter) > 1 || limiter.was_used());
         }
-        let lane = lanes.entry((host.to_owned(), mailbox.clone())).or_insert_with(|| {
-            let lane = Lane::new(mailbox.clone(), limits, self.wait);
+        let limiter = mailboxes.entry((host.to_owned(), mailbox.clone())).or_insert_with(|| {
+            let limiter = MailboxLimiter::new(mailbox.clone(), limits, self.wait);
             Arc::new(match &self.nodes {
-                Some(nodes) => lane.shared(host, nodes),
-                None => lane,
+                Some(nodes) => limiter.shared(host, nodes),
+                None => limiter,
             })
         });
-        Arc::clone(lane)
+        Arc::clone(limiter)
     }
 
     /// How long until a message of a mailbox may begin at a server, as far as is known; `None`: it may now.
     pub(crate) fn not_before(&self, host: &str, mailbox: &Mailbox) -> Option<Duration> {
-        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.get(&(host.to_owned(), mailbox.clone()))?.not_before()
+        let mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        mailboxes.get(&(host.to_owned(), mailbox.clone()))?.not_before()
     }
 
     /// A send slot of a mailbox at a server, for a session or for something that is none: waits for it behind those of its class that
@@ -86,22 +86,22 @@ impl Pacing {
         mailbox: &Mailbox,
         class: Class,
         deadline: Option<Instant>,
-    ) -> Option<Sending> {
-        self.lane(host, mailbox, limits).acquire(class, deadline).await
+    ) -> Option<SendSlot> {
+        self.mailbox(host, mailbox, limits).acquire(class, deadline).await
     }
 
     /// A place of somebody's.
     #[cfg(test)]
-    pub(crate) async fn place(&self, limits: SendingLimits) -> Option<Sending> {
-        let lane = self.lane("smtp.example", &Mailbox::parse("scan@contoso.com").ok()?, limits);
-        let patience = lane.patience();
-        lane.place(&patience).await
+    pub(crate) async fn send_slot(&self, limits: SendingLimits) -> Option<SendSlot> {
+        let limiter = self.mailbox("smtp.example", &Mailbox::parse("scan@contoso.com").ok()?, limits);
+        let budget = limiter.budget();
+        limiter.send_slot(&budget).await
     }
 
     /// How many wait at this moment, for a place or for a message to begin.
     pub fn waiting(&self) -> usize {
-        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.values().map(|lane| lane.waiting()).sum()
+        let mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        mailboxes.values().map(|limiter| limiter.waiting()).sum()
     }
 }
 
@@ -111,42 +111,42 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_wait_are_counted_over_all_mailboxes() {
-        let pacing = Pacing::new(Duration::from_secs(45));
+        let limiter = SendLimiter::new(Duration::from_secs(45));
         let limits = SendingLimits { max_connections: 1, ..SendingLimits::default() };
         let acquire = |address: &str| {
             let mailbox = Mailbox::parse(address).unwrap();
-            let pacing = &pacing;
-            async move { pacing.acquire(("smtp.example", limits), &mailbox, Class::Live, None).await.unwrap() }
+            let limiter = &limiter;
+            async move { limiter.acquire(("smtp.example", limits), &mailbox, Class::Live, None).await.unwrap() }
         };
         let _held = (acquire("a@contoso.com").await, acquire("b@contoso.com").await);
-        assert_eq!(pacing.waiting(), 0);
+        assert_eq!(limiter.waiting(), 0);
         let mut waiting = Vec::new();
         for (number, address) in ["a@contoso.com", "a@contoso.com", "b@contoso.com"].into_iter().enumerate() {
             let mut one = Box::pin(acquire(address));
             let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
             assert!(one.as_mut().poll(&mut cx).is_pending());
             waiting.push(one);
-            assert_eq!(pacing.waiting(), number + 1);
+            assert_eq!(limiter.waiting(), number + 1);
         }
         drop(waiting);
-        assert_eq!(pacing.waiting(), 0);
+        assert_eq!(limiter.waiting(), 0);
     }
 
     #[tokio::test]
     async fn mailboxes_that_nothing_was_sent_from_are_forgotten() {
-        let pacing = Pacing::new(Duration::ZERO);
+        let limiter = SendLimiter::new(Duration::ZERO);
         let of = |number: usize| {
             let mailbox = Mailbox::parse(&format!("{number}@contoso.com")).unwrap();
-            pacing.lane("smtp.example", &mailbox, SendingLimits::default())
+            limiter.mailbox("smtp.example", &mailbox, SendingLimits::default())
         };
         let held = of(0);
         let sent = of(1);
-        drop(sent.place(&sent.patience()).await.unwrap().turn());
+        drop(sent.send_slot(&sent.budget()).await.unwrap().permit());
         drop(sent);
-        for number in 2..10 * LOOK_THROUGH_EVERY {
+        for number in 2..10 * SWEEP_EVERY {
             of(number);
         }
-        assert!(pacing.lanes.lock().unwrap().len() <= LOOK_THROUGH_EVERY);
+        assert!(limiter.mailboxes.lock().unwrap().len() <= SWEEP_EVERY);
         assert!(Arc::ptr_eq(&held, &of(0)), "whoever waits in it is not alone in another one");
         assert!(of(1).was_used(), "its minute and its day are still counted");
     }

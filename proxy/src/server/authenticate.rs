@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::context::ServerContext;
 use crate::failure::Failure;
-use crate::limits::login_throttle::{Comparison, Timing, Turn};
+use crate::limits::login_throttle::{Admission, Comparison, Timing};
 
 /// Checks the local password, when the login throttle lets it: every attempt is counted before anything is compared with it. A
 /// wrong one never touches a token and never reaches Microsoft, unless the account has the grant password, where Microsoft
@@ -25,19 +25,20 @@ pub(crate) async fn admit(context: &ServerContext, peer: IpAddr, login: &Login) 
     let throttle = &context.runtime.login_throttle;
     let mut timing = Timing::begin();
     let not_looked_up = "[not looked up]";
-    let throttled = throttle.may_be_looked_up(peer, &login.user, timing).await;
+    let throttled = throttle.check_before_lookup(peer, &login.user, timing).await;
     throttled.map_err(|why| refused(context, peer, Failure::throttled_login(why), not_looked_up))?;
     let attempt = context.runtime.accounts.attempt(&login.user, &login.password, Source::of(peer)).await;
     let attempt = attempt.map_err(|denied| refused(context, peer, Failure::denied(&denied), not_looked_up))?;
     let user = attempt.name_for_log();
-    let turn = throttle.turn(&context.runtime.accounts, peer, &login.user, &attempt, &mut timing).await;
-    let turn = turn.map_err(|denied| refused(context, peer, Failure::denied(&denied), &user))?;
-    let mut turn = turn.map_err(|why| refused(context, peer, Failure::throttled_login(why), &user))?;
+    let admission =
+        throttle.wait_until_admitted(&context.runtime.accounts, peer, &login.user, &attempt, &mut timing).await;
+    let admission = admission.map_err(|denied| refused(context, peer, Failure::denied(&denied), &user))?;
+    let mut admission = admission.map_err(|why| refused(context, peer, Failure::throttled_login(why), &user))?;
     let disclosure = Disclosure::of(&attempt).await;
     let limit = (attempt.is_remote() && disclosure == Disclosure::WrongPassword).then(|| throttle.failure_delay());
-    let verified = match &mut turn {
-        Turn::Repeated => within(limit, Box::pin(attempt.verify_repeated())).await,
-        Turn::Granted(permit) => {
+    let verified = match &mut admission {
+        Admission::Repeated => within(limit, Box::pin(attempt.verify_repeated())).await,
+        Admission::Granted(permit) => {
             let verified = within(limit, Box::pin(attempt.verify())).await;
             permit.note(compared(&verified));
             verified
@@ -48,7 +49,7 @@ pub(crate) async fn admit(context: &ServerContext, peer: IpAddr, login: &Login) 
         Err(denied) => denied,
     };
     let reason = Failure::denied(&denied);
-    let failure = if matches!(turn, Turn::Repeated) {
+    let failure = if matches!(admission, Admission::Repeated) {
         let is_logged = context.runtime.log_limits.repeated_login.permit_for(Source::of(peer));
         if is_logged {
             warn!(user, reason = reason.log, "login refused again; a device may have an old password");
@@ -58,7 +59,7 @@ pub(crate) async fn admit(context: &ServerContext, peer: IpAddr, login: &Login) 
         refused(context, peer, reason, &user)
     };
     timing.answer_after(throttle.failure_delay()).await;
-    drop(turn);
+    drop(admission);
     Err(disclosure.of_failure(&denied, failure))
 }
 

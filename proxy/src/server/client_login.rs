@@ -19,7 +19,7 @@ use crate::context::ServerContext;
 use crate::failure::Failure;
 use crate::limits::close_request::{CloseReason, CloseRequest};
 use crate::limits::connection_slots::{Proof, Slot};
-use crate::limits::send_limiter::Sending;
+use crate::limits::send_limiter::SendSlot;
 use crate::mail_protocol::MailProtocol;
 use crate::net::drive::{Driven, GOODBYE_TIMEOUT, drive_until, send};
 use crate::net::handshake_limit::HandshakeLimit;
@@ -60,7 +60,7 @@ pub(crate) struct LoggedIn {
     /// The session at the mail server.
     pub upstream: Connected,
     /// Its place among the sessions that send, if it is one of those.
-    pub sending: Option<Sending>,
+    pub send_slot: Option<SendSlot>,
     /// What it is, if it is let in without a login.
     pub device_permit: Option<DevicePermit>,
 }
@@ -89,7 +89,7 @@ pub(crate) async fn login<S: MailProtocol>(
         },
     };
     match run_login::<S>(context, listener, &unauthenticated, &mut session).await {
-        Ok((account, connected, sending, device_permit)) => {
+        Ok((account, connected, send_slot, device_permit)) => {
             let LoginDialogue { dialogue, stream, .. } = session;
             let client = stream.ok_or_else(|| EndedBeforeLogin::ConnectionBroke(io::ErrorKind::NotConnected.into()))?;
             let rate = device_permit.as_ref().map(|device_permit| Arc::clone(&device_permit.device.rate));
@@ -99,7 +99,7 @@ pub(crate) async fn login<S: MailProtocol>(
                 client,
                 unread: dialogue.into_unread(),
                 upstream: connected,
-                sending: sending.map(|sending| sending.held_to(rate)),
+                send_slot: send_slot.map(|send_slot| send_slot.limited_by(rate)),
                 device_permit,
             })
         }
@@ -113,7 +113,7 @@ pub(crate) async fn login<S: MailProtocol>(
 }
 
 /// An accepted login: account, upstream session, its place among those who send, and its device permit.
-type Accepted = (Account, Connected, Option<Sending>, Option<DevicePermit>);
+type Accepted = (Account, Connected, Option<SendSlot>, Option<DevicePermit>);
 
 async fn run_login<S: MailProtocol>(
     context: &ServerContext,
@@ -141,7 +141,7 @@ async fn run_login<S: MailProtocol>(
                 let attempt = match session.unless_closed(admit(context, unauthenticated, event, device)).await? {
                     Ok((admitted, device_permit)) => {
                         let attempt = session.unless_gone(log_in::<S>(context, &admitted)).await?;
-                        attempt.map(|(account, connected, sending)| (account, connected, sending, device_permit))
+                        attempt.map(|(account, connected, send_slot)| (account, connected, send_slot, device_permit))
                     }
                     Err(failure) => Err(failure),
                 };
@@ -218,12 +218,12 @@ async fn admit(
 async fn log_in<S: MailProtocol>(
     context: &ServerContext,
     admitted: &Admitted,
-) -> Result<(Account, Connected, Option<Sending>), Failure> {
+) -> Result<(Account, Connected, Option<SendSlot>), Failure> {
     let mailbox = &admitted.account().mailbox;
     match login_with_slot::log_in::<S>(context, admitted).await {
-        Ok((connected, sending)) => {
+        Ok((connected, send_slot)) => {
             debug!(account = %mailbox, "logged in");
-            Ok((admitted.account().clone(), connected, sending))
+            Ok((admitted.account().clone(), connected, send_slot))
         }
         Err(failure) => {
             // Whoever causes it has proved who it is.

@@ -17,7 +17,7 @@ use crate::config::Protocol;
 use crate::context::ServerContext;
 use crate::limits::close_request::CloseRequest;
 use crate::limits::connection_slots::Slot;
-use crate::limits::send_limiter::Sending;
+use crate::limits::send_limiter::SendSlot;
 use crate::mail_protocol::{Imap, MailProtocol, Pop3, Smtp};
 use crate::monitor::message_log::MessageLog;
 use crate::monitor::session_monitor::SessionMonitor;
@@ -112,7 +112,7 @@ async fn relay_bytes(
 /// SMTP: messages.
 async fn submit(context: &ServerContext, logged_in: LoggedIn, close: CloseRequest) {
     let began = Instant::now();
-    let LoggedIn { account, from, client, unread, upstream, sending, device_permit } = logged_in;
+    let LoggedIn { account, from, client, unread, upstream, send_slot, device_permit } = logged_in;
     let options = submission::Options {
         host_name: context.settings.host_name.clone(),
         extensions: advertised_extensions::usable(&upstream.capabilities),
@@ -127,15 +127,15 @@ async fn submit(context: &ServerContext, logged_in: LoggedIn, close: CloseReques
     let account = account.mailbox;
     let audit =
         MessageLog { account: account.clone(), client: from.to_string(), without_login: device_permit.is_some() };
-    let tally = sending.as_ref().map(Sending::tally);
+    let recipient_counter = send_slot.as_ref().map(SendSlot::recipient_counter);
     let happened = |event: &Event| {
         audit.write(event);
-        if let Some(tally) = &tally {
-            tally.note(event);
+        if let Some(recipient_counter) = &recipient_counter {
+            recipient_counter.note(event);
         }
     };
     let settings =
-        SubmissionSettings { command_timeout: context.settings.limits.smtp_command_timeout, send_slot: sending, close };
+        SubmissionSettings { command_timeout: context.settings.limits.smtp_command_timeout, send_slot, close };
     let carried = relay_submission(client, Upstream::live(upstream.stream), machine, settings, happened).await;
     let (result, reason) = session_result::of_submission(&carried.end);
     info!(

@@ -23,7 +23,7 @@ use self::side::Side;
 pub(crate) use self::upstream::Upstream;
 use self::wait::{Awaited, Circumstances, Snapshot, WaitClock};
 use crate::limits::close_request::{CloseReason, CloseRequest};
-use crate::limits::send_limiter::{Sending, Turn, Waiting};
+use crate::limits::send_limiter::{MessagePermit, PendingPermit, SendSlot};
 use crate::net::stream::{Stream, poll_discard};
 use crate::server::relay::{CLOSE_TIMEOUT, LINGER};
 
@@ -42,8 +42,8 @@ pub(crate) struct SubmissionResult {
 pub(crate) struct SubmissionSettings {
     /// How long a client may take for its next command, or the next part of a message.
     pub command_timeout: Duration,
-    /// The send slot. It is given back when the connection to the server is closed; without one, nothing waits for its turn.
-    pub send_slot: Option<Sending>,
+    /// The send slot. It is given back when the connection to the server is closed; without one, nothing waits for its permit.
+    pub send_slot: Option<SendSlot>,
     /// What may ask the session to end.
     pub close: CloseRequest,
 }
@@ -65,7 +65,7 @@ pub(crate) async fn relay_submission(
         upstream,
         client_ended: false,
         send_slot,
-        turn: None,
+        permit: None,
         waiting: None,
         end: None,
     };
@@ -100,7 +100,7 @@ async fn close_both(
     client: Side,
     upstream: Upstream,
     client_ended: bool,
-    send_slot: Option<Sending>,
+    send_slot: Option<SendSlot>,
     linger: Duration,
 ) {
     let server = async {
@@ -185,11 +185,11 @@ struct Driver<F> {
     client: Side,
     upstream: Upstream,
     client_ended: bool,
-    send_slot: Option<Sending>,
+    send_slot: Option<SendSlot>,
     /// That of the message that is about to begin, or was the last to.
-    turn: Option<Turn>,
+    permit: Option<MessagePermit>,
     /// It is waited for.
-    waiting: Option<Waiting>,
+    waiting: Option<PendingPermit>,
     /// How it has ended, while the last words are on their way.
     end: Option<Ended>,
 }
@@ -228,7 +228,7 @@ impl<F> Driver<F> {
             Awaited::Input(_) if wait::frees_slot(awaited, circumstances) => {
                 self.machine.make_room();
                 if let Some(send_slot) = &mut self.send_slot {
-                    send_slot.makes_room();
+                    send_slot.mark_leaving();
                 }
             }
             Awaited::Input(wait) => self.machine.time_out(wait.peer()),
@@ -252,7 +252,7 @@ impl<F: FnMut(&Event)> Driver<F> {
                     self.send_slot = None;
                 }
                 Step::Event(event) => (self.happened)(&event),
-                Step::Begin { again } => self.wait_for_turn(again),
+                Step::Begin { again } => self.wait_for_permit(again),
                 Step::Over(end) => {
                     // Nobody else waits behind a message that will not come.
                     self.waiting = None;
@@ -263,7 +263,7 @@ impl<F: FnMut(&Event)> Driver<F> {
                     return Poll::Ready(end);
                 }
                 Step::Read { client, server } => {
-                    if self.poll_turn(cx).is_ready() {
+                    if self.poll_permit(cx).is_ready() {
                         continue;
                     }
                     if self.poll_read(client, server, &mut drained, cx).is_pending() {
@@ -274,21 +274,21 @@ impl<F: FnMut(&Event)> Driver<F> {
         }
     }
 
-    fn wait_for_turn(&mut self, again: bool) {
-        self.waiting = match (self.turn.take().filter(|_| again), &self.send_slot) {
-            (Some(turn), _) => Some(turn.come_again()),
-            (None, Some(send_slot)) => Some(send_slot.turn().come()),
+    fn wait_for_permit(&mut self, again: bool) {
+        self.waiting = match (self.permit.take().filter(|_| again), &self.send_slot) {
+            (Some(permit), _) => Some(permit.retry()),
+            (None, Some(send_slot)) => Some(send_slot.permit().wait()),
             (None, None) if again => return self.machine.put_off("451 4.3.2 Try again later"),
             (None, None) => return self.machine.begin(),
         };
     }
 
     /// Ready when a message that waited may begin, or has waited long enough.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(waiting) = &mut self.waiting else { return Poll::Pending };
-        let (turn, come) = ready!(waiting.as_mut().poll(cx));
+        let (permit, come) = ready!(waiting.as_mut().poll(cx));
         self.waiting = None;
-        self.turn = Some(turn);
+        self.permit = Some(permit);
         match come {
             Ok(()) => self.machine.begin(),
             Err(answer) => self.machine.put_off(&answer),

@@ -14,7 +14,7 @@ use tracing::{debug, info};
 use crate::config::{Protocol, Server, ServerTls};
 use crate::context::ServerContext;
 use crate::failure::{self, Failure, FailureClass};
-use crate::limits::back_off::May;
+use crate::limits::back_off::LoginAllowed;
 use crate::mail_protocol::MailProtocol;
 use crate::monitor::session_monitor::throttled;
 use crate::net::drive::drive_and_note;
@@ -78,10 +78,11 @@ pub(crate) async fn login<S: MailProtocol>(
             context
                 .runtime
                 .back_offs
-                .hear(&context.runtime.store, &account.mailbox, S::PROTOCOL, context.runtime.clock.now())
+                .read_stored(&context.runtime.store, &account.mailbox, S::PROTOCOL, context.runtime.clock.now())
                 .await;
         }
-        if context.runtime.back_offs.may_log_in(&account.mailbox, S::PROTOCOL, context.runtime.clock.now()) != May::Now
+        if context.runtime.back_offs.may_log_in(&account.mailbox, S::PROTOCOL, context.runtime.clock.now())
+            != LoginAllowed::Now
         {
             timings.waits(Stage::BackOff, "the end of a back-off");
         }

@@ -1,4 +1,4 @@
-//! The upstream login of a session that will send: behind its place.
+//! The upstream login of a session that will send: after it has a send slot.
 
 use oxpost_protocol::RefusalKind;
 use oxpost_token_store::{Admitted, Mailbox};
@@ -8,7 +8,7 @@ use tracing::info;
 use crate::config::Protocol;
 use crate::context::ServerContext;
 use crate::failure::{Failure, FailureClass};
-use crate::limits::send_limiter::{Lane, Sending};
+use crate::limits::send_limiter::{MailboxLimiter, SendSlot};
 use crate::mail_protocol::MailProtocol;
 use crate::upstream::login::{self, Connected};
 use crate::upstream::login_budget::LoginBudget;
@@ -23,16 +23,16 @@ use crate::upstream::readiness::{Readiness, readiness};
 pub(crate) async fn log_in<S: MailProtocol>(
     context: &ServerContext,
     admitted: &Admitted,
-) -> Result<(Connected, Option<Sending>), Failure> {
+) -> Result<(Connected, Option<SendSlot>), Failure> {
     let (budget, timings) = (LoginBudget::new(context.settings.limits.upstream_timeout), LoginTimings::default());
     let account = admitted.account();
     let servers = context.settings.servers.get(&account.application);
     let (Protocol::Smtp, Some(servers)) = (S::PROTOCOL, servers) else {
         return Ok((login::login::<S>(context, admitted, &budget, &timings).await?, None));
     };
-    // A user who is renamed keeps their place.
+    // A user who is renamed keeps the send slots of the mailbox.
     let sender = account.sender();
-    let lane = context.runtime.send_limiter.lane(&servers.smtp.host, sender, servers.sending);
+    let limiter = context.runtime.send_limiter.mailbox(&servers.smtp.host, sender, servers.sending);
     // Nobody waits for a place who could not use it.
     timings.waits(Stage::Token, "a token of the sign-in service");
     let ready = timeout_at(budget.end(), readiness(context, account, Protocol::Smtp)).await;
@@ -42,39 +42,39 @@ pub(crate) async fn log_in<S: MailProtocol>(
         let token = token.map_err(|_| Failure::timed_out(&servers.smtp.host, budget.whole(), &timings))?;
         token.map_err(|error| Failure::token(&error))?;
     }
-    let (began, mut patience) = (Instant::now(), lane.patience());
+    let (began, mut wait_budget) = (Instant::now(), limiter.budget());
     timings.waits(Stage::BackOff, "a send slot");
-    let place = timeout_at(budget.end_for_slots(), lane.place(&patience)).await;
-    let place = place.ok().flatten().ok_or_else(|| no_send_slot(&lane, sender))?;
+    let send_slot = timeout_at(budget.end_for_slots(), limiter.send_slot(&wait_budget)).await;
+    let send_slot = send_slot.ok().flatten().ok_or_else(|| no_send_slot(&limiter, sender))?;
     let waited = began.elapsed().as_secs();
     if waited > 0 {
         info!(%sender, seconds = waited, "waited for a place among those who send");
     }
     loop {
         let failure = match login::login::<S>(context, admitted, &budget, &timings).await {
-            Ok(connected) => return Ok((connected, Some(place))),
+            Ok(connected) => return Ok((connected, Some(send_slot))),
             Err(failure) => failure,
         };
         timings.waits(Stage::BackOff, "the next try");
         let is_throttled = failure.class == Some(FailureClass::Throttled);
         if is_throttled {
-            lane.refused();
+            limiter.refused();
         }
-        if !is_throttled || !timeout_at(budget.end(), patience.pause()).await.unwrap_or(false) {
+        if !is_throttled || !timeout_at(budget.end(), wait_budget.pause()).await.unwrap_or(false) {
             return Err(failure);
         }
         info!(%sender, reason = failure.log, "the mail server says that it is too much; trying again");
     }
 }
 
-fn no_send_slot(lane: &Lane, mailbox: &Mailbox) -> Failure {
-    if let Some(sentence) = lane.without_agreement() {
+fn no_send_slot(limiter: &MailboxLimiter, mailbox: &Mailbox) -> Failure {
+    if let Some(sentence) = limiter.unreachable_database() {
         return Failure::new(RefusalKind::Unavailable, sentence.to_owned(), "").in_class(FailureClass::OurOwnLimit);
     }
     let sentence = format!(
         "{mailbox} already has {} sessions for sending, as many as the mail server allows, and none ended in time. Try again in a \
          few minutes, or let fewer programs send from it at the same time.",
-        lane.at_once()
+        limiter.max_connections()
     );
     Failure::new(RefusalKind::Unavailable, sentence, "").in_class(FailureClass::OurOwnLimit)
 }
@@ -90,7 +90,7 @@ mod tests {
     fn failure_without_a_slot_names_the_mailbox_and_its_limit() {
         let mailbox = Mailbox::parse("scan@contoso.com").unwrap();
         let limits = SendingLimits { max_connections: 3, ..SendingLimits::default() };
-        let failure = no_send_slot(&Lane::new(mailbox.clone(), limits, Duration::ZERO), &mailbox);
+        let failure = no_send_slot(&MailboxLimiter::new(mailbox.clone(), limits, Duration::ZERO), &mailbox);
         assert!(
             failure.refusal.text.starts_with("scan@contoso.com already has 3 sessions"),
             "{}",

@@ -1,7 +1,7 @@
 //! May this account log in at its mail server now, and if not, when? One cheap answer for a login and for whatever sends by itself, from
 //! what is known already: the token and its authority, the back-off of the mailbox, and the pace of its messages. Nobody is asked for it.
 //!
-//! A send slot has no time: whoever needs one waits for it ([`Pacing::acquire`](crate::limits::send_limiter::Pacing::acquire)).
+//! A send slot has no time: whoever needs one waits for it ([`SendLimiter::acquire`](crate::limits::send_limiter::SendLimiter::acquire)).
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::config::Protocol;
 use crate::context::ServerContext;
 use crate::failure::{Failure, FailureClass};
-use crate::limits::back_off::May;
+use crate::limits::back_off::LoginAllowed;
 
 /// How long a wait for a time sleeps at most before it looks at the clock again, which may have been set.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -66,8 +66,10 @@ pub async fn readiness(context: &ServerContext, account: &Account, protocol: Pro
         }
     } else {
         let mailbox = &account.mailbox;
-        context.runtime.back_offs.hear(&context.runtime.store, mailbox, protocol, now).await;
-        if let May::After(left) | May::NotFor(left) = context.runtime.back_offs.may_log_in(mailbox, protocol, now) {
+        context.runtime.back_offs.read_stored(&context.runtime.store, mailbox, protocol, now).await;
+        if let LoginAllowed::WaitFor(left) | LoginAllowed::RetryAfter(left) =
+            context.runtime.back_offs.may_log_in(mailbox, protocol, now)
+        {
             not_before(now + left, Failure::throttled(&servers.of(protocol).host, left));
         }
     }

@@ -2,7 +2,7 @@
 
 use oxpost_token_store::Source;
 
-use super::lane::PairTag;
+use super::recent_attempts::PairTag;
 
 /// An account, or a user name without one, under a keyed hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use super::locked;
 
 /// How often it is looked whether a block was lifted by a command, whether one is over, and what other nodes have blocked.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What is to be done about a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ enum Stored {
 
 /// A block that this node has made.
 #[derive(Debug, Clone, Copy)]
-struct Own {
+struct OwnBlock {
     until: Instant,
     /// The same by the clocks of people, as the store has it.
     since: SystemTime,
@@ -50,7 +50,7 @@ struct Own {
 
 /// A block that another node has made.
 #[derive(Debug, Clone, Copy)]
-struct OfAnother {
+struct RemoteBlock {
     address: IpAddr,
     /// When it ends here: found out once, so that a clock that is set makes it neither shorter nor longer.
     until: Instant,
@@ -60,8 +60,8 @@ struct OfAnother {
 
 /// The blocks of this node, which the store has as well, and those of others, by source and node.
 pub(super) struct Blocks {
-    running: Arc<Mutex<HashMap<Source, Own>>>,
-    of_others: Mutex<HashMap<(Source, String), OfAnother>>,
+    running: Arc<Mutex<HashMap<Source, OwnBlock>>>,
+    of_others: Mutex<HashMap<(Source, String), RemoteBlock>>,
     store: Store,
     clock: SharedClock,
     node: String,
@@ -79,7 +79,7 @@ impl Blocks {
         let since = self.clock.now();
         let runtime = tokio::runtime::Handle::try_current().ok();
         let stored = if runtime.is_some() { Stored::NotYet } else { Stored::Failed };
-        let own = Own { until, since, ends: since + left, stored };
+        let own = OwnBlock { until, since, ends: since + left, stored };
         locked(&self.running).insert(source, own);
         let Some(runtime) = runtime else { return };
         let (block, store, running) = (self.as_stored(source, &own), self.store.clone(), Arc::clone(&self.running));
@@ -92,18 +92,18 @@ impl Blocks {
         });
     }
 
-    fn as_stored(&self, source: Source, own: &Own) -> Block {
+    fn as_stored(&self, source: Source, own: &OwnBlock) -> Block {
         Block { source: source.to_string(), node: self.node.clone(), since: own.since, until: own.ends }
     }
 
     /// Looks after them until `stop`.
     pub(super) async fn watch(&self, stop: CancellationToken, change: impl Fn(Change)) {
-        while stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
-            self.look_once(&change).await;
+        while stop.run_until_cancelled(sleep(CHECK_INTERVAL)).await.is_some() {
+            self.check_once(&change).await;
         }
     }
 
-    async fn look_once(&self, change: &impl Fn(Change)) {
+    async fn check_once(&self, change: &impl Fn(Change)) {
         let now = Instant::now();
         // Before the store is read: what is written meanwhile is not there yet.
         let before = {
@@ -133,14 +133,14 @@ impl Blocks {
     }
 
     /// Removes a block of its own, unless its source was blocked again.
-    fn remove(&self, source: Source, own: &Own) -> bool {
+    fn remove(&self, source: Source, own: &OwnBlock) -> bool {
         let mut running = locked(&self.running);
         let is_this = running.get(&source).is_some_and(|running| running.ends == own.ends);
         is_this && running.remove(&source).is_some()
     }
 
     /// Writes what could not be written before.
-    async fn write_again(&self, running: &HashMap<Source, Own>) {
+    async fn write_again(&self, running: &HashMap<Source, OwnBlock>) {
         for (source, own) in running.iter().filter(|(_, own)| own.stored == Stored::Failed) {
             // What does not go now does not go for the others either; they are written at the next look.
             if self.store.note_block(&self.as_stored(*source, own)).await.is_err() {
@@ -180,7 +180,7 @@ impl Blocks {
                 // A clock that is wrong makes no block longer than it was.
                 let whole = block.until.duration_since(block.since).unwrap_or_default();
                 let left = block.until.duration_since(time).unwrap_or_default().min(whole);
-                OfAnother { address, until: now + left, since: block.since, ends: block.until }
+                RemoteBlock { address, until: now + left, since: block.since, ends: block.until }
             });
             let until = there.entry(key.0).or_insert(followed.until);
             *until = followed.until.max(*until);
@@ -207,7 +207,7 @@ impl Blocks {
 }
 
 /// What has become of the writing of a block, if it is still the one of its source.
-fn set_stored(running: &Mutex<HashMap<Source, Own>>, source: Source, own: &Own, stored: Stored) {
+fn set_stored(running: &Mutex<HashMap<Source, OwnBlock>>, source: Source, own: &OwnBlock, stored: Stored) {
     if let Some(running) = locked(running).get_mut(&source).filter(|running| running.ends == own.ends) {
         running.stored = stored;
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::attempt::{Attempt, Comparison, Subject, Target};
 use super::policy::{Charge, Decision, Policy, Ticket};
-use super::strikes::BlockLimits;
+use super::source_failures::BlockLimits;
 use super::{REFUSED_AFTER, WINDOW};
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -2,12 +2,12 @@
 //!
 //! Every attempt is counted before anything is compared with it; a right one is given back afterwards. What bounds it:
 //!
-//! - the *lane* of an account from one source: so many in [`super::WINDOW`], and two at the same time;
+//! - the *recent* of an account from one source: so many in [`super::WINDOW`], and two at the same time;
 //! - the pace of the account, for all unfamiliar sources together. They take turns: the one with the fewest wrong ones goes first;
 //! - the pace of an unfamiliar source over all accounts, and a block where nothing but guesses comes from it.
 //!
-//! A source from which a login to this account succeeded before is *familiar*: its lane has a small budget of its own that no
-//! one else can use up. A wrong login that is repeated is recognized in its lane, is answered as before, and costs nothing.
+//! A source from which a login to this account succeeded before is *familiar*: its recent has a small budget of its own that no
+//! one else can use up. A wrong login that is repeated is recognized in its recent, is answered as before, and costs nothing.
 
 mod queue;
 mod room;
@@ -19,9 +19,9 @@ use oxpost_token_store::Source;
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, Comparison, Subject, Target};
-use super::lane::{Lane, UNFAMILIAR_WRONG_LIMIT, WRONG_LIMIT};
 use super::pace::{Pace, Rate};
-use super::strikes::{BlockLimits, Strikes};
+use super::recent_attempts::{RecentAttempts, UNFAMILIAR_WRONG_LIMIT, WRONG_LIMIT};
+use super::source_failures::{BlockLimits, SourceFailures};
 
 /// Passwords that are compared in [`super::WINDOW`] for one account from one unfamiliar source.
 pub(super) const UNFAMILIAR: usize = 10;
@@ -43,16 +43,16 @@ const SOURCE: Rate = Rate { burst: 60, interval: Duration::from_secs(5) };
 const FAMILIAR_SOURCE: Rate = Rate { burst: 120, interval: Duration::from_secs(1) };
 
 /// Passwords of one account that are compared for one source at the same time.
-const LANE_IN_PROGRESS: usize = 2;
+const IN_PROGRESS_PER_SOURCE: usize = 2;
 
 /// Passwords that are compared for one source at the same time, for accounts to which it is not familiar.
 const SOURCE_IN_PROGRESS: usize = 8;
 
 /// How long an attempt waits for its turn. Mail programs wait for an answer for a minute, scanners for half of one.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How often it is looked again whether a turn has come, where no better time is known.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An attempt that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,7 +102,7 @@ struct SourceState {
     familiar_pace: Pace,
     in_progress: usize,
     waiting: usize,
-    strikes: Strikes,
+    failures: SourceFailures,
     blocked_until: Option<Instant>,
 }
 
@@ -118,7 +118,7 @@ struct Waiting {
 #[derive(Debug)]
 pub(super) struct Policy {
     limits: BlockLimits,
-    lanes: HashMap<(Subject, Source), Lane>,
+    recent: HashMap<(Subject, Source), RecentAttempts>,
     accounts: HashMap<Subject, Account>,
     sources: HashMap<Source, SourceState>,
     /// Of all sources that found no entry of their own: its paces alone are used.
@@ -142,7 +142,7 @@ impl Policy {
     pub(super) fn new(limits: BlockLimits) -> Self {
         Self {
             limits,
-            lanes: HashMap::new(),
+            recent: HashMap::new(),
             accounts: HashMap::new(),
             sources: HashMap::new(),
             overflow: SourceState::default(),
@@ -168,7 +168,7 @@ impl Policy {
     /// Ends the block of a source, and forgets what led to it.
     pub(super) fn unblock(&mut self, source: Source) {
         if let Some(state) = self.sources.get_mut(&source) {
-            (state.blocked_until, state.strikes) = (None, Strikes::default());
+            (state.blocked_until, state.failures) = (None, SourceFailures::default());
         }
     }
 
@@ -183,18 +183,18 @@ impl Policy {
             Some(Obstacle::Beyond(after)) => Decision::Refuse(after),
             Some(Obstacle::SameInProgress) => {
                 let ticket = self.ticket(attempt, now);
-                Decision::Wait(ticket, now + LOOK_AGAIN)
+                Decision::Wait(ticket, now + RECHECK_INTERVAL)
             }
             Some(obstacle) => match self.enqueue(attempt, now) {
-                Some(ticket) => Decision::Wait(ticket, obstacle.look_again(now)),
-                None => Decision::Refuse(PATIENCE),
+                Some(ticket) => Decision::Wait(ticket, obstacle.recheck_at(now)),
+                None => Decision::Refuse(QUEUE_TIMEOUT),
             },
         }
     }
 
     /// An attempt that waits asks again.
     pub(super) fn ask_again(&mut self, ticket: Ticket, now: Instant) -> Decision {
-        let Some(waiting) = self.waiting.get(&ticket) else { return Decision::Refuse(PATIENCE) };
+        let Some(waiting) = self.waiting.get(&ticket) else { return Decision::Refuse(QUEUE_TIMEOUT) };
         let (attempt, until) = (waiting.attempt.clone(), waiting.until);
         if self.is_repeated(&attempt, now) {
             self.leave(ticket);
@@ -211,9 +211,9 @@ impl Policy {
             }
             Some(_) if now >= until => {
                 self.leave(ticket);
-                Decision::Refuse(PATIENCE)
+                Decision::Refuse(QUEUE_TIMEOUT)
             }
-            Some(obstacle) => Decision::Wait(ticket, obstacle.look_again(now).min(until)),
+            Some(obstacle) => Decision::Wait(ticket, obstacle.recheck_at(now).min(until)),
         }
     }
 
@@ -222,8 +222,9 @@ impl Policy {
         let Charge { attempt, paced, source_paced, source_counted } = charge;
         let counts = matches!(compared, Comparison::Wrong | Comparison::Unknown);
         for target in &attempt.targets {
-            let lane = self.lanes.entry((target.subject, attempt.source)).or_insert_with(|| Lane::new(now));
-            lane.end(&attempt.pair, compared);
+            let recent =
+                self.recent.entry((target.subject, attempt.source)).or_insert_with(|| RecentAttempts::new(now));
+            recent.end(&attempt.pair, compared);
         }
         if source_counted && let Some(source) = self.sources.get_mut(&attempt.source) {
             source.in_progress = source.in_progress.saturating_sub(1);
@@ -236,13 +237,13 @@ impl Policy {
                 self.accounts.entry(subject).or_default().pace.give_back(ACCOUNT);
             }
         }
-        let lane = attempt.targets.first().and_then(|first| self.lanes.get_mut(&(first.subject, attempt.source)));
-        match (compared, lane) {
-            (Comparison::Wrong, Some(lane)) => {
+        let recent = attempt.targets.first().and_then(|first| self.recent.get_mut(&(first.subject, attempt.source)));
+        match (compared, recent) {
+            (Comparison::Wrong, Some(recent)) => {
                 let known = attempt.shared || attempt.familiar_source;
-                lane.note_wrong(attempt.pair, if known { WRONG_LIMIT } else { UNFAMILIAR_WRONG_LIMIT }, now);
+                recent.note_wrong(attempt.pair, if known { WRONG_LIMIT } else { UNFAMILIAR_WRONG_LIMIT }, now);
             }
-            (Comparison::Right, Some(lane)) => lane.note_right(attempt.pair),
+            (Comparison::Right, Some(recent)) => recent.note_right(attempt.pair),
             _ => {}
         }
         if compared != Comparison::Wrong {
@@ -254,7 +255,7 @@ impl Policy {
         let limits = self.limits;
         // Sources that share a pace are not blocked for each other.
         let source = self.sources.get_mut(&attempt.source)?;
-        let blocks = source.strikes.strike(attempt.pair, &limits, now);
+        let blocks = source.failures.note(attempt.pair, &limits, now);
         let until = blocks.then(|| now + limits.duration)?;
         source.blocked_until = Some(until);
         Some(until)
@@ -262,10 +263,10 @@ impl Policy {
 
     fn is_repeated(&mut self, attempt: &Attempt, now: Instant) -> bool {
         let Some(first) = attempt.targets.first() else { return false };
-        let lane = self.lanes.get_mut(&(first.subject, attempt.source));
-        let repeated = lane.is_some_and(|lane| lane.is_repeated(&attempt.pair, now));
+        let recent = self.recent.get_mut(&(first.subject, attempt.source));
+        let repeated = recent.is_some_and(|recent| recent.is_repeated(&attempt.pair, now));
         if repeated && let Some(source) = self.sources.get_mut(&attempt.source) {
-            source.strikes.repeated(&attempt.pair);
+            source.failures.repeated(&attempt.pair);
         }
         repeated
     }
@@ -287,7 +288,7 @@ impl Policy {
                 return Some(Obstacle::Until(next));
             }
             if self.is_behind(subject, attempt, ticket, now) {
-                return Some(Obstacle::Until(now + LOOK_AGAIN));
+                return Some(Obstacle::Until(now + RECHECK_INTERVAL));
             }
         }
         None
@@ -295,23 +296,23 @@ impl Policy {
 
     fn obstacle_of_lanes(&mut self, attempt: &Attempt, now: Instant) -> Option<Obstacle> {
         for target in &attempt.targets {
-            let Some(lane) = self.lanes.get_mut(&(target.subject, attempt.source)) else { continue };
-            if lane.is_in_progress(&attempt.pair) {
+            let Some(recent) = self.recent.get_mut(&(target.subject, attempt.source)) else { continue };
+            if recent.is_in_progress(&attempt.pair) {
                 // It is paid for. What was right lately takes no time; of the others one hash is enough.
-                if lane.was_right(&attempt.pair) {
+                if recent.was_right(&attempt.pair) {
                     continue;
                 }
                 return Some(Obstacle::SameInProgress);
             }
             let next =
-                if lane.is_counted(&attempt.pair, now) { now } else { lane.next(lane_limit(attempt, target), now) };
-            if next > now + PATIENCE {
+                if recent.is_counted(&attempt.pair, now) { now } else { recent.next(lane_limit(attempt, target), now) };
+            if next > now + QUEUE_TIMEOUT {
                 return Some(Obstacle::Beyond(next - now));
             }
             if next > now {
                 return Some(Obstacle::Until(next));
             }
-            if lane.in_progress() >= LANE_IN_PROGRESS && !lane.was_right(&attempt.pair) {
+            if recent.in_progress() >= IN_PROGRESS_PER_SOURCE && !recent.was_right(&attempt.pair) {
                 return Some(Obstacle::AnotherEnds);
             }
         }
@@ -341,8 +342,8 @@ impl Policy {
         }
         for target in &attempt.targets {
             let mut beyond = || {
-                let lane = self.lanes.get_mut(&(target.subject, attempt.source));
-                lane.is_some_and(|lane| lane.compared(now) >= UNFAMILIAR)
+                let recent = self.recent.get_mut(&(target.subject, attempt.source));
+                recent.is_some_and(|recent| recent.compared(now) >= UNFAMILIAR)
             };
             if !target.familiar || (attempt.shared && beyond()) {
                 paced.push(target.subject);
@@ -359,8 +360,9 @@ impl Policy {
             self.accounts.entry(*subject).or_default().pace.take(ACCOUNT, now);
         }
         for target in &attempt.targets {
-            let lane = self.lanes.entry((target.subject, attempt.source)).or_insert_with(|| Lane::new(now));
-            lane.begin(attempt.pair, now);
+            let recent =
+                self.recent.entry((target.subject, attempt.source)).or_insert_with(|| RecentAttempts::new(now));
+            recent.begin(attempt.pair, now);
         }
         let source_paced = unfamiliar && !attempt.shared && !paid;
         if source_paced {
@@ -379,8 +381,8 @@ impl Policy {
 
     /// Whether this very login counts already: it is being compared, or its answer was not heard.
     fn is_paid(&self, attempt: &Attempt, now: Instant) -> bool {
-        let lane = attempt.targets.first().and_then(|first| self.lanes.get(&(first.subject, attempt.source)));
-        lane.is_some_and(|lane| lane.is_counted(&attempt.pair, now))
+        let recent = attempt.targets.first().and_then(|first| self.recent.get(&(first.subject, attempt.source)));
+        recent.is_some_and(|recent| recent.is_counted(&attempt.pair, now))
     }
 }
 
@@ -391,10 +393,10 @@ impl SourceState {
 }
 
 impl Obstacle {
-    fn look_again(&self, now: Instant) -> Instant {
+    fn recheck_at(&self, now: Instant) -> Instant {
         match self {
             Self::Until(at) => *at,
-            Self::AnotherEnds | Self::SameInProgress | Self::Beyond(_) => now + LOOK_AGAIN,
+            Self::AnotherEnds | Self::SameInProgress | Self::Beyond(_) => now + RECHECK_INTERVAL,
         }
     }
 }
@@ -418,8 +420,8 @@ impl Policy {
         self.waiting.len()
     }
 
-    /// How many lanes, accounts and sources it keeps.
+    /// How many recent, accounts and sources it keeps.
     pub(super) fn sizes(&self) -> (usize, usize, usize) {
-        (self.lanes.len(), self.accounts.len(), self.sources.len())
+        (self.recent.len(), self.accounts.len(), self.sources.len())
     }
 }

@@ -1,9 +1,9 @@
 //! What the policy decides, case by case; `model.rs` plays whole worlds.
 
 use super::attempt::{Attempt, Subject, Target};
-use super::lane::PairTag;
-use super::policy::{PATIENCE, Policy};
-use super::strikes::BlockLimits;
+use super::policy::{Policy, QUEUE_TIMEOUT};
+use super::recent_attempts::PairTag;
+use super::source_failures::BlockLimits;
 use super::*;
 
 mod driver;
@@ -150,12 +150,12 @@ fn attempt_that_waits_too_long_is_refused_and_one_that_leaves_makes_room() {
     let _busy = [bench.charge(attempt(1, 1, false, 1)), bench.charge(attempt(1, 1, false, 2))];
     let (first, _) = bench.wait(attempt(1, 1, false, 3));
     let (second_waiting, _) = bench.wait(attempt(1, 1, false, 4));
-    assert_eq!(bench.refused(attempt(1, 1, false, 5)), PATIENCE, "two of one source wait, no more");
+    assert_eq!(bench.refused(attempt(1, 1, false, 5)), QUEUE_TIMEOUT, "two of one source wait, no more");
     bench.policy.leave(second_waiting);
     let (third, _) = bench.wait(attempt(1, 1, false, 5));
-    bench.now += PATIENCE;
+    bench.now += QUEUE_TIMEOUT;
     for ticket in [first, third, second_waiting] {
-        assert!(matches!(bench.policy.ask_again(ticket, bench.now), Decision::Refuse(PATIENCE)));
+        assert!(matches!(bench.policy.ask_again(ticket, bench.now), Decision::Refuse(QUEUE_TIMEOUT)));
     }
 }
 
@@ -287,7 +287,7 @@ fn one_source_fills_no_queue() {
         bench.wait(attempt(1, account, false, 1));
     }
     assert!(bench.policy.is_beyond(source));
-    assert_eq!(bench.refused(attempt(1, 200, false, 1)), PATIENCE);
+    assert_eq!(bench.refused(attempt(1, 200, false, 1)), QUEUE_TIMEOUT);
     // Where its users are known they do not wait behind it.
     let _charge = bench.charge(attempt(1, 300, true, 1));
 }
@@ -370,9 +370,9 @@ async fn throttle() -> LoginThrottle {
 #[tokio::test(start_paused = true)]
 async fn attempt_that_waits_gets_its_turn_when_it_comes() {
     let throttle = throttle().await;
-    let compare = async |attempt: Attempt, compared| match throttle.wait_for_turn(attempt).await.unwrap() {
-        Turn::Granted(mut permit) => permit.note(compared),
-        Turn::Repeated => panic!("repeated"),
+    let compare = async |attempt: Attempt, compared| match throttle.wait_for_admission(attempt).await.unwrap() {
+        Admission::Granted(mut permit) => permit.note(compared),
+        Admission::Repeated => panic!("repeated"),
     };
     for number in 0..20 {
         compare(attempt(number, 1, false, number), Comparison::Wrong).await;
@@ -382,8 +382,8 @@ async fn attempt_that_waits_gets_its_turn_when_it_comes() {
     assert_eq!(began.elapsed(), second(15), "the pace of the account");
 
     // One that is being compared for seven seconds, and the same login meanwhile.
-    let Ok(Turn::Granted(mut slow)) = throttle.wait_for_turn(attempt(1, 2, false, 1)).await else { panic!() };
-    let same = throttle.wait_for_turn(attempt(1, 2, false, 1));
+    let Ok(Admission::Granted(mut slow)) = throttle.wait_for_admission(attempt(1, 2, false, 1)).await else { panic!() };
+    let same = throttle.wait_for_admission(attempt(1, 2, false, 1));
     let slow = async {
         tokio::time::sleep(second(7)).await;
         slow.note(Comparison::Wrong);
@@ -391,7 +391,7 @@ async fn attempt_that_waits_gets_its_turn_when_it_comes() {
     };
     let began = Instant::now();
     let (same, ()) = tokio::join!(same, slow);
-    assert!(matches!(same, Ok(Turn::Repeated)));
+    assert!(matches!(same, Ok(Admission::Repeated)));
     assert_eq!(began.elapsed(), second(7), "it is woken");
     assert_eq!(throttle.policy().waiting(), 0, "nothing is left in the queue");
 }
@@ -401,11 +401,14 @@ async fn attempt_that_waits_gets_its_turn_when_it_comes() {
 async fn attempt_whose_client_leaves_stays_counted_and_leaves_the_queue() {
     let throttle = throttle().await;
     for password in 0..10 {
-        drop(throttle.wait_for_turn(attempt(1, 1, false, password)).await.unwrap());
+        drop(throttle.wait_for_admission(attempt(1, 1, false, password)).await.unwrap());
     }
-    assert_eq!(throttle.wait_for_turn(attempt(1, 1, false, 99)).await.unwrap_err(), Throttled::TooMany(second(600)));
+    assert_eq!(
+        throttle.wait_for_admission(attempt(1, 1, false, 99)).await.unwrap_err(),
+        Throttled::TooMany(second(600))
+    );
     let _busy = [1, 2].map(|password| throttle.policy().begin(attempt(2, 2, false, password), Instant::now()));
-    let waiting = throttle.wait_for_turn(attempt(2, 2, false, 3));
+    let waiting = throttle.wait_for_admission(attempt(2, 2, false, 3));
     assert!(tokio::time::timeout(second(1), waiting).await.is_err());
     assert_eq!(throttle.policy().waiting(), 0);
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Instant, sleep};
 
 use super::fair_queue::Class;
-use super::gate::Gate;
+use super::fair_slots::FairSlots;
 use super::minute::Minute;
 
 /// So many messages within any minute, whoever of them sends.
@@ -13,14 +13,14 @@ use super::minute::Minute;
 pub struct Rate {
     limit: usize,
     minute: Mutex<Minute>,
-    /// One waits for the minute, the others wait for their turn to.
-    next: Arc<Gate>,
+    /// One waits for the minute, the others for this one slot.
+    next: Arc<FairSlots>,
 }
 
 impl Rate {
     /// Nothing was sent yet.
     pub fn of(limit: usize) -> Self {
-        Self { limit, minute: Mutex::new(Minute::of(limit)), next: Arc::new(Gate::new(1)) }
+        Self { limit, minute: Mutex::new(Minute::of(limit)), next: Arc::new(FairSlots::new(1)) }
     }
 
     /// How many a minute.
@@ -33,8 +33,8 @@ impl Rate {
         self.minute.lock().unwrap_or_else(PoisonError::into_inner).wait(Instant::now())
     }
 
-    /// Waits for a message's turn, behind those of its class that came before.
-    pub(super) async fn turn(&self, class: Class) {
+    /// Waits for a message's permit, behind those of its class that came before.
+    pub(super) async fn permit(&self, class: Class) {
         let _next = self.next.acquire(class).await;
         while let Some(wait) = self.take() {
             sleep(wait).await;

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::fair_queue::Class;
-use super::gate::Gate;
+use super::fair_slots::FairSlots;
 use crate::config::SendingLimits;
 use crate::limits::nodes::{Mode, Nodes};
 use member::Member;
@@ -30,16 +30,16 @@ use queue::Counted;
 use state::{Limits, State};
 
 /// How often a node that waits looks at the row, when no hint comes.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often a node that only holds slots does.
-const LOOK_WHILE_HELD: Duration = Duration::from_secs(15);
+const POLL_INTERVAL_WHILE_HELD: Duration = Duration::from_secs(15);
 
 /// How soon a node reports what nobody waits for.
 const REPORT_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often a node tries again that could not read or write.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often a node decides again immediately because another one was faster.
 const TRIES: u32 = 16;
@@ -51,9 +51,9 @@ pub(super) struct SharedLimiter {
     server: String,
     mailbox: Mailbox,
     limits: Limits,
-    gate: Option<Arc<Gate>>,
-    /// One message waits for a permit, the others for their turn to.
-    next: Arc<Gate>,
+    slots: Option<Arc<FairSlots>>,
+    /// One message waits for a permit, the others for this one slot.
+    next: Arc<FairSlots>,
     messages: AtomicU32,
     /// Who is about to wait for a slot, or waits: the task does not end before they are in the queue.
     arriving: AtomicU32,
@@ -120,8 +120,8 @@ impl SharedLimiter {
             server: server.to_owned(),
             mailbox,
             limits,
-            gate: (limits.slots > 0).then(|| Arc::new(Gate::shared(Arc::clone(&news)))),
-            next: Arc::new(Gate::new(1)),
+            slots: (limits.slots > 0).then(|| Arc::new(FairSlots::shared(Arc::clone(&news)))),
+            next: Arc::new(FairSlots::new(1)),
             messages: AtomicU32::new(0),
             arriving: AtomicU32::new(0),
             was_read: AtomicBool::new(false),
@@ -134,8 +134,8 @@ impl SharedLimiter {
     }
 
     /// The send slots; none without a limit.
-    pub(super) fn gate(&self) -> Option<Arc<Gate>> {
-        self.gate.clone()
+    pub(super) fn slots(&self) -> Option<Arc<FairSlots>> {
+        self.slots.clone()
     }
 
     /// Waits for a message's permit, behind those of its class that came before.
@@ -154,7 +154,7 @@ impl SharedLimiter {
                 return;
             }
             self.wake();
-            let _ = timeout(LOOK_EVERY, looked).await;
+            let _ = timeout(POLL_INTERVAL, looked).await;
         }
     }
 
@@ -224,23 +224,23 @@ impl SharedLimiter {
             // Before the row is read, so that no hint is missed that comes after it.
             hints.catch_up();
             let outcome = self.look().await;
-            if let Some(gate) = &self.gate {
-                gate.set_alone(outcome.is_err(), self.own_slots());
+            if let Some(slots) = &self.slots {
+                slots.set_alone(outcome.is_err(), self.own_slots());
             }
             self.looked.notify_waiters();
             if let Err(error) = outcome {
                 debug!(mailbox = %self.mailbox, "the sending limits that nodes share cannot be read or written: {error}");
-                sleep(TRY_AGAIN).await;
+                sleep(RETRY_INTERVAL).await;
                 continue;
             }
             let pause = match self.need() {
                 Need::Nothing if self.ends() => return,
                 Need::Nothing => continue,
                 Need::Report => REPORT_WITHIN,
-                Need::Hold => LOOK_WHILE_HELD,
+                Need::Hold => POLL_INTERVAL_WHILE_HELD,
                 Need::Wait => {
                     let due = self.member().ask_again().map(|at| at.saturating_duration_since(Instant::now()));
-                    due.map_or(LOOK_EVERY, |due| due.max(Duration::from_millis(1)).min(LOOK_EVERY))
+                    due.map_or(POLL_INTERVAL, |due| due.max(Duration::from_millis(1)).min(POLL_INTERVAL))
                 }
             };
             tokio::select! {
@@ -284,8 +284,8 @@ impl SharedLimiter {
             let now = milliseconds(read.now);
             let mut state = self.parse(&read);
             state.tick(&read.nodes, now);
-            if let Some(gate) = &self.gate {
-                gate.kept(state.slots_of(&node));
+            if let Some(slots) = &self.slots {
+                slots.kept(state.slots_of(&node));
             }
             let before = state.clone();
             let (counted, report) = self.report(state.number_of(&node), asked);
@@ -301,11 +301,11 @@ impl SharedLimiter {
             }
             let granted = state.granted(&node, self.limits, now);
             self.member().granted(&granted, asked);
-            if let Some(gate) = &self.gate {
-                gate.granted(granted.slots, counted, granted.others_wait);
+            if let Some(slots) = &self.slots {
+                slots.granted(granted.slots, counted, granted.others_wait);
             }
             if let Some(recipients) = warning {
-                super::lane::warn_of_recipients(&self.mailbox, recipients, self.limits.recipients);
+                super::mailbox_limiter::warn_of_recipients(&self.mailbox, recipients, self.limits.recipients);
             }
             return Ok(());
         }
@@ -329,8 +329,8 @@ impl SharedLimiter {
 
     /// What ended is part of the report, which is made again under the same number until it is known to have been counted.
     fn report(&self, known: u64, now: Instant) -> (Counted, state::Report) {
-        let (counted, has_sessions) = match &self.gate {
-            Some(gate) => (gate.count(), gate.is_in_use() || gate.waiting() > 0),
+        let (counted, has_sessions) = match &self.slots {
+            Some(slots) => (slots.count(), slots.is_in_use() || slots.waiting() > 0),
             None => (Counted::default(), true),
         };
         let messages = self.messages.load(Ordering::SeqCst);
@@ -339,8 +339,8 @@ impl SharedLimiter {
     }
 
     fn need(&self) -> Need {
-        let (waiting, in_use, has_ended) = match &self.gate {
-            Some(gate) => (gate.waiting() > 0, gate.is_in_use(), gate.has_ended()),
+        let (waiting, in_use, has_ended) = match &self.slots {
+            Some(slots) => (slots.waiting() > 0, slots.is_in_use(), slots.has_ended()),
             None => (false, false, false),
         };
         let waits = |count: &AtomicU32| count.load(Ordering::SeqCst) > 0;

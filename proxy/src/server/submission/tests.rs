@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::config::SendingLimits;
 use crate::limits::close_request::{CloseHandle, close_request};
-use crate::limits::send_limiter::Pacing;
+use crate::limits::send_limiter::SendLimiter;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,14 +35,14 @@ fn play() -> Play {
     play_in(None)
 }
 
-fn play_in(place: Option<Sending>) -> Play {
-    play_with(place, FIVE_MINUTES)
+fn play_in(send_slot: Option<SendSlot>) -> Play {
+    play_with(send_slot, FIVE_MINUTES)
 }
 
-fn play_with(place: Option<Sending>, command_timeout: Duration) -> Play {
+fn play_with(send_slot: Option<SendSlot>, command_timeout: Duration) -> Play {
     let ((client, facing_client), (server, facing_server)) = (duplex(ROOM), duplex(ROOM));
     let streams = (Stream::Memory(Box::new(facing_client)), Stream::Memory(Box::new(facing_server)));
-    play_over((client, server), streams, place, command_timeout)
+    play_over((client, server), streams, send_slot, command_timeout)
 }
 
 /// Over real sockets.
@@ -60,7 +60,7 @@ async fn pair() -> (TcpStream, TcpStream) {
 fn play_over<S>(
     (client, server): (S, S),
     facing: (Stream, Stream),
-    send_slot: Option<Sending>,
+    send_slot: Option<SendSlot>,
     command_timeout: Duration,
 ) -> Play<S> {
     let (handle, close) = close_request();
@@ -553,28 +553,28 @@ const ONE: SendingLimits = SendingLimits { max_connections: 1, messages_per_minu
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_goes_while_its_message_waits_frees_its_place() {
-    let pacing = Pacing::new(HOUR);
-    let mut play = play_in(pacing.place(ONE).await);
+    let limiter = SendLimiter::new(HOUR);
+    let mut play = play_in(limiter.send_slot(ONE).await);
     play.ask("MAIL FROM:<a@b.c>\r\n", "250 OK\r\n").await;
     play.ask("RSET\r\n", "250 OK\r\n").await;
     play.client.write_all(b"MAIL FROM:<a@b.c>\r\n").await.unwrap();
-    until(|| pacing.waiting() == 1).await;
+    until(|| limiter.waiting() == 1).await;
     drop(play.client);
     hears_the_end(&mut play.server).await;
     assert_eq!(play.session.await.unwrap().0.end, Ended::ByClient);
-    assert!(pacing.place(ONE).await.is_some());
-    assert_eq!(pacing.waiting(), 0);
+    assert!(limiter.send_slot(ONE).await.is_some());
+    assert_eq!(limiter.waiting(), 0);
 }
 
 /// The message comes to its turn with all that was sent ahead of it, also when that is longer than the idle timeout.
 #[tokio::test(start_paused = true)]
 async fn a_message_waits_for_its_turn_and_nothing_is_lost() {
-    let pacing = Pacing::new(HOUR);
-    let mut play = play_with(pacing.place(ONE).await, 5 * SECOND);
+    let limiter = SendLimiter::new(HOUR);
+    let mut play = play_with(limiter.send_slot(ONE).await, 5 * SECOND);
     play.ask("MAIL FROM:<a@b.c>\r\n", "250 OK\r\n").await;
     play.ask("RSET\r\n", "250 OK\r\n").await;
     play.client.write_all(b"MAIL FROM:<a@b.c>\r\nRCPT TO:<x@y.z>\r\nDATA\r\n").await.unwrap();
-    until(|| pacing.waiting() == 1).await;
+    until(|| limiter.waiting() == 1).await;
     hears(&mut play.server, "MAIL FROM:<a@b.c>\r\n").await;
     play.server.write_all(b"250 OK\r\n").await.unwrap();
     hears(&mut play.server, "RCPT TO:<x@y.z>\r\n").await;
@@ -588,14 +588,14 @@ async fn a_message_waits_for_its_turn_and_nothing_is_lost() {
 /// A pool of connections that keeps one open, just in case.
 #[tokio::test(start_paused = true)]
 async fn a_session_at_rest_gives_its_place_to_those_who_wait() {
-    let pacing = Arc::new(Pacing::new(HOUR));
-    let mut play = play_in(pacing.place(ONE).await);
+    let limiter = Arc::new(SendLimiter::new(HOUR));
+    let mut play = play_in(limiter.send_slot(ONE).await);
     play.ask("NOOP\r\n", "250 OK\r\n").await;
     let next = tokio::spawn({
-        let pacing = Arc::clone(&pacing);
-        async move { pacing.place(ONE).await }
+        let limiter = Arc::clone(&limiter);
+        async move { limiter.send_slot(ONE).await }
     });
-    until(|| pacing.waiting() == 1).await;
+    until(|| limiter.waiting() == 1).await;
     play.hears_in_time("421 4.3.2 Idle while others wait to send from this mailbox, closing\r\n", 5).await;
     hears(&mut play.server, "QUIT\r\n").await;
     play.server.write_all(b"221 Bye\r\n").await.unwrap();
@@ -606,14 +606,14 @@ async fn a_session_at_rest_gives_its_place_to_those_who_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn an_envelope_that_rests_gives_its_place_to_those_who_wait_a_little_later() {
-    let pacing = Arc::new(Pacing::new(HOUR));
-    let mut play = play_in(pacing.place(ONE).await);
+    let limiter = Arc::new(SendLimiter::new(HOUR));
+    let mut play = play_in(limiter.send_slot(ONE).await);
     play.ask("MAIL FROM:<a@b.c>\r\n", "250 OK\r\n").await;
     let next = tokio::spawn({
-        let pacing = Arc::clone(&pacing);
-        async move { pacing.place(ONE).await }
+        let limiter = Arc::clone(&limiter);
+        async move { limiter.send_slot(ONE).await }
     });
-    until(|| pacing.waiting() == 1).await;
+    until(|| limiter.waiting() == 1).await;
     play.hears_in_time("421 4.3.2 Idle while others wait to send from this mailbox, closing\r\n", 30).await;
     hears(&mut play.server, "QUIT\r\n").await;
     drop(play.server);
@@ -624,13 +624,13 @@ async fn an_envelope_that_rests_gives_its_place_to_those_who_wait_a_little_later
 /// Whoever is gone does not keep the place, though the server says nothing.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_is_gone_frees_its_place_at_once() {
-    let pacing = Pacing::new(HOUR);
-    let mut play = play_in(pacing.place(ONE).await);
+    let limiter = SendLimiter::new(HOUR);
+    let mut play = play_in(limiter.send_slot(ONE).await);
     play.ask("MAIL FROM:<a@b.c>\r\n", "250 OK\r\n").await;
     play.client.write_all(b"RCPT TO:<x@y.z>\r\n").await.unwrap();
     hears(&mut play.server, "RCPT TO:<x@y.z>\r\n").await;
     drop(play.client);
-    assert!(pacing.place(ONE).await.is_some());
+    assert!(limiter.send_slot(ONE).await.is_some());
 }
 
 /// What nobody needs to be waited for with a clock.

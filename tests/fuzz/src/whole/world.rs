@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use oxpost::testing::{
     AdvertisedExtensions, BlockLimits, ConnectionSlots, Device, Dial, Limits, LogLimits, LoginOffers, LoginThrottle,
-    Lookups, MailServer, UsageRecorder, Pacing, Runtime, SendingLimits, ServerContext, ServerTls, Servers, Settings,
-    SlotLimits, SlotSettings, ThrottleLimits, Throttles,
+    Lookups, MailServer, UsageRecorder, SendLimiter, Runtime, SendingLimits, ServerContext, ServerTls, Servers, Settings,
+    SlotLimits, SlotSettings, ThrottleLimits, BackOffs,
 };
 use oxpost_protocol::Secret;
 use oxpost_token_store::database::sqlite::Sqlite;
@@ -120,8 +120,8 @@ impl World {
             advertised_extensions: AdvertisedExtensions::new([(APPLICATION, &servers.smtp)].into_iter()),
             login_offers: LoginOffers::new([&servers].into_iter()),
             nodes: None,
-            send_limiter: Pacing::new(LIMITS.send_slot_timeout),
-            back_offs: Throttles::default(),
+            send_limiter: SendLimiter::new(LIMITS.send_slot_timeout),
+            back_offs: BackOffs::default(),
             usage: UsageRecorder::default(),
             log_limits: LogLimits::default(),
         };

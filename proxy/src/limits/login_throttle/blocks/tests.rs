@@ -16,7 +16,7 @@ async fn is_written(blocks: &Blocks, count: usize) {
 /// What a look changes.
 async fn look(blocks: &Blocks) -> Vec<Change> {
     let changes = Mutex::new(Vec::new());
-    blocks.look_once(&|change| locked(&changes).push(change)).await;
+    blocks.check_once(&|change| locked(&changes).push(change)).await;
     changes.into_inner().unwrap()
 }
 
@@ -95,7 +95,7 @@ async fn block_that_could_not_be_written_is_no_other_nodes_to_lift_and_is_writte
     assert!(matches!(look(&two).await[..], [Change::Block(..)]));
     let until = Instant::now() + Duration::from_secs(900);
     let (since, ends) = (manual.now(), manual.now() + Duration::from_secs(900));
-    locked(&two.running).insert(source, Own { until, since, ends, stored: Stored::Failed });
+    locked(&two.running).insert(source, OwnBlock { until, since, ends, stored: Stored::Failed });
     store.forget_blocks("one").await.unwrap();
     assert_eq!(look(&two).await, [], "its own goes on");
     assert_eq!(store.all_blocks().await.unwrap(), [stored("two", since, 900)]);
@@ -120,16 +120,16 @@ async fn block_is_shown_until_it_is_over_and_lifted_once() {
     let shown = store.blocks(std::time::SystemTime::now()).await.unwrap().remove(0);
     assert_eq!((shown.source.as_str(), shown.node.as_str()), ("192.0.2.7", "gateway"));
     assert_eq!(shown.until.duration_since(shown.since).unwrap(), Duration::from_secs(900));
-    blocks.look_once(&lift).await;
+    blocks.check_once(&lift).await;
     assert_eq!((locked(&lifted).len(), locked(&blocks.running).len()), (0, 1), "it goes on");
     store.lift_block("192.0.2.7").await.unwrap();
-    blocks.look_once(&lift).await;
+    blocks.check_once(&lift).await;
     assert_eq!((locked(&lifted).as_slice(), locked(&blocks.running).len()), ([source].as_slice(), 0));
 
     blocks.note(source, until);
     is_written(&blocks, 1).await;
     tokio::time::sleep_until(until).await;
-    blocks.look_once(&lift).await;
+    blocks.check_once(&lift).await;
     assert_eq!((locked(&lifted).len(), locked(&blocks.running).len()), (1, 0), "over, not lifted");
     assert!(format!("{blocks:?}").starts_with("Blocks { running: "));
 }

@@ -3,7 +3,7 @@
 use oxpost_token_store::Source;
 use tokio::time::Instant;
 
-use super::{Attempt, Lane, PATIENCE, Policy, Subject, Ticket, Waiting};
+use super::{Attempt, Policy, QUEUE_TIMEOUT, RecentAttempts, Subject, Ticket, Waiting};
 
 /// Attempts that wait for one account.
 const ACCOUNT_WAITING: usize = 64;
@@ -66,7 +66,7 @@ impl Policy {
     pub(super) fn ticket(&mut self, attempt: Attempt, now: Instant) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.waiting.insert(ticket, Waiting { attempt, until: now + PATIENCE, queued: false });
+        self.waiting.insert(ticket, Waiting { attempt, until: now + QUEUE_TIMEOUT, queued: false });
         ticket
     }
 
@@ -110,6 +110,6 @@ impl Policy {
 
     /// How many wrong passwords of an account were compared for a source.
     pub(super) fn had(&self, subject: Subject, source: Source) -> u32 {
-        self.lanes.get(&(subject, source)).map_or(0, Lane::guesses)
+        self.recent.get(&(subject, source)).map_or(0, RecentAttempts::guesses)
     }
 }

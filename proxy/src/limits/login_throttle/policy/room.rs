@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Attempt, Pace, Policy, SourceState};
 
 /// Lanes that are kept; most take some 250 bytes.
-const LANES: usize = 65_536;
+const MAX_RECENT: usize = 65_536;
 
 /// Sources that are kept. Those beyond that share one entry.
 const SOURCES: usize = 65_536;
@@ -41,20 +41,20 @@ impl Policy {
 
     /// Forgets what bounds nothing any more, so that no crowd makes these tables grow, nor has a bound forgotten by filling them.
     pub(super) fn make_room(&mut self, now: Instant) {
-        if self.lanes.len() >= LANES {
-            self.lanes.retain(|_, lane| !lane.is_empty(now));
-            if self.lanes.len() >= LANES * 3 / 4 {
+        if self.recent.len() >= MAX_RECENT {
+            self.recent.retain(|_, recent| !recent.is_empty(now));
+            if self.recent.len() >= MAX_RECENT * 3 / 4 {
                 self.forget_lanes(now);
             }
         }
-        if self.accounts.len() >= LANES {
+        if self.accounts.len() >= MAX_RECENT {
             self.accounts.retain(|_, account| !account.waiting.is_empty() || !account.pace.is_rested(now));
         }
         if self.is_full() && self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP_EVERY) {
             self.swept = Some(now);
             let limits = self.limits;
             self.sources.retain(|_, source| {
-                let rested = source.strikes.decay(&limits, now)
+                let rested = source.failures.decay(&limits, now)
                     && source.pace.is_rested(now)
                     && source.familiar_pace.is_rested(now);
                 !rested || source.waiting + source.in_progress > 0 || source.blocked_until.is_some_and(|end| end > now)
@@ -62,24 +62,24 @@ impl Policy {
         }
     }
 
-    /// Of the lanes that only recognize repeated logins the older half is forgotten; those that bound guesses stay, unless
+    /// Of the recent that only recognize repeated logins the older half is forgotten; those that bound guesses stay, unless
     /// there are too many of them as well.
     fn forget_lanes(&mut self, now: Instant) {
         let mut idle: Vec<_> = self
-            .lanes
+            .recent
             .iter_mut()
-            .filter_map(|(key, lane)| lane.is_idle(now).then_some((lane.last_used(), *key)))
+            .filter_map(|(key, recent)| recent.is_idle(now).then_some((recent.last_used(), *key)))
             .collect();
         if idle.is_empty() {
             idle = self
-                .lanes
+                .recent
                 .iter()
-                .filter(|(_, lane)| lane.in_progress() == 0)
-                .map(|(key, lane)| (lane.last_used(), *key))
+                .filter(|(_, recent)| recent.in_progress() == 0)
+                .map(|(key, recent)| (recent.last_used(), *key))
                 .collect();
         }
         idle.sort_unstable_by_key(|(last_used, _)| *last_used);
         let gone: HashSet<_> = idle.iter().take(idle.len().div_ceil(2)).map(|(_, key)| *key).collect();
-        self.lanes.retain(|key, _| !gone.contains(key));
+        self.recent.retain(|key, _| !gone.contains(key));
     }
 }

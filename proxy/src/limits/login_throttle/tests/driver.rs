@@ -33,19 +33,23 @@ async fn world(block: BlockLimits) -> World {
 }
 
 impl World {
-    /// A login that is wrong, if it is compared. How long it waited for its turn.
+    /// A login that is wrong, if it is compared. How long it waited for its admission.
     async fn wrong(&self, from: &str, user: &str, password: u64) -> Result<Duration, Throttled> {
         let password = Secret::from(password.to_string());
         let attempt = self.accounts.attempt(user, &password, Source::of(peer(from))).await.unwrap();
         let mut timing = Timing::begin();
-        let turn = self.throttle.turn(&self.accounts, peer(from), user, &attempt, &mut timing).await.unwrap()?;
-        let Turn::Granted(mut permit) = turn else { panic!("repeated") };
+        let admission = self
+            .throttle
+            .wait_until_admitted(&self.accounts, peer(from), user, &attempt, &mut timing)
+            .await
+            .unwrap()?;
+        let Admission::Granted(mut permit) = admission else { panic!("repeated") };
         permit.note(Comparison::Wrong);
         Ok(timing.waited)
     }
 
     async fn look_up(&self, from: &str, user: &str) -> Result<(), Throttled> {
-        self.throttle.may_be_looked_up(peer(from), user, Timing::begin()).await
+        self.throttle.check_before_lookup(peer(from), user, Timing::begin()).await
     }
 
     fn refuse(&self, from: &str, user: &str, wait: Duration) {
@@ -64,7 +68,7 @@ async fn user_name_beyond_its_budget_is_refused_without_a_look() {
     let began = Instant::now();
     assert_eq!(world.wrong("192.0.2.7", "scanner", 99).await, Err(Throttled::TooMany(second(600))));
     assert_eq!(began.elapsed(), REFUSED_AFTER);
-    // As long as no attempt that waits could get a turn.
+    // As long as no attempt that waits could get a admission.
     assert_eq!(world.look_up("192.0.2.7", " Scanner").await, Err(Throttled::TooMany(second(575))));
     assert_eq!(began.elapsed(), 2 * REFUSED_AFTER);
     for (from, user) in [("192.0.2.7", "printer"), ("192.0.2.8", "scanner"), ("192.0.2.7", "owner\\scanner")] {
@@ -90,17 +94,17 @@ async fn source_that_fills_the_queue_is_refused_without_a_look() {
         assert_eq!(world.look_up("192.0.2.1", "scanner").await, Ok(()));
         world.throttle.policy().begin(attempt(1, account, false, 1), Instant::now());
     }
-    assert_eq!(world.look_up("192.0.2.1", "scanner").await, Err(Throttled::TooMany(PATIENCE)));
+    assert_eq!(world.look_up("192.0.2.1", "scanner").await, Err(Throttled::TooMany(QUEUE_TIMEOUT)));
     assert_eq!(world.look_up("192.0.2.2", "scanner").await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_what_is_refused_for_certain_needs_no_look() {
     let world = world(LIMITS).await;
-    world.refuse("192.0.2.7", "soon", PATIENCE);
-    world.refuse("192.0.2.7", "later", PATIENCE + second(30));
+    world.refuse("192.0.2.7", "soon", QUEUE_TIMEOUT);
+    world.refuse("192.0.2.7", "later", QUEUE_TIMEOUT + second(30));
     for from in ["127.0.0.1", "::1", "198.51.100.7", "::ffff:198.51.100.7"] {
-        world.refuse(from, "later", PATIENCE + second(30));
+        world.refuse(from, "later", QUEUE_TIMEOUT + second(30));
         assert_eq!(world.look_up(from, "later").await, Ok(()), "{from} is shared");
     }
     assert_eq!(world.look_up("192.0.2.7", "soon").await, Ok(()));
@@ -110,16 +114,16 @@ async fn only_what_is_refused_for_certain_needs_no_look() {
 #[tokio::test(start_paused = true)]
 async fn refused_user_names_have_a_bound_and_those_that_are_over_make_room() {
     let world = world(LIMITS).await;
-    for number in 0..NAMES {
-        world.refuse("192.0.2.7", &number.to_string(), PATIENCE + second(100));
+    for number in 0..MAX_REFUSED_NAMES {
+        world.refuse("192.0.2.7", &number.to_string(), QUEUE_TIMEOUT + second(100));
     }
-    world.refuse("192.0.2.7", "one too many", PATIENCE + second(100));
+    world.refuse("192.0.2.7", "one too many", QUEUE_TIMEOUT + second(100));
     let kept = || locked(&world.throttle.refused_names).len();
-    assert_eq!(kept(), NAMES);
+    assert_eq!(kept(), MAX_REFUSED_NAMES);
     assert_eq!(world.look_up("192.0.2.7", "one too many").await, Ok(()));
     assert!(world.look_up("192.0.2.7", "0").await.is_err());
     tokio::time::advance(second(100)).await;
-    world.refuse("192.0.2.7", "new", PATIENCE + second(100));
+    world.refuse("192.0.2.7", "new", QUEUE_TIMEOUT + second(100));
     assert_eq!(kept(), 1);
     assert!(world.look_up("192.0.2.7", "new").await.is_err());
 }

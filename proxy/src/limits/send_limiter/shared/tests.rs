@@ -3,33 +3,33 @@
 use oxpost_protocol::smtp::submission::{Event, Outcome, Report};
 use oxpost_token_store::{Store, Vault};
 
-use super::super::lane::Lane;
-use super::super::{Class, Pacing, Sending};
+use super::super::mailbox_limiter::MailboxLimiter;
+use super::super::{Class, SendLimiter, SendSlot};
 use super::*;
 use crate::limits::nodes::FALLBACK_AFTER;
 
 const LIMITS: SendingLimits = SendingLimits { max_connections: 3, messages_per_minute: 4, recipients_per_day: 10 };
 
-/// Generous, and less than [`LOOK_WHILE_HELD`].
+/// Generous, and less than [`POLL_INTERVAL_WHILE_HELD`].
 const SOON: Duration = Duration::from_secs(10);
 
 async fn store() -> Store {
     Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap()
 }
 
-fn node(store: &Store) -> (Arc<Nodes>, Pacing) {
+fn node(store: &Store) -> (Arc<Nodes>, SendLimiter) {
     let nodes = Arc::new(Nodes::new(store.clone(), "node.example"));
-    let pacing = Pacing::new(SOON).shared_by(Some(Arc::clone(&nodes)));
-    (nodes, pacing)
+    let limiter = SendLimiter::new(SOON).shared_by(Some(Arc::clone(&nodes)));
+    (nodes, limiter)
 }
 
 fn mailbox() -> Mailbox {
     Mailbox::parse("scan@contoso.com").unwrap()
 }
 
-async fn slot(pacing: &Pacing) -> Option<Sending> {
+async fn slot(limiter: &SendLimiter) -> Option<SendSlot> {
     let deadline = Some(Instant::now() + SOON);
-    pacing.acquire(("smtp.example", LIMITS), &mailbox(), Class::Live, deadline).await
+    limiter.acquire(("smtp.example", LIMITS), &mailbox(), Class::Live, deadline).await
 }
 
 /// What all nodes hold, by the row.
@@ -116,13 +116,13 @@ async fn messages_and_recipients_are_counted_for_all_nodes() {
     let ((_, one), (_, two)) = (node(&store), node(&store));
     let (a, b) = (slot(&one).await.unwrap(), slot(&two).await.unwrap());
     // While the sessions go on, and long before the next look that a session alone makes.
-    a.tally().note(&sent(2));
-    b.tally().note(&sent(3));
+    a.recipient_counter().note(&sent(2));
+    b.recipient_counter().note(&sent(3));
     until(async || recipients(&store).await == 5).await;
     // Half of a minute's go at once.
-    a.turn().come().await.1.unwrap();
-    b.turn().come().await.1.unwrap();
-    let mut third = a.turn().come();
+    a.permit().wait().await.1.unwrap();
+    b.permit().wait().await.1.unwrap();
+    let mut third = a.permit().wait();
     assert!(timeout(Duration::from_millis(800), &mut third).await.is_err());
     drop(third);
     drop((a, b));
@@ -173,13 +173,13 @@ async fn task_that_panics_is_started_again() {
 #[tokio::test]
 async fn message_without_a_turn_in_an_outage_is_not_told_that_it_is_too_many() {
     let nodes = Arc::new(Nodes::new(store().await, "node.example"));
-    let lane = Lane::new(mailbox(), LIMITS, SOON).shared("smtp.example", &nodes);
+    let limiter = MailboxLimiter::new(mailbox(), LIMITS, SOON).shared("smtp.example", &nodes);
     nodes.id().await.unwrap();
     nodes.heard(true);
-    assert!(lane.without_a_turn().contains("scan@contoso.com sends more than the 4 messages a minute"));
+    assert!(limiter.permit_timed_out().contains("scan@contoso.com sends more than the 4 messages a minute"));
     // Any wait that is shorter than until this node has its share ends here.
     nodes.heard(false);
-    let text = lane.without_a_turn();
+    let text = limiter.permit_timed_out();
     assert!(text.starts_with("451 4.3.2 The database that holds the sending limits is out of reach"), "{text}");
 }
 

@@ -6,15 +6,15 @@ use oxpost_protocol::smtp::submission::Report;
 
 use super::*;
 
-fn lane(at_once: usize, messages_per_minute: usize, wait: u64) -> Arc<Lane> {
+fn limiter(at_once: usize, messages_per_minute: usize, wait: u64) -> Arc<MailboxLimiter> {
     let limits = SendingLimits { max_connections: at_once, messages_per_minute, recipients_per_day: 0 };
     let mailbox = Mailbox::parse("scan@contoso.com").unwrap();
-    Arc::new(Lane::new(mailbox, limits, Duration::from_secs(wait)))
+    Arc::new(MailboxLimiter::new(mailbox, limits, Duration::from_secs(wait)))
 }
 
-async fn place(lane: &Arc<Lane>) -> Option<Sending> {
-    let patience = lane.patience();
-    lane.place(&patience).await
+async fn send_slot(limiter: &Arc<MailboxLimiter>) -> Option<SendSlot> {
+    let budget = limiter.budget();
+    limiter.send_slot(&budget).await
 }
 
 fn now<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
@@ -26,65 +26,65 @@ fn now<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
 
 #[tokio::test(start_paused = true)]
 async fn places_are_given_in_order_and_those_who_leave_the_queue_are_forgotten() {
-    let lane = lane(2, 0, 45);
-    let (first, _second) = (place(&lane).await.unwrap(), place(&lane).await.unwrap());
-    let mut third = Box::pin(place(&lane));
-    let mut fourth = Box::pin(place(&lane));
+    let limiter = limiter(2, 0, 45);
+    let (first, _second) = (send_slot(&limiter).await.unwrap(), send_slot(&limiter).await.unwrap());
+    let mut third = Box::pin(send_slot(&limiter));
+    let mut fourth = Box::pin(send_slot(&limiter));
     assert!(now(third.as_mut()).is_none() && now(fourth.as_mut()).is_none());
-    assert_eq!(lane.waiting(), 2);
+    assert_eq!(limiter.waiting(), 2);
     drop(first);
     assert!(now(fourth.as_mut()).is_none(), "it came later");
     let third = now(third.as_mut()).unwrap().unwrap();
     drop(fourth);
-    assert_eq!(lane.waiting(), 0);
+    assert_eq!(limiter.waiting(), 0);
     drop(third);
-    assert!(place(&lane).await.is_some());
+    assert!(send_slot(&limiter).await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_longer_than_the_bound() {
-    let lane = lane(1, 1, 45);
-    let first = place(&lane).await.unwrap();
+    let limiter = limiter(1, 1, 45);
+    let first = send_slot(&limiter).await.unwrap();
     let began = Instant::now();
-    assert!(place(&lane).await.is_none());
-    assert_eq!((began.elapsed(), lane.waiting()), (Duration::from_secs(45), 0));
-    assert_eq!(first.turn().come().await.1, Ok(()));
-    let (_, answer) = first.turn().come().await;
+    assert!(send_slot(&limiter).await.is_none());
+    assert_eq!((began.elapsed(), limiter.waiting()), (Duration::from_secs(45), 0));
+    assert_eq!(first.permit().wait().await.1, Ok(()));
+    let (_, answer) = first.permit().wait().await;
     assert!(answer.unwrap_err().starts_with("451 4.3.2 scan@contoso.com sends more than the 1 messages a minute"));
-    assert_eq!((began.elapsed(), lane.waiting()), (Duration::from_secs(90), 0));
+    assert_eq!((began.elapsed(), limiter.waiting()), (Duration::from_secs(90), 0));
     // What was waited for in vain is not taken.
-    assert_eq!(first.turn().come().await.1, Ok(()));
+    assert_eq!(first.permit().wait().await.1, Ok(()));
     assert_eq!(began.elapsed(), Duration::from_secs(45 + 60));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_throttled_is_asked_less_and_less_often() {
-    let lane = lane(1, 30, 45);
-    let (mut turn, _) = place(&lane).await.unwrap().turn().come().await;
+    let limiter = limiter(1, 30, 45);
+    let (mut permit, _) = send_slot(&limiter).await.unwrap().permit().wait().await;
     let began = Instant::now();
     let mut asked = Vec::new();
     loop {
-        let (next, answer) = turn.come_again().await;
+        let (next, answer) = permit.retry().await;
         if answer.is_err() {
             break;
         }
         asked.push(began.elapsed().as_secs());
-        turn = next;
+        permit = next;
     }
     assert_eq!(asked, [1, 3, 7, 15, 31], "then there is no time left for the next pause");
 }
 
 #[tokio::test(start_paused = true)]
 async fn places_and_turns_can_be_taken_in_the_background() {
-    let lane = lane(2, 1, 45);
-    let background = lane.acquire(Class::Background, None).await.unwrap();
+    let limiter = limiter(2, 1, 45);
+    let background = limiter.acquire(Class::Background, None).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(100);
-    assert!(lane.acquire(Class::Background, Some(deadline)).await.is_none(), "the last one is for a client");
-    assert_eq!((Instant::now(), lane.waiting()), (deadline, 0));
-    assert!(place(&lane).await.is_some());
+    assert!(limiter.acquire(Class::Background, Some(deadline)).await.is_none(), "the last one is for a client");
+    assert_eq!((Instant::now(), limiter.waiting()), (deadline, 0));
+    assert!(send_slot(&limiter).await.is_some());
     // Without a deadline of its own, its messages are put off as any client's are.
-    assert_eq!(background.turn().come().await.1, Ok(()));
-    assert!(background.turn().come().await.1.is_err());
+    assert_eq!(background.permit().wait().await.1, Ok(()));
+    assert!(background.permit().wait().await.1.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +96,7 @@ async fn messages_in_the_background_have_a_share_of_the_minute() {
     for (number, class) in classes.into_iter().chain((5..10).map(|number| (number, Class::Live))) {
         let (rate, began) = (Arc::clone(&rate), Arc::clone(&began));
         tasks.push(tokio::spawn(async move {
-            rate.turn(class).await;
+            rate.permit(class).await;
             began.lock().unwrap().push(number);
         }));
         tokio::task::yield_now().await;
@@ -109,19 +109,19 @@ async fn messages_in_the_background_have_a_share_of_the_minute() {
 
 #[tokio::test(start_paused = true)]
 async fn who_sends_without_a_login_waits_for_its_own_minute_but_not_in_the_way_of_others() {
-    let lane = lane(1, 0, 45);
+    let limiter = limiter(1, 0, 45);
     let rate = Arc::new(Rate::of(2));
-    let device = place(&lane).await.unwrap().held_to(Some(Arc::clone(&rate)));
+    let device = send_slot(&limiter).await.unwrap().limited_by(Some(Arc::clone(&rate)));
     let began = Instant::now();
-    assert_eq!(device.turn().come().await.1, Ok(()));
-    assert_eq!(device.turn().come().await.1, Ok(()));
+    assert_eq!(device.permit().wait().await.1, Ok(()));
+    assert_eq!(device.permit().wait().await.1, Ok(()));
     assert_eq!(began.elapsed(), Duration::from_secs(30), "the second half of the minute's messages is spread");
     // Somebody could use its place.
     let waiting = tokio::spawn({
-        let lane = Arc::clone(&lane);
-        async move { place(&lane).await }
+        let limiter = Arc::clone(&limiter);
+        async move { send_slot(&limiter).await }
     });
-    let (_, answer) = device.turn().come().await;
+    let (_, answer) = device.permit().wait().await;
     assert!(answer.unwrap_err().starts_with("451 4.3.2 More than 2 a minute"));
     assert_eq!(began.elapsed(), Duration::from_secs(30));
     drop(device);
@@ -132,8 +132,8 @@ async fn who_sends_without_a_login_waits_for_its_own_minute_but_not_in_the_way_o
 async fn only_what_was_sent_counts_for_the_day() {
     let mailbox = Mailbox::parse("scan@contoso.com").unwrap();
     let limits = SendingLimits { recipients_per_day: 100, ..SendingLimits::default() };
-    let lane = Arc::new(Lane::new(mailbox, limits, Duration::ZERO));
-    let tally = place(&lane).await.unwrap().tally();
+    let limiter = Arc::new(MailboxLimiter::new(mailbox, limits, Duration::ZERO));
+    let recipient_counter = send_slot(&limiter).await.unwrap().recipient_counter();
     for (outcome, warned) in [
         (Outcome::Refused("550 no".into()), false),
         (Outcome::Accepted("250 OK".into()), false),
@@ -148,8 +148,8 @@ async fn only_what_was_sent_counts_for_the_day() {
             octets: 0,
             outcome,
         };
-        tally.note(&Event::Message(report));
-        let day = format!("{:?}", lane.day.lock().unwrap());
+        recipient_counter.note(&Event::Message(report));
+        let day = format!("{:?}", limiter.day.lock().unwrap());
         assert_eq!(day.contains("warned: Some"), warned, "{day}");
     }
 }
@@ -162,14 +162,15 @@ async fn acquire_counts_an_arrival_until_it_has_a_slot_or_gives_up() {
     let nodes = Arc::new(Nodes::new(store, "node.example"));
     let limits = SendingLimits { max_connections: 1, ..SendingLimits::default() };
     let mailbox = Mailbox::parse("scan@contoso.com").unwrap();
-    let lane = Arc::new(Lane::new(mailbox, limits, Duration::from_secs(45)).shared("smtp.example", &nodes));
-    let arriving = || lane.shared.as_ref().unwrap().arriving();
-    let mut first = Box::pin(lane.acquire(Class::Live, None));
+    let limiter =
+        Arc::new(MailboxLimiter::new(mailbox, limits, Duration::from_secs(45)).shared("smtp.example", &nodes));
+    let arriving = || limiter.shared.as_ref().unwrap().arriving();
+    let mut first = Box::pin(limiter.acquire(Class::Live, None));
     assert!(now(first.as_mut()).is_none());
     assert_eq!(arriving(), 1, "its task does not end before it has decided about this one");
     let _held = first.await.unwrap();
     assert_eq!(arriving(), 0);
-    let mut second = Box::pin(lane.acquire(Class::Live, None));
+    let mut second = Box::pin(limiter.acquire(Class::Live, None));
     assert!(now(second.as_mut()).is_none());
     assert_eq!(arriving(), 1);
     drop(second);

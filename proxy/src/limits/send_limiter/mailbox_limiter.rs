@@ -1,4 +1,4 @@
-//! The lane of one mailbox: its places, and the turns of its messages.
+//! The limiter of one mailbox: its send slots, and the permits of its messages.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::day::Day;
 use super::fair_queue::Class;
-use super::gate::{Gate, Held};
+use super::fair_slots::{FairSlots, HeldSlot};
 use super::rate::Rate;
 use super::shared::SharedLimiter;
 use crate::config::SendingLimits;
@@ -25,12 +25,12 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// One mailbox at one server.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct MailboxLimiter {
     mailbox: Mailbox,
     limits: SendingLimits,
     wait: Duration,
     /// None: without a limit.
-    places: Option<Arc<Gate>>,
+    slots: Option<Arc<FairSlots>>,
     minute: Rate,
     day: Mutex<Day>,
     messages_waiting: AtomicUsize,
@@ -39,23 +39,23 @@ pub(crate) struct Lane {
     shared: Option<Arc<SharedLimiter>>,
 }
 
-/// A place among the sessions that a mailbox may have at once. It is free again when this is dropped.
+/// A slot among the sessions that a mailbox may have at once. It is free again when this is dropped.
 #[derive(Debug)]
-pub struct Sending {
-    lane: Arc<Lane>,
+pub struct SendSlot {
+    limiter: Arc<MailboxLimiter>,
     /// What holds its client besides.
     rate: Option<Arc<Rate>>,
-    place: Option<Held>,
+    slot: Option<HeldSlot>,
     class: Class,
 }
 
-impl Lane {
+impl MailboxLimiter {
     pub(crate) fn new(mailbox: Mailbox, limits: SendingLimits, wait: Duration) -> Self {
         Self {
             mailbox,
             limits,
             wait,
-            places: (limits.max_connections > 0).then(|| Arc::new(Gate::new(limits.max_connections))),
+            slots: (limits.max_connections > 0).then(|| Arc::new(FairSlots::new(limits.max_connections))),
             minute: Rate::of(limits.messages_per_minute),
             day: Mutex::new(Day::of(limits.recipients_per_day)),
             messages_waiting: AtomicUsize::new(0),
@@ -67,7 +67,7 @@ impl Lane {
     /// The same for a mailbox at this server, whose limits are those of several nodes together.
     pub(super) fn shared(self, server: &str, nodes: &Arc<Nodes>) -> Self {
         let shared = SharedLimiter::new(Arc::clone(nodes), server, self.mailbox.clone(), self.limits);
-        Self { places: shared.gate(), shared: Some(Arc::new(shared)), ..self }
+        Self { slots: shared.slots(), shared: Some(Arc::new(shared)), ..self }
     }
 
     /// The server has said that it is too much. Other nodes hear of it.
@@ -85,16 +85,16 @@ impl Lane {
         }
     }
 
-    /// Waits for a message's turn, behind those of its class that came before.
-    async fn turn(&self, class: Class) {
+    /// Waits for a message's permit, behind those of its class that came before.
+    async fn permit(&self, class: Class) {
         match &self.shared {
             Some(shared) => shared.permit(class).await,
-            None => self.minute.turn(class).await,
+            None => self.minute.permit(class).await,
         }
     }
 
-    /// What a client is told whose message had no turn in time.
-    pub(super) fn without_a_turn(&self) -> String {
+    /// What a client is told whose message had no permit in time.
+    pub(super) fn permit_timed_out(&self) -> String {
         match &self.shared {
             Some(shared) if !shared.can_agree() => {
                 "451 4.3.2 The database that holds the sending limits is out of reach, or was a moment ago. Try again in a few minutes".to_owned()
@@ -108,7 +108,7 @@ impl Lane {
     }
 
     /// Why nodes cannot agree on a send slot now, if that is so: the limit itself may not be reached.
-    pub(crate) fn without_agreement(&self) -> Option<&'static str> {
+    pub(crate) fn unreachable_database(&self) -> Option<&'static str> {
         let cannot = self.shared.as_ref().is_some_and(|shared| !shared.can_agree());
         cannot.then_some(
             "The database that holds the sending limits is out of reach, or does not accept changes. Try again in a few minutes; the \
@@ -116,24 +116,24 @@ impl Lane {
         )
     }
 
-    /// Waits for a place, behind those who came before. `None`: there was none in time.
-    pub(crate) async fn place(self: &Arc<Self>, patience: &Patience) -> Option<Sending> {
-        self.acquire(Class::Live, Some(patience.until)).await
+    /// Waits for a slot, behind those who came before. `None`: there was none in time.
+    pub(crate) async fn send_slot(self: &Arc<Self>, budget: &WaitBudget) -> Option<SendSlot> {
+        self.acquire(Class::Live, Some(budget.until)).await
     }
 
-    /// Waits for a place, behind those of its class that came before. `None`: there was none until then.
-    pub(super) async fn acquire(self: &Arc<Self>, class: Class, deadline: Option<Instant>) -> Option<Sending> {
+    /// Waits for a slot, behind those of its class that came before. `None`: there was none until then.
+    pub(super) async fn acquire(self: &Arc<Self>, class: Class, deadline: Option<Instant>) -> Option<SendSlot> {
         let _arrives = self.shared.as_ref().map(|shared| shared.arrives());
-        let place = match (&self.places, deadline) {
+        let slot = match (&self.slots, deadline) {
             (None, _) => None,
-            (Some(places), None) => Some(places.acquire(class).await),
-            (Some(places), Some(deadline)) => Some(timeout_at(deadline, places.acquire(class)).await.ok()?),
+            (Some(slots), None) => Some(slots.acquire(class).await),
+            (Some(slots), Some(deadline)) => Some(timeout_at(deadline, slots.acquire(class)).await.ok()?),
         };
-        Some(Sending { lane: Arc::clone(self), rate: None, place, class })
+        Some(SendSlot { limiter: Arc::clone(self), rate: None, slot, class })
     }
 
-    pub(crate) fn patience(&self) -> Patience {
-        Patience { until: Instant::now() + self.wait, pause: FIRST_PAUSE }
+    pub(crate) fn budget(&self) -> WaitBudget {
+        WaitBudget { until: Instant::now() + self.wait, pause: FIRST_PAUSE }
     }
 
     /// Whether a message ever wanted to begin.
@@ -146,26 +146,26 @@ impl Lane {
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.places.as_ref().map_or(0, |places| places.waiting()) + self.messages_waiting.load(Ordering::SeqCst)
+        self.slots.as_ref().map_or(0, |slots| slots.waiting()) + self.messages_waiting.load(Ordering::SeqCst)
     }
 
-    /// Until somebody waits for a place.
+    /// Until somebody waits for a slot.
     async fn is_wanted(&self) {
-        match &self.places {
-            Some(places) => places.is_wanted().await,
+        match &self.slots {
+            Some(slots) => slots.is_wanted().await,
             None => std::future::pending().await,
         }
     }
 
-    pub(crate) fn at_once(&self) -> usize {
+    pub(crate) fn max_connections(&self) -> usize {
         self.limits.max_connections
     }
 }
 
 /// Done when whoever waits does so no more, whatever the reason.
-struct Leaving<F: FnMut()>(F);
+struct OnDrop<F: FnMut()>(F);
 
-impl<F: FnMut()> Drop for Leaving<F> {
+impl<F: FnMut()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         (self.0)();
     }
@@ -173,12 +173,12 @@ impl<F: FnMut()> Drop for Leaving<F> {
 
 /// How long somebody may still wait.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct WaitBudget {
     until: Instant,
     pause: Duration,
 }
 
-impl Patience {
+impl WaitBudget {
     /// Leaves a server alone that says that it is too much. `false`: there is no time for that any more.
     pub(crate) async fn pause(&mut self) -> bool {
         let over = Instant::now() + self.pause;
@@ -193,51 +193,51 @@ impl Patience {
 
 /// A message on its way to its beginning.
 #[derive(Debug)]
-pub struct Turn {
-    lane: Arc<Lane>,
+pub struct MessagePermit {
+    limiter: Arc<MailboxLimiter>,
     rate: Option<Arc<Rate>>,
-    patience: Patience,
+    budget: WaitBudget,
     class: Class,
 }
 
-/// A turn that is waited for; the message may begin, or this is what its client is told.
-pub(crate) type Waiting = Pin<Box<dyn Future<Output = (Turn, Result<(), String>)> + Send>>;
+/// A permit that is waited for; the message may begin, or this is what its client is told.
+pub(crate) type PendingPermit = Pin<Box<dyn Future<Output = (MessagePermit, Result<(), String>)> + Send>>;
 
-impl Turn {
+impl MessagePermit {
     /// Waits for it.
-    pub fn come(self) -> Waiting {
+    pub fn wait(self) -> PendingPermit {
         Box::pin(async move {
-            let lane = Arc::clone(&self.lane);
-            let _waits = lane.count_message();
+            let limiter = Arc::clone(&self.limiter);
+            let _waits = limiter.count_message();
             let began = Instant::now();
             let class = self.class;
             let held = self.rate.as_deref();
             let mut holds = held;
-            let turns = async {
+            let permits = async {
                 if let Some(rate) = held {
                     tokio::select! {
                         biased;
-                        () = rate.turn(class) => {}
-                        // It holds a place that others could use.
-                        () = lane.is_wanted() => return false,
+                        () = rate.permit(class) => {}
+                        // It holds a slot that others could use.
+                        () = limiter.is_wanted() => return false,
                     }
                 }
                 holds = None;
-                lane.turn(class).await;
+                limiter.permit(class).await;
                 true
             };
-            let come = timeout_at(self.patience.until, turns).await.unwrap_or(false);
+            let permitted = timeout_at(self.budget.until, permits).await.unwrap_or(false);
             let seconds = began.elapsed().as_secs();
             if seconds > 0 {
-                info!(mailbox = %lane.mailbox, seconds, "a message waited for its turn");
+                info!(mailbox = %limiter.mailbox, seconds, "a message waited for its permit");
             }
-            let answer = come.then_some(()).ok_or_else(|| {
+            let answer = permitted.then_some(()).ok_or_else(|| {
                 reply_text(&match holds {
                     Some(rate) => format!(
                         "451 4.3.2 More than {} a minute: so many messages may be sent from here without a login. Try again in a minute",
                         rate.limit()
                     ),
-                    None => lane.without_a_turn(),
+                    None => limiter.permit_timed_out(),
                 })
             });
             (self, answer)
@@ -245,75 +245,75 @@ impl Turn {
     }
 
     /// The server has refused it because it was too much all the same. Waits a little longer each time.
-    pub fn come_again(mut self) -> Waiting {
+    pub fn retry(mut self) -> PendingPermit {
         Box::pin(async move {
-            let lane = Arc::clone(&self.lane);
-            let _waits = lane.count_message();
-            lane.refused();
-            let time_is_left = self.patience.pause().await;
+            let limiter = Arc::clone(&self.limiter);
+            let _waits = limiter.count_message();
+            limiter.refused();
+            let time_is_left = self.budget.pause().await;
             (self, if time_is_left { Ok(()) } else { Err("451 4.3.2 Try again later".to_owned()) })
         })
     }
 }
 
-impl Lane {
+impl MailboxLimiter {
     fn count_message(&self) -> impl Drop + '_ {
         self.messages_waiting.fetch_add(1, Ordering::SeqCst);
-        Leaving(|| {
+        OnDrop(|| {
             self.messages_waiting.fetch_sub(1, Ordering::SeqCst);
         })
     }
 }
 
-impl Sending {
+impl SendSlot {
     /// A message is about to begin.
-    pub fn turn(&self) -> Turn {
-        self.lane.used.store(true, Ordering::Relaxed);
-        Turn {
-            lane: Arc::clone(&self.lane),
+    pub fn permit(&self) -> MessagePermit {
+        self.limiter.used.store(true, Ordering::Relaxed);
+        MessagePermit {
+            limiter: Arc::clone(&self.limiter),
             rate: self.rate.clone(),
-            patience: self.lane.patience(),
+            budget: self.limiter.budget(),
             class: self.class,
         }
     }
 
     /// Its messages count against this too, and wait for it.
     #[must_use]
-    pub fn held_to(self, rate: Option<Arc<Rate>>) -> Self {
+    pub fn limited_by(self, rate: Option<Arc<Rate>>) -> Self {
         Self { rate, ..self }
     }
 
     /// It is idle, and for too long from this moment on while others wait. Whether it must make room then: as many do as wait, those
     /// first that are due first. Whoever asks is woken when that changes.
     pub fn poll_must_make_room(&mut self, due: Instant, cx: &mut Context<'_>) -> bool {
-        self.place.as_mut().is_some_and(|place| place.poll_must_make_room(due, cx))
+        self.slot.as_mut().is_some_and(|slot| slot.poll_must_make_room(due, cx))
     }
 
     /// It is in use.
     pub fn busy(&mut self) {
-        if let Some(place) = &mut self.place {
-            place.busy();
+        if let Some(slot) = &mut self.slot {
+            slot.busy();
         }
     }
 
     /// It is on its way to be free.
-    pub fn makes_room(&mut self) {
-        if let Some(place) = &mut self.place {
-            place.makes_room();
+    pub fn mark_leaving(&mut self) {
+        if let Some(slot) = &mut self.slot {
+            slot.mark_leaving();
         }
     }
 
     /// Counts what has been sent.
-    pub fn tally(&self) -> Tally {
-        Tally(Arc::clone(&self.lane))
+    pub fn recipient_counter(&self) -> RecipientCounter {
+        RecipientCounter(Arc::clone(&self.limiter))
     }
 }
 
 /// The recipients of a mailbox's day.
 #[derive(Debug)]
-pub struct Tally(Arc<Lane>);
+pub struct RecipientCounter(Arc<MailboxLimiter>);
 
-impl Tally {
+impl RecipientCounter {
     /// Counts the recipients of a message that was sent, or may have been, and warns before the server refuses.
     pub fn note(&self, event: &Event) {
         let Event::Message(report) = event else { return };

@@ -25,7 +25,7 @@ const RIGHT_LIMIT: usize = 8;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct RecentAttempts {
     /// When passwords were compared that were wrong, or of which it is not known yet, within [`WINDOW`].
     compared: VecDeque<(Instant, PairTag)>,
     /// Those that are being compared.
@@ -54,7 +54,7 @@ struct WrongPair {
     last: Instant,
 }
 
-impl Lane {
+impl RecentAttempts {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             compared: VecDeque::new(),
@@ -93,7 +93,7 @@ impl Lane {
         self.compared.len()
     }
 
-    /// How many were wrong, as long as anything of this lane is kept.
+    /// How many were wrong, as long as anything of this recent is kept.
     pub(super) fn guesses(&self) -> u32 {
         self.guesses
     }
@@ -195,74 +195,81 @@ mod tests {
     #[test]
     fn so_many_within_the_window_and_the_next_when_the_oldest_leaves_it() {
         let start = Instant::now();
-        let mut lane = Lane::new(start);
+        let mut recent = RecentAttempts::new(start);
         for number in 0..3 {
             let now = start + Duration::from_secs(u64::from(number));
-            assert_eq!(lane.next(3, now), now);
-            lane.begin(tag(number), now);
-            lane.end(&tag(number), Comparison::Wrong);
+            assert_eq!(recent.next(3, now), now);
+            recent.begin(tag(number), now);
+            recent.end(&tag(number), Comparison::Wrong);
         }
         let now = start + Duration::from_secs(3);
-        assert_eq!((lane.next(3, now), lane.next(1, now)), (start + WINDOW, start + Duration::from_secs(2) + WINDOW));
-        assert_eq!(lane.next(3, start + WINDOW), start + WINDOW);
+        assert_eq!(
+            (recent.next(3, now), recent.next(1, now)),
+            (start + WINDOW, start + Duration::from_secs(2) + WINDOW)
+        );
+        assert_eq!(recent.next(3, start + WINDOW), start + WINDOW);
         // A right one does not count.
-        lane.begin(tag(9), start + WINDOW);
-        assert!(lane.is_in_progress(&tag(9)) && !lane.is_in_progress(&tag(8)) && !lane.is_idle(start + WINDOW * 9));
-        lane.end(&tag(9), Comparison::Right);
-        assert_eq!((lane.compared(start + WINDOW), lane.in_progress()), (2, 0));
-        assert!(lane.is_idle(start + WINDOW * 2));
+        recent.begin(tag(9), start + WINDOW);
+        assert!(
+            recent.is_in_progress(&tag(9)) && !recent.is_in_progress(&tag(8)) && !recent.is_idle(start + WINDOW * 9)
+        );
+        recent.end(&tag(9), Comparison::Right);
+        assert_eq!((recent.compared(start + WINDOW), recent.in_progress()), (2, 0));
+        assert!(recent.is_idle(start + WINDOW * 2));
     }
 
     #[test]
     fn the_same_login_several_times_at_the_same_time_is_one_guess() {
         let start = Instant::now();
-        let mut lane = Lane::new(start);
+        let mut recent = RecentAttempts::new(start);
         for compared in [Comparison::Right, Comparison::NotMade, Comparison::Wrong] {
-            lane.begin(tag(1), start);
-            lane.begin(tag(1), start + Duration::from_secs(1));
-            assert_eq!((lane.compared(start), lane.in_progress()), (1, 1));
-            lane.end(&tag(1), compared);
-            assert!(lane.is_in_progress(&tag(1)) && lane.compared(start) == 1, "the other goes on");
-            lane.end(&tag(1), compared);
-            assert_eq!((lane.compared(start), lane.in_progress()), (usize::from(compared == Comparison::Wrong), 0));
+            recent.begin(tag(1), start);
+            recent.begin(tag(1), start + Duration::from_secs(1));
+            assert_eq!((recent.compared(start), recent.in_progress()), (1, 1));
+            recent.end(&tag(1), compared);
+            assert!(recent.is_in_progress(&tag(1)) && recent.compared(start) == 1, "the other goes on");
+            recent.end(&tag(1), compared);
+            assert_eq!((recent.compared(start), recent.in_progress()), (usize::from(compared == Comparison::Wrong), 0));
         }
-        lane.end(&tag(1), Comparison::Right);
-        assert_eq!(lane.compared(start), 1, "nothing is left to end");
+        recent.end(&tag(1), Comparison::Right);
+        assert_eq!(recent.compared(start), 1, "nothing is left to end");
         // One that was cut off and comes again is the same guess still.
         for (compared, count) in [(Comparison::Right, 1), (Comparison::NotMade, 2), (Comparison::Unknown, 2)] {
-            lane.begin(tag(2), start);
-            lane.begin(tag(2), start);
-            lane.end(&tag(2), Comparison::Unknown);
-            lane.end(&tag(2), compared);
-            assert_eq!(lane.compared(start), count, "{compared:?}");
+            recent.begin(tag(2), start);
+            recent.begin(tag(2), start);
+            recent.end(&tag(2), Comparison::Unknown);
+            recent.end(&tag(2), compared);
+            assert_eq!(recent.compared(start), count, "{compared:?}");
         }
     }
 
     #[test]
     fn a_wrong_login_is_recognized_for_as_long_as_it_is_repeated() {
         let mut now = Instant::now();
-        let mut lane = Lane::new(now);
-        assert!(!lane.is_repeated(&tag(1), now));
-        lane.note_wrong(tag(1), WRONG_LIMIT, now);
+        let mut recent = RecentAttempts::new(now);
+        assert!(!recent.is_repeated(&tag(1), now));
+        recent.note_wrong(tag(1), WRONG_LIMIT, now);
         for _ in 0..10 {
             now += Duration::from_secs(7 * 24 * 3600);
-            assert!(lane.is_repeated(&tag(1), now));
-            assert!(!lane.is_empty(now + WRONG_KEPT - Duration::from_secs(1)) && lane.is_empty(now + WRONG_KEPT));
+            assert!(recent.is_repeated(&tag(1), now));
+            assert!(!recent.is_empty(now + WRONG_KEPT - Duration::from_secs(1)) && recent.is_empty(now + WRONG_KEPT));
         }
-        assert!(!lane.is_repeated(&tag(1), now + WRONG_KEPT));
+        assert!(!recent.is_repeated(&tag(1), now + WRONG_KEPT));
     }
 
     #[test]
     fn at_the_limit_the_one_seen_longest_ago_is_forgotten() {
         let start = Instant::now();
-        let mut lane = Lane::new(start);
+        let mut recent = RecentAttempts::new(start);
         for number in 0..=255 {
-            lane.note_wrong(tag(number), WRONG_LIMIT, start + Duration::from_secs(u64::from(number)));
+            recent.note_wrong(tag(number), WRONG_LIMIT, start + Duration::from_secs(u64::from(number)));
         }
         let now = start + Duration::from_secs(300);
-        assert!(lane.is_repeated(&tag(0), now));
-        lane.note_wrong([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16], WRONG_LIMIT, now);
-        assert!(lane.is_repeated(&tag(0), now) && !lane.is_repeated(&tag(1), now) && lane.is_repeated(&tag(2), now));
-        assert_eq!(lane.wrong.len(), WRONG_LIMIT);
+        assert!(recent.is_repeated(&tag(0), now));
+        recent.note_wrong([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16], WRONG_LIMIT, now);
+        assert!(
+            recent.is_repeated(&tag(0), now) && !recent.is_repeated(&tag(1), now) && recent.is_repeated(&tag(2), now)
+        );
+        assert_eq!(recent.wrong.len(), WRONG_LIMIT);
     }
 }

@@ -15,7 +15,7 @@ use super::shared::state::ByClass;
 
 /// The slots.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct FairSlots {
     inner: Mutex<Inner>,
     /// Counts what could change whether a holder must make room.
     changes: watch::Sender<u64>,
@@ -95,8 +95,8 @@ struct Inner {
 }
 
 /// One slot. It is free again when this is dropped.
-pub(super) struct Held {
-    gate: Arc<Gate>,
+pub(super) struct HeldSlot {
+    slots: Arc<FairSlots>,
     id: Id,
     class: Class,
     /// Its idleness was noted; while it is in use nothing is locked.
@@ -105,15 +105,15 @@ pub(super) struct Held {
     change: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-/// A place in the queue; left when it is dropped.
-struct Place {
-    gate: Arc<Gate>,
+/// A waiter in the queue; left when it is dropped.
+struct QueuedWaiter {
+    slots: Arc<FairSlots>,
     id: Id,
     class: Class,
     granted: oneshot::Receiver<()>,
 }
 
-impl Gate {
+impl FairSlots {
     pub(super) fn new(capacity: usize) -> Self {
         Self::of(Queue::Own(FairQueue::new(capacity)), None)
     }
@@ -129,7 +129,7 @@ impl Gate {
     }
 
     /// Waits for a slot, for as long as this is awaited.
-    pub(super) async fn acquire(self: &Arc<Self>, class: Class) -> Held {
+    pub(super) async fn acquire(self: &Arc<Self>, class: Class) -> HeldSlot {
         let (grant, granted) = oneshot::channel();
         let id = {
             let mut inner = self.lock();
@@ -137,11 +137,11 @@ impl Gate {
             inner.waiting.insert(id, grant);
             id
         };
-        let mut place = Place { gate: Arc::clone(self), id, class, granted };
+        let mut waiter = QueuedWaiter { slots: Arc::clone(self), id, class, granted };
         self.pass_on();
         // The sender is only dropped once it has sent.
-        let _ = (&mut place.granted).await;
-        place.into_held()
+        let _ = (&mut waiter.granted).await;
+        waiter.into_held()
     }
 
     /// How many wait.
@@ -238,15 +238,15 @@ impl Inner {
     }
 }
 
-impl Place {
-    fn into_held(self) -> Held {
-        Held { gate: Arc::clone(&self.gate), id: self.id, class: self.class, noted_idle: false, change: None }
+impl QueuedWaiter {
+    fn into_held(self) -> HeldSlot {
+        HeldSlot { slots: Arc::clone(&self.slots), id: self.id, class: self.class, noted_idle: false, change: None }
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuedWaiter {
     fn drop(&mut self) {
-        let mut inner = self.gate.lock();
+        let mut inner = self.slots.lock();
         if inner.waiting.remove(&self.id).is_some() {
             inner.queue.give_up(self.id, self.class);
         } else if self.granted.try_recv().is_ok() {
@@ -256,35 +256,35 @@ impl Drop for Place {
             return;
         }
         drop(inner);
-        self.gate.pass_on();
+        self.slots.pass_on();
     }
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for HeldSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("id", &self.id).field("class", &self.class).finish_non_exhaustive()
+        f.debug_struct("HeldSlot").field("id", &self.id).field("class", &self.class).finish_non_exhaustive()
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldSlot {
     fn drop(&mut self) {
         {
-            let mut inner = self.gate.lock();
+            let mut inner = self.slots.lock();
             inner.idle.remove(&self.id);
             inner.queue.release(self.class);
         }
-        self.gate.pass_on();
+        self.slots.pass_on();
     }
 }
 
-impl Held {
+impl HeldSlot {
     /// The holder is idle, and for too long from this moment on while others wait. Whether it is one of those that must make room
     /// then; it is woken when that changes.
     pub(super) fn poll_must_make_room(&mut self, due: Instant, cx: &mut Context<'_>) -> bool {
         self.note_idle(due);
         loop {
-            let mut changes = self.gate.changes.subscribe();
-            let must = self.gate.lock().must_make_room(self.id);
+            let mut changes = self.slots.changes.subscribe();
+            let must = self.slots.lock().must_make_room(self.id);
             let change = self.change.get_or_insert_with(|| {
                 Box::pin(async move {
                     if changes.changed().await.is_err() {
@@ -302,23 +302,23 @@ impl Held {
     /// The holder does something.
     pub(super) fn busy(&mut self) {
         if std::mem::take(&mut self.noted_idle) {
-            self.gate.lock().idle.remove(&self.id);
-            self.gate.changed();
+            self.slots.lock().idle.remove(&self.id);
+            self.slots.changed();
         }
     }
 
     /// The holder makes room; the slot is free when it is dropped.
-    pub(super) fn makes_room(&mut self) {
+    pub(super) fn mark_leaving(&mut self) {
         self.noted_idle = false;
-        self.gate.lock().idle.insert(self.id, None);
-        self.gate.changed();
+        self.slots.lock().idle.insert(self.id, None);
+        self.slots.changed();
     }
 
     fn note_idle(&mut self, due: Instant) {
         self.noted_idle = true;
-        let before = self.gate.lock().idle.insert(self.id, Some(due));
+        let before = self.slots.lock().idle.insert(self.id, Some(due));
         if before != Some(Some(due)) {
-            self.gate.changed();
+            self.slots.changed();
         }
     }
 }

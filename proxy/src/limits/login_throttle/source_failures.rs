@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::lane::PairTag;
+use super::recent_attempts::PairTag;
 
 /// Those that are too young to count, on top of those that do.
 const YOUNG: usize = 512;
@@ -26,26 +26,26 @@ pub struct BlockLimits {
 
 /// The wrong logins of one source that were not repeated.
 #[derive(Debug, Default)]
-pub(super) struct Strikes {
+pub(super) struct SourceFailures {
     /// In the order of their times.
-    strikes: VecDeque<(Instant, PairTag)>,
+    failures: VecDeque<(Instant, PairTag)>,
     /// Until when the oldest is kept.
     decays: Option<Instant>,
 }
 
-impl Strikes {
+impl SourceFailures {
     /// A login was wrong that was not seen before. Whether the source is to be blocked now.
-    pub(super) fn strike(&mut self, tag: PairTag, limits: &BlockLimits, now: Instant) -> bool {
+    pub(super) fn note(&mut self, tag: PairTag, limits: &BlockLimits, now: Instant) -> bool {
         self.decay(limits, now);
-        if self.strikes.is_empty() {
+        if self.failures.is_empty() {
             self.decays = Some(now + limits.decay_interval);
         }
-        self.strikes.push_back((now, tag));
-        if self.strikes.len() > limits.after as usize + YOUNG {
-            self.strikes.pop_front();
+        self.failures.push_back((now, tag));
+        if self.failures.len() > limits.after as usize + YOUNG {
+            self.failures.pop_front();
         }
         let old = self
-            .strikes
+            .failures
             .iter()
             .take_while(|(since, _)| now.saturating_duration_since(*since) >= limits.repeat_interval);
         limits.after > 0 && old.count() >= limits.after as usize
@@ -53,18 +53,18 @@ impl Strikes {
 
     /// It was repeated: no guess.
     pub(super) fn repeated(&mut self, tag: &PairTag) {
-        if let Some(at) = self.strikes.iter().position(|(_, strike)| strike == tag) {
-            self.strikes.remove(at);
+        if let Some(at) = self.failures.iter().position(|(_, failure)| failure == tag) {
+            self.failures.remove(at);
         }
     }
 
     /// Forgets one for each interval that has passed. Whether there are none left.
     pub(super) fn decay(&mut self, limits: &BlockLimits, now: Instant) -> bool {
         while let Some(decays) = self.decays.filter(|&decays| decays <= now) {
-            self.strikes.pop_front();
-            self.decays = (!self.strikes.is_empty()).then(|| decays + limits.decay_interval);
+            self.failures.pop_front();
+            self.decays = (!self.failures.is_empty()).then(|| decays + limits.decay_interval);
         }
-        self.strikes.is_empty()
+        self.failures.is_empty()
     }
 }
 
@@ -85,44 +85,44 @@ mod tests {
 
     #[test]
     fn guesses_block_once_they_are_old_enough_not_to_be_a_device() {
-        let (mut strikes, start) = (Strikes::default(), Instant::now());
+        let (mut failures, start) = (SourceFailures::default(), Instant::now());
         for number in 0..3 {
-            assert!(!strikes.strike([number; 16], &LIMITS, start));
+            assert!(!failures.note([number; 16], &LIMITS, start));
         }
-        assert!(!strikes.strike([3; 16], &LIMITS, start + minutes(14)));
-        assert!(strikes.strike([4; 16], &LIMITS, start + minutes(15)));
+        assert!(!failures.note([3; 16], &LIMITS, start + minutes(14)));
+        assert!(failures.note([4; 16], &LIMITS, start + minutes(15)));
         let off = BlockLimits { after: 0, ..LIMITS };
-        assert!(!strikes.strike([5; 16], &off, start + minutes(59)), "switched off");
+        assert!(!failures.note([5; 16], &off, start + minutes(59)), "switched off");
     }
 
     #[test]
     fn any_number_of_devices_that_repeat_themselves_block_nothing() {
-        let (mut strikes, start) = (Strikes::default(), Instant::now());
+        let (mut failures, start) = (SourceFailures::default(), Instant::now());
         for device in 0..200 {
-            assert!(!strikes.strike([device; 16], &LIMITS, start));
-            strikes.repeated(&[device; 16]);
+            assert!(!failures.note([device; 16], &LIMITS, start));
+            failures.repeated(&[device; 16]);
         }
-        assert!(!strikes.strike([201; 16], &LIMITS, start + minutes(59)));
+        assert!(!failures.note([201; 16], &LIMITS, start + minutes(59)));
     }
 
     #[test]
     fn one_is_forgotten_in_each_interval() {
-        let (mut strikes, start) = (Strikes::default(), Instant::now());
+        let (mut failures, start) = (SourceFailures::default(), Instant::now());
         for number in 0..3 {
-            strikes.strike([number; 16], &LIMITS, start);
+            failures.note([number; 16], &LIMITS, start);
         }
-        assert!(!strikes.decay(&LIMITS, start + minutes(60)));
-        assert!(!strikes.strike([3; 16], &LIMITS, start + minutes(60)), "two are left that are old enough");
-        assert!(!strikes.decay(&LIMITS, start + minutes(239)));
-        assert!(strikes.decay(&LIMITS, start + minutes(240)));
+        assert!(!failures.decay(&LIMITS, start + minutes(60)));
+        assert!(!failures.note([3; 16], &LIMITS, start + minutes(60)), "two are left that are old enough");
+        assert!(!failures.decay(&LIMITS, start + minutes(239)));
+        assert!(failures.decay(&LIMITS, start + minutes(240)));
     }
 
     #[test]
     fn memory_is_bounded() {
-        let (mut strikes, now) = (Strikes::default(), Instant::now());
+        let (mut failures, now) = (SourceFailures::default(), Instant::now());
         for _ in 0..10_000 {
-            strikes.strike([0; 16], &LIMITS, now);
+            failures.note([0; 16], &LIMITS, now);
         }
-        assert_eq!(strikes.strikes.len(), 3 + YOUNG);
+        assert_eq!(failures.failures.len(), 3 + YOUNG);
     }
 }
