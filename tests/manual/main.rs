@@ -9,6 +9,7 @@ mod links;
 mod proofs;
 mod quirks;
 mod rooms;
+mod words;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
