@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use oxpost_protocol::Secret;
 
-pub(crate) use self::client_secrets::{RefusedProof, RefusedSecrets};
+pub(crate) use self::client_secrets::{RefusedProof, RefusedSecrets, Second};
 pub use self::{
     certificate::{Algorithm, BadCertificate, SigningCertificate},
     federated::FederatedToken,

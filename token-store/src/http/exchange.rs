@@ -17,7 +17,7 @@ use super::{
 use crate::{
     application::{Application, ClientSecrets},
     clock::SharedClock,
-    credential::{RefusedProof, prove},
+    credential::{RefusedProof, Second, prove},
     request_gate::{RequestOutcome, RequestPermit},
     store::Store,
 };
@@ -89,20 +89,47 @@ impl<'a> Exchange<'a> {
             }
             return answered;
         };
+        self.refused(&secrets, &first, &answered);
+        // Whether the other one is accepted is found out by one request at a time; those that wait use its outcome.
+        let attempt = timeout(REQUEST_TIME, refused.attempt(name).lock_owned()).await.ok();
         // Another process, or an administrator, may have replaced it meanwhile.
-        let now_there = ClientSecrets::of(self.application, self.store).await.unwrap_or(secrets);
-        let Some(other) = refused.instead_of(name, &now_there, (&first, why), now) else {
-            self.note(|sent| sent.current_refused = instead_of);
-            return answered;
+        let secrets = ClientSecrets::of(self.application, self.store).await.unwrap_or(secrets);
+        let (other, is_accepted) = match refused.second(name, &secrets, &first, self.clock.elapsed()) {
+            Second::Try { secret, is_accepted } => (secret, is_accepted),
+            Second::Nothing => {
+                self.note(|sent| sent.current_refused = instead_of);
+                return answered;
+            }
+            Second::Refused { secret, answer } => {
+                self.note(|sent| {
+                    sent.current_refused = secrets.is_next(&secret).then_some(why);
+                    sent.secrets.push(secret);
+                });
+                return Ok(answer);
+            }
         };
+        // Once it is known, nobody need wait.
+        let attempt = attempt.filter(|_| !is_accepted);
         let pass = self.enter().await?;
         let answered = self.attempt(pass, request, Some(&other)).await;
         match refusal(&answered) {
-            Some(_) => self.note(|sent| sent.current_refused = now_there.is_next(&other).then_some(why)),
-            None if is_token_request => self.accepted(&now_there, &other, Some(why), &answered).await,
+            Some(_) => {
+                self.refused(&secrets, &other, &answered);
+                self.note(|sent| sent.current_refused = secrets.is_next(&other).then_some(why));
+            }
+            None if is_token_request => self.accepted(&secrets, &other, Some(why), &answered).await,
             None => {}
         }
+        drop(attempt);
         answered
+    }
+
+    /// The authority has refused this secret.
+    fn refused(&self, secrets: &ClientSecrets, secret: &Secret, answered: &Result<HttpResponse, HttpFailure>) {
+        if let (Some(why), Ok(answer)) = (refusal(answered), answered) {
+            let now = self.clock.elapsed();
+            self.http.refused_secrets.note_refused(&self.application.name, secrets, (secret, why, answer), now);
+        }
     }
 
     fn note(&self, note: impl FnOnce(&mut Sent)) {
@@ -117,10 +144,14 @@ impl<'a> Exchange<'a> {
         instead_of: Option<RefusedProof>,
         answered: &Result<HttpResponse, HttpFailure>,
     ) {
-        if !secrets.is_next(secret) || !answered.as_ref().is_ok_and(brings_an_access_token) {
+        if !answered.as_ref().is_ok_and(brings_an_access_token) {
             return;
         }
         let application = self.application.name.as_str();
+        self.http.refused_secrets.note_accepted(application, secret);
+        if !secrets.is_next(secret) {
+            return;
+        }
         match self.store.promote_client_secret(application, secret).await {
             Ok(true) => {
                 let Some(refused) = instead_of else {
@@ -140,11 +171,13 @@ impl<'a> Exchange<'a> {
             }
             // Another process was there first.
             Ok(false) => {}
-            Err(error) => tracing::warn!(
+            // On a full disk this fails at every refresh.
+            Err(error) if self.http.refused_secrets.may_report(application, self.clock.elapsed()) => tracing::warn!(
                 application,
                 "the next client secret is used in place of the current one, which is refused, but the store could not be changed \
                  accordingly; this is tried again: {error}"
             ),
+            Err(error) => tracing::debug!(application, "the next client secret is still not the current one: {error}"),
         }
     }
 

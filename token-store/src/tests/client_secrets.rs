@@ -130,6 +130,62 @@ async fn two_refused_secrets_are_named_and_tried_once() {
     assert_eq!(bench.store.secret_expiries().await.unwrap(), [], "nobody has said when it expires");
 }
 
+/// Refreshes all of them concurrently: no request is answered before all of them have arrived.
+async fn refresh_together(bench: &Bench, accounts: &[Account]) -> Vec<Result<(), TokenError>> {
+    bench.endpoint.hold().await;
+    let before = bench.endpoint.requests();
+    let refreshes: Vec<_> = accounts
+        .iter()
+        .map(|account| {
+            let (tokens, account) = (bench.tokens.clone(), account.clone());
+            tokio::spawn(async move { tokens.ask_now(&account).await.map(drop) })
+        })
+        .collect();
+    bench.endpoint.arrived(before + accounts.len()).await;
+    bench.endpoint.release();
+    let mut results = Vec::new();
+    for refresh in refreshes {
+        results.push(refresh.await.unwrap());
+    }
+    results
+}
+
+fn count(sent: &[String], secret: &str) -> usize {
+    sent.iter().filter(|one| *one == secret).count()
+}
+
+#[tokio::test]
+async fn concurrent_requests_try_a_refused_next_secret_once() {
+    let (bench, accounts) = crowd_in(fresh_store().await, 7).await;
+    bench.endpoint.refuse_secret("old", EXPIRED);
+    bench.endpoint.refuse_secret("new", WRONG);
+    for result in refresh_together(&bench, &accounts).await {
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains("the current one (AADSTS7000222) and the next one (AADSTS7000215)"), "{text}");
+    }
+    let sent = bench.sent_secrets();
+    assert_eq!((count(&sent, "old"), count(&sent, "new")), (accounts.len(), 1), "{sent:?}");
+
+    // When the refusal is no longer recent, one of them tries the current one again.
+    bench.clock.advance(Duration::from_secs(61));
+    for result in refresh_together(&bench, &accounts).await {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Misconfigured);
+    }
+    assert_eq!(count(&bench.sent_secrets(), "old"), accounts.len() + 1);
+}
+
+#[tokio::test]
+async fn concurrent_requests_all_get_tokens_with_the_next_secret() {
+    let (bench, accounts) = crowd_in(fresh_store().await, 7).await;
+    bench.endpoint.refuse_secret("old", EXPIRED);
+    for result in refresh_together(&bench, &accounts).await {
+        result.unwrap();
+    }
+    let sent = bench.sent_secrets();
+    assert_eq!((count(&sent, "old"), count(&sent, "new")), (accounts.len(), accounts.len()), "{sent:?}");
+    assert_eq!(bench.secrets().await, secrets(Some("new"), None));
+}
+
 /// A store that takes everything but the change of the secrets.
 struct Unchangeable(Arc<dyn Database>);
 
