@@ -167,12 +167,12 @@ async fn a_clock_that_is_wrong_is_named() {
 }
 
 #[tokio::test]
-async fn a_secret_id_a_wrong_tenant_and_a_mistyped_client_id_are_told_apart() {
+async fn wrong_secret_tenant_and_client_id_are_told_apart() {
     let tenant = tenant(confidential()).await;
     let mistyped = CLIENT_ID.replace("5555", "5556");
-    let secret_id = "99999999-8888-7777-6666-555555555555";
+    let wrong = "Aa1~never-registered-0123456789";
     for (id, client_id, secret, words) in [
-        (tenant.id(), CLIENT_ID, secret_id, ["AADSTS7000215", "not its Secret ID"]),
+        (tenant.id(), CLIENT_ID, wrong, ["AADSTS7000215", "not its Secret ID"]),
         ("fabrikam.example", CLIENT_ID, SECRET, ["AADSTS90002", "Tenant ID"]),
         (tenant.id(), mistyped.as_str(), SECRET, ["AADSTS700016", "client id"]),
     ] {

@@ -59,7 +59,7 @@ async fn the_same_on_the_page_is_explained_from_its_text() {
 
 #[tokio::test]
 async fn a_secret_that_has_expired_is_told_from_a_wrong_one() {
-    let (expired, wrong) = ("Aa1~expired-0123456789", "99999999-8888-7777-6666-555555555555");
+    let (expired, wrong) = ("Aa1~expired-0123456789", "Aa1~never-registered-0123456789");
     let tenant = Tenant::builder()
         .mailbox(Mailbox::user(ALICE).full_access(CLIENT_ID))
         .application(Application::confidential(CLIENT_ID, "Aa1~new-0123456789").expired_secret(expired))

@@ -76,6 +76,12 @@ pub(crate) struct ClientSecrets {
 const MANY_TENANTS: [&str; 3] = ["common", "organizations", "consumers"];
 
 impl Application {
+    /// Whether this is the Secret ID of a client secret, and not the secret: Microsoft shows both beside each other, and only the
+    /// Secret ID is a GUID. Other authorities may give a GUID as the secret.
+    pub fn is_secret_id(&self, text: &Secret) -> bool {
+        self.tenant.is_some() && is_guid(text.reveal())
+    }
+
     /// Whether it can get tokens in this way, as far as can be known without asking.
     ///
     /// # Errors
@@ -155,6 +161,12 @@ impl Application {
     }
 }
 
+fn is_guid(text: &[u8]) -> bool {
+    let has_dash = |place| matches!(place, 8 | 13 | 18 | 23);
+    let fits = |(place, byte): (usize, &u8)| if has_dash(place) { *byte == b'-' } else { byte.is_ascii_hexdigit() };
+    text.len() == 36 && text.iter().enumerate().all(fits)
+}
+
 /// All configured applications, by name. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Applications(Arc<HashMap<String, Arc<Application>>>);
@@ -200,5 +212,25 @@ impl Applications {
 impl FromIterator<Application> for Applications {
     fn from_iter<I: IntoIterator<Item = Application>>(applications: I) -> Self {
         Self(Arc::new(applications.into_iter().map(|one| (one.name.clone(), Arc::new(one))).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guid_is_told_from_a_secret() {
+        assert!(is_guid(b"11111111-2222-3333-4444-55555555abCD"));
+        for other in [
+            &b"11111111-2222-3333-4444-55555555abc"[..],
+            b"11111111-2222-3333-4444-55555555abcd1",
+            b"11111111-2222-3333-4444-55555555abcg",
+            b"111111112-222-3333-4444-55555555abcd",
+            b"abc8Q~0123456789abcdefghijklmnopqrstu",
+            b"",
+        ] {
+            assert!(!is_guid(other), "{}", String::from_utf8_lossy(other));
+        }
     }
 }

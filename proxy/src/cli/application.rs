@@ -42,6 +42,13 @@ pub(super) async fn run(command: ApplicationCommand, config: &Config) -> Result<
     if secret.is_empty() {
         return Err(Failed::new("the secret is empty; nothing was stored."));
     }
+    if configured.is_secret_id(&secret) {
+        return Err(Failed::new(
+            "this is a Secret ID, not a client secret. Copy the column Value of Microsoft Entra admin center > App registrations > \
+             Certificates & secrets, not the column Secret ID. (Microsoft shows the Value only when the secret is made: if it is hidden, \
+             make a new secret.) Nothing was stored.",
+        ));
+    }
     let store = open_store(config).await?;
     if next && store.has_client_secret(&application).await? {
         let Some(current) = store.client_secret(&application).await? else {

@@ -15,6 +15,7 @@ fn load(text: &str) -> Result<Config, String> {
         ("erp.password", "open sesame\r\n", 0o600),
         ("open.password", "open sesame\n", 0o644),
         ("two.password", "one\ntwo\n", 0o600),
+        ("secret-id", "11111111-2222-3333-4444-55555555ABCD\r\n", 0o600),
     ] {
         let file = folder.path().join(name);
         std::fs::write(&file, text).unwrap();
@@ -132,4 +133,18 @@ fn a_client_secret_comes_from_the_environment() {
     let error =
         load(&format!("{APPLICATION}client-secret-environment = \"PATH\"\nclient-secret-file = \"x\"\n")).unwrap_err();
     assert!(error.contains("in one way"), "{error}");
+}
+
+/// Microsoft shows it beside the Value.
+#[test]
+fn secret_id_in_the_place_of_a_client_secret_is_refused() {
+    let error = load(&format!("{APPLICATION}client-secret-file = \"secret-id\"\n")).unwrap_err();
+    for words in ["line 5", "secret-id holds a Secret ID, not a client secret", "column Value"] {
+        assert!(error.contains(words), "{error}");
+    }
+    assert!(!error.contains("11111111"), "{error}");
+    // Only Microsoft gives those.
+    let google =
+        "[[application]]\nname = \"g\"\nprovider = \"gmail\"\nclient-id = \"c\"\nclient-secret-file = \"secret-id\"\n";
+    load(google).unwrap();
 }
