@@ -159,6 +159,10 @@ async fn next_client_secret_takes_over_when_the_current_one_expires() {
     login().await;
     assert_eq!(json(&oxpost).await[0]["state"], "renew soon");
 
+    for options in [&[][..], &["--next"]] {
+        let words = store(options, "11111111-2222-3333-4444-555555555555\n").await.refusal().unwrap();
+        assert!(words.contains("Copy the column Value") && words.contains("Nothing was stored"), "{words}");
+    }
     let words = store(&["--next"], SECRET).await.refusal().unwrap();
     assert!(words.contains("is the current client secret"), "{words}");
     let expires = day(400);
@@ -168,7 +172,13 @@ async fn next_client_secret_takes_over_when_the_current_one_expires() {
     assert!(table.contains("the next client secret is stored") && table.contains(&expires), "{table}");
     let status = json(&oxpost).await;
     let next = status[0]["credential"]["next"]["expires"].as_str().unwrap();
-    assert!(status[0]["state"] == "ok" && next.starts_with(&expires), "{status}");
+    assert!(next.starts_with(&expires), "{status}");
+    // Microsoft has not accepted it yet: the current one still expires in five days.
+    assert_eq!((&status[0]["state"], &status[0]["credential"]["days_left"]), (&"renew soon".into(), &4.into()));
+    assert!(
+        table.contains("its client secret expires on") && table.contains("in 4 days. The next client secret"),
+        "{table}"
+    );
 
     let requests = tenant.token_requests().len();
     tenant.add_application(Application::confidential(CLIENT_ID, NEXT).expired_secret(SECRET));
@@ -178,7 +188,7 @@ async fn next_client_secret_takes_over_when_the_current_one_expires() {
     tenant.revoke_access_tokens(CLIENT_ID);
     let status = json(&oxpost).await;
     let credential = &status[0]["credential"];
-    assert!(credential["next"].is_null() && credential["days_left"] == 399, "{status}");
+    assert!(status[0]["state"] == "ok" && credential["next"].is_null() && credential["days_left"] == 399, "{status}");
     let log = running.stop().await.unwrap();
     let line = log.lines().find(|line| line.contains("it is the client secret from now on")).unwrap();
     assert!(line.contains("\"application\":\"default\"") && line.contains("AADSTS7000222"), "{line}");

@@ -19,6 +19,8 @@ pub(crate) struct End<'a> {
     thumbprint: Option<&'a str>,
     /// It is the client secret that waits until the current one is refused.
     is_next: bool,
+    /// It is the current client secret, and a next one is stored.
+    has_next: bool,
     expires: SystemTime,
     now: SystemTime,
 }
@@ -31,18 +33,17 @@ pub(crate) fn ends(applications: &Applications, now: SystemTime) -> Vec<End<'_>>
 
 impl<'a> End<'a> {
     pub(crate) fn of(application: &'a Application, now: SystemTime) -> Option<Self> {
-        let current = application.client_secret_expires;
-        let (thumbprint, is_next, expires) = match (&application.credential, application.next_client_secret) {
-            (Credential::Certificate(certificate), _) => (Some(certificate.thumbprint()), false, certificate.expires()),
-            (Credential::Secret, None) => (None, false, current?),
-            // Of two it is the later one that counts. If nobody has said when the next one expires, nothing is known.
-            (Credential::Secret, Some(next)) => {
-                let next = next.expires?;
-                (None, current.is_none_or(|current| current <= next), current.map_or(next, |current| current.max(next)))
-            }
-            (Credential::Federated(_) | Credential::ManagedIdentity(_), _) => return None,
+        let (thumbprint, is_next, expires) = match &application.credential {
+            Credential::Certificate(certificate) => (Some(certificate.thumbprint()), false, certificate.expires()),
+            // The next one may be mistyped, and Microsoft has not accepted it yet: it does not stand in for the current one.
+            Credential::Secret => match (application.client_secret_expires, application.next_client_secret) {
+                (Some(current), _) => (None, false, current),
+                (None, next) => (None, true, next?.expires?),
+            },
+            Credential::Federated(_) | Credential::ManagedIdentity(_) => return None,
         };
-        Some(Self { application: &application.name, thumbprint, is_next, expires, now })
+        let has_next = !is_next && thumbprint.is_none() && application.next_client_secret.is_some();
+        Some(Self { application: &application.name, thumbprint, is_next, has_next, expires, now })
     }
 
     /// Whose it is.
@@ -103,6 +104,11 @@ impl<'a> End<'a> {
             Some(_) => {
                 "Make a new one, upload it at Microsoft Entra admin center > App registrations > Certificates & secrets, name it in \
                  proxy.toml and restart Oxpost"
+            }
+            None if self.has_next => {
+                "The next client secret is stored and takes its place when Microsoft refuses it, but Microsoft has not accepted the next one \
+                 yet: compare it with Microsoft Entra admin center > App registrations > Certificates & secrets. Once Microsoft has \
+                 accepted it, this warning ends"
             }
             None => {
                 "Make a new one at Microsoft Entra admin center > App registrations > Certificates & secrets, and store its Value: \
@@ -181,7 +187,7 @@ mod tests {
         let said = |seconds: i64| {
             let distance = Duration::from_secs(seconds.unsigned_abs());
             let expires = if seconds < 0 { now - distance } else { now + distance };
-            End { application: "a", thumbprint: Some("AB"), is_next: false, expires, now }.to_string()
+            End { application: "a", thumbprint: Some("AB"), is_next: false, has_next: false, expires, now }.to_string()
         };
         let day = DAY as i64;
         assert_eq!(said(90 * day), "application a: its certificate (thumbprint AB) expires on 2024-02-12, in 90 days");
@@ -190,9 +196,12 @@ mod tests {
         assert!(said(day / 2).contains("within a day"));
         assert!(said(-1).contains("has expired on 2023-11-14. Make"));
         let expires = now + Duration::from_secs(86_400);
-        let secret = End { application: "a", thumbprint: None, is_next: false, expires, now };
+        let secret = End { application: "a", thumbprint: None, is_next: false, has_next: false, expires, now };
         assert_eq!(secret.what(), "Its client secret expires on 2023-11-15, in 1 day.");
         assert!(secret.remedy().contains("client-secret-expires"));
+        let with_next = End { has_next: true, ..secret };
+        assert_eq!(with_next.what(), "Its client secret expires on 2023-11-15, in 1 day.");
+        assert!(with_next.remedy().starts_with("The next client secret is stored"));
         assert_eq!((days_left(now, now + Duration::from_secs(1)), days_left(now, now)), (-1, 0));
     }
 }

@@ -1,5 +1,5 @@
 use oxpost_token_store::store::LastError;
-use oxpost_token_store::{Application, Credential, Mailbox};
+use oxpost_token_store::{Application, Credential, Mailbox, NextSecret};
 use url::Url;
 
 use super::*;
@@ -129,6 +129,10 @@ fn a_secret_is_told_before_its_end_and_at_it() {
         openid: false,
         app_scopes: Vec::new(),
     };
+    let with_next = Application {
+        next_client_secret: Some(NextSecret { expires: Some(start() + 400 * DAY) }),
+        ..application.clone()
+    };
     let applications = Applications::from_iter([application]);
     let at = |now| {
         find(&Facts { accounts: &[], unreadable: &[], applications: &applications, is_settling: false }, now, MONTH)
@@ -139,6 +143,12 @@ fn a_secret_is_told_before_its_end_and_at_it() {
     assert!(before.what.contains("in 30 days") && before.remedy.contains("Certificates & secrets"), "{before:?}");
     assert_eq!(before.since, start() + 10 * DAY);
     assert_eq!(only(at(start() + 40 * DAY)).cause, "ended 2027-02-24");
+    // A next one that Microsoft has not accepted yet changes only what is to be done.
+    let applications = Applications::from_iter([with_next]);
+    let facts = Facts { accounts: &[], unreadable: &[], applications: &applications, is_settling: false };
+    let alert = only(find(&facts, start() + 10 * DAY, MONTH));
+    assert_eq!((alert.cause.as_str(), alert.what.as_str()), (before.cause.as_str(), before.what.as_str()));
+    assert!(alert.remedy.contains("The next client secret is stored"), "{alert:?}");
 }
 
 #[test]
