@@ -24,6 +24,7 @@ pub mod pop3;
 pub mod sasl;
 pub mod secret;
 pub mod smtp;
+mod state_machine;
 mod stray;
 pub mod tap;
 
@@ -33,6 +34,7 @@ use std::sync::Arc;
 pub use event::{Closed, LocalEvent, Login, Offer, Refusal, RefusalKind, UpstreamEvent, UpstreamFailure};
 pub use known_offer::KnownOffer;
 pub use secret::Secret;
+use state_machine::StateMachine;
 pub use stray::Stray;
 
 /// What a dialogue wants its driver to do next.
@@ -80,7 +82,7 @@ pub trait Dialogue {
 }
 
 /// The side that faces the mail client.
-pub trait LocalDialogue: Dialogue<Event = LocalEvent> {
+pub trait LocalDialogue: Dialogue<Event = LocalEvent> + StateMachine<Event = LocalEvent> {
     /// Whoever is at this connection may send without a login. A protocol that sends nothing has no use for that.
     fn allow_without_login(&mut self) {}
 
@@ -101,10 +103,14 @@ pub trait LocalDialogue: Dialogue<Event = LocalEvent> {
 
     /// Whether the client has said more than was used: while [`LocalEvent::Login`] waits for its answer, whatever was said
     /// behind it.
-    fn has_unread(&self) -> bool;
+    fn has_unread(&self) -> bool {
+        !self.io().input.is_empty()
+    }
 
     /// Whether the client has ever sent anything. A client that has not is a probe, or connected by mistake.
-    fn has_spoken(&self) -> bool;
+    fn has_spoken(&self) -> bool {
+        self.io().input.has_received()
+    }
 
     /// TLS is on: everything said before is forgotten (RFC 3207, 4.2; RFC 2595, 4; RFC 9051, 6.2.1).
     fn tls_started(&mut self);

@@ -5,12 +5,12 @@ use std::fmt;
 use super::capability::{before_login, for_client};
 use super::command::{self, Command};
 use super::framer::{Framed, Framer, LINE_LIMIT};
-use crate::line::{Buffer, TooLong, reply_text};
-use crate::outbox::Outbox;
+use crate::line::{TooLong, reply_text};
 use crate::sasl::exchange::{Exchange, Mechanism, NO_TOKEN_NEEDED, Progress};
 use crate::sasl::{PASSWORD_LIMIT, USER_LIMIT};
+use crate::state_machine::{Io, StateMachine};
 use crate::stray::{Ahead, Beginning, Stray};
-use crate::{Action, Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind, Secret};
+use crate::{Closed, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind, Secret};
 
 /// Most refused logins of one connection. People mistype, programs try the same again.
 pub const MAX_ATTEMPTS: u32 = 5;
@@ -21,11 +21,10 @@ pub const MAX_ERRORS: u32 = 20;
 /// One client before its login.
 pub struct Local {
     offer: Offer,
-    buffer: Buffer,
     framer: Framer,
     beginning: Beginning,
     state: State,
-    out: Outbox<LocalEvent>,
+    io: Io<LocalEvent>,
     refused: u32,
     errors: u32,
 }
@@ -48,53 +47,31 @@ impl Local {
     pub fn new(offer: Offer) -> Self {
         let mut local = Self {
             offer,
-            buffer: Buffer::default(),
             framer: Framer::default(),
             beginning: Beginning::default(),
             state: State::Commands,
-            out: Outbox::default(),
+            io: Io::default(),
             refused: 0,
             errors: 0,
         };
         // In the greeting too: there are clients that leave at once if they do not find it there.
-        local.out.say(format!("* OK [CAPABILITY {}] Oxpost ready", before_login(offer)));
+        local.io.out.say(format!("* OK [CAPABILITY {}] Oxpost ready", before_login(offer)));
         local
     }
 
-    /// Goes one step on with what was received. `false`: only more bytes, or an answer of the driver, can help.
-    fn advance(&mut self) -> bool {
-        match std::mem::replace(&mut self.state, State::Commands) {
-            State::Commands => self.next_command(),
-            State::Answer { tag, exchange } => self.next_answer(tag, exchange),
-            State::StartingTls if self.buffer.is_empty() => {
-                self.state = State::Over;
-                self.out.report(LocalEvent::StartTls);
-                true
-            }
-            State::StartingTls => {
-                self.close(Closed::BytesBehindStartTls);
-                true
-            }
-            state @ (State::Deciding { .. } | State::Over) => {
-                self.state = state;
-                false
-            }
-        }
-    }
-
     fn next_command(&mut self) -> bool {
-        if self.framer.is_between_commands() && self.beginning.is_tls(self.buffer.unread()) {
+        if self.framer.is_between_commands() && self.beginning.is_tls(self.io.input.unread()) {
             self.close(Closed::NotMail(Stray::TlsHello));
             return true;
         }
         let may_log_in = self.offer.login_allowed();
         let wants_literal = |begun: &[u8]| may_log_in && command::is(begun, "LOGIN");
-        match self.framer.next(&mut self.buffer, wants_literal) {
-            Framed::NeedsMore if self.buffer.is_ended() => self.close(Closed::EndOfStream),
+        match self.framer.next(&mut self.io.input, wants_literal) {
+            Framed::NeedsMore if self.io.input.is_ended() => self.close(Closed::EndOfStream),
             Framed::NeedsMore => return false,
-            Framed::GoAhead => self.out.say("+ Ready"),
+            Framed::GoAhead => self.io.out.say("+ Ready"),
             Framed::Command(command) => match self.beginning.look(&command) {
-                Some(Ahead::PassOver(stray)) => self.out.report(LocalEvent::PassedOver(stray)),
+                Some(Ahead::PassOver(stray)) => self.io.out.report(LocalEvent::PassedOver(stray)),
                 Some(Ahead::End(stray)) => self.close(Closed::NotMail(stray)),
                 None => match command::tag(&command) {
                     Some(tag) => self.obey(tag, command::parse(&command)),
@@ -116,25 +93,25 @@ impl Local {
     fn obey(&mut self, tag: &str, command: Command) {
         match command {
             Command::Capability => {
-                self.out.say(format!("* CAPABILITY {}", before_login(self.offer)));
-                self.out.say(format!("{tag} OK CAPABILITY completed"));
+                self.io.out.say(format!("* CAPABILITY {}", before_login(self.offer)));
+                self.io.out.say(format!("{tag} OK CAPABILITY completed"));
             }
             Command::Id => {
-                self.out.say("* ID (\"name\" \"Oxpost\")");
-                self.out.say(format!("{tag} OK ID completed"));
+                self.io.out.say("* ID (\"name\" \"Oxpost\")");
+                self.io.out.say(format!("{tag} OK ID completed"));
             }
-            Command::Noop => self.out.say(format!("{tag} OK NOOP completed")),
+            Command::Noop => self.io.out.say(format!("{tag} OK NOOP completed")),
             Command::Logout => {
-                self.out.say("* BYE Oxpost signing off");
-                self.out.say(format!("{tag} OK LOGOUT completed"));
+                self.io.out.say("* BYE Oxpost signing off");
+                self.io.out.say(format!("{tag} OK LOGOUT completed"));
                 self.close(Closed::ByClient);
             }
             Command::StartTls if !self.offer.start_tls => self.not_understood(tag, "STARTTLS is not offered"),
             // What waits behind it came in clear and would be taken for what came under TLS (CVE-2011-0411 and its
             // kin).
-            Command::StartTls if !self.buffer.is_empty() => self.close(Closed::BytesBehindStartTls),
+            Command::StartTls if !self.io.input.is_empty() => self.close(Closed::BytesBehindStartTls),
             Command::StartTls => {
-                self.out.say(format!("{tag} OK Begin TLS now"));
+                self.io.out.say(format!("{tag} OK Begin TLS now"));
                 self.state = State::StartingTls;
             }
             Command::Login { .. } | Command::Authenticate { .. } if !self.offer.login_allowed() => {
@@ -183,9 +160,9 @@ impl Local {
     }
 
     fn next_answer(&mut self, tag: String, exchange: Exchange) -> bool {
-        match self.buffer.take_line(LINE_LIMIT).map(|line| line.map(Secret::new)) {
+        match self.io.input.take_line(LINE_LIMIT).map(|line| line.map(Secret::new)) {
             Ok(Some(line)) => self.go_on(&tag, exchange.answer(line.reveal())),
-            Ok(None) if self.buffer.is_ended() => self.close(Closed::EndOfStream),
+            Ok(None) if self.io.input.is_ended() => self.close(Closed::EndOfStream),
             Ok(None) => {
                 self.state = State::Answer { tag, exchange };
                 return false;
@@ -198,7 +175,7 @@ impl Local {
     fn go_on(&mut self, tag: &str, progress: Progress) {
         match progress {
             Progress::Challenge(challenge, exchange) => {
-                self.out.say(format!("+ {challenge}"));
+                self.io.out.say(format!("+ {challenge}"));
                 self.state = State::Answer { tag: tag.to_owned(), exchange };
             }
             Progress::Done(login) => self.decide(tag, login),
@@ -209,7 +186,7 @@ impl Local {
 
     fn decide(&mut self, tag: &str, login: Login) {
         self.state = State::Deciding { tag: tag.to_owned() };
-        self.out.report(LocalEvent::Login(login));
+        self.io.out.report(LocalEvent::Login(login));
     }
 
     fn refused(&mut self, tag: &str, kind: RefusalKind, text: &str) {
@@ -221,10 +198,10 @@ impl Local {
         };
         let text = reply_text(text);
         let text = if text.trim().is_empty() { "Login refused" } else { text.as_str() };
-        self.out.say(format!("{tag} NO [{code}] {text}"));
+        self.io.out.say(format!("{tag} NO [{code}] {text}"));
         self.refused += 1;
         if self.refused >= MAX_ATTEMPTS {
-            self.out.say("* BYE Too many refused logins");
+            self.io.out.say("* BYE Too many refused logins");
             self.close(Closed::TooManyAttempts);
         }
     }
@@ -239,62 +216,63 @@ impl Local {
 
     /// Says this, and counts.
     fn wrong(&mut self, line: &str) {
-        self.out.say(line);
+        self.io.out.say(line);
         self.errors += 1;
         if self.errors >= MAX_ERRORS {
-            self.out.say("* BYE Too many errors");
+            self.io.out.say("* BYE Too many errors");
             self.close(Closed::TooManyErrors);
         }
     }
 
     fn close_too_long(&mut self) {
-        self.out.say("* BYE Line or literal too long");
+        self.io.out.say("* BYE Line or literal too long");
         self.close(Closed::TooLong);
     }
 
     fn close(&mut self, why: Closed) {
         self.state = State::Over;
-        self.out.report(LocalEvent::Closed(why));
+        self.io.out.report(LocalEvent::Closed(why));
     }
 }
 
-impl Dialogue for Local {
+impl StateMachine for Local {
     type Event = LocalEvent;
 
-    fn receive(&mut self, bytes: &[u8]) {
-        self.buffer.receive(bytes);
+    fn io(&self) -> &Io<LocalEvent> {
+        &self.io
     }
 
-    fn receive_end(&mut self) {
-        self.buffer.receive_end();
+    fn io_mut(&mut self) -> &mut Io<LocalEvent> {
+        &mut self.io
     }
 
-    fn poll(&mut self) -> Action<LocalEvent> {
-        loop {
-            if let Some(action) = self.out.next() {
-                return action;
+    fn advance(&mut self) -> bool {
+        match std::mem::replace(&mut self.state, State::Commands) {
+            State::Commands => self.next_command(),
+            State::Answer { tag, exchange } => self.next_answer(tag, exchange),
+            State::StartingTls if self.io.input.is_empty() => {
+                self.state = State::Over;
+                self.io.out.report(LocalEvent::StartTls);
+                true
             }
-            if !self.advance() {
-                return Action::Read;
+            State::StartingTls => {
+                self.close(Closed::BytesBehindStartTls);
+                true
+            }
+            state @ (State::Deciding { .. } | State::Over) => {
+                self.state = state;
+                false
             }
         }
-    }
-
-    fn into_unread(self) -> Vec<u8> {
-        self.buffer.into_unread()
     }
 }
 
 impl LocalDialogue for Local {
-    fn has_unread(&self) -> bool {
-        !self.buffer.is_empty()
-    }
-
     fn accept(&mut self, capabilities: &[String]) {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Deciding { tag } => {
                 let capabilities = for_client(capabilities).join(" ");
-                self.out.say(format!("{tag} OK [CAPABILITY {capabilities}] Logged in"));
+                self.io.out.say(format!("{tag} OK [CAPABILITY {capabilities}] Logged in"));
             }
             state => self.state = state,
         }
@@ -313,35 +291,32 @@ impl LocalDialogue for Local {
             State::Over => return,
             State::StartingTls => {}
             State::Commands | State::Answer { .. } | State::Deciding { .. } => {
-                self.out.say(format!("* BYE {}", reply_text(text)));
+                self.io.out.say(format!("* BYE {}", reply_text(text)));
             }
         }
-        self.out.report_instead(LocalEvent::Closed(Closed::Asked));
-    }
-
-    fn has_spoken(&self) -> bool {
-        self.buffer.has_received()
+        self.io.out.report_instead(LocalEvent::Closed(Closed::Asked));
     }
 
     /// In IMAP the client speaks next; there is no second greeting (RFC 3501, 6.2.1).
     fn tls_started(&mut self) {
         let greeted = Self::new(Offer { start_tls: false, tls_before_login: false });
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        *self = Self { out: Outbox::default(), buffer, ..greeted };
+        let mut input = std::mem::take(&mut self.io.input);
+        input.clear();
+        *self = Self { io: Io { input, ..Io::default() }, ..greeted };
     }
 }
 
 /// What a client said may be a password.
 impl fmt::Debug for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Local").field("offer", &self.offer).field("buffer", &self.buffer).finish_non_exhaustive()
+        f.debug_struct("Local").field("offer", &self.offer).field("buffer", &self.io.input).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Action, Dialogue};
 
     const STARTTLS: Offer = Offer { start_tls: true, tls_before_login: true };
 

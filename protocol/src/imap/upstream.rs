@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::framer::Literal;
 use super::response::{Condition, Greeting, Response, capability_code, greeting, is_error, is_temporary, response};
-use crate::line::{Buffer, TooLong};
-use crate::outbox::Outbox;
+use crate::line::TooLong;
 use crate::sasl::Malformed;
 use crate::sasl::redact::Redactor;
 use crate::sasl::xoauth2::XOAuth2;
-use crate::{Action, Dialogue, KnownOffer, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+use crate::state_machine::{Io, StateMachine};
+use crate::{KnownOffer, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
 
 /// Longest line of a server before we are logged in.
 const LINE_LIMIT: usize = 16 * 1024;
@@ -39,9 +39,8 @@ pub struct Upstream {
     /// The SASL message with the token.
     message: Secret,
     redactor: Redactor,
-    buffer: Buffer,
     state: State,
-    out: Outbox<UpstreamEvent>,
+    io: Io<UpstreamEvent>,
     /// What the server offers before the login, listed on this connection or known beforehand; and what it listed after it.
     offered: Arc<[String]>,
     offered_after: Option<Vec<String>>,
@@ -93,9 +92,8 @@ impl Upstream {
         Ok(Self {
             redactor: Redactor::new(credentials, &message),
             message,
-            buffer: Buffer::default(),
             state: State::Greeting,
-            out: Outbox::default(),
+            io: Io::default(),
             offered: Arc::default(),
             offered_after: None,
             listed: None,
@@ -120,37 +118,6 @@ impl Upstream {
         self
     }
 
-    /// Goes one line on. `false`: only more bytes can help.
-    fn advance(&mut self) -> bool {
-        if matches!(self.state, State::Over) {
-            return false;
-        }
-        self.skipping -= self.buffer.skip(self.skipping);
-        let line = match if self.skipping > 0 { Ok(None) } else { self.buffer.take_line(LINE_LIMIT) } {
-            Ok(Some(line)) => line,
-            Ok(None) if self.buffer.is_ended() => {
-                self.hung_up();
-                return true;
-            }
-            Ok(None) => return false,
-            Err(TooLong) => {
-                self.broke_the_protocol("a line is too long");
-                return true;
-            }
-        };
-        self.lines += 1;
-        if self.lines > MAX_LINES {
-            self.broke_the_protocol("too many lines before the login was done");
-        } else if self.continues {
-            self.skip_literal_of(&line);
-        } else if matches!(self.state, State::Greeting) {
-            self.greeted(&line);
-        } else {
-            self.responded(&line);
-        }
-        true
-    }
-
     fn greeted(&mut self, line: &[u8]) {
         match greeting(line) {
             // What it says is anything; the wording has changed before.
@@ -164,7 +131,7 @@ impl Upstream {
                     self.authenticate();
                 }
                 None => {
-                    self.out.say(format!("{CAPABILITY_TAG} CAPABILITY"));
+                    self.io.out.say(format!("{CAPABILITY_TAG} CAPABILITY"));
                     self.state = State::Capabilities;
                 }
             },
@@ -275,10 +242,10 @@ impl Upstream {
         self.initial_response = has(&self.offered, SASL_IR);
         if self.initial_response {
             let begin = format!("{tag} AUTHENTICATE XOAUTH2 ").into_bytes();
-            self.out.say([&begin, self.message.reveal()].concat());
+            self.io.out.say([&begin, self.message.reveal()].concat());
             self.state = State::Verdict { challenges: 0 };
         } else {
-            self.out.say(format!("{tag} AUTHENTICATE XOAUTH2"));
+            self.io.out.say(format!("{tag} AUTHENTICATE XOAUTH2"));
             self.state = State::GoAhead;
         }
     }
@@ -287,12 +254,12 @@ impl Upstream {
         match &mut self.state {
             State::GoAhead => {
                 self.state = State::Verdict { challenges: 0 };
-                self.out.say(self.message.reveal());
+                self.io.out.say(self.message.reveal());
             }
             // It tells what is wrong; the reply that counts comes only after an answer.
             State::Verdict { challenges } if *challenges < MAX_CHALLENGES => {
                 *challenges += 1;
-                self.out.say("");
+                self.io.out.say("");
             }
             _ => self.broke_the_protocol("a challenge where none can be"),
         }
@@ -307,7 +274,7 @@ impl Upstream {
             return self.end(refusal);
         }
         self.doubted = Some(refusal);
-        self.out.say(format!("{CAPABILITY_TAG} CAPABILITY"));
+        self.io.out.say(format!("{CAPABILITY_TAG} CAPABILITY"));
         self.state = State::Doubting;
     }
 
@@ -319,13 +286,13 @@ impl Upstream {
             self.offered_after = Some(list);
         }
         if self.offered_after.is_none() {
-            self.out.say(format!("{CAPABILITY_AGAIN_TAG} CAPABILITY"));
+            self.io.out.say(format!("{CAPABILITY_AGAIN_TAG} CAPABILITY"));
         }
         let known = self.offered_after.as_deref().unwrap_or(&self.offered);
         let probe = if has(known, "NAMESPACE") { "NAMESPACE" } else { "LIST \"\" \"\"" };
         // From here on only the choice of the probe can be wrong.
         self.assuming &= self.offered_after.is_none();
-        self.out.say(format!("{PROBE_TAG} {probe}"));
+        self.io.out.say(format!("{PROBE_TAG} {probe}"));
         self.state = State::Probing { capabilities: self.offered_after.is_none(), probe: true };
     }
 
@@ -339,7 +306,7 @@ impl Upstream {
         if matches!(next, State::Probing { capabilities: false, probe: false }) {
             let capabilities = self.offered_after.take().unwrap_or_else(|| self.offered.to_vec());
             self.state = State::Over;
-            self.out.report(UpstreamEvent::Authenticated { capabilities });
+            self.io.out.report(UpstreamEvent::Authenticated { capabilities });
         } else {
             self.state = next;
         }
@@ -385,7 +352,7 @@ impl Upstream {
             if is_temporary(text.as_bytes()) || is_error(text.as_bytes()));
         self.misled = self.assuming && !is_temporary;
         self.state = State::Over;
-        self.out.report(UpstreamEvent::Failed(failure));
+        self.io.out.report(UpstreamEvent::Failed(failure));
     }
 }
 
@@ -397,30 +364,45 @@ fn literal_size(size: u64) -> Option<usize> {
     (size <= LITERAL_LIMIT).then(|| usize::try_from(size).ok()).flatten()
 }
 
-impl Dialogue for Upstream {
+impl StateMachine for Upstream {
     type Event = UpstreamEvent;
 
-    fn receive(&mut self, bytes: &[u8]) {
-        self.buffer.receive(bytes);
+    fn io(&self) -> &Io<UpstreamEvent> {
+        &self.io
     }
 
-    fn receive_end(&mut self) {
-        self.buffer.receive_end();
+    fn io_mut(&mut self) -> &mut Io<UpstreamEvent> {
+        &mut self.io
     }
 
-    fn poll(&mut self) -> Action<UpstreamEvent> {
-        loop {
-            if let Some(action) = self.out.next() {
-                return action;
-            }
-            if !self.advance() {
-                return Action::Read;
-            }
+    fn advance(&mut self) -> bool {
+        if matches!(self.state, State::Over) {
+            return false;
         }
-    }
-
-    fn into_unread(self) -> Vec<u8> {
-        self.buffer.into_unread()
+        self.skipping -= self.io.input.skip(self.skipping);
+        let line = match if self.skipping > 0 { Ok(None) } else { self.io.input.take_line(LINE_LIMIT) } {
+            Ok(Some(line)) => line,
+            Ok(None) if self.io.input.is_ended() => {
+                self.hung_up();
+                return true;
+            }
+            Ok(None) => return false,
+            Err(TooLong) => {
+                self.broke_the_protocol("a line is too long");
+                return true;
+            }
+        };
+        self.lines += 1;
+        if self.lines > MAX_LINES {
+            self.broke_the_protocol("too many lines before the login was done");
+        } else if self.continues {
+            self.skip_literal_of(&line);
+        } else if matches!(self.state, State::Greeting) {
+            self.greeted(&line);
+        } else {
+            self.responded(&line);
+        }
+        true
     }
 }
 
@@ -446,20 +428,21 @@ impl UpstreamDialogue for Upstream {
 
     /// IMAP is spoken over TLS from the first byte (port 993), so there is nothing that was said before.
     fn tls_started(&mut self) {
-        self.buffer.clear();
+        self.io.input.clear();
     }
 }
 
 /// What waits to be written may be the token.
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upstream").field("state", &self.state).field("buffer", &self.buffer).finish_non_exhaustive()
+        f.debug_struct("Upstream").field("state", &self.state).field("buffer", &self.io.input).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Action, Dialogue};
 
     #[test]
     fn nothing_prints_the_token() {

@@ -4,12 +4,12 @@ use std::{fmt, mem};
 
 use zeroize::Zeroizing;
 
-use crate::line::{self, Buffer};
-use crate::outbox::Outbox;
+use crate::line;
 use crate::sasl::exchange::{Exchange, Mechanism, NO_TOKEN_NEEDED, Progress, is_bearer};
 use crate::sasl::{self, login};
+use crate::state_machine::{Io, StateMachine};
 use crate::stray::{Ahead, Beginning, Stray};
-use crate::{Action, Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind, Secret};
+use crate::{Closed, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind, Secret};
 
 /// Longest command line taken, its line end included. RFC 2449, 4 allows 255; `PASS` with the longest password and `USER`
 /// with the longest name need more. `AUTH` with an initial response has the bound of SASL lines.
@@ -24,8 +24,7 @@ const MAX_ERRORS: u32 = 20;
 /// The dialogue with a mail client, up to its login.
 pub struct Local {
     offer: Offer,
-    input: Buffer,
-    out: Outbox<LocalEvent>,
+    io: Io<LocalEvent>,
     state: State,
     beginning: Beginning,
     /// What USER said, until PASS takes it.
@@ -52,8 +51,7 @@ impl Local {
     pub fn new(offer: Offer) -> Self {
         Self {
             offer,
-            input: Buffer::default(),
-            out: Outbox::default(),
+            io: Io::default(),
             state: State::Greeting,
             beginning: Beginning::default(),
             user: None,
@@ -62,44 +60,8 @@ impl Local {
         }
     }
 
-    /// Goes one line further. `false`: it cannot without more bytes or an answer.
-    fn advance(&mut self) -> bool {
-        let bound = match self.state {
-            State::Greeting => {
-                self.out.say("+OK Oxpost POP3 ready");
-                self.state = State::Command;
-                return true;
-            }
-            State::Exchange(_) => sasl::LINE_LIMIT,
-            State::Command if self.beginning.is_tls(self.input.unread()) => {
-                self.close(Closed::NotMail(Stray::TlsHello));
-                return true;
-            }
-            State::Command if self.begins_with_auth() => sasl::LINE_LIMIT,
-            State::Command => COMMAND_LIMIT,
-            State::Verdict | State::StartingTls | State::Over => return false,
-        };
-        match self.input.take_line(bound).map(|line| line.map(Zeroizing::new)) {
-            Ok(Some(line)) => match mem::replace(&mut self.state, State::Command) {
-                State::Exchange(exchange) => self.go_on(exchange.answer(&line)),
-                _ => match self.beginning.look(&line) {
-                    Some(Ahead::PassOver(stray)) => self.out.report(LocalEvent::PassedOver(stray)),
-                    Some(Ahead::End(stray)) => self.close(Closed::NotMail(stray)),
-                    None => self.command(line::without_padding(&line)),
-                },
-            },
-            Ok(None) if self.input.is_ended() => self.close(Closed::EndOfStream),
-            Ok(None) => return false,
-            Err(line::TooLong) => {
-                self.out.say("-ERR Line is too long");
-                self.close(Closed::TooLong);
-            }
-        }
-        true
-    }
-
     fn begins_with_auth(&self) -> bool {
-        self.input.unread().get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"))
+        self.io.input.unread().get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"))
     }
 
     fn command(&mut self, line: &[u8]) {
@@ -117,9 +79,9 @@ impl Local {
             b"AUTH" => self.auth(rest.trim_ascii()),
             b"APOP" => self.error("APOP is not offered, log in with USER and PASS"),
             b"STLS" => self.start_tls(),
-            b"NOOP" => self.out.say("+OK"),
+            b"NOOP" => self.io.out.say("+OK"),
             b"QUIT" => {
-                self.out.say("+OK Oxpost signing off");
+                self.io.out.say("+OK Oxpost signing off");
                 self.close(Closed::ByClient);
             }
             b"STAT" | b"LIST" | b"RETR" | b"DELE" | b"TOP" | b"UIDL" | b"RSET" | b"LAST" => self.error("Log in first"),
@@ -129,18 +91,18 @@ impl Local {
 
     /// RFC 2449, 5. It lists what the mailbox behind us has too, for clients that ask only once.
     fn capabilities(&mut self) {
-        self.out.say("+OK Capability list follows");
+        self.io.out.say("+OK Capability list follows");
         if self.offer.login_allowed() {
-            self.out.say("USER");
-            self.out.say("SASL PLAIN LOGIN");
+            self.io.out.say("USER");
+            self.io.out.say("SASL PLAIN LOGIN");
         }
         for capability in ["RESP-CODES", "AUTH-RESP-CODE", "UIDL", "TOP", "PIPELINING"] {
-            self.out.say(capability);
+            self.io.out.say(capability);
         }
         if self.offer.start_tls {
-            self.out.say("STLS");
+            self.io.out.say("STLS");
         }
-        self.out.say(".");
+        self.io.out.say(".");
     }
 
     /// Says OK to every name, so that nobody learns which exist.
@@ -149,7 +111,7 @@ impl Local {
             return self.error("USER needs a name");
         }
         self.user = Some(Secret::new(name));
-        self.out.say("+OK");
+        self.io.out.say("+OK");
     }
 
     /// Takes everything behind the one blank: a password may begin, end and be cut by blanks (RFC 1939, 7).
@@ -168,11 +130,11 @@ impl Local {
         let name = words.next().unwrap_or_default();
         if name.is_empty() {
             // Outlook Express and others of its time ask so for the mechanisms, as the draft that became RFC 1734 had it.
-            self.out.say("+OK Mechanisms follow");
+            self.io.out.say("+OK Mechanisms follow");
             for mechanism in Mechanism::ALL {
-                self.out.say(mechanism.name());
+                self.io.out.say(mechanism.name());
             }
-            return self.out.say(".");
+            return self.io.out.say(".");
         }
         match Mechanism::named(name) {
             Some(mechanism) => self.go_on(Exchange::start(mechanism, words.next())),
@@ -184,7 +146,7 @@ impl Local {
     fn go_on(&mut self, progress: Progress) {
         match progress {
             Progress::Challenge(text, exchange) => {
-                self.out.say(format!("+ {text}"));
+                self.io.out.say(format!("+ {text}"));
                 self.state = State::Exchange(exchange);
             }
             Progress::Done(login) => self.present(login),
@@ -196,24 +158,24 @@ impl Local {
     fn present(&mut self, login: Login) {
         self.user = None;
         self.state = State::Verdict;
-        self.out.report(LocalEvent::Login(login));
+        self.io.out.report(LocalEvent::Login(login));
     }
 
     fn start_tls(&mut self) {
         if !self.offer.start_tls {
             return self.error("STLS is not offered");
         }
-        if !self.input.is_empty() {
+        if !self.io.input.is_empty() {
             // Whoever sits on the wire could have put them there, to be taken for encrypted.
             return self.close(Closed::BytesBehindStartTls);
         }
-        self.out.say("+OK Begin TLS negotiation");
-        self.out.report(LocalEvent::StartTls);
+        self.io.out.say("+OK Begin TLS negotiation");
+        self.io.out.report(LocalEvent::StartTls);
         self.state = State::StartingTls;
     }
 
     fn error(&mut self, text: &str) {
-        self.out.say(format!("-ERR {text}"));
+        self.io.out.say(format!("-ERR {text}"));
         self.errors += 1;
         if self.errors >= MAX_ERRORS {
             self.close(Closed::TooManyErrors);
@@ -221,46 +183,62 @@ impl Local {
     }
 
     fn close(&mut self, why: Closed) {
-        self.out.report(LocalEvent::Closed(why));
+        self.io.out.report(LocalEvent::Closed(why));
         self.state = State::Over;
     }
 }
 
-impl Dialogue for Local {
+impl StateMachine for Local {
     type Event = LocalEvent;
 
-    fn receive(&mut self, bytes: &[u8]) {
-        self.input.receive(bytes);
+    fn io(&self) -> &Io<LocalEvent> {
+        &self.io
     }
 
-    fn receive_end(&mut self) {
-        self.input.receive_end();
+    fn io_mut(&mut self) -> &mut Io<LocalEvent> {
+        &mut self.io
     }
 
-    fn poll(&mut self) -> Action<LocalEvent> {
-        loop {
-            if let Some(action) = self.out.next() {
-                return action;
+    fn advance(&mut self) -> bool {
+        let bound = match self.state {
+            State::Greeting => {
+                self.io.out.say("+OK Oxpost POP3 ready");
+                self.state = State::Command;
+                return true;
             }
-            if !self.advance() {
-                return Action::Read;
+            State::Exchange(_) => sasl::LINE_LIMIT,
+            State::Command if self.beginning.is_tls(self.io.input.unread()) => {
+                self.close(Closed::NotMail(Stray::TlsHello));
+                return true;
+            }
+            State::Command if self.begins_with_auth() => sasl::LINE_LIMIT,
+            State::Command => COMMAND_LIMIT,
+            State::Verdict | State::StartingTls | State::Over => return false,
+        };
+        match self.io.input.take_line(bound).map(|line| line.map(Zeroizing::new)) {
+            Ok(Some(line)) => match mem::replace(&mut self.state, State::Command) {
+                State::Exchange(exchange) => self.go_on(exchange.answer(&line)),
+                _ => match self.beginning.look(&line) {
+                    Some(Ahead::PassOver(stray)) => self.io.out.report(LocalEvent::PassedOver(stray)),
+                    Some(Ahead::End(stray)) => self.close(Closed::NotMail(stray)),
+                    None => self.command(line::without_padding(&line)),
+                },
+            },
+            Ok(None) if self.io.input.is_ended() => self.close(Closed::EndOfStream),
+            Ok(None) => return false,
+            Err(line::TooLong) => {
+                self.io.out.say("-ERR Line is too long");
+                self.close(Closed::TooLong);
             }
         }
-    }
-
-    fn into_unread(self) -> Vec<u8> {
-        self.input.into_unread()
+        true
     }
 }
 
 impl LocalDialogue for Local {
-    fn has_unread(&self) -> bool {
-        !self.input.is_empty()
-    }
-
     fn accept(&mut self, _capabilities: &[String]) {
         if matches!(self.state, State::Verdict) {
-            self.out.say("+OK Logged in");
+            self.io.out.say("+OK Logged in");
             self.state = State::Over;
         }
     }
@@ -274,7 +252,7 @@ impl LocalDialogue for Local {
             RefusalKind::Unavailable | RefusalKind::LimitReached => "SYS/TEMP",
             RefusalKind::AdministratorMustAct => "SYS/PERM",
         };
-        self.out.say(format!("-ERR [{code}] {}", line::reply_text(&refusal.text)));
+        self.io.out.say(format!("-ERR [{code}] {}", line::reply_text(&refusal.text)));
         self.state = State::Command;
         self.attempts += 1;
         if self.attempts >= MAX_ATTEMPTS {
@@ -288,14 +266,10 @@ impl LocalDialogue for Local {
             State::Over => return,
             State::StartingTls => {}
             State::Greeting | State::Command | State::Exchange(_) | State::Verdict => {
-                self.out.say(format!("-ERR [SYS/TEMP] {}", line::reply_text(text)));
+                self.io.out.say(format!("-ERR [SYS/TEMP] {}", line::reply_text(text)));
             }
         }
-        self.out.report_instead(LocalEvent::Closed(Closed::Asked));
-    }
-
-    fn has_spoken(&self) -> bool {
-        self.input.has_received()
+        self.io.out.report_instead(LocalEvent::Closed(Closed::Asked));
     }
 
     fn tls_started(&mut self) {
@@ -305,8 +279,8 @@ impl LocalDialogue for Local {
         self.state = State::Command;
         self.offer = Offer::default();
         self.user = None;
-        if !self.input.is_empty() {
-            self.input.clear();
+        if !self.io.input.is_empty() {
+            self.io.input.clear();
             self.close(Closed::BytesBehindStartTls);
         }
     }
@@ -321,6 +295,7 @@ impl fmt::Debug for Local {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Action, Dialogue};
 
     fn starting_tls(behind: &[u8]) -> Local {
         let mut local = Local::new(Offer { start_tls: true, tls_before_login: true });

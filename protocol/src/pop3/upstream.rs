@@ -6,12 +6,12 @@
 
 use std::fmt;
 
-use crate::line::{self, Buffer};
-use crate::outbox::Outbox;
+use crate::line;
 use crate::sasl::Malformed;
 use crate::sasl::redact::Redactor;
 use crate::sasl::xoauth2::XOAuth2;
-use crate::{Action, Dialogue, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+use crate::state_machine::{Io, StateMachine};
+use crate::{Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
 
 /// Longest line taken from the server. RFC 2449, 4 allows 512; an error challenge in base64 may be longer.
 const LINE_LIMIT: usize = 8192;
@@ -20,8 +20,7 @@ const LINE_LIMIT: usize = 8192;
 pub struct Upstream {
     message: Secret,
     redactor: Redactor,
-    input: Buffer,
-    out: Outbox<UpstreamEvent>,
+    io: Io<UpstreamEvent>,
     state: State,
 }
 
@@ -53,50 +52,28 @@ impl Upstream {
     /// The user or the token cannot stand in an XOAUTH2 message.
     pub fn new(credentials: &XOAuth2) -> Result<Self, Malformed> {
         let message = credentials.message()?;
-        Ok(Self {
-            redactor: Redactor::new(credentials, &message),
-            message,
-            input: Buffer::default(),
-            out: Outbox::default(),
-            state: State::Greeting,
-        })
-    }
-
-    /// Goes one line further. `false`: it cannot without more bytes.
-    fn advance(&mut self) -> bool {
-        if self.state == State::Over {
-            return false;
-        }
-        match self.input.take_line(LINE_LIMIT) {
-            Ok(Some(line)) => self.reply(&line),
-            Ok(None) if self.input.is_ended() => self.fail(UpstreamFailure::ConnectionClosed),
-            Ok(None) => return false,
-            Err(line::TooLong) => {
-                self.fail(UpstreamFailure::Protocol(format!("a reply line has more than {LINE_LIMIT} bytes")));
-            }
-        }
-        true
+        Ok(Self { redactor: Redactor::new(credentials, &message), message, io: Io::default(), state: State::Greeting })
     }
 
     fn reply(&mut self, line: &[u8]) {
         let text = self.redactor.printable(line);
         match (self.state, Status::of(line)) {
             (State::Greeting, Status::Ok) => {
-                self.out.say("AUTH XOAUTH2");
+                self.io.out.say("AUTH XOAUTH2");
                 self.state = State::Offering;
             }
             (State::Greeting, Status::Err) => self.fail(UpstreamFailure::Unavailable(text)),
             (State::Offering, Status::Challenge) => {
-                self.out.say(self.message.reveal());
+                self.io.out.say(self.message.reveal());
                 self.state = State::TokenSent;
             }
             (State::TokenSent, Status::Challenge) => {
                 // The reason, in base64; an empty line asks for the refusal itself.
-                self.out.say("");
+                self.io.out.say("");
                 self.state = State::ChallengeAnswered;
             }
             (State::TokenSent | State::ChallengeAnswered, Status::Ok) => {
-                self.out.report(UpstreamEvent::Authenticated { capabilities: Vec::new() });
+                self.io.out.report(UpstreamEvent::Authenticated { capabilities: Vec::new() });
                 self.state = State::Over;
             }
             (_, Status::Err) if is_temporary(&text) => self.fail(UpstreamFailure::Unavailable(text)),
@@ -109,7 +86,7 @@ impl Upstream {
     }
 
     fn fail(&mut self, failure: UpstreamFailure) {
-        self.out.report(UpstreamEvent::Failed(failure));
+        self.io.out.report(UpstreamEvent::Failed(failure));
         self.state = State::Over;
     }
 }
@@ -138,30 +115,30 @@ fn has(text: &str, part: &str) -> bool {
     text.to_ascii_lowercase().contains(&part.to_ascii_lowercase())
 }
 
-impl Dialogue for Upstream {
+impl StateMachine for Upstream {
     type Event = UpstreamEvent;
 
-    fn receive(&mut self, bytes: &[u8]) {
-        self.input.receive(bytes);
+    fn io(&self) -> &Io<UpstreamEvent> {
+        &self.io
     }
 
-    fn receive_end(&mut self) {
-        self.input.receive_end();
+    fn io_mut(&mut self) -> &mut Io<UpstreamEvent> {
+        &mut self.io
     }
 
-    fn poll(&mut self) -> Action<UpstreamEvent> {
-        loop {
-            if let Some(action) = self.out.next() {
-                return action;
-            }
-            if !self.advance() {
-                return Action::Read;
+    fn advance(&mut self) -> bool {
+        if self.state == State::Over {
+            return false;
+        }
+        match self.io.input.take_line(LINE_LIMIT) {
+            Ok(Some(line)) => self.reply(&line),
+            Ok(None) if self.io.input.is_ended() => self.fail(UpstreamFailure::ConnectionClosed),
+            Ok(None) => return false,
+            Err(line::TooLong) => {
+                self.fail(UpstreamFailure::Protocol(format!("a reply line has more than {LINE_LIMIT} bytes")));
             }
         }
-    }
-
-    fn into_unread(self) -> Vec<u8> {
-        self.input.into_unread()
+        true
     }
 }
 

@@ -7,12 +7,12 @@ use std::{fmt, mem};
 use zeroize::Zeroizing;
 
 use super::command::{Auth, Command, begins_auth, is_mail};
-use crate::line::{self, Buffer};
-use crate::outbox::Outbox;
+use crate::line;
 use crate::sasl;
 use crate::sasl::exchange::{Exchange, NO_TOKEN_NEEDED, Progress};
+use crate::state_machine::{Io, StateMachine};
 use crate::stray::{Ahead, Beginning, Stray};
-use crate::{Action, Closed, Dialogue, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind};
+use crate::{Closed, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind};
 
 /// Longest command line taken, its line end included. RFC 5321, 4.5.3.1.4 asks for 512 and more with extensions. AUTH
 /// lines and the answers to challenges have the bound of SASL lines.
@@ -37,8 +37,7 @@ pub struct Greeting {
 pub struct Local {
     offer: Offer,
     greeting: Greeting,
-    input: Buffer,
-    out: Outbox<LocalEvent>,
+    io: Io<LocalEvent>,
     state: State,
     beginning: Beginning,
     /// The sentence of the last refusal, fit for a reply.
@@ -71,8 +70,7 @@ impl Local {
         Self {
             offer,
             greeting,
-            input: Buffer::default(),
-            out: Outbox::default(),
+            io: Io::default(),
             state: State::Greeting,
             beginning: Beginning::default(),
             last_refusal: None,
@@ -84,52 +82,19 @@ impl Local {
         }
     }
 
-    /// Goes one line further. `false`: it cannot without more bytes or an answer.
-    fn advance(&mut self) -> bool {
-        let bound = match self.state {
-            State::Greeting => {
-                self.out.say(format!("220 {} ESMTP Oxpost ready", line::reply_text(&self.greeting.host_name)));
-                self.state = State::Command;
-                return true;
-            }
-            State::Exchange(_) => sasl::LINE_LIMIT,
-            State::Command if self.beginning.is_tls(self.input.unread()) => {
-                self.close(Closed::NotMail(Stray::TlsHello));
-                return true;
-            }
-            State::Command if begins_auth(self.input.unread()) => sasl::LINE_LIMIT,
-            State::Command => COMMAND_LIMIT,
-            State::Verdict | State::StartingTls | State::Over => return false,
-        };
-        match self.input.take_line(bound).map(|line| line.map(Zeroizing::new)) {
-            Ok(Some(line)) => match mem::replace(&mut self.state, State::Command) {
-                State::Exchange(exchange) => self.go_on(exchange.answer(&line)),
-                _ => self.line(line),
-            },
-            Ok(None) if self.input.is_ended() => self.close(Closed::EndOfStream),
-            Ok(None) => return false,
-            Err(line::TooLong) => {
-                // Where the rest of the line ends is not known, so that nothing behind it can be a command.
-                self.out.say("500 5.5.6 Line is too long");
-                self.close(Closed::TooLong);
-            }
-        }
-        true
-    }
-
     fn line(&mut self, line: Zeroizing<Vec<u8>>) {
         match self.beginning.look(&line) {
             Some(Ahead::PassOver(stray)) => {
                 // Whose client it is the balancer knows; its own network must not speak for everybody behind it.
                 self.without_login = false;
-                self.out.report(LocalEvent::PassedOver(stray));
+                self.io.out.report(LocalEvent::PassedOver(stray));
             }
             Some(Ahead::End(stray)) => self.close(Closed::NotMail(stray)),
             None if self.needs_no_login() && is_mail(&line) => {
                 self.put_off = None;
                 self.mail = Some(line);
                 self.state = State::Verdict;
-                self.out.report(LocalEvent::WithoutLogin);
+                self.io.out.report(LocalEvent::WithoutLogin);
             }
             None => self.command(Command::parse(&line)),
         }
@@ -143,14 +108,14 @@ impl Local {
     fn command(&mut self, command: Command<'_>) {
         match command {
             Command::Ehlo => self.ehlo(),
-            Command::Helo => self.out.say(format!("250 {}", line::reply_text(&self.greeting.host_name))),
+            Command::Helo => self.io.out.say(format!("250 {}", line::reply_text(&self.greeting.host_name))),
             Command::StartTls { bare } => self.start_tls(bare),
             Command::Auth(auth) => self.auth(auth),
-            Command::Noop | Command::Rset => self.out.say("250 2.0.0 OK"),
-            Command::Help => self.out.say("214 2.0.0 Log in with AUTH PLAIN or AUTH LOGIN and your Oxpost password"),
-            Command::Vrfy => self.out.say("252 2.1.5 Cannot verify, but will take the message after a login"),
+            Command::Noop | Command::Rset => self.io.out.say("250 2.0.0 OK"),
+            Command::Help => self.io.out.say("214 2.0.0 Log in with AUTH PLAIN or AUTH LOGIN and your Oxpost password"),
+            Command::Vrfy => self.io.out.say("252 2.1.5 Cannot verify, but will take the message after a login"),
             Command::Quit => {
-                self.out.say("221 2.0.0 Oxpost signing off");
+                self.io.out.say("221 2.0.0 Oxpost signing off");
                 self.close(Closed::ByClient);
             }
             Command::NeedsLogin if self.needs_no_login() => self.mail_first(),
@@ -177,7 +142,7 @@ impl Local {
         let last = lines.len() - 1;
         for (at, text) in lines.iter().enumerate() {
             let separator = if at == last { ' ' } else { '-' };
-            self.out.say(format!("250{separator}{}", line::reply_text(text)));
+            self.io.out.say(format!("250{separator}{}", line::reply_text(text)));
         }
     }
 
@@ -188,12 +153,12 @@ impl Local {
         if !bare {
             return self.error("501 5.5.4 STARTTLS takes no parameters");
         }
-        if !self.input.is_empty() {
+        if !self.io.input.is_empty() {
             // Whoever sits on the wire could have put them there, to be taken for encrypted.
             return self.close(Closed::BytesBehindStartTls);
         }
-        self.out.say("220 2.0.0 Ready to start TLS");
-        self.out.report(LocalEvent::StartTls);
+        self.io.out.say("220 2.0.0 Ready to start TLS");
+        self.io.out.report(LocalEvent::StartTls);
         self.state = State::StartingTls;
     }
 
@@ -217,7 +182,7 @@ impl Local {
     fn go_on(&mut self, progress: Progress) {
         match progress {
             Progress::Challenge(text, exchange) => {
-                self.out.say(format!("334 {text}"));
+                self.io.out.say(format!("334 {text}"));
                 self.state = State::Exchange(exchange);
             }
             Progress::Done(login) => self.present(login),
@@ -228,7 +193,7 @@ impl Local {
 
     fn present(&mut self, login: Login) {
         self.state = State::Verdict;
-        self.out.report(LocalEvent::Login(login));
+        self.io.out.report(LocalEvent::Login(login));
     }
 
     /// .NET's System.Net.Mail does not look at the answer to AUTH: it goes on to MAIL and shows its user only what is said
@@ -255,7 +220,7 @@ impl Local {
     }
 
     fn error(&mut self, reply: &str) {
-        self.out.say(reply);
+        self.io.out.say(reply);
         self.errors += 1;
         if self.errors >= MAX_ERRORS {
             self.hang_up(Closed::TooManyErrors, "Too many errors");
@@ -265,43 +230,66 @@ impl Local {
     /// Announces the end in its own reply (RFC 5321, 3.8), behind the one the client waits for. The first end stands.
     fn hang_up(&mut self, why: Closed, text: &str) {
         if !matches!(self.state, State::Over) {
-            self.out.say(format!("421 4.7.0 {text}, closing the connection"));
+            self.io.out.say(format!("421 4.7.0 {text}, closing the connection"));
             self.close(why);
         }
     }
 
     fn close(&mut self, why: Closed) {
-        self.out.report(LocalEvent::Closed(why));
+        self.io.out.report(LocalEvent::Closed(why));
         self.state = State::Over;
     }
 }
 
-impl Dialogue for Local {
+impl StateMachine for Local {
     type Event = LocalEvent;
 
-    fn receive(&mut self, bytes: &[u8]) {
-        self.input.receive(bytes);
+    fn io(&self) -> &Io<LocalEvent> {
+        &self.io
     }
 
-    fn receive_end(&mut self) {
-        self.input.receive_end();
+    fn io_mut(&mut self) -> &mut Io<LocalEvent> {
+        &mut self.io
     }
 
-    fn poll(&mut self) -> Action<LocalEvent> {
-        loop {
-            if let Some(action) = self.out.next() {
-                return action;
+    fn advance(&mut self) -> bool {
+        let bound = match self.state {
+            State::Greeting => {
+                self.io.out.say(format!("220 {} ESMTP Oxpost ready", line::reply_text(&self.greeting.host_name)));
+                self.state = State::Command;
+                return true;
             }
-            if !self.advance() {
-                return Action::Read;
+            State::Exchange(_) => sasl::LINE_LIMIT,
+            State::Command if self.beginning.is_tls(self.io.input.unread()) => {
+                self.close(Closed::NotMail(Stray::TlsHello));
+                return true;
+            }
+            State::Command if begins_auth(self.io.input.unread()) => sasl::LINE_LIMIT,
+            State::Command => COMMAND_LIMIT,
+            State::Verdict | State::StartingTls | State::Over => return false,
+        };
+        match self.io.input.take_line(bound).map(|line| line.map(Zeroizing::new)) {
+            Ok(Some(line)) => match mem::replace(&mut self.state, State::Command) {
+                State::Exchange(exchange) => self.go_on(exchange.answer(&line)),
+                _ => self.line(line),
+            },
+            Ok(None) if self.io.input.is_ended() => self.close(Closed::EndOfStream),
+            Ok(None) => return false,
+            Err(line::TooLong) => {
+                // Where the rest of the line ends is not known, so that nothing behind it can be a command.
+                self.io.out.say("500 5.5.6 Line is too long");
+                self.close(Closed::TooLong);
             }
         }
+        true
     }
 
-    fn into_unread(self) -> Vec<u8> {
-        match self.mail {
-            Some(mail) => [mail.as_slice(), &self.input.into_unread()].concat(),
-            None => self.input.into_unread(),
+    /// The MAIL of a client that sends without a login comes first: it was read here and is still to be sent.
+    fn take_unread(&mut self) -> Vec<u8> {
+        let rest = mem::take(&mut self.io.input).into_unread();
+        match self.mail.take() {
+            Some(mail) => [mail.as_slice(), &rest].concat(),
+            None => rest,
         }
     }
 }
@@ -311,14 +299,10 @@ impl LocalDialogue for Local {
         self.without_login = true;
     }
 
-    fn has_unread(&self) -> bool {
-        !self.input.is_empty()
-    }
-
     fn accept(&mut self, _capabilities: &[String]) {
         if matches!(self.state, State::Verdict) {
             if self.mail.is_none() {
-                self.out.say("235 2.7.0 Authentication successful");
+                self.io.out.say("235 2.7.0 Authentication successful");
             }
             self.state = State::Over;
         }
@@ -335,10 +319,10 @@ impl LocalDialogue for Local {
         };
         let text = line::reply_text(&refusal.text);
         if self.mail.take().is_some() {
-            self.out.say(format!("451 4.7.0 {text}"));
+            self.io.out.say(format!("451 4.7.0 {text}"));
             self.put_off = Some(text);
         } else {
-            self.out.say(format!("{code} {text}"));
+            self.io.out.say(format!("{code} {text}"));
             self.last_refusal = Some((refusal.kind, text));
         }
         self.state = State::Command;
@@ -353,14 +337,10 @@ impl LocalDialogue for Local {
             State::Over => return,
             State::StartingTls => {}
             State::Greeting | State::Command | State::Exchange(_) | State::Verdict => {
-                self.out.say(format!("421 4.3.2 {}", line::reply_text(text)));
+                self.io.out.say(format!("421 4.3.2 {}", line::reply_text(text)));
             }
         }
-        self.out.report_instead(LocalEvent::Closed(Closed::Asked));
-    }
-
-    fn has_spoken(&self) -> bool {
-        self.input.has_received()
+        self.io.out.report_instead(LocalEvent::Closed(Closed::Asked));
     }
 
     fn tls_started(&mut self) {
@@ -370,8 +350,8 @@ impl LocalDialogue for Local {
         self.state = State::Command;
         self.offer = Offer::default();
         self.last_refusal = None;
-        if !self.input.is_empty() {
-            self.input.clear();
+        if !self.io.input.is_empty() {
+            self.io.input.clear();
             self.close(Closed::BytesBehindStartTls);
         }
     }

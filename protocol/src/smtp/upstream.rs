@@ -8,12 +8,12 @@
 use std::fmt;
 
 use super::reply::{Collector, Reply};
-use crate::line::{self, Buffer};
-use crate::outbox::Outbox;
+use crate::line;
 use crate::sasl::Malformed;
 use crate::sasl::redact::Redactor;
 use crate::sasl::xoauth2::XOAuth2;
-use crate::{Action, Dialogue, KnownOffer, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+use crate::state_machine::{Io, StateMachine};
+use crate::{KnownOffer, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
 
 /// Longest AUTH command with an initial response, its line end included: what RFC 4954, 4 considers sufficient for the lines
 /// of an authentication. A longer token takes two steps.
@@ -36,9 +36,8 @@ pub struct Upstream {
     host_name: String,
     message: Secret,
     redactor: Redactor,
-    input: Buffer,
     replies: Collector,
-    out: Outbox<UpstreamEvent>,
+    io: Io<UpstreamEvent>,
     state: State,
     tls: Tls,
     /// Whether the server is known to accept an initial response.
@@ -84,9 +83,8 @@ impl Upstream {
             host_name: line::reply_text(&host_name),
             redactor: Redactor::new(credentials, &message),
             message,
-            input: Buffer::default(),
             replies: Collector::default(),
-            out: Outbox::default(),
+            io: Io::default(),
             state: State::Greeting,
             tls: if start_tls { Tls::ToStart } else { Tls::On },
             initial_response: false,
@@ -102,26 +100,6 @@ impl Upstream {
         self
     }
 
-    /// Goes one reply further. `false`: it cannot without more bytes, or TLS.
-    fn advance(&mut self) -> bool {
-        match self.state {
-            State::Over => return false,
-            State::StartingTls if !self.input.is_empty() => {
-                self.fail(UpstreamFailure::Protocol("bytes ahead of TLS".into()));
-                return true;
-            }
-            State::StartingTls if !self.input.is_ended() => return false,
-            _ => {}
-        }
-        match self.replies.take(&mut self.input) {
-            Ok(Some(reply)) => self.reply(&reply),
-            Ok(None) if self.input.is_ended() => self.fail(UpstreamFailure::ConnectionClosed),
-            Ok(None) => return false,
-            Err(what) => self.fail(UpstreamFailure::Protocol(what)),
-        }
-        true
-    }
-
     fn reply(&mut self, reply: &Reply) {
         match (self.state, reply.code) {
             (State::Greeting, 220) => self.ehlo(),
@@ -134,7 +112,7 @@ impl Upstream {
             }
             (State::InitialResponse | State::TokenSent, 334) => {
                 // The reason, in base64; an empty line asks for the refusal itself.
-                self.out.say("");
+                self.io.out.say("");
                 self.state = State::ChallengeAnswered;
             }
             (State::InitialResponse | State::TokenSent | State::ChallengeAnswered, 235) => {
@@ -142,7 +120,7 @@ impl Upstream {
                     .into_iter()
                     .filter(|line| !line.is_empty() && !is_auth(line) && !has_keyword(line, "STARTTLS"))
                     .collect();
-                self.out.report(UpstreamEvent::Authenticated { capabilities });
+                self.io.out.report(UpstreamEvent::Authenticated { capabilities });
                 self.state = State::Over;
             }
             _ => self.unexpected(reply),
@@ -150,7 +128,7 @@ impl Upstream {
     }
 
     fn ehlo(&mut self) {
-        self.out.say(format!("EHLO {}", self.host_name));
+        self.io.out.say(format!("EHLO {}", self.host_name));
         self.state = State::Ehlo;
     }
 
@@ -159,7 +137,7 @@ impl Upstream {
         self.extensions = reply.lines.iter().skip(1).map(|line| line::printable(line.trim_ascii())).collect();
         match self.tls {
             Tls::ToStart if self.extensions.iter().any(|line| has_keyword(line, "STARTTLS")) => {
-                self.out.say("STARTTLS");
+                self.io.out.say("STARTTLS");
                 self.state = State::StartTls;
             }
             Tls::ToStart => self.fail(UpstreamFailure::NotOffered("the server does not offer STARTTLS".into())),
@@ -176,25 +154,25 @@ impl Upstream {
     fn authenticate(&mut self) {
         let length = AUTH.len() + " ".len() + self.message.len() + "\r\n".len();
         if self.initial_response && length <= INITIAL_RESPONSE_LIMIT {
-            self.out.say([AUTH.as_bytes(), b" ", self.message.reveal()].concat());
+            self.io.out.say([AUTH.as_bytes(), b" ", self.message.reveal()].concat());
             self.state = State::InitialResponse;
         } else {
-            self.out.say(AUTH);
+            self.io.out.say(AUTH);
             self.state = State::Offering;
         }
     }
 
     fn send_token(&mut self) {
-        self.out.say(self.message.reveal());
+        self.io.out.say(self.message.reveal());
         self.state = State::TokenSent;
     }
 
     fn start_tls(&mut self) {
-        if !self.input.is_empty() {
+        if !self.io.input.is_empty() {
             // Somebody on the wire would have us take them for the server's own words.
             return self.fail(UpstreamFailure::Protocol("bytes ahead of TLS".into()));
         }
-        self.out.report(UpstreamEvent::StartTls);
+        self.io.out.report(UpstreamEvent::StartTls);
         self.state = State::StartingTls;
     }
 
@@ -223,7 +201,7 @@ impl Upstream {
     fn fail(&mut self, failure: UpstreamFailure) {
         self.misled = self.state == State::InitialResponse
             && !matches!(failure, UpstreamFailure::TokenRefused(_) | UpstreamFailure::Unavailable(_));
-        self.out.report(UpstreamEvent::Failed(failure));
+        self.io.out.report(UpstreamEvent::Failed(failure));
         self.state = State::Over;
     }
 }
@@ -254,30 +232,34 @@ fn offers_xoauth2(line: &str) -> bool {
     is_auth(line) && line.split([' ', '\t', '=']).skip(1).any(|name| name.eq_ignore_ascii_case("XOAUTH2"))
 }
 
-impl Dialogue for Upstream {
+impl StateMachine for Upstream {
     type Event = UpstreamEvent;
 
-    fn receive(&mut self, bytes: &[u8]) {
-        self.input.receive(bytes);
+    fn io(&self) -> &Io<UpstreamEvent> {
+        &self.io
     }
 
-    fn receive_end(&mut self) {
-        self.input.receive_end();
+    fn io_mut(&mut self) -> &mut Io<UpstreamEvent> {
+        &mut self.io
     }
 
-    fn poll(&mut self) -> Action<UpstreamEvent> {
-        loop {
-            if let Some(action) = self.out.next() {
-                return action;
+    fn advance(&mut self) -> bool {
+        match self.state {
+            State::Over => return false,
+            State::StartingTls if !self.io.input.is_empty() => {
+                self.fail(UpstreamFailure::Protocol("bytes ahead of TLS".into()));
+                return true;
             }
-            if !self.advance() {
-                return Action::Read;
-            }
+            State::StartingTls if !self.io.input.is_ended() => return false,
+            _ => {}
         }
-    }
-
-    fn into_unread(self) -> Vec<u8> {
-        self.input.into_unread()
+        match self.replies.take(&mut self.io.input) {
+            Ok(Some(reply)) => self.reply(&reply),
+            Ok(None) if self.io.input.is_ended() => self.fail(UpstreamFailure::ConnectionClosed),
+            Ok(None) => return false,
+            Err(what) => self.fail(UpstreamFailure::Protocol(what)),
+        }
+        true
     }
 }
 
@@ -301,8 +283,8 @@ impl UpstreamDialogue for Upstream {
         if self.state != State::StartingTls {
             return;
         }
-        if !self.input.is_empty() {
-            self.input.clear();
+        if !self.io.input.is_empty() {
+            self.io.input.clear();
             return self.fail(UpstreamFailure::Protocol("bytes ahead of TLS".into()));
         }
         self.extensions.clear();
@@ -320,6 +302,7 @@ impl fmt::Debug for Upstream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Action, Dialogue};
 
     fn ready_for_tls(behind: &[u8]) -> Upstream {
         let credentials = XOAuth2 { user: "a@b.c".into(), token: Secret::from("T0") };

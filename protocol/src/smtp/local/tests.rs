@@ -1,6 +1,7 @@
 //! What a transcript cannot show.
 
 use super::*;
+use crate::{Action, Dialogue};
 
 fn local(offer: Offer) -> Local {
     let mut local = Local::new(offer, Greeting { host_name: "mail.example".into(), extensions: Vec::new() });
