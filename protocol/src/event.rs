@@ -1,6 +1,6 @@
 //! What the dialogues report and what they are told.
 
-use crate::{Secret, Stray};
+use crate::{Preamble, Secret};
 
 /// What a client presented to log in with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub enum LocalEvent {
     WithoutLogin,
     /// The go-ahead for TLS has been written (STARTTLS, STLS). Wrap the stream, then call the dialogue's `tls_started`.
     StartTls,
-    /// This came ahead of the first command and was passed over, as far as the client can tell. For the log.
-    PassedOver(Stray),
+    /// This preamble was skipped without a reply. For the log.
+    SkippedPreamble(Preamble),
     /// The dialogue is over without a login. Everything it had to say has been written; close the connection.
     Closed(Closed),
 }
@@ -55,7 +55,7 @@ pub enum Closed {
     /// The driver asked for it ([`LocalDialogue::say_goodbye`](crate::LocalDialogue::say_goodbye)).
     Asked,
     /// Not a mail client's words, and nothing that could follow them is.
-    NotMail(Stray),
+    NotMail(Preamble),
 }
 
 /// What a listener offers before the login.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 /// What a mail server takes at a login, known from an earlier connection or from its provider's documentation. It saves
 /// round trips and is never trusted further than that: a login that fails because of it is to be tried without it
-/// ([`UpstreamDialogue::may_be_misled`](crate::UpstreamDialogue::may_be_misled)).
+/// ([`UpstreamDialogue::known_offer_may_be_wrong`](crate::UpstreamDialogue::known_offer_may_be_wrong)).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KnownOffer {
     /// IMAP: the capabilities it listed before an earlier login, so that it need not be asked again. Empty: not known.

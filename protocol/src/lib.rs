@@ -21,11 +21,11 @@ mod known_offer;
 pub mod line;
 mod outbox;
 pub mod pop3;
+mod preamble;
 pub mod sasl;
 pub mod secret;
 pub mod smtp;
 mod state_machine;
-mod stray;
 pub mod tap;
 
 use std::fmt;
@@ -33,9 +33,9 @@ use std::sync::Arc;
 
 pub use event::{Closed, LocalEvent, Login, Offer, Refusal, RefusalKind, UpstreamEvent, UpstreamFailure};
 pub use known_offer::KnownOffer;
+pub use preamble::Preamble;
 pub use secret::Secret;
 use state_machine::StateMachine;
-pub use stray::Stray;
 
 /// What a dialogue wants its driver to do next.
 pub enum Action<E> {
@@ -132,7 +132,7 @@ pub trait UpstreamDialogue: Dialogue<Event = UpstreamEvent> {
 
     /// Whether the login has failed and a [`KnownOffer`] that was wrong can be the reason: then it is worth an attempt without
     /// it, with the same token.
-    fn may_be_misled(&self) -> bool {
+    fn known_offer_may_be_wrong(&self) -> bool {
         false
     }
 }

@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cap::Cap;
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
-use oxpost_protocol::smtp::Senders;
-use oxpost_protocol::smtp::senders::Otherwise;
+use oxpost_protocol::smtp::AllowedSenders;
+use oxpost_protocol::smtp::sender_policy::Fallback;
 use oxpost_protocol::smtp::submission::{Options, Peer, Step, Submission};
 use oxpost_protocol::tap::{Cut, Imap, Pop3, Tap};
 use oxpost_protocol::{
@@ -137,7 +137,7 @@ fn of_client<D: LocalDialogue>(make: impl Fn() -> D, tls: &[u8], beginning: &[u8
     let mut tls_started = tls.is_empty();
     loop {
         match dialogue.poll() {
-            Action::Write(_) | Action::Event(LocalEvent::PassedOver(_)) => {}
+            Action::Write(_) | Action::Event(LocalEvent::SkippedPreamble(_)) => {}
             Action::Event(LocalEvent::Closed(why)) => {
                 assert!(!matches!(why, Closed::EndOfStream | Closed::ByClient), "{why:?}");
                 break;
@@ -216,7 +216,7 @@ fn a_server_without_end_makes_nobody_hold_much() {
             held[0] = held[0].max(of_server(|| imap::Upstream::new(&login()).unwrap(), said, heard, again));
         }
         for (said, heard) in IMAP_STATES_OF_A_KNOWN_SERVER {
-            let make = || imap::Upstream::new(&login()).unwrap().knowing(&known());
+            let make = || imap::Upstream::new(&login()).unwrap().with_known_offer(&known());
             held[0] = held[0].max(of_server(make, said, heard, again));
         }
         for (said, heard) in POP3_STATES {
@@ -224,7 +224,7 @@ fn a_server_without_end_makes_nobody_hold_much() {
         }
         for (said, heard) in SMTP_STATES {
             held[2] = held[2].max(of_server(|| smtp::Upstream::new(&login(), options()).unwrap(), said, heard, again));
-            let make = || smtp::Upstream::new(&login(), options()).unwrap().knowing(&known());
+            let make = || smtp::Upstream::new(&login(), options()).unwrap().with_known_offer(&known());
             held[2] = held[2].max(of_server(make, said, heard, again));
         }
     }
@@ -347,7 +347,7 @@ fn of_session(before: &[(Peer, &[u8])], peer: Peer, again: &[u8], watched: bool)
     let (mut before, mut pieces) = (before.iter(), endless(again));
     let mut most = Most::begin();
     let extensions = ["CHUNKING", "PIPELINING", "SIZE 2000000000"].map(str::to_owned).to_vec();
-    let senders = watched.then(|| Senders::new("a@b.c", Vec::new(), Otherwise::Own));
+    let senders = watched.then(|| AllowedSenders::new("a@b.c", Vec::new(), Fallback::Account));
     let mut session = Submission::new(Options { host_name: "mail.example".into(), extensions }).with_senders(senders);
     loop {
         match session.poll() {

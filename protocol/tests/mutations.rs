@@ -34,9 +34,13 @@ fn imap_local() {
 #[test]
 fn imap_upstream() {
     damage_each("imap/upstream", Side::Upstream, |script, said, ends, chunk| {
-        run(imap::Upstream::new(&credentials()).unwrap().knowing(&known(script)), said, ends, chunk, |_, event| {
-            upstream_event_text(&event)
-        })
+        run(
+            imap::Upstream::new(&credentials()).unwrap().with_known_offer(&known(script)),
+            said,
+            ends,
+            chunk,
+            |_, event| upstream_event_text(&event),
+        )
     });
 }
 
@@ -70,7 +74,7 @@ fn smtp_local() {
 fn smtp_upstream() {
     damage_each("smtp/upstream", Side::Upstream, |script, said, ends, chunk| {
         let options = smtp::Options { host_name: "gateway.example".into(), start_tls: false };
-        let dialogue = smtp::Upstream::new(&credentials(), options).unwrap().knowing(&known(script));
+        let dialogue = smtp::Upstream::new(&credentials(), options).unwrap().with_known_offer(&known(script));
         run(dialogue, said, ends, chunk, |_, event| upstream_event_text(&event))
     });
 }

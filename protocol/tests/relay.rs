@@ -23,7 +23,7 @@ mod player;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use oxpost_protocol::tap::{Cut, Imap, Noticed, Peer, Pop3, Tap};
+use oxpost_protocol::tap::{Cut, Imap, Observation, Peer, Pop3, Tap};
 use player::{pieces, said, show};
 
 #[test]
@@ -54,7 +54,7 @@ struct Play<T> {
     waiting: [Vec<u8>; 2],
     /// What each peer was told and the transcript has not called for yet.
     told: [Vec<u8>; 2],
-    noticed: VecDeque<Noticed>,
+    noticed: VecDeque<Observation>,
 }
 
 impl<T: Tap> Play<T> {
@@ -159,11 +159,11 @@ fn other(peer: Peer) -> Peer {
     }
 }
 
-fn text_of(noticed: &Noticed) -> String {
+fn text_of(noticed: &Observation) -> String {
     match noticed {
-        Noticed::UidValidity { folder, value } => format!("UidValidity {folder} {value}"),
-        Noticed::FolderChanged { folder } => format!("FolderChanged {folder}"),
-        Noticed::Bye { text, asked_for } => format!("Bye {text}{}", if *asked_for { " (asked for)" } else { "" }),
-        Noticed::Throttled { back_off } => format!("Throttled {}", back_off.as_secs()),
+        Observation::UidValidity { folder, value } => format!("UidValidity {folder} {value}"),
+        Observation::FolderChanged { folder } => format!("FolderChanged {folder}"),
+        Observation::Bye { text, asked_for } => format!("Bye {text}{}", if *asked_for { " (asked for)" } else { "" }),
+        Observation::Throttled { back_off } => format!("Throttled {}", back_off.as_secs()),
     }
 }

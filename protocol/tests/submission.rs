@@ -38,7 +38,7 @@ pub mod session;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use oxpost_protocol::smtp::senders::{Otherwise, Rule, Senders};
+use oxpost_protocol::smtp::sender_policy::{AllowedSenders, Fallback, RewriteRule};
 use oxpost_protocol::smtp::submission::{Event, Options, Outcome, Peer, Report, Step, Submission};
 use player::{pieces, said, show};
 
@@ -217,22 +217,22 @@ fn words<'a>(text: &'a str, verb: &'a str) -> impl Iterator<Item = Vec<&'a str>>
     lines.filter(move |words| words[0] == verb).map(|words| words[1..].to_vec())
 }
 
-fn senders(text: &str) -> Option<Senders> {
+fn senders(text: &str) -> Option<AllowedSenders> {
     let senders = words(text, "sender").next()?;
     let rules: Vec<Vec<&str>> = words(text, "replace").collect();
     let otherwise = match rules.first().map(Vec::as_slice) {
-        None => Otherwise::Refuse,
-        Some(["own"]) => Otherwise::Own,
+        None => Fallback::Reject,
+        Some(["own"]) => Fallback::Account,
         Some(_) => {
-            let rule = |rule: &Vec<&str>| Rule { from: rule[0].parse().unwrap(), to: rule[1].to_owned() };
-            Otherwise::Map(rules.iter().map(rule).collect())
+            let rule = |rule: &Vec<&str>| RewriteRule { from: rule[0].parse().unwrap(), to: rule[1].to_owned() };
+            Fallback::Map(rules.iter().map(rule).collect())
         }
     };
     let allowed = senders[1..].iter().map(|pattern| pattern.parse().unwrap()).collect();
-    Some(Senders::new(senders[0], allowed, otherwise).with_remedy("Ask the administrator"))
+    Some(AllowedSenders::new(senders[0], allowed, otherwise).with_remedy("Ask the administrator"))
 }
 
-fn recipients(text: &str) -> Option<Vec<oxpost_protocol::smtp::senders::Pattern>> {
+fn recipients(text: &str) -> Option<Vec<oxpost_protocol::smtp::sender_policy::Pattern>> {
     let patterns: Vec<_> = words(text, "recipient").map(|pattern| pattern[0].parse().unwrap()).collect();
     (!patterns.is_empty()).then_some(patterns)
 }

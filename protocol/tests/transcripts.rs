@@ -44,7 +44,11 @@ fn imap_local() {
 #[test]
 fn imap_upstream() {
     each("imap/upstream", Side::Upstream, |script, chunk| {
-        play_upstream(imap::Upstream::new(&credentials(script)).unwrap().knowing(&known(script)), script, chunk);
+        play_upstream(
+            imap::Upstream::new(&credentials(script)).unwrap().with_known_offer(&known(script)),
+            script,
+            chunk,
+        );
     });
 }
 
@@ -80,7 +84,7 @@ fn smtp_upstream() {
     each("smtp/upstream", Side::Upstream, |script, chunk| {
         let options = smtp::Options { host_name: "gateway.example".into(), start_tls: !script.has("implicit-tls") };
         let upstream = smtp::Upstream::new(&credentials(script), options).unwrap();
-        play_upstream(upstream.knowing(&known(script)), script, chunk);
+        play_upstream(upstream.with_known_offer(&known(script)), script, chunk);
     });
 }
 

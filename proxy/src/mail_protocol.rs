@@ -49,7 +49,7 @@ impl MailProtocol for Imap {
         login: &XOAuth2,
         known: &KnownOffer,
     ) -> Result<imap::Upstream, Malformed> {
-        Ok(imap::Upstream::new(login)?.knowing(known))
+        Ok(imap::Upstream::new(login)?.with_known_offer(known))
     }
 }
 
@@ -96,6 +96,6 @@ impl MailProtocol for Smtp {
             host_name: context.settings.host_name.clone(),
             start_tls: server.tls == ServerTls::StartTls,
         };
-        Ok(smtp::Upstream::new(login, options)?.knowing(known))
+        Ok(smtp::Upstream::new(login, options)?.with_known_offer(known))
     }
 }

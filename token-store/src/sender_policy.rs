@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use oxpost_protocol::smtp::senders::{BadPattern, Pattern, Rule};
+use oxpost_protocol::smtp::sender_policy::{InvalidPattern, Pattern, RewriteRule};
 use serde::{Deserialize, Serialize};
 
 use crate::mailbox::Mailbox;
@@ -15,7 +15,7 @@ pub struct SenderPolicy {
     /// The senders it may send as besides its own address.
     pub allowed: Vec<Pattern>,
     /// With [`SenderMode::Map`]: whose place is taken, and by whom.
-    pub map: Vec<Rule>,
+    pub map: Vec<RewriteRule>,
 }
 
 /// What becomes of a sender that an account may not send as.
@@ -91,11 +91,12 @@ impl SenderPolicy {
         allowed: impl IntoIterator<Item = &'a str>,
         map: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, BadSenderPolicy> {
-        let pattern = |text: &str| text.parse::<Pattern>().map_err(|BadPattern| BadSenderPolicy::Pattern(shown(text)));
+        let pattern =
+            |text: &str| text.parse::<Pattern>().map_err(|InvalidPattern| BadSenderPolicy::Pattern(shown(text)));
         let rule = |(from, to): (&str, &str)| {
             let address = Mailbox::parse(to).ok().filter(|address| !address.is_pattern());
             let address = address.ok_or_else(|| BadSenderPolicy::Address(shown(to)))?;
-            Ok(Rule { from: pattern(from)?, to: address.to_string() })
+            Ok(RewriteRule { from: pattern(from)?, to: address.to_string() })
         };
         let policy = Self {
             mode,

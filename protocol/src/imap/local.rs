@@ -6,10 +6,10 @@ use super::capability::{before_login, for_client};
 use super::command::{self, Command};
 use super::framer::{Framed, Framer, LINE_LIMIT};
 use crate::line::{TooLong, reply_text};
+use crate::preamble::{Preamble, PreambleAction, PreambleDetector};
 use crate::sasl::exchange::{Exchange, Mechanism, NO_TOKEN_NEEDED, Progress};
 use crate::sasl::{PASSWORD_LIMIT, USER_LIMIT};
 use crate::state_machine::{Io, StateMachine};
-use crate::stray::{Ahead, Beginning, Stray};
 use crate::{Closed, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind, Secret};
 
 /// Most refused logins of one connection. People mistype, programs try the same again.
@@ -22,7 +22,7 @@ pub const MAX_ERRORS: u32 = 20;
 pub struct Local {
     offer: Offer,
     framer: Framer,
-    beginning: Beginning,
+    preamble: PreambleDetector,
     state: State,
     io: Io<LocalEvent>,
     refused: u32,
@@ -48,7 +48,7 @@ impl Local {
         let mut local = Self {
             offer,
             framer: Framer::default(),
-            beginning: Beginning::default(),
+            preamble: PreambleDetector::default(),
             state: State::Commands,
             io: Io::default(),
             refused: 0,
@@ -60,8 +60,8 @@ impl Local {
     }
 
     fn next_command(&mut self) -> bool {
-        if self.framer.is_between_commands() && self.beginning.is_tls(self.io.input.unread()) {
-            self.close(Closed::NotMail(Stray::TlsHello));
+        if self.framer.is_between_commands() && self.preamble.is_tls(self.io.input.unread()) {
+            self.close(Closed::NotMail(Preamble::TlsHello));
             return true;
         }
         let may_log_in = self.offer.login_allowed();
@@ -70,16 +70,16 @@ impl Local {
             Framed::NeedsMore if self.io.input.is_ended() => self.close(Closed::EndOfStream),
             Framed::NeedsMore => return false,
             Framed::GoAhead => self.io.out.say("+ Ready"),
-            Framed::Command(command) => match self.beginning.look(&command) {
-                Some(Ahead::PassOver(stray)) => self.io.out.report(LocalEvent::PassedOver(stray)),
-                Some(Ahead::End(stray)) => self.close(Closed::NotMail(stray)),
+            Framed::Command(command) => match self.preamble.detect(&command) {
+                Some(PreambleAction::Skip(preamble)) => self.io.out.report(LocalEvent::SkippedPreamble(preamble)),
+                Some(PreambleAction::Close(preamble)) => self.close(Closed::NotMail(preamble)),
                 None => match command::tag(&command) {
                     Some(tag) => self.obey(tag, command::parse(&command)),
                     None => self.not_understood("*", "A command is a tag, a blank and a name"),
                 },
             },
             Framed::Refused(begun) => {
-                self.beginning.look(&begun);
+                self.preamble.detect(&begun);
                 match command::tag(&begun) {
                     Some(tag) => self.refuse_literal(tag, &begun),
                     None => self.not_understood("*", "A command is a tag, a blank and a name"),

@@ -111,7 +111,7 @@ impl Upstream {
 
     /// The server's list is known and not asked for: one round trip less.
     #[must_use]
-    pub fn knowing(mut self, offer: &KnownOffer) -> Self {
+    pub fn with_known_offer(mut self, offer: &KnownOffer) -> Self {
         if has(&offer.capabilities, XOAUTH2) {
             self.offered = Arc::clone(&offer.capabilities);
         }
@@ -422,7 +422,7 @@ impl UpstreamDialogue for Upstream {
         self.listed.as_ref()
     }
 
-    fn may_be_misled(&self) -> bool {
+    fn known_offer_may_be_wrong(&self) -> bool {
         self.misled
     }
 

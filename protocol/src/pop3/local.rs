@@ -5,10 +5,10 @@ use std::{fmt, mem};
 use zeroize::Zeroizing;
 
 use crate::line;
+use crate::preamble::{Preamble, PreambleAction, PreambleDetector};
 use crate::sasl::exchange::{Exchange, Mechanism, NO_TOKEN_NEEDED, Progress, is_bearer};
 use crate::sasl::{self, login};
 use crate::state_machine::{Io, StateMachine};
-use crate::stray::{Ahead, Beginning, Stray};
 use crate::{Closed, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind, Secret};
 
 /// Longest command line taken, its line end included. RFC 2449, 4 allows 255; `PASS` with the longest password and `USER`
@@ -26,7 +26,7 @@ pub struct Local {
     offer: Offer,
     io: Io<LocalEvent>,
     state: State,
-    beginning: Beginning,
+    preamble: PreambleDetector,
     /// What USER said, until PASS takes it.
     user: Option<Secret>,
     attempts: u32,
@@ -53,7 +53,7 @@ impl Local {
             offer,
             io: Io::default(),
             state: State::Greeting,
-            beginning: Beginning::default(),
+            preamble: PreambleDetector::default(),
             user: None,
             attempts: 0,
             errors: 0,
@@ -207,8 +207,8 @@ impl StateMachine for Local {
                 return true;
             }
             State::Exchange(_) => sasl::LINE_LIMIT,
-            State::Command if self.beginning.is_tls(self.io.input.unread()) => {
-                self.close(Closed::NotMail(Stray::TlsHello));
+            State::Command if self.preamble.is_tls(self.io.input.unread()) => {
+                self.close(Closed::NotMail(Preamble::TlsHello));
                 return true;
             }
             State::Command if self.begins_with_auth() => sasl::LINE_LIMIT,
@@ -218,9 +218,9 @@ impl StateMachine for Local {
         match self.io.input.take_line(bound).map(|line| line.map(Zeroizing::new)) {
             Ok(Some(line)) => match mem::replace(&mut self.state, State::Command) {
                 State::Exchange(exchange) => self.go_on(exchange.answer(&line)),
-                _ => match self.beginning.look(&line) {
-                    Some(Ahead::PassOver(stray)) => self.io.out.report(LocalEvent::PassedOver(stray)),
-                    Some(Ahead::End(stray)) => self.close(Closed::NotMail(stray)),
+                _ => match self.preamble.detect(&line) {
+                    Some(PreambleAction::Skip(preamble)) => self.io.out.report(LocalEvent::SkippedPreamble(preamble)),
+                    Some(PreambleAction::Close(preamble)) => self.close(Closed::NotMail(preamble)),
                     None => self.command(line::without_padding(&line)),
                 },
             },

@@ -8,10 +8,10 @@ use zeroize::Zeroizing;
 
 use super::command::{Auth, Command, begins_auth, is_mail};
 use crate::line;
+use crate::preamble::{Preamble, PreambleAction, PreambleDetector};
 use crate::sasl;
 use crate::sasl::exchange::{Exchange, NO_TOKEN_NEEDED, Progress};
 use crate::state_machine::{Io, StateMachine};
-use crate::stray::{Ahead, Beginning, Stray};
 use crate::{Closed, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind};
 
 /// Longest command line taken, its line end included. RFC 5321, 4.5.3.1.4 asks for 512 and more with extensions. AUTH
@@ -39,7 +39,7 @@ pub struct Local {
     greeting: Greeting,
     io: Io<LocalEvent>,
     state: State,
-    beginning: Beginning,
+    preamble: PreambleDetector,
     /// The sentence of the last refusal, fit for a reply.
     last_refusal: Option<(RefusalKind, String)>,
     attempts: u32,
@@ -72,7 +72,7 @@ impl Local {
             greeting,
             io: Io::default(),
             state: State::Greeting,
-            beginning: Beginning::default(),
+            preamble: PreambleDetector::default(),
             last_refusal: None,
             attempts: 0,
             errors: 0,
@@ -83,13 +83,13 @@ impl Local {
     }
 
     fn line(&mut self, line: Zeroizing<Vec<u8>>) {
-        match self.beginning.look(&line) {
-            Some(Ahead::PassOver(stray)) => {
+        match self.preamble.detect(&line) {
+            Some(PreambleAction::Skip(preamble)) => {
                 // Whose client it is the balancer knows; its own network must not speak for everybody behind it.
                 self.without_login = false;
-                self.io.out.report(LocalEvent::PassedOver(stray));
+                self.io.out.report(LocalEvent::SkippedPreamble(preamble));
             }
-            Some(Ahead::End(stray)) => self.close(Closed::NotMail(stray)),
+            Some(PreambleAction::Close(preamble)) => self.close(Closed::NotMail(preamble)),
             None if self.needs_no_login() && is_mail(&line) => {
                 self.put_off = None;
                 self.mail = Some(line);
@@ -260,8 +260,8 @@ impl StateMachine for Local {
                 return true;
             }
             State::Exchange(_) => sasl::LINE_LIMIT,
-            State::Command if self.beginning.is_tls(self.io.input.unread()) => {
-                self.close(Closed::NotMail(Stray::TlsHello));
+            State::Command if self.preamble.is_tls(self.io.input.unread()) => {
+                self.close(Closed::NotMail(Preamble::TlsHello));
                 return true;
             }
             State::Command if begins_auth(self.io.input.unread()) => sasl::LINE_LIMIT,

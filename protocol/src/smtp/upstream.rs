@@ -95,7 +95,7 @@ impl Upstream {
 
     /// Sends the token with AUTH, if the server is known to accept that: one round trip less.
     #[must_use]
-    pub fn knowing(mut self, offer: &KnownOffer) -> Self {
+    pub fn with_known_offer(mut self, offer: &KnownOffer) -> Self {
         self.initial_response = offer.initial_response;
         self
     }
@@ -275,7 +275,7 @@ impl UpstreamDialogue for Upstream {
         }
     }
 
-    fn may_be_misled(&self) -> bool {
+    fn known_offer_may_be_wrong(&self) -> bool {
         self.misled
     }
 

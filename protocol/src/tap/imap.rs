@@ -1,28 +1,28 @@
 //! IMAP (RFC 3501, RFC 9051): what goes on, what is answered here, and the commands that are worth following.
 
+mod capability_list;
 mod client;
-mod list;
-mod notes;
 mod server;
-mod words;
+mod syntax;
+mod tracker;
 
 use std::collections::VecDeque;
 
-use self::client::Course;
-use self::list::List;
-use self::notes::{Command, Notes, Response};
-use super::lines::Lines;
-use super::{ANSWER_BYTES_LIMIT, ANSWERS_LIMIT, Counts, Cut, Noticed, Over, Peer, Tap, cut};
+use self::capability_list::CapabilityList;
+use self::client::LineHandling;
+use self::tracker::{Command, Response, Tracker};
+use super::line_stream::LineStream;
+use super::{ANSWER_BYTES_LIMIT, ANSWERS_LIMIT, Counts, Cut, Observation, Over, Peer, Tap, cut};
 
 /// Between a client and a server of IMAP.
 #[derive(Default)]
 pub struct Imap {
-    client: Lines,
-    course: Course,
+    client: LineStream,
+    course: LineHandling,
     /// A command whose literal goes through, or is to come.
     unfinished: Option<Unfinished>,
-    server: Lines,
-    server_course: ServerCourse,
+    server: LineStream,
+    server_course: ServerLineHandling,
     /// The next line of the server goes on with a response that had a literal.
     continues: Option<Response>,
     order: Order,
@@ -38,7 +38,7 @@ pub struct Imap {
     over: Option<Over>,
     to_client: Vec<u8>,
     to_server: Vec<u8>,
-    notes: Notes,
+    tracker: Tracker,
 }
 
 /// A command whose literal goes through, or is to come.
@@ -50,14 +50,14 @@ struct Unfinished {
 
 /// What becomes of the server's line.
 #[derive(Default)]
-enum ServerCourse {
+enum ServerLineHandling {
     /// It is not known yet; what there is of it is held.
     #[default]
     Start,
     /// It goes on.
     Passes,
     /// It has a list of capabilities.
-    Lists(List),
+    Lists(CapabilityList),
 }
 
 /// Which replies come before which local answer. Only their number counts: a reply that comes out of turn lets an answer
@@ -107,7 +107,7 @@ impl Tap for Imap {
         cut(bytes, |rest| self.client_step(rest))
     }
 
-    fn server(&mut self, bytes: &[u8], notice: &mut dyn FnMut(Noticed)) -> Cut {
+    fn server(&mut self, bytes: &[u8], notice: &mut dyn FnMut(Observation)) -> Cut {
         cut(bytes, |rest| self.server_step(rest, notice))
     }
 
@@ -146,18 +146,18 @@ impl Tap for Imap {
     }
 
     fn counts(&self) -> Counts {
-        self.notes.counts
+        self.tracker.counts
     }
 
     fn held(&self) -> usize {
         let answers = self.order.answers.iter().map(|answer| answer.line.capacity()).sum::<usize>();
         let unfinished = self.unfinished.as_ref().map_or(0, |unfinished| unfinished.command.held());
-        let list = if let ServerCourse::Lists(list) = &self.server_course { list.held() } else { 0 };
+        let list = if let ServerLineHandling::Lists(list) = &self.server_course { list.held() } else { 0 };
         self.client.held()
             + self.server.held()
             + self.course.held()
             + list
-            + self.notes.held()
+            + self.tracker.held()
             + unfinished
             + answers
             + self.order.answers.capacity() * size_of::<Answer>()

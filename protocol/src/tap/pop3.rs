@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::lines::{Line, Lines, Piece};
-use super::start::{Found, Start, is_padding};
-use super::{ANSWER_BYTES_LIMIT, Counts, Cut, Noticed, Over, Peer, Step, Tap, back_off, cut};
+use super::command_name::{Found, Start, is_padding};
+use super::line_stream::{Line, LineStream, Piece};
+use super::{ANSWER_BYTES_LIMIT, Counts, Cut, Observation, Over, Peer, Step, Tap, back_off, cut};
 use crate::line::{printable, reply_text};
 
 /// Most commands whose answers are awaited at once. A client that sends more is not read until there are less.
@@ -17,10 +17,10 @@ const HIDDEN: [&str; 3] = ["SASL", "USER", "STLS"];
 /// Between a client and a server of POP3.
 #[derive(Default)]
 pub struct Pop3 {
-    client: Lines,
-    course: Course,
-    server: Lines,
-    server_course: ServerCourse,
+    client: LineStream,
+    course: LineHandling,
+    server: LineStream,
+    server_course: ServerLineHandling,
     waiting: VecDeque<Kind>,
     /// The lines of an answer go through, up to the one with a dot.
     answer: Lists,
@@ -38,7 +38,7 @@ pub struct Pop3 {
 }
 
 /// What becomes of the client's line.
-enum Course {
+enum LineHandling {
     /// It is not known yet; what there is of it is held, unless it is too long.
     Start(Start),
     /// It goes on.
@@ -47,7 +47,7 @@ enum Course {
     Stays(Option<Kind>),
 }
 
-impl Default for Course {
+impl Default for LineHandling {
     fn default() -> Self {
         Self::Start(Start::without_tag())
     }
@@ -55,7 +55,7 @@ impl Default for Course {
 
 /// What becomes of the server's line.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum ServerCourse {
+enum ServerLineHandling {
     /// It is not known yet; what there is of it is held.
     #[default]
     Start,
@@ -79,7 +79,7 @@ enum Kind {
     /// One line.
     Line,
     /// Lines.
-    Lines,
+    LineStream,
     /// Lines, of which a client may not see all.
     Capabilities,
     /// A message.
@@ -109,7 +109,7 @@ impl Tap for Pop3 {
         cut(bytes, |rest| self.client_step(rest))
     }
 
-    fn server(&mut self, bytes: &[u8], notice: &mut dyn FnMut(Noticed)) -> Cut {
+    fn server(&mut self, bytes: &[u8], notice: &mut dyn FnMut(Observation)) -> Cut {
         cut(bytes, |rest| self.server_step(rest, notice))
     }
 
@@ -125,7 +125,7 @@ impl Tap for Pop3 {
                 }
                 self.client.forget();
             }
-            Peer::Server if self.server_course == ServerCourse::Start => {
+            Peer::Server if self.server_course == ServerLineHandling::Start => {
                 self.to_client.extend_from_slice(self.server.head());
                 self.server.forget();
             }
@@ -187,16 +187,16 @@ impl Pop3 {
         if let Some(step) = self.begin(piece) {
             return step;
         }
-        if let Course::Stays(kind) = self.course {
+        if let LineHandling::Stays(kind) = self.course {
             if self.client.take_secret(piece, is_whole, |_| ()).is_some() {
-                self.course = Course::default();
+                self.course = LineHandling::default();
                 self.waiting.extend(kind);
                 self.give_answers();
             }
             return Step::drop(length);
         }
         if let Some(whole) = self.client.take(piece, is_whole) {
-            self.course = Course::default();
+            self.course = LineHandling::default();
             self.passed(&whole.line());
         }
         Step::pass(length)
@@ -204,7 +204,7 @@ impl Pop3 {
 
     /// Reads the beginning of a line. `None` when it is known what becomes of it, or it is so long that it goes on meanwhile.
     fn begin(&mut self, piece: &[u8]) -> Option<Step> {
-        let Course::Start(start) = &mut self.course else { return None };
+        let LineHandling::Start(start) = &mut self.course else { return None };
         let room = start.room();
         let is_held = room > 0;
         let window = if is_held { piece.get(..room).unwrap_or(piece) } else { piece };
@@ -214,7 +214,7 @@ impl Pop3 {
                 let name_ends = start.seen().saturating_sub(before + 1);
                 let is_word = window.get(name_ends).is_some_and(|byte| is_padding(*byte) || *byte == b'\n');
                 self.course = self.course_of(found, is_word);
-                if matches!(self.course, Course::Stays(Some(_))) && !is_held {
+                if matches!(self.course, LineHandling::Stays(Some(_))) && !is_held {
                     // Its beginning has gone to the server, and no more of it does.
                     self.over = Some(Over::LoginNotFollowed);
                 }
@@ -222,12 +222,12 @@ impl Pop3 {
                     return Some(Step::pass(if is_held { 0 } else { name_ends }));
                 }
                 if !is_held {
-                    self.course = Course::Passes;
+                    self.course = LineHandling::Passes;
                 }
             }
             None if !is_held => return None,
             // No command of anybody's begins so, but it may be the answer to a challenge.
-            None if self.is_authenticating && start.room() == 0 => self.course = Course::Stays(None),
+            None if self.is_authenticating && start.room() == 0 => self.course = LineHandling::Stays(None),
             None => {
                 let is_long = start.room() == 0;
                 let was_empty = self.client.head().is_empty();
@@ -242,14 +242,14 @@ impl Pop3 {
             }
         }
         // What was held goes on first.
-        if is_held && matches!(self.course, Course::Passes) && !self.client.head().is_empty() {
+        if is_held && matches!(self.course, LineHandling::Passes) && !self.client.head().is_empty() {
             self.to_server.extend_from_slice(self.client.head());
             return Some(Step::stop());
         }
         None
     }
 
-    fn course_of(&mut self, found: Found, is_word: bool) -> Course {
+    fn course_of(&mut self, found: Found, is_word: bool) -> LineHandling {
         let name = match &found {
             Found::NoName => &b""[..],
             Found::Name(name) => name.as_bytes(),
@@ -261,14 +261,14 @@ impl Pop3 {
         };
         let is_command = kind.is_some() || is_word && of(name, true) != Kind::Unknown;
         if self.is_authenticating && !is_command {
-            return Course::Stays(None);
+            return LineHandling::Stays(None);
         }
         self.is_authenticating = name == b"AUTH";
         // Which answer is that of CAPA, and where ours belongs, is not known.
         if self.is_lost && (kind.is_some() || name == b"CAPA") {
             self.over = Some(Over::LoginNotFollowed);
         }
-        kind.map_or(Course::Passes, |kind| Course::Stays(Some(kind)))
+        kind.map_or(LineHandling::Passes, |kind| LineHandling::Stays(Some(kind)))
     }
 
     /// A line that went on.
@@ -283,9 +283,9 @@ impl Pop3 {
     /// Whether the server has nothing of the client's line.
     fn holds_client(&self) -> bool {
         match &self.course {
-            Course::Start(start) => start.room() > 0,
-            Course::Passes => false,
-            Course::Stays(_) => true,
+            LineHandling::Start(start) => start.room() > 0,
+            LineHandling::Passes => false,
+            LineHandling::Stays(_) => true,
         }
     }
 
@@ -323,11 +323,12 @@ impl Answer {
 
 /// What the server says.
 impl Pop3 {
-    fn server_step(&mut self, rest: &[u8], notice: &mut dyn FnMut(Noticed)) -> Step {
+    fn server_step(&mut self, rest: &[u8], notice: &mut dyn FnMut(Observation)) -> Step {
         if self.over.is_some() {
             return Step::drop(rest.len());
         }
-        if self.answer == Lists::Anything && self.server_course == ServerCourse::Start && self.server.is_between() {
+        if self.answer == Lists::Anything && self.server_course == ServerLineHandling::Start && self.server.is_between()
+        {
             let lines = lines_without_dot(rest);
             if lines > 0 {
                 let step = Step::pass(lines);
@@ -336,7 +337,7 @@ impl Pop3 {
         }
         let (length, is_whole) = length(self.server.piece(rest));
         let piece = rest.get(..length).unwrap_or(rest);
-        if self.server_course == ServerCourse::Start {
+        if self.server_course == ServerLineHandling::Start {
             match self.look(piece) {
                 Some(course) => self.server_course = course,
                 None => {
@@ -344,14 +345,15 @@ impl Pop3 {
                     return Step::drop(length);
                 }
             }
-            if self.server_course == ServerCourse::Passes && !self.server.head().is_empty() {
+            if self.server_course == ServerLineHandling::Passes && !self.server.head().is_empty() {
                 self.to_client.extend_from_slice(self.server.head());
                 return Step::stop();
             }
         }
-        let step = if self.server_course == ServerCourse::Stays { Step::drop(length) } else { Step::pass(length) };
+        let step =
+            if self.server_course == ServerLineHandling::Stays { Step::drop(length) } else { Step::pass(length) };
         if let Some(whole) = self.server.take(piece, is_whole) {
-            self.server_course = ServerCourse::Start;
+            self.server_course = ServerLineHandling::Start;
             let line = whole.line();
             if self.answer == Lists::Nothing {
                 self.responded(Answer::of(line.head), notice);
@@ -364,9 +366,9 @@ impl Pop3 {
     }
 
     /// What becomes of a line that begins so; `None` as long as more of it is needed.
-    fn look(&self, piece: &[u8]) -> Option<ServerCourse> {
+    fn look(&self, piece: &[u8]) -> Option<ServerLineHandling> {
         if self.answer != Lists::Capabilities {
-            return Some(ServerCourse::Passes);
+            return Some(ServerLineHandling::Passes);
         }
         let mut beginning = self.server.head().iter().chain(piece);
         let word: Vec<u8> =
@@ -377,10 +379,10 @@ impl Pop3 {
             return None;
         }
         let is_hidden = HIDDEN.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()));
-        Some(if is_hidden { ServerCourse::Stays } else { ServerCourse::Passes })
+        Some(if is_hidden { ServerLineHandling::Stays } else { ServerLineHandling::Passes })
     }
 
-    fn responded(&mut self, answer: Answer, notice: &mut dyn FnMut(Noticed)) {
+    fn responded(&mut self, answer: Answer, notice: &mut dyn FnMut(Observation)) {
         if self.is_lost {
             return;
         }
@@ -390,7 +392,7 @@ impl Pop3 {
                 Some(Kind::Unknown) | None => self.lose(),
                 Some(kind) => {
                     self.answer = match kind {
-                        Kind::Lines | Kind::Message => Lists::Anything,
+                        Kind::LineStream | Kind::Message => Lists::Anything,
                         Kind::Capabilities => Lists::Capabilities,
                         _ => Lists::Nothing,
                     };
@@ -400,12 +402,12 @@ impl Pop3 {
             },
             Answer::Bad { text, back_off } => {
                 if let Some(back_off) = back_off {
-                    notice(Noticed::Throttled { back_off });
+                    notice(Observation::Throttled { back_off });
                 }
                 // Nobody has asked: these are its last words.
                 if self.next_command().is_none() {
                     self.has_said_bye = true;
-                    notice(Noticed::Bye { text, asked_for: false });
+                    notice(Observation::Bye { text, asked_for: false });
                 }
             }
         }
@@ -485,9 +487,9 @@ fn kind(line: &[u8]) -> Kind {
 fn of(name: &[u8], is_alone: bool) -> Kind {
     match name {
         b"RETR" => Kind::Message,
-        b"TOP" => Kind::Lines,
+        b"TOP" => Kind::LineStream,
         b"CAPA" => Kind::Capabilities,
-        b"LIST" | b"UIDL" | b"LANG" if is_alone => Kind::Lines,
+        b"LIST" | b"UIDL" | b"LANG" if is_alone => Kind::LineStream,
         b"QUIT" => Kind::Quit,
         b"STAT" | b"DELE" | b"NOOP" | b"RSET" | b"LIST" | b"UIDL" | b"LANG" | b"UTF8" | b"LAST" => Kind::Line,
         _ => Kind::Unknown,

@@ -172,8 +172,8 @@ pub(crate) fn play_local<D: LocalDialogue>(dialogue: D, script: &Script, chunk: 
 pub(crate) fn play_upstream<D: UpstreamDialogue>(dialogue: D, script: &Script, chunk: usize) {
     play(dialogue, script, chunk, upstream_event_text, |dialogue, answer| match answer {
         "tls-started" => dialogue.tls_started(),
-        "misled" => assert!(dialogue.may_be_misled(), "{}: not misled", script.name),
-        "not-misled" => assert!(!dialogue.may_be_misled(), "{}: misled", script.name),
+        "misled" => assert!(dialogue.known_offer_may_be_wrong(), "{}: not misled", script.name),
+        "not-misled" => assert!(!dialogue.known_offer_may_be_wrong(), "{}: misled", script.name),
         "listed" => assert!(dialogue.listed_before_login().is_some(), "{}: nothing listed", script.name),
         "not-listed" => assert!(dialogue.listed_before_login().is_none(), "{}: listed", script.name),
         _ => panic!("unknown answer: {answer}"),
@@ -187,7 +187,7 @@ pub(crate) fn local_event_text(event: &LocalEvent) -> String {
         }
         LocalEvent::WithoutLogin => "without-login".into(),
         LocalEvent::StartTls => "start-tls".into(),
-        LocalEvent::PassedOver(stray) => format!("passed over {stray:?}"),
+        LocalEvent::SkippedPreamble(stray) => format!("passed over {stray:?}"),
         LocalEvent::Closed(why) => format!("closed {why:?}"),
     }
 }

@@ -10,8 +10,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use oxpost_protocol::smtp::Senders;
-use oxpost_protocol::smtp::senders::{Otherwise, Pattern, Rule};
+use oxpost_protocol::smtp::AllowedSenders;
+use oxpost_protocol::smtp::sender_policy::{Fallback, Pattern, RewriteRule};
 use oxpost_protocol::smtp::submission::{Event, Options, Outcome, Peer, Step, Submission};
 
 /// Public, since the fuzz target uses the same file.
@@ -165,15 +165,15 @@ fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
 }
 
 /// Whom messages may be from, if that is looked at.
-fn senders(choice: u8) -> Option<Senders> {
-    let rule = || Rule { from: "old@b.c".parse().unwrap(), to: "a@b.c".into() };
+fn senders(choice: u8) -> Option<AllowedSenders> {
+    let rule = || RewriteRule { from: "old@b.c".parse().unwrap(), to: "a@b.c".into() };
     let otherwise = match choice & 48 {
         0 => return None,
-        16 => Otherwise::Refuse,
-        32 => Otherwise::Own,
-        _ => Otherwise::Map(vec![rule()]),
+        16 => Fallback::Reject,
+        32 => Fallback::Account,
+        _ => Fallback::Map(vec![rule()]),
     };
-    Some(Senders::new("a@b.c", vec!["scan@b.c".parse().unwrap()], otherwise))
+    Some(AllowedSenders::new("a@b.c", vec!["scan@b.c".parse().unwrap()], otherwise))
 }
 
 /// Whom messages may go to, if that is looked at.

@@ -8,7 +8,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use oxpost_protocol::tap::{BACK_OFF_LIMIT, Counts, Cut, Imap, Noticed, Over, Peer, Pop3, Tap};
+use oxpost_protocol::tap::{BACK_OFF_LIMIT, Counts, Cut, Imap, Observation, Over, Peer, Pop3, Tap};
 
 /// Between what one side says and what the other says then. The client begins.
 pub const DIVISION: &[u8] = b"\xff\xfe\xff";
@@ -115,12 +115,12 @@ pub fn check(data: &[u8]) {
     }
     for noticed in &whole.noticed {
         match noticed {
-            Noticed::UidValidity { folder: text, .. }
-            | Noticed::FolderChanged { folder: text }
-            | Noticed::Bye { text, .. } => {
+            Observation::UidValidity { folder: text, .. }
+            | Observation::FolderChanged { folder: text }
+            | Observation::Bye { text, .. } => {
                 assert!(text.chars().count() <= TEXT_BOUND && !text.contains(char::is_control), "{text:?}");
             }
-            Noticed::Throttled { back_off } => assert!(*back_off <= BACK_OFF_LIMIT),
+            Observation::Throttled { back_off } => assert!(*back_off <= BACK_OFF_LIMIT),
         }
     }
     if !closes {
@@ -131,7 +131,7 @@ pub fn check(data: &[u8]) {
 /// What came of a session.
 #[derive(Debug, Default, PartialEq)]
 struct Run {
-    noticed: Vec<Noticed>,
+    noticed: Vec<Observation>,
     counts: Counts,
     said: [Bytes; 2],
     told: [Bytes; 2],

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::SystemTime;
 
-use oxpost_protocol::smtp::senders::Pattern;
+use oxpost_protocol::smtp::sender_policy::Pattern;
 use oxpost_token_store::{Applications, Credential, Mailbox, Origin, SenderMode, Store};
 
 use super::Failed;

@@ -1,7 +1,7 @@
 //! `[[listener.device]]`: who may send without a login, as whom and to whom. A scanner from before AUTH has no other way.
 
 use ipnet::IpNet;
-use oxpost_protocol::smtp::senders::Pattern;
+use oxpost_protocol::smtp::sender_policy::Pattern;
 use oxpost_token_store::{Mailbox, SenderMode, SenderPolicy};
 use serde::Deserialize;
 

@@ -1,6 +1,6 @@
 //! The rate-limited lines of sessions: what an unauthenticated client can cause between its connection and its login.
 
-use oxpost_protocol::Stray;
+use oxpost_protocol::Preamble;
 use oxpost_token_store::Source;
 use tracing::{Level, info};
 
@@ -33,7 +33,7 @@ pub struct LogLimits {
 
 impl LogLimits {
     /// Writes that a connection began with this, if the rate of such lines allows it.
-    pub fn log_preamble(&self, source: Source, stray: Stray) {
+    pub fn log_preamble(&self, source: Source, stray: Preamble) {
         if self.preamble.permit_for(source) {
             info!(advice = stray.advice(), "connection began with no mail protocol");
         }

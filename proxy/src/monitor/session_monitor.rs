@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oxpost_protocol::tap::{Counts, Noticed, Peer, Tap};
+use oxpost_protocol::tap::{Counts, Observation, Peer, Tap};
 use oxpost_token_store::Mailbox;
 use oxpost_token_store::store::mail_use::Used;
 use tracing::{info, warn};
@@ -45,22 +45,22 @@ impl<'a> SessionMonitor<'a> {
     }
 
     /// Does what is to be done about it.
-    pub(crate) fn act(self, noticed: Noticed) {
+    pub(crate) fn act(self, noticed: Observation) {
         let Self { context, mailbox, protocol } = self;
         match noticed {
-            Noticed::UidValidity { folder, value } => context.runtime.usage.uid_validity(mailbox, folder, value),
-            Noticed::FolderChanged { folder } => context.runtime.usage.folder_changed(mailbox, folder),
-            Noticed::Bye { asked_for: true, .. } => {}
-            Noticed::Bye { text, .. } if text.contains(TOKEN_EXPIRED) => info!(
+            Observation::UidValidity { folder, value } => context.runtime.usage.uid_validity(mailbox, folder, value),
+            Observation::FolderChanged { folder } => context.runtime.usage.folder_changed(mailbox, folder),
+            Observation::Bye { asked_for: true, .. } => {}
+            Observation::Bye { text, .. } if text.contains(TOKEN_EXPIRED) => info!(
                 %mailbox,
                 "the mail server ends the session because its access token has expired: usual, the program logs in again"
             ),
-            Noticed::Bye { text, .. } => {
+            Observation::Bye { text, .. } => {
                 info!(%mailbox, "the mail server ends the session: {text}");
                 let last_end = Some((text, context.runtime.clock.now()));
                 context.runtime.usage.used(mailbox, protocol, Used { last_end, ..Used::default() });
             }
-            Noticed::Throttled { back_off } => throttled(context, mailbox, protocol, back_off),
+            Observation::Throttled { back_off } => throttled(context, mailbox, protocol, back_off),
         }
     }
 }

@@ -164,7 +164,7 @@ async fn run_login<S: MailProtocol>(
                     }
                 }
             }
-            LocalEvent::PassedOver(stray) => {
+            LocalEvent::SkippedPreamble(stray) => {
                 context.runtime.log_limits.log_preamble(Source::of(unauthenticated.peer), stray);
             }
             LocalEvent::Closed(why) => {

@@ -78,7 +78,7 @@ impl Device {
     pub fn restrict(&self, machine: Submission) -> Submission {
         let config::Device { account, senders, recipients, .. } = &self.config;
         let senders = sender_policy::of_policy(account.as_str(), senders)
-            .said_of("This device")
+            .with_subject("This device")
             .with_remedy("To replace or to allow it: `sender` or `senders` of this [[listener.device]] in proxy.toml");
         machine.with_senders(Some(senders)).with_recipients(recipients.clone())
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use oxpost_protocol::{Closed, Stray};
+use oxpost_protocol::{Closed, Preamble};
 use oxpost_token_store::Source;
 use tracing::{debug, info};
 
@@ -69,7 +69,7 @@ enum Line {
     /// At info, if the rate of those lines allows it.
     Limited(&'static str),
     /// The same, of another kind: this came instead of a mail protocol.
-    Preamble(Stray),
+    Preamble(Preamble),
     /// At info: this client has proved who it is.
     Always(&'static str),
 }
@@ -169,7 +169,7 @@ mod tests {
             line(&EndedBeforeLogin::Disconnected(io::ErrorKind::UnexpectedEof.into()), true),
             Line::Always(_)
         ));
-        let stray = Stray::HttpRequest;
+        let stray = Preamble::HttpRequest;
         assert_eq!(line(&EndedBeforeLogin::Closed(Closed::NotMail(stray)), true), Line::Preamble(stray));
     }
 }

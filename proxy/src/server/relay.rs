@@ -12,7 +12,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use oxpost_protocol::tap::{Cut, Noticed, Over, Peer, Tap};
+use oxpost_protocol::tap::{Cut, Observation, Over, Peer, Tap};
 use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep};
 
@@ -80,7 +80,7 @@ pub(crate) async fn relay(
     client: Connection,
     server: Connection,
     tap: &mut impl Tap,
-    mut notice: impl FnMut(Noticed),
+    mut notice: impl FnMut(Observation),
     idle_timeout: Duration,
     mut close: CloseRequest,
 ) -> Relayed {
@@ -145,7 +145,7 @@ fn poll_both(
     client: &mut Stream,
     server: &mut Stream,
     tap: &mut impl Tap,
-    notice: &mut impl FnMut(Noticed),
+    notice: &mut impl FnMut(Observation),
     cx: &mut Context<'_>,
 ) -> bool {
     loop {
@@ -218,7 +218,7 @@ impl<T: Tap> DirectionTap for FromClient<'_, T> {
     }
 }
 
-impl<T: Tap, N: FnMut(Noticed)> Inspect for FromServer<'_, T, N> {
+impl<T: Tap, N: FnMut(Observation)> Inspect for FromServer<'_, T, N> {
     fn look(&mut self, bytes: &[u8]) -> Cut {
         self.0.server(bytes, self.1)
     }
@@ -228,7 +228,7 @@ impl<T: Tap, N: FnMut(Noticed)> Inspect for FromServer<'_, T, N> {
     }
 }
 
-impl<T: Tap, N: FnMut(Noticed)> DirectionTap for FromServer<'_, T, N> {
+impl<T: Tap, N: FnMut(Observation)> DirectionTap for FromServer<'_, T, N> {
     fn end(&mut self) {
         self.0.end(Peer::Server);
     }

@@ -1,12 +1,12 @@
 //! Who a session may send as: what its account says of it, or its device, and what the mail server would let it do that its
 //! password must not.
 
-use oxpost_protocol::smtp::Senders;
-use oxpost_protocol::smtp::senders::Otherwise;
+use oxpost_protocol::smtp::AllowedSenders;
+use oxpost_protocol::smtp::sender_policy::Fallback;
 use oxpost_token_store::{Account, Origin, SenderMode, SenderPolicy};
 
 /// Those of an account; nothing where that is for the mail server to say.
-pub(crate) fn of_account(account: &Account) -> Option<Senders> {
+pub(crate) fn of_account(account: &Account) -> Option<AllowedSenders> {
     let policy = &account.senders;
     let anybody = policy.mode == SenderMode::AsIs && policy.allowed.is_empty() && !account.sends_as_another();
     (!anybody).then(|| {
@@ -22,13 +22,13 @@ pub(crate) fn of_account(account: &Account) -> Option<Senders> {
 }
 
 /// Those of a policy that always holds: its own address, those that it allows, and others as it says.
-pub(crate) fn of_policy(own: &str, policy: &SenderPolicy) -> Senders {
-    let otherwise = match policy.mode {
-        SenderMode::AsIs => Otherwise::Refuse,
-        SenderMode::Account => Otherwise::Own,
-        SenderMode::Map => Otherwise::Map(policy.map.clone()),
+pub(crate) fn of_policy(own: &str, policy: &SenderPolicy) -> AllowedSenders {
+    let fallback = match policy.mode {
+        SenderMode::AsIs => Fallback::Reject,
+        SenderMode::Account => Fallback::Account,
+        SenderMode::Map => Fallback::Map(policy.map.clone()),
     };
-    Senders::new(own, policy.allowed.clone(), otherwise)
+    AllowedSenders::new(own, policy.allowed.clone(), fallback)
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub(crate) struct LoginFailed {
     /// Why.
     pub failure: UpstreamFailure,
     /// What was known of the server beforehand may have been wrong, and may be the reason.
-    pub may_be_misled: bool,
+    pub known_offer_may_be_wrong: bool,
     /// What it listed on this connection before the login.
     pub listed_before_login: Option<Arc<[String]>>,
 }
@@ -157,7 +157,7 @@ async fn with_second_try<S: MailProtocol>(
             Ok(Err(failed)) => failed,
             Err(Unreachable { may_retry: true, .. }) if !is_second_try => LoginFailed {
                 failure: UpstreamFailure::ConnectionClosed,
-                may_be_misled: false,
+                known_offer_may_be_wrong: false,
                 listed_before_login: None,
             },
             Err(Unreachable { failure, .. }) => return Err(failure),
@@ -178,7 +178,7 @@ async fn with_second_try<S: MailProtocol>(
                     context.runtime.tokens.refused(admitted, &token).await.map_err(|error| Failure::token(&error))?;
             }
         }
-        if failed.may_be_misled {
+        if failed.known_offer_may_be_wrong {
             misled_by = Some(failed.failure);
         }
         // Whatever was known, the next attempt asks.
@@ -209,7 +209,7 @@ struct NextAttempt {
 /// it is made once more without being counted, unless a second try would be the same.
 fn next_attempt(failed: &LoginFailed, was_second_try: bool) -> NextAttempt {
     match second_try(&failed.failure).filter(|_| !was_second_try) {
-        Some(RetryWith::FreshToken) | None if failed.may_be_misled => {
+        Some(RetryWith::FreshToken) | None if failed.known_offer_may_be_wrong => {
             NextAttempt { with: Some(RetryWith::SameToken), is_second_try: was_second_try }
         }
         with => NextAttempt { with, is_second_try: was_second_try || with.is_some() },
@@ -333,7 +333,7 @@ pub(crate) async fn attempt(
         }
     };
     let listed_before_login = dialogue.listed_before_login().cloned();
-    Ok(Err(LoginFailed { failure, may_be_misled: dialogue.may_be_misled(), listed_before_login }))
+    Ok(Err(LoginFailed { failure, known_offer_may_be_wrong: dialogue.known_offer_may_be_wrong(), listed_before_login }))
 }
 
 /// A connection to the first address of the server that answers.
@@ -381,8 +381,12 @@ fn was_cut(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    fn next(failure: UpstreamFailure, may_be_misled: bool, was_second_try: bool) -> (Option<RetryWith>, bool) {
-        let failed = LoginFailed { failure, may_be_misled, listed_before_login: None };
+    fn next(
+        failure: UpstreamFailure,
+        known_offer_may_be_wrong: bool,
+        was_second_try: bool,
+    ) -> (Option<RetryWith>, bool) {
+        let failed = LoginFailed { failure, known_offer_may_be_wrong, listed_before_login: None };
         let next = next_attempt(&failed, was_second_try);
         (next.with, next.is_second_try)
     }

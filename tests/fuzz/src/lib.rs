@@ -84,7 +84,7 @@ pub fn local<D: LocalDialogue>(data: &[u8], make: impl Fn(Offer) -> D) {
                 dialogue.tls_started();
                 ("start-tls".into(), Then::GoOn)
             }
-            LocalEvent::PassedOver(stray) => (format!("passed over {stray:?}"), Then::GoOn),
+            LocalEvent::SkippedPreamble(stray) => (format!("passed over {stray:?}"), Then::GoOn),
             LocalEvent::Closed(why) => (format!("closed {why:?}"), Then::Stop),
         })
     };

@@ -2,24 +2,24 @@
 
 use std::mem;
 
-use super::order::{Order, is_harmless};
+use super::command::{Command, is_harmless};
+use super::data::{Flaw, Progress};
 use super::report::{Ended, NotSent, Outcome};
+use super::sender_filter::SenderFilter;
 use super::server::reply_line;
-use super::text::{Flaw, Progress};
-use super::watch::Watched;
-use super::{COMMAND_LIMIT, Fate, RECIPIENTS_ON_THE_WAY, Sent, State, Submission};
+use super::{COMMAND_LIMIT, Disposition, MAX_PENDING_RECIPIENTS, Sent, State, Submission};
 
 /// Lines that a client may send behind a refused AUTH before it notices: those of AUTH LOGIN, a user and a password.
 const LINES_OF_A_LOGIN: u8 = 2;
 
 impl Submission {
     /// Goes one step further with what the client has sent. `false`: it cannot without more bytes, or a reply.
-    pub(super) fn hear_client(&mut self) -> bool {
+    pub(super) fn process_client(&mut self) -> bool {
         if self.waiting.is_some() {
-            return self.hear_waiting_client();
+            return self.process_waiting_client();
         }
         match self.state {
-            State::Orders | State::Ending(_) => self.next_order(),
+            State::Commands | State::Ending(_) => self.next_command(),
             State::Text(..) => self.text(),
             State::Chunk { .. } => self.chunk(),
             State::Header { .. } => self.header_in_chunk(),
@@ -27,26 +27,26 @@ impl Submission {
         }
     }
 
-    fn next_order(&mut self) -> bool {
+    fn next_command(&mut self) -> bool {
         if matches!(self.sent.back(), Some(Sent::Data)) {
             // Whether commands follow or a message is for the server to say.
             return self.client.is_ended() && self.client.is_empty() && self.client_left();
         }
-        let order = match self.held.take() {
-            Some(order) => order,
+        let command = match self.held.take() {
+            Some(command) => command,
             None => match self.client.take_line(COMMAND_LIMIT) {
-                Ok(Some(line)) => Order::understand(&line),
+                Ok(Some(line)) => Command::parse(&line),
                 // Where the rest of the line ends is not known, so that nothing behind it can be a command.
-                Err(_) => Order::Fatal { answer: "500 5.5.6 Line is too long", why: "a line without end" },
+                Err(_) => Command::Fatal { answer: "500 5.5.6 Line is too long", why: "a line without end" },
                 Ok(None) => return self.client.is_ended() && self.client_left(),
             },
         };
         if matches!(self.state, State::Ending(_)) {
-            self.farewell(&order);
-        } else if self.may_go(&order) {
-            self.execute(order);
+            self.answer_after_end(&command);
+        } else if self.may_be_sent(&command) {
+            self.execute(command);
         } else {
-            self.held = Some(order);
+            self.held = Some(command);
             return false;
         }
         true
@@ -71,10 +71,10 @@ impl Submission {
     }
 
     /// Every command waits until all before it are answered, but recipients may follow each other (RFC 2920, 3.1).
-    fn may_go(&self, order: &Order) -> bool {
+    fn may_be_sent(&self, command: &Command) -> bool {
         let recipients = || self.sent.iter().all(|sent| matches!(sent, Sent::Rcpt(_)));
         self.sent.is_empty()
-            || (order.is_recipient() && self.pipelining() && self.sent.len() < RECIPIENTS_ON_THE_WAY && recipients())
+            || (command.is_recipient() && self.pipelining() && self.sent.len() < MAX_PENDING_RECIPIENTS && recipients())
     }
 
     /// Whether there is something that messages are held to.
@@ -90,31 +90,31 @@ impl Submission {
         self.options.extensions.iter().any(|line| line.eq_ignore_ascii_case(extension))
     }
 
-    fn execute(&mut self, order: Order) {
+    fn execute(&mut self, command: Command) {
         let secret_may_follow = self.secrets_to_come > 0;
-        self.secrets_to_come = match order {
-            Order::Auth => LINES_OF_A_LOGIN,
-            Order::Other { .. } => self.secrets_to_come.saturating_sub(1),
+        self.secrets_to_come = match command {
+            Command::Auth => LINES_OF_A_LOGIN,
+            Command::Other { .. } => self.secrets_to_come.saturating_sub(1),
             _ => 0,
         };
-        match order {
-            Order::Mail { line, path } => self.mail(&line, path),
-            Order::Rcpt { line, path } => self.rcpt(&line, path),
-            Order::NoPath(verb) => self.no_path(verb),
-            Order::Data { line } => self.send(&line, Sent::Data),
-            Order::Bdat { count, last } => self.begin_chunk(count, last),
-            Order::Rset => self.send(b"RSET", Sent::Rset),
+        match command {
+            Command::Mail { line, path } => self.mail(&line, path),
+            Command::Rcpt { line, path } => self.rcpt(&line, path),
+            Command::NoPath(verb) => self.no_path(verb),
+            Command::Data { line } => self.send(&line, Sent::Data),
+            Command::Bdat { count, last } => self.begin_chunk(count, last),
+            Command::Rset => self.send(b"RSET", Sent::Rset),
             // It clears everything, as RSET does (RFC 5321, 4.1.4); the server hears our name once, and not the client's.
-            Order::Hello { extended } => self.send(b"RSET", Sent::Hello { extended }),
-            Order::Quit => self.send(b"QUIT", Sent::Quit),
-            Order::Auth => self.say("503 5.5.1 Already authenticated"),
-            Order::Other { .. } if secret_may_follow => self.say("500 5.5.2 Unknown command"),
-            Order::Other { line } if self.is_held() && !is_harmless(&line) => {
+            Command::Hello { extended } => self.send(b"RSET", Sent::Hello { extended }),
+            Command::Quit => self.send(b"QUIT", Sent::Quit),
+            Command::Auth => self.say("503 5.5.1 Already authenticated"),
+            Command::Other { .. } if secret_may_follow => self.say("500 5.5.2 Unknown command"),
+            Command::Other { line } if self.is_held() && !is_harmless(&line) => {
                 self.say("502 5.5.1 This command is not offered")
             }
-            Order::Other { line } => self.send(&line, Sent::Other),
-            Order::Refused(answer) => self.say(answer),
-            Order::Fatal { answer, why } => {
+            Command::Other { line } => self.send(&line, Sent::Other),
+            Command::Refused(answer) => self.say(answer),
+            Command::Fatal { answer, why } => {
                 self.say(answer);
                 self.report(Outcome::NotSent(NotSent::GivenUp));
                 self.over(Ended::ClientBroke(why));
@@ -123,9 +123,9 @@ impl Submission {
     }
 
     /// The server is gone, and the client may not know yet.
-    fn farewell(&mut self, order: &Order) {
-        let State::Ending(ended) = mem::replace(&mut self.state, State::Orders) else { return };
-        if *order == Order::Quit {
+    fn answer_after_end(&mut self, command: &Command) {
+        let State::Ending(ended) = mem::replace(&mut self.state, State::Commands) else { return };
+        if *command == Command::Quit {
             self.say("221 2.0.0 Oxpost signing off");
             self.over(Ended::ByClient);
         } else {
@@ -154,7 +154,7 @@ impl Submission {
 
     /// Passes bytes of a text directly, without buffering them, if nothing is buffered before them. Returns the rest, which must be
     /// buffered.
-    pub(super) fn pass_text_at_once<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+    pub(super) fn pass_text_directly<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let is_first = self.client.is_empty()
             && self.server.is_empty()
             // To a server that has closed, the end of the text must not go.
@@ -163,8 +163,8 @@ impl Submission {
             && self.to_client.is_empty()
             && self.events.is_empty()
             && self.closing.is_none()
-            && self.header.as_ref().is_none_or(Watched::is_over);
-        if !is_first || !matches!(self.state, State::Text(_, Fate::Pass)) {
+            && self.header.as_ref().is_none_or(SenderFilter::is_over);
+        if !is_first || !matches!(self.state, State::Text(_, Disposition::Pass)) {
             return bytes;
         }
         let (used, _) = self.pass_text(bytes);
@@ -173,8 +173,9 @@ impl Submission {
 
     /// Uses bytes of the client for the text that goes by, as far as they belong to it and nothing is wrong with it.
     fn pass_text(&mut self, bytes: &[u8]) -> (usize, Progress) {
-        let State::Text(text, fate) = &mut self.state else { return (0, Progress::More) };
-        let mut header = self.header.as_mut().filter(|header| matches!(fate, Fate::Pass) && !header.is_over());
+        let State::Text(text, disposition) = &mut self.state else { return (0, Progress::More) };
+        let mut header =
+            self.header.as_mut().filter(|header| matches!(disposition, Disposition::Pass) && !header.is_over());
         let mut came = Vec::new();
         let out = if header.is_some() { &mut came } else { &mut self.to_server };
         let (used, progress) = text.pass(bytes, out);
@@ -184,10 +185,10 @@ impl Submission {
         {
             self.refuse_header(wrong);
         }
-        let State::Text(text, fate) = &mut self.state else { return (used, progress) };
-        if matches!(fate, Fate::Pass) {
+        let State::Text(text, disposition) = &mut self.state else { return (used, progress) };
+        if matches!(disposition, Disposition::Pass) {
             let octets = text.octets();
-            self.hold_to_size(octets);
+            self.enforce_size(octets);
         }
         match progress {
             Progress::Flawed(Flaw::BareCr) => self.give_up(NotSent::BareCr),
@@ -199,7 +200,7 @@ impl Submission {
     }
 
     /// A text of so many octets so far must not be larger than the server takes.
-    fn hold_to_size(&mut self, octets: u64) {
+    fn enforce_size(&mut self, octets: u64) {
         self.transaction.set_octets(octets);
         if let Some(limit) = self.too_large() {
             // As far as it came: to the first octet too many.
@@ -210,7 +211,7 @@ impl Submission {
 
     /// A message goes no further, and must not be delivered as far as it came.
     pub(super) fn give_up(&mut self, why: NotSent) {
-        if matches!(self.state, State::Text(_, Fate::Discard { .. })) {
+        if matches!(self.state, State::Text(_, Disposition::Discard { .. })) {
             return;
         }
         let answer = match why {
@@ -224,30 +225,30 @@ impl Submission {
     /// The rest of a message is forgotten. At its end the client hears this answer.
     pub(super) fn discard(&mut self, answer: Vec<u8>, outcome: Outcome, ended: Ended) {
         self.cut();
-        let discard = Fate::Discard { answer, outcome, ended };
+        let discard = Disposition::Discard { answer, outcome, ended };
         match &mut self.state {
-            State::Text(text, fate) => {
+            State::Text(text, disposition) => {
                 text.discard();
-                *fate = discard;
+                *disposition = discard;
             }
-            State::Chunk { fate, .. } => *fate = discard,
-            State::Orders | State::Header { .. } | State::Ending(_) | State::Leaving(_) | State::Over(_) => {}
+            State::Chunk { disposition, .. } => *disposition = discard,
+            State::Commands | State::Header { .. } | State::Ending(_) | State::Leaving(_) | State::Over(_) => {}
         }
     }
 
     fn end_of_message(&mut self) {
-        match mem::replace(&mut self.state, State::Orders) {
-            State::Text(_, Fate::Pass) => self.sent.push_back(Sent::Message),
-            State::Text(_, Fate::Discard { answer, outcome, ended })
-            | State::Chunk { fate: Fate::Discard { answer, outcome, ended }, .. } => {
+        match mem::replace(&mut self.state, State::Commands) {
+            State::Text(_, Disposition::Pass) => self.sent.push_back(Sent::Message),
+            State::Text(_, Disposition::Discard { answer, outcome, ended })
+            | State::Chunk { disposition: Disposition::Discard { answer, outcome, ended }, .. } => {
                 self.to_client.extend_from_slice(&answer);
                 self.report(outcome);
                 self.state = State::Ending(ended);
             }
-            State::Chunk { fate: Fate::Pass, .. } => self.end_of_chunk(),
-            State::Chunk { fate: Fate::Skip(answer), .. } => self.say(answer),
-            State::Text(_, Fate::Skip(_))
-            | State::Orders
+            State::Chunk { disposition: Disposition::Pass, .. } => self.end_of_chunk(),
+            State::Chunk { disposition: Disposition::Skip(answer), .. } => self.say(answer),
+            State::Text(_, Disposition::Skip(_))
+            | State::Commands
             | State::Header { .. }
             | State::Ending(_)
             | State::Leaving(_)
@@ -266,12 +267,15 @@ impl Submission {
     fn begin_chunk(&mut self, count: u64, last: bool) {
         if !self.offers("CHUNKING") {
             // A server that does not know it would take the octets for commands.
-            self.state = State::Chunk { left: count, fate: Fate::Skip("502 5.5.1 The mail server does not take BDAT") };
+            self.state = State::Chunk {
+                left: count,
+                disposition: Disposition::Skip("502 5.5.1 The mail server does not take BDAT"),
+            };
             return;
         }
         self.message_begins(count);
-        self.watch();
-        self.state = State::Chunk { left: count, fate: Fate::Pass };
+        self.begin_header();
+        self.state = State::Chunk { left: count, disposition: Disposition::Pass };
         if self.too_large().is_some() {
             self.give_up(NotSent::TooLarge);
         } else if self.header.as_ref().is_some_and(|header| !header.is_over()) {
@@ -293,10 +297,10 @@ impl Submission {
 
     /// The octets of a chunk are counted and not looked at (RFC 3030, 2).
     fn chunk(&mut self) -> bool {
-        let State::Chunk { left, fate } = &mut self.state else { return false };
+        let State::Chunk { left, disposition } = &mut self.state else { return false };
         let unread = self.client.unread();
         let count = usize::try_from(*left).unwrap_or(usize::MAX).min(unread.len());
-        if matches!(fate, Fate::Pass) && self.server_open {
+        if matches!(disposition, Disposition::Pass) && self.server_open {
             self.to_server.extend_from_slice(unread.get(..count).unwrap_or_default());
         }
         self.client.skip(count);

@@ -6,7 +6,7 @@
 use std::mem;
 
 use super::mailboxes::Mailboxes;
-use crate::smtp::senders::{Senders, Verdict};
+use crate::smtp::sender_policy::{AllowedSenders, Verdict};
 
 /// Longest header taken, in octets. That of Exchange is no longer (`MaxHeaderSize`).
 const HEADER_LIMIT: usize = 256 * 1024;
@@ -63,7 +63,7 @@ impl Header {
     }
 
     /// Takes what comes and adds to `out` what goes on for it.
-    pub(super) fn pass(&mut self, bytes: &[u8], senders: &Senders, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    pub(super) fn pass(&mut self, bytes: &[u8], senders: &AllowedSenders, out: &mut Vec<u8>) -> Result<(), Wrong> {
         if self.over {
             out.extend_from_slice(bytes);
             return Ok(());
@@ -99,7 +99,7 @@ impl Header {
     }
 
     /// No more comes: the message has no body.
-    pub(super) fn finish(&mut self, senders: &Senders, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    pub(super) fn finish(&mut self, senders: &AllowedSenders, out: &mut Vec<u8>) -> Result<(), Wrong> {
         if self.over {
             return Ok(());
         }
@@ -131,7 +131,7 @@ impl Header {
     }
 
     /// One field, with all of its lines.
-    fn take(&mut self, field: &[u8], senders: &Senders, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    fn take(&mut self, field: &[u8], senders: &AllowedSenders, out: &mut Vec<u8>) -> Result<(), Wrong> {
         self.judged += field.len();
         if self.judged > HEADER_LIMIT {
             return Err(self.too_long());
@@ -165,7 +165,7 @@ impl Header {
         }
     }
 
-    fn from(&mut self, field: &[u8], body: &[u8], senders: &Senders, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    fn from(&mut self, field: &[u8], body: &[u8], senders: &AllowedSenders, out: &mut Vec<u8>) -> Result<(), Wrong> {
         if mem::replace(&mut self.has_from, true) && senders.replaces() {
             // There is one (RFC 5322, 3.6), and which of two a reader shows is up to the reader.
             self.changed = true;
@@ -217,7 +217,7 @@ impl Header {
 }
 
 /// Who must stand in the place of these, if somebody must.
-fn verdict<'a>(mailboxes: &Mailboxes, senders: &'a Senders) -> Result<Option<&'a str>, Wrong> {
+fn verdict<'a>(mailboxes: &Mailboxes, senders: &'a AllowedSenders) -> Result<Option<&'a str>, Wrong> {
     let mut instead = None;
     for address in &mailboxes.addresses {
         match senders.verdict(address) {
@@ -230,7 +230,7 @@ fn verdict<'a>(mailboxes: &Mailboxes, senders: &'a Senders) -> Result<Option<&'a
 }
 
 /// Who has sent it for whom it is from. Where that may be replaced it is left out (`false`): then both are the same.
-fn sender(field: &[u8], body: &[u8], senders: &Senders, out: &mut Vec<u8>) -> Result<bool, Wrong> {
+fn sender(field: &[u8], body: &[u8], senders: &AllowedSenders, out: &mut Vec<u8>) -> Result<bool, Wrong> {
     match Mailboxes::read(body).map(|mailboxes| verdict(&mailboxes, senders)) {
         Some(Ok(None)) => out.extend_from_slice(field),
         _ if senders.replaces() => return Ok(false),
@@ -263,19 +263,19 @@ fn has_lone_line_end(field: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smtp::senders::{Otherwise, Rule};
+    use crate::smtp::sender_policy::{Fallback, RewriteRule};
 
-    fn senders(otherwise: Otherwise) -> Senders {
-        Senders::new("scan@b.c", vec!["info@b.c".parse().unwrap()], otherwise)
+    fn senders(otherwise: Fallback) -> AllowedSenders {
+        AllowedSenders::new("scan@b.c", vec!["info@b.c".parse().unwrap()], otherwise)
     }
 
-    fn replacing() -> [Senders; 2] {
-        let rule = Rule { from: "*@old.local".parse().unwrap(), to: "erp@b.c".into() };
-        [senders(Otherwise::Own), senders(Otherwise::Map(vec![rule]))]
+    fn replacing() -> [AllowedSenders; 2] {
+        let rule = RewriteRule { from: "*@old.local".parse().unwrap(), to: "erp@b.c".into() };
+        [senders(Fallback::Account), senders(Fallback::Map(vec![rule]))]
     }
 
     /// What goes on for a message that comes in pieces of this size.
-    fn passed(message: &str, senders: &Senders, piece: usize) -> Result<String, Wrong> {
+    fn passed(message: &str, senders: &AllowedSenders, piece: usize) -> Result<String, Wrong> {
         let (mut header, mut out) = (Header::default(), Vec::new());
         for piece in message.as_bytes().chunks(piece) {
             header.pass(piece, senders, &mut out)?;
@@ -284,7 +284,7 @@ mod tests {
         Ok(String::from_utf8(out).unwrap())
     }
 
-    fn always(message: &str, senders: &Senders) -> Result<String, Wrong> {
+    fn always(message: &str, senders: &AllowedSenders) -> Result<String, Wrong> {
         let whole = passed(message, senders, usize::MAX);
         for piece in [1, 2, 7] {
             assert_eq!(passed(message, senders, piece), whole, "{message:?} in pieces of {piece}");
@@ -304,7 +304,7 @@ mod tests {
             "\r\nFrom: ceo@b.c\r\n",
             "",
         ] {
-            for senders in [senders(Otherwise::Refuse), replacing()[0].clone(), replacing()[1].clone()] {
+            for senders in [senders(Fallback::Reject), replacing()[0].clone(), replacing()[1].clone()] {
                 assert_eq!(always(message, &senders).as_deref(), Ok(message));
             }
         }
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn what_is_from_others_is_refused() {
-        let refuse = senders(Otherwise::Refuse);
+        let refuse = senders(Fallback::Reject);
         let ceo = Wrong::Sender("ceo@b.c".into());
         for (message, wrong) in [
             ("From: ceo@b.c\r\n\r\n", &ceo),
@@ -385,13 +385,13 @@ mod tests {
             ("From a@b.c Mon Jan  1\r\nTo: x@y.z\r\n\r\n", "To: x@y.z\r\n\r\n"),
             ("hello", "\r\nhello"),
         ] {
-            assert_eq!(always(came, &senders(Otherwise::Refuse)).as_deref(), Ok(goes_on), "{came:?}");
+            assert_eq!(always(came, &senders(Fallback::Reject)).as_deref(), Ok(goes_on), "{came:?}");
         }
     }
 
     #[test]
     fn a_header_has_a_bound_and_a_body_has_none() {
-        let refuse = senders(Otherwise::Refuse);
+        let refuse = senders(Fallback::Reject);
         let long = "X: yyyyyyyyyyyyyyyyyyyyyyyyy\r\n".repeat(HEADER_LIMIT / 20);
         assert_eq!(passed(&long, &refuse, 2048), Err(Wrong::TooLong));
         let body = format!("X: y\r\n\r\n{long}");
@@ -400,7 +400,7 @@ mod tests {
 
     #[test]
     fn longest_header_goes_on_and_one_octet_more_does_not() {
-        let refuse = senders(Otherwise::Refuse);
+        let refuse = senders(Fallback::Reject);
         let header = |octets: usize| {
             let first = "X: y\r\n".repeat(100);
             let last = format!("Y: {}\r\n", "y".repeat(octets - first.len() - 5));

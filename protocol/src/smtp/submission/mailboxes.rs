@@ -3,7 +3,7 @@
 //! Old software writes names with commas and raw Latin-1 where none may stand. A name may be anything here, but whatever could be
 //! an address to somebody is one: it is left to no other reader to find another sender in the field.
 
-use crate::smtp::senders::is_plain;
+use crate::smtp::sender_policy::is_plain;
 
 /// What a field says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,18 +2,20 @@
 
 use std::mem;
 
+use super::data::Text;
 use super::report::{Ended, NotSent, Outcome};
-use super::text::Text;
-use super::{Fate, Sent, State, Submission};
+use super::{Disposition, Sent, State, Submission};
 use crate::line;
 use crate::smtp::reply::Reply;
 use crate::smtp::throttled::is_throttled;
 
 impl Submission {
     /// Takes the next reply of the server. `false`: there is none yet.
-    pub(super) fn hear_server(&mut self) -> bool {
+    pub(super) fn process_server(&mut self) -> bool {
         match self.state {
-            State::Over(_) | State::Ending(_) | State::Text(_, Fate::Discard { .. } | Fate::Skip(_)) => return false,
+            State::Over(_) | State::Ending(_) | State::Text(_, Disposition::Discard { .. } | Disposition::Skip(_)) => {
+                return false;
+            }
             State::Leaving(ref ended) => {
                 let done = self.server.is_ended() || !matches!(self.replies.take(&mut self.server), Ok(None));
                 if done {
@@ -22,9 +24,11 @@ impl Submission {
                 }
                 return done;
             }
-            State::Chunk { fate: Fate::Pass, .. } if self.refusal.is_none() => return self.hear_ahead(),
-            State::Chunk { .. } | State::Header { .. } => return self.notice_the_end(),
-            State::Orders | State::Text(_, Fate::Pass) => {}
+            State::Chunk { disposition: Disposition::Pass, .. } if self.refusal.is_none() => {
+                return self.process_early_reply();
+            }
+            State::Chunk { .. } | State::Header { .. } => return self.detect_server_close(),
+            State::Commands | State::Text(_, Disposition::Pass) => {}
         }
         match self.replies.take(&mut self.server) {
             Ok(Some(reply)) => {
@@ -57,9 +61,9 @@ impl Submission {
     }
 
     /// A chunk is answered when it is over. What the server says before that can be a refusal, and no success.
-    fn hear_ahead(&mut self) -> bool {
+    fn process_early_reply(&mut self) -> bool {
         let broken = match self.replies.take(&mut self.server) {
-            Ok(None) => return self.notice_the_end(),
+            Ok(None) => return self.detect_server_close(),
             Ok(Some(reply)) if matches!(reply.class(), 4 | 5) => {
                 self.refusal = Some(reply);
                 return true;
@@ -73,7 +77,7 @@ impl Submission {
     }
 
     /// That the server has gone is noticed at once, so that nothing more is written to it.
-    fn notice_the_end(&mut self) -> bool {
+    fn detect_server_close(&mut self) -> bool {
         let newly_gone = self.server.is_ended() && self.server_open;
         if newly_gone {
             self.cut();
@@ -150,8 +154,8 @@ impl Submission {
         self.sent.pop_front();
         self.message_begins(0);
         self.header = None;
-        self.watch();
-        self.state = State::Text(Text::default(), Fate::Pass);
+        self.begin_header();
+        self.state = State::Text(Text::default(), Disposition::Pass);
         if reply.lines.iter().all(|line| line.trim_ascii().is_empty()) {
             // System.Net.Mail cannot read a go-ahead without a text.
             self.say("354 Start mail input; end with <CRLF>.<CRLF>");
@@ -165,7 +169,7 @@ impl Submission {
     fn unasked(&mut self, reply: &Reply) {
         if matches!(self.state, State::Text(..)) && matches!(reply.class(), 4 | 5) {
             self.discard(reply.wire(), Outcome::Refused(words(reply)), Ended::ByServer);
-        } else if matches!(self.state, State::Orders) && reply.code == 421 {
+        } else if matches!(self.state, State::Commands) && reply.code == 421 {
             self.pass_on(reply);
             self.server_closes();
         } else {

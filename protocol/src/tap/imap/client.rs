@@ -2,18 +2,18 @@
 
 use std::borrow::Cow;
 
-use super::notes::Command;
-use super::words::{Ending, Literal};
+use super::syntax::{Ending, Literal};
+use super::tracker::Command;
 use super::{Imap, Unfinished};
-use crate::tap::lines::{Line, Piece};
-use crate::tap::start::{Found, Start, first_word};
+use crate::tap::command_name::{Found, Start, first_word};
+use crate::tap::line_stream::{Line, Piece};
 use crate::tap::{Over, Step};
 
 /// What a client is told whose literal has an end that is not known.
 const UNREADABLE: &str = "The length of this literal cannot be read";
 
 /// What becomes of the client's command.
-pub(super) enum Course {
+pub(super) enum LineHandling {
     /// It is not known yet; what there is of its line is held, unless it is too long.
     Start(Start),
     /// It goes on.
@@ -37,13 +37,13 @@ enum Kind {
     Compress,
 }
 
-impl Default for Course {
+impl Default for LineHandling {
     fn default() -> Self {
         Self::Start(Start::with_tag())
     }
 }
 
-impl Course {
+impl LineHandling {
     pub(super) fn held(&self) -> usize {
         if let Self::Stays(Some(local)) = self { local.tag.capacity() } else { 0 }
     }
@@ -102,7 +102,7 @@ impl Imap {
         if let Some(step) = self.begin(piece) {
             return step;
         }
-        if let Course::Stays(_) = self.course {
+        if let LineHandling::Stays(_) = self.course {
             if let Some(ending) = self.client.take_secret(piece, is_whole, Ending::of_secret) {
                 self.stayed(ending);
             }
@@ -116,7 +116,7 @@ impl Imap {
 
     fn client_literal(&mut self, piece: &[u8]) -> Step {
         self.client.take_literal(piece.len());
-        if let Course::Stays(_) = self.course {
+        if let LineHandling::Stays(_) = self.course {
             return Step::drop(piece.len());
         }
         if let Some(Unfinished { command, .. }) = &mut self.unfinished {
@@ -128,7 +128,7 @@ impl Imap {
     /// Reads the beginning of a command's line. `None` when it is known what becomes of it, or it is so long that it goes on
     /// meanwhile.
     fn begin(&mut self, piece: &[u8]) -> Option<Step> {
-        let Course::Start(start) = &mut self.course else { return None };
+        let LineHandling::Start(start) = &mut self.course else { return None };
         let room = start.room();
         let is_held = room > 0;
         let window = if is_held { piece.get(..room).unwrap_or(piece) } else { piece };
@@ -138,7 +138,7 @@ impl Imap {
                 let name_ends = start.seen().saturating_sub(before + 1);
                 return Some(self.give_up(name_ends));
             }
-            Some(Found::NoName) if !is_held => self.course = Course::Passes,
+            Some(Found::NoName) if !is_held => self.course = LineHandling::Passes,
             Some(found) => self.course = self.course_of(found, piece),
             None if !is_held => return None,
             None if start.room() > 0 => {
@@ -146,7 +146,7 @@ impl Imap {
                 return Some(Step::drop(piece.len()));
             }
             // No command of anybody's begins so, but it may be the answer to a challenge.
-            None if self.is_authenticating => self.course = Course::Stays(None),
+            None if self.is_authenticating => self.course = LineHandling::Stays(None),
             None => {
                 let count = window.len();
                 if self.client.head().is_empty() {
@@ -159,7 +159,7 @@ impl Imap {
             }
         }
         // What was held goes on first.
-        if matches!(self.course, Course::Passes) && !self.client.head().is_empty() && is_held {
+        if matches!(self.course, LineHandling::Passes) && !self.client.head().is_empty() && is_held {
             self.to_server.extend_from_slice(self.client.head());
             return Some(Step::stop());
         }
@@ -167,26 +167,26 @@ impl Imap {
     }
 
     /// What becomes of a command that begins so.
-    fn course_of(&mut self, found: Found, piece: &[u8]) -> Course {
+    fn course_of(&mut self, found: Found, piece: &[u8]) -> LineHandling {
         let name = match found {
             Found::Name(name) => name,
             Found::NoName => {
                 let is_done = self.is_idling && first_word(&self.beginning(piece)).eq_ignore_ascii_case(b"DONE");
                 self.is_idling &= !is_done;
                 let is_answer = self.is_authenticating && !is_done;
-                return if is_answer { Course::Stays(None) } else { Course::Passes };
+                return if is_answer { LineHandling::Stays(None) } else { LineHandling::Passes };
             }
         };
         self.is_authenticating = false;
         if let Some(kind) = Kind::of(name.as_bytes()) {
             let tag = tag(first_word(&self.beginning(piece)));
-            return Course::Stays(Some(Local { kind, tag }));
+            return LineHandling::Stays(Some(Local { kind, tag }));
         }
         self.order.sent = self.order.sent.saturating_add(1);
         self.is_idling = name.as_bytes() == b"IDLE";
         self.waiting_idles = self.waiting_idles.saturating_add(self.is_idling.into());
         self.has_logged_out |= name.as_bytes() == b"LOGOUT";
-        Course::Passes
+        LineHandling::Passes
     }
 
     /// The line so far.
@@ -217,9 +217,9 @@ impl Imap {
                 self.client.skip(size);
             }
             (_, command) => {
-                self.course = Course::default();
+                self.course = LineHandling::default();
                 if let Some(command) = command {
-                    self.notes.sent(command);
+                    self.tracker.sent(command);
                 }
             }
         }
@@ -227,7 +227,7 @@ impl Imap {
 
     /// A line of a command that did not. Its literals are asked for, so that it is known where they end.
     fn stayed(&mut self, ending: Ending) {
-        let Course::Stays(local) = &self.course else { return };
+        let LineHandling::Stays(local) = &self.course else { return };
         match (ending, local) {
             (Ending::Unreadable, Some(_)) => self.lose(UNREADABLE),
             (Ending::Literal(Literal { size, waits }), Some(_)) => {
@@ -239,10 +239,10 @@ impl Imap {
             (_, Some(Local { kind, tag })) => {
                 let answer = format!("{tag} {}", kind.answer());
                 self.is_authenticating = *kind == Kind::Authenticate;
-                self.course = Course::default();
+                self.course = LineHandling::default();
                 self.answer(answer);
             }
-            (_, None) => self.course = Course::default(),
+            (_, None) => self.course = LineHandling::default(),
         }
     }
 
@@ -264,11 +264,11 @@ impl Imap {
     pub(super) fn literal_was_refused(&mut self) {
         self.unfinished = None;
         self.client.skip(0);
-        self.course = Course::default();
+        self.course = LineHandling::default();
     }
 
     pub(super) fn client_ends(&mut self) {
-        let Course::Start(start) = &self.course else { return };
+        let LineHandling::Start(start) = &self.course else { return };
         if start.room() > 0 && self.over.is_none() {
             // It may be the answer to a challenge.
             if !self.is_authenticating {

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::list::{List, Look, look};
-use super::words::word;
-use super::{Imap, ServerCourse};
-use crate::tap::lines::{HEAD, Line, Piece};
-use crate::tap::start::HOLD_LIMIT;
-use crate::tap::{Noticed, Step};
+use super::capability_list::{CapabilityList, Look, look};
+use super::syntax::word;
+use super::{Imap, ServerLineHandling};
+use crate::tap::command_name::HOLD_LIMIT;
+use crate::tap::line_stream::{HEAD, Line, Piece};
+use crate::tap::{Observation, Step};
 
 /// How a response ends that ends with a literal.
 const END_OF_RESPONSE: &[u8] = b")\r\n";
@@ -16,7 +16,7 @@ const END_OF_RESPONSE: &[u8] = b")\r\n";
 const USUAL: usize = HEAD - "* \r\n".len();
 
 impl Imap {
-    pub(super) fn server_step(&mut self, rest: &[u8], notice: &mut dyn FnMut(Noticed)) -> Step {
+    pub(super) fn server_step(&mut self, rest: &[u8], notice: &mut dyn FnMut(Observation)) -> Step {
         if self.over.is_some() {
             return Step::drop(rest.len());
         }
@@ -32,20 +32,20 @@ impl Imap {
             Piece::Line { length, is_whole } => (length, is_whole),
         };
         let piece = rest.get(..length).unwrap_or(rest);
-        if let ServerCourse::Start = self.server_course
+        if let ServerLineHandling::Start = self.server_course
             && let Some(step) = self.begin_response(piece, is_whole)
         {
             return step;
         }
         let step = match &mut self.server_course {
-            ServerCourse::Lists(list) => {
+            ServerLineHandling::Lists(list) => {
                 list.pass(piece, &mut self.to_client);
                 Step::drop(length)
             }
-            ServerCourse::Start | ServerCourse::Passes => Step::pass(length),
+            ServerLineHandling::Start | ServerLineHandling::Passes => Step::pass(length),
         };
         if let Some(whole) = self.server.take(piece, is_whole) {
-            self.server_course = ServerCourse::Start;
+            self.server_course = ServerLineHandling::Start;
             self.responded(&whole.line(), notice);
             self.give_answers();
         }
@@ -56,7 +56,7 @@ impl Imap {
     /// one look, if they are whole and nothing was held. What it comes to is what the rest of this file would come to, which has
     /// every other line. Gives back the length of such a line.
     fn usual_line(&mut self, rest: &[u8]) -> Option<usize> {
-        if !matches!(self.server_course, ServerCourse::Start) || !self.server.is_between() {
+        if !matches!(self.server_course, ServerLineHandling::Start) || !self.server.is_between() {
             return None;
         }
         if self.continues.is_some() {
@@ -69,7 +69,7 @@ impl Imap {
         // Whatever has a NUL is no IMAP.
         let end = memchr::memchr2(b'\n', 0, numbered).filter(|&end| numbered.get(end) == Some(&b'\n'))?;
         let line = numbered.get(..end).and_then(|line| line.strip_suffix(b"\r")).filter(|line| line.len() < USUAL)?;
-        let (response, size) = self.notes.fetch_with_literal(line)?;
+        let (response, size) = self.tracker.fetch_with_literal(line)?;
         self.continues = Some(response);
         self.server.skip(size);
         Some("* ".len() + end + 1)
@@ -87,31 +87,31 @@ impl Imap {
                 Some(Step::drop(piece.len()))
             }
             Look::NeedsMore | Look::Plain => {
-                self.server_course = ServerCourse::Passes;
+                self.server_course = ServerLineHandling::Passes;
                 if self.server.head().is_empty() {
                     return None;
                 }
                 self.to_client.extend_from_slice(self.server.head());
                 Some(Step::stop())
             }
-            Look::List { at, is_code } => {
+            Look::CapabilityList { at, is_code } => {
                 // What was held does not reach to the end of the word before the list.
                 let rest = at.saturating_sub(self.server.head().len());
                 self.to_client.extend_from_slice(line.get(..at).unwrap_or_default());
                 self.server.take(piece.get(..rest).unwrap_or(piece), false);
-                self.server_course = ServerCourse::Lists(List::new(is_code));
+                self.server_course = ServerLineHandling::Lists(CapabilityList::new(is_code));
                 Some(Step::drop(rest))
             }
         }
     }
 
     /// A line of a response.
-    fn responded(&mut self, line: &Line<'_>, notice: &mut dyn FnMut(Noticed)) {
+    fn responded(&mut self, line: &Line<'_>, notice: &mut dyn FnMut(Observation)) {
         let continued = self.continues.take();
         if continued.is_none() {
             self.follow(line.head);
         }
-        if let Some((response, size)) = self.notes.response(continued, line, notice) {
+        if let Some((response, size)) = self.tracker.response(continued, line, notice) {
             self.continues = Some(response);
             self.server.skip(size);
         }
@@ -162,9 +162,9 @@ impl Imap {
     pub(super) fn server_ends(&mut self) {
         match &mut self.server_course {
             _ if self.over.is_some() => {}
-            ServerCourse::Start => self.to_client.extend_from_slice(self.server.head()),
-            ServerCourse::Lists(list) => list.end(&mut self.to_client),
-            ServerCourse::Passes => {}
+            ServerLineHandling::Start => self.to_client.extend_from_slice(self.server.head()),
+            ServerLineHandling::Lists(list) => list.end(&mut self.to_client),
+            ServerLineHandling::Passes => {}
         }
         self.server.forget();
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::notes::COMMANDS_LIMIT;
+use super::tracker::COMMANDS_LIMIT;
 use super::*;
 use crate::tap::playing;
 
@@ -12,12 +12,12 @@ fn alike(session: playing::Session<'_>) -> playing::Played {
     playing::unchanged::<Imap>(session)
 }
 
-fn noticed(session: &[(char, &str)]) -> Vec<Noticed> {
+fn noticed(session: &[(char, &str)]) -> Vec<Observation> {
     alike(session).noticed
 }
 
-fn validity(folder: &str, value: u32) -> Noticed {
-    Noticed::UidValidity { folder: folder.to_owned(), value }
+fn validity(folder: &str, value: u32) -> Observation {
+    Observation::UidValidity { folder: folder.to_owned(), value }
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_literal_that_is_on_its_way_comes_to_its_end() {
 
 #[test]
 fn the_end_of_a_session_is_told_from_an_accident() {
-    let bye = |text: &str, asked_for| Noticed::Bye { text: text.to_owned(), asked_for };
+    let bye = |text: &str, asked_for| Observation::Bye { text: text.to_owned(), asked_for };
     let expired = "Session invalidated - AccessTokenExpired";
     assert_eq!(noticed(&[('S', &format!("* BYE {expired}\r\n"))]), [bye(expired, false)]);
     let session = [
@@ -173,7 +173,7 @@ fn the_end_of_a_session_is_told_from_an_accident() {
 #[test]
 fn throttling_is_noticed_wherever_it_is_said() {
     let words = "Request is throttled. Suggested Backoff Time: 1500 milliseconds";
-    let throttled = Noticed::Throttled { back_off: Duration::from_millis(1500) };
+    let throttled = Observation::Throttled { back_off: Duration::from_millis(1500) };
     for line in ["a NO", "a BAD", "* NO", "* BAD"] {
         assert_eq!(noticed(&[('S', &format!("{line} {words}\r\n"))]), std::slice::from_ref(&throttled), "{line}");
     }

@@ -32,7 +32,7 @@ fn throttling_is_noticed() {
         ('C', "RETR 1\r\n"),
         ('S', "-ERR Request is throttled. Suggested Backoff Time: 1500 milliseconds\r\n"),
     ]);
-    assert_eq!(noticed, [Noticed::Throttled { back_off: Duration::from_millis(1500) }]);
+    assert_eq!(noticed, [Observation::Throttled { back_off: Duration::from_millis(1500) }]);
 }
 
 /// Whether it is known which answer is which.
@@ -75,7 +75,7 @@ fn client_waits_while_too_much_is_unanswered() {
 fn last_words_that_nobody_asked_for_are_noticed() {
     let playing::Played { noticed, .. } =
         alike(&[('C', "NOOP\r\n"), ('S', "+OK\r\n-ERR Connection is closed. 13\r\n")]);
-    assert_eq!(noticed, [Noticed::Bye { text: "Connection is closed. 13".into(), asked_for: false }]);
+    assert_eq!(noticed, [Observation::Bye { text: "Connection is closed. 13".into(), asked_for: false }]);
 }
 
 #[test]

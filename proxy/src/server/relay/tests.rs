@@ -21,7 +21,7 @@ impl Tap for Everything {
         Cut { pass: bytes.len(), taken: bytes.len() }
     }
 
-    fn server(&mut self, bytes: &[u8], _: &mut dyn FnMut(Noticed)) -> Cut {
+    fn server(&mut self, bytes: &[u8], _: &mut dyn FnMut(Observation)) -> Cut {
         Cut { pass: bytes.len(), taken: bytes.len() }
     }
 

@@ -1,9 +1,9 @@
 //! What the tap reports of a session: replies that are owed, goodbyes, and the memory that it has taken.
 
 use super::super::client::tag;
-use super::super::notes::Command;
+use super::super::tracker::Command;
 use super::*;
-use crate::tap::start::HOLD_LIMIT;
+use crate::tap::command_name::HOLD_LIMIT;
 
 fn after(session: playing::Session<'_>) -> Imap {
     playing::after(session)
@@ -105,14 +105,14 @@ fn memory_of_every_buffer_is_counted() {
     assert_eq!(command(&format!("t SELECT {}", "x".repeat(401))).held(), 1);
     assert_eq!(command(&format!("t SELECT {}", "x".repeat(400))).held(), 401);
 
-    let mut notes = Notes::default();
-    notes.sent(command("tag SELECT folder"));
-    notes.sent(command("t RENAME abc de"));
+    let mut tracker = Tracker::default();
+    tracker.sent(command("tag SELECT folder"));
+    tracker.sent(command("t RENAME abc de"));
     // What a queue has room for first.
     let waiting = 4 * size_of::<Command>();
-    assert_eq!(notes.held(), waiting + 9 + 6 + 2 * size_of::<Vec<u8>>());
+    assert_eq!(tracker.held(), waiting + 9 + 6 + 2 * size_of::<Vec<u8>>());
 
-    let mut list = List::new(false);
+    let mut list = CapabilityList::new(false);
     list.pass(b" IMAP4rev1", &mut Vec::new());
     let in_list = list.held();
     assert!((10..=16).contains(&in_list), "{in_list}");
@@ -122,14 +122,14 @@ fn memory_of_every_buffer_is_counted() {
     let (client, server) = (tap.client.held(), tap.server.held());
     assert!(client > 0 && server > 0);
     assert_eq!(tap.held(), client + server + 7);
-    tap.server_course = ServerCourse::Lists(list);
+    tap.server_course = ServerLineHandling::Lists(list);
     tap.unfinished = Some(Unfinished { command: command("tag SELECT folder"), waits: false });
-    tap.notes = notes;
+    tap.tracker = tracker;
     tap.order.answers = VecDeque::with_capacity(3);
     tap.order.push("x".repeat(100));
     tap.to_client = Vec::with_capacity(1000);
     tap.to_server = Vec::with_capacity(2000);
-    let rest = in_list + 9 + tap.notes.held() + 3 * size_of::<Answer>() + 100 + 1000 + 2000;
+    let rest = in_list + 9 + tap.tracker.held() + 3 * size_of::<Answer>() + 100 + 1000 + 2000;
     assert_eq!(tap.held(), client + server + 7 + rest);
 }
 

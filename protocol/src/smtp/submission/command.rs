@@ -2,7 +2,7 @@
 
 use smtp_proto::Request;
 
-use super::path::{Path, Verb};
+use super::envelope_path::{EnvelopePath, Verb};
 use crate::sasl::exchange::trimmed;
 use crate::smtp::command::{is, split};
 
@@ -11,14 +11,14 @@ const CHUNK_DIGITS: usize = 18;
 
 /// What a client wants. Lines are without their ends, as they are to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum Command {
     Mail {
         line: Vec<u8>,
-        path: Path,
+        path: EnvelopePath,
     },
     Rcpt {
         line: Vec<u8>,
-        path: Path,
+        path: EnvelopePath,
     },
     /// MAIL or RCPT without an address that every reader finds in it.
     NoPath(Verb),
@@ -48,9 +48,9 @@ pub(super) enum Order {
     },
 }
 
-impl Order {
+impl Command {
     /// Understands a line, its line end still on or not.
-    pub(super) fn understand(line: &[u8]) -> Self {
+    pub(super) fn parse(line: &[u8]) -> Self {
         let line = trimmed(line);
         let (verb, rest) = split(line);
         let upper = verb.to_ascii_uppercase();
@@ -63,11 +63,11 @@ impl Order {
         }
         match upper.as_slice() {
             b"" => Self::Refused("500 5.5.2 This line has no command"),
-            b"MAIL" => match Path::parse(Verb::Mail, rest) {
+            b"MAIL" => match EnvelopePath::parse(Verb::Mail, rest) {
                 Some(path) => Self::Mail { line: line.to_vec(), path },
                 None => Self::NoPath(Verb::Mail),
             },
-            b"RCPT" => match Path::parse(Verb::Rcpt, rest) {
+            b"RCPT" => match EnvelopePath::parse(Verb::Rcpt, rest) {
                 Some(path) => Self::Rcpt { line: line.to_vec(), path },
                 None => Self::NoPath(Verb::Rcpt),
             },
@@ -129,15 +129,15 @@ fn number(digits: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn other(line: &str) -> Order {
-        Order::Other { line: line.into() }
+    fn other(line: &str) -> Command {
+        Command::Other { line: line.into() }
     }
 
     /// What goes on for MAIL or RCPT.
     fn command(line: &[u8]) -> String {
-        let (verb, path, line) = match Order::understand(line) {
-            Order::Mail { line, path } => (Verb::Mail, path, line),
-            Order::Rcpt { line, path } => (Verb::Rcpt, path, line),
+        let (verb, path, line) = match Command::parse(line) {
+            Command::Mail { line, path } => (Verb::Mail, path, line),
+            Command::Rcpt { line, path } => (Verb::Rcpt, path, line),
             other => panic!("{other:?}"),
         };
         String::from_utf8(path.command(verb, &line)).unwrap()
@@ -162,23 +162,23 @@ mod tests {
 
     #[test]
     fn understands_commands_in_good_and_in_bad_shape() {
-        let table: &[(&[u8], Order)] = &[
-            (b"DATA\r\n", Order::Data { line: b"DATA".into() }),
-            (b"data now\r\n", Order::Data { line: b"data now".into() }),
-            (b"BDAT 10\r\n", Order::Bdat { count: 10, last: false }),
-            (b"bdat 0 last\r\n", Order::Bdat { count: 0, last: true }),
-            (b"RSET\r\n", Order::Rset),
-            (b"QUIT\r\n", Order::Quit),
-            (b"EHLO x\r\n", Order::Hello { extended: true }),
-            (b"HELO\r\n", Order::Hello { extended: false }),
-            (b"AUTH PLAIN AGEAYg==\r\n", Order::Auth),
-            (b"AUTH=LOGIN\r\n", Order::Auth),
+        let table: &[(&[u8], Command)] = &[
+            (b"DATA\r\n", Command::Data { line: b"DATA".into() }),
+            (b"data now\r\n", Command::Data { line: b"data now".into() }),
+            (b"BDAT 10\r\n", Command::Bdat { count: 10, last: false }),
+            (b"bdat 0 last\r\n", Command::Bdat { count: 0, last: true }),
+            (b"RSET\r\n", Command::Rset),
+            (b"QUIT\r\n", Command::Quit),
+            (b"EHLO x\r\n", Command::Hello { extended: true }),
+            (b"HELO\r\n", Command::Hello { extended: false }),
+            (b"AUTH PLAIN AGEAYg==\r\n", Command::Auth),
+            (b"AUTH=LOGIN\r\n", Command::Auth),
             (b"NOOP\r\n", other("NOOP")),
             (b"VRFY bob\r\n", other("VRFY bob")),
             (b"X-NEW thing  with blanks\r\n", other("X-NEW thing  with blanks")),
         ];
-        for (line, order) in table {
-            assert_eq!(Order::understand(line), *order, "{}", line.escape_ascii());
+        for (line, command) in table {
+            assert_eq!(Command::parse(line), *command, "{}", line.escape_ascii());
         }
     }
 
@@ -198,14 +198,14 @@ mod tests {
             b"ATRN b.c\r\n",
             b"XCLIENT NAME=x\r\n",
         ] {
-            assert!(matches!(Order::understand(line), Order::Refused(_)), "{}", line.escape_ascii());
+            assert!(matches!(Command::parse(line), Command::Refused(_)), "{}", line.escape_ascii());
         }
     }
 
     #[test]
     fn a_path_that_is_none_is_told_from_other_mistakes() {
-        assert_eq!(Order::understand(b"MAIL a@b.c\r\n"), Order::NoPath(Verb::Mail));
-        assert_eq!(Order::understand(b"RCPT TO:<a@b.c\r\n"), Order::NoPath(Verb::Rcpt));
+        assert_eq!(Command::parse(b"MAIL a@b.c\r\n"), Command::NoPath(Verb::Mail));
+        assert_eq!(Command::parse(b"RCPT TO:<a@b.c\r\n"), Command::NoPath(Verb::Rcpt));
     }
 
     #[test]
@@ -226,7 +226,7 @@ mod tests {
             "BDAT 10\0LAST",
             "BDAT LAST",
         ] {
-            assert!(matches!(Order::understand(line.as_bytes()), Order::Fatal { .. }), "{line:?}");
+            assert!(matches!(Command::parse(line.as_bytes()), Command::Fatal { .. }), "{line:?}");
         }
     }
 }

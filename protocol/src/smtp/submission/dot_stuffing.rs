@@ -3,19 +3,19 @@
 
 /// One direction of a message whose lines end in CRLF.
 #[derive(Debug)]
-pub(super) struct Dots {
+pub(super) struct DotStuffing {
     at_line_start: bool,
 }
 
-impl Default for Dots {
+impl Default for DotStuffing {
     fn default() -> Self {
         Self { at_line_start: true }
     }
 }
 
-impl Dots {
+impl DotStuffing {
     /// The bytes without the dots in front of lines.
-    pub(super) fn off(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(super) fn unstuff(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len());
         for (line, has_dot) in self.lines(bytes) {
             out.extend_from_slice(line.get(usize::from(has_dot)..).unwrap_or_default());
@@ -24,7 +24,7 @@ impl Dots {
     }
 
     /// The bytes with a dot in front of every line that begins with one.
-    pub(super) fn on(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn stuff(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         for (line, has_dot) in self.lines(bytes) {
             out.extend(has_dot.then_some(b'.'));
             out.extend_from_slice(line);
@@ -55,11 +55,11 @@ mod tests {
             [("..a\r\n...\r\n.b.\r\n", ".a\r\n..\r\nb.\r\n"), ("a.\r\n..\r\n", "a.\r\n.\r\n"), ("", "")]
         {
             for piece in [1, 3, 100] {
-                let (mut off, mut on) = (Dots::default(), Dots::default());
+                let (mut off, mut on) = (DotStuffing::default(), DotStuffing::default());
                 let (mut bare, mut out) = (Vec::new(), Vec::new());
                 for piece in stuffed.as_bytes().chunks(piece) {
-                    let piece = off.off(piece);
-                    on.on(&piece, &mut out);
+                    let piece = off.unstuff(piece);
+                    on.stuff(&piece, &mut out);
                     bare.extend(piece);
                 }
                 assert_eq!(String::from_utf8(bare).unwrap(), plain);

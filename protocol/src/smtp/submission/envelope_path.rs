@@ -8,7 +8,7 @@ use crate::smtp::command::is;
 
 /// An argument such as `FROM:<a@b.c> SIZE=1000`, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Path {
+pub(super) struct EnvelopePath {
     /// The address, without brackets and source route; empty for nobody (`<>`).
     pub(super) address: String,
     /// The parameters, in order.
@@ -39,7 +39,7 @@ impl Verb {
     }
 }
 
-impl Path {
+impl EnvelopePath {
     /// Reads the argument of this command.
     pub(super) fn parse(verb: Verb, argument: &[u8]) -> Option<Self> {
         let (found, rest) = argument.split_at_checked(verb.word().len())?;
@@ -222,7 +222,7 @@ mod tests {
 
     /// What goes on for the argument of MAIL, without the verb.
     fn goes_on(argument: &[u8]) -> Option<String> {
-        let path = Path::parse(Verb::Mail, argument)?;
+        let path = EnvelopePath::parse(Verb::Mail, argument)?;
         let line = [b"MAIL ", argument].concat();
         let command = String::from_utf8(path.command(Verb::Mail, &line)).unwrap();
         Some(command.strip_prefix("MAIL FROM:").unwrap().to_owned())
@@ -356,20 +356,20 @@ mod tests {
         }
         assert_eq!(goes_on(b"FROM:<b\xfcro@b.c>"), None, "Latin-1 is read in different ways");
         assert_eq!(goes_on(b"FROM:<a@b.c> A=\xfc"), None, "in a parameter too");
-        assert_eq!(Path::parse(Verb::Rcpt, b"TO:<>"), None, "a message is to somebody");
-        assert!(Path::parse(Verb::Rcpt, b"to:<postmaster>").is_some());
+        assert_eq!(EnvelopePath::parse(Verb::Rcpt, b"TO:<>"), None, "a message is to somebody");
+        assert!(EnvelopePath::parse(Verb::Rcpt, b"to:<postmaster>").is_some());
     }
 
     #[test]
     fn a_line_in_good_shape_goes_on_as_it_came() {
-        let path = Path::parse(Verb::Rcpt, b"to:<A@b.c> Notify=Never").unwrap();
+        let path = EnvelopePath::parse(Verb::Rcpt, b"to:<A@b.c> Notify=Never").unwrap();
         assert_eq!(path.command(Verb::Rcpt, b"rcpt to:<A@b.c> Notify=Never"), b"rcpt to:<A@b.c> Notify=Never");
         assert_eq!(path.command(Verb::Rcpt, b"rcpt  to:<A@b.c> Notify=Never"), b"RCPT TO:<A@b.c> Notify=Never");
     }
 
     #[test]
     fn parameters_of_another_sender_are_dropped() {
-        let path = Path::parse(Verb::Mail, b"FROM:<a@b.c> SIZE=1 auth=<> XOORG=x x-y RET=HDRS").unwrap();
+        let path = EnvelopePath::parse(Verb::Mail, b"FROM:<a@b.c> SIZE=1 auth=<> XOORG=x x-y RET=HDRS").unwrap();
         let command = path.with_known_parameters().command(Verb::Mail, b"");
         assert_eq!(command, b"MAIL FROM:<a@b.c> SIZE=1 RET=HDRS");
     }

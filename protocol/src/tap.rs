@@ -4,7 +4,7 @@
 //!   client(bytes) ──▶ ┌─────┐ ──▶ Cut: so many of them go on to the server, so many do not
 //!   server(bytes) ──▶ │ Tap │ ──▶ Cut: so many of them go on to the client, so many do not
 //!   close(text)   ──▶ │     │ ──▶ output(peer): what goes to this peer behind that
-//!   end(peer)     ──▶ └─────┘ ──▶ Noticed, Counts
+//!   end(peer)     ──▶ └─────┘ ──▶ Observation, Counts
 //! ```
 //!
 //! - Bytes go on as they came and in order, but for two things. A client that logs in again is answered here, and no byte of
@@ -14,10 +14,10 @@
 //! - A local answer has the place that the server's would have: behind the replies to the commands before it.
 //! - Besides, it notices what is worth knowing. Where it cannot follow a peer it may notice something wrong, or nothing.
 
+mod command_name;
 mod imap;
-mod lines;
+mod line_stream;
 mod pop3;
-mod start;
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ const BACK_OFF: Duration = Duration::from_secs(60);
 
 /// Something worth knowing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Noticed {
+pub enum Observation {
     /// A folder's UIDVALIDITY (RFC 3501, 2.3.1.1): if it is another one than before, all UIDs of the folder are void.
     UidValidity {
         /// The folder as the protocol writes it; `INBOX` in capitals.
@@ -100,7 +100,7 @@ pub trait Tap {
     fn client(&mut self, bytes: &[u8]) -> Cut;
 
     /// The server has sent this. `notice` is told what is in it.
-    fn server(&mut self, bytes: &[u8], notice: &mut dyn FnMut(Noticed)) -> Cut;
+    fn server(&mut self, bytes: &[u8], notice: &mut dyn FnMut(Observation)) -> Cut;
 
     /// No more comes from this peer. What was held of it goes on.
     fn end(&mut self, from: Peer);
@@ -186,7 +186,7 @@ pub fn back_off(text: &[u8]) -> Option<Duration> {
 /// How the tests of both taps play a session.
 #[cfg(test)]
 mod playing {
-    use super::{Counts, Cut, Noticed, Peer, Tap};
+    use super::{Counts, Cut, Observation, Peer, Tap};
 
     /// Which side says what, in order: the client (`C`) and the server (`S`).
     pub(super) type Session<'a> = &'a [(char, &'a str)];
@@ -194,7 +194,7 @@ mod playing {
     /// What came of a session.
     #[derive(Debug, Default, PartialEq, Eq)]
     pub(super) struct Played {
-        pub(super) noticed: Vec<Noticed>,
+        pub(super) noticed: Vec<Observation>,
         pub(super) counts: Counts,
         pub(super) to_server: String,
         pub(super) to_client: String,

@@ -7,7 +7,7 @@ const WORD_LIMIT: usize = 64;
 
 /// A list that is passing.
 #[derive(Default)]
-pub(super) struct List {
+pub(super) struct CapabilityList {
     /// It ends at `]`, as it is in a response code, or else with its line.
     is_code: bool,
     /// The word that is not whole yet, with the blank before it.
@@ -28,7 +28,7 @@ enum State {
     Over,
 }
 
-impl List {
+impl CapabilityList {
     pub(super) fn new(is_code: bool) -> Self {
         Self { is_code, ..Self::default() }
     }
@@ -98,7 +98,7 @@ pub(super) enum Look {
     /// Any line.
     Plain,
     /// A list of capabilities begins here, after so many bytes of the line.
-    List { at: usize, is_code: bool },
+    CapabilityList { at: usize, is_code: bool },
 }
 
 /// Looks at the beginning of a line: `* CAPABILITY …`, `a OK [CAPABILITY …] …`, or `[CAPABILITY …] …`, as Exchange has been
@@ -122,7 +122,7 @@ pub(super) fn look(line: &[u8]) -> Look {
             return Look::NeedsMore;
         }
         if second.is(b"CAPABILITY") {
-            return Look::List { at: second.end, is_code: false };
+            return Look::CapabilityList { at: second.end, is_code: false };
         }
     }
     let conditions: [&[u8]; 5] = [b"OK", b"NO", b"BAD", b"PREAUTH", b"BYE"];
@@ -169,7 +169,7 @@ impl Word<'_> {
     fn code(&self) -> Look {
         const BEGINNING: &[u8] = b"[CAPABILITY";
         if self.is_whole && self.is(BEGINNING) {
-            Look::List { at: self.end, is_code: true }
+            Look::CapabilityList { at: self.end, is_code: true }
         } else if !self.is_whole && self.may_be(BEGINNING) {
             Look::NeedsMore
         } else {

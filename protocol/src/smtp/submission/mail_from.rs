@@ -3,13 +3,13 @@
 //! MAIL is held back, and with it everything behind it, until the driver lets it go or puts it off. Behind MAIL nothing is
 //! ever tried again: that it was refused is certain, and that nothing else was is not.
 
-use super::path::{Path, Verb};
+use super::envelope_path::{EnvelopePath, Verb};
 use super::report::{Ended, Event};
 use super::server::words;
 use super::{Sent, Submission};
 use crate::line;
 use crate::smtp::reply::Reply;
-use crate::smtp::senders::{Pattern, Verdict};
+use crate::smtp::sender_policy::{Pattern, Verdict};
 
 /// A MAIL that waits.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) struct Mail {
 
 impl Submission {
     /// A message begins once the driver says so, one within another too: whether that one is over only the server knows.
-    pub(super) fn mail(&mut self, line: &[u8], path: Path) {
+    pub(super) fn mail(&mut self, line: &[u8], path: EnvelopePath) {
         let (mut path, mut given) = (path, None);
         if let Some(senders) = &self.senders {
             path = path.with_known_parameters();
@@ -52,7 +52,7 @@ impl Submission {
     }
 
     /// A recipient, if it is one that messages may go to.
-    pub(super) fn rcpt(&mut self, line: &[u8], path: Path) {
+    pub(super) fn rcpt(&mut self, line: &[u8], path: EnvelopePath) {
         let path = match &self.recipients {
             Some(allowed) if !allowed.iter().any(|pattern| pattern.fits(&path.address)) => {
                 let names: Vec<&str> = allowed.iter().map(Pattern::name).collect();
@@ -114,7 +114,7 @@ impl Submission {
     }
 
     /// While a MAIL waits. `false`: nothing happens but that.
-    pub(super) fn hear_waiting_client(&mut self) -> bool {
+    pub(super) fn process_waiting_client(&mut self) -> bool {
         // With more behind it, it has said all it wants and still wants its answers; otherwise it has gone.
         let gone = self.client.is_ended() && self.client.is_empty();
         if gone {

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::words::{announces_message, astring, astring_and_rest, literal, number, number_behind, word};
+use super::syntax::{announces_message, astring, astring_and_rest, literal, number, number_behind, word};
 use crate::line::printable;
-use crate::tap::lines::{Line, TAIL};
-use crate::tap::{Counts, Noticed, back_off};
+use crate::tap::line_stream::{Line, TAIL};
+use crate::tap::{Counts, Observation, back_off};
 
 /// Longest folder name that is remembered, in bytes. Exchange's have 255 characters at most.
 const FOLDER_LIMIT: usize = 400;
@@ -19,7 +19,7 @@ pub(super) const COMMANDS_LIMIT: usize = 64;
 
 /// What was noticed, and the commands whose answers are worth it.
 #[derive(Default)]
-pub(super) struct Notes {
+pub(super) struct Tracker {
     waiting: VecDeque<Command>,
     pub(super) counts: Counts,
     /// Nothing is noticed any more.
@@ -157,7 +157,7 @@ fn start_of(tag: &[u8]) -> &[u8] {
     tag.get(..TAG_LIMIT).unwrap_or(tag)
 }
 
-impl Notes {
+impl Tracker {
     /// A command went on to the server, all of it.
     pub(super) fn sent(&mut self, command: Command) {
         if self.is_lost || command.kind == Kind::Other {
@@ -174,7 +174,7 @@ impl Notes {
         &mut self,
         continued: Option<Response>,
         line: &Line<'_>,
-        notice: &mut dyn FnMut(Noticed),
+        notice: &mut dyn FnMut(Observation),
     ) -> Option<(Response, u64)> {
         // Only a literal may have a NUL (RFC 3501, 9): whatever this is, it is no IMAP.
         if memchr::memchr(0, line.head).is_some() {
@@ -213,7 +213,7 @@ impl Notes {
 
     /// The first line of a response. Gives back what it is if it may have a literal; the text of a condition has none, whatever
     /// it looks like.
-    fn begun(&mut self, head: &[u8], notice: &mut dyn FnMut(Noticed)) -> Option<Response> {
+    fn begun(&mut self, head: &[u8], notice: &mut dyn FnMut(Observation)) -> Option<Response> {
         let (first, rest) = word(head);
         match first {
             b"+" => None,
@@ -230,7 +230,7 @@ impl Notes {
         }
     }
 
-    fn untagged(&mut self, rest: &[u8], notice: &mut dyn FnMut(Noticed)) -> Option<Response> {
+    fn untagged(&mut self, rest: &[u8], notice: &mut dyn FnMut(Observation)) -> Option<Response> {
         let (verb, text) = word(rest);
         let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
         if is(verb, "OK") {
@@ -244,7 +244,7 @@ impl Notes {
         if is(verb, "BYE") {
             throttled(text, notice);
             let asked_for = self.waiting.iter().any(|command| matches!(command.kind, Kind::Logout));
-            notice(Noticed::Bye { text: printable(text), asked_for });
+            notice(Observation::Bye { text: printable(text), asked_for });
             return None;
         }
         if is(verb, "STATUS") {
@@ -256,7 +256,7 @@ impl Notes {
     }
 
     /// `[UIDVALIDITY 14]` belongs to the folder that is being opened.
-    fn code(&mut self, text: &[u8], notice: &mut dyn FnMut(Noticed)) {
+    fn code(&mut self, text: &[u8], notice: &mut dyn FnMut(Observation)) {
         let Some(value) = text.strip_prefix(b"[").and_then(|code| number_behind(code, "UIDVALIDITY")) else { return };
         let opening = self.waiting.iter_mut().find_map(|command| match &mut command.kind {
             Kind::Open { folder, is_seen } => Some((folder, is_seen)),
@@ -269,7 +269,7 @@ impl Notes {
         }
     }
 
-    fn tagged(&mut self, tag: &[u8], rest: &[u8], notice: &mut dyn FnMut(Noticed)) {
+    fn tagged(&mut self, tag: &[u8], rest: &[u8], notice: &mut dyn FnMut(Observation)) {
         let (condition, text) = word(rest);
         let is_ok = condition.eq_ignore_ascii_case(b"OK");
         if !is_ok {
@@ -285,7 +285,7 @@ impl Notes {
             Some(Kind::Append) if is_ok => self.counts.stored += 1,
             Some(Kind::Change(names)) if is_ok => {
                 for folder in names.names.iter().filter(|name| is_known(name) && !name.eq_ignore_ascii_case(b"INBOX")) {
-                    notice(Noticed::FolderChanged { folder: printable(folder) });
+                    notice(Observation::FolderChanged { folder: printable(folder) });
                 }
             }
             _ => {}
@@ -326,14 +326,14 @@ fn tail(line: &[u8]) -> &[u8] {
     line.get(line.len().saturating_sub(TAIL - "\r\n".len())..).unwrap_or(line)
 }
 
-fn throttled(text: &[u8], notice: &mut dyn FnMut(Noticed)) {
+fn throttled(text: &[u8], notice: &mut dyn FnMut(Observation)) {
     if let Some(back_off) = back_off(text) {
-        notice(Noticed::Throttled { back_off });
+        notice(Observation::Throttled { back_off });
     }
 }
 
 /// `STATUS folder (MESSAGES 3 UIDVALIDITY 14)`, with the folder on the same line.
-fn status(text: &[u8], notice: &mut dyn FnMut(Noticed)) {
+fn status(text: &[u8], notice: &mut dyn FnMut(Observation)) {
     let Some(folder) = astring(text) else { return };
     // The items stand behind the last parenthesis; a folder's name may have one too.
     let items = text.rsplit(|&byte| byte == b'(').next().unwrap_or_default();
@@ -351,10 +351,10 @@ fn is_known(folder: &[u8]) -> bool {
     (1..=FOLDER_LIMIT).contains(&folder.len())
 }
 
-fn tell(folder: &[u8], value: u32, notice: &mut dyn FnMut(Noticed)) {
+fn tell(folder: &[u8], value: u32, notice: &mut dyn FnMut(Observation)) {
     if !is_known(folder) {
         return;
     }
     let folder = if folder.eq_ignore_ascii_case(b"INBOX") { b"INBOX" } else { folder };
-    notice(Noticed::UidValidity { folder: printable(folder), value });
+    notice(Observation::UidValidity { folder: printable(folder), value });
 }

@@ -1,22 +1,22 @@
 //! Watches over the header of a message, by DATA or in chunks, so that nobody sends in the name of another.
 
-use super::dots::Dots;
+use super::dot_stuffing::DotStuffing;
 use super::header::{Header, Wrong};
 use super::report::{Ended, NotSent, Outcome};
 use super::server::reply_line;
-use super::{Fate, State, Submission};
+use super::{Disposition, State, Submission};
 use crate::line;
-use crate::smtp::senders::Senders;
+use crate::smtp::sender_policy::AllowedSenders;
 
 /// A header and, where the message comes by DATA, its dots.
 #[derive(Debug, Default)]
-pub(super) struct Watched {
+pub(super) struct SenderFilter {
     header: Header,
-    off: Dots,
-    on: Dots,
+    unstuff: DotStuffing,
+    stuff: DotStuffing,
 }
 
-impl Watched {
+impl SenderFilter {
     /// Whether all that comes from now on is the body.
     pub(super) fn is_over(&self) -> bool {
         self.header.is_over()
@@ -37,17 +37,17 @@ impl Watched {
         &mut self,
         text: &[u8],
         end: bool,
-        senders: &Senders,
+        senders: &AllowedSenders,
         out: &mut Vec<u8>,
     ) -> Result<(), Wrong> {
         const DOT: &[u8] = b".\r\n";
         let inner = if end { text.strip_suffix(DOT).unwrap_or(text) } else { text };
         let mut passed = Vec::new();
-        self.header.pass(&self.off.off(inner), senders, &mut passed)?;
+        self.header.pass(&self.unstuff.unstuff(inner), senders, &mut passed)?;
         if end {
             self.header.finish(senders, &mut passed)?;
         }
-        self.on.on(&passed, out);
+        self.stuff.stuff(&passed, out);
         if end {
             out.extend_from_slice(DOT);
         }
@@ -57,9 +57,9 @@ impl Watched {
 
 impl Submission {
     /// A message begins, or goes on with another chunk.
-    pub(super) fn watch(&mut self) {
+    pub(super) fn begin_header(&mut self) {
         if self.senders.is_some() && self.header.is_none() {
-            self.header = Some(Watched::default());
+            self.header = Some(SenderFilter::default());
         }
     }
 
@@ -73,7 +73,7 @@ impl Submission {
         *left = left.saturating_sub(count as u64);
         let mut passed = Ok(());
         let mut over = *left == 0;
-        if let (Some(Watched { header, .. }), Some(senders)) = (&mut self.header, &self.senders) {
+        if let (Some(SenderFilter { header, .. }), Some(senders)) = (&mut self.header, &self.senders) {
             passed = header.pass(bytes, senders, held);
             if passed.is_ok() && over && *last {
                 passed = header.finish(senders, held);
@@ -84,11 +84,11 @@ impl Submission {
         self.counted.octets(count);
         let (left, last) = (*left, *last);
         if let Err(wrong) = passed {
-            self.state = State::Chunk { left, fate: Fate::Pass };
+            self.state = State::Chunk { left, disposition: Disposition::Pass };
             self.refuse_header(wrong);
         } else if over {
             let held = std::mem::take(held);
-            self.state = State::Chunk { left, fate: Fate::Pass };
+            self.state = State::Chunk { left, disposition: Disposition::Pass };
             if self.server_open {
                 self.send_chunk(left.saturating_add(held.len() as u64), last);
                 self.to_server.extend_from_slice(&held);

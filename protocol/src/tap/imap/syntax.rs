@@ -1,6 +1,6 @@
 //! The words of a line, as far as the tap needs them.
 
-use crate::tap::lines::TAIL;
+use crate::tap::line_stream::TAIL;
 
 /// The number in `NAME number`, up to what is no digit.
 pub(super) fn number_behind(text: &[u8], name: &str) -> Option<u32> {

@@ -3,9 +3,9 @@
 //! A client's silence ends with what brings a message forward, not with any bytes: NOOP, RSET, HELP and VRFY are no progress, nor
 //! is a MAIL that is reset again. What counts only ever grows between two messages, so no client can repeat itself for ever.
 
-use super::order::Order;
+use super::command::Command;
 use super::report::{Ended, NotSent, Outcome};
-use super::{Fate, Peer, Sent, State, Submission};
+use super::{Disposition, Peer, Sent, State, Submission};
 
 /// So many octets of a message are progress. A client that sends fewer within its time is as good as silent.
 const PROGRESS_OCTETS: u64 = 16 * 1024;
@@ -124,7 +124,7 @@ impl Submission {
             State::Ending(_) => Wait::Client(Quit),
             State::Text(text, _) if text.is_behind_a_lone_dot() => Wait::Client(LoneDot),
             State::Text(..) | State::Chunk { .. } | State::Header { .. } => Wait::Client(Message),
-            State::Orders => match self.sent.front() {
+            State::Commands => match self.sent.front() {
                 Some(sent) => Wait::Server(self.stage(sent)),
                 None if self.transaction.is_open() => Wait::Client(Envelope),
                 None => Wait::Client(NextMessage),
@@ -148,7 +148,7 @@ impl Submission {
 
     /// Whether what a client has sent ahead may have a message in it with its end. All of it is there once the client has ended.
     fn whole_message_ahead(&self) -> bool {
-        let held = matches!(self.held, Some(Order::Bdat { last: true, .. }));
+        let held = matches!(self.held, Some(Command::Bdat { last: true, .. }));
         let ahead = self.client.unread().to_ascii_uppercase();
         held || ahead.starts_with(b".\r\n")
             || [&b"\n.\r\n"[..], b"LAST"].iter().any(|end| memchr::memmem::find(&ahead, end).is_some())
@@ -185,22 +185,22 @@ impl Submission {
         const MESSAGE: &str = "421 4.4.2 The rest of the message did not come, closing. Nothing of it was sent";
         const LONE_DOT: &str = "550 5.6.0 A line with only a dot ends a message only if that line and the one before it end in CRLF, \
                                 and here one ended in LF. Nothing of the message was sent";
-        match std::mem::replace(&mut self.state, State::Orders) {
+        match std::mem::replace(&mut self.state, State::Commands) {
             state @ State::Over(_) => self.state = state,
             State::Leaving(ended) => self.over(ended),
             State::Ending(ended) => {
                 self.say(COMMAND);
                 self.over(ended);
             }
-            State::Text(text, fate) if text.is_behind_a_lone_dot() => {
+            State::Text(text, disposition) if text.is_behind_a_lone_dot() => {
                 self.cut();
-                let ended = match fate {
-                    Fate::Discard { answer, outcome, ended } => {
+                let ended = match disposition {
+                    Disposition::Discard { answer, outcome, ended } => {
                         self.to_client.extend_from_slice(&answer);
                         self.report(outcome);
                         ended
                     }
-                    Fate::Pass | Fate::Skip(_) => {
+                    Disposition::Pass | Disposition::Skip(_) => {
                         self.say(LONE_DOT);
                         self.report(Outcome::NotSent(NotSent::EndedWithBareLf));
                         Ended::MessageGivenUp
@@ -208,18 +208,18 @@ impl Submission {
                 };
                 self.state = State::Ending(ended);
             }
-            State::Text(_, fate) | State::Chunk { fate, .. } => self.message_silent(MESSAGE, fate),
-            State::Header { .. } => self.message_silent(MESSAGE, Fate::Pass),
-            State::Orders => self.close_with(COMMAND, Ended::ClientSilent),
+            State::Text(_, disposition) | State::Chunk { disposition, .. } => self.message_silent(MESSAGE, disposition),
+            State::Header { .. } => self.message_silent(MESSAGE, Disposition::Pass),
+            State::Commands => self.close_with(COMMAND, Ended::ClientSilent),
         }
     }
 
-    fn message_silent(&mut self, answer: &str, fate: Fate) {
+    fn message_silent(&mut self, answer: &str, disposition: Disposition) {
         self.cut();
         self.say(answer);
-        self.report(match fate {
-            Fate::Discard { outcome, .. } => outcome,
-            Fate::Pass | Fate::Skip(_) => Outcome::NotSent(NotSent::ClientSilent),
+        self.report(match disposition {
+            Disposition::Discard { outcome, .. } => outcome,
+            Disposition::Pass | Disposition::Skip(_) => Outcome::NotSent(NotSent::ClientSilent),
         });
         self.over(Ended::ClientSilent);
     }
@@ -233,13 +233,13 @@ impl Submission {
             }
             // The octets that still come must not be taken for commands: the client hears of it behind them.
             State::Chunk { .. } | State::Header { .. } => self.cut(),
-            State::Orders | State::Text(..) => self.lose_server(Ended::ServerSilent),
+            State::Commands | State::Text(..) => self.lose_server(Ended::ServerSilent),
         }
     }
 
     /// Nothing was said for a while, and others wait for what this session holds.
     pub fn make_room(&mut self) {
-        if matches!(self.state, State::Orders) && self.sent.is_empty() {
+        if matches!(self.state, State::Commands) && self.sent.is_empty() {
             self.close_with("421 4.3.2 Idle while others wait to send from this mailbox, closing", Ended::MadeRoom);
         }
     }
@@ -254,7 +254,7 @@ impl Submission {
     pub(super) fn close_if_asked(&mut self) -> bool {
         let Some(line) = &self.closing else { return false };
         let between = match self.state {
-            State::Orders if self.sent.is_empty() && !self.transaction.has_begun() => {
+            State::Commands if self.sent.is_empty() && !self.transaction.has_begun() => {
                 self.waiting.is_some() || !self.transaction.is_open()
             }
             State::Ending(_) => true,

@@ -1,5 +1,5 @@
-//! Who a login may send as, and what becomes of a message from somebody else: Exchange refuses it when all of it is there,
-//! with SendAsDenied, long after anybody could still act.
+//! Which senders a login may use, and what happens to a message with another sender. Exchange rejects such a message with
+//! SendAsDenied only after the whole message was sent, when it is too late for the client to change it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,31 +9,31 @@ const SHOWN: usize = 100;
 
 /// The senders of one login. Addresses compare without regard to the case of their letters, as Exchange compares them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Senders {
+pub struct AllowedSenders {
     own: String,
     allowed: Vec<Pattern>,
-    otherwise: Otherwise,
+    fallback: Fallback,
     who: &'static str,
     remedy: String,
 }
 
-/// What becomes of a sender that a login has no right to.
+/// What happens to a message whose sender the login may not use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Otherwise {
-    /// The message is refused.
-    Refuse,
-    /// The login's own address stands in its place.
-    Own,
-    /// The address of the first rule that fits stands in its place; without one the message is refused.
-    Map(Vec<Rule>),
+pub enum Fallback {
+    /// `as-is`: the message is rejected.
+    Reject,
+    /// `account`: the sender is replaced by the login's own address.
+    Account,
+    /// `map`: the sender is replaced as the first matching rule says; without one the message is rejected.
+    Map(Vec<RewriteRule>),
 }
 
-/// Whose place is taken, and by whom.
+/// Replaces one sender, or those of one domain, by another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct RewriteRule {
     /// Senders that are no addresses at Microsoft 365.
     pub from: Pattern,
-    /// The address that stands in their place.
+    /// The address that replaces them.
     pub to: String,
 }
 
@@ -48,10 +48,10 @@ pub(super) enum Verdict<'a> {
     Refused,
 }
 
-impl Senders {
+impl AllowedSenders {
     /// A login that always may send as its own address, and as these besides.
-    pub fn new(own: impl Into<String>, allowed: Vec<Pattern>, otherwise: Otherwise) -> Self {
-        Self { own: own.into(), allowed, otherwise, who: "This login", remedy: String::new() }
+    pub fn new(own: impl Into<String>, allowed: Vec<Pattern>, fallback: Fallback) -> Self {
+        Self { own: own.into(), allowed, fallback, who: "This login", remedy: String::new() }
     }
 
     /// What an administrator can do so that a sender is taken, for the end of the sentence that refuses it.
@@ -63,7 +63,7 @@ impl Senders {
 
     /// Who sends, at the beginning of that sentence, if that is not a login.
     #[must_use]
-    pub fn said_of(self, who: &'static str) -> Self {
+    pub fn with_subject(self, who: &'static str) -> Self {
         Self { who, ..self }
     }
 
@@ -71,10 +71,10 @@ impl Senders {
         if address.eq_ignore_ascii_case(&self.own) || self.allowed.iter().any(|pattern| pattern.fits(address)) {
             return Verdict::Allowed;
         }
-        match &self.otherwise {
-            Otherwise::Refuse => Verdict::Refused,
-            Otherwise::Own => Verdict::Replaced(&self.own),
-            Otherwise::Map(rules) => {
+        match &self.fallback {
+            Fallback::Reject => Verdict::Refused,
+            Fallback::Account => Verdict::Replaced(&self.own),
+            Fallback::Map(rules) => {
                 let rule = rules.iter().find(|rule| rule.from.fits(address));
                 rule.map_or(Verdict::Refused, |rule| Verdict::Replaced(&rule.to))
             }
@@ -83,12 +83,12 @@ impl Senders {
 
     /// What stands in the place of senders that cannot be read.
     pub(super) fn instead_of_unreadable(&self) -> Option<&str> {
-        matches!(self.otherwise, Otherwise::Own).then_some(&*self.own)
+        matches!(self.fallback, Fallback::Account).then_some(&*self.own)
     }
 
     /// Whether anything is ever replaced.
     pub(super) fn replaces(&self) -> bool {
-        !matches!(self.otherwise, Otherwise::Refuse)
+        !matches!(self.fallback, Fallback::Reject)
     }
 
     /// The answer to a sender that is refused.
@@ -107,15 +107,15 @@ pub struct Pattern(String);
 
 /// The text is neither an address nor all of a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadPattern;
+pub struct InvalidPattern;
 
-impl fmt::Display for BadPattern {
+impl fmt::Display for InvalidPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a sender is an address, name@contoso.com, or all of a domain, *@contoso.com")
     }
 }
 
-impl std::error::Error for BadPattern {}
+impl std::error::Error for InvalidPattern {}
 
 impl Pattern {
     /// As people write it in a list of recipients: the domain, or the address.
@@ -135,9 +135,9 @@ impl Pattern {
 }
 
 impl FromStr for Pattern {
-    type Err = BadPattern;
+    type Err = InvalidPattern;
 
-    fn from_str(text: &str) -> Result<Self, BadPattern> {
+    fn from_str(text: &str) -> Result<Self, InvalidPattern> {
         let text = text.trim().to_lowercase();
         let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"<>\"(),;:\\[]".contains(c);
         match text.rsplit_once('@') {
@@ -151,7 +151,7 @@ impl FromStr for Pattern {
             {
                 Ok(Self(text))
             }
-            _ => Err(BadPattern),
+            _ => Err(InvalidPattern),
         }
     }
 }
@@ -196,10 +196,10 @@ mod tests {
 
     #[test]
     fn whoever_is_not_allowed_is_refused_or_replaced() {
-        let rules = vec![Rule { from: "*@old.local".parse().unwrap(), to: "erp@contoso.com".into() }];
-        let otherwise = [Otherwise::Refuse, Otherwise::Own, Otherwise::Map(rules)];
-        let [refuse, own, map] = otherwise
-            .map(|other| Senders::new("scan@contoso.com", patterns(&["Info@contoso.com", "*@shop.com"]), other));
+        let rules = vec![RewriteRule { from: "*@old.local".parse().unwrap(), to: "erp@contoso.com".into() }];
+        let fallback = [Fallback::Reject, Fallback::Account, Fallback::Map(rules)];
+        let [refuse, own, map] = fallback
+            .map(|other| AllowedSenders::new("scan@contoso.com", patterns(&["Info@contoso.com", "*@shop.com"]), other));
         for address in ["scan@contoso.com", "SCAN@Contoso.com", "info@contoso.com", "any@SHOP.com"] {
             for senders in [&refuse, &own, &map] {
                 assert_eq!(senders.verdict(address), Verdict::Allowed, "{address}");

@@ -16,7 +16,7 @@ fn list_is_found_where_servers_have_one_and_nowhere_else() {
         ("[CAPABILITY IDLE", 11, true),
     ] {
         let bytes = line.as_bytes();
-        assert_eq!(look(bytes), Look::List { at, is_code }, "{line:?}");
+        assert_eq!(look(bytes), Look::CapabilityList { at, is_code }, "{line:?}");
         for end in 1..at {
             assert_eq!(look(&bytes[..end]), Look::NeedsMore, "{end} of {line:?}");
         }
@@ -54,7 +54,7 @@ fn list_is_found_where_servers_have_one_and_nowhere_else() {
 fn long_word_is_decided_by_its_beginning_and_held_no_further() {
     for (word, is_shown) in [("X", true), ("AUTH=", false)] {
         let long = format!("{word}{}", "x".repeat(1000));
-        let (mut list, mut out) = (List::new(false), Vec::new());
+        let (mut list, mut out) = (CapabilityList::new(false), Vec::new());
         for byte in format!(" IDLE {long}").bytes() {
             list.pass(&[byte], &mut out);
             assert!(list.held() <= 2 * WORD_LIMIT, "{}", list.held());
@@ -65,7 +65,7 @@ fn long_word_is_decided_by_its_beginning_and_held_no_further() {
         assert_eq!(String::from_utf8(out).unwrap(), format!("{so_far} ID\r\n"));
     }
     // With the blank before it: the last byte decides.
-    let (mut list, mut out) = (List::new(false), Vec::new());
+    let (mut list, mut out) = (CapabilityList::new(false), Vec::new());
     list.pass(format!(" {}", "x".repeat(WORD_LIMIT - 1)).as_bytes(), &mut out);
     assert_eq!((list.held() >= WORD_LIMIT, out.len()), (true, 0));
     list.pass(b"x", &mut out);

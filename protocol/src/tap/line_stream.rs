@@ -37,7 +37,7 @@ pub(super) enum Piece {
 
 /// One direction of a session.
 #[derive(Default)]
-pub(super) struct Lines {
+pub(super) struct LineStream {
     /// The line that is not whole yet; without memory when there is none.
     head: Vec<u8>,
     /// It may be that of a password.
@@ -47,7 +47,7 @@ pub(super) struct Lines {
     literal: u64,
 }
 
-impl Lines {
+impl LineStream {
     /// The next `size` bytes are a literal.
     pub(super) fn skip(&mut self, size: u64) {
         self.literal = size;
@@ -152,7 +152,7 @@ mod tests {
 
     /// Each line as it was seen, or piece of a literal, which `{5}` at the end of a line begins.
     fn seen(bytes: &[u8], cut: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let (mut lines, mut seen) = (Lines::default(), Vec::<(Vec<u8>, Vec<u8>)>::new());
+        let (mut lines, mut seen) = (LineStream::default(), Vec::<(Vec<u8>, Vec<u8>)>::new());
         for mut piece in bytes.chunks(cut) {
             while !piece.is_empty() {
                 let length = match lines.piece(piece) {
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_line_without_end_costs_its_bounds() {
-        let mut lines = Lines::default();
+        let mut lines = LineStream::default();
         for _ in 0..1000 {
             assert!(lines.take(&[b'x'; 5000], false).is_none());
         }

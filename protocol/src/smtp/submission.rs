@@ -15,36 +15,36 @@
 //!   reads line ends, can see an end of the message where the client has not written one.
 //! - Whose silence a session waits out is known at any time ([`Wait`]); how long, and when a session is asked to end, the driver says.
 //! - A message begins when the driver says so: MAIL is held until then, and what is behind it with it.
-//! - Where a login may not send as everybody, the envelope and the header are held to it ([`Senders`]).
+//! - Where a login may not send as everybody, the envelope and the header are held to it ([`AllowedSenders`]).
 //! - A message that cannot go on is never finished: the server's connection is cut with the message incomplete, which a
 //!   server must not deliver (RFC 5321, 4.1.1.4), the rest of it is read and forgotten, and the client is told at its end.
 
-mod begin;
 mod client;
-mod dots;
+mod command;
+mod data;
+mod dot_stuffing;
+mod envelope_path;
 mod header;
+mod mail_from;
 mod mailboxes;
-mod order;
-mod path;
 mod report;
+mod sender_filter;
 mod server;
-mod text;
-mod wait;
-mod watch;
+mod timeouts;
 
 use std::collections::VecDeque;
 use std::{fmt, mem};
 
-use self::begin::{Mail, Waiting};
-use self::order::Order;
+use self::command::Command;
+use self::data::Text;
+use self::mail_from::{Mail, Waiting};
 use self::report::Transaction;
 pub use self::report::{Ended, Event, NotSent, Outcome, Report};
-use self::text::Text;
-use self::wait::Counted;
-pub use self::wait::{ClientStage, Progress, ServerStage, Wait};
-use self::watch::Watched;
+use self::sender_filter::SenderFilter;
+use self::timeouts::Counted;
+pub use self::timeouts::{ClientStage, Progress, ServerStage, Wait};
 use super::reply::{Collector, Reply};
-use super::senders::{Pattern, Senders};
+use super::sender_policy::{AllowedSenders, Pattern};
 use crate::line::Buffer;
 
 /// Longest command line taken, its line end included. RFC 5321, 4.5.3.1.4 asks for 512; the parameters of DSN (RFC 3461, 4)
@@ -52,7 +52,7 @@ use crate::line::Buffer;
 const COMMAND_LIMIT: usize = 4096;
 
 /// Recipients that may be on their way to the server without a reply. RFC 5321, 4.5.3.1.8 lets a client send a hundred.
-const RECIPIENTS_ON_THE_WAY: usize = 100;
+const MAX_PENDING_RECIPIENTS: usize = 100;
 
 /// One of the two ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,13 +136,13 @@ pub struct Submission {
     events: VecDeque<Event>,
     state: State,
     /// A command that has to wait until what is on its way is answered.
-    held: Option<Order>,
+    held: Option<Command>,
     /// Whom messages may be from, if they may not be from everybody.
-    senders: Option<Senders>,
+    senders: Option<AllowedSenders>,
     /// Whom they may go to, if they may not go to everybody.
     recipients: Option<Vec<Pattern>>,
     /// The header of the message that goes by, where senders are looked at.
-    header: Option<Watched>,
+    header: Option<SenderFilter>,
     /// A message that may not begin yet.
     waiting: Option<Waiting>,
     /// What the server has been sent and has not answered, in order.
@@ -163,13 +163,13 @@ pub struct Submission {
 /// What the client's bytes are.
 #[derive(Debug)]
 enum State {
-    Orders,
+    Commands,
     /// The text of a message, behind the server's 354.
-    Text(Text, Fate),
+    Text(Text, Disposition),
     /// So many octets of a chunk are still to come.
     Chunk {
         left: u64,
-        fate: Fate,
+        disposition: Disposition,
     },
     /// The same, with the header in it: how large it is when it goes on is known when the header is over.
     Header {
@@ -187,7 +187,7 @@ enum State {
 
 /// What becomes of a message.
 #[derive(Debug)]
-enum Fate {
+enum Disposition {
     Pass,
     /// It is read and forgotten. At its end the client hears this answer.
     Discard {
@@ -231,7 +231,7 @@ impl Submission {
             to_client: Vec::new(),
             to_server: Vec::new(),
             events: VecDeque::new(),
-            state: State::Orders,
+            state: State::Commands,
             held: None,
             senders: None,
             recipients: None,
@@ -251,7 +251,7 @@ impl Submission {
     /// Messages may have these senders and no other, in the envelope and in the header, whatever the server would take;
     /// nobody (`<>`) is always allowed.
     #[must_use]
-    pub fn with_senders(mut self, senders: Option<Senders>) -> Self {
+    pub fn with_senders(mut self, senders: Option<AllowedSenders>) -> Self {
         self.senders = senders;
         self
     }
@@ -265,7 +265,7 @@ impl Submission {
 
     /// Takes bytes from a peer, cut anywhere.
     pub fn receive(&mut self, from: Peer, bytes: &[u8]) {
-        let bytes = if from == Peer::Client { self.pass_text_at_once(bytes) } else { bytes };
+        let bytes = if from == Peer::Client { self.pass_text_directly(bytes) } else { bytes };
         self.input(from).receive(bytes);
     }
 
@@ -300,7 +300,7 @@ impl Submission {
             {
                 return Step::Begin { again: waiting.refused.is_some() };
             }
-            if !self.hear_server() && !self.hear_client() {
+            if !self.process_server() && !self.process_client() {
                 return self.read();
             }
         }
