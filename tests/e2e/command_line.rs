@@ -55,7 +55,7 @@ async fn a_port_in_use_is_named() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_key_file_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+async fn readable_key_file_is_rejected_with_the_command_to_fix_it() {
     use std::os::unix::fs::PermissionsExt;
     let oxpost = Oxpost::new(&Settings::of(&tenant().await, CLIENT_ID)).unwrap();
     oxpost.add_account(ALICE, &[]).await.unwrap();
@@ -69,7 +69,7 @@ async fn a_key_file_that_others_can_read_is_refused_with_the_command_that_mends_
 }
 
 #[tokio::test]
-async fn a_wrong_key_and_a_garbled_store_are_told_apart_and_lose_nothing() {
+async fn wrong_key_and_corrupt_store_are_distinguished() {
     let oxpost = Oxpost::new(&Settings::of(&tenant().await, CLIENT_ID)).unwrap();
     oxpost.add_account(ALICE, &[]).await.unwrap();
     let (key, store) = (oxpost.folder().join("oxpost.key"), oxpost.folder().join("oxpost.db"));

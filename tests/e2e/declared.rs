@@ -110,7 +110,7 @@ async fn accounts_come_and_go_with_the_file_and_keep_their_sign_ins() {
 }
 
 #[tokio::test]
-async fn an_account_is_in_the_file_or_in_the_store_and_can_be_handed_over() {
+async fn account_moves_between_configuration_file_and_store() {
     let tenant = tenant().await;
     let (oxpost, text) = oxpost(&tenant);
     let password = oxpost.add_account(ALICE, &[]).await.unwrap();
@@ -181,7 +181,7 @@ async fn whoever_is_gone_through_stays_of_use() {
 
 /// Neither the secret nor its name in the file is a password of anybody.
 #[tokio::test]
-async fn an_app_only_account_is_declared_with_its_secret_in_the_environment() {
+async fn app_only_account_takes_secret_from_the_environment() {
     let secret = "Aa1~app-only-client-secret-value-0123456";
     let tenant = crate::proofs::tenant(Application::confidential(CLIENT_ID, secret)).await;
     let (mut oxpost, text) = oxpost(&tenant);

@@ -48,7 +48,7 @@ async fn say(running: &Running, from: Ipv4Addr, lines: &[&str]) -> String {
 const MESSAGE: &str = "From: alice@contoso.com\r\nSubject: scan\r\n\r\npage 1\r\n.";
 
 #[tokio::test]
-async fn a_scanner_without_auth_sends_as_its_account_and_a_stranger_does_not() {
+async fn scanner_without_auth_sends_and_unknown_source_does_not() {
     let tenant = tenant().await;
     let oxpost = with_device(&tenant, "recipients = [\"contoso.com\", \"audit@fabrikam.example\"]").await;
     let checked = oxpost.call(&["check"]).await.unwrap().said().unwrap();
@@ -119,7 +119,7 @@ async fn a_sender_of_its_own_is_replaced_where_the_device_says_so() {
 }
 
 #[tokio::test]
-async fn without_its_account_or_its_sign_in_a_device_is_put_off_with_the_reason() {
+async fn device_without_account_or_sign_in_is_deferred_with_reason() {
     let tenant = tenant().await;
     let oxpost = with_device(&tenant, "").await;
     let checked = oxpost.call(&["check"]).await.unwrap().said().unwrap();

@@ -122,7 +122,7 @@ async fn a_broken_registration_names_what_to_change_in_the_portal() {
 }
 
 #[tokio::test]
-async fn protocols_that_are_off_and_mailboxes_that_do_not_open_are_told_apart() {
+async fn disabled_protocols_and_closed_mailboxes_are_distinguished() {
     let (tenant, oxpost) = signed_in().await;
     let off = |tenant: &Tenant, change: fn(Mailbox) -> Mailbox| assert!(tenant.change_mailbox(ALICE, change));
     off(&tenant, |mailbox| mailbox.imap(false));
@@ -306,7 +306,7 @@ async fn an_application_in_its_own_name_is_examined_too() {
 }
 
 #[tokio::test]
-async fn waiting_ends_when_the_change_has_arrived_and_prints_only_what_changed() {
+async fn doctor_wait_ends_with_the_change_and_prints_only_it() {
     let (tenant, oxpost) = signed_in().await;
     tenant.behave(|it| it.smtp.disabled_for_tenant = true);
     let refused = |tenant: &Tenant| {

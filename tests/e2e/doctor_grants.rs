@@ -151,7 +151,7 @@ async fn an_account_whose_passwords_microsoft_judges_is_examined() {
 
 /// Google, for one: no tenants, no device codes, one permission for everything.
 #[tokio::test]
-async fn a_service_that_is_not_microsofts_is_examined_as_far_as_it_goes() {
+async fn doctor_checks_another_provider_as_far_as_possible() {
     let tenant = story::tenant().await;
     let authority = tenant.authority();
     let more = format!(
@@ -173,7 +173,7 @@ async fn a_service_that_is_not_microsofts_is_examined_as_far_as_it_goes() {
 }
 
 #[tokio::test]
-async fn before_the_first_account_everything_else_is_examined_and_no_store_is_made() {
+async fn doctor_without_accounts_checks_the_rest_and_creates_no_store() {
     let tenant = story::tenant().await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     let list = Checklist::of(&oxpost, &[]).await;
@@ -192,7 +192,7 @@ async fn before_the_first_account_everything_else_is_examined_and_no_store_is_ma
 
 /// Without an address the whole gateway is examined, and with one only what that account uses.
 #[tokio::test]
-async fn an_application_that_no_account_uses_yet_belongs_to_the_whole_gateway() {
+async fn unused_application_is_checked_for_the_whole_gateway() {
     let tenant = story::tenant().await;
     let more =
         "[[application]]\nname = \"next\"\nprovider = \"test\"\ntenant = \"fabrikam.example\"\nclient-id = \"x\"\n";

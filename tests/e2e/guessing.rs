@@ -85,7 +85,7 @@ fn guess_beyond_the_budget_learns_nothing_even_if_it_is_right() {
 /// Forty sources guess as fast as they can; the owner logs in, also right after a restart, and on a second node (another
 /// process on the same store) that has never seen the owner.
 #[test]
-fn owner_at_a_familiar_source_logs_in_during_an_attack_also_after_a_restart() {
+fn familiar_source_logs_in_during_attack_and_after_restart() {
     in_own_network(async |network| {
         let gateway = Gateway::new("").await;
         let owner = network.client_v4(200);

@@ -112,7 +112,7 @@ fn nobody_signed_in(tenant: &Tenant) {
 }
 
 #[tokio::test]
-async fn an_account_of_email_oauth2_proxy_goes_on_without_a_new_sign_in() {
+async fn imported_email_oauth2_proxy_account_needs_no_new_sign_in() {
     let (tenant, oxpost) = with_file(false).await;
     let before = files(oxpost.folder());
     let words = said(&oxpost, &["import", "emailproxy.config", "--dry-run"], "").await;
@@ -146,7 +146,7 @@ async fn an_account_of_email_oauth2_proxy_goes_on_without_a_new_sign_in() {
 }
 
 #[tokio::test]
-async fn an_app_only_account_brings_the_secret_that_its_old_password_opens() {
+async fn imported_app_only_account_keeps_its_client_secret() {
     let secret = "Aa1~app-only-client-secret-value-0123456";
     let tenant = crate::proofs::tenant(Application::confidential(CLIENT_ID, secret)).await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
@@ -183,7 +183,7 @@ async fn an_app_only_account_brings_the_secret_that_its_old_password_opens() {
 }
 
 #[tokio::test]
-async fn beside_a_proxy_toml_only_accounts_are_added_and_passwords_may_stay() {
+async fn import_into_existing_configuration_adds_only_accounts() {
     let (tenant, oxpost) = with_file(true).await;
     let file = oxpost.folder().join("proxy.toml");
     let before = std::fs::read(&file).unwrap();
@@ -200,7 +200,7 @@ async fn beside_a_proxy_toml_only_accounts_are_added_and_passwords_may_stay() {
 }
 
 #[tokio::test]
-async fn an_application_that_is_missing_is_shown_and_its_accounts_wait() {
+async fn missing_application_is_shown_and_its_accounts_wait() {
     let (_tenant, oxpost) = with_file(true).await;
     let file = oxpost.folder().join("proxy.toml");
     let theirs = "[[listener]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:1993\"\n";

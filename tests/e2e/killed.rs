@@ -31,7 +31,7 @@ async fn begin_login(running: &Running, password: &str) -> Client {
 /// Nobody gets an access token before its refresh token is on the disk: here a refresh token that was used is dead, so
 /// that a service that had forgotten the new one could never go on.
 #[tokio::test]
-async fn whoever_was_served_with_a_new_token_can_be_served_again_after_a_kill() {
+async fn account_with_a_new_token_is_served_again_after_a_kill() {
     let tenant = tenant().await;
     let (oxpost, password) = signed_in(&tenant).await;
     tenant.behave(|it| it.entra.refresh_tokens_used_once = true);
@@ -47,7 +47,7 @@ async fn whoever_was_served_with_a_new_token_can_be_served_again_after_a_kill() 
 /// Killed while the authority thinks, and at any moment behind its answer. Entra's own refresh tokens may be used again,
 /// so whichever one is on the disk is good.
 #[tokio::test]
-async fn a_service_that_is_killed_at_any_moment_of_a_refresh_needs_no_new_sign_in() {
+async fn service_killed_during_a_refresh_needs_no_new_sign_in() {
     // Beside each other, because whoever comes after a kill may have to wait until the lease of the dead one is over.
     let services: JoinSet<u32> = (0..SERVICES).map(killed_again_and_again).collect();
     let written: u32 = services.join_all().await.iter().sum();

@@ -93,7 +93,7 @@ async fn a_virtual_machine_needs_no_secret_at_all() {
 }
 
 #[tokio::test]
-async fn a_virtual_machine_without_an_identity_is_told_where_to_give_it_one() {
+async fn virtual_machine_without_identity_gets_instructions() {
     let tenant = tenant(Application::confidential(CLIENT_ID, "unused")).await;
     let keys = format!("managed-identity = \"azure-vm\"\nmanaged-identity-endpoint = {:?}", endpoint(&tenant));
     let inside = proxy(tenant, &keys).await;
@@ -112,7 +112,7 @@ async fn arc(tenant: Tenant, keys: &Path) -> Inside {
 }
 
 #[tokio::test]
-async fn a_server_joined_to_azure_arc_shows_that_it_may_read_the_agents_file() {
+async fn azure_arc_server_proves_access_to_the_agent_file() {
     let folder = tempfile::tempdir().unwrap();
     let tenant = tenant(Application::managed_identity(CLIENT_ID)).await;
     tenant.join_arc(folder.path());

@@ -131,7 +131,7 @@ async fn notify_test_says_who_was_told() {
 /// A service manager starts it again every few seconds; people are told once, and again when it runs.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_key_that_others_may_read_keeps_it_from_starting_and_is_told_once() {
+async fn readable_key_prevents_the_start_and_is_reported_once() {
     let (tenant, mut told) = (tenant().await, Told::start().await.unwrap());
     let oxpost = oxpost(&tenant, &told);
     oxpost.add_account(ALICE, &[]).await.unwrap();

@@ -236,7 +236,7 @@ async fn admitted(inside: &Inside) -> Admitted {
 /// The server counts what Oxpost does not see, another program that sends around it. At the login and at MAIL it is asked
 /// again, behind the final dot never.
 #[tokio::test]
-async fn what_the_server_refuses_for_now_is_asked_again_where_that_is_safe() {
+async fn temporary_refusal_is_retried_where_that_is_safe() {
     let throttled = || Act::Say("432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/x".into());
     let inside = world(Some(LIMITS), "").await;
     for stage in [Stage::Credentials, Stage::Mail] {

@@ -57,7 +57,7 @@ fn asked(tenant: &Tenant) -> usize {
 }
 
 #[tokio::test]
-async fn microsofts_password_opens_the_mailbox_by_every_protocol_and_is_sent_to_microsoft_once() {
+async fn microsoft_password_opens_every_protocol_and_is_sent_once() {
     let tenant = tenant().await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     let said = oxpost.call(&["account", "add", ALICE, "--grant", "password"]).await.unwrap().output().unwrap();
@@ -164,7 +164,7 @@ async fn every_refusal_of_a_password_gives_the_right_reply() {
 
 /// The same as the tenant itself says them, without a fault of a test.
 #[tokio::test]
-async fn a_second_factor_a_missing_consent_and_a_web_application_are_told_apart() {
+async fn mfa_missing_consent_and_web_application_are_distinguished() {
     let inside = inside(tenant().await).await;
     opens(async || login(&inside, PASSWORD).await).await;
     inside.tenant.change_password(ALICE, "Changed1!");
@@ -250,7 +250,7 @@ fn guesses_do_not_lock_the_user_out_at_microsoft() {
 
 /// A restart in the middle of an outage of Microsoft's sign-in service.
 #[tokio::test]
-async fn after_a_restart_a_right_password_needs_no_answer_of_microsoft() {
+async fn correct_password_after_restart_needs_no_microsoft_answer() {
     let tenant = tenant().await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     oxpost.call(&["account", "add", ALICE, "--grant", "password"]).await.unwrap().output().unwrap();

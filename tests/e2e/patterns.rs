@@ -45,7 +45,7 @@ fn issued(tenant: &Tenant) -> usize {
 }
 
 #[tokio::test]
-async fn one_token_of_the_application_opens_every_mailbox_of_the_domain() {
+async fn application_token_opens_every_mailbox_of_the_domain() {
     let tenant = tenant().await;
     let oxpost = oxpost(&tenant, "");
     let added = oxpost.call(&["account", "add", ALL, "--grant", "client-credentials"]).await.unwrap().said().unwrap();

@@ -43,7 +43,7 @@ async fn status(oxpost: &Oxpost, state: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_switch_that_is_off_shows_in_the_status_until_a_login_succeeds() {
+async fn disabled_protocol_shows_in_status_until_login_succeeds() {
     let (tenant, oxpost, password, running) = started().await;
     tenant.behave(|it| it.smtp.disabled_for_tenant = true);
     assert!(login(&running, &password).await.starts_with("454 4.7.0"));
@@ -62,7 +62,7 @@ async fn a_switch_that_is_off_shows_in_the_status_until_a_login_succeeds() {
 }
 
 #[tokio::test]
-async fn the_doctor_takes_back_what_it_finds_mended_and_what_passes_by_itself_is_not_noted() {
+async fn doctor_clears_fixed_findings_and_ignores_transient_ones() {
     let (tenant, oxpost, password, running) = started().await;
     tenant.behave(|it| it.smtp.disabled_for_tenant = true);
     login(&running, &password).await;

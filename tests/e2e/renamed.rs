@@ -65,7 +65,7 @@ fn logins(inside: &Inside) -> Vec<(Protocol, String, LoginOutcome)> {
 }
 
 #[tokio::test]
-async fn mail_goes_on_under_the_new_name_and_programs_keep_their_login() {
+async fn renamed_user_keeps_mail_and_login() {
     use LoginOutcome::{Accepted, Denied};
     use Protocol::{Imap, Smtp};
     let inside = proxy().await;
@@ -121,7 +121,7 @@ async fn next_refresh_brings_the_new_name_without_a_refused_login() {
 /// Microsoft verifies the passwords of this account. Its user is renamed, the new name is given to another user, and then the
 /// rename is reverted.
 #[tokio::test]
-async fn password_of_another_user_with_the_new_name_does_not_open_the_account() {
+async fn password_of_another_user_with_the_new_name_is_rejected() {
     const OWN: &str = "Passw0rd!";
     const OTHER: &str = "Another1!";
     let hour = Duration::from_secs(3600);

@@ -71,7 +71,7 @@ async fn a_login_that_is_cut_is_made_once_more_at_whichever_stage() {
 
 /// Nothing of this is the client's password, or anything an administrator could mend.
 #[tokio::test]
-async fn a_server_that_refuses_for_now_is_a_temporary_answer_at_every_stage() {
+async fn temporary_server_refusal_is_temporary_at_every_stage() {
     let inside = proxy("").await;
     let words: [(Protocol, Stage, &[&str]); 10] = [
         (Protocol::Imap, Stage::Greeting, &["* BYE Server is shutting down", "* BYE [UNAVAILABLE] later"]),
@@ -118,7 +118,7 @@ async fn a_server_that_refuses_for_now_is_a_temporary_answer_at_every_stage() {
 
 /// Each stage is named, so that an administrator knows where to look.
 #[tokio::test]
-async fn a_server_that_is_slow_is_given_up_in_time_and_the_stage_is_named() {
+async fn slow_server_times_out_and_the_stage_is_named() {
     // Far more than what is not slow needs.
     let inside = proxy("[limits]\nupstream-timeout = \"3s\"\n").await;
     assert!(is_ok(&login(&inside, Protocol::Imap).await), "what follows needs no token");
@@ -144,7 +144,7 @@ async fn a_server_that_is_slow_is_given_up_in_time_and_the_stage_is_named() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_a_temporary_answer_with_a_reason() {
+async fn unreachable_server_is_a_temporary_failure_with_reason() {
     let tenant = tenant().await;
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     for (host, words) in [("localhost", "cannot be reached"), ("no-such-host.invalid", "cannot be found. Check DNS")] {

@@ -35,7 +35,7 @@ fn asks_for_capabilities_first(connections: &[Transcript]) -> bool {
 }
 
 #[tokio::test]
-async fn login_waits_two_round_trips_for_imap_and_pop3_and_one_for_auth() {
+async fn login_takes_two_round_trips_and_smtp_auth_takes_one() {
     let inside = proxy("").await;
     // The first login at a server asks what it offers.
     assert_eq!(round_trips(&inside, Protocol::Imap).await, [3]);
@@ -49,7 +49,7 @@ async fn login_waits_two_round_trips_for_imap_and_pop3_and_one_for_auth() {
 }
 
 #[tokio::test]
-async fn smtp_server_without_documented_initial_response_gets_two_steps() {
+async fn smtp_server_without_initial_response_gets_two_steps() {
     let inside = proxy_without_initial_response().await;
     for _ in 0..2 {
         assert_eq!(round_trips(&inside, Protocol::Smtp).await, [3 + 2]);
@@ -65,7 +65,7 @@ async fn proxy_without_initial_response() -> Inside {
 
 /// Exchange's list of one connection does not bind the next.
 #[tokio::test]
-async fn login_succeeds_when_the_imap_server_has_stopped_to_offer_what_was_known() {
+async fn login_succeeds_after_imap_server_withdraws_an_extension() {
     let inside = proxy("").await;
     assert!(is_ok(&login(&inside, Protocol::Imap).await));
     no_token_is_to_be_had(&inside);
@@ -79,7 +79,7 @@ async fn login_succeeds_when_the_imap_server_has_stopped_to_offer_what_was_known
 }
 
 #[tokio::test]
-async fn login_succeeds_when_the_smtp_server_refuses_the_initial_response() {
+async fn login_succeeds_when_smtp_initial_response_is_rejected() {
     let inside = proxy("").await;
     assert!(is_ok(&login(&inside, Protocol::Smtp).await));
     no_token_is_to_be_had(&inside);
@@ -96,7 +96,7 @@ fn no_token_is_to_be_had(inside: &Inside) {
 
 /// Whatever a server does to a login that rests on what was known: the next attempt asks, with the same token.
 #[tokio::test]
-async fn login_that_rests_on_a_known_offer_and_fails_is_made_again_without_it() {
+async fn login_failing_on_a_remembered_offer_is_retried_without_it() {
     for protocol in [Protocol::Imap, Protocol::Smtp] {
         let acts: &[Act] = match protocol {
             Protocol::Imap => &[
@@ -146,7 +146,7 @@ fn faults(behaviour: &mut Behaviour, protocol: Protocol) -> &mut Vec<Fault> {
 
 /// A verdict on the token, or on the moment, is not doubted: Microsoft counts failures, and whoever knocks on is throttled.
 #[tokio::test]
-async fn refusal_that_is_no_matter_of_the_offer_is_not_tried_more_often() {
+async fn refusal_unrelated_to_the_offer_is_not_retried_more_often() {
     for protocol in PROTOCOLS {
         let inside = proxy("").await;
         assert!(is_ok(&login(&inside, protocol).await));

@@ -61,7 +61,7 @@ impl Story {
 }
 
 #[tokio::test]
-async fn senders_are_left_alone_replaced_or_refused_as_the_account_says() {
+async fn senders_follow_the_sender_policy_of_the_account() {
     let story = Story::new().await;
     let running = story.oxpost.run().await.unwrap();
 

@@ -128,7 +128,7 @@ async fn a_second_redirect_is_told_that_it_is_over() {
 
 /// What Microsoft's page sends back as an error, and what the token endpoint refuses.
 #[tokio::test]
-async fn a_sign_in_that_is_declined_or_refused_says_why_and_changes_nothing() {
+async fn declined_sign_in_says_why_and_changes_nothing() {
     let tenant = tenant().await;
     let (oxpost, _) = oxpost(&tenant, ALICE).await;
     let signing_in = oxpost.begin_sign_in(ALICE, &["--no-open"]).await.unwrap();

@@ -40,7 +40,7 @@ fn day(days: u64) -> String {
 }
 
 #[tokio::test]
-async fn the_status_says_who_works_for_how_long_and_what_to_do_otherwise() {
+async fn status_shows_each_account_and_what_to_do() {
     let tenant = Tenant::builder().mailbox(ALICE).mailbox(BOB).application(Application::public(CLIENT_ID));
     let tenant = tenant.start().await.unwrap();
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
@@ -98,7 +98,7 @@ async fn app_only() -> (Tenant, Oxpost) {
 }
 
 #[tokio::test]
-async fn the_end_of_a_client_secret_is_told_by_a_person_and_warned_of_in_its_last_month() {
+async fn client_secret_expiry_is_entered_and_warned_of() {
     let (_tenant, oxpost) = app_only().await;
     let seal = async |options: &[&str]| {
         let arguments = [&["application", "secret", "default"], options].concat();

@@ -144,7 +144,7 @@ async fn the_key_is_copied_and_the_copy_opens_the_store() {
 
 #[cfg(not(windows))]
 #[tokio::test]
-async fn a_key_of_windows_is_refused_elsewhere_with_what_there_is_instead() {
+async fn windows_key_is_rejected_elsewhere_with_alternatives() {
     let tenant = tenant().await;
     let mut oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     oxpost.set_variable("OXPOST__STORE__KEY", "dpapi:oxpost.key");
@@ -155,7 +155,7 @@ async fn a_key_of_windows_is_refused_elsewhere_with_what_there_is_instead() {
 
 #[cfg(windows)]
 #[tokio::test]
-async fn windows_seals_the_key_and_everything_goes_on_as_with_any_other() {
+async fn windows_seals_the_key_and_the_store_works() {
     let tenant = tenant().await;
     let mut oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     oxpost.set_variable("OXPOST__STORE__KEY", "dpapi:oxpost.key");
@@ -180,7 +180,7 @@ fn write_private(file: &Path, text: &str) {
 
 /// Somebody with the rights of a database administrator lets Bob's password open mail with Alice's token.
 #[tokio::test]
-async fn an_account_that_was_changed_in_the_database_is_not_opened_until_a_person_confirms_it() {
+async fn tampered_account_is_not_opened_until_confirmed() {
     let (oxpost, _tenant, [alice, bob]) = alice_and_bob().await;
     let words = oxpost.call(&["store", "confirm"]).await.unwrap().said().unwrap();
     assert!(words.contains("as Oxpost has written it"), "{words}");
@@ -250,7 +250,7 @@ async fn a_damaged_record_costs_its_account_only() {
 
 /// An unmounted disk, or a file that was emptied, must not become a store that knows nobody.
 #[tokio::test]
-async fn missing_store_is_an_error_until_an_administrator_wants_a_new_one() {
+async fn missing_store_is_an_error_until_init_is_requested() {
     let tenant = tenant().await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     signed_in(&oxpost, &tenant, ALICE).await;

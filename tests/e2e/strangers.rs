@@ -80,7 +80,7 @@ async fn a_client_that_writes_slowly_is_let_go_as_well() {
 }
 
 #[tokio::test]
-async fn a_connection_beyond_the_bound_takes_the_place_of_a_stranger_but_of_nobody_else() {
+async fn connection_over_the_limit_evicts_only_unauthenticated_ones() {
     let inside = proxy("[limits]\nmax-connections = 2\nmax-sessions-per-account = 2\n").await;
     let mut first = Client::connect(inside.address(Protocol::Imap)).await;
     first.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;

@@ -189,7 +189,7 @@ async fn imap(running: &Running, password: &str) -> Client {
 }
 
 #[tokio::test]
-async fn a_folder_that_was_recreated_and_a_token_that_ran_out_are_said() {
+async fn recreated_folder_and_expired_token_are_reported() {
     let tenant = tenant().await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     let password = oxpost.add_account(ALICE, &[]).await.unwrap();
@@ -237,7 +237,7 @@ fn connections(inside: &Inside) -> usize {
 }
 
 #[tokio::test]
-async fn a_mailbox_that_is_throttled_is_left_alone_until_the_back_off_ends() {
+async fn throttled_mailbox_is_not_contacted_during_back_off() {
     let inside = proxy("").await;
     inside.tenant.behave(|tenant| tenant.imap.throttle_logins = Some(300_000));
     let answer = login(&inside, Protocol::Imap).await;

@@ -50,7 +50,7 @@ async fn a_rotated_refresh_token_is_the_one_used_next() {
 /// Entra reports some of its own troubles as `invalid_grant`. Whoever threw the refresh token away then would need a person
 /// for nothing.
 #[tokio::test]
-async fn a_transient_failure_dressed_as_invalid_grant_costs_nothing_for_good() {
+async fn transient_invalid_grant_loses_nothing_permanently() {
     let inside = proxy("").await;
     assert!(login(&inside).await.starts_with("a OK"));
     inside.tenant.clock().advance(Duration::from_secs(2 * 3600));
@@ -68,7 +68,7 @@ async fn a_transient_failure_dressed_as_invalid_grant_costs_nothing_for_good() {
 }
 
 #[tokio::test]
-async fn a_revoked_sign_in_keeps_its_refresh_token_until_there_is_another() {
+async fn revoked_sign_in_keeps_its_refresh_token_until_replaced() {
     let inside = proxy("").await;
     inside.tenant.revoke(ALICE);
     let answer = login(&inside).await;
@@ -83,7 +83,7 @@ async fn a_revoked_sign_in_keeps_its_refresh_token_until_there_is_another() {
 
 /// Access tokens live on when the refresh token is revoked, and other accounts have nothing to do with it.
 #[tokio::test]
-async fn a_revocation_takes_nothing_but_the_next_token_of_that_account() {
+async fn revocation_affects_only_the_next_token_of_that_account() {
     const BOB: &str = "bob@contoso.com";
     let inside = proxy("").await;
     inside.tenant.add_mailbox(BOB);
@@ -107,7 +107,7 @@ async fn a_revocation_takes_nothing_but_the_next_token_of_that_account() {
 }
 
 #[tokio::test]
-async fn a_laptop_that_slept_a_week_and_a_clock_that_was_set_back_need_nobody() {
+async fn long_sleep_and_clock_set_back_need_no_administrator() {
     let inside = proxy("").await;
     inside.tenant.behave(|tenant| tenant.entra.refresh_tokens_used_once = true);
     assert!(login(&inside).await.starts_with("a OK"));

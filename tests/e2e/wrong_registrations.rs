@@ -21,7 +21,7 @@ async fn device_code(settings: &Settings) -> String {
 }
 
 #[tokio::test]
-async fn a_wrong_tenant_and_a_mistyped_client_id_are_told_apart_at_a_sign_in() {
+async fn wrong_tenant_and_wrong_client_id_differ_at_sign_in() {
     let tenant = tenant().await;
     let right = Settings::of(&tenant, CLIENT_ID);
     let mistyped = CLIENT_ID.replace("5555", "5556");
@@ -85,7 +85,7 @@ async fn a_secret_that_has_expired_is_told_from_a_wrong_one() {
 }
 
 #[tokio::test]
-async fn an_authority_that_answers_nonsense_is_named_and_nothing_is_stored() {
+async fn authority_with_invalid_answers_is_named_and_stores_nothing() {
     let tenant = tenant().await;
     let oxpost = with_account(&Settings::of(&tenant, CLIENT_ID)).await;
     for (fault, words) in [

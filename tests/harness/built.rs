@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_older_than_a_source_or_of_another_checkout_is_refused() {
+    fn outdated_or_foreign_program_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let (program, list) = (folder.path().join("oxpost"), folder.path().join("oxpost.d"));
         let (main, gone) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("lib.rs"), folder.path().join("gone.rs"));

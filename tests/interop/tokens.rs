@@ -83,7 +83,7 @@ async fn revoked(server: Kind) {
 /// The trap of Dovecot: the token is good, the mailbox does not exist, and the connection just ends. The client must be
 /// answered all the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_hangs_up_behind_a_good_token_is_told_to_the_client() {
+async fn disconnect_after_a_good_token_is_reported_to_the_client() {
     let mut world = World::prepare(Kind::Dovecot).await.unwrap();
     let password = world.oxpost.add_account(NOBODY_HOME, &[]).await.unwrap();
     world.oxpost.sign_in(NOBODY_HOME, &world.tenant, NOBODY_HOME).await.unwrap();

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_hangs_is_named_and_fails_with_all_that_has_not_ended() {
+    fn hanging_test_is_named_and_fails_with_the_unfinished() {
         let begun = Instant::now();
         let mut watch = Watch::begin(begun);
         watch.hear("running 6 tests\n", begun);

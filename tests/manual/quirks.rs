@@ -58,7 +58,7 @@ fn table() -> String {
 }
 
 #[test]
-fn the_page_of_quirks_has_a_row_for_each_transcript_and_a_transcript_for_each_row() {
+fn page_of_quirks_and_transcripts_match() {
     let path = root().join("docs/quirks.md");
     let page = std::fs::read_to_string(&path).unwrap();
     let (before, printed) = page.split_once(BEGIN).expect("the page has a generated part");

@@ -12,7 +12,7 @@ use crate::certificate;
 use oxpost_tests::harness::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_away_costs_logins_for_as_long_and_nothing_else() {
+async fn unreachable_database_delays_logins_and_loses_nothing() {
     let cluster = Cluster::start().await;
     cluster.one.sign_in(ALICE, &cluster.tenant, ALICE).await.unwrap();
     let (one, two) = (cluster.one.run().await.unwrap(), cluster.two.run().await.unwrap());
@@ -45,7 +45,7 @@ async fn a_database_that_is_away_costs_logins_for_as_long_and_nothing_else() {
 
 /// The worst moment: the authority has rotated the refresh token, the old one is dead, and there is no place to write to.
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_got_while_the_database_is_away_are_written_when_it_is_back() {
+async fn tokens_received_without_database_are_written_later() {
     let cluster = Cluster::start().await;
     cluster.one.sign_in(ALICE, &cluster.tenant, ALICE).await.unwrap();
     cluster.expire();
@@ -81,7 +81,7 @@ async fn tokens_got_while_the_database_is_away_are_written_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_database_is_reached_by_tls_and_its_certificate_is_verified() {
+async fn database_connection_uses_tls_and_verifies_certificate() {
     let tenant = Tenant::builder().mailbox(ALICE).application(Application::public(CLIENT_ID)).start().await.unwrap();
     let certificate = certificate::issue();
     let files = [("server.crt", certificate.certificate.as_str()), ("server.key", certificate.key.as_str())];

@@ -7,7 +7,7 @@ use oxpost_tests::harness::{Oxpost, Settings};
 use super::{ALICE, CLIENT_ID, Cluster};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_is_made_while_no_node_is_connected_and_carried_to_the_others() {
+async fn key_rotation_without_nodes_reaches_the_other_nodes() {
     let mut cluster = Cluster::start().await;
     cluster.one.sign_in(ALICE, &cluster.tenant, ALICE).await.unwrap();
     let key = cluster.one.folder().join("oxpost.key");
@@ -39,7 +39,7 @@ async fn a_new_key_is_made_while_no_node_is_connected_and_carried_to_the_others(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_is_taken_and_put_back_by_the_commands_that_oxpost_prints() {
+async fn printed_commands_back_up_and_restore_the_store() {
     let cluster = Cluster::start().await;
     cluster.one.sign_in(ALICE, &cluster.tenant, ALICE).await.unwrap();
     let one = cluster.one.run().await.unwrap();
@@ -63,7 +63,7 @@ async fn a_copy_is_taken_and_put_back_by_the_commands_that_oxpost_prints() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_makes_no_store_and_asks_for_the_key_of_one_that_is_there() {
+async fn check_creates_no_store_and_requires_the_existing_key() {
     let cluster = Cluster::start().await;
     let empty = cluster.server.database().unwrap();
     let mut fresh = Oxpost::new(&Settings { more: String::new(), ..Settings::of(&cluster.tenant, CLIENT_ID) }).unwrap();

@@ -26,7 +26,7 @@ async fn a_sign_in_through_one_node_is_used_by_the_other_at_once() {
 
 /// A login that the other node remembers, too.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_or_revoked_password_counts_at_once_on_the_other_node() {
+async fn changed_password_counts_immediately_on_the_other_node() {
     let mut cluster = Cluster::start().await;
     cluster.one.sign_in(ALICE, &cluster.tenant, ALICE).await.unwrap();
     let (one, two) = (cluster.one.run().await.unwrap(), cluster.two.run().await.unwrap());

@@ -79,7 +79,7 @@ async fn tokens_that_are_due_are_asked_for_by_one_of_the_nodes() {
 
 /// Twice: the node that was killed is started again, and then the other one is killed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_killed_in_the_middle_of_a_refresh_is_replaced_by_the_other_and_nothing_is_lost() {
+async fn refresh_of_a_killed_node_is_completed_by_the_other() {
     let cluster = Cluster::start().await;
     cluster.one.sign_in(ALICE, &cluster.tenant, ALICE).await.unwrap();
     let (mut one, mut two) = (cluster.one.run().await.unwrap(), cluster.two.run().await.unwrap());

@@ -17,7 +17,7 @@ async fn refresh(tenant: &Tenant, token: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn the_metadata_name_the_endpoints_and_an_unknown_tenant_is_invalid() {
+async fn metadata_names_endpoints_and_rejects_unknown_tenant() {
     let tenant = tenant().await;
     for segment in ["contoso.com", "common", "organizations"] {
         let answer = get(&tenant, &format!("/{segment}/v2.0/.well-known/openid-configuration")).await;
@@ -125,7 +125,7 @@ async fn a_device_waits_for_a_person() {
 }
 
 #[tokio::test]
-async fn a_refresh_rotates_keeps_the_old_one_and_is_bound_to_its_application() {
+async fn refresh_rotates_keeps_old_token_and_binds_application() {
     let tenant = tenant().await;
     let old = tenant.grant_refresh_token(DESKTOP, "alice@contoso.com").unwrap();
     let new = refresh(&tenant, &old).await.text("refresh_token");
@@ -195,7 +195,7 @@ async fn the_client_and_the_consent_are_judged() {
 }
 
 #[tokio::test]
-async fn the_password_grant_is_judged_by_password_account_and_second_factor() {
+async fn password_grant_depends_on_password_account_and_mfa() {
     let tenant = tenant().await;
     let ask = async |user: &str, password: &str| {
         let form = [
@@ -360,7 +360,7 @@ async fn numbers_tokens_and_errors_come_in_their_other_forms() {
 }
 
 #[tokio::test]
-async fn a_machine_gets_a_token_from_its_metadata_service_and_arc_asks_for_a_file_first() {
+async fn metadata_service_issues_token_and_arc_requires_a_file() {
     let tenant = tenant().await;
     tenant.add_application(Application::managed_identity("5e1f0000-0000-4000-8000-000000000003"));
     tenant.change_mailbox("alice@contoso.com", |mailbox| mailbox.full_access("5e1f0000-0000-4000-8000-000000000003"));

@@ -14,7 +14,7 @@ async fn logged_in(tenant: &Tenant, user: &str) -> Client {
 }
 
 #[tokio::test]
-async fn a_conversation_with_the_classic_front_end_reads_line_by_line_as_in_the_field() {
+async fn classic_front_end_conversation_matches_recorded_lines() {
     let tenant = tenant().await;
     let token = token(&tenant, "alice@contoso.com").await;
     let mut client = Client::tls(&tenant, tenant.imap()).await;
@@ -55,7 +55,7 @@ async fn a_conversation_with_the_classic_front_end_reads_line_by_line_as_in_the_
 }
 
 #[tokio::test]
-async fn the_new_front_end_disables_login_before_and_shows_imap4rev2_after() {
+async fn new_front_end_disables_login_and_offers_imap4rev2_later() {
     let tenant = tenant().await;
     tenant.behave(|behaviour| behaviour.front_end = FrontEnd::TcpProxy);
     let token = token(&tenant, "alice@contoso.com").await;

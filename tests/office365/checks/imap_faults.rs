@@ -16,7 +16,7 @@ fn last(tenant: &Tenant) -> LoginOutcome {
 }
 
 #[tokio::test]
-async fn a_token_is_refused_for_its_audience_its_permission_its_age_and_its_revocation() {
+async fn token_is_rejected_for_audience_scope_age_and_revocation() {
     let tenant = tenant().await;
     let alice = "alice@contoso.com";
     let refused = |refusal| LoginOutcome::Token(refusal);
@@ -55,7 +55,7 @@ async fn not_connected(client: &mut Client, line: &str) {
 }
 
 #[tokio::test]
-async fn a_good_token_for_the_wrong_mailbox_is_authenticated_but_not_connected() {
+async fn good_token_for_wrong_mailbox_is_not_connected() {
     let tenant = tenant().await;
     tenant.add_mailbox(Mailbox::user("carol@contoso.com").imap(false));
     tenant.add_mailbox(Mailbox::user("dan@contoso.com").without_mailbox());
@@ -81,7 +81,7 @@ async fn a_good_token_for_the_wrong_mailbox_is_authenticated_but_not_connected()
 }
 
 #[tokio::test]
-async fn a_delegate_opens_the_shared_mailbox_and_an_application_what_it_was_given() {
+async fn delegate_and_application_open_only_granted_mailboxes() {
     let tenant = tenant().await;
     let bob = token(&tenant, "bob@contoso.com").await;
     let (mut client, _) = login(&tenant, "Info@Contoso.com", &bob).await;
@@ -162,7 +162,7 @@ async fn faults_happen_at_their_stage_and_as_often_as_they_were_set() {
 }
 
 #[tokio::test]
-async fn a_certificate_can_be_for_another_name_or_of_another_authority() {
+async fn certificate_name_and_authority_can_be_wrong() {
     let tenant = tenant().await;
     for certificate in [Certificate::WrongName, Certificate::OtherAuthority] {
         tenant.behave(|behaviour| behaviour.certificate = certificate);

@@ -87,7 +87,7 @@ async fn a_message_is_submitted_line_by_line_as_in_the_field() {
 }
 
 #[tokio::test]
-async fn the_one_line_form_and_chunks_are_taken_and_other_domains_are_outside() {
+async fn one_line_auth_and_chunks_are_accepted() {
     let tenant = tenant().await;
     let token = token(&tenant, "alice@contoso.com").await;
     let mut client = encrypted(&tenant).await;
@@ -104,7 +104,7 @@ async fn the_one_line_form_and_chunks_are_taken_and_other_domains_are_outside() 
 }
 
 #[tokio::test]
-async fn unknown_recipients_of_the_tenant_are_refused_and_others_go_out() {
+async fn unknown_tenant_recipients_are_rejected() {
     let tenant = tenant().await;
     let token = token(&tenant, "alice@contoso.com").await;
     let (mut client, _) = login(&tenant, "alice@contoso.com", &token).await;
@@ -120,7 +120,7 @@ async fn unknown_recipients_of_the_tenant_are_refused_and_others_go_out() {
 }
 
 #[tokio::test]
-async fn a_login_is_refused_for_the_token_the_settings_and_the_identity() {
+async fn login_is_rejected_for_token_settings_and_identity() {
     let tenant = tenant().await;
     let unsuccessful = "535 5.7.3 Authentication unsuccessful";
     let alice = token(&tenant, "alice@contoso.com").await;
@@ -189,7 +189,7 @@ async fn the_fourth_message_at_once_is_one_too_many() {
 }
 
 #[tokio::test]
-async fn more_than_a_minutes_messages_are_refused_if_that_is_switched_on() {
+async fn message_rate_limit_applies_when_enabled() {
     let tenant = tenant().await;
     tenant.behave(|behaviour| behaviour.smtp.messages_per_minute = Some(1));
     let token = token(&tenant, "alice@contoso.com").await;
