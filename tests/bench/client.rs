@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::peer::Peer;
 use crate::stage::{ALICE, Stage};
 
-/// What is read at once.
+/// What is read in one call.
 const BUFFER: usize = 64 * 1024;
 
 /// How a client logs in.

@@ -1,8 +1,8 @@
-//! What Oxpost costs, side by side with other proxies in the same run: memory of sessions and of strangers, CPU of a login,
-//! of relayed bytes, and the delay of a command.
+//! What Oxpost costs, side by side with other proxies in the same run: memory of sessions and of unauthenticated connections,
+//! CPU of a login, of relayed bytes, and the delay of a command.
 //!
 //! `tests/bench/run` installs the others, builds all of it optimised and runs this; `tests/bench/run password-checks`
-//! measures only that, `sessions`, `strangers`, `transfer` or `round-trip` only those; `growth` measures Oxpost alone, with 10 to
+//! measures only that, `sessions`, `unauthenticated`, `transfer` or `round-trip` only those; `growth` measures Oxpost alone, with 10 to
 //! 10,000 accounts, and `instructions` counts those of Oxpost and HAProxy under callgrind. Nothing here is asserted: figures depend on the machine, and a busy one would fail for no reason.
 //!
 //! The simulated tenant and the mail clients live in this process, the proxies are processes of their own, and only
@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use oxpost_tests::harness::Problem;
 
-use measure::{instructions, password_checks, round_trip, sessions, strangers, transfer};
+use measure::{instructions, password_checks, round_trip, sessions, transfer, unauthenticated};
 use peer::Kind;
 use stage::Stage;
 use table::Table;
@@ -76,8 +76,8 @@ async fn bench() -> Result<(), Problem> {
     if wanted("sessions") {
         sessions::measure(&stage, &mut table).await;
     }
-    if wanted("strangers") {
-        strangers::measure(&stage, &mut table).await;
+    if wanted("unauthenticated") {
+        unauthenticated::measure(&stage, &mut table).await;
     }
     if wanted("password-checks") {
         password_checks::measure(&stage, &mut table).await;

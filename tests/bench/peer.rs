@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Names a folder where `bin/emailproxy` was installed.
 const VENV: &str = "OXPOST_BENCH_VENV";
 
-/// What stands between client and server.
+/// What is between client and server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Oxpost,
@@ -42,7 +42,7 @@ impl Kind {
         }
     }
 
-    /// Whether it understands the login, and so meets strangers before the server does.
+    /// Whether it understands the login, and so handles unauthenticated connections before the server does.
     pub(crate) fn logs_in(self) -> bool {
         matches!(self, Self::Oxpost | Self::EmailProxy)
     }
@@ -85,7 +85,7 @@ impl Kind {
 pub(crate) struct Peer {
     pub(crate) kind: Kind,
     pub(crate) imap: SocketAddr,
-    /// Where it speaks IMAP in TLS to its clients, if it was told to.
+    /// Where it speaks IMAP in TLS to its clients, if it is configured to.
     pub(crate) imap_tls: Option<SocketAddr>,
     /// Where it speaks POP3, or why it does not.
     pub(crate) pop3: Result<SocketAddr, String>,
@@ -182,7 +182,7 @@ async fn stunnel(stage: &Stage) -> Result<Peer, Problem> {
     start(Kind::Stunnel, command, imap, Ok(smtp), stage.with_token()).await
 }
 
-/// With the password grant, because nobody sits at a browser here; after the first login it refreshes as always.
+/// With the password grant, because there is no browser here; after the first login it refreshes as always.
 async fn emailproxy(stage: &Stage) -> Result<Peer, Problem> {
     let (imap, smtp, file) = (free_port()?, free_port()?, stage.folder.path().join("emailproxy.config"));
     let text = format!(
@@ -217,7 +217,7 @@ async fn start(
     let listening = async {
         while connect(imap).await.is_err() {
             if let Some(status) = child.try_wait()? {
-                return Err(Problem::new(format!("{} ended at once, with {status}", kind.name())));
+                return Err(Problem::new(format!("{} ended immediately, with {status}", kind.name())));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -243,7 +243,7 @@ async fn ask(program: Result<PathBuf, Problem>, argument: &str) -> Result<String
     Ok(oxpost_tests::harness::run(command, b"").await?.text())
 }
 
-/// A port that nobody had a moment ago.
+/// A port that was free a moment ago.
 fn free_port() -> Result<SocketAddr, Problem> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }

@@ -1,4 +1,4 @@
-//! What every proxy stands in front of, and what its clients need to log in through it.
+//! The server behind every proxy, and what its clients need to log in through it.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(crate) const CLIENT_ID: &str = "2b0e5c11-9f7c-4a83-8c5e-61d1f60a7c02";
 /// The permissions that a person gives to a mail client.
 pub(crate) const SCOPES: &str = "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/POP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access";
 
-/// Room for all the strangers and sessions of this bench, and a listener beside the plain ones for those in TLS.
+/// Room for all connections of this bench, and a listener for those in TLS in addition to the plain ones.
 const FOR_STRANGERS: &str = r#"
 [limits]
 max-unauthenticated = 10000

@@ -151,7 +151,7 @@ async fn show_the_protocols(tenant: &Tenant, running: &Running, password: &str) 
 
 async fn show_a_token_expiring(tenant: &Tenant, running: &Running, password: &str) -> Result<(), Problem> {
     println!(
-        "\n5. Tokens here live {} seconds. Nobody logs in; Oxpost refreshes in the background:\n",
+        "\n5. Tokens here live {} seconds. No client logs in; Oxpost refreshes in the background:\n",
         SHORT_LIFE.as_secs()
     );
     let before = tenant.token_requests().len();
@@ -189,7 +189,7 @@ async fn show_a_wrong_password(tenant: &Tenant, running: &Running) -> Result<(),
     println!("\n6. A wrong password reaches neither Exchange nor Entra ID.");
     let before = tenant.logins().len();
     let mut columns = Columns::new(tenant, "a guess");
-    columns.title("IMAP: a stranger");
+    columns.title("IMAP: a wrong password");
     mail::guess(&mut columns, running.imap).await?;
     if tenant.logins().len() != before {
         return Err(Problem::new("a wrong password reached Exchange"));
@@ -211,7 +211,7 @@ async fn stay_up(oxpost: &Oxpost, running: &Running, password: &str) -> Result<(
     println!("     printf 'Subject: hello\\r\\n\\r\\nfrom curl\\r\\n' | curl smtp://{smtp} -u '{ALICE}:{password}' \\");
     println!("       --mail-from {ALICE} --mail-rcpt {ALICE} --upload-file -\n");
     println!(
-        "   Mail to anybody at contoso.com stays here; mail to others goes nowhere. The proxy.toml of this Oxpost, and its store, are in"
+        "   Mail to any address at contoso.com stays here; mail to others goes nowhere. The proxy.toml of this Oxpost, and its store, are in"
     );
     println!("   {} until it ends.\n", oxpost.folder().display());
     tokio::signal::ctrl_c().await?;

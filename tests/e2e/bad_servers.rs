@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use oxpost_protocol::Secret;
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, PASSWORD, Settings};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, InProcess, PASSWORD, Settings};
 use oxpost_tests::office365::Protocol;
 use oxpost_tests::office365::behaviour::{Act, Certificate, Fault, Stage};
 
@@ -11,8 +11,8 @@ use crate::client::Client;
 use crate::story::{proxy, tenant};
 
 /// Logs in by a protocol; gives back the answer.
-pub(crate) async fn login(inside: &Inside, protocol: Protocol) -> String {
-    let mut client = Client::connect(inside.address(protocol)).await;
+pub(crate) async fn login(in_process: &InProcess, protocol: Protocol) -> String {
+    let mut client = Client::connect(in_process.address(protocol)).await;
     client.line().await.unwrap();
     log_in(&mut client, protocol, PASSWORD).await
 }
@@ -57,9 +57,9 @@ pub(crate) const PROTOCOLS: [Protocol; 3] = [Protocol::Imap, Protocol::Pop3, Pro
 
 #[tokio::test]
 async fn a_server_that_breaks_at_any_stage_is_no_wrong_password() {
-    let inside = proxy("[limits]\nupstream-timeout = \"2s\"\n").await;
+    let in_process = proxy("[limits]\nupstream-timeout = \"2s\"\n").await;
     // One good login, so that what follows needs no token.
-    assert!(is_ok(&login(&inside, Protocol::Imap).await));
+    assert!(is_ok(&login(&in_process, Protocol::Imap).await));
     for protocol in PROTOCOLS {
         for stage in [Stage::Connect, Stage::Greeting, Stage::Capability, Stage::StartTls, Stage::Credentials] {
             let foreign = match (protocol, stage) {
@@ -82,7 +82,7 @@ async fn a_server_that_breaks_at_any_stage_is_no_wrong_password() {
                 Act::SayAndClose("* BYE [UNAVAILABLE] later".into()),
                 Act::Silence,
             ] {
-                inside.tenant.behave(|tenant| {
+                in_process.tenant.behave(|tenant| {
                     let faults = vec![Fault::always(stage, act.clone())];
                     match protocol {
                         Protocol::Imap => tenant.imap.faults = faults,
@@ -90,20 +90,20 @@ async fn a_server_that_breaks_at_any_stage_is_no_wrong_password() {
                         Protocol::Smtp => tenant.smtp.faults = faults,
                     }
                 });
-                let answer = login(&inside, protocol).await;
+                let answer = login(&in_process, protocol).await;
                 assert!(is_temporary(&answer), "{protocol:?} {stage:?} {act:?}: {answer}");
-                inside.tenant.release();
-                inside.tenant.behave(|tenant| {
+                in_process.tenant.release();
+                in_process.tenant.behave(|tenant| {
                     tenant.imap.faults.clear();
                     tenant.pop3.faults.clear();
                     tenant.smtp.faults.clear();
                 });
             }
         }
-        let answer = login(&inside, protocol).await;
+        let answer = login(&in_process, protocol).await;
         assert!(is_ok(&answer), "{protocol:?} afterwards: {answer}");
     }
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 #[tokio::test]
@@ -116,48 +116,48 @@ async fn a_certificate_of_another_name_or_authority_gets_no_token() {
         for server in [&mut settings.imap, &mut settings.pop3, &mut settings.smtp] {
             server.0 = "127.0.0.1".into();
         }
-        let inside = Inside::start_with(tenant, &settings).await.unwrap();
-        inside.add_account(ALICE).await.unwrap();
-        inside.sign_in(ALICE, ALICE).await.unwrap();
-        let admitted = inside.context.runtime.accounts.admit(ALICE, &Secret::from(PASSWORD)).await.unwrap();
-        inside.context.runtime.tokens.access_token(&admitted).await.unwrap();
-        inside.tenant.behave(|tenant| tenant.certificate = certificate);
+        let in_process = InProcess::start_with(tenant, &settings).await.unwrap();
+        in_process.add_account(ALICE).await.unwrap();
+        in_process.sign_in(ALICE, ALICE).await.unwrap();
+        let admitted = in_process.context.runtime.accounts.admit(ALICE, &Secret::from(PASSWORD)).await.unwrap();
+        in_process.context.runtime.tokens.access_token(&admitted).await.unwrap();
+        in_process.tenant.behave(|tenant| tenant.certificate = certificate);
         for protocol in PROTOCOLS {
-            let answer = login(&inside, protocol).await;
+            let answer = login(&in_process, protocol).await;
             assert!(is_temporary(&answer) && answer.contains("certificate"), "{certificate:?} {protocol:?}: {answer}");
         }
-        assert!(inside.tenant.logins().is_empty(), "the token was sent all the same");
-        inside.stop().await;
+        assert!(in_process.tenant.logins().is_empty(), "the token was sent all the same");
+        in_process.stop().await;
     }
 }
 
 /// A session that runs is cut in its middle: the client gets what was said, and then an end.
 #[tokio::test]
 async fn a_session_that_breaks_off_ends_for_its_client_too() {
-    let inside = proxy("").await;
-    let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+    let in_process = proxy("").await;
+    let mut client = Client::connect(in_process.address(Protocol::Imap)).await;
     client.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
     client.until("a OK").await;
-    inside
+    in_process
         .tenant
         .behave(|tenant| tenant.imap.faults = vec![Fault::once(Stage::Command, Act::SayAndClose("* BYE gone".into()))]);
     client.say("b NOOP").await;
     assert_eq!(client.line().await.as_deref(), Some("* BYE gone"));
     assert_eq!(client.line().await, None);
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// Exchange ends a session whose access token has run out; the client simply comes back.
 #[tokio::test]
 async fn a_session_outlived_by_its_token_is_an_ordinary_end() {
-    let inside = proxy("").await;
-    let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+    let in_process = proxy("").await;
+    let mut client = Client::connect(in_process.address(Protocol::Imap)).await;
     client.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
     client.until("a OK").await;
-    inside.tenant.clock().advance(Duration::from_secs(2 * 3600));
+    in_process.tenant.clock().advance(Duration::from_secs(2 * 3600));
     client.say("b NOOP").await;
     let rest = client.rest().await;
     assert!(rest.contains("AccessTokenExpired"), "{rest}");
-    assert!(is_ok(&login(&inside, Protocol::Imap).await));
-    inside.stop().await;
+    assert!(is_ok(&login(&in_process, Protocol::Imap).await));
+    in_process.stop().await;
 }

@@ -135,7 +135,7 @@ async fn accounts_and_passwords_come_and_go_beside_a_running_service() {
 #[tokio::test]
 async fn an_app_only_account_needs_nobody() {
     let secret = "Aa1~app-only-client-secret-value-0123456";
-    let tenant = crate::proofs::tenant(Application::confidential(CLIENT_ID, secret)).await;
+    let tenant = crate::client_assertions::tenant(Application::confidential(CLIENT_ID, secret)).await;
     let settings = Settings { client_secret: Some(format!("{secret}\n")), ..Settings::of(&tenant, CLIENT_ID) };
     let oxpost = Oxpost::new(&settings).unwrap();
     let password = oxpost.add_account(ALICE, &["--grant", "client-credentials"]).await.unwrap();

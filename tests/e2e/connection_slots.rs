@@ -2,33 +2,24 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, Oxpost, PASSWORD, Running, Settings};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, InProcess, Oxpost, PASSWORD, Running, Settings};
+use oxpost_tests::office365::Protocol;
 use oxpost_tests::office365::behaviour::{Act, Fault, Stage};
-use oxpost_tests::office365::{Application, Mailbox, Protocol, Tenant};
 
 use crate::client::Client;
-use crate::story::{proxy, tenant};
+use crate::story::{BOB, proxy, tenant, tenant_of_two};
 
-const BOB: &str = "bob@contoso.com";
-
-async fn two_accounts(more: &str) -> Inside {
-    let tenant = Tenant::builder()
-        .mailbox(Mailbox::user(ALICE))
-        .mailbox(Mailbox::user(BOB))
-        .application(Application::public(CLIENT_ID))
-        .start()
-        .await
-        .unwrap();
-    let inside = Inside::start(tenant, more).await.unwrap();
+async fn alice_and_bob(more: &str) -> InProcess {
+    let in_process = InProcess::start(tenant_of_two().await, more).await.unwrap();
     for mailbox in [ALICE, BOB] {
-        inside.add_account(mailbox).await.unwrap();
-        inside.sign_in(mailbox, mailbox).await.unwrap();
+        in_process.add_account(mailbox).await.unwrap();
+        in_process.sign_in(mailbox, mailbox).await.unwrap();
     }
-    inside
+    in_process
 }
 
-async fn login(inside: &Inside, mailbox: &str) -> (Client, String) {
-    let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+async fn login(in_process: &InProcess, mailbox: &str) -> (Client, String) {
+    let mut client = Client::connect(in_process.address(Protocol::Imap)).await;
     client.say(&format!("a LOGIN {mailbox} {PASSWORD}")).await;
     let answer = loop {
         match client.line().await {
@@ -43,41 +34,41 @@ async fn login(inside: &Inside, mailbox: &str) -> (Client, String) {
 /// With one password that is right, somebody opens as many sessions as there are connections.
 #[tokio::test]
 async fn one_password_does_not_take_every_connection() {
-    let inside = two_accounts("[limits]\nmax-connections = 40\n").await;
+    let in_process = alice_and_bob("[limits]\nmax-connections = 40\n").await;
     let mut taken = Vec::new();
     for number in 0..45 {
-        let (client, answer) = login(&inside, ALICE).await;
+        let (client, answer) = login(&in_process, ALICE).await;
         let expected = if number < 10 { "a OK" } else { "a NO [LIMIT] alice@contoso.com already has 10 sessions" };
         assert!(answer.starts_with(expected) || (number >= 40 && answer.starts_with("* BYE")), "{number}: {answer}");
         taken.push(client);
     }
-    let (_, answer) = login(&inside, BOB).await;
+    let (_, answer) = login(&in_process, BOB).await;
     assert!(answer.starts_with("a OK"), "{answer}");
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// The same while the mail server does not answer: those logins are not accepted, and may be evicted.
 #[tokio::test]
 async fn logins_that_hang_upstream_do_not_take_every_connection() {
-    let inside = two_accounts("[limits]\nmax-connections = 8\nmax-sessions-per-account = 8\n").await;
-    inside.tenant.behave(|it| it.imap.faults.push(Fault::always(Stage::Credentials, Act::Hold)));
+    let in_process = alice_and_bob("[limits]\nmax-connections = 8\nmax-sessions-per-account = 8\n").await;
+    in_process.tenant.behave(|it| it.imap.faults.push(Fault::always(Stage::Credentials, Act::Hold)));
     let mut hanging = Vec::new();
     for _ in 0..8 {
-        let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+        let mut client = Client::connect(in_process.address(Protocol::Imap)).await;
         client.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
         hanging.push(client);
     }
-    inside.tenant.wait_until_held(8).await;
-    inside.tenant.behave(|it| it.imap.faults.clear());
-    let (_bob, answer) = login(&inside, BOB).await;
+    in_process.tenant.wait_until_held(8).await;
+    in_process.tenant.behave(|it| it.imap.faults.clear());
+    let (_bob, answer) = login(&in_process, BOB).await;
     assert!(answer.starts_with("a OK"), "{answer}");
     let evicted = hanging[0].rest().await;
     assert!(evicted.ends_with("* BYE Too many connections; try again in a minute\r\n"), "{evicted}");
-    inside.tenant.release();
+    in_process.tenant.release();
     for client in &mut hanging[1..] {
         assert!(client.until("a ").await.starts_with("a OK"), "the others were only waiting");
     }
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 async fn greeting(running: &Running, protocol: Protocol) -> (Client, String) {
@@ -129,33 +120,33 @@ async fn every_limit_is_told_in_the_words_of_the_protocol() {
 /// Where every connection is a session, the greeting is a refusal.
 #[tokio::test]
 async fn connection_without_a_slot_is_refused_instead_of_greeted() {
-    let inside = proxy("[limits]\nmax-connections = 1\n").await;
-    let (mut session, answer) = login(&inside, ALICE).await;
+    let in_process = proxy("[limits]\nmax-connections = 1\n").await;
+    let (mut session, answer) = login(&in_process, ALICE).await;
     assert!(answer.starts_with("a OK"), "{answer}");
     for (protocol, words) in
         [(Protocol::Imap, "* BYE "), (Protocol::Pop3, "-ERR [SYS/TEMP] "), (Protocol::Smtp, "421 4.3.2 ")]
     {
-        let heard = Client::connect(inside.address(protocol)).await.rest().await;
+        let heard = Client::connect(in_process.address(protocol)).await.rest().await;
         assert_eq!(heard, format!("{words}Too many connections; try again in a minute\r\n"));
     }
     session.say("b NOOP").await;
     session.until("b OK").await;
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// A client that does not log in in time hears that, also in the middle of something.
 #[tokio::test]
 async fn login_timeout_is_told_in_the_words_of_the_protocol() {
-    let inside = proxy("[limits]\nlogin-timeout = \"300ms\"\n").await;
+    let in_process = proxy("[limits]\nlogin-timeout = \"300ms\"\n").await;
     for (protocol, begun, words) in [
         (Protocol::Imap, "a LOGIN {5}\r\n", "* BYE No login within the time allowed\r\n"),
         (Protocol::Pop3, "USER alice\r\nPAS", "-ERR [SYS/TEMP] No login within the time allowed\r\n"),
         (Protocol::Smtp, "AUTH LOGIN\r\n", "421 4.3.2 No login within the time allowed\r\n"),
     ] {
-        let mut client = Client::connect(inside.address(protocol)).await;
+        let mut client = Client::connect(in_process.address(protocol)).await;
         client.send(begun.as_bytes()).await;
         let heard = client.rest().await;
         assert!(heard.ends_with(words), "{heard}");
     }
-    inside.stop().await;
+    in_process.stop().await;
 }

@@ -79,7 +79,7 @@ async fn scanner_without_auth_sends_and_unknown_source_does_not() {
         assert!(answer.starts_with(refused), "{lines:?}: {answer}");
     }
     assert_eq!(tenant.outgoing().len(), 1);
-    // IMAP has no such door.
+    // IMAP has no such forwarder.
     let mut imap = Client::connect_from(SCANNER, running.imap).await;
     imap.until("* OK").await;
     imap.say("a SELECT INBOX").await;

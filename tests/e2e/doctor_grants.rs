@@ -5,9 +5,11 @@ use std::time::Duration;
 use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings};
 use oxpost_tests::office365::{Application, Tenant};
 
+use crate::client_assertions::{
+    DAY, Pair, YEAR, app_only, confidential, oxpost, pair, tenant, with_ids, write_private,
+};
 use crate::doctor::Checklist;
-use crate::machines::{self, ISSUER, SUBJECT, statement};
-use crate::proofs::{DAY, Pair, YEAR, app_only, confidential, oxpost, pair, tenant, with_ids, write_private};
+use crate::managed_identity::{self, ISSUER, SUBJECT, statement};
 use crate::story;
 
 const LOGINS: [&str; 5] = ["IMAP login", "mailbox", "POP3 login", "SMTP login", "sender"];
@@ -96,7 +98,7 @@ async fn the_identity_of_a_virtual_machine_is_examined() {
         let section = format!(
             "[[application]]\nname = \"proven\"\nprovider = \"test\"\nmanaged-identity = \"azure-vm\"\n\
              managed-identity-endpoint = {:?}\n",
-            machines::endpoint(&tenant)
+            managed_identity::endpoint(&tenant)
         );
         let oxpost = Oxpost::new(&Settings { more: section, ..Settings::of(&tenant, CLIENT_ID) }).unwrap();
         app_only(&oxpost).await;

@@ -148,7 +148,7 @@ async fn imported_email_oauth2_proxy_account_needs_no_new_sign_in() {
 #[tokio::test]
 async fn imported_app_only_account_keeps_its_client_secret() {
     let secret = "Aa1~app-only-client-secret-value-0123456";
-    let tenant = crate::proofs::tenant(Application::confidential(CLIENT_ID, secret)).await;
+    let tenant = crate::client_assertions::tenant(Application::confidential(CLIENT_ID, secret)).await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     std::fs::remove_file(oxpost.folder().join("proxy.toml")).unwrap();
     let mut text = emailproxy(&tenant);

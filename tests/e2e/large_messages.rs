@@ -57,10 +57,10 @@ fn unstuffed(wire: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn fifty_megabytes_are_identical_in_both_directions() {
-    let inside = proxy("").await;
+    let in_process = proxy("").await;
     let message = message();
 
-    let mut smtp = Client::connect(inside.address(Protocol::Smtp)).await;
+    let mut smtp = Client::connect(in_process.address(Protocol::Smtp)).await;
     smtp.until("220 ").await;
     smtp.say(&format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{ALICE}\0{PASSWORD}")))).await;
     smtp.until("235 ").await;
@@ -72,10 +72,10 @@ async fn fifty_megabytes_are_identical_in_both_directions() {
     smtp.until("354 ").await;
     smtp.send(&stuffed(&message)).await;
     smtp.until("250 2.0.0 OK").await;
-    let delivered = inside.tenant.messages(ALICE, "INBOX").pop().unwrap();
+    let delivered = in_process.tenant.messages(ALICE, "INBOX").pop().unwrap();
     assert_eq!(hash(&delivered), hash(&message), "SMTP");
 
-    let mut imap = Client::connect(inside.address(Protocol::Imap)).await;
+    let mut imap = Client::connect(in_process.address(Protocol::Imap)).await;
     imap.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
     imap.until("a OK").await;
     imap.say("b SELECT INBOX").await;
@@ -86,7 +86,7 @@ async fn fifty_megabytes_are_identical_in_both_directions() {
     assert_eq!(hash(&imap.exactly(size).await), hash(&message), "IMAP");
     imap.until("c OK").await;
 
-    let mut pop3 = Client::connect(inside.address(Protocol::Pop3)).await;
+    let mut pop3 = Client::connect(in_process.address(Protocol::Pop3)).await;
     pop3.until("+OK").await;
     pop3.say(&format!("USER {ALICE}")).await;
     pop3.until("+OK").await;
@@ -97,5 +97,5 @@ async fn fifty_megabytes_are_identical_in_both_directions() {
     let wire = pop3.exactly(stuffed(&message).len()).await;
     assert_eq!(hash(&unstuffed(&wire)), hash(&message), "POP3");
     println!("{} bytes up by SMTP, down by IMAP and POP3, SHA-256 {} each time", message.len(), hash(&message));
-    inside.stop().await;
+    in_process.stop().await;
 }

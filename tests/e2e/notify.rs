@@ -1,6 +1,6 @@
 //! People are told when they must act: once, with the remedy, and again when it is over.
 
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings, Told, eventually};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings, Webhook, eventually};
 use oxpost_tests::office365::{Protocol, Tenant};
 
 use crate::client::Client;
@@ -9,7 +9,7 @@ use crate::story::tenant;
 const KEY: &str = "Bearer whoever-has-this-may-post";
 
 /// The program, which tells a webhook and, where there is a `tee`, a command that appends to a file.
-fn oxpost(tenant: &Tenant, told: &Told) -> Oxpost {
+fn oxpost(tenant: &Tenant, told: &Webhook) -> Oxpost {
     let command = if cfg!(unix) { "command = [\"tee\", \"-a\", \"told.json\"]" } else { "" };
     let more = format!("[notify]\nwebhook = {:?}\nwebhook-header-file = \"header.txt\"\n{command}\n", told.url);
     let oxpost = Oxpost::new(&Settings { more, ..Settings::of(tenant, CLIENT_ID) }).unwrap();
@@ -30,7 +30,7 @@ fn mode(_: &std::path::Path, _: u32) {}
 
 #[tokio::test]
 async fn a_revoked_sign_in_is_told_once_and_so_is_its_end() {
-    let (tenant, mut told) = (tenant().await, Told::start().await.unwrap());
+    let (tenant, mut told) = (tenant().await, Webhook::start().await.unwrap());
     let oxpost = oxpost(&tenant, &told);
     let password = oxpost.add_account(ALICE, &[]).await.unwrap();
     oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
@@ -107,7 +107,7 @@ fn sorted_like_ours(message: &serde_json::Value) -> String {
 
 #[tokio::test]
 async fn notify_test_says_who_was_told() {
-    let (tenant, mut told) = (tenant().await, Told::start().await.unwrap());
+    let (tenant, mut told) = (tenant().await, Webhook::start().await.unwrap());
     let oxpost = oxpost(&tenant, &told);
     let said = String::from_utf8(oxpost.call(&["notify", "test"]).await.unwrap().output().unwrap()).unwrap();
     assert!(said.contains("webhook: took the message."), "{said}");
@@ -132,7 +132,7 @@ async fn notify_test_says_who_was_told() {
 #[cfg(unix)]
 #[tokio::test]
 async fn readable_key_prevents_the_start_and_is_reported_once() {
-    let (tenant, mut told) = (tenant().await, Told::start().await.unwrap());
+    let (tenant, mut told) = (tenant().await, Webhook::start().await.unwrap());
     let oxpost = oxpost(&tenant, &told);
     oxpost.add_account(ALICE, &[]).await.unwrap();
     mode(&oxpost.folder().join("oxpost.key"), 0o644);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, Network, Oxpost, Running, Settings, in_own_network};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, InProcess, Network, Oxpost, Running, Settings, in_own_network};
 use oxpost_tests::office365::behaviour::TokenFault;
 use oxpost_tests::office365::{Application, Protocol, Tenant};
 use oxpost_token_store::{Account, ErrorKind, Grant, Mailbox};
@@ -19,16 +19,16 @@ const PASSWORD: &str = "Passw0rd!";
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The proxy in front of a tenant, with Alice's account, for which nobody has logged in yet.
-async fn inside(tenant: Tenant) -> Inside {
-    let inside = Inside::start(tenant, "").await.unwrap();
-    let now = inside.tenant.clock().now();
+async fn in_process(tenant: Tenant) -> InProcess {
+    let in_process = InProcess::start(tenant, "").await.unwrap();
+    let now = in_process.tenant.clock().now();
     let account = Account::new(Mailbox::parse(ALICE).unwrap(), "default", Grant::Password, now);
-    inside.context.runtime.store.add_account(&account).await.unwrap();
-    inside
+    in_process.context.runtime.store.add_account(&account).await.unwrap();
+    in_process
 }
 
-async fn login(inside: &Inside, password: &str) -> String {
-    said_to(Client::connect(inside.address(Protocol::Imap)).await, password).await
+async fn login(in_process: &InProcess, password: &str) -> String {
+    said_to(Client::connect(in_process.address(Protocol::Imap)).await, password).await
 }
 
 async fn said_to(mut client: Client, password: &str) -> String {
@@ -142,70 +142,70 @@ async fn every_refusal_of_a_password_gives_the_right_reply() {
         (50_055, "[CONTACTADMIN]", "expired"),
         (90_033, "[UNAVAILABLE]", "tried again"),
     ] {
-        let inside = inside(tenant().await).await;
-        let fault = |fault| inside.tenant.behave(|tenant| tenant.entra.fault = fault);
+        let in_process = in_process(tenant().await).await;
+        let fault = |fault| in_process.tenant.behave(|tenant| tenant.entra.fault = fault);
         fault(Some(TokenFault::Aadsts(code)));
-        let answer = login(&inside, PASSWORD).await;
+        let answer = login(&in_process, PASSWORD).await;
         assert!(answer.starts_with("a NO [AUTHENTICATIONFAILED] "), "{code}: {answer}");
         fault(None);
-        inside.tenant.clock().advance(20 * MINUTE);
+        in_process.tenant.clock().advance(20 * MINUTE);
         // It is asked again by itself.
-        opens(async || login(&inside, PASSWORD).await).await;
-        assert_eq!(state(&inside).await.last_error, None);
+        opens(async || login(&in_process, PASSWORD).await).await;
+        assert_eq!(state(&in_process).await.last_error, None);
         fault(Some(TokenFault::Aadsts(code)));
-        let answer = login(&inside, "Another1!").await;
+        let answer = login(&in_process, "Another1!").await;
         assert!(answer.starts_with(&format!("a NO {reply} ")) && answer.contains(words), "{code}: {answer}");
         fault(None);
-        inside.tenant.clock().advance(20 * MINUTE);
-        assert!(login(&inside, PASSWORD).await.starts_with("a OK"), "{code}");
-        inside.stop().await;
+        in_process.tenant.clock().advance(20 * MINUTE);
+        assert!(login(&in_process, PASSWORD).await.starts_with("a OK"), "{code}");
+        in_process.stop().await;
     }
 }
 
 /// The same as the tenant itself says them, without a fault of a test.
 #[tokio::test]
 async fn mfa_missing_consent_and_web_application_are_distinguished() {
-    let inside = inside(tenant().await).await;
-    opens(async || login(&inside, PASSWORD).await).await;
-    inside.tenant.change_password(ALICE, "Changed1!");
-    let login = async |inside: &Inside, _| login(inside, "Changed1!").await;
-    inside.tenant.behave(|tenant| tenant.entra.second_factor_required = true);
-    let answer = login(&inside, PASSWORD).await;
+    let in_process = in_process(tenant().await).await;
+    opens(async || login(&in_process, PASSWORD).await).await;
+    in_process.tenant.change_password(ALICE, "Changed1!");
+    let login = async |in_process: &InProcess, _| login(in_process, "Changed1!").await;
+    in_process.tenant.behave(|tenant| tenant.entra.second_factor_required = true);
+    let answer = login(&in_process, PASSWORD).await;
     assert!(answer.starts_with("a NO [CONTACTADMIN]") && answer.contains("second factor"), "{answer}");
-    inside.tenant.behave(|tenant| tenant.entra.second_factor_required = false);
-    inside.tenant.withdraw_consent(CLIENT_ID);
-    inside.tenant.clock().advance(10 * MINUTE);
-    let answer = login(&inside, PASSWORD).await;
+    in_process.tenant.behave(|tenant| tenant.entra.second_factor_required = false);
+    in_process.tenant.withdraw_consent(CLIENT_ID);
+    in_process.tenant.clock().advance(10 * MINUTE);
+    let answer = login(&in_process, PASSWORD).await;
     assert!(answer.starts_with("a NO [CONTACTADMIN]") && answer.contains("Grant admin consent"), "{answer}");
-    inside.tenant.add_application(Application::confidential(CLIENT_ID, "of which we know nothing"));
-    inside.tenant.clock().advance(10 * MINUTE);
-    let answer = login(&inside, PASSWORD).await;
+    in_process.tenant.add_application(Application::confidential(CLIENT_ID, "of which we know nothing"));
+    in_process.tenant.clock().advance(10 * MINUTE);
+    let answer = login(&in_process, PASSWORD).await;
     assert!(answer.starts_with("a NO [CONTACTADMIN]") && answer.contains("Allow public client flows"), "{answer}");
-    let error = state(&inside).await.last_error.unwrap();
+    let error = state(&in_process).await.last_error.unwrap();
     assert!(error.kind == ErrorKind::Misconfigured && error.text.contains("AADSTS7000218"), "{error:?}");
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// What docs/grants.md says about it.
 #[tokio::test]
 async fn a_password_that_is_changed_at_microsoft() {
-    let inside = inside(tenant().await).await;
-    opens(async || login(&inside, PASSWORD).await).await;
-    inside.tenant.change_password(ALICE, "Changed1!");
+    let in_process = in_process(tenant().await).await;
+    opens(async || login(&in_process, PASSWORD).await).await;
+    in_process.tenant.change_password(ALICE, "Changed1!");
     // The tokens of the old password live on, at most for as long as Microsoft's access tokens do.
-    assert!(login(&inside, PASSWORD).await.starts_with("a OK"));
-    inside.tenant.clock().advance(61 * MINUTE);
-    let answer = login(&inside, PASSWORD).await;
+    assert!(login(&in_process, PASSWORD).await.starts_with("a OK"));
+    in_process.tenant.clock().advance(61 * MINUTE);
+    let answer = login(&in_process, PASSWORD).await;
     assert!(answer.starts_with("a NO [AUTHENTICATIONFAILED]"), "{answer}");
-    assert!(state(&inside).await.has_refresh_token, "a refused password deletes nothing");
-    let before = asked(&inside.tenant);
+    assert!(state(&in_process).await.has_refresh_token, "a refused password deletes nothing");
+    let before = asked(&in_process.tenant);
     for _ in 0..10 {
-        assert!(login(&inside, PASSWORD).await.starts_with("a NO [AUTHENTICATIONFAILED]"));
+        assert!(login(&in_process, PASSWORD).await.starts_with("a NO [AUTHENTICATIONFAILED]"));
     }
-    assert_eq!(asked(&inside.tenant), before, "a device repeats its old password; Microsoft does not hear it");
-    assert!(login(&inside, "Changed1!").await.starts_with("a OK"), "the new one counts at once");
-    assert_eq!(asked(&inside.tenant), before + 1);
-    inside.stop().await;
+    assert_eq!(asked(&in_process.tenant), before, "a device repeats its old password; Microsoft does not hear it");
+    assert!(login(&in_process, "Changed1!").await.starts_with("a OK"), "the new one counts at once");
+    assert_eq!(asked(&in_process.tenant), before + 1);
+    in_process.stop().await;
 }
 
 /// Guesses for hours, from one machine after the other.

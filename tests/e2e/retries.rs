@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, Oxpost, PASSWORD, Settings};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, InProcess, Oxpost, PASSWORD, Settings};
 use oxpost_tests::office365::behaviour::{Act, Behaviour, Fault, Stage};
 use oxpost_tests::office365::{Direction, Protocol, Transcript};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,8 +25,8 @@ fn is_temporary(answer: &str) -> bool {
     ["a NO [UNAVAILABLE] ", "-ERR [SYS/TEMP] ", "454 4.7.0 "].iter().any(|no| answer.starts_with(no))
 }
 
-fn connections(inside: &Inside, protocol: Protocol) -> Vec<Transcript> {
-    inside.tenant.transcripts().into_iter().filter(|one| one.protocol == protocol).collect()
+fn connections(in_process: &InProcess, protocol: Protocol) -> Vec<Transcript> {
+    in_process.tenant.transcripts().into_iter().filter(|one| one.protocol == protocol).collect()
 }
 
 /// The stages of a login at the server, as far as the protocol has them.
@@ -41,7 +41,7 @@ fn stages(protocol: Protocol) -> &'static [Stage] {
 /// A front end that is taken out of service while somebody logs in.
 #[tokio::test]
 async fn a_login_that_is_cut_is_made_once_more_at_whichever_stage() {
-    let inside = proxy("").await;
+    let in_process = proxy("").await;
     for protocol in PROTOCOLS {
         for &stage in stages(protocol) {
             for act in [Act::Close, Act::Reset, Act::HalfLine] {
@@ -49,30 +49,30 @@ async fn a_login_that_is_cut_is_made_once_more_at_whichever_stage() {
                 if (stage, &act) == (Stage::Connect, &Act::HalfLine) {
                     continue;
                 }
-                forget_offers(&inside);
-                inside.tenant.forget();
-                inside.tenant.behave(|tenant| *faults(tenant, protocol) = vec![Fault::once(stage, act.clone())]);
-                let answer = login(&inside, protocol).await;
+                forget_offers(&in_process);
+                in_process.tenant.forget();
+                in_process.tenant.behave(|tenant| *faults(tenant, protocol) = vec![Fault::once(stage, act.clone())]);
+                let answer = login(&in_process, protocol).await;
                 assert!(is_ok(&answer), "{protocol:?} {stage:?} {act:?}: {answer}");
-                assert_eq!(connections(&inside, protocol).len(), 2, "{protocol:?} {stage:?} {act:?}");
-                assert_eq!(inside.tenant.accepted_logins(protocol), 1);
+                assert_eq!(connections(&in_process, protocol).len(), 2, "{protocol:?} {stage:?} {act:?}");
+                assert_eq!(in_process.tenant.accepted_logins(protocol), 1);
                 // Twice is no accident: it is not tried for ever.
-                inside.tenant.forget();
-                inside.tenant.behave(|tenant| *faults(tenant, protocol) = vec![Fault::always(stage, act.clone())]);
-                let answer = login(&inside, protocol).await;
+                in_process.tenant.forget();
+                in_process.tenant.behave(|tenant| *faults(tenant, protocol) = vec![Fault::always(stage, act.clone())]);
+                let answer = login(&in_process, protocol).await;
                 assert!(is_temporary(&answer), "{protocol:?} {stage:?} {act:?}, always: {answer}");
-                assert_eq!(connections(&inside, protocol).len(), 2, "{protocol:?} {stage:?} {act:?}, always");
-                inside.tenant.behave(|tenant| faults(tenant, protocol).clear());
+                assert_eq!(connections(&in_process, protocol).len(), 2, "{protocol:?} {stage:?} {act:?}, always");
+                in_process.tenant.behave(|tenant| faults(tenant, protocol).clear());
             }
         }
     }
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// Nothing of this is the client's password, or anything an administrator could mend.
 #[tokio::test]
 async fn temporary_server_refusal_is_temporary_at_every_stage() {
-    let inside = proxy("").await;
+    let in_process = proxy("").await;
     let words: [(Protocol, Stage, &[&str]); 10] = [
         (Protocol::Imap, Stage::Greeting, &["* BYE Server is shutting down", "* BYE [UNAVAILABLE] later"]),
         (Protocol::Imap, Stage::Capability, &["{tag} NO [UNAVAILABLE] later", "* BYE later"]),
@@ -106,27 +106,27 @@ async fn temporary_server_refusal_is_temporary_at_every_stage() {
     for (protocol, stage, lines) in words {
         for line in lines {
             for act in [Act::Say((*line).into()), Act::SayAndClose((*line).into())] {
-                inside.tenant.behave(|tenant| *faults(tenant, protocol) = vec![Fault::always(stage, act.clone())]);
-                let answer = login(&inside, protocol).await;
+                in_process.tenant.behave(|tenant| *faults(tenant, protocol) = vec![Fault::always(stage, act.clone())]);
+                let answer = login(&in_process, protocol).await;
                 assert!(is_temporary(&answer), "{protocol:?} {stage:?} {act:?}: {answer}");
             }
         }
-        inside.tenant.behave(|tenant| faults(tenant, protocol).clear());
+        in_process.tenant.behave(|tenant| faults(tenant, protocol).clear());
     }
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// Each stage is named, so that an administrator knows where to look.
 #[tokio::test]
 async fn slow_server_times_out_and_the_stage_is_named() {
     // Far more than what is not slow needs.
-    let inside = proxy("[limits]\nupstream-timeout = \"3s\"\n").await;
-    assert!(is_ok(&login(&inside, Protocol::Imap).await), "what follows needs no token");
+    let in_process = proxy("[limits]\nupstream-timeout = \"3s\"\n").await;
+    assert!(is_ok(&login(&in_process, Protocol::Imap).await), "what follows needs no token");
     let waits = async |protocol, stages: Vec<(Stage, &str)>| {
         for (stage, waited_for) in stages {
-            inside.tenant.behave(|tenant| *faults(tenant, protocol) = vec![Fault::always(stage, Act::Silence)]);
-            forget_offers(&inside);
-            let answer = login(&inside, protocol).await;
+            in_process.tenant.behave(|tenant| *faults(tenant, protocol) = vec![Fault::always(stage, Act::Silence)]);
+            forget_offers(&in_process);
+            let answer = login(&in_process, protocol).await;
             let words = format!("Oxpost was waiting for {waited_for}. Try again");
             assert!(is_temporary(&answer) && answer.contains(&words), "{protocol:?} {stage:?}: {answer}");
         }
@@ -139,8 +139,8 @@ async fn slow_server_times_out_and_the_stage_is_named() {
         waits(Protocol::Pop3, vec![(Stage::Connect, "TLS"), greeting, verdict]),
         waits(Protocol::Smtp, vec![(Stage::Connect, "its greeting"), ehlo, tls, verdict]),
     );
-    inside.tenant.release();
-    inside.stop().await;
+    in_process.tenant.release();
+    in_process.stop().await;
 }
 
 #[tokio::test]
@@ -174,11 +174,11 @@ async fn unreachable_server_is_a_temporary_failure_with_reason() {
 #[tokio::test]
 async fn nothing_is_sent_again_behind_the_final_dot() {
     for act in [Act::Close, Act::Reset, Act::HalfLine, Act::SayAndClose("421 4.4.2 timed out".into())] {
-        let inside = proxy("").await;
-        let mut client = Client::connect(inside.address(Protocol::Smtp)).await;
+        let in_process = proxy("").await;
+        let mut client = Client::connect(in_process.address(Protocol::Smtp)).await;
         client.line().await.unwrap();
         assert!(is_ok(&crate::bad_servers::log_in(&mut client, Protocol::Smtp, PASSWORD).await));
-        inside.tenant.behave(|tenant| tenant.smtp.faults = vec![Fault::once(Stage::Message, act.clone())]);
+        in_process.tenant.behave(|tenant| tenant.smtp.faults = vec![Fault::once(Stage::Message, act.clone())]);
         for line in [&format!("MAIL FROM:<{ALICE}>"), "RCPT TO:<bob@fabrikam.example>", "DATA"] {
             client.say(line).await;
             assert!(client.line().await.unwrap().starts_with(['2', '3']));
@@ -191,14 +191,14 @@ async fn nothing_is_sent_again_behind_the_final_dot() {
         }
         let rest = client.rest().await;
         assert!(!rest.contains("250 "), "{act:?}: {rest}");
-        let connections = connections(&inside, Protocol::Smtp);
+        let connections = connections(&in_process, Protocol::Smtp);
         assert_eq!(connections.len(), 1, "{act:?}");
         let said = |words: &str| {
             let by_us = |(direction, line): &&(Direction, String)| *direction == Direction::Client && line == words;
             connections.iter().flat_map(|one| &one.entries).filter(by_us).count()
         };
         assert_eq!((said("DATA"), said(".")), (1, 1), "{act:?}");
-        inside.stop().await;
+        in_process.stop().await;
     }
 }
 
@@ -215,11 +215,11 @@ async fn a_client_that_hangs_up_ends_the_attempt() {
         more: "[limits]\nupstream-timeout = \"1h\"\n".into(),
         ..Settings::of(&tenant, CLIENT_ID)
     };
-    let inside = Inside::start_with(tenant, &settings).await.unwrap();
-    inside.add_account(ALICE).await.unwrap();
-    inside.sign_in(ALICE, ALICE).await.unwrap();
+    let in_process = InProcess::start_with(tenant, &settings).await.unwrap();
+    in_process.add_account(ALICE).await.unwrap();
+    in_process.sign_in(ALICE, ALICE).await.unwrap();
     for protocol in PROTOCOLS {
-        let mut client = Client::connect(inside.address(protocol)).await;
+        let mut client = Client::connect(in_process.address(protocol)).await;
         client.line().await.unwrap();
         crate::bad_servers::say_login(&mut client, protocol, PASSWORD).await;
         let (mut upstream, _) = silent.accept().await.unwrap();
@@ -228,23 +228,23 @@ async fn a_client_that_hangs_up_ends_the_attempt() {
         let ended = tokio::time::timeout(Duration::from_secs(60), upstream.read_to_end(&mut said)).await;
         assert!(ended.is_ok(), "{protocol:?}: the attempt goes on for nobody");
     }
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// `printf … | nc`: the client has said everything, closes its side, and waits for the answers.
 #[tokio::test]
 async fn a_client_that_has_said_everything_at_once_gets_all_answers() {
-    let inside = proxy("").await;
-    inside.tenant.behave(|tenant| tenant.imap.faults = vec![Fault::once(Stage::Credentials, Act::Hold)]);
-    let mut tcp = TcpStream::connect(inside.address(Protocol::Imap)).await.unwrap();
+    let in_process = proxy("").await;
+    in_process.tenant.behave(|tenant| tenant.imap.faults = vec![Fault::once(Stage::Credentials, Act::Hold)]);
+    let mut tcp = TcpStream::connect(in_process.address(Protocol::Imap)).await.unwrap();
     tcp.write_all(format!("a LOGIN {ALICE} {PASSWORD}\r\nb NOOP\r\nc LOGOUT\r\n").as_bytes()).await.unwrap();
     tcp.shutdown().await.unwrap();
-    inside.tenant.wait_until_held(1).await;
-    inside.tenant.release();
+    in_process.tenant.wait_until_held(1).await;
+    in_process.tenant.release();
     let mut said = String::new();
     tcp.read_to_string(&mut said).await.unwrap();
     for tag in ["a", "b", "c"] {
         assert!(said.lines().any(|line| line.starts_with(&format!("{tag} OK"))), "{said}");
     }
-    inside.stop().await;
+    in_process.stop().await;
 }

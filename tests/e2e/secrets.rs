@@ -11,9 +11,9 @@ use oxpost_tests::office365::behaviour::{Act, Fault, Stage, TokenFault};
 use oxpost_tests::office365::{Application, Behaviour, Mailbox, Outcome, Protocol, SecretKind, Tenant};
 
 use crate::client::Client;
-use crate::machines::endpoint;
-use crate::proofs::{YEAR, pair, write_private};
-use crate::searcher::Searcher;
+use crate::client_assertions::{YEAR, pair, write_private};
+use crate::managed_identity::endpoint;
+use crate::secret_search::Searcher;
 use crate::story::tenant;
 
 const BOB: &str = "bob@contoso.com";

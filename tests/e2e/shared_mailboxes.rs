@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, Oxpost, PASSWORD, Running, Settings};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, InProcess, Oxpost, PASSWORD, Running, Settings};
 use oxpost_tests::office365::{Application, LoginOutcome, Mailbox, Outcome, Protocol, Tenant};
 use oxpost_token_store::{Account, Grant, Mailbox as Address, PasswordHash};
 
@@ -116,20 +116,20 @@ async fn one_sign_in_of_the_delegate_serves_all_her_shared_mailboxes() {
 /// Many sessions of several shared mailboxes find the token over at the same moment.
 #[tokio::test]
 async fn one_refresh_serves_all_shared_mailboxes() {
-    let inside = Inside::start(tenant().await, "").await.unwrap();
-    inside.add_account(ALICE).await.unwrap();
-    let now = inside.tenant.clock().now();
+    let in_process = InProcess::start(tenant().await, "").await.unwrap();
+    in_process.add_account(ALICE).await.unwrap();
+    let now = in_process.tenant.clock().now();
     let address = |text: &str| Address::parse(text).unwrap();
     let hash = PasswordHash::of(&oxpost_protocol::Secret::from(PASSWORD)).unwrap();
     for shared in [INFO, SALES] {
         let account =
             Account { delegate: Some(address(ALICE)), ..Account::new(address(shared), "", Grant::SignIn, now) };
-        inside.context.runtime.store.add_account(&account).await.unwrap();
-        inside.context.runtime.store.set_password(&account.mailbox, "default", &hash, now).await.unwrap();
+        in_process.context.runtime.store.add_account(&account).await.unwrap();
+        in_process.context.runtime.store.set_password(&account.mailbox, "default", &hash, now).await.unwrap();
     }
-    inside.sign_in(ALICE, ALICE).await.unwrap();
+    in_process.sign_in(ALICE, ALICE).await.unwrap();
     for round in 1..=3 {
-        let at = inside.address(Protocol::Imap);
+        let at = in_process.address(Protocol::Imap);
         let logins: Vec<_> = [ALICE, INFO, SALES, INFO, SALES, ALICE]
             .map(|user| tokio::spawn(async move { imap(at, user, PASSWORD).await }))
             .into_iter()
@@ -137,10 +137,10 @@ async fn one_refresh_serves_all_shared_mailboxes() {
         for login in logins {
             assert!(login.await.unwrap().starts_with("a OK"));
         }
-        assert_eq!(issued(&inside.tenant, "refresh_token"), round);
-        inside.tenant.clock().advance(Duration::from_secs(2 * 3600));
+        assert_eq!(issued(&in_process.tenant, "refresh_token"), round);
+        in_process.tenant.clock().advance(Duration::from_secs(2 * 3600));
     }
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// Configured by the old way of naming them.

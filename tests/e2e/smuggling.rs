@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use oxpost_tests::harness::{ALICE, Inside, PASSWORD};
+use oxpost_tests::harness::{ALICE, InProcess, PASSWORD};
 use oxpost_tests::office365::{Mailbox, Protocol};
 
 use crate::client::Client;
@@ -46,42 +46,42 @@ enum Is {
     Refused,
 }
 
-async fn with_victim() -> Inside {
-    let inside = proxy("").await;
-    inside.tenant.add_mailbox(Mailbox::user(VICTIM));
-    inside
+async fn with_victim() -> InProcess {
+    let in_process = proxy("").await;
+    in_process.tenant.add_mailbox(Mailbox::user(VICTIM));
+    in_process
 }
 
-async fn logged_in(inside: &Inside) -> Client {
-    let mut smtp = Client::connect(inside.address(Protocol::Smtp)).await;
+async fn logged_in(in_process: &InProcess) -> Client {
+    let mut smtp = Client::connect(in_process.address(Protocol::Smtp)).await;
     smtp.until("220 ").await;
     smtp.say(&format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{ALICE}\0{PASSWORD}")))).await;
     smtp.until("235 ").await;
     smtp
 }
 
-fn reached(inside: &Inside, before: usize) -> (Vec<String>, usize) {
-    let sent = inside.tenant.messages(ALICE, "Sent Items");
+fn reached(in_process: &InProcess, before: usize) -> (Vec<String>, usize) {
+    let sent = in_process.tenant.messages(ALICE, "Sent Items");
     let sent = sent.iter().skip(before).map(|message| String::from_utf8_lossy(message).into_owned()).collect();
-    (sent, inside.tenant.messages(VICTIM, "INBOX").len())
+    (sent, in_process.tenant.messages(VICTIM, "INBOX").len())
 }
 
 /// The only end is CRLF.CRLF. Whatever else is tried is a line of the message it stands in, or costs the message its
 /// delivery.
 #[tokio::test]
 async fn a_message_is_never_two() {
-    let inside = with_victim().await;
+    let in_process = with_victim().await;
     let (mut sent_before, mut victims_before) = (0, 0);
     println!("table:\ntable: {:<24} {:<10} what reached Exchange", "tried as an end", "answer");
     for (end, is) in ENDS {
-        let mut smtp = logged_in(&inside).await;
+        let mut smtp = logged_in(&in_process).await;
         smtp.send(format!("MAIL FROM:<{ALICE}>\r\nRCPT TO:<bob@fabrikam.example>\r\nDATA\r\n").as_bytes()).await;
         smtp.until("354 ").await;
         smtp.send(format!("From: {ALICE}\r\n\r\nhello{end}{SMUGGLED}").as_bytes()).await;
         let answer = smtp.line().await.unwrap();
         smtp.say("QUIT").await;
         smtp.until("221 ").await;
-        let (sent, victims) = reached(&inside, sent_before);
+        let (sent, victims) = reached(&in_process, sent_before);
         let shown = end.escape_debug();
         println!(
             "table: {:<24} {:<10} {} message(s), {} to the victim",
@@ -112,13 +112,13 @@ async fn a_message_is_never_two() {
         sent_before += sent.len();
         victims_before = victims;
     }
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// What is in a chunk is counted and nothing else.
 #[tokio::test]
 async fn a_chunk_is_never_a_command() {
-    let inside = with_victim().await;
+    let in_process = with_victim().await;
     println!(
         "table:\ntable: {:<28} {:<20} what reached Exchange of the commands in it",
         "a chunk, with commands in it", "answers"
@@ -133,22 +133,22 @@ async fn a_chunk_is_never_a_command() {
         // A refused chunk is read all the same.
         (format!("RSET\r\nBDAT {} LAST\r\n{SMUGGLED}", SMUGGLED.len()), "250 250 250 503 221"),
     ] {
-        let mut smtp = logged_in(&inside).await;
+        let mut smtp = logged_in(&in_process).await;
         smtp.send(format!("MAIL FROM:<{ALICE}>\r\nRCPT TO:<bob@fabrikam.example>\r\n{said}QUIT\r\n").as_bytes()).await;
         let heard: Vec<String> = smtp.rest().await.lines().map(|line| line[..3].to_owned()).collect();
-        let reached = inside.tenant.messages(VICTIM, "INBOX").len();
+        let reached = in_process.tenant.messages(VICTIM, "INBOX").len();
         let command = said.split("\r\n").find(|line| line.starts_with("BDAT")).unwrap();
         println!("table: {command:<28} {:<20} {reached} message(s) to the victim", heard.join(" "));
         assert_eq!(heard.join(" "), answers, "{said}");
         assert_eq!(reached, 0, "{said}");
     }
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// A line is one command to everybody.
 #[tokio::test]
 async fn a_command_is_never_two() {
-    let inside = with_victim().await;
+    let in_process = with_victim().await;
     println!("table:\ntable: {:<28} {:<20} what reached Exchange", "a command that would be two", "answers");
     for said in [
         "MAIL FROM:<alice@contoso.com>\rRCPT TO:<victim@contoso.com>\rDATA\revil\r.\r\r\n".to_owned(),
@@ -156,12 +156,12 @@ async fn a_command_is_never_two() {
         format!("DATA\r\n{SMUGGLED}"),
         format!("EHLO x\r\nBURL imap://x LAST\r\nSEND FROM:<{ALICE}>\r\nRCPT TO:<{VICTIM}>\r\n"),
     ] {
-        let mut smtp = logged_in(&inside).await;
+        let mut smtp = logged_in(&in_process).await;
         smtp.send(said.as_bytes()).await;
         smtp.say("QUIT").await;
         let heard = smtp.rest().await;
         assert!(!heard.contains("354 ") && !heard.contains("250 2.0.0 OK <"), "{said:?}: {heard}");
-        let (sent, victims) = reached(&inside, 0);
+        let (sent, victims) = reached(&in_process, 0);
         let (shown, codes) = (said.escape_debug().to_string(), heard.lines().filter_map(|line| line.get(..3)));
         println!(
             "table: {:<28} {:<20} {} message(s), {victims} to the victim",
@@ -171,5 +171,5 @@ async fn a_command_is_never_two() {
         );
         assert_eq!((sent, victims), (Vec::new(), 0), "{said:?}");
     }
-    inside.stop().await;
+    in_process.stop().await;
 }

@@ -3,12 +3,10 @@
 use std::path::Path;
 
 use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings};
-use oxpost_tests::office365::{Application, Mailbox, Tenant};
+use oxpost_tests::office365::Tenant;
 
 use crate::logins::imap;
-use crate::story::tenant;
-
-const BOB: &str = "bob@contoso.com";
+use crate::story::{BOB, tenant, tenant_of_two};
 
 /// An account that has signed in; gives back its local password.
 async fn signed_in(oxpost: &Oxpost, tenant: &Tenant, mailbox: &str) -> String {
@@ -19,13 +17,7 @@ async fn signed_in(oxpost: &Oxpost, tenant: &Tenant, mailbox: &str) -> String {
 
 /// Two accounts of a tenant that have signed in, and their local passwords.
 async fn alice_and_bob() -> (Oxpost, Tenant, [String; 2]) {
-    let tenant = Tenant::builder()
-        .mailbox(Mailbox::user(ALICE))
-        .mailbox(Mailbox::user(BOB))
-        .application(Application::public(CLIENT_ID))
-        .start()
-        .await
-        .unwrap();
+    let tenant = tenant_of_two().await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     let passwords = [signed_in(&oxpost, &tenant, ALICE).await, signed_in(&oxpost, &tenant, BOB).await];
     (oxpost, tenant, passwords)

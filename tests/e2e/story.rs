@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, PASSWORD, Settings};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, InProcess, PASSWORD, Settings};
 use oxpost_tests::office365::behaviour::{Act, ErrorChallenge, Fault, FrontEnd, SmtpRefusal, Stage, TokenFault};
 use oxpost_tests::office365::{Application, Direction, Mailbox, Protocol, Tenant};
 
@@ -69,30 +69,43 @@ pub(crate) async fn tenant() -> Tenant {
     tenant
 }
 
+pub(crate) const BOB: &str = "bob@contoso.com";
+
+/// A tenant with one application and the empty mailboxes of [`ALICE`] and [`BOB`].
+pub(crate) async fn tenant_of_two() -> Tenant {
+    Tenant::builder()
+        .mailbox(Mailbox::user(ALICE))
+        .mailbox(Mailbox::user(BOB))
+        .application(Application::public(CLIENT_ID))
+        .start()
+        .await
+        .unwrap()
+}
+
 /// The proxy in front of [`tenant`], with Alice's account signed in.
-pub(crate) async fn proxy(more: &str) -> Inside {
-    signed_in(Inside::start(tenant().await, more).await.unwrap()).await
+pub(crate) async fn proxy(more: &str) -> InProcess {
+    signed_in(InProcess::start(tenant().await, more).await.unwrap()).await
 }
 
 /// The same, configured like this.
-pub(crate) async fn proxy_with(tenant: Tenant, settings: &Settings) -> Inside {
-    signed_in(Inside::start_with(tenant, settings).await.unwrap()).await
+pub(crate) async fn proxy_with(tenant: Tenant, settings: &Settings) -> InProcess {
+    signed_in(InProcess::start_with(tenant, settings).await.unwrap()).await
 }
 
 /// The proxy asks IMAP servers what they offer, as if no one had logged in before.
-pub(crate) fn forget_offers(inside: &Inside) {
+pub(crate) fn forget_offers(in_process: &InProcess) {
     use oxpost::testing::Protocol::Imap;
     use oxpost_protocol::{KnownOffer, UpstreamFailure};
     let misled_by = Some(&UpstreamFailure::ConnectionClosed);
-    for servers in inside.context.settings.servers.values() {
-        inside.context.runtime.login_offers.succeeded(Imap, &servers.imap, &KnownOffer::default(), misled_by);
+    for servers in in_process.context.settings.servers.values() {
+        in_process.context.runtime.login_offers.succeeded(Imap, &servers.imap, &KnownOffer::default(), misled_by);
     }
 }
 
-async fn signed_in(inside: Inside) -> Inside {
-    inside.add_account(ALICE).await.unwrap();
-    inside.sign_in(ALICE, ALICE).await.unwrap();
-    inside
+async fn signed_in(in_process: InProcess) -> InProcess {
+    in_process.add_account(ALICE).await.unwrap();
+    in_process.sign_in(ALICE, ALICE).await.unwrap();
+    in_process
 }
 
 struct Story {
@@ -109,7 +122,7 @@ impl Story {
     }
 
     async fn play(&self) {
-        let inside = proxy("").await;
+        let in_process = proxy("").await;
         let mut client: Option<Client> = None;
         for (number, line) in &self.lines {
             let here = format!("{}:{number}: {line}", self.name);
@@ -119,7 +132,7 @@ impl Story {
             let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
             let connected = || panic!("{here}: no client is connected");
             match verb {
-                "protocol" => client = Some(Client::connect(inside.address(protocol(rest))).await),
+                "protocol" => client = Some(Client::connect(in_process.address(protocol(rest))).await),
                 "C:" => client.as_mut().unwrap_or_else(connected).say(&filled_in(rest)).await,
                 "S:" => {
                     let heard = client.as_mut().unwrap_or_else(connected).line().await;
@@ -131,31 +144,31 @@ impl Story {
                     assert_eq!(heard, None, "{here}");
                 }
                 "CLOSE" => client = None,
-                "tenant" => inside.tenant.behave(|tenant| switch(tenant, rest)),
-                "revoke" => inside.tenant.revoke(ALICE),
-                "revoke-access" => inside.tenant.revoke_access_tokens(ALICE),
+                "tenant" => in_process.tenant.behave(|tenant| switch(tenant, rest)),
+                "revoke" => in_process.tenant.revoke(ALICE),
+                "revoke-access" => in_process.tenant.revoke_access_tokens(ALICE),
                 "smtp-auth-off" => {
-                    assert!(inside.tenant.change_mailbox(ALICE, |mailbox| mailbox.smtp_auth(false)));
+                    assert!(in_process.tenant.change_mailbox(ALICE, |mailbox| mailbox.smtp_auth(false)));
                 }
-                "sign-in" => inside.sign_in(ALICE, ALICE).await.unwrap(),
-                "advance" => inside.tenant.clock().advance(period(rest)),
-                "requests" => assert_eq!(inside.tenant.token_requests().len().to_string(), rest, "{here}"),
+                "sign-in" => in_process.sign_in(ALICE, ALICE).await.unwrap(),
+                "advance" => in_process.tenant.clock().advance(period(rest)),
+                "requests" => assert_eq!(in_process.tenant.token_requests().len().to_string(), rest, "{here}"),
                 _ => panic!("{here}: unknown step"),
             }
         }
         drop(client);
-        self.check_upstream(&inside).await;
-        inside.stop().await;
+        self.check_upstream(&in_process).await;
+        in_process.stop().await;
     }
 
     /// Compares the indented column with what the tenant has written down.
-    async fn check_upstream(&self, inside: &Inside) {
+    async fn check_upstream(&self, in_process: &InProcess) {
         let expected: Vec<&str> =
             self.lines.iter().filter_map(|(_, line)| line.strip_prefix("        ")).map(str::trim_start).collect();
         // The last lines may still be on their way.
         let mut said = String::new();
         for _ in 0..200 {
-            said = upstream(inside);
+            said = upstream(in_process);
             if said.lines().count() >= expected.len() {
                 break;
             }
@@ -176,9 +189,9 @@ impl Story {
     }
 }
 
-fn upstream(inside: &Inside) -> String {
+fn upstream(in_process: &InProcess) -> String {
     let mut said = String::new();
-    for (index, transcript) in inside.tenant.transcripts().iter().enumerate() {
+    for (index, transcript) in in_process.tenant.transcripts().iter().enumerate() {
         if index > 0 {
             said.push_str("--\n");
         }

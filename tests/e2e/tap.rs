@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, Oxpost, Running, Settings, eventually};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, InProcess, Oxpost, Running, Settings, eventually};
 use oxpost_tests::office365::Protocol;
 use oxpost_token_store::Store;
 use oxpost_token_store::store::mail_use::Used;
@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::bad_servers::{is_ok, log_in, login, say_login};
 use crate::client::Client;
-use crate::scripted::Scripted;
+use crate::scripted_server::Scripted;
 use crate::story::{proxy, tenant};
 
 /// Every byte there is, and what would mean something elsewhere.
@@ -27,7 +27,7 @@ fn garbage() -> Vec<u8> {
 /// was counted.
 async fn exactly(protocol: Protocol, said: &[(char, &[u8])]) -> Used {
     let scripted = Scripted::start().await;
-    let store: Store = scripted.inside.context.runtime.store.clone();
+    let store: Store = scripted.in_process.context.runtime.store.clone();
     let (mut client, mut server) = scripted.session(protocol).await;
     for (side, bytes) in said {
         let heard = if *side == 'C' {
@@ -43,7 +43,7 @@ async fn exactly(protocol: Protocol, said: &[(char, &[u8])]) -> Used {
     // Everything is written down when it has stopped; its session needs no time to end, as both sides are gone.
     let written = async || (!store.mail_use().await.unwrap().is_empty()).then_some(());
     eventually("what was noticed is written down", written).await;
-    scripted.inside.stop().await;
+    scripted.in_process.stop().await;
     assert_eq!(
         store.recreated_folders(std::time::SystemTime::UNIX_EPOCH).await.unwrap(),
         [],
@@ -90,7 +90,7 @@ async fn login_again_compression_and_tls_are_answered_here() {
     for line in ["+OK 1 10", "-ERR Already logged in", "-ERR Already logged in", "+OK", "TOP", "UIDL", "."] {
         assert_eq!(client.line().await.unwrap(), line);
     }
-    scripted.inside.stop().await;
+    scripted.in_process.stop().await;
 }
 
 /// TLS of the server that ends without `close_notify` may have been cut by whoever is on the wire; the client sees that, unless the
@@ -106,11 +106,11 @@ async fn server_whose_tls_is_cut_cuts_its_client() {
         let rest = client.into_inner().read(&mut [0]).await;
         let expected = if is_cut { Err(std::io::ErrorKind::ConnectionReset) } else { Ok(0) };
         assert_eq!(rest.map_err(|error| error.kind()), expected, "{end}");
-        let store: Store = scripted.inside.context.runtime.store.clone();
+        let store: Store = scripted.in_process.context.runtime.store.clone();
         while store.mail_use().await.unwrap().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        scripted.inside.stop().await;
+        scripted.in_process.stop().await;
         let last_end = store.mail_use().await.unwrap().swap_remove(0).used.last_end.map(|(text, _)| text);
         assert_eq!(last_end.as_deref(), Some(if is_cut { "(the connection was cut)" } else { "Session ended" }));
     }
@@ -232,52 +232,52 @@ async fn recreated_folder_and_expired_token_are_reported() {
     assert!(used["last_end"].is_null() && used["throttled"].is_null(), "a token that ran out is no accident: {status}");
 }
 
-fn connections(inside: &Inside) -> usize {
-    inside.tenant.transcripts().len()
+fn connections(in_process: &InProcess) -> usize {
+    in_process.tenant.transcripts().len()
 }
 
 #[tokio::test]
 async fn throttled_mailbox_is_not_contacted_during_back_off() {
-    let inside = proxy("").await;
-    inside.tenant.behave(|tenant| tenant.imap.throttle_logins = Some(300_000));
-    let answer = login(&inside, Protocol::Imap).await;
+    let in_process = proxy("").await;
+    in_process.tenant.behave(|tenant| tenant.imap.throttle_logins = Some(300_000));
+    let answer = login(&in_process, Protocol::Imap).await;
     assert!(answer.starts_with("a NO [UNAVAILABLE] Microsoft throttles this mailbox."), "{answer}");
-    assert_eq!(connections(&inside), 1);
-    inside.tenant.behave(|tenant| tenant.imap.throttle_logins = None);
-    let answer = login(&inside, Protocol::Imap).await;
+    assert_eq!(connections(&in_process), 1);
+    in_process.tenant.behave(|tenant| tenant.imap.throttle_logins = None);
+    let answer = login(&in_process, Protocol::Imap).await;
     assert!(
         answer.starts_with("a NO [UNAVAILABLE] Microsoft throttles this mailbox. Try again in 5 minutes"),
         "{answer}"
     );
-    assert_eq!(connections(&inside), 1, "Exchange is not asked meanwhile");
-    assert!(is_ok(&login(&inside, Protocol::Pop3).await), "the other protocols are counted apart");
-    inside.tenant.clock().advance(Duration::from_secs(300));
-    assert!(is_ok(&login(&inside, Protocol::Imap).await));
+    assert_eq!(connections(&in_process), 1, "Exchange is not asked meanwhile");
+    assert!(is_ok(&login(&in_process, Protocol::Pop3).await), "the other protocols are counted apart");
+    in_process.tenant.clock().advance(Duration::from_secs(300));
+    assert!(is_ok(&login(&in_process, Protocol::Imap).await));
 
     // Behind the login as well.
-    let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+    let mut client = Client::connect(in_process.address(Protocol::Imap)).await;
     client.line().await.unwrap();
     assert!(is_ok(&log_in(&mut client, Protocol::Imap, oxpost_tests::harness::PASSWORD).await));
-    inside.tenant.behave(|tenant| tenant.imap.throttle = Some(300_000));
+    in_process.tenant.behave(|tenant| tenant.imap.throttle = Some(300_000));
     client.say("b NOOP").await;
     assert!(client.rest().await.contains("Request is throttled"));
-    assert!(login(&inside, Protocol::Imap).await.contains("throttles this mailbox"));
-    inside.stop().await;
+    assert!(login(&in_process, Protocol::Imap).await.contains("throttles this mailbox"));
+    in_process.stop().await;
 }
 
 #[tokio::test]
 async fn a_login_waits_for_the_end_of_a_short_back_off() {
-    let inside = proxy("").await;
-    inside.tenant.behave(|tenant| tenant.imap.throttle_logins = Some(20_000));
-    assert!(login(&inside, Protocol::Imap).await.contains("throttles this mailbox"));
-    let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+    let in_process = proxy("").await;
+    in_process.tenant.behave(|tenant| tenant.imap.throttle_logins = Some(20_000));
+    assert!(login(&in_process, Protocol::Imap).await.contains("throttles this mailbox"));
+    let mut client = Client::connect(in_process.address(Protocol::Imap)).await;
     client.line().await.unwrap();
     say_login(&mut client, Protocol::Imap, oxpost_tests::harness::PASSWORD).await;
     // One that does not wait finds Exchange still refusing.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    inside.tenant.behave(|tenant| tenant.imap.throttle_logins = None);
-    inside.tenant.clock().advance(Duration::from_secs(20));
+    in_process.tenant.behave(|tenant| tenant.imap.throttle_logins = None);
+    in_process.tenant.clock().advance(Duration::from_secs(20));
     let answer = client.until("a ").await;
     assert!(is_ok(&answer), "{answer}");
-    inside.stop().await;
+    in_process.stop().await;
 }

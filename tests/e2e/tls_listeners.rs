@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oxpost_tests::harness::{ALICE, Inside, PASSWORD};
+use oxpost_tests::harness::{ALICE, InProcess, PASSWORD};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -54,11 +54,11 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-async fn proxy_with(listeners: &str) -> Inside {
-    let inside = Inside::start(tenant().await, listeners).await.unwrap();
-    inside.add_account(ALICE).await.unwrap();
-    inside.sign_in(ALICE, ALICE).await.unwrap();
-    inside
+async fn proxy_with(listeners: &str) -> InProcess {
+    let in_process = InProcess::start(tenant().await, listeners).await.unwrap();
+    in_process.add_account(ALICE).await.unwrap();
+    in_process.sign_in(ALICE, ALICE).await.unwrap();
+    in_process
 }
 
 /// What is said to log in, and how the answer begins.
@@ -75,7 +75,7 @@ async fn tls_from_the_first_byte() {
     let certificate = Certificate::new();
     for (protocol, login, answer) in logins() {
         let port = free_port();
-        let inside = proxy_with(&certificate.listener(protocol, port, "implicit")).await;
+        let in_process = proxy_with(&certificate.listener(protocol, port, "implicit")).await;
         let mut client = certificate.secure(TcpStream::connect(("127.0.0.1", port)).await.unwrap()).await;
         client.say(&login).await;
         client.until(answer).await;
@@ -83,7 +83,7 @@ async fn tls_from_the_first_byte() {
             client.say("b STATUS INBOX (MESSAGES)").await;
             assert_eq!(client.line().await.as_deref(), Some("* STATUS INBOX (MESSAGES 1)"));
         }
-        inside.stop().await;
+        in_process.stop().await;
     }
 }
 
@@ -91,7 +91,7 @@ async fn tls_from_the_first_byte() {
 async fn tls_started_on_the_way() {
     let certificate = Certificate::new();
     let (imap, pop3, smtp) = (free_port(), free_port(), free_port());
-    let inside = proxy_with(&format!(
+    let in_process = proxy_with(&format!(
         "{}{}{}",
         certificate.listener("imap", imap, "start-tls"),
         certificate.listener("pop3", pop3, "start-tls"),
@@ -112,7 +112,7 @@ async fn tls_started_on_the_way() {
         client.say(&login).await;
         client.until(answer).await;
     }
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// A command slipped in behind STARTTLS would be taken for one that was said within TLS.
@@ -129,7 +129,7 @@ async fn bytes_behind_starttls_end_the_connection() {
         ("smtp", "STARTTLS\r\n\0".to_owned()),
     ] {
         let port = free_port();
-        let inside = proxy_with(&certificate.listener(protocol, port, "start-tls")).await;
+        let in_process = proxy_with(&certificate.listener(protocol, port, "start-tls")).await;
         let mut client = Client::connect(([127, 0, 0, 1], port).into()).await;
         client.line().await.unwrap();
         client.send(bytes.as_bytes()).await;
@@ -137,10 +137,10 @@ async fn bytes_behind_starttls_end_the_connection() {
         let (command, shown) = (bytes.split("\r\n").nth(1).unwrap_or_default(), format!("{protocol}: "));
         let shown: String =
             format!("{shown}{}", command.replace(PASSWORD, "…").escape_debug()).chars().take(40).collect();
-        println!("table: {shown:<40} {heard:?}, {} connections", inside.tenant.transcripts().len());
+        println!("table: {shown:<40} {heard:?}, {} connections", in_process.tenant.transcripts().len());
         assert_eq!(heard, "", "{protocol}");
-        assert!(inside.tenant.transcripts().is_empty());
-        inside.stop().await;
+        assert!(in_process.tenant.transcripts().is_empty());
+        in_process.stop().await;
     }
 }
 
@@ -175,7 +175,7 @@ async fn no_login_before_tls_where_it_is_demanded() {
     ] {
         let port = free_port();
         let listener = format!("{}tls-before-login = true\n", certificate.listener(protocol, port, "start-tls"));
-        let inside = proxy_with(&listener).await;
+        let in_process = proxy_with(&listener).await;
         let mut client = Client::connect(([127, 0, 0, 1], port).into()).await;
         client.line().await.unwrap();
         for (line, answer) in says {
@@ -183,8 +183,8 @@ async fn no_login_before_tls_where_it_is_demanded() {
             let heard = client.line().await.unwrap();
             assert!(heard.starts_with(answer), "{line}: {heard}");
         }
-        assert!(inside.tenant.transcripts().is_empty());
-        inside.stop().await;
+        assert!(in_process.tenant.transcripts().is_empty());
+        in_process.stop().await;
     }
 }
 
@@ -192,14 +192,14 @@ async fn no_login_before_tls_where_it_is_demanded() {
 #[tokio::test]
 async fn a_handshake_without_end_is_ended() {
     let (certificate, port) = (Certificate::new(), free_port());
-    let inside = proxy_with(&certificate.listener("imap", port, "implicit")).await;
+    let in_process = proxy_with(&certificate.listener("imap", port, "implicit")).await;
     let mut client = Client::connect(([127, 0, 0, 1], port).into()).await;
     let mut record = [[22, 3, 1, 0x40, 0].as_slice(), &[0; 16 * 1024]].concat();
     client.send(&[&record[..5], &[1, 0, 0xfd, 0xe8], &record[9..]].concat()).await;
     record.truncate(12 * 1024);
     client.send(&record).await;
     assert_eq!(client.rest().await, "");
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 fn b64(text: &str) -> String {

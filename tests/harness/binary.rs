@@ -10,12 +10,12 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use super::Problem;
+use super::browser::SigningIn;
 use super::built;
+use super::followed_command::FollowedCommand;
 use super::log::{Line, Log};
-use super::person::SigningIn;
 use super::program::{self, Ran};
 use super::settings::{PROTOCOLS, Settings};
-use super::watching::Watching;
 use crate::office365::{Protocol, Tenant};
 
 /// How long the program may take to listen, to show a code, to stop. It decides no test: a healthy one needs a second.
@@ -154,8 +154,8 @@ impl Oxpost {
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn watch(&self, arguments: &[&str]) -> Result<Watching, Problem> {
-        Watching::begin(self.command(arguments))
+    pub fn watch(&self, arguments: &[&str]) -> Result<FollowedCommand, Problem> {
+        FollowedCommand::begin(self.command(arguments))
     }
 
     /// `oxpost run`, up to the moment when it listens.
@@ -212,7 +212,7 @@ impl Running {
     /// Waits until the log has a line that contains `words`.
     ///
     /// # Errors
-    /// There is none for a long time.
+    /// It does not appear in time.
     pub async fn wait_for_log(&self, words: &str) -> Result<String, Problem> {
         self.log.wait(|line| line.0.contains(words).then(|| line.0.to_owned())).await
     }
@@ -222,7 +222,7 @@ impl Running {
         self.child.id()
     }
 
-    /// Ends it at once, as `kill -9` or a power cut does.
+    /// Kills it, as `kill -9` or a power cut does.
     ///
     /// # Errors
     /// It has ended before.
@@ -239,7 +239,7 @@ impl Running {
         self.wait_for_end(in_order).await
     }
 
-    /// Waits for its end, which somebody has asked for; gives back the whole log.
+    /// Waits for its end, which was requested before; returns the whole log.
     ///
     /// # Errors
     /// It does not stop, or not in order.
@@ -272,7 +272,7 @@ async fn ask_to_stop(child: &mut Child) -> Result<bool, Problem> {
     Ok(true)
 }
 
-/// Ends the program at once. Windows asks a program by Ctrl-Break, which goes to all who share a console, the tests
+/// Kills the program. Windows asks a program by Ctrl-Break, which goes to all who share a console, the tests
 /// included, unless a call of the system is made for which Rust has no safe form.
 #[cfg(not(unix))]
 async fn ask_to_stop(child: &mut Child) -> Result<bool, Problem> {

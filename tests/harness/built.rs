@@ -25,7 +25,7 @@ pub(super) fn find() -> Result<PathBuf, Problem> {
     }
 }
 
-/// Cargo writes beside a program which files it was made of, and builds it again when one of them is newer.
+/// Cargo writes next to a program which files it was made of, and builds it again when one of them is newer.
 fn why_stale(program: &Path) -> Option<String> {
     let list = program.with_extension("d");
     let Ok(sources) = std::fs::read_to_string(&list) else { return Some(format!("there is no {}", list.display())) };

@@ -50,7 +50,7 @@ impl Network {
         IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, number.saturating_add(1), 0, 0, 0, 0, 10))
     }
 
-    /// An address beside another one: in the same /24, or the same /64.
+    /// An address close to another one: in the same /24, or the same /64.
     pub fn neighbor(self, of: IpAddr, number: u8) -> IpAddr {
         match of {
             IpAddr::V4(of) => {
@@ -67,7 +67,7 @@ impl Network {
     /// A connection to Oxpost from such an address.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// Nothing listens there.
     pub async fn connect(self, source: IpAddr, to: SocketAddr) -> Result<TcpStream, Problem> {
         let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         let refused = |error| Problem::new(format!("cannot connect from {source} to {to}: {error}"));
@@ -104,7 +104,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Problem> {
 
 /// In the network: builds it up and plays the story.
 fn play(story: impl AsyncFnOnce(Network)) -> Result<(), Problem> {
-    // Whoever has started this process holds the other end. If they are killed, everything in here ends too.
+    // The parent process holds the other end. If it is killed, everything in here ends too.
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         std::process::exit(1);
@@ -154,7 +154,7 @@ fn run_inside() -> Result<(), Problem> {
         }
     })?;
     let output = String::from_utf8_lossy(&ended.stdout);
-    // Set off, so that nobody who counts results counts this one twice.
+    // Set off, so that a script that counts results does not count this one twice.
     let said: String = output
         .lines()
         .chain(String::from_utf8_lossy(&ended.stderr).lines())
@@ -221,7 +221,7 @@ mod tests {
         });
     }
 
-    /// A failure inside fails the test, and a child of the story ends with it although nobody stops it.
+    /// A failure inside fails the test, and a child process of the story ends with it without being stopped.
     #[test]
     fn a_story_that_panics_fails_and_leaves_nothing() {
         // The same inside and outside, and another one in another checkout.

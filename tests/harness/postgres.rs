@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The server's superuser, whom it trusts on its socket.
+/// The server's superuser, trusted on its socket.
 const ADMIN: &str = "postgres";
 
 /// The user the store is opened as; over TCP the password is asked for.
@@ -174,7 +174,7 @@ fn programs() -> io::Result<PathBuf> {
     })
 }
 
-/// PostgreSQL refuses to run as root: then it runs as the user that its package made, or as nobody.
+/// PostgreSQL refuses to run as root: then it runs as the user that its package made, or as an unprivileged one.
 fn unprivileged() -> io::Result<Option<(u32, u32)>> {
     let id = |arguments: &[&str]| -> io::Result<Option<u32>> {
         let output = Command::new("id").args(arguments).output()?;
@@ -188,14 +188,16 @@ fn unprivileged() -> io::Result<Option<(u32, u32)>> {
             return Ok(Some((user, group)));
         }
     }
-    Err(io::Error::other("PostgreSQL refuses to run as root, and there is no user `postgres` or `nobody`"))
+    Err(io::Error::other(
+        "PostgreSQL refuses to run as root, and neither its package's user nor an unprivileged one exists",
+    ))
 }
 
 fn as_owner(mut command: Command, owner: Option<(u32, u32)>) -> Command {
     if let Some((user, group)) = owner {
         command.uid(user).gid(group);
     }
-    // Whoever runs the tests may be in a folder that the owner may not enter.
+    // The current directory may be a folder that the owner may not enter.
     command.current_dir("/");
     command
 }

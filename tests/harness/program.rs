@@ -136,12 +136,12 @@ mod tests {
     #[tokio::test]
     async fn a_failing_program_is_quoted() {
         let mut command = Command::new(find("sh").unwrap());
-        command.args(["-c", "read line; echo \"got $line\"; echo aside >&2; exit 3"]);
+        command.args(["-c", "read line; echo \"read $line\"; echo aside >&2; exit 3"]);
         let ran = run(command, b"something\n").await.unwrap();
         assert_eq!(ran.status, Some(3));
         let problem = ran.output().unwrap_err().to_string();
         assert!(
-            problem.contains("status 3") && problem.contains("got something") && problem.contains("aside"),
+            problem.contains("status 3") && problem.contains("read something") && problem.contains("aside"),
             "{problem}"
         );
     }

@@ -9,7 +9,7 @@ use crate::office365::Tenant;
 /// One listener of each, without TLS, at a port that the system chooses.
 pub(super) const PROTOCOLS: [&str; 3] = ["imap", "pop3", "smtp"];
 
-/// What a generated proxy.toml says: one `[[provider]]` spelt out, one `[[application]]` that uses it.
+/// What a generated proxy.toml says: one complete `[[provider]]`, one `[[application]]` that uses it.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// IMAP with TLS from the first byte: the name its certificate carries, and the port.

@@ -1,4 +1,4 @@
-//! The stage of every story: a tenant that signs people in, a mail server, a door in front of each of its services, and
+//! The stage of every story: a tenant that signs people in, a mail server, a forwarder in front of each of its services, and
 //! the real program between them and the client.
 
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use oxpost_tests::harness::{Door, Oxpost, Problem, Running, Settings};
+use oxpost_tests::harness::{Forwarder, Oxpost, Problem, Running, Settings};
 use oxpost_tests::office365::{Application, Tenant};
 
 use crate::certificate;
@@ -86,7 +86,7 @@ pub struct World {
     // In the order in which they end: first the one that uses the others.
     running: Option<Running>,
     pub oxpost: Oxpost,
-    doors: Doors,
+    forwarders: Doors,
     dovecot: Option<Dovecot>,
     pub tenant: Tenant,
     pub password: String,
@@ -98,9 +98,9 @@ pub struct World {
 pub type Ways = Arc<Mutex<BTreeSet<String>>>;
 
 struct Doors {
-    imap: Door,
-    pop3: Door,
-    smtp: Door,
+    imap: Forwarder,
+    pop3: Forwarder,
+    smtp: Forwarder,
 }
 
 impl World {
@@ -126,16 +126,16 @@ impl World {
             Kind::Dovecot => Some(Dovecot::start(&tenant.token_key(), &[ALICE]).await?),
             Kind::Exchange => None,
         };
-        let doors = match &dovecot {
+        let forwarders = match &dovecot {
             Some(dovecot) => Doors::open([dovecot.imap(), dovecot.pop3(), dovecot.smtp()]).await?,
             None => Doors::open([tenant.imap(), tenant.pop3(), tenant.smtp()]).await?,
         };
-        let through = |door: &Door| (door.address().ip().to_string(), door.address().port());
+        let through = |forwarder: &Forwarder| (forwarder.address().ip().to_string(), forwarder.address().port());
         let trusted = dovecot.as_ref().map(Dovecot::authority).unwrap_or_default();
         let settings = Settings {
-            imap: through(&doors.imap),
-            pop3: through(&doors.pop3),
-            smtp: through(&doors.smtp),
+            imap: through(&forwarders.imap),
+            pop3: through(&forwarders.pop3),
+            smtp: through(&forwarders.smtp),
             // Dovecot does not document it and limits the length of a command: a login succeeds all the same.
             smtp_initial_response: true,
             trusted: format!("{}{trusted}", tenant.ca_pem()),
@@ -153,7 +153,7 @@ impl World {
             std::fs::write(oxpost.folder().join(name), text)?;
         }
         let password = oxpost.add_account(ALICE, &[]).await?;
-        Ok(Self { running: None, oxpost, doors, dovecot, tenant, password, ways: Ways::default() })
+        Ok(Self { running: None, oxpost, forwarders, dovecot, tenant, password, ways: Ways::default() })
     }
 
     /// Alice signs in.
@@ -219,7 +219,7 @@ impl World {
 
     /// How many connections have come to the mail server.
     pub fn arrivals(&self) -> usize {
-        self.doors.imap.count() + self.doors.pop3.count() + self.doors.smtp.count()
+        self.forwarders.imap.count() + self.forwarders.pop3.count() + self.forwarders.smtp.count()
     }
 
     /// The authority and the mail server refuse from now on what they have given to Alice and what she can renew with it.
@@ -258,6 +258,10 @@ impl Drop for World {
 
 impl Doors {
     async fn open([imap, pop3, smtp]: [SocketAddr; 3]) -> Result<Self, Problem> {
-        Ok(Self { imap: Door::open(imap).await?, pop3: Door::open(pop3).await?, smtp: Door::open(smtp).await? })
+        Ok(Self {
+            imap: Forwarder::open(imap).await?,
+            pop3: Forwarder::open(pop3).await?,
+            smtp: Forwarder::open(smtp).await?,
+        })
     }
 }

@@ -226,7 +226,7 @@ fn commands_of_messages_are_accepted() {
 
 #[test]
 fn wrong_commands_of_messages_are_found() {
-    let source = "    \"there is none. Run `oxpost account add {mailbox} \\\n     --frobnicate {option}`.\"";
+    let source = "    \"it is missing. Run `oxpost account add {mailbox} \\\n     --frobnicate {option}`.\"";
     assert_eq!(of_source(source), ["oxpost account add scanner@contoso.com --frobnicate"]);
     assert!(matches!(verdict(&of_source(source)[0]), Some(Err(_))));
     assert_eq!(of_source("//! `oxpost account …`\n"), ["oxpost account"]);

@@ -2,7 +2,7 @@
 
 use crate::root;
 
-/// Transcripts that are played, whichever stand in these folders.
+/// Transcripts that are played, all that are in these folders.
 const PLAYED: [&str; 10] = [
     "protocol/transcripts/imap/local/",
     "protocol/transcripts/imap/upstream/",

@@ -1,5 +1,5 @@
 //! The simulation: one application in one tenant, second by second. Due times come from the program's own schedule; the rate is the
-//! default of `[limits] token-requests-per-second` on each node. Entra answers at once.
+//! default of `[limits] token-requests-per-second` on each node. Entra answers immediately.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};

@@ -16,7 +16,7 @@ use crate::table::{Figure, Measured, Table};
 /// A large message, in bytes.
 const LARGE: usize = 8 * 1024 * 1024;
 
-/// Small messages that are fetched at once, of a KiB each.
+/// Small messages that are fetched together, of a KiB each.
 const MANY: usize = 2_000;
 
 /// Small messages that are sent in a session, of two KiB each.
@@ -115,7 +115,7 @@ async fn count(stage: &Stage, peer: &Peer, path: Path) -> Result<f64, Problem> {
     Ok(counted)
 }
 
-/// A folder for callgrind's profiles of what is counted, if somebody wants them.
+/// A folder for callgrind's profiles of what is counted, if wanted.
 fn profiles() -> Option<String> {
     std::env::var("OXPOST_BENCH_PROFILES").ok()
 }

@@ -141,9 +141,9 @@ async fn refused(address: SocketAddr, sent: &AtomicUsize, until: usize) -> Resul
             if number >= until {
                 return Ok(());
             }
-            imap.write_all(format!("a LOGIN nobody{number}@contoso.com guess{number}\r\n").as_bytes()).await?;
+            imap.write_all(format!("a LOGIN unknown{number}@contoso.com guess{number}\r\n").as_bytes()).await?;
             line.clear();
-            // A refusal, whatever it says; whoever is sent away comes again.
+            // A refusal, whatever it says; a rejected client tries again.
             if imap.read_line(&mut line).await? == 0 {
                 break;
             }

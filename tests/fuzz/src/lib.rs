@@ -7,13 +7,13 @@
 //! - a local dialogue says that a login has succeeded only after the driver has allowed it, and an upstream dialogue that must
 //!   start TLS says nothing of the token before TLS is on, or ever, if TLS never comes.
 
-/// A whole session of SMTP: what it asserts stands there.
+/// A whole session of SMTP: see there for what it asserts.
 #[path = "../../../protocol/tests/player/session.rs"]
 pub mod session;
-/// The taps of IMAP and POP3: what it asserts stands there.
+/// The taps of IMAP and POP3: see there for what it asserts.
 #[path = "../../../protocol/tests/player/tap.rs"]
 pub mod tap;
-/// Whole sessions through the real proxy: what they assert stands there.
+/// Whole sessions through the real proxy: see there for what they assert.
 pub mod whole;
 
 use std::alloc::System;
@@ -26,7 +26,7 @@ use oxpost_protocol::{
     UpstreamEvent, smtp,
 };
 
-/// What the driver of the real proxy reads at once.
+/// What the driver of the real proxy reads in one call.
 const READ: usize = 2048;
 
 #[global_allocator]

@@ -147,10 +147,10 @@ impl Peers {
         }
     }
 
-    /// The server does the next of what it has to do; `false` if there is nothing, or nobody is connected to it.
+    /// The server does the next of what it has to do; `false` if there is nothing, or no session is connected to it.
     fn server_goes_on(&mut self) -> bool {
         let Some(server) = self.live() else { return false };
-        // Whoever answers ahead of the question may do so because it was not read, or was not heard itself.
+        // A peer that answers ahead of the question may do so because it was not read, or was not heard itself.
         if self.by_line && (server.is_turned_away() || !server.is_read()) {
             return false;
         }

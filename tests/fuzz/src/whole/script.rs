@@ -83,7 +83,7 @@ impl Choice {
 
 pub struct Script {
     pub choice: Choice,
-    /// What goes at once at most when the bytes are cut.
+    /// The largest piece when the bytes are cut.
     pub piece: usize,
     pub turns: Vec<Turn>,
 }

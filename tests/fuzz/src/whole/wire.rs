@@ -1,4 +1,4 @@
-//! A connection in memory: one end for the session, the other for whoever plays the peer.
+//! A connection in memory: one end for the session, the other for the player of the peer.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,7 +21,7 @@ pub const AHEAD_BOUND: usize = 16 * 1024 + 8 * 1024;
 pub enum Cut {
     /// As much as there is room for.
     Whole,
-    /// So many at once at most, in both directions, and each is read only after everything else had its turn.
+    /// At most so many concurrently, in both directions, and each is read only after everything else had its turn.
     Pieces(usize),
 }
 

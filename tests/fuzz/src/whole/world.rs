@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use oxpost::testing::{
-    AdvertisedExtensions, BlockLimits, ConnectionSlots, Device, Dial, Limits, LogLimits, LoginOffers, LoginThrottle,
-    Lookups, MailServer, UsageRecorder, SendLimiter, Runtime, SendingLimits, ServerContext, ServerTls, Servers, Settings,
-    SlotLimits, SlotSettings, ThrottleLimits, BackOffs,
+    AdvertisedExtensions, BackOffs, BlockLimits, ConnectionSlots, Device, Dial, Limits, LogLimits, LoginOffers,
+    LoginThrottle, Lookups, MailServer, Runtime, SendLimiter, SendingLimits, ServerContext, ServerTls, Servers,
+    Settings, SlotLimits, SlotSettings, ThrottleLimits, UsageRecorder,
 };
 use oxpost_protocol::Secret;
 use oxpost_token_store::database::sqlite::Sqlite;
@@ -151,7 +151,7 @@ fn mailbox() -> Mailbox {
     Mailbox::parse(MAILBOX).unwrap()
 }
 
-/// Its authority is never asked: nobody has signed in for good.
+/// Its authority is never asked: the account has no sign-in.
 fn application() -> Application {
     let url = |path| Url::parse("https://login.example/").and_then(|authority| authority.join(path)).unwrap();
     Application {
@@ -222,7 +222,7 @@ impl Clock for VirtualClock {
     }
 }
 
-/// An engine that has answered before anything else happens: SQLite's own thread is none that a paused clock waits for.
+/// An engine that has answered before anything else happens: a paused clock does not wait for SQLite's own thread.
 struct AtOnce(Sqlite);
 
 #[async_trait]
@@ -240,7 +240,7 @@ fn at_once<T>(work: impl Future<Output = T>) -> T {
             self.0.unpark();
         }
     }
-    // Whoever is out of its share of turns would be woken by the runtime, which waits for us.
+    // A task that has used its share of polls would be woken by the runtime, which waits for us.
     let mut work = pin!(tokio::task::coop::unconstrained(work));
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     loop {

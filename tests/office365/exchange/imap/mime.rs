@@ -210,10 +210,10 @@ pub(super) fn envelope(fields: &[(String, String)]) -> String {
 
 /// A list of addresses; commas within quotes do not part them.
 fn addresses(value: Option<&str>) -> String {
-    let mut inside = false;
+    let mut quoted = false;
     let parted = value.unwrap_or_default().split(|character| {
-        inside ^= character == '"';
-        character == ',' && !inside
+        quoted ^= character == '"';
+        character == ',' && !quoted
     });
     let list: String = parted.map(str::trim).filter(|one| !one.is_empty()).map(address).collect();
     if list.is_empty() { "NIL".to_owned() } else { format!("({list})") }

@@ -30,11 +30,11 @@ const ENOUGH: usize = 1024 * 1024;
 /// A hostile client that was sent away waits so long before it comes again.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Less than Oxpost's longest line before a login (12,288 bytes), so that the stranger is not sent away.
+/// Less than Oxpost's longest line before a login (12,288 bytes), so that the client is not rejected.
 const NEARLY_A_LINE: usize = 12_200;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stranger {
+enum Behaviour {
     Silent,
     /// Begins a command and never ends the line.
     EndlessLine,
@@ -48,18 +48,18 @@ enum Stranger {
     EndlessHello,
 }
 
-impl Stranger {
+impl Behaviour {
     const ALL: [Self; 6] =
         [Self::Silent, Self::EndlessLine, Self::GiantLiteral, Self::SlowBytes, Self::SilentInTls, Self::EndlessHello];
 
     fn name(self) -> &'static str {
         match self {
-            Self::Silent => "silent stranger (IMAP, not logged in)",
-            Self::EndlessLine => "stranger with a line without end",
-            Self::GiantLiteral => "stranger with a literal of 100 MB",
-            Self::SlowBytes => "stranger with 12,200 bytes of a line, then one at a time",
-            Self::SilentInTls => "silent stranger in TLS",
-            Self::EndlessHello => "stranger with a TLS handshake without end",
+            Self::Silent => "silent connection (IMAP, not logged in)",
+            Self::EndlessLine => "connection with a line without end",
+            Self::GiantLiteral => "connection with a literal of 100 MB",
+            Self::SlowBytes => "connection with 12,200 bytes of a line, then one at a time",
+            Self::SilentInTls => "silent connection in TLS",
+            Self::EndlessHello => "connection with a TLS handshake without end",
         }
     }
 
@@ -69,37 +69,37 @@ impl Stranger {
 }
 
 pub(crate) async fn measure(stage: &Stage, table: &mut Table) {
-    for stranger in Stranger::ALL {
+    for behaviour in Behaviour::ALL {
         let mut figures = Vec::new();
         for kind in Kind::PROXIES {
-            let figure = match stranger {
-                _ if stranger.in_tls() && kind != Kind::Oxpost => Err("It listens without TLS in this bench.".into()),
-                Stranger::EndlessLine | Stranger::GiantLiteral | Stranger::SlowBytes if !kind.logs_in() => {
-                    Err("It knows no commands and hands all strangers on to the mail server, in TLS.".into())
+            let figure = match behaviour {
+                _ if behaviour.in_tls() && kind != Kind::Oxpost => Err("It listens without TLS in this bench.".into()),
+                Behaviour::EndlessLine | Behaviour::GiantLiteral | Behaviour::SlowBytes if !kind.logs_in() => {
+                    Err("It knows no commands and forwards all clients to the mail server, in TLS.".into())
                 }
-                _ => strangers(kind, stage, stranger).await.map_err(|problem| problem.to_string()),
+                _ => memory_of(kind, stage, behaviour).await.map_err(|problem| problem.to_string()),
             };
             figures.push((kind, figure));
         }
-        table.add(format!("most memory of a {}, KiB", stranger.name()), figures);
+        table.add(format!("most memory of a {}, KiB", behaviour.name()), figures);
     }
 }
 
-async fn strangers(kind: Kind, stage: &Stage, stranger: Stranger) -> Result<Measured, Problem> {
+async fn memory_of(kind: Kind, stage: &Stage, behaviour: Behaviour) -> Result<Measured, Problem> {
     let n = if kind == Kind::EmailProxy { 200 } else { 1_000 };
     let peer = kind.start(stage).await?;
     let id = peer.id()?;
     let address = match peer.imap_tls {
-        Some(address) if stranger.in_tls() => address,
+        Some(address) if behaviour.in_tls() => address,
         _ => peer.imap,
     };
-    drop(Met::by(stranger, stage, address).await?);
+    drop(Met::by(behaviour, stage, address).await?);
     tokio::time::sleep(REST).await;
     let before = memory(id)?;
-    let mut strangers = JoinSet::new();
+    let mut clients = JoinSet::new();
     for _ in 0..n {
-        let met = Met::by(stranger, stage, address).await?;
-        strangers.spawn(behave(stranger, met, address));
+        let met = Met::by(behaviour, stage, address).await?;
+        clients.spawn(behave(behaviour, met, address));
     }
     let (began, mut most) = (Instant::now(), before);
     while began.elapsed() < TIME {
@@ -109,21 +109,21 @@ async fn strangers(kind: Kind, stage: &Stage, stranger: Stranger) -> Result<Meas
     Ok(Measured { value: per(most - before, n), n })
 }
 
-/// A stranger's connection, at the point where its behaviour begins.
+/// A connection, at the point where its behaviour begins.
 enum Met {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Met {
-    async fn by(stranger: Stranger, stage: &Stage, address: SocketAddr) -> Result<Self, Problem> {
-        match stranger {
-            Stranger::SilentInTls => {
+    async fn by(behaviour: Behaviour, stage: &Stage, address: SocketAddr) -> Result<Self, Problem> {
+        match behaviour {
+            Behaviour::SilentInTls => {
                 let mut tls = stage.secure(connect(address).await?).await?;
                 let _ = tls.read(&mut [0; 512]).await?;
                 Ok(Self::Tls(Box::new(tls)))
             }
-            Stranger::EndlessHello => Ok(Self::Plain(connect(address).await?)),
+            Behaviour::EndlessHello => Ok(Self::Plain(connect(address).await?)),
             _ => Ok(Self::Plain(greeted(address).await?)),
         }
     }
@@ -135,8 +135,8 @@ async fn greeted(address: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(tcp)
 }
 
-/// One stranger, who comes again when he is sent away.
-async fn behave(stranger: Stranger, met: Met, address: SocketAddr) {
+/// One client, which reconnects when its connection is closed.
+async fn behave(behaviour: Behaviour, met: Met, address: SocketAddr) {
     let mut tcp = match met {
         Met::Plain(tcp) => tcp,
         Met::Tls(mut tls) => {
@@ -145,26 +145,26 @@ async fn behave(stranger: Stranger, met: Met, address: SocketAddr) {
         }
     };
     loop {
-        let _ = play(stranger, &mut tcp).await;
+        let _ = play(behaviour, &mut tcp).await;
         tokio::time::sleep(PAUSE).await;
-        let again = if stranger == Stranger::EndlessHello { connect(address).await } else { greeted(address).await };
+        let again = if behaviour == Behaviour::EndlessHello { connect(address).await } else { greeted(address).await };
         if let Ok(again) = again {
             tcp = again;
         }
     }
 }
 
-async fn play(stranger: Stranger, tcp: &mut TcpStream) -> std::io::Result<()> {
-    match stranger {
-        Stranger::Silent | Stranger::SilentInTls => {}
-        Stranger::EndlessLine => flood(tcp, b"a LOGIN ").await?,
-        Stranger::GiantLiteral => flood(tcp, b"a LOGIN {100000000+}\r\n").await?,
-        Stranger::SlowBytes => {
+async fn play(behaviour: Behaviour, tcp: &mut TcpStream) -> std::io::Result<()> {
+    match behaviour {
+        Behaviour::Silent | Behaviour::SilentInTls => {}
+        Behaviour::EndlessLine => flood(tcp, b"a LOGIN ").await?,
+        Behaviour::GiantLiteral => flood(tcp, b"a LOGIN {100000000+}\r\n").await?,
+        Behaviour::SlowBytes => {
             tcp.write_all(b"a LOGIN ").await?;
             tcp.write_all(&[b'x'; NEARLY_A_LINE]).await?;
             trickle(tcp).await?;
         }
-        Stranger::EndlessHello => {
+        Behaviour::EndlessHello => {
             // Three full records of 16 KiB (RFC 8446, 5.1), the first of which announces a ClientHello of 65,000 bytes
             // (RFC 8446, 4), and a fourth that never ends.
             let mut records = Vec::new();

@@ -1,4 +1,4 @@
-//! A person at a browser: opens the address that `oxpost sign-in` prints, chooses an account on the tenant's page, and
+//! A browser: opens the address that `oxpost sign-in` prints, chooses an account on the tenant's page, and
 //! goes where that sends them.
 
 use std::process::Stdio;
@@ -30,7 +30,7 @@ pub struct Page {
 /// Opens the sign-in page of the tenant and chooses an account; an empty one is "Cancel".
 ///
 /// # Errors
-/// The page cannot be had.
+/// The page is not available.
 pub async fn choose(tenant: &Tenant, address: &Url, account: &str) -> Result<Page, Problem> {
     let mut address = address.clone();
     address.query_pairs_mut().append_pair("account", account);
@@ -52,7 +52,7 @@ pub async fn choose(tenant: &Tenant, address: &Url, account: &str) -> Result<Pag
 /// Opens an address of this machine without TLS.
 ///
 /// # Errors
-/// Nobody answers there.
+/// Nothing answers there.
 pub async fn open(address: &Url) -> Result<Page, Problem> {
     say(address, &get(address)).await
 }
@@ -60,7 +60,7 @@ pub async fn open(address: &Url) -> Result<Page, Problem> {
 /// Says something of its own to an address of this machine.
 ///
 /// # Errors
-/// Nobody answers there.
+/// Nothing answers there.
 pub async fn say(address: &Url, request: &str) -> Result<Page, Problem> {
     exchange(connect(address).await?, request).await
 }

@@ -1,6 +1,6 @@
-//! A door in front of a server: it counts those who come, and lets them through.
+//! A TCP forwarder in front of a server that counts connections.
 //!
-//! A test that says "nothing has reached the server" asks the door, not the server's log, which may be late or silent.
+//! A test that says "nothing has reached the server" asks the forwarder, not the server's log, which may be late or silent.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Problem;
 
-/// A door. It closes, with all connections through it, when this is dropped.
-pub struct Door {
+/// A forwarder. It closes, with all connections through it, when this is dropped.
+pub struct Forwarder {
     address: SocketAddr,
     server: SocketAddr,
     count: Arc<AtomicUsize>,
@@ -21,8 +21,8 @@ pub struct Door {
     serving: JoinHandle<Option<()>>,
 }
 
-impl Door {
-    /// Opens a door on 127.0.0.1 that leads to `server`.
+impl Forwarder {
+    /// Opens a forwarder on 127.0.0.1 that leads to `server`.
     ///
     /// # Errors
     /// There is no port.
@@ -34,7 +34,7 @@ impl Door {
         Ok(Self { address, server, count, stop, serving })
     }
 
-    /// Shuts it: connections through it are cut, and whoever comes now is refused.
+    /// Shuts it: its connections are cut, and new ones are refused.
     ///
     /// # Errors
     /// It has died.
@@ -46,7 +46,7 @@ impl Door {
     /// Opens it again, where it was.
     ///
     /// # Errors
-    /// Somebody else has taken the port.
+    /// Another process has taken the port.
     pub async fn open_again(&mut self) -> Result<(), Problem> {
         let listener = TcpListener::bind(self.address).await?;
         self.stop = CancellationToken::new();
@@ -65,7 +65,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for Forwarder {
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -102,14 +102,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_door_counts_and_lets_through() {
+    async fn forwarder_counts_and_forwards() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let door = Door::open(server.local_addr().unwrap()).await.unwrap();
-        assert_eq!(door.count(), 0);
-        let mut client = TcpStream::connect(door.address()).await.unwrap();
+        let forwarder = Forwarder::open(server.local_addr().unwrap()).await.unwrap();
+        assert_eq!(forwarder.count(), 0);
+        let mut client = TcpStream::connect(forwarder.address()).await.unwrap();
         client.write_all(b"hello").await.unwrap();
         let (mut served, _) = server.accept().await.unwrap();
-        assert_eq!(door.count(), 1);
+        assert_eq!(forwarder.count(), 1);
         let mut bytes = [0; 5];
         served.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, b"hello");
@@ -118,19 +118,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_door_that_is_shut_refuses_until_it_is_opened_again() {
+    async fn closed_forwarder_refuses_connections_until_it_is_reopened() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut door = Door::open(server.local_addr().unwrap()).await.unwrap();
-        let mut client = TcpStream::connect(door.address()).await.unwrap();
+        let mut forwarder = Forwarder::open(server.local_addr().unwrap()).await.unwrap();
+        let mut client = TcpStream::connect(forwarder.address()).await.unwrap();
         let (served, _) = server.accept().await.unwrap();
-        door.shut().await.unwrap();
-        assert!(!matches!(client.read(&mut [0]).await, Ok(1..)), "who was within is cut off");
-        TcpStream::connect(door.address()).await.unwrap_err();
-        assert_eq!(door.count(), 1);
-        door.open_again().await.unwrap();
-        TcpStream::connect(door.address()).await.unwrap();
+        forwarder.shut().await.unwrap();
+        assert!(!matches!(client.read(&mut [0]).await, Ok(1..)), "an open connection is cut");
+        TcpStream::connect(forwarder.address()).await.unwrap_err();
+        assert_eq!(forwarder.count(), 1);
+        forwarder.open_again().await.unwrap();
+        TcpStream::connect(forwarder.address()).await.unwrap();
         server.accept().await.unwrap();
-        assert_eq!(door.count(), 2);
+        assert_eq!(forwarder.count(), 2);
         drop(served);
     }
 }

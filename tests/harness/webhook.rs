@@ -1,4 +1,4 @@
-//! Somebody who wants to be told: a webhook on this machine, and what was posted to it.
+//! A webhook on this machine, and what was posted to it.
 
 use axum::Router;
 use axum::extract::State;
@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use super::Problem;
 use super::binary::PATIENCE;
 
-/// A webhook that keeps what it is told.
-pub struct Told {
+/// A webhook that keeps what is posted to it.
+pub struct Webhook {
     /// Its address.
     pub url: String,
     messages: mpsc::UnboundedReceiver<(Option<String>, serde_json::Value)>,
@@ -18,7 +18,7 @@ pub struct Told {
 
 type Sender = mpsc::UnboundedSender<(Option<String>, serde_json::Value)>;
 
-impl Told {
+impl Webhook {
     /// Begins to listen.
     ///
     /// # Errors
@@ -35,13 +35,13 @@ impl Told {
     /// The next message, and the `Authorization` it came with.
     ///
     /// # Errors
-    /// There is none for a long time.
+    /// No message arrived in time.
     pub async fn next(&mut self) -> Result<(Option<String>, serde_json::Value), Problem> {
         let next = tokio::time::timeout(PATIENCE, self.messages.recv()).await;
-        next.ok().flatten().ok_or_else(|| Problem::new("nobody was told"))
+        next.ok().flatten().ok_or_else(|| Problem::new("no notification arrived"))
     }
 
-    /// Whether nothing was said that nobody has looked at.
+    /// Whether every message was read.
     pub fn is_quiet(&mut self) -> bool {
         self.messages.try_recv().is_err()
     }

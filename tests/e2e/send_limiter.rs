@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use oxpost::testing::{self, FailureClass, Readiness, changed, readiness};
 use oxpost_protocol::Secret;
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, Oxpost, PASSWORD, Settings, eventually};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, InProcess, Oxpost, PASSWORD, Settings, eventually};
 use oxpost_tests::office365::Protocol;
 use oxpost_tests::office365::behaviour::{Act, Fault, Stage, TokenFault};
 use oxpost_token_store::{Admitted, Mailbox};
@@ -26,15 +26,15 @@ const MESSAGES: usize = 4;
 const LIMITS: &str = "{ max-connections = 3, messages-per-minute = 30 }";
 
 /// The proxy in front of a tenant that enforces the limits, and knows of these.
-async fn world(sending: Option<&str>, more: &str) -> Inside {
+async fn world(sending: Option<&str>, more: &str) -> InProcess {
     let tenant = tenant().await;
     tenant.behave(|tenant| tenant.smtp.messages_per_minute = Some(30));
     let sending = sending.map(String::from);
     let settings = Settings { sending, more: more.into(), ..Settings::of(&tenant, CLIENT_ID) };
-    let inside = Inside::start_with(tenant, &settings).await.unwrap();
-    inside.add_account(ALICE).await.unwrap();
-    inside.sign_in(ALICE, ALICE).await.unwrap();
-    inside
+    let in_process = InProcess::start_with(tenant, &settings).await.unwrap();
+    in_process.add_account(ALICE).await.unwrap();
+    in_process.sign_in(ALICE, ALICE).await.unwrap();
+    in_process
 }
 
 async fn log_in(address: SocketAddr) -> Result<Client, String> {
@@ -83,7 +83,7 @@ fn stop_the_clock() -> Stopped {
 }
 
 /// Turns the clock whenever nothing can happen without that: all who are not done wait for their turn.
-async fn let_time_pass(inside: &Inside, left: &AtomicUsize) {
+async fn let_time_pass(in_process: &InProcess, left: &AtomicUsize) {
     let begun = std::time::Instant::now();
     loop {
         let left = left.load(Ordering::SeqCst);
@@ -91,7 +91,7 @@ async fn let_time_pass(inside: &Inside, left: &AtomicUsize) {
         if left == 0 {
             return;
         }
-        if inside.context.runtime.send_limiter.waiting() == left {
+        if in_process.context.runtime.send_limiter.waiting() == left {
             tokio::time::advance(Duration::from_millis(250)).await;
         }
         tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1))).await.unwrap();
@@ -99,8 +99,8 @@ async fn let_time_pass(inside: &Inside, left: &AtomicUsize) {
 }
 
 /// All programs at once. What they were told if it was not what they wanted, and how long it took.
-async fn all_at_once(inside: &Inside) -> (Vec<String>, Duration) {
-    let address = inside.address(Protocol::Smtp);
+async fn all_at_once(in_process: &InProcess) -> (Vec<String>, Duration) {
+    let address = in_process.address(Protocol::Smtp);
     let began = Instant::now();
     let left = Arc::new(AtomicUsize::new(PROGRAMS));
     let programs: Vec<_> = (0..PROGRAMS)
@@ -116,7 +116,7 @@ async fn all_at_once(inside: &Inside) -> (Vec<String>, Duration) {
             })
         })
         .collect();
-    let_time_pass(inside, &left).await;
+    let_time_pass(in_process, &left).await;
     let mut refused = Vec::new();
     for program in programs {
         refused.extend(program.await.unwrap());
@@ -127,24 +127,24 @@ async fn all_at_once(inside: &Inside) -> (Vec<String>, Duration) {
 #[tokio::test]
 async fn ten_programs_at_once_within_the_limits_of_the_mailbox() {
     // Without pacing the tenant does refuse.
-    let (inside, clock) = (world(None, "").await, stop_the_clock());
-    let (unpaced, _) = all_at_once(&inside).await;
+    let (in_process, clock) = (world(None, "").await, stop_the_clock());
+    let (unpaced, _) = all_at_once(&in_process).await;
     assert!(unpaced.len() >= PROGRAMS * MESSAGES - 30, "{unpaced:?}");
     assert!(unpaced.iter().all(|answer| answer.starts_with("432 4.3.2 ")), "{unpaced:?}");
     tokio::time::resume();
     drop(clock);
-    inside.stop().await;
+    in_process.stop().await;
 
-    let (inside, _clock) = (world(Some(LIMITS), "").await, stop_the_clock());
-    let (refused, took) = all_at_once(&inside).await;
+    let (in_process, _clock) = (world(Some(LIMITS), "").await, stop_the_clock());
+    let (refused, took) = all_at_once(&in_process).await;
     assert_eq!(refused, Vec::<String>::new());
-    let mut sent: Vec<String> = inside.tenant.messages(ALICE, "Sent Items").iter().map(|m| subject(m)).collect();
+    let mut sent: Vec<String> = in_process.tenant.messages(ALICE, "Sent Items").iter().map(|m| subject(m)).collect();
     sent.sort();
     let all = (0..PROGRAMS).flat_map(|program| (0..MESSAGES).map(move |message| format!("{program}.{message}")));
     assert_eq!(sent, all.collect::<Vec<_>>(), "each once");
-    assert!((1..=3).contains(&inside.tenant.most_at_once(ALICE)));
+    assert!((1..=3).contains(&in_process.tenant.most_at_once(ALICE)));
     assert!(took >= Duration::from_secs(60), "40 do not go within a minute: {took:?}");
-    assert_eq!(inside.context.runtime.send_limiter.waiting(), 0);
+    assert_eq!(in_process.context.runtime.send_limiter.waiting(), 0);
     println!(
         "{PROGRAMS} programs at once, {} messages, a mailbox that takes 3 at once and 30 a minute: {} delivered, {} refused, in {} s \
          by the clock of the test ({} refused without pacing)",
@@ -154,7 +154,7 @@ async fn ten_programs_at_once_within_the_limits_of_the_mailbox() {
         took.as_secs(),
         unpaced.len()
     );
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// Before the server refuses everything for the rest of the day, the log warns: once.
@@ -194,24 +194,24 @@ fn subject(message: &[u8]) -> String {
 /// Whoever cannot have a token is told so, and does not wait for a send slot that cannot be used.
 #[tokio::test]
 async fn login_without_a_token_does_not_wait_for_a_slot() {
-    let inside = world(Some("{ max-connections = 1 }"), "").await;
-    let address = inside.address(Protocol::Smtp);
+    let in_process = world(Some("{ max-connections = 1 }"), "").await;
+    let address = in_process.address(Protocol::Smtp);
     let mut first = log_in(address).await.unwrap();
     // In the middle of a message it makes no room.
     first.say(&format!("MAIL FROM:<{ALICE}>\r\nRCPT TO:<{ALICE}>\r\nDATA")).await;
     first.until("354 ").await;
-    let account = inside.context.runtime.store.account(&Mailbox::parse(ALICE).unwrap()).await.unwrap().unwrap();
-    let context = inside.context.clone();
+    let account = in_process.context.runtime.store.account(&Mailbox::parse(ALICE).unwrap()).await.unwrap().unwrap();
+    let context = in_process.context.clone();
     let ready = async |protocol| readiness(&context, &account, protocol).await;
     assert!(matches!(ready(testing::Protocol::Smtp).await, Readiness::Now));
     // The token has ended, and the sign-in service asks for ten minutes.
-    inside.tenant.clock().advance(Duration::from_secs(7200));
-    inside.tenant.behave(|tenant| tenant.entra.fault = Some(TokenFault::TooManyRequests(Some(600))));
-    inside.context.runtime.tokens.access_token(&admitted(&inside).await).await.unwrap_err();
+    in_process.tenant.clock().advance(Duration::from_secs(7200));
+    in_process.tenant.behave(|tenant| tenant.entra.fault = Some(TokenFault::TooManyRequests(Some(600))));
+    in_process.context.runtime.tokens.access_token(&admitted(&in_process).await).await.unwrap_err();
     for protocol in [testing::Protocol::Smtp, testing::Protocol::Imap] {
         let answer = ready(protocol).await;
         let Readiness::NotBefore { at, failure } = answer else { panic!("{answer:?}") };
-        let left = at.duration_since(inside.context.runtime.clock.now()).unwrap();
+        let left = at.duration_since(in_process.context.runtime.clock.now()).unwrap();
         assert!((Duration::from_secs(590)..=Duration::from_secs(660)).contains(&left), "{left:?}");
         assert_eq!(failure.class, Some(FailureClass::TokenTransient));
     }
@@ -222,15 +222,15 @@ async fn login_without_a_token_does_not_wait_for_a_slot() {
     let waits = changed(&context, &answer);
     tokio::pin!(waits);
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut waits).await.is_err());
-    inside.tenant.clock().advance(Duration::from_secs(700));
+    in_process.tenant.clock().advance(Duration::from_secs(700));
     waits.await;
-    inside.tenant.behave(|tenant| tenant.entra.fault = None);
+    in_process.tenant.behave(|tenant| tenant.entra.fault = None);
     assert!(matches!(ready(testing::Protocol::Smtp).await, Readiness::Now));
-    inside.stop().await;
+    in_process.stop().await;
 }
 
-async fn admitted(inside: &Inside) -> Admitted {
-    inside.context.runtime.accounts.admit(ALICE, &Secret::from(PASSWORD)).await.unwrap()
+async fn admitted(in_process: &InProcess) -> Admitted {
+    in_process.context.runtime.accounts.admit(ALICE, &Secret::from(PASSWORD)).await.unwrap()
 }
 
 /// The server counts what Oxpost does not see, another program that sends around it. At the login and at MAIL it is asked
@@ -238,24 +238,24 @@ async fn admitted(inside: &Inside) -> Admitted {
 #[tokio::test]
 async fn temporary_refusal_is_retried_where_that_is_safe() {
     let throttled = || Act::Say("432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/x".into());
-    let inside = world(Some(LIMITS), "").await;
+    let in_process = world(Some(LIMITS), "").await;
     for stage in [Stage::Credentials, Stage::Mail] {
-        inside.tenant.behave(|tenant| tenant.smtp.faults = vec![Fault::once(stage, throttled())]);
-        send(inside.address(Protocol::Smtp), "again").await.unwrap_or_else(|answer| panic!("{stage:?}: {answer}"));
+        in_process.tenant.behave(|tenant| tenant.smtp.faults = vec![Fault::once(stage, throttled())]);
+        send(in_process.address(Protocol::Smtp), "again").await.unwrap_or_else(|answer| panic!("{stage:?}: {answer}"));
     }
-    inside.tenant.behave(|tenant| tenant.smtp.faults = vec![Fault::once(Stage::Message, throttled())]);
-    let refused = send(inside.address(Protocol::Smtp), "not again").await.unwrap_err();
+    in_process.tenant.behave(|tenant| tenant.smtp.faults = vec![Fault::once(Stage::Message, throttled())]);
+    let refused = send(in_process.address(Protocol::Smtp), "not again").await.unwrap_err();
     assert!(refused.starts_with("432 4.3.2 Concurrent"), "{refused}");
-    assert_eq!(inside.tenant.messages(ALICE, "Sent Items").len(), 2);
-    inside.stop().await;
+    assert_eq!(in_process.tenant.messages(ALICE, "Sent Items").len(), 2);
+    in_process.stop().await;
 }
 
 /// With no patience at all, everything that would wait is a temporary refusal with its reason.
 #[tokio::test]
 async fn who_has_waited_long_enough_is_told_why_and_may_come_again() {
-    let inside =
+    let in_process =
         world(Some("{ max-connections = 2, messages-per-minute = 1 }"), "[limits]\nsend-slot-timeout = \"0s\"\n").await;
-    let address = inside.address(Protocol::Smtp);
+    let address = in_process.address(Protocol::Smtp);
     let mut first = log_in(address).await.unwrap();
     let second = log_in(address).await.unwrap();
     let refused = log_in(address).await.map(|_| ()).unwrap_err();
@@ -278,7 +278,7 @@ async fn who_has_waited_long_enough_is_told_why_and_may_come_again() {
     }
     // Throttling is told in the server's own words, at the login as what to do about it.
     let throttled = Act::Say("432 4.3.2 Concurrent connections limit exceeded".into());
-    inside.tenant.behave(|tenant| tenant.smtp.faults = vec![Fault::always(Stage::Credentials, throttled)]);
+    in_process.tenant.behave(|tenant| tenant.smtp.faults = vec![Fault::always(Stage::Credentials, throttled)]);
     let refused = loop {
         match log_in(address).await.map(|_| ()).unwrap_err() {
             full if full.contains("already has 2") => {}
@@ -286,5 +286,5 @@ async fn who_has_waited_long_enough_is_told_why_and_may_come_again() {
         }
     };
     assert!(refused.starts_with("454 4.7.0 More than three messages were sent"), "{refused}");
-    inside.stop().await;
+    in_process.stop().await;
 }

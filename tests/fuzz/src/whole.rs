@@ -1,7 +1,7 @@
 //! Whole sessions: a client and a server, both of any kind, and between them the real session of the proxy (`session.rs` and
 //! all that it calls), with bytes in memory in the place of sockets. What must hold:
 //!
-//! - It does not panic, and it ends within a bounded time, whoever is silent, or does not read.
+//! - It does not panic, and it ends within a bounded time, whichever peer is silent, or does not read.
 //! - The mail server is not even dialled before a password was given (but for a device that needs none), and hears nothing but the login until it has said yes.
 //! - The password of the account never reaches the server, and its tokens never reach the client.
 //! - What one side says is not read without bound while the other side does not read.
@@ -30,7 +30,7 @@ pub fn check(protocol: Protocol, data: &[u8]) {
     let in_pieces = play(protocol, &script, Cut::Pieces(script.piece));
     nothing_is_given_away(protocol, &script, &in_pieces);
     // Bytes that wait behind STARTTLS are refused, and whether they wait depends on when they arrive: that is the point. And how
-    // much of a message was looked at when the server takes no more of it depends on how much was read at once.
+    // much of a message was looked at when the server takes no more of it depends on how much was read in one call.
     let is_stopped = script.turns.iter().any(|turn| matches!(turn, Turn::TurnsAway(_)));
     if may_start_tls(protocol, &script) || is_stopped && protocol == Protocol::Smtp {
         return;
@@ -42,7 +42,7 @@ pub fn check(protocol: Protocol, data: &[u8]) {
     }
 }
 
-/// For whoever plays an input again.
+/// Shown when an input is replayed.
 fn show(outcome: &Outcome) {
     eprintln!("client said:\n{}\nand heard:\n{}", text(&outcome.client.taken()), text(&outcome.client.heard()));
     for server in &outcome.servers {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Door, Inside, Settings};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, Forwarder, InProcess, Settings};
 use oxpost_tests::office365::behaviour::TokenFault;
 use oxpost_token_store::ErrorKind;
 
@@ -37,23 +37,23 @@ fn faults() -> Vec<(&'static str, TokenFault, &'static str)> {
 #[tokio::test]
 async fn no_fault_of_the_authority_costs_more_than_its_time() {
     for (name, fault, code) in faults() {
-        let inside = proxy("").await;
-        assert!(login(&inside).await.starts_with("a OK"), "{name}");
+        let in_process = proxy("").await;
+        assert!(login(&in_process).await.starts_with("a OK"), "{name}");
         // Tokens live 75 minutes: after 72 a new one is due, and the old one still good.
-        inside.tenant.clock().advance(Duration::from_secs(72 * 60));
-        inside.tenant.behave(|tenant| tenant.entra.fault = Some(fault.clone()));
-        let answer = login(&inside).await;
+        in_process.tenant.clock().advance(Duration::from_secs(72 * 60));
+        in_process.tenant.behave(|tenant| tenant.entra.fault = Some(fault.clone()));
+        let answer = login(&in_process).await;
         assert!(answer.starts_with("a OK"), "{name}, token alive: {answer}");
-        inside.tenant.clock().advance(Duration::from_secs(3600));
-        let answer = login(&inside).await;
+        in_process.tenant.clock().advance(Duration::from_secs(3600));
+        let answer = login(&in_process).await;
         assert!(answer.starts_with(&format!("a NO [{code}]")), "{name}, token dead: {answer}");
-        assert!(state(&inside).await.has_refresh_token, "{name}");
-        inside.tenant.behave(|tenant| tenant.entra.fault = None);
-        inside.tenant.clock().advance(Duration::from_secs(3600));
-        let answer = login(&inside).await;
+        assert!(state(&in_process).await.has_refresh_token, "{name}");
+        in_process.tenant.behave(|tenant| tenant.entra.fault = None);
+        in_process.tenant.clock().advance(Duration::from_secs(3600));
+        let answer = login(&in_process).await;
         assert!(answer.starts_with("a OK"), "{name}, well again: {answer}");
-        assert_eq!(state(&inside).await.last_error, None, "{name}");
-        inside.stop().await;
+        assert_eq!(state(&in_process).await.last_error, None, "{name}");
+        in_process.stop().await;
     }
 }
 
@@ -62,49 +62,49 @@ async fn no_fault_of_the_authority_costs_more_than_its_time() {
 async fn a_connection_that_is_refused_costs_no_more_than_its_time() {
     let tenant = tenant().await;
     let authority = url::Url::parse(&tenant.authority()).unwrap();
-    let mut door = Door::open(([127, 0, 0, 1], authority.port().unwrap()).into()).await.unwrap();
-    let authority = format!("https://localhost:{}", door.address().port());
+    let mut forwarder = Forwarder::open(([127, 0, 0, 1], authority.port().unwrap()).into()).await.unwrap();
+    let authority = format!("https://localhost:{}", forwarder.address().port());
     let settings = Settings { authority, ..Settings::of(&tenant, CLIENT_ID) };
-    let inside = Inside::start_with(tenant, &settings).await.unwrap();
-    inside.add_account(ALICE).await.unwrap();
-    inside.sign_in(ALICE, ALICE).await.unwrap();
-    assert!(login(&inside).await.starts_with("a OK"));
-    assert!(door.count() > 0, "it goes through the door");
+    let in_process = InProcess::start_with(tenant, &settings).await.unwrap();
+    in_process.add_account(ALICE).await.unwrap();
+    in_process.sign_in(ALICE, ALICE).await.unwrap();
+    assert!(login(&in_process).await.starts_with("a OK"));
+    assert!(forwarder.count() > 0, "it goes through the door");
 
-    door.shut().await.unwrap();
-    inside.tenant.clock().advance(Duration::from_secs(72 * 60));
-    let answer = login(&inside).await;
+    forwarder.shut().await.unwrap();
+    in_process.tenant.clock().advance(Duration::from_secs(72 * 60));
+    let answer = login(&in_process).await;
     assert!(answer.starts_with("a OK"), "token alive: {answer}");
-    let noted = state(&inside).await.last_error.unwrap();
+    let noted = state(&in_process).await.last_error.unwrap();
     assert!(noted.kind == ErrorKind::Transient && noted.text.contains("could not be reached"), "{}", noted.text);
-    inside.tenant.clock().advance(Duration::from_secs(3600));
-    let answer = login(&inside).await;
+    in_process.tenant.clock().advance(Duration::from_secs(3600));
+    let answer = login(&in_process).await;
     assert!(answer.starts_with("a NO [UNAVAILABLE]"), "token dead: {answer}");
 
-    door.open_again().await.unwrap();
-    inside.tenant.clock().advance(Duration::from_secs(3600));
-    assert!(login(&inside).await.starts_with("a OK"));
-    assert_eq!(state(&inside).await.last_error, None);
-    inside.stop().await;
+    forwarder.open_again().await.unwrap();
+    in_process.tenant.clock().advance(Duration::from_secs(3600));
+    assert!(login(&in_process).await.starts_with("a OK"));
+    assert_eq!(state(&in_process).await.last_error, None);
+    in_process.stop().await;
 }
 
 /// An authority that takes the request and is silent: whoever has a living token is let in with it after a few seconds.
 #[tokio::test]
 async fn silent_authority_does_not_block_logins_with_valid_tokens() {
-    let inside = proxy("").await;
-    assert!(login(&inside).await.starts_with("a OK"));
-    inside.tenant.clock().advance(Duration::from_secs(72 * 60));
-    inside.tenant.behave(|tenant| tenant.entra.next_faults = vec![TokenFault::Hang].into());
-    let before = inside.tenant.token_requests().len();
-    let answer = login(&inside).await;
+    let in_process = proxy("").await;
+    assert!(login(&in_process).await.starts_with("a OK"));
+    in_process.tenant.clock().advance(Duration::from_secs(72 * 60));
+    in_process.tenant.behave(|tenant| tenant.entra.next_faults = vec![TokenFault::Hang].into());
+    let before = in_process.tenant.token_requests().len();
+    let answer = login(&in_process).await;
     assert!(answer.starts_with("a OK"), "{answer}");
-    inside.tenant.wait_until_held(1).await;
+    in_process.tenant.wait_until_held(1).await;
     // The request went on without the client, and what it brings is kept.
-    inside.tenant.release();
-    inside.tenant.clock().advance(Duration::from_secs(10 * 60));
-    assert!(login(&inside).await.starts_with("a OK"));
-    assert_eq!((inside.tenant.token_requests().len(), state(&inside).await.last_error), (before + 1, None));
-    inside.stop().await;
+    in_process.tenant.release();
+    in_process.tenant.clock().advance(Duration::from_secs(10 * 60));
+    assert!(login(&in_process).await.starts_with("a OK"));
+    assert_eq!((in_process.tenant.token_requests().len(), state(&in_process).await.last_error), (before + 1, None));
+    in_process.stop().await;
 }
 
 /// What is wrong with the registration is said, with the portal page, and is not called a wrong password.
@@ -118,12 +118,12 @@ async fn a_wrong_registration_names_its_remedy() {
         (53_003, "Conditional Access"),
         (50_173, "oxpost sign-in"),
     ] {
-        let inside = proxy("").await;
-        inside.tenant.behave(|tenant| tenant.entra.fault = Some(TokenFault::Aadsts(code)));
-        let answer = login(&inside).await;
+        let in_process = proxy("").await;
+        in_process.tenant.behave(|tenant| tenant.entra.fault = Some(TokenFault::Aadsts(code)));
+        let answer = login(&in_process).await;
         assert!(answer.starts_with("a NO [CONTACTADMIN] "), "{code}: {answer}");
         assert!(answer.to_lowercase().contains(&words.to_lowercase()), "{code}: {answer}");
-        assert!(state(&inside).await.has_refresh_token, "{code}");
-        inside.stop().await;
+        assert!(state(&in_process).await.has_refresh_token, "{code}");
+        in_process.stop().await;
     }
 }

@@ -4,8 +4,8 @@ pub(crate) mod instructions;
 pub(crate) mod password_checks;
 pub(crate) mod round_trip;
 pub(crate) mod sessions;
-pub(crate) mod strangers;
 pub(crate) mod transfer;
+pub(crate) mod unauthenticated;
 
 use std::time::Duration;
 

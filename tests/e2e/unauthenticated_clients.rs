@@ -12,7 +12,7 @@ const PROTOCOLS: [Protocol; 3] = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp
 
 #[tokio::test]
 async fn whatever_a_stranger_sends_reaches_nobody_and_harms_nobody() {
-    let inside = proxy("").await;
+    let in_process = proxy("").await;
     let endless = vec![b'x'; 1 << 20];
     let attacks: Vec<&[u8]> = vec![
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -30,7 +30,7 @@ async fn whatever_a_stranger_sends_reaches_nobody_and_harms_nobody() {
     ];
     for protocol in PROTOCOLS {
         for attack in &attacks {
-            let mut stranger = tokio::net::TcpStream::connect(inside.address(protocol)).await.unwrap();
+            let mut stranger = tokio::net::TcpStream::connect(in_process.address(protocol)).await.unwrap();
             // The proxy may close in the middle of it.
             let _ = tokio::io::AsyncWriteExt::write_all(&mut stranger, attack).await;
             let _ = tokio::io::AsyncWriteExt::shutdown(&mut stranger).await;
@@ -40,32 +40,32 @@ async fn whatever_a_stranger_sends_reaches_nobody_and_harms_nobody() {
             assert!(heard.len() < 16 * 1024, "{} bytes for a stranger", heard.len());
         }
     }
-    assert!(inside.tenant.transcripts().is_empty(), "a stranger cost Exchange a connection");
-    assert!(inside.tenant.token_requests().is_empty(), "a stranger cost the authority a request");
-    let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+    assert!(in_process.tenant.transcripts().is_empty(), "a stranger cost Exchange a connection");
+    assert!(in_process.tenant.token_requests().is_empty(), "a stranger cost the authority a request");
+    let mut client = Client::connect(in_process.address(Protocol::Imap)).await;
     client.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
     assert!(client.until("a ").await.starts_with("a OK"));
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 #[tokio::test]
 async fn a_client_that_never_logs_in_is_let_go() {
-    let inside = proxy("[limits]\nlogin-timeout = \"300ms\"\n").await;
+    let in_process = proxy("[limits]\nlogin-timeout = \"300ms\"\n").await;
     for protocol in PROTOCOLS {
-        let mut silent = Client::connect(inside.address(protocol)).await;
+        let mut silent = Client::connect(in_process.address(protocol)).await;
         let said = silent.rest().await;
         assert!(said.lines().count() == 2, "a greeting and a goodbye: {said}");
     }
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// A byte now and then is no reason to be kept.
 #[tokio::test]
 async fn a_client_that_writes_slowly_is_let_go_as_well() {
-    let inside = proxy("[limits]\nlogin-timeout = \"300ms\"\n").await;
+    let in_process = proxy("[limits]\nlogin-timeout = \"300ms\"\n").await;
     for protocol in PROTOCOLS {
         let (mut reader, mut writer) =
-            tokio::net::TcpStream::connect(inside.address(protocol)).await.unwrap().into_split();
+            tokio::net::TcpStream::connect(in_process.address(protocol)).await.unwrap().into_split();
         let writing = tokio::spawn(async move {
             while tokio::io::AsyncWriteExt::write_all(&mut writer, b"a").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -76,59 +76,59 @@ async fn a_client_that_writes_slowly_is_let_go_as_well() {
         let _ = tokio::time::timeout(Duration::from_secs(60), end).await.expect("a slow writer is kept");
         writing.await.unwrap();
     }
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 #[tokio::test]
 async fn connection_over_the_limit_evicts_only_unauthenticated_ones() {
-    let inside = proxy("[limits]\nmax-connections = 2\nmax-sessions-per-account = 2\n").await;
-    let mut first = Client::connect(inside.address(Protocol::Imap)).await;
+    let in_process = proxy("[limits]\nmax-connections = 2\nmax-sessions-per-account = 2\n").await;
+    let mut first = Client::connect(in_process.address(Protocol::Imap)).await;
     first.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
     assert!(first.until("a ").await.starts_with("a OK"));
-    let mut stranger = Client::connect(inside.address(Protocol::Pop3)).await;
+    let mut stranger = Client::connect(in_process.address(Protocol::Pop3)).await;
     stranger.line().await.unwrap();
-    let mut second = Client::connect(inside.address(Protocol::Imap)).await;
+    let mut second = Client::connect(in_process.address(Protocol::Imap)).await;
     second.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
     assert!(second.until("a ").await.starts_with("a OK"));
     assert!(stranger.rest().await.starts_with("-ERR "), "it had to go");
-    let third = Client::connect(inside.address(Protocol::Imap)).await.rest().await;
+    let third = Client::connect(in_process.address(Protocol::Imap)).await.rest().await;
     assert!(third.starts_with("* BYE "), "those who have logged in stay: {third}");
     first.say("b NOOP").await;
     first.until("b OK").await;
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// A flood of connections that say nothing, or begin something and never end it, and a client in the midst of it.
 #[tokio::test]
 async fn a_flood_of_half_open_connections_keeps_no_client_out() {
-    let inside = proxy("[limits]\nmax-unauthenticated = 50\n").await;
+    let in_process = proxy("[limits]\nmax-unauthenticated = 50\n").await;
     let mut flood = Vec::new();
     for round in 0..10 {
         for number in 0..50 {
-            let mut stranger = Client::connect(inside.address(PROTOCOLS[number % 3])).await;
+            let mut stranger = Client::connect(in_process.address(PROTOCOLS[number % 3])).await;
             if number % 2 == 0 {
                 stranger.send(b"a LOGIN {5}").await;
             }
             flood.push(stranger);
         }
-        let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+        let mut client = Client::connect(in_process.address(Protocol::Imap)).await;
         client.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
         assert!(client.until("a ").await.starts_with("a OK"), "round {round}");
     }
     for stranger in flood.iter_mut().take(400) {
         stranger.rest().await;
     }
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// Every check of a password costs a core for 22 ms and 19 MiB: a flood of wrong logins must not keep others from theirs.
 #[tokio::test]
 async fn a_flood_of_wrong_passwords_keeps_no_known_client_out() {
-    let inside = proxy("[limits]\nconcurrent-password-checks = 1\npassword-checks-waiting = 1\n").await;
-    let mut known = Client::connect(inside.address(Protocol::Imap)).await;
+    let in_process = proxy("[limits]\nconcurrent-password-checks = 1\npassword-checks-waiting = 1\n").await;
+    let mut known = Client::connect(in_process.address(Protocol::Imap)).await;
     known.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
     assert!(known.until("a ").await.starts_with("a OK"));
-    let address = inside.address(Protocol::Pop3);
+    let address = in_process.address(Protocol::Pop3);
     let flood: Vec<_> = (0..60)
         .map(|number| {
             tokio::spawn(async move {
@@ -139,7 +139,7 @@ async fn a_flood_of_wrong_passwords_keeps_no_known_client_out() {
         })
         .collect();
     for _ in 0..5 {
-        let mut client = Client::connect(inside.address(Protocol::Imap)).await;
+        let mut client = Client::connect(in_process.address(Protocol::Imap)).await;
         client.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
         assert!(client.until("a ").await.starts_with("a OK"));
     }
@@ -147,21 +147,21 @@ async fn a_flood_of_wrong_passwords_keeps_no_known_client_out() {
         let answer = guesser.await.unwrap();
         assert!(answer.starts_with("-ERR [AUTH]") || answer.starts_with("-ERR [SYS/TEMP]"), "{answer}");
     }
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 /// One connection may guess a few times, no more.
 #[tokio::test]
 async fn guessing_ends_the_connection() {
-    let inside = proxy("").await;
-    let mut guesser = Client::connect(inside.address(Protocol::Imap)).await;
+    let in_process = proxy("").await;
+    let mut guesser = Client::connect(in_process.address(Protocol::Imap)).await;
     for guess in 0..5 {
         guesser.say(&format!("a{guess} LOGIN {ALICE} guess{guess}")).await;
         assert!(guesser.until(&format!("a{guess} ")).await.contains("AUTHENTICATIONFAILED"));
     }
     assert!(guesser.rest().await.starts_with("* BYE"));
-    assert!(inside.tenant.transcripts().is_empty() && inside.tenant.token_requests().is_empty());
-    inside.stop().await;
+    assert!(in_process.tenant.transcripts().is_empty() && in_process.tenant.token_requests().is_empty());
+    in_process.stop().await;
 }
 
 /// What is no mail client and comes to a mail port is named, so that nobody has to guess; a client behind a PROXY header works.

@@ -46,7 +46,7 @@ async fn accounts_come_and_go_with_the_file_and_keep_their_sign_ins() {
     assert!(!oxpost.folder().join("oxpost.db").exists(), "a hash needs no store");
     let alice = format!("[[account]]\nmailbox = \"{ALICE}\"\nlogin = \"Hall\"\n{alices_hash}\n");
     let info = format!("[[account]]\nmailbox = \"{INFO}\"\nthrough = \"{ALICE}\"\npassword-file = \"info.password\"\n");
-    crate::proofs::write_private(&oxpost, "info.password", "a password of the site\n");
+    crate::client_assertions::write_private(&oxpost, "info.password", "a password of the site\n");
     declare(&oxpost, &text, &format!("{alice}{info}"));
     let checked = oxpost.call(&["check"]).await.unwrap().said().unwrap();
     assert!(checked.contains("account alice@contoso.com") && checked.contains("account info@contoso.com"), "{checked}");
@@ -183,7 +183,7 @@ async fn whoever_is_gone_through_stays_of_use() {
 #[tokio::test]
 async fn app_only_account_takes_secret_from_the_environment() {
     let secret = "Aa1~app-only-client-secret-value-0123456";
-    let tenant = crate::proofs::tenant(Application::confidential(CLIENT_ID, secret)).await;
+    let tenant = crate::client_assertions::tenant(Application::confidential(CLIENT_ID, secret)).await;
     let (mut oxpost, text) = oxpost(&tenant);
     let (password, hash) = password(&oxpost).await;
     let text = text.replace("[trust]", "client-secret-environment = \"MAIL_SECRET\"\n\n[trust]");

@@ -79,8 +79,8 @@ impl Dovecot {
         let keys = folder.path().join("keys/default/HS256");
         std::fs::create_dir_all(&keys)?;
         for (name, text) in [
-            ("dovecot.conf", fill(include_str!("dovecot.conf"))),
-            ("oauth2.conf", fill(include_str!("oauth2.conf"))),
+            ("dovecot.conf", fill(include_str!("dovecot/dovecot.conf"))),
+            ("oauth2.conf", fill(include_str!("dovecot/oauth2.conf"))),
             ("users", mailboxes.iter().map(home).collect()),
             ("refused", String::new()),
             ("ca.pem", certificate.authority.clone()),
@@ -122,7 +122,7 @@ impl Dovecot {
         SocketAddr::new(self.host, self.first_port + 2)
     }
 
-    /// The authority of its certificate, which is for localhost and 127.0.0.1: it is reached through a door.
+    /// The authority of its certificate, which is for localhost and 127.0.0.1: it is reached through a forwarder.
     pub fn authority(&self) -> &str {
         &self.authority
     }

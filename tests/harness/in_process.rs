@@ -22,7 +22,7 @@ pub const ALICE: &str = "alice@contoso.com";
 /// The local password of every account.
 pub const PASSWORD: &str = "correct-horse-battery";
 
-/// The client id of the application everybody uses.
+/// The client id of the application of all stories.
 pub const CLIENT_ID: &str = "11111111-2222-3333-4444-555555555555";
 
 impl oxpost_token_store::Clock for Clock {
@@ -36,7 +36,7 @@ impl oxpost_token_store::Clock for Clock {
 }
 
 /// A running proxy, and the tenant behind it.
-pub struct Inside {
+pub struct InProcess {
     /// The tenant.
     pub tenant: Tenant,
     /// What the proxy's sessions share.
@@ -47,7 +47,7 @@ pub struct Inside {
     _folder: TempDir,
 }
 
-impl Inside {
+impl InProcess {
     /// Starts the proxy in front of a tenant; `more` is added to its configuration.
     ///
     /// # Errors
@@ -66,14 +66,14 @@ impl Inside {
         settings.write(folder.path())?;
         let problem = |error: &dyn std::fmt::Display| Problem::new(error.to_string());
         let mut config = Config::load(&folder.path().join("proxy.toml")).map_err(|error| problem(&error))?;
-        // What the machine is called must not stand in a story.
+        // The name of the machine must not appear in a story.
         config.host_name = "gateway.example".into();
         // A slow machine must not make it look at the tokens of a story that counts requests.
         let server = Server::bind(config, Arc::new(tenant.clock())).await.map_err(|error| problem(&error))?;
         let server = server.without_refresher();
         let (context, addresses) = (server.context().clone(), server.addresses());
         let stop = CancellationToken::new();
-        // A test that is over waits for nobody.
+        // A test that has ended does not wait for sessions.
         let serving = tokio::spawn(server.run(stop.clone(), stop.clone()));
         Ok(Self { tenant, context, addresses, stop, serving, _folder: folder })
     }

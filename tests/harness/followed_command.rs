@@ -11,13 +11,13 @@ use super::binary::PATIENCE;
 use super::program;
 
 /// A command that runs. It is killed when this is dropped.
-pub struct Watching {
+pub struct FollowedCommand {
     #[cfg_attr(not(unix), expect(dead_code, reason = "held for its end: only on Unix it is interrupted"))]
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-impl Watching {
+impl FollowedCommand {
     pub(super) fn begin(mut command: Command) -> Result<Self, Problem> {
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().ok_or_else(|| Problem::new("no standard output"))?;
@@ -27,7 +27,7 @@ impl Watching {
     /// What it writes up to the next line that contains `words`, with that line.
     ///
     /// # Errors
-    /// There is none for a long time, or it has ended.
+    /// No such line arrived in time, or the command has ended.
     pub async fn until(&mut self, words: &str) -> Result<String, Problem> {
         let mut heard = String::new();
         let reading = async {
@@ -42,7 +42,7 @@ impl Watching {
         };
         match tokio::time::timeout(PATIENCE, reading).await {
             Ok(Ok(true)) => Ok(heard),
-            _ => Err(Problem::new(format!("there is no line with {words:?}; there was:\n{heard}"))),
+            _ => Err(Problem::new(format!("no line with {words:?}; received:\n{heard}"))),
         }
     }
 

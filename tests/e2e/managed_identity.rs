@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use oxpost_protocol::Secret;
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, PASSWORD};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, InProcess, PASSWORD};
 use oxpost_tests::office365::{Application, Mailbox, Tenant};
 use oxpost_token_store::{Account, Grant, PasswordHash};
 
@@ -25,15 +25,15 @@ async fn tenant(application: Application) -> Tenant {
 }
 
 /// The proxy, with an app-only account of Alice's mailbox, whose application has these keys.
-async fn proxy(tenant: Tenant, keys: &str) -> Inside {
+async fn proxy(tenant: Tenant, keys: &str) -> InProcess {
     let more = format!("[[application]]\nname = \"machine\"\nprovider = \"test\"\n{keys}\n");
-    let inside = Inside::start(tenant, &more).await.unwrap();
+    let in_process = InProcess::start(tenant, &more).await.unwrap();
     let mailbox = oxpost_token_store::Mailbox::parse(ALICE).unwrap();
-    let (store, now) = (&inside.context.runtime.store, inside.tenant.clock().now());
+    let (store, now) = (&in_process.context.runtime.store, in_process.tenant.clock().now());
     store.add_account(&Account::new(mailbox.clone(), "machine", Grant::ClientCredentials, now)).await.unwrap();
     let hash = PasswordHash::of(&Secret::from(PASSWORD)).unwrap();
     store.set_password(&mailbox, "default", &hash, now).await.unwrap();
-    inside
+    in_process
 }
 
 /// A statement as Kubernetes makes them. Nobody here checks its signature.
@@ -52,9 +52,9 @@ async fn a_federated_token_is_read_anew_for_every_request() {
     let file = folder.path().join("token");
     let tenant = tenant(Application::confidential(CLIENT_ID, "unused").federated(ISSUER, SUBJECT)).await;
     let keys = format!("tenant = {:?}\nclient-id = {CLIENT_ID:?}\nfederated-token-file = {file:?}", tenant.id());
-    let inside = proxy(tenant, &keys).await;
+    let in_process = proxy(tenant, &keys).await;
 
-    let answer = login(&inside).await;
+    let answer = login(&in_process).await;
     assert!(answer.contains("token by which the application `machine` proves itself"), "no file yet: {answer}");
     for (subject, words) in [
         (Some(SUBJECT), "a OK"),
@@ -63,13 +63,13 @@ async fn a_federated_token_is_read_anew_for_every_request() {
         (Some(SUBJECT), "a OK"),
     ] {
         // Past the life of every token, and past the pause after a failure.
-        inside.tenant.clock().advance(Duration::from_secs(2 * 3600));
-        let text = subject.map_or_else(|| "nonsense".to_owned(), |subject| statement(&inside.tenant, subject));
+        in_process.tenant.clock().advance(Duration::from_secs(2 * 3600));
+        let text = subject.map_or_else(|| "nonsense".to_owned(), |subject| statement(&in_process.tenant, subject));
         std::fs::write(&file, text).unwrap();
-        let answer = login(&inside).await;
+        let answer = login(&in_process).await;
         assert!(answer.contains(words), "{words}: {answer}");
     }
-    inside.stop().await;
+    in_process.stop().await;
 }
 
 pub(crate) fn endpoint(tenant: &Tenant) -> String {
@@ -84,11 +84,11 @@ async fn a_virtual_machine_needs_no_secret_at_all() {
             "client-id = {client_id:?}\nmanaged-identity = \"azure-vm\"\nmanaged-identity-endpoint = {:?}",
             endpoint(&tenant)
         );
-        let inside = proxy(tenant, &keys).await;
-        assert!(login(&inside).await.starts_with("a OK"));
-        inside.tenant.clock().advance(Duration::from_secs(26 * 3600));
-        assert!(login(&inside).await.starts_with("a OK"), "it is asked again");
-        inside.stop().await;
+        let in_process = proxy(tenant, &keys).await;
+        assert!(login(&in_process).await.starts_with("a OK"));
+        in_process.tenant.clock().advance(Duration::from_secs(26 * 3600));
+        assert!(login(&in_process).await.starts_with("a OK"), "it is asked again");
+        in_process.stop().await;
     }
 }
 
@@ -96,14 +96,14 @@ async fn a_virtual_machine_needs_no_secret_at_all() {
 async fn virtual_machine_without_identity_gets_instructions() {
     let tenant = tenant(Application::confidential(CLIENT_ID, "unused")).await;
     let keys = format!("managed-identity = \"azure-vm\"\nmanaged-identity-endpoint = {:?}", endpoint(&tenant));
-    let inside = proxy(tenant, &keys).await;
-    let answer = login(&inside).await;
+    let in_process = proxy(tenant, &keys).await;
+    let answer = login(&in_process).await;
     assert!(answer.contains("Security > Identity"), "{answer}");
-    assert!(state(&inside).await.last_error.unwrap().text.contains("Identity not found"));
-    inside.stop().await;
+    assert!(state(&in_process).await.last_error.unwrap().text.contains("Identity not found"));
+    in_process.stop().await;
 }
 
-async fn arc(tenant: Tenant, keys: &Path) -> Inside {
+async fn arc(tenant: Tenant, keys: &Path) -> InProcess {
     let keys = format!(
         "managed-identity = \"azure-arc\"\nmanaged-identity-endpoint = {:?}\nmanaged-identity-keys = {keys:?}",
         endpoint(&tenant)
@@ -116,9 +116,9 @@ async fn azure_arc_server_proves_access_to_the_agent_file() {
     let folder = tempfile::tempdir().unwrap();
     let tenant = tenant(Application::managed_identity(CLIENT_ID)).await;
     tenant.join_arc(folder.path());
-    let inside = arc(tenant, folder.path()).await;
-    assert!(login(&inside).await.starts_with("a OK"));
-    inside.stop().await;
+    let in_process = arc(tenant, folder.path()).await;
+    assert!(login(&in_process).await.starts_with("a OK"));
+    in_process.stop().await;
 }
 
 /// Whoever has taken the agent's port could otherwise have any file of ours sent to them.
@@ -127,8 +127,8 @@ async fn a_file_outside_the_agents_folder_is_not_read() {
     let (agents, others) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let tenant = tenant(Application::managed_identity(CLIENT_ID)).await;
     tenant.join_arc(others.path());
-    let inside = arc(tenant, agents.path()).await;
-    let answer = login(&inside).await;
+    let in_process = arc(tenant, agents.path()).await;
+    let answer = login(&in_process).await;
     assert!(!answer.starts_with("a OK") && answer.contains("is no .key file in"), "{answer}");
-    inside.stop().await;
+    in_process.stop().await;
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oxpost_tests::harness::{ALICE, CLIENT_ID, Inside, PASSWORD, Settings};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, InProcess, PASSWORD, Settings};
 use oxpost_tests::office365::Protocol;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -17,7 +17,7 @@ use crate::story::tenant;
 
 /// The server, and a proxy that takes it for Exchange.
 pub(crate) struct Scripted {
-    pub(crate) inside: Inside,
+    pub(crate) in_process: InProcess,
     listener: TcpListener,
     acceptor: TlsAcceptor,
 }
@@ -43,15 +43,15 @@ impl Scripted {
         let settings = Settings::of(&tenant, CLIENT_ID);
         let trusted = format!("{}{}", settings.trusted, made.cert.pem());
         let settings = Settings { imap: there.clone(), pop3: there, trusted, ..settings };
-        let inside = Inside::start_with(tenant, &settings).await.unwrap();
-        inside.add_account(ALICE).await.unwrap();
-        inside.sign_in(ALICE, ALICE).await.unwrap();
-        Self { inside, listener, acceptor: TlsAcceptor::from(Arc::new(config)) }
+        let in_process = InProcess::start_with(tenant, &settings).await.unwrap();
+        in_process.add_account(ALICE).await.unwrap();
+        in_process.sign_in(ALICE, ALICE).await.unwrap();
+        Self { in_process, listener, acceptor: TlsAcceptor::from(Arc::new(config)) }
     }
 
     /// A session behind its login.
     pub(crate) async fn session(&self, protocol: Protocol) -> Ends {
-        let mut client = Client::connect(self.inside.address(protocol)).await;
+        let mut client = Client::connect(self.in_process.address(protocol)).await;
         client.line().await.unwrap();
         let (answer, server) = tokio::join!(log_in(&mut client, protocol, PASSWORD), self.let_in(protocol));
         assert!(is_ok(&answer), "{answer}");

@@ -1,37 +1,37 @@
-//! What every test of the whole has in common: the real `oxpost` program in a folder of its own, other programs beside
-//! it, and a door in front of a mail server that counts who comes.
+//! What every end-to-end test shares: the real `oxpost` program in a folder of its own, other programs next to
+//! it, and a forwarder in front of a mail server that counts connections.
 //!
 //! It reports failures as [`Problem`]s, whose text shows what the programs have said.
 
 mod binary;
+mod browser;
 mod built;
-mod door;
-mod inside;
+mod followed_command;
+mod forwarder;
+mod in_process;
 mod log;
 #[cfg(target_os = "linux")]
 mod network;
-mod person;
 #[cfg(unix)]
 pub mod postgres;
 mod program;
 mod settings;
-mod told;
 mod wait;
-mod watching;
+mod webhook;
 
 pub use binary::{Oxpost, Running};
-pub use door::Door;
-pub use inside::{ALICE, CLIENT_ID, Inside, PASSWORD};
+pub use browser::{Page, SigningIn, choose, open, say};
+pub use followed_command::FollowedCommand;
+pub use forwarder::Forwarder;
+pub use in_process::{ALICE, CLIENT_ID, InProcess, PASSWORD};
 #[cfg(target_os = "linux")]
 pub use network::{Network, in_own_network};
-pub use person::{Page, SigningIn, choose, open, say};
 pub use program::{Ran, find, run};
 pub use settings::{Settings, write_private};
-pub use told::Told;
 pub use wait::eventually;
-pub use watching::Watching;
+pub use webhook::Webhook;
 
-/// Why a test cannot go on, in words for whoever runs it.
+/// Why a test cannot continue, in words for the developer.
 pub struct Problem(String);
 
 impl Problem {

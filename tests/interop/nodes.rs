@@ -1,11 +1,11 @@
 //! Two real nodes on one real PostgreSQL.
 
-mod away;
 mod back_off;
 mod balancer;
-mod care;
+mod database_outage;
 mod limits;
-mod news;
+mod maintenance;
+mod propagation;
 mod refresh;
 mod status;
 
