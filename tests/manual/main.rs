@@ -69,7 +69,7 @@ fn refusals() -> String {
     );
     let mut rows: Vec<_> = entra_codes::password_grant_codes().iter().collect();
     rows.sort_by_key(|row| row.code);
-    print(&mut text, &rows, "no, somebody must act");
+    print(&mut text, &rows, "no, an administrator must act");
     text.push_str(
         "\nMicrosoft may add numbers at any time. For one that is not known here, the names that OAuth gives to errors decide, the \
          first that fits:\n\n| error | suberror | what happened | does waiting help? | what to do |\n|---|---|---|---|---|\n",

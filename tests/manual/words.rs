@@ -42,21 +42,20 @@ const FORBIDDEN: &[(&str, &str)] = &[
 /// Where forbidden words may still be found, so that the rest stays clean. A line without a hit fails the test: remove it.
 /// `ALL_WORDS=1 cargo test -p oxpost-tests --test manual words` lists what is left.
 const STILL_TO_BE_CLEANED: &[&str] = &[
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "docs",
+    "docs/decisions",
+    "docs/design.md",
+    "docs/limits.md",
+    "docs/monitoring.md",
+    "docs/quirks.md",
+    "docs/refusals.md",
+    "docs/troubleshooting.md",
     "protocol",
     "proxy.toml",
     "proxy/src",
-    "tests/bench",
-    "tests/demo",
     "tests/e2e",
-    "tests/fuzz",
-    "tests/harness",
     "tests/interop",
-    "tests/manual",
     "tests/office365",
-    "tests/scaling",
+    "tests/office365.rs",
     "token-store/src",
 ];
 
@@ -107,7 +106,12 @@ impl Text {
         for (patterns, better) in FORBIDDEN {
             for pattern in patterns.split('|') {
                 let phrase: Vec<&str> = pattern.split(' ').collect();
-                for words in self.words.windows(phrase.len()) {
+                for (start, words) in self.words.windows(phrase.len()).enumerate() {
+                    let before = start.checked_sub(1).map(|before| self.words[before].1.as_str());
+                    // "If there is none" is good English.
+                    if phrase.ends_with(&["none"]) && before == Some("there") {
+                        continue;
+                    }
                     if words.iter().zip(&phrase).all(|((_, word), expected)| word == expected) {
                         hits.push((words[0].0, pattern, *better));
                     }

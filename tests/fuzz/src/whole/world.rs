@@ -143,7 +143,7 @@ impl World {
             refresh_token: None,
             identity: None,
         };
-        at_once(self.store.save_signed_in(&mailbox(), &tokens, Some(MAILBOX), VirtualClock.now())).unwrap();
+        immediate(self.store.save_signed_in(&mailbox(), &tokens, Some(MAILBOX), VirtualClock.now())).unwrap();
     }
 }
 
@@ -228,12 +228,12 @@ struct AtOnce(Sqlite);
 #[async_trait]
 impl Database for AtOnce {
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
-        at_once(self.0.transaction(statements))
+        immediate(self.0.transaction(statements))
     }
 }
 
 /// Waits for what another thread does, and lets nothing else happen on this one.
-fn at_once<T>(work: impl Future<Output = T>) -> T {
+fn immediate<T>(work: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
