@@ -144,10 +144,12 @@ async fn an_app_only_account_needs_nobody() {
     assert!(imap(running.imap, ALICE, &password).await.starts_with("a OK"));
     running.stop().await.unwrap();
 
-    // The Secret ID in place of its Value: said at once, and not when the first mail is lost.
+    // The Secret ID in place of its Value: `check` warns before Microsoft rejects it.
     std::fs::write(oxpost.folder().join("client-secret.txt"), "11111111-2222-3333-4444-555555555555").unwrap();
-    let said = refused(&oxpost, &["sign-in", ALICE]).await;
-    assert!(said.contains("client-secret.txt holds a Secret ID") && said.contains("column Value"), "{said}");
+    let checked = oxpost.call(&["check"]).await.unwrap().text();
+    assert!(checked.contains("looks like a Secret ID") && checked.contains("column Value"), "{checked}");
+    let rejected = refused(&oxpost, &["sign-in", ALICE]).await;
+    assert!(rejected.contains("not its Secret ID"), "{rejected}");
 }
 
 /// A stop tells every client, greets no new one, and ends; `stop.rs` has what each kind of client hears.

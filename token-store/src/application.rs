@@ -76,9 +76,9 @@ pub(crate) struct ClientSecrets {
 const MANY_TENANTS: [&str; 3] = ["common", "organizations", "consumers"];
 
 impl Application {
-    /// Whether this is the Secret ID of a client secret, and not the secret: Microsoft shows both beside each other, and only the
-    /// Secret ID is a GUID. Other authorities may give a GUID as the secret.
-    pub fn is_secret_id(&self, text: &Secret) -> bool {
+    /// Whether this is probably the Secret ID of a client secret, which Microsoft shows next to the secret. Only a warning may come of it:
+    /// secrets that older versions of the Azure CLI created are GUIDs too (<https://github.com/Azure/azure-cli/issues/10615>).
+    pub fn looks_like_secret_id(&self, text: &Secret) -> bool {
         self.tenant.is_some() && is_guid(text.reveal())
     }
 

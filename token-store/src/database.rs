@@ -218,6 +218,8 @@ pub enum DatabaseError {
         server: String,
         /// What the system or the server says.
         why: String,
+        /// A write may have been made, or may be made yet: the connection ended, or no answer came in time.
+        outcome_is_unknown: bool,
     },
     /// The database server does not let us in.
     #[error(

@@ -261,6 +261,13 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
+impl StoreError {
+    /// Whether a write may have been made although it failed, or may be made yet.
+    pub fn outcome_is_unknown(&self) -> bool {
+        matches!(self, Self::Database(DatabaseError::Unavailable { outcome_is_unknown: true, .. }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

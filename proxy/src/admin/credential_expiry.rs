@@ -106,9 +106,9 @@ impl<'a> End<'a> {
                  proxy.toml and restart Oxpost"
             }
             None if self.has_next => {
-                "The next client secret is stored and takes its place when Microsoft refuses it, but Microsoft has not accepted the next one \
-                 yet: compare it with Microsoft Entra admin center > App registrations > Certificates & secrets. Once Microsoft has \
-                 accepted it, this warning ends"
+                "The next client secret is stored and takes effect when Microsoft refuses the current one. Microsoft has not accepted the next \
+                 one yet, so it is unknown whether it is correct. To use it immediately, store it as the current one: `oxpost application \
+                 secret NAME`"
             }
             None => {
                 "Make a new one at Microsoft Entra admin center > App registrations > Certificates & secrets, and store its Value: \
@@ -124,6 +124,24 @@ impl fmt::Display for End<'_> {
         write!(f, "application {}: {}", self.application, self.ending())?;
         if self.is_near() { write!(f, ". {}", self.advice()) } else { Ok(()) }
     }
+}
+
+/// For a client secret that looks like a Secret ID.
+pub(crate) fn secret_id_warning(application: &str) -> String {
+    format!(
+        "The client secret of application {application} looks like a Secret ID. Microsoft Entra admin center > App registrations > \
+         Certificates & secrets shows both: Oxpost needs the column Value, and Microsoft rejects the Secret ID. The Value is shown only when \
+         the secret is created; if it is hidden, create a new secret."
+    )
+}
+
+/// The same for every application of the configuration.
+pub(crate) fn secret_id_warnings(applications: &Applications) -> Vec<String> {
+    let all = applications.names().into_iter().filter_map(|name| applications.get(name));
+    let suspicious = all.filter(|application| {
+        application.client_secret.as_ref().is_some_and(|secret| application.looks_like_secret_id(secret))
+    });
+    suspicious.map(|application| secret_id_warning(&application.name)).collect()
 }
 
 /// The applications that have a next client secret, a sentence each.

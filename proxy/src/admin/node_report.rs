@@ -20,14 +20,24 @@ pub(crate) fn sentence(nodes: &[NodeStatus]) -> String {
         )
     };
     match nodes.iter().map(node).collect::<Vec<_>>() {
-        nodes if nodes.is_empty() => "no service uses this database now".to_owned(),
-        nodes => format!("{}; they have the same send limits", nodes.join(", ")),
+        listed if listed.is_empty() => "no service uses this database now".to_owned(),
+        listed if listed.len() == 1 => listed.join(", "),
+        listed => match silent(nodes).join(", ") {
+            none if none.is_empty() => format!("{}; they have the same send limits", listed.join(", ")),
+            silent => format!(
+                "{}; an earlier version, which does not report its send limits, runs on {silent}",
+                listed.join(", ")
+            ),
+        },
     }
 }
 
 /// The nodes for scripts.
 pub(crate) fn as_json(nodes: &[NodeStatus]) -> Value {
-    let agree = disagreement(nodes).is_none();
+    let agree = match disagreement(nodes) {
+        Some(_) => Some(false),
+        None => silent(nodes).is_empty().then_some(true),
+    };
     let node = |node: &NodeStatus| {
         json!({
             "id": node.id,
@@ -39,6 +49,11 @@ pub(crate) fn as_json(nodes: &[NodeStatus]) -> Value {
         })
     };
     nodes.iter().map(node).collect()
+}
+
+/// The nodes whose send limits are unknown.
+fn silent(nodes: &[NodeStatus]) -> Vec<&str> {
+    nodes.iter().filter(|node| node.send_limits.is_none()).map(|node| node.name.as_str()).collect()
 }
 
 /// What changes only when a node starts, stops or is configured differently.
@@ -88,7 +103,11 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let mut nodes = vec![node("mx1", Some("a: 3")), node("mx2", Some("a: 3")), node("old", None)];
         assert_eq!(disagreement(&nodes), None);
-        assert_eq!(as_json(&nodes)[0]["send_limits_agree"], true);
+        assert_eq!(as_json(&nodes)[0]["send_limits_agree"], Value::Null);
+        assert!(sentence(&nodes).ends_with("does not report its send limits, runs on old"), "{}", sentence(&nodes));
+        assert_eq!(as_json(&nodes[..2])[0]["send_limits_agree"], true);
+        assert!(sentence(&nodes[..2]).ends_with("they have the same send limits"));
+        assert!(!sentence(&nodes[..1]).contains("limits"));
         nodes.push(node("mx3", Some("a: 6")));
         let sentence = disagreement(&nodes).unwrap();
         assert!(sentence.ends_with("that differ. mx1, mx2: a: 3. mx3: a: 6."), "{sentence}");

@@ -8,6 +8,7 @@ use oxpost_token_store::{Application, Credential};
 
 use super::Failed;
 use super::ask::ask;
+use crate::admin::credential_expiry;
 use crate::config::{Config, date};
 use crate::context::open_store;
 
@@ -24,11 +25,14 @@ pub(super) enum ApplicationCommand {
         /// The day it ends, as Microsoft shows it beside the secret: `oxpost status` and the log warn from 30 days before
         #[arg(long, value_name = "YYYY-MM-DD", value_parser = secret_end)]
         expires: Option<SystemTime>,
+        /// Accept a client secret that is a GUID, as older versions of the Azure CLI created them
+        #[arg(long)]
+        allow_guid: bool,
     },
 }
 
 pub(super) async fn run(command: ApplicationCommand, config: &Config) -> Result<(), Failed> {
-    let ApplicationCommand::Secret { application, next, expires } = command;
+    let ApplicationCommand::Secret { application, next, expires, allow_guid } = command;
     let Some(configured) = config.applications.get(&application) else {
         return Err(Failed::new(format!("proxy.toml has no application `{application}`.")));
     };
@@ -42,12 +46,11 @@ pub(super) async fn run(command: ApplicationCommand, config: &Config) -> Result<
     if secret.is_empty() {
         return Err(Failed::new("the secret is empty; nothing was stored."));
     }
-    if configured.is_secret_id(&secret) {
-        return Err(Failed::new(
-            "this is a Secret ID, not a client secret. Copy the column Value of Microsoft Entra admin center > App registrations > \
-             Certificates & secrets, not the column Secret ID. (Microsoft shows the Value only when the secret is made: if it is hidden, \
-             make a new secret.) Nothing was stored.",
-        ));
+    if !allow_guid && configured.looks_like_secret_id(&secret) {
+        let what = credential_expiry::secret_id_warning(&application);
+        return Err(Failed::new(format!(
+            "{what} Nothing was stored. If the client secret really is a GUID, as older versions of the Azure CLI created them, add --allow-guid."
+        )));
     }
     let store = open_store(config).await?;
     if next && store.has_client_secret(&application).await? {

@@ -65,6 +65,9 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     for end in &ends {
         println!("  {end}");
     }
+    for warning in credential_expiry::secret_id_warnings(&config.applications) {
+        println!("  warning: {warning}");
+    }
     for account in &config.accounts {
         println!("  account {}", account.declared.mailbox);
     }

@@ -23,6 +23,9 @@ pub(super) async fn run(config: Config) -> Result<(), Failed> {
     for end in credential_expiry::ends(&config.applications, SystemTime::now()).iter().filter(|end| end.is_near()) {
         warn!("{end}");
     }
+    for warning in credential_expiry::secret_id_warnings(&config.applications) {
+        warn!("{warning}");
+    }
     let mut signals = Signals::new()?;
     let server = match Server::bind(config.clone(), Arc::new(SystemClock)).await {
         Ok(server) => server,

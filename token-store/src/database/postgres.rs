@@ -127,7 +127,8 @@ impl Postgres {
         }
         if self.hold == Hold::Alone {
             let why = "the connection was lost, and with it the right to be alone".into();
-            return Err(DatabaseError::Unavailable { server: self.settings.server().to_owned(), why });
+            let server = self.settings.server().to_owned();
+            return Err(DatabaseError::Unavailable { server, why, outcome_is_unknown: false });
         }
         if let Some((at, error)) = &line.failed
             && at.elapsed() < RETRY_EVERY
@@ -158,7 +159,8 @@ impl Postgres {
         let opening = Box::pin(Session::open(&self.settings, &self.tls, entry, self.hints.clone()));
         let late = |what: &str, bound: Duration| {
             let why = format!("{what} within {} s", bound.as_secs());
-            DatabaseError::Unavailable { server: self.settings.server().to_owned(), why }
+            let server = self.settings.server().to_owned();
+            DatabaseError::Unavailable { server, why, outcome_is_unknown: false }
         };
         let opened = timeout(CONNECT_TIME, opening).await.unwrap_or_else(|_| Err(late("no connection", CONNECT_TIME)));
         let mut session = opened?;
@@ -181,7 +183,8 @@ impl Postgres {
             // Whatever stands behind this one on the connection would wait as long.
             session.give_up();
             let why = format!("no answer within {} s", bound.as_secs());
-            Err(DatabaseError::Unavailable { server: self.settings.server().to_owned(), why })
+            let server = self.settings.server().to_owned();
+            Err(DatabaseError::Unavailable { server, why, outcome_is_unknown: true })
         })
     }
 }

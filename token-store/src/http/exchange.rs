@@ -7,6 +7,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use std::time::Duration;
+
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use oxpost_protocol::Secret;
 use tokio::time::timeout;
@@ -21,6 +23,10 @@ use crate::{
     request_gate::{RequestOutcome, RequestPermit},
     store::Store,
 };
+
+/// How long a request waits for another one that tries the other secret. An authority that answers at all does so much sooner; a
+/// refresh must not take longer than other nodes wait for it.
+const ATTEMPT_WAIT: Duration = Duration::from_secs(10);
 
 /// One exchange with the authority, as `oauth2` wants to see it.
 pub(crate) struct Exchange<'a> {
@@ -91,7 +97,7 @@ impl<'a> Exchange<'a> {
         };
         self.refused(&secrets, &first, &answered);
         // Whether the other one is accepted is found out by one request at a time; those that wait use its outcome.
-        let attempt = timeout(REQUEST_TIME, refused.attempt(name).lock_owned()).await.ok();
+        let attempt = timeout(ATTEMPT_WAIT, refused.attempt(name).lock_owned()).await.ok();
         // Another process, or an administrator, may have replaced it meanwhile.
         let secrets = ClientSecrets::of(self.application, self.store).await.unwrap_or(secrets);
         let (other, is_accepted) = match refused.second(name, &secrets, &first, self.clock.elapsed()) {

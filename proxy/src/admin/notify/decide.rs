@@ -15,6 +15,9 @@ use super::trouble::{Event, Finding, Trouble};
 /// down, a process that ended) is told again.
 pub(crate) const CLAIM: Duration = Duration::from_secs(3600);
 
+/// By how much the clocks of two nodes may differ, both of which follow the database's.
+const TOLERANCE: Duration = Duration::from_secs(60);
+
 /// One change of what is remembered, and what to tell if it was ours to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
@@ -49,6 +52,8 @@ pub(crate) fn decide(
         let step = match (finding, notice) {
             (Finding::Trouble(trouble), None) => Some(begin(trouble, new_id(), now)),
             (Finding::Trouble(trouble), Some(notice)) => go_on(trouble, notice, now, reminder),
+            // A reminder would say of something that it lasts, and nothing shows that it does.
+            (Finding::Unsure(..), Some(notice)) if notice.notified.is_some() && notice.resolved.is_none() => None,
             (Finding::Unsure(..), Some(notice)) => tell_when_due(notice, now, reminder),
             (Finding::Unsure(..), None) => None,
         };
@@ -108,14 +113,13 @@ fn tell_when_due(notice: &Alert, now: SystemTime, reminder: Option<Duration>) ->
 /// A node reminds at its own interval after the last telling, whichever node told, and whatever interval that one has: so nobody is
 /// reminded more often than the node that delivers would.
 fn remind_when_due(notice: &Alert, told: SystemTime, now: SystemTime, reminder: Duration) -> Option<Step> {
-    let due = notice.due?;
     if told > now + CLAIM {
         // A clock that was ahead has written it: nobody would be reminded for years. What was told is not told twice for that.
         let new = Alert { due: Some(now + reminder), notified: Some(now), ..notice.clone() };
         return Some(Step { old: Some(notice.clone()), new, tell: None });
     }
     // Another node may be telling it.
-    let is_claimed = now < due && due <= now + CLAIM;
+    let is_claimed = notice.due.is_some_and(|due| now < due && due <= now + CLAIM + TOLERANCE);
     if is_claimed || told.min(now) + reminder > now {
         return None;
     }

@@ -175,21 +175,6 @@ impl Checker<'_> {
             delegated_scopes: provider.delegated_scopes.clone(),
             app_scopes: provider.app_scopes.clone(),
         };
-        if made.client_secret.as_ref().is_some_and(|secret| made.is_secret_id(secret)) {
-            let (key, source) = match (&application.client_secret_file, &application.client_secret_environment) {
-                (Some(file), _) => ("client-secret-file", format!("{} holds", self.folder.join(&file.0).display())),
-                (None, variable) => {
-                    let variable = variable.as_deref().unwrap_or_default();
-                    ("client-secret-environment", format!("the environment variable `{variable}` holds"))
-                }
-            };
-            let sentence = format!(
-                "{source} a Secret ID, not a client secret; replace it with the column Value of Microsoft Entra admin center > App \
-                 registrations > Certificates & secrets. (Microsoft shows the Value only when the secret is made: if it is hidden, make a \
-                 new secret.)"
-            );
-            self.report("application", Some(index), Some(key), sentence);
-        }
         (self.problems.len() == before).then_some(made)
     }
 

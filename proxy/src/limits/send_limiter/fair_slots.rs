@@ -165,8 +165,8 @@ impl FairSlots {
     }
 
     /// Nodes have agreed on who has how many; see [`NodeQueue::granted`].
-    pub(super) fn granted(&self, slots: ByClass, counted: Counted, others_wait: u32) {
-        self.with_shared(|queue| queue.granted(slots, counted, others_wait));
+    pub(super) fn granted(&self, slots: ByClass, others_wait: u32) {
+        self.with_shared(|queue| queue.granted(slots, others_wait));
         self.give_free();
     }
 

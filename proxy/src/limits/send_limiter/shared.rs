@@ -59,6 +59,8 @@ pub(super) struct SharedLimiter {
     arriving: AtomicU32,
     /// The last look has read the row, whether or not it could write it.
     was_read: AtomicBool,
+    /// A write got no answer, and none was made since.
+    write_is_unknown: AtomicBool,
     member: Mutex<Member>,
     /// Something has happened here that the row should say.
     news: Arc<Notify>,
@@ -125,6 +127,7 @@ impl SharedLimiter {
             messages: AtomicU32::new(0),
             arriving: AtomicU32::new(0),
             was_read: AtomicBool::new(false),
+            write_is_unknown: AtomicBool::new(false),
             member: Mutex::new(Member::new(limits.permits)),
             news,
             recipients: Notify::new(),
@@ -284,11 +287,11 @@ impl SharedLimiter {
             let now = milliseconds(read.now);
             let mut state = self.parse(&read);
             state.tick(&read.nodes, now);
-            if let Some(slots) = &self.slots {
+            if let Some(slots) = self.slots.as_ref().filter(|_| !self.write_is_unknown.load(Ordering::SeqCst)) {
                 slots.kept(state.slots_of(&node));
             }
             let before = state.clone();
-            let (counted, report) = self.report(state.number_of(&node), asked);
+            let report = self.report(state.number_of(&node), asked);
             let warning = state.report(&node, &report, self.limits, now);
             if state != before && !self.save(&read, &node, &state, now).await? {
                 tries += 1;
@@ -302,7 +305,7 @@ impl SharedLimiter {
             let granted = state.granted(&node, self.limits, now);
             self.member().granted(&granted, asked);
             if let Some(slots) = &self.slots {
-                slots.granted(granted.slots, counted, granted.others_wait);
+                slots.granted(granted.slots, granted.others_wait);
             }
             if let Some(recipients) = warning {
                 super::mailbox_limiter::warn_of_recipients(&self.mailbox, recipients, self.limits.recipients);
@@ -316,7 +319,14 @@ impl SharedLimiter {
         let text = serde_json::to_string(state).unwrap_or_default();
         let ends = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(state.ends(now)).unwrap_or(0));
         let new = NewSendLimit { state: &text, waiting: state.waiting(), ends };
-        self.nodes.store().save_send_limit((&self.server, self.mailbox.as_str()), read, node, new).await
+        let saved = self.nodes.store().save_send_limit((&self.server, self.mailbox.as_str()), read, node, new).await;
+        let is_unknown = saved.as_ref().is_err_and(StoreError::outcome_is_unknown);
+        // A row that was read later does not say what becomes of a write without an answer. Only another write that was made does.
+        self.write_is_unknown.fetch_or(is_unknown, Ordering::SeqCst);
+        if saved.is_ok() {
+            self.write_is_unknown.store(false, Ordering::SeqCst);
+        }
+        saved
     }
 
     fn parse(&self, read: &SendLimit) -> State {
@@ -328,14 +338,14 @@ impl SharedLimiter {
     }
 
     /// What ended is part of the report, which is made again under the same number until it is known to have been counted.
-    fn report(&self, known: u64, now: Instant) -> (Counted, state::Report) {
+    fn report(&self, known: u64, now: Instant) -> state::Report {
         let (counted, has_sessions) = match &self.slots {
             Some(slots) => (slots.count(), slots.is_in_use() || slots.waiting() > 0),
             None => (Counted::default(), true),
         };
         let messages = self.messages.load(Ordering::SeqCst);
         let report = self.member().report(known, counted, messages, has_sessions, now);
-        (counted, report.within(self.nodes.most_slots(self.limits.slots)))
+        report.within(self.nodes.most_slots(self.limits.slots))
     }
 
     fn need(&self) -> Need {

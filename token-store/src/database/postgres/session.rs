@@ -284,7 +284,9 @@ fn in_the_way(error: &tokio_postgres::Error) -> bool {
 
 pub(super) fn failed(server: &str, error: &tokio_postgres::Error) -> DatabaseError {
     let (server, why) = (server.to_owned(), described(error));
-    let Some(code) = error.code() else { return DatabaseError::Unavailable { server, why } };
+    let Some(code) = error.code() else {
+        return DatabaseError::Unavailable { server, why, outcome_is_unknown: true };
+    };
     if *code == SqlState::DUPLICATE_TABLE {
         let why = "its schema holds tables of another program".into();
         return DatabaseError::Garbled { path: PathBuf::from(server), why };
@@ -299,7 +301,9 @@ pub(super) fn failed(server: &str, error: &tokio_postgres::Error) -> DatabaseErr
         "28" => DatabaseError::Refused { server, why },
         // Connection exception; invalid transaction state (a stand-by is read-only); too many connections and the like;
         // a lock that was not given in time; shutting down, starting up, cancelled because it took too long.
-        "08" | "25" | "53" | "55" | "57" => DatabaseError::Unavailable { server, why },
+        // A server that is shut down may have written before, and a commit that waits for a stand-by may still be made.
+        "08" | "57" => DatabaseError::Unavailable { server, why, outcome_is_unknown: true },
+        "25" | "53" | "55" => DatabaseError::Unavailable { server, why, outcome_is_unknown: false },
         _ => DatabaseError::Server { server, why },
     }
 }

@@ -225,6 +225,28 @@ fn nodes_remind_at_the_interval_of_the_one_that_delivers() {
 }
 
 #[test]
+fn alert_of_a_node_without_reminders_is_reminded_of_by_another() {
+    let mut play = Play::new();
+    assert_eq!(play.look_of(None, &revoked()).len(), 1);
+    play.wait(2 * DAY);
+    assert_eq!(play.look_of(Some(DAY), &revoked()), told_as(Kind::Reminder, "1", "sign-in-needed AADSTS50173"));
+    assert_eq!(play.look_of(Some(DAY), &revoked()), []);
+}
+
+#[test]
+fn unsure_finding_sends_no_reminder_and_does_not_resolve() {
+    let mut play = Play::new();
+    assert_eq!(play.look(&revoked()).len(), 1);
+    let unsure = [Finding::Unsure("alice@contoso.com".into(), Topic::Tokens)];
+    for _ in 0..10 {
+        play.wait(DAY);
+        assert_eq!(play.look(&unsure), []);
+    }
+    assert_eq!(play.look(&revoked()), told_as(Kind::Reminder, "1", "sign-in-needed AADSTS50173"));
+    assert_eq!(play.look(&[])[0].0, Kind::Solved);
+}
+
+#[test]
 fn without_reminders_it_is_told_at_the_beginning_and_at_the_end() {
     let now = SystemTime::UNIX_EPOCH + DAY;
     let [step] = <[Step; 1]>::try_from(decide(&revoked(), &[], now, None, || "1".into())).unwrap();

@@ -8,7 +8,7 @@ use oxpost_token_store::store::nodes::NodeLease;
 
 use super::super::fair_queue::Class;
 use super::member::Member;
-use super::queue::{Counted, NodeQueue};
+use super::queue::NodeQueue;
 use super::state::{Granted, Limits, Report, State};
 use crate::limits::nodes::FALLBACK_AFTER;
 use crate::limits::nodes::Mode;
@@ -73,7 +73,6 @@ struct Session {
 struct Asking {
     asked: i64,
     node: String,
-    counted: Counted,
     report: Report,
     granted: Option<Granted>,
 }
@@ -338,9 +337,9 @@ impl Play {
         if let Some(granted) = asking.granted {
             (node.is_alone, node.is_cut, node.own_slots) = (false, false, None);
             node.in_hand = granted.slots.sum();
-            node.queue.set_alone(false, None);
             node.member.as_mut().unwrap().granted(&granted, at(asking.asked));
-            node.queue.granted(granted.slots, asking.counted, granted.others_wait);
+            node.queue.granted(granted.slots, granted.others_wait);
+            node.queue.set_alone(false, None);
             let waits = node.queue.len() > 0 || node.sessions.iter().any(|session| session.waits);
             node.next_look = now + if waits { 500 } else { 15_000 };
             return;
@@ -392,7 +391,7 @@ impl Play {
         let has_sessions = !node.sessions.is_empty() || node.queue.len() > 0;
         let messages = u32::try_from(messages).unwrap();
         let report = node.member.as_mut().unwrap().report(known, counted, messages, has_sessions, instant);
-        node.asking = Some(Asking { asked: now, node: id, counted, report, granted: None });
+        node.asking = Some(Asking { asked: now, node: id, report, granted: None });
     }
 }
 

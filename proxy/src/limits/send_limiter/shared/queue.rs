@@ -102,10 +102,12 @@ impl NodeQueue {
         Counted { in_use: self.held, waiting, ended: std::mem::take(&mut self.ended) }
     }
 
-    /// This node has so many slots. What has ended since it was counted is among them.
-    pub(crate) fn granted(&mut self, slots: ByClass, counted: Counted, others_wait: u32) {
+    /// This node has so many slots. Those that are neither held nor ended are free, also the ones that ended since the report was made and
+    /// stayed here because no other node could be asked.
+    pub(crate) fn granted(&mut self, slots: ByClass, others_wait: u32) {
         for class in CLASSES {
-            self.free.set(class, slots.of(class).saturating_sub(counted.in_use.of(class)));
+            let used = self.held.of(class).saturating_add(self.ended.of(class));
+            self.free.set(class, slots.of(class).saturating_sub(used));
         }
         (self.reported, self.own_share) = (0, None);
         self.others_wait = others_wait;
@@ -148,8 +150,7 @@ mod tests {
     fn slot_that_ends_while_nothing_can_be_written_is_used_again() {
         let mut queue = NodeQueue::default();
         let ids: Vec<_> = (0..4).map(|_| queue.arrive(Class::Live)).collect();
-        let counted = queue.count();
-        queue.granted(ByClass::new(2, 0), counted, 0);
+        queue.granted(ByClass::new(2, 0), 0);
         assert_eq!([queue.grant(), queue.grant(), queue.grant()], [Some(ids[0]), Some(ids[1]), None]);
         // It has ended and was reported, which may have been written or not.
         queue.release(Class::Live);
@@ -198,9 +199,25 @@ mod tests {
         // Then what was agreed on counts again.
         let counted = queue.count();
         assert_eq!(counted.in_use, ByClass::new(0, 1));
-        queue.granted(ByClass::new(0, 1), counted, 0);
+        queue.granted(ByClass::new(0, 1), 0);
         queue.set_alone(false, None);
         assert_eq!(queue.grant(), None);
+    }
+
+    #[test]
+    fn slot_that_ends_during_the_first_look_after_an_outage_is_given_back() {
+        let mut queue = NodeQueue::default();
+        queue.arrive(Class::Live);
+        queue.granted(ByClass::new(1, 0), 0);
+        assert!(queue.grant().is_some());
+        queue.set_alone(true, None);
+        queue.kept(ByClass::new(1, 0));
+        queue.count();
+        // While the row is written.
+        queue.release(Class::Live);
+        queue.granted(ByClass::new(1, 0), 0);
+        queue.set_alone(false, None);
+        assert!(queue.has_ended());
     }
 
     #[test]
@@ -209,8 +226,7 @@ mod tests {
         for _ in 0..4 {
             queue.arrive(Class::Live);
         }
-        let counted = queue.count();
-        queue.granted(ByClass::new(3, 0), counted, 0);
+        queue.granted(ByClass::new(3, 0), 0);
         assert!((0..3).all(|_| queue.grant().is_some()));
         queue.set_alone(true, Some(1));
         queue.release(Class::Live);
