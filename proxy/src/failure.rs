@@ -25,7 +25,7 @@ pub struct Failure {
     pub refusal: Refusal,
     /// For the operator. May quote the server, on one line.
     pub log: String,
-    /// What the mail server itself said, if it was the mail server that refused.
+    /// The reply of the mail server, if the mail server refused.
     pub server_reply: Option<String>,
     /// Why the upstream login failed; none if it had not begun, because the client was not let in here.
     pub class: Option<FailureClass>,
@@ -33,9 +33,9 @@ pub struct Failure {
     pub is_logged: bool,
 }
 
-/// The same sentence for every account and for none: nobody learns by it which there are.
-const WRONG_PASSWORD: &str = "User name or password is not right. Use the password that Oxpost gave for this account, not the one \
-                              of Microsoft 365 (unless the account was added with --grant password).";
+/// The same sentence for every account and for none, so that it does not tell which accounts exist.
+const WRONG_PASSWORD: &str = "Invalid user name or password. Use the password that Oxpost created for this account, not the Microsoft \
+                              365 password (unless the account was added with --grant password).";
 
 impl Failure {
     /// A failure of this kind; the client's sentence is also the beginning of the operator's.
@@ -61,17 +61,21 @@ impl Failure {
     pub fn denied(denied: &Denied) -> Self {
         match denied {
             Denied::BadCredentials => Self::new(RefusalKind::BadCredentials, WRONG_PASSWORD, ""),
-            Denied::RejectedByMicrosoft => Self::new(RefusalKind::BadCredentials, WRONG_PASSWORD, "Microsoft says so"),
+            Denied::RejectedByMicrosoft => {
+                Self::new(RefusalKind::BadCredentials, WRONG_PASSWORD, "Microsoft rejected it")
+            }
             Denied::TooManyPasswords => Self::new(
                 RefusalKind::Unavailable,
-                "Too many wrong passwords were tried for this account, and more could lock its user out at Microsoft. Wait an hour; \
-                 on the machine of Oxpost `oxpost sign-in ADDRESS` tries one at once.",
+                "Too many wrong passwords were tried for this account, and more could lock its user out at Microsoft. Wait an hour, \
+                 or run `oxpost sign-in ADDRESS` on the Oxpost host to try one immediately.",
                 "",
             ),
             // The password was not compared with any: nothing is known of the client.
             Denied::NotVerified(error) => Self { class: None, ..Self::token(error) },
-            Denied::Busy => Self::new(RefusalKind::Unavailable, "Too many logins at once. Try again in a moment.", ""),
-            Denied::Store(error) => Self::store(error, "Oxpost cannot read its accounts. Its log says why."),
+            Denied::Busy => {
+                Self::new(RefusalKind::Unavailable, "Too many logins at the same time. Try again in a moment.", "")
+            }
+            Denied::Store(error) => Self::store(error, "Oxpost cannot read its accounts. The reason is in its log."),
         }
     }
 
@@ -95,7 +99,7 @@ impl Failure {
         Self::new(RefusalKind::Unavailable, sentence, hint)
     }
 
-    /// No token could be had.
+    /// There is no access token.
     pub fn token(error: &TokenError) -> Self {
         let kind = match error {
             TokenError::Transient { .. } | TokenError::Paused { .. } | TokenError::Store(_) => RefusalKind::Unavailable,
@@ -108,7 +112,9 @@ impl Failure {
             | TokenError::Misconfigured(problem) => {
                 Self::new(kind, format!("{} {}", problem.what, problem.remedy), &problem.detail)
             }
-            TokenError::Store(error) => Self::store(error, "Oxpost cannot read or write its tokens. Its log says why."),
+            TokenError::Store(error) => {
+                Self::store(error, "Oxpost cannot read or write its tokens. The reason is in its log.")
+            }
         };
         failure.in_class(FailureClass::of_token(error))
     }
@@ -117,7 +123,7 @@ impl Failure {
     fn store(error: &StoreError, sentence: &str) -> Self {
         match error {
             StoreError::Unreadable { .. } => {
-                Self::new(RefusalKind::AdministratorMustAct, format!("What Oxpost keeps is damaged: {error}."), "")
+                Self::new(RefusalKind::AdministratorMustAct, format!("The store is damaged: {error}."), "")
             }
             _ => Self::new(RefusalKind::Unavailable, sentence, &error.to_string()),
         }
@@ -130,22 +136,24 @@ impl Failure {
             U::TokenRefused(text) => (
                 text,
                 format!(
-                    "The mail server refused the access of {mailbox}. Check that IMAP, POP or Authenticated SMTP is enabled for \
-                     the mailbox and that who signed in may open it."
+                    "The mail server refused access to {mailbox}. Check that IMAP, POP or Authenticated SMTP is enabled for \
+                     the mailbox and that the user who signed in may open it."
                 ),
                 RefusalKind::AdministratorMustAct,
             ),
             U::NotConnected(text) => (
                 text,
                 format!(
-                    "The login was accepted but the mailbox {mailbox} does not open. Check that it exists and has a licence, \
-                     that IMAP is enabled for it, and that who signed in has Full Access to it."
+                    "The login was accepted, but the mailbox {mailbox} cannot be opened. Check that it exists and has a licence, \
+                     that IMAP is enabled for it, and that the user who signed in has Full Access to it."
                 ),
                 RefusalKind::AdministratorMustAct,
             ),
-            U::Unavailable(text) => {
-                (text, format!("{host} refuses for now. Try again in a few minutes."), RefusalKind::Unavailable)
-            }
+            U::Unavailable(text) => (
+                text,
+                format!("{host} refuses logins at the moment. Try again in a few minutes."),
+                RefusalKind::Unavailable,
+            ),
             U::ConnectionClosed => (
                 "",
                 format!("{host} closed the connection during the login. Try again in a few minutes."),
@@ -159,14 +167,14 @@ impl Failure {
                 RefusalKind::AdministratorMustAct,
             ),
             U::Protocol(text) => {
-                (text, format!("{host} answered something unexpected. The log quotes it."), RefusalKind::Unavailable)
+                (text, format!("{host} sent an unexpected reply. Oxpost's log quotes it."), RefusalKind::Unavailable)
             }
         };
         let reason = failure;
         let failure = match explanation(text) {
             // More than one thing can be the reason.
             Some(reply) if reply.another_token => {
-                let sentence = format!("{} `oxpost doctor {mailbox}` looks at each step.", reply.sentence(mailbox));
+                let sentence = format!("{} `oxpost doctor {mailbox}` checks each step.", reply.sentence(mailbox));
                 Self::new(reply.kind, sentence, text)
             }
             Some(reply) => Self::new(reply.kind, reply.sentence(mailbox), text),
@@ -176,27 +184,27 @@ impl Failure {
         Self { server_reply: Some(text.to_owned()), ..failure }.in_class(class)
     }
 
-    /// A device is to send as somebody who has no account.
+    /// The account of a device does not exist.
     pub fn no_account(mailbox: &Mailbox) -> Self {
         Self::new(
             RefusalKind::AdministratorMustAct,
             format!(
-                "There is no account {mailbox} in use, as which this device should send. Add it: oxpost account add {mailbox}"
+                "This device sends as {mailbox}, but no such account is in use. Add it: oxpost account add {mailbox}"
             ),
             "",
         )
     }
 
-    /// Too many clients without a login are here at once.
+    /// The device has its maximum number of sessions.
     pub fn too_many_devices(mailbox: &Mailbox) -> Self {
         Self::new(
             RefusalKind::Unavailable,
-            format!("Too many devices send as {mailbox} at this moment. Try again in a minute."),
+            format!("Too many devices are sending as {mailbox} at the moment. Try again in a minute."),
             "",
         )
     }
 
-    /// As many sessions as are allowed are there already.
+    /// A session limit is reached.
     pub fn session_limit(reached: &LimitReached) -> Self {
         let LimitReached { limit, allowed, of } = reached;
         Self::new(
@@ -248,7 +256,7 @@ impl Failure {
         failure.in_class(FailureClass::Unreachable)
     }
 
-    /// The mail server has asked to be left alone for so long.
+    /// The mail server has named a back-off that has not ended.
     pub fn throttled(host: &str, left: std::time::Duration) -> Self {
         let wait = match left.as_secs() {
             0..60 => "a minute".to_owned(),
@@ -256,8 +264,8 @@ impl Failure {
         };
         Self::new(
             RefusalKind::Unavailable,
-            format!("Microsoft throttles this mailbox. Try again in {wait}, and let fewer programs read it at once."),
-            &format!("{host} has asked for it; it was not asked again"),
+            format!("Microsoft is throttling this mailbox. Try again in {wait}, and let fewer programs read it at the same time."),
+            &format!("{host} asked for a back-off; it was not contacted"),
         )
         .in_class(FailureClass::Throttled)
     }
@@ -336,7 +344,7 @@ mod tests {
             assert_eq!(
                 known_replies().iter().filter(|other| other.pattern == reply.pattern).count(),
                 1,
-                "{} stands twice",
+                "{} is there twice",
                 reply.pattern
             );
             assert_eq!(

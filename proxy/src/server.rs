@@ -51,10 +51,10 @@ impl Server {
         let (store, clock) = (&context.runtime.store, &context.runtime.clock);
         reconcile::reconcile(&config, store, &[], clock.now()).await?;
         for mailbox in device::without_account(&config, Some(store)).await.map_err(StartError::Store)? {
-            warn!(%mailbox, "a device should send as this account, and there is none: oxpost account add {mailbox}");
+            warn!(%mailbox, "a [[listener.device]] sends as an account that does not exist; add it: oxpost account add {mailbox}");
         }
         context.runtime.advertised_extensions.sync_once(store, clock).await;
-        // They ended with the process that made them.
+        // Blocks end with the process that made them.
         store.forget_blocks(&context.settings.host_name).await.map_err(StartError::Store)?;
         context.runtime.accounts.load_familiar_sources().await.map_err(StartError::Store)?;
         let make_notifier = background::make_notifier(&config, &context)?;
@@ -73,7 +73,7 @@ impl Server {
         self
     }
 
-    /// Where it listens.
+    /// The addresses on which it listens.
     pub fn addresses(&self) -> Vec<(Protocol, SocketAddr)> {
         self.listeners.iter().map(|bound| (bound.listener().protocol, bound.address())).collect()
     }
@@ -105,7 +105,7 @@ impl Server {
         while accepting.join_next().await.is_some() {}
         sessions.close();
         drain(&context.runtime.slots, &sessions, context.settings.limits.drain_timeout, &stop_now).await;
-        // Sessions that remain are dropped, and their connections with them.
+        // Drops the sessions that remain, and their connections.
         hard_stop.cancel();
         background.finish(&context, &sessions).await;
         info!("stopped");

@@ -135,7 +135,7 @@ async fn a_renewed_certificate_is_read_and_no_session_ends() {
     before.say(&format!("a LOGIN {ALICE} \"{password}\"")).await;
     assert!(before.until("a ").await.starts_with("a OK"));
     cert(&oxpost, &["--name", "mail.contoso.com"]).await;
-    running.wait_for_log("the certificate was read again").await.unwrap();
+    running.wait_for_log("certificate reloaded").await.unwrap();
     let mut after = secure("mail.contoso.com").await;
     after.say("a CAPABILITY").await;
     after.until("a OK").await;

@@ -148,7 +148,7 @@ async fn disabled_protocols_and_closed_mailboxes_are_distinguished() {
         (|it| it.smtp.refusal = Some(SmtpRefusal::Temporary), smtp, "few minutes"),
         (|it| it.smtp.offer_xoauth2 = false, smtp, "does not offer what Oxpost needs"),
         (|it| it.imap.not_connected = 2, "mailbox", "licence"),
-        (|it| it.imap.throttle_logins = Some(299_961), "IMAP login", "throttles"),
+        (|it| it.imap.throttle_logins = Some(299_961), "IMAP login", "is throttling"),
         (
             |it| it.smtp.faults = vec![say(Stage::Mail, "554 5.2.252 SendAsDenied; a not allowed to send as b")],
             "sender",
@@ -270,7 +270,7 @@ async fn a_sign_in_that_is_missing_or_somebody_elses_is_named() {
     tenant.add_mailbox(Mailbox::shared("info@contoso.com"));
     oxpost.add_account("info@contoso.com", &["--through", ALICE]).await.unwrap();
     let list = Checklist::of(&oxpost, &["info@contoso.com"]).await;
-    list.fails(&[("mailbox", "Full Access"), ("POP3 login", "that who signed in may open it")]);
+    list.fails(&[("mailbox", "Full Access"), ("POP3 login", "that the user who signed in may open it")]);
     assert!(list.lines().contains("Add-MailboxPermission info@contoso.com -User alice@contoso.com"));
     tenant.add_mailbox(Mailbox::shared("info@contoso.com").full_access(ALICE).send_as(ALICE));
     let list = Checklist::of(&oxpost, &["info@contoso.com"]).await;

@@ -180,7 +180,7 @@ async fn each_kind_of_flood_is_bounded_and_counted() {
         (running.smtp, b"EHLO x\r\nQUIT\r\n", "connection ended without a login", "INFO"),
         (tls, b"no TLS at all\r\n", "connection ended without a login", "INFO"),
         (running.smtp, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "connection began with no mail protocol", "INFO"),
-        (foreign, b"EHLO x\r\n", "connection from outside the networks of its listener", "WARN"),
+        (foreign, b"EHLO x\r\n", "connection from outside the networks of the listener", "WARN"),
     ];
     for (address, said, ..) in floods {
         for _ in 0..FLOOD {

@@ -122,7 +122,7 @@ fn familiar_source_logs_in_during_attack_and_after_restart() {
             println!("the owner's slowest of ten logins during the attack, after {what}: {slowest:?}");
             attack.iter().for_each(tokio::task::JoinHandle::abort);
             let log = running.stop().await.unwrap();
-            let compared = log.matches("User name or password is not right").count();
+            let compared = log.matches("Invalid user name or password").count();
             println!("guesses compared meanwhile: {compared}");
             assert!((1..=60).contains(&compared), "{compared}");
             if let Some(node) = other_node {
@@ -167,7 +167,7 @@ fn source_that_only_guesses_is_blocked_shown_and_unblocked() {
             let answer = login_from(network, cold, at, &format!("name{guess}"), "guess").await;
             assert!(answer.starts_with(WRONG), "{guess}: {answer}");
         }
-        running.wait_for_log("blocked: too many different wrong logins").await.unwrap();
+        running.wait_for_log("source blocked: too many different wrong logins").await.unwrap();
         assert_eq!(login_from(network, cold, at, ALICE, &gateway.password).await, "closed");
         let neighbor = login_from(network, network.neighbor(cold, 11), at, ALICE, &gateway.password).await;
         assert!(neighbor.starts_with("a OK"), "another address is not concerned");
@@ -180,7 +180,7 @@ fn source_that_only_guesses_is_blocked_shown_and_unblocked() {
         lift().await.output().unwrap();
         let again = lift().await;
         assert!(again.status == Some(1) && again.text().contains("oxpost block list"), "{again}");
-        running.wait_for_log("the block was lifted").await.unwrap();
+        running.wait_for_log("block lifted").await.unwrap();
         assert!(login_from(network, cold, at, ALICE, &gateway.password).await.starts_with("a OK"));
         assert_eq!(gateway.oxpost.call(&["block", "list"]).await.unwrap().text().trim(), "No address is blocked.");
         running.stop().await.unwrap();

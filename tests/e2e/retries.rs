@@ -163,8 +163,8 @@ async fn unreachable_server_is_a_temporary_failure_with_reason() {
             assert!(is_temporary(&answer) && answer.contains(words), "{host} {protocol:?}: {answer}");
         }
         let logged = running.wait_for_log("upstream login failed").await.unwrap();
-        assert!(logged.contains("[waited for: a token of the sign-in service "), "{logged}");
-        assert!(logged.contains("the address of its name "), "{logged}");
+        assert!(logged.contains("[waited for: a token from the sign-in service "), "{logged}");
+        assert!(logged.contains("its address from DNS "), "{logged}");
         running.stop().await.unwrap();
     }
 }

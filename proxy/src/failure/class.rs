@@ -12,11 +12,11 @@ use oxpost_token_store::{StoreError, TokenError};
 pub enum FailureClass {
     /// The mail server cannot be reached, or gives no usable answer for now.
     Unreachable,
-    /// The mail server takes no more for now, and says so.
+    /// The mail server asked for less.
     Throttled,
-    /// There is no token for now: the authority, or our store, has a passing trouble.
+    /// There is no token for now: the authority or the store has a temporary problem.
     TokenTransient,
-    /// There is no token until an administrator acts: someone must sign in, or the registration is wrong.
+    /// There is no token until an administrator acts: a sign-in is needed, or the registration is wrong.
     TokenNeedsAdministrator,
     /// The mail server refuses the token or the mailbox, until an administrator acts.
     Refused,
@@ -37,7 +37,7 @@ impl FailureClass {
         }
     }
 
-    /// Of a token that cannot be had.
+    /// Why there is no token.
     pub(super) fn of_token(error: &TokenError) -> Self {
         match error {
             TokenError::Transient { .. } | TokenError::Paused { .. } => Self::TokenTransient,
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn server_that_is_not_reached_or_has_a_passing_trouble_is_unreachable() {
+    fn unreachable_or_failing_server_is_unreachable() {
         for failure in [
             UpstreamFailure::ConnectionClosed,
             UpstreamFailure::Protocol("nonsense".into()),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn token_that_cannot_be_had_is_transient_or_needs_an_administrator() {
+    fn missing_token_is_transient_or_needs_an_administrator() {
         let unreadable = StoreError::Unreadable { what: "token".into(), remedy: "Sign in.".into() };
         let store = StoreError::NoSuchAccount(Mailbox::parse("scan@contoso.com").unwrap());
         for (error, class) in [
@@ -176,7 +176,7 @@ mod tests {
             (TokenError::Store(unreadable), FailureClass::TokenNeedsAdministrator),
         ] {
             assert_eq!(Failure::token(&error).class, Some(class), "{error:?}");
-            // A client whose password was never compared has no upstream login that failed.
+            // A client whose password was never compared has no failed upstream login.
             assert_eq!(Failure::denied(&Denied::NotVerified(error)).class, None);
         }
         assert_eq!(Failure::denied(&Denied::BadCredentials).class, None);

@@ -10,7 +10,7 @@ use oxpost_token_store::Mailbox;
 /// One refusal of Exchange Online.
 #[derive(Debug)]
 pub struct KnownReply {
-    /// Words of the server's reply that tell it from all others.
+    /// A part of the server's reply that occurs in no other one.
     pub pattern: &'static str,
     /// What happened. `MAILBOX` stands for the mailbox.
     pub what: &'static str,
@@ -30,18 +30,18 @@ impl KnownReply {
     }
 }
 
-/// Every refusal of Exchange Online that has a remedy of its own. The first row whose words stand in the reply counts, so the
-/// more special comes first.
+/// Every refusal of Exchange Online that has a remedy of its own. The first pattern that occurs in the reply counts, so the
+/// more specific ones come first.
 pub fn known_replies() -> &'static [KnownReply] {
     KNOWN_REPLIES
 }
 
-/// Somebody must change something.
+/// A setting must be changed.
 const fn setting(pattern: &'static str, what: &'static str, remedy: &'static str) -> KnownReply {
     KnownReply { pattern, what, remedy, kind: AdministratorMustAct, waiting_helps: false, another_token: false }
 }
 
-/// It passes.
+/// It ends without a change.
 const fn passing(pattern: &'static str, what: &'static str, remedy: &'static str) -> KnownReply {
     KnownReply { pattern, what, remedy, kind: Unavailable, waiting_helps: true, another_token: false }
 }
@@ -53,10 +53,10 @@ const fn plain(pattern: &'static str, what: &'static str, remedy: &'static str) 
 
 const LATER: &str = "Try again in a few minutes; if it lasts, see https://status.cloud.microsoft.";
 
-const SEND_AS: &str = "Give them Send As for it: Add-RecipientPermission SENDER -Trustee WHO -AccessRights SendAs. Or let Oxpost put \
-                       MAILBOX in its place: oxpost account sender MAILBOX account.";
+const SEND_AS: &str = "Grant Send As for it: Add-RecipientPermission SENDER -Trustee WHO -AccessRights SendAs. Or let Oxpost replace \
+                       it with MAILBOX: oxpost account sender MAILBOX account.";
 
-const LESS_MAIL: &str = "Exchange takes less mail from the address of this site for the moment.";
+const LESS_MAIL: &str = "Exchange limits mail from the address of this site at the moment.";
 
 const LOOK_FOR_SPAM: &str =
     "Try again later; if it lasts, look for an account or machine that sends spam, then ask Microsoft support.";
@@ -88,13 +88,13 @@ const KNOWN_REPLIES: &[KnownReply] = &[
     ),
     setting(
         "basic authentication is disabled",
-        "Microsoft took the login for one with a password, which it no longer allows.",
+        "Microsoft saw a login with a password, which it no longer allows.",
         "See under Entra admin center, Sign-in logs, which policy refuses it; the mail program itself must log in to Oxpost, \
          not to Microsoft.",
     ),
     setting(
         "user credentials were incorrect",
-        "Microsoft took the login for one with a wrong password.",
+        "Microsoft saw a login with a wrong password.",
         "See under Entra admin center, Sign-in logs, why it is refused; the mail program itself must log in to Oxpost, not to \
          Microsoft.",
     ),
@@ -105,24 +105,24 @@ const KNOWN_REPLIES: &[KnownReply] = &[
     ),
     setting(
         "5.7.30 Basic authentication is not supported",
-        "Microsoft has ended submission with a password for this organization, and took the login for one.",
-        "Check that the provider in proxy.toml names a server that takes XOAUTH2.",
+        "Microsoft no longer allows submission with a password for this organization, and saw such a login.",
+        "Check that the provider in proxy.toml names a server that accepts XOAUTH2.",
     ),
     setting(
         "5.5.124 Invalid XOAUTH2 auth data",
-        "High Volume Email did not take the access token.",
-        "It wants an app-only token with Mail.Send, and Add-HVEAppAccess in Exchange Online PowerShell.",
+        "High Volume Email did not accept the access token.",
+        "It requires an app-only token with Mail.Send, and Add-HVEAppAccess in Exchange Online PowerShell.",
     ),
-    // The plain refusals at the login, and the mailbox that does not open behind it.
+    // The plain refusals at the login, and of a mailbox that cannot be opened after it.
     plain(
         "AUTHENTICATE failed",
         "Exchange refused IMAP for MAILBOX.",
-        "Switch it on with Set-CASMailbox -Identity MAILBOX -ImapEnabled $true, and check that who signed in may open it.",
+        "Switch it on with Set-CASMailbox -Identity MAILBOX -ImapEnabled $true, and check that the user who signed in may open it.",
     ),
     plain(
         "unknown user name or bad password",
         "Exchange refused POP3 for MAILBOX.",
-        "Switch it on with Set-CASMailbox -Identity MAILBOX -PopEnabled $true, and check that who signed in may open it.",
+        "Switch it on with Set-CASMailbox -Identity MAILBOX -PopEnabled $true, and check that the user who signed in may open it.",
     ),
     plain(
         "5.7.3 Authentication unsuccessful",
@@ -132,78 +132,78 @@ const KNOWN_REPLIES: &[KnownReply] = &[
     ),
     setting(
         "authenticated but not connected",
-        "The login was accepted but the mailbox MAILBOX does not open.",
-        "Check that it exists and has a licence, that IMAP is enabled for it, and that who signed in has Full Access to it; app-only \
+        "The login was accepted, but the mailbox MAILBOX cannot be opened.",
+        "Check that it exists and has a licence, that IMAP is enabled for it, and that the user who signed in has Full Access to it; app-only \
          access needs New-ServicePrincipal and Add-MailboxPermission.",
     ),
     setting(
         "Connection closed. 14",
-        "The login was accepted but the mailbox MAILBOX did not open, and Exchange hung up.",
-        "Check that it exists and has a licence, that IMAP is enabled for it, and that who signed in has Full Access to it.",
+        "The login was accepted, but the mailbox MAILBOX could not be opened, and Exchange closed the connection.",
+        "Check that it exists and has a licence, that IMAP is enabled for it, and that the user who signed in has Full Access to it.",
     ),
     setting(
         "Connection is closed. 10",
-        "Exchange's POP3 service did not take the access token.",
-        "It refuses tokens longer than 4096 characters: take the account out of directory roles and large groups, or use IMAP.",
+        "Exchange's POP3 service did not accept the access token.",
+        "It refuses tokens longer than 4096 characters: remove the account from directory roles and large groups, or use IMAP.",
     ),
     setting(
         "Protocol error. 19",
-        "Exchange's POP3 service did not take the access token.",
-        "It refuses tokens longer than 4096 characters: take the account out of directory roles and large groups, or use IMAP.",
+        "Exchange's POP3 service did not accept the access token.",
+        "It refuses tokens longer than 4096 characters: remove the account from directory roles and large groups, or use IMAP.",
     ),
     setting(
         "LOGIN failed",
-        "Microsoft was asked for a login with a password, which it no longer takes.",
-        "Point the mail program at Oxpost, and not at Microsoft.",
+        "Microsoft received a login with a password, which it no longer accepts.",
+        "Configure the mail program to use Oxpost, not Microsoft.",
     ),
     setting(
         "TLS 1.0 and 1.1 are not supported",
-        "Exchange asks for a newer TLS than was used.",
-        "Check that nothing between Oxpost and Exchange takes TLS apart, and that the mail program does not go past Oxpost.",
+        "Exchange requires a newer version of TLS.",
+        "Check that nothing between Oxpost and Exchange inspects TLS, and that the mail program does not bypass Oxpost.",
     ),
-    // What passes, at the login and behind it.
+    // Temporary refusals, at the login and after it.
     passing(
         "Request is throttled",
-        "Microsoft throttles this mailbox.",
-        "Wait a few minutes and let fewer programs read it at once.",
+        "Microsoft is throttling this mailbox.",
+        "Wait a few minutes and let fewer programs read it at the same time.",
     ),
     passing(
         "AccessTokenExpired",
-        "The token that opened this session has expired, as every token does after 60 to 90 minutes.",
-        "Nothing needs to be done: the mail program connects again.",
+        "The token of this session has expired, as every token does after 60 to 90 minutes.",
+        "No action is needed: the mail program connects again.",
     ),
     passing(
         "Connection is closed. 13",
-        "Exchange has closed a session that was idle for too long, or was one too many for this mailbox.",
-        "Let fewer programs read it at once; the mail program connects again.",
+        "Exchange closed a session that was idle for too long or exceeded the limit of this mailbox.",
+        "Let fewer programs read it at the same time; the mail program connects again.",
     ),
-    passing("4.3.2 Service not active", "This server of Exchange is being taken out of service or started.", LATER),
-    passing("4.7.0 Temporary server error", "Exchange has a passing trouble.", LATER),
-    passing("454 4.7.0", "Exchange could not check the access token for the moment.", LATER),
-    passing("4.3.111", "A server of Exchange cannot be reached by another one for the moment.", LATER),
+    passing("4.3.2 Service not active", "This Exchange server is starting or shutting down.", LATER),
+    passing("4.7.0 Temporary server error", "Exchange has a temporary problem.", LATER),
+    passing("454 4.7.0", "Exchange cannot check the access token at the moment.", LATER),
+    passing("4.3.111", "One Exchange server cannot reach another at the moment.", LATER),
     passing(
         "421 4.4.",
         "Exchange waited too long for the other side and closed the connection.",
-        "Try again; if it lasts, check that no firewall holds up SMTP.",
+        "Try again; if it lasts, check that no firewall delays SMTP.",
     ),
     passing("451 4.7.5", LESS_MAIL, LOOK_FOR_SPAM),
     passing("451 4.7.6", LESS_MAIL, LOOK_FOR_SPAM),
-    // What a sender meets behind the login.
-    setting("SendAsDenied", "Whoever logged in may not send as this address.", SEND_AS),
-    setting("5.7.60", "Whoever logged in may not send as this address.", SEND_AS),
+    // Refusals while sending.
+    setting("SendAsDenied", "The user who logged in may not send as this address.", SEND_AS),
+    setting("5.7.60", "The user who logged in may not send as this address.", SEND_AS),
     setting(
         "5.7.57",
-        "Exchange takes the sender for one that has not logged in.",
+        "Exchange treats the sender as not logged in.",
         "Check that nothing between Oxpost and Exchange changes SMTP, such as a firewall that inspects mail.",
     ),
     passing(
         "Concurrent connections limit exceeded",
-        "More than three messages were sent from this mailbox at once.",
+        "More than three messages were sent from this mailbox at the same time.",
         "Try again, and let fewer programs send from it at the same time.",
     ),
     passing(
         "sender thread limit exceeded",
-        "More than three messages were sent from this mailbox at once.",
+        "More than three messages were sent from this mailbox at the same time.",
         "Try again, and let fewer programs send from it at the same time.",
     ),
     KnownReply {
@@ -216,7 +216,7 @@ const KNOWN_REPLIES: &[KnownReply] = &[
     },
     setting(
         "QuotaExceeded",
-        "The mailbox MAILBOX is full, and the copy for Sent Items finds no room.",
+        "The mailbox MAILBOX is full, so the copy for Sent Items cannot be stored.",
         "Empty it, or give it more room: Set-Mailbox -Identity MAILBOX -ProhibitSendQuota, or an archive.",
     ),
     setting(
@@ -231,35 +231,35 @@ const KNOWN_REPLIES: &[KnownReply] = &[
     ),
     setting(
         "5.6.11",
-        "The message has bare line feeds, which the receiving server does not take.",
-        "Have the software end its lines with CR and LF.",
+        "The message has bare line feeds, which the receiving server does not accept.",
+        "Configure the software to end lines with CRLF.",
     ),
     setting(
         "5.5.105",
-        "High Volume Email delivers to recipients of the organization itself only.",
+        "High Volume Email delivers only to recipients within the organization.",
         "Send to others through smtp.office365.com, or with Azure Communication Services.",
     ),
     setting(
         "5.1.8 Access denied, bad outbound sender",
-        "Microsoft has restricted this sender, because it seemed to send spam.",
-        "Secure the account, then unblock MAILBOX at Microsoft Defender portal, Review, Restricted entities.",
+        "Microsoft has restricted this sender, because it appeared to send spam.",
+        "Secure the account, then unblock MAILBOX in the Microsoft Defender portal (Review, Restricted entities).",
     ),
     setting(
         "5.7.705",
-        "Microsoft has stopped all sending of this organization, because much of it seemed to be spam.",
+        "Microsoft has stopped all sending of this organization, because much of it appeared to be spam.",
         "Secure the accounts that sent it, then ask Microsoft support to lift the block.",
     ),
     setting(
         "5.7.708",
         "Microsoft accepts no mail from the address this organization sends from.",
-        "It is so for new or trial tenants; ask Microsoft support to lift the block.",
+        "This is usual for new or trial tenants; ask Microsoft support to lift the block.",
     ),
     setting(
         "5.7.750",
         "Microsoft has stopped sending from domains that are not registered with this organization.",
         "Add the domain of MAILBOX in the Microsoft 365 admin center, Settings, Domains; then ask Microsoft support.",
     ),
-    // What a mail program did that Exchange does not understand.
+    // Commands that Exchange does not understand.
     setting(
         "5.3.3 Unrecognized command",
         "Exchange does not know an SMTP command that the software used.",
@@ -267,23 +267,23 @@ const KNOWN_REPLIES: &[KnownReply] = &[
     ),
     setting(
         "Command received in Invalid state",
-        "The mail program used an IMAP command at a moment when Exchange does not take it.",
-        "Let it open the folder again; if it lasts, report it with what the program said.",
+        "The mail program used an IMAP command when Exchange does not accept it.",
+        "Open the folder again; if it lasts, report it with the error that the program shows.",
     ),
     setting(
         "Command Argument Error",
-        "The mail program used an IMAP command in a way that Exchange does not take.",
-        "Look in its settings for extensions to switch off; if it lasts, report it with what the program said.",
+        "The mail program used an IMAP command in a way that Exchange does not accept.",
+        "Look in its settings for extensions to switch off; if it lasts, report it with the error that the program shows.",
     ),
     setting(
         "Command Error. 12",
         "Exchange does not know an IMAP command that the mail program used.",
-        "Look in its settings for extensions to switch off; if it lasts, report it with what the program said.",
+        "Look in its settings for extensions to switch off; if it lasts, report it with the error that the program shows.",
     ),
     setting(
         "Command is not valid in this state",
-        "The mail program used a POP3 command at a moment when Exchange does not take it.",
-        "Let it connect again; if it lasts, report it with what the program said.",
+        "The mail program used a POP3 command when Exchange does not accept it.",
+        "Connect again; if it lasts, report it with the error that the program shows.",
     ),
 ];
 
@@ -291,9 +291,9 @@ const KNOWN_REPLIES: &[KnownReply] = &[
 mod tests {
     use crate::failure::explanation;
 
-    /// Whole replies, as the service words them, and the row that is to explain each.
+    /// Whole replies of the service, and the entry that is to explain each.
     #[test]
-    fn replies_as_the_service_words_them_find_their_row() {
+    fn replies_of_the_service_match_their_entry() {
         let trailer = "[AM0PR02CA0134.eurprd02.prod.outlook.com 2024-07-11T11:46:49.042Z 08DCA18218166FB4]";
         for (reply, what) in [
             ("535 5.7.3 Authentication unsuccessful", "Exchange refused SMTP"),
@@ -312,15 +312,15 @@ mod tests {
                  successfully. Contact your administrator.",
                 "Conditional Access",
             ),
-            ("550 5.7.30 Basic authentication is not supported for Client Submission.", "ended submission"),
-            ("530 5.7.57 Client not authenticated to send mail.", "has not logged in"),
-            ("454 4.7.0 Temporary authentication failure", "for the moment"),
-            ("421 4.3.2 Service not active", "out of service"),
+            ("550 5.7.30 Basic authentication is not supported for Client Submission.", "no longer allows submission"),
+            ("530 5.7.57 Client not authenticated to send mail.", "not logged in"),
+            ("454 4.7.0 Temporary authentication failure", "at the moment"),
+            ("421 4.3.2 Service not active", "shutting down"),
             ("421 4.4.2 Connection dropped due to TimedOut", "waited too long"),
-            ("451 4.7.0 Temporary server error. Please try again later. PRX4", "passing trouble"),
+            ("451 4.7.0 Temporary server error. Please try again later. PRX4", "temporary problem"),
             ("451 4.7.500 Server busy. Please try again later from [203.0.113.7].", "address of this site"),
             ("451 4.7.651 The mail server [203.0.113.7] has been temporarily rate limited", "address of this site"),
-            ("421 4.7.66 TLS 1.0 and 1.1 are not supported. Please upgrade/update your client", "newer TLS"),
+            ("421 4.7.66 TLS 1.0 and 1.1 are not supported. Please upgrade/update your client", "newer version of TLS"),
             (
                 "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending for more information.",
                 "three messages",
@@ -338,19 +338,19 @@ mod tests {
             ("550 5.6.11 SMTPSEND.BareLinefeedsAreIllegal; message contains bare linefeeds", "bare line feeds"),
             ("550 5.5.105 recipient is not in the organization", "High Volume Email delivers"),
             ("501 5.5.124 Invalid XOAUTH2 auth data", "High Volume Email did not"),
-            ("550 5.1.8 Access denied, bad outbound sender AS(42003)", "seemed to send spam"),
+            ("550 5.1.8 Access denied, bad outbound sender AS(42003)", "appeared to send spam"),
             ("AUTHENTICATE failed.", "Exchange refused IMAP"),
-            ("User is authenticated but not connected.", "does not open"),
+            ("User is authenticated but not connected.", "cannot be opened"),
             ("Session invalidated - AccessTokenExpired", "has expired"),
-            ("Request is throttled. Suggested Backoff Time: 299961 milliseconds", "throttles"),
+            ("Request is throttled. Suggested Backoff Time: 299961 milliseconds", "is throttling"),
             ("Command Argument Error. 11", "in a way"),
             ("-ERR Authentication failure: unknown user name or bad password.", "Exchange refused POP3"),
-            ("-ERR Protocol error. Connection is closed. 10", "did not take the access token"),
-            ("-ERR Protocol error. 19", "did not take the access token"),
+            ("-ERR Protocol error. Connection is closed. 10", "did not accept the access token"),
+            ("-ERR Protocol error. 19", "did not accept the access token"),
         ] {
-            let row = explanation(&format!("{reply} {trailer}")).unwrap_or_else(|| panic!("no row for {reply}"));
+            let row = explanation(&format!("{reply} {trailer}")).unwrap_or_else(|| panic!("no entry for {reply}"));
             assert!(row.what.contains(what), "{reply}: {}", row.what);
         }
-        assert!(explanation("550 5.7.1 something that nobody has seen yet").is_none());
+        assert!(explanation("550 5.7.1 something that is not in the table").is_none());
     }
 }

@@ -98,7 +98,7 @@ impl Nodes {
         if inner.id() == Some(id) {
             inner.was_removed();
             warn!(
-                "this node was not heard of for {} seconds, and the others have taken over its share of the sending limits",
+                "this node sent no heartbeat for {} seconds; the other nodes have taken over its share of the sending limits",
                 NODE_LEASE.as_secs()
             );
         }
@@ -116,10 +116,10 @@ impl Nodes {
         match (was, inner.contact.is_lost()) {
             (false, true) => info!(
                 nodes = inner.count(),
-                "the database is away: this node keeps the send slots it has, and after {} seconds its share of the messages of a minute",
+                "the database cannot be reached: this node keeps the send slots it has, and after {} seconds its share of the messages of a minute",
                 FALLBACK_AFTER.as_secs()
             ),
-            (true, false) => info!("the database is back; sending limits are shared by all nodes again"),
+            (true, false) => info!("the database can be reached again; sending limits are shared by all nodes again"),
             _ => {}
         }
     }

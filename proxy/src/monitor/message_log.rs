@@ -1,4 +1,4 @@
-//! One line in the log for every message: who sent it, to whom, how large it was, and what became of it. Never a word of it.
+//! One log line for each message: sender, recipients, size and result; never its content.
 //!
 //! Its lines are the only ones of this module: a filter such as `warn,oxpost::messages=info` leaves nothing else.
 
@@ -12,19 +12,19 @@ use crate::failure;
 /// The target of these lines, for a filter.
 const TARGET: &str = "oxpost::messages";
 
-/// Whose messages they are.
+/// Writes the log lines of one session's messages.
 #[derive(Debug, Clone)]
 pub(crate) struct MessageLog {
     /// The account that logged in.
     pub account: Mailbox,
-    /// Where its client is, as it is written for each message.
+    /// The address of the client.
     pub client: String,
-    /// It is a device that is let in because of that.
+    /// It is a device that sends without a login.
     pub without_login: bool,
 }
 
 impl MessageLog {
-    /// Writes down what has happened.
+    /// Logs an event of the session.
     pub(crate) fn write(&self, event: &Event) {
         let Self { account, client, without_login } = self;
         let without_login = without_login.then_some(true);
@@ -32,14 +32,14 @@ impl MessageLog {
             Event::Message(report) => self.message(report),
             Event::PutOff { sender, answer } => {
                 let sender = printable(sender.as_bytes());
-                warn!(target: TARGET, %account, %client, without_login, sender, answer, "put off: too much at once");
+                warn!(target: TARGET, %account, %client, without_login, sender, answer, "message deferred: send limit reached");
             }
             Event::NotAllowed { command, address, answer } => {
                 let address = printable(address.as_bytes());
-                warn!(target: TARGET, %account, %client, without_login, command, address, answer, "refused by the rules of this account or device");
+                warn!(target: TARGET, %account, %client, without_login, command, address, answer, "refused: not allowed for this account or device");
             }
             Event::Malformed { command, answer } => {
-                warn!(target: TARGET, %account, %client, without_login, command, answer, "the client's command has no address that can be understood");
+                warn!(target: TARGET, %account, %client, without_login, command, answer, "invalid address in the client's command");
             }
             Event::Refused { command, address, reply } => {
                 let address = printable(address.as_bytes());
@@ -75,14 +75,14 @@ impl MessageLog {
                 warn!(target: TARGET, %account, %client, without_login, sender, recipients, recipient_count, size, result = "not sent", why, "message");
             }
             Outcome::InDoubt => {
-                let why = "the mail server went away without an answer";
+                let why = "the mail server disconnected before it answered";
                 warn!(target: TARGET, %account, %client, without_login, sender, recipients, recipient_count, size, result = "in doubt", why, "message");
             }
         }
     }
 }
 
-/// Whose place the sender has taken, in the envelope or in the message.
+/// The sender that was replaced, in the envelope or in the message.
 fn replaced(report: &Report) -> Option<String> {
     let given = report.given_sender.as_ref().map(|given| printable(given.as_bytes()));
     given.or_else(|| report.from_changed.then(|| "From:".to_owned()))
@@ -96,7 +96,7 @@ fn recipients(report: &Report) -> String {
     }
 }
 
-/// The id by which the server will know the message again: Exchange repeats its Message-ID, others say `queued as X`.
+/// The id under which the server can find the message: Exchange repeats its Message-ID, others reply `queued as X`.
 fn id(reply: &str) -> &str {
     let bracketed = reply.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(id, _)| id);
     let queued = || reply.split_once("queued as ").and_then(|(_, rest)| rest.split_ascii_whitespace().next());
@@ -107,25 +107,25 @@ fn why_not_sent(why: NotSent) -> &'static str {
     match why {
         NotSent::BareCr => "the message has a CR without LF",
         NotSent::Nul => "the message has a NUL byte",
-        NotSent::TooLarge => "the message is larger than the mail server takes",
+        NotSent::TooLarge => "the message is larger than the mail server accepts",
         NotSent::OtherSender => {
-            "its From: or Sender: is somebody whom this account may not send as (`oxpost account sender`, or the [[listener.device]])"
+            "its From: or Sender: is an address that this account may not send as (`oxpost account sender`, or the [[listener.device]])"
         }
-        NotSent::UnreadableSender => "it cannot be read who it is from",
-        NotSent::HeaderTooLong => "its header is longer than any that a mail server takes",
-        NotSent::HeaderLineEnd => "its header has a line that does not end in CRLF",
-        NotSent::ClientGone => "the client went away in the middle",
+        NotSent::UnreadableSender => "its sender cannot be determined",
+        NotSent::HeaderTooLong => "its header is longer than any mail server accepts",
+        NotSent::HeaderLineEnd => "its header has a line that does not end with CRLF",
+        NotSent::ClientGone => "the client disconnected within the message",
         NotSent::ClientGoneBehindBareLf => {
-            "the client went away in the middle; it had sent a line with only a dot, which ends a message only if that line and \
-             the one before it end in CRLF"
+            "the client disconnected within the message; it had sent a line with only a dot, which ends a message only if that line \
+             and the one before it end with CRLF"
         }
-        NotSent::ClientSilent => "the client stopped in the middle and said nothing more",
+        NotSent::ClientSilent => "the client stopped within the message and timed out",
         NotSent::EndedWithBareLf => {
-            "the client ended it with a dot on a line of its own and waited, but that line or the one before it ended in a bare LF; \
-             only CRLF.CRLF ends a message"
+            "the client ended it with a dot on a line of its own and waited, but that line or the one before it ended with a bare \
+             LF; only CRLF.CRLF ends a message"
         }
-        NotSent::GivenUp => "the client gave the message up",
-        NotSent::ServerGone => "the mail server went away in the middle",
+        NotSent::GivenUp => "the client abandoned the message",
+        NotSent::ServerGone => "the mail server disconnected within the message",
     }
 }
 
@@ -134,14 +134,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_id_is_found_in_the_servers_words() {
+    fn message_id_is_found_in_the_reply() {
         assert_eq!(id("250 2.0.0 OK <1@contoso.com> [Hostname=X]"), "1@contoso.com");
         assert_eq!(id("250 2.0.0 Ok: queued as 4XyZ12"), "4XyZ12");
         assert_eq!(id("250 2.0.0 Ok"), "");
     }
 
     #[test]
-    fn recipients_stand_on_one_line() {
+    fn recipients_are_printed_on_one_line() {
         let mut report = Report {
             sender: String::new(),
             given_sender: None,

@@ -1,4 +1,4 @@
-//! What is done about what the tap notices in a session.
+//! Acts on what the tap notices in a relayed session: log lines, usage counts, back-offs.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::config::Protocol;
 use crate::context::ServerContext;
 use crate::server::relay::End;
 
-/// How Exchange says that the session's access token is over. It is no accident: the program logs in again, and has a new one.
+/// How Exchange says that the access token of a session has expired. This is normal: the program logs in again.
 const TOKEN_EXPIRED: &str = "AccessTokenExpired";
 
-/// What the mail server has said that ends a session without a word.
+/// The `last_end` of a session that the mail server ended without a reply.
 const CUT: &str = "(the connection was cut)";
 
 /// A session that is relayed.
@@ -31,7 +31,7 @@ impl<'a> SessionMonitor<'a> {
         Self { context, mailbox, protocol }
     }
 
-    /// The session has ended so: what went through.
+    /// Records what the session transferred and how it ended.
     pub(crate) fn end(self, tap: &impl Tap, end: End) {
         let Self { context, mailbox, protocol } = self;
         let Counts { fetched, stored } = tap.counts();
@@ -44,7 +44,7 @@ impl<'a> SessionMonitor<'a> {
         );
     }
 
-    /// Does what is to be done about it.
+    /// Acts on something that the tap noticed.
     pub(crate) fn act(self, noticed: Observation) {
         let Self { context, mailbox, protocol } = self;
         match noticed {
@@ -53,10 +53,10 @@ impl<'a> SessionMonitor<'a> {
             Observation::Bye { asked_for: true, .. } => {}
             Observation::Bye { text, .. } if text.contains(TOKEN_EXPIRED) => info!(
                 %mailbox,
-                "the mail server ends the session because its access token has expired: usual, the program logs in again"
+                "the mail server closed the session because its access token expired; this is normal, the program logs in again"
             ),
             Observation::Bye { text, .. } => {
-                info!(%mailbox, "the mail server ends the session: {text}");
+                info!(%mailbox, "the mail server closed the session: {text}");
                 let last_end = Some((text, context.runtime.clock.now()));
                 context.runtime.usage.used(mailbox, protocol, Used { last_end, ..Used::default() });
             }
@@ -65,7 +65,7 @@ impl<'a> SessionMonitor<'a> {
     }
 }
 
-/// The mail server wants the mailbox to be left alone. It is said once, as long as it lasts.
+/// The mail server has named a back-off for the mailbox. It is logged once for as long as it lasts.
 pub(crate) fn throttled(context: &ServerContext, mailbox: &Mailbox, protocol: Protocol, back_off: Duration) {
     let now = context.runtime.clock.now();
     let noted = context.runtime.back_offs.note(mailbox, protocol, back_off, now);
@@ -74,8 +74,8 @@ pub(crate) fn throttled(context: &ServerContext, mailbox: &Mailbox, protocol: Pr
             %mailbox,
             %protocol,
             seconds = back_off.as_secs_f64().ceil(),
-            "the mail server throttles this mailbox; new logins wait for the end of it, or are told to come back. Let fewer \
-             programs read it at once"
+            "the mail server is throttling this mailbox; new logins wait for the end of the back-off or are refused. Let fewer \
+             programs read it at the same time"
         );
     }
     if noted.is_longer {

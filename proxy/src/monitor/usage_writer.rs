@@ -1,4 +1,4 @@
-//! What was noticed of the mailboxes, on its way into the store: by one task, so that no session waits for it.
+//! Writes what sessions observed to the store, in one task, so that no session waits for the store.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use tracing::{Span, debug, warn};
 
 use crate::config::Protocol;
 
-/// What may wait to be written down. What comes when so much waits already is not written down; a session never waits.
+/// Observations that may wait to be written. Those beyond are dropped; a session never waits.
 const WAITING: usize = 1024;
 
-/// How often counts are written: together, because each write is one for the disk.
+/// How often counts are written: together, because each write costs a disk write.
 const WRITE_EVERY: Duration = Duration::from_secs(10);
 
-/// Most folders whose UIDVALIDITY is remembered, so that opening one costs no look into the store.
+/// Folders whose UIDVALIDITY is cached, so that opening one does not read the store.
 const REMEMBERED: usize = 10_000;
 
-/// Something that was noticed.
+/// An observation.
 #[derive(Debug)]
 enum Noticed {
     UidValidity { mailbox: Mailbox, folder: String, value: u32, session: Span },
@@ -28,7 +28,7 @@ enum Noticed {
     Used { mailbox: Mailbox, protocol: Protocol, used: Used },
 }
 
-/// Takes what sessions notice.
+/// Queues what sessions observe.
 #[derive(Debug)]
 pub struct UsageRecorder {
     sender: mpsc::Sender<Noticed>,
@@ -53,18 +53,18 @@ impl UsageRecorder {
         self.take(Noticed::FolderChanged { mailbox: mailbox.clone(), folder });
     }
 
-    /// This went through.
+    /// Adds to the usage of a mailbox.
     pub fn used(&self, mailbox: &Mailbox, protocol: Protocol, used: Used) {
         self.take(Noticed::Used { mailbox: mailbox.clone(), protocol, used });
     }
 
     fn take(&self, noticed: Noticed) {
         if self.sender.try_send(noticed).is_err() {
-            debug!("more is noticed than can be written down; some of it is not");
+            debug!("the queue of observations is full; one was dropped");
         }
     }
 
-    /// Writes it down, until `stop`; then what is there already, and ends.
+    /// Writes observations until `stop`; then writes those that are queued, and ends.
     pub async fn write_down(&self, store: Store, clock: SharedClock, stop: CancellationToken) {
         let mut receiver = self.receiver.lock().await;
         let mut writer = UsageWriter { store, clock, known: HashMap::new(), counts: HashMap::new() };
@@ -101,7 +101,7 @@ impl UsageWriter {
             Noticed::Used { mailbox, protocol, used } => {
                 let is_throttled = used.throttled.is_some();
                 add(self.counts.entry((mailbox, protocol)).or_default(), used);
-                // People look at the status because of it, now.
+                // An administrator looks at the status because of it, now.
                 if is_throttled {
                     self.write_counts().await;
                 }
@@ -127,7 +127,7 @@ impl UsageWriter {
                      it there"
                 );
             }),
-            Err(error) => return debug!(%error, "the UIDVALIDITY of a folder could not be written down"),
+            Err(error) => return debug!(%error, "cannot store the UIDVALIDITY of a folder"),
         }
         if self.known.len() >= REMEMBERED {
             self.known.clear();
@@ -141,7 +141,7 @@ impl UsageWriter {
             |name: &str| name.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.known.retain(|(of, name), _| of != mailbox || !is_within(name));
         if let Err(error) = self.store.forget_uid_validity(mailbox, folder).await {
-            debug!(%error, "the UIDVALIDITY of a folder could not be forgotten");
+            debug!(%error, "cannot remove the UIDVALIDITY of a folder");
         }
     }
 
@@ -151,7 +151,7 @@ impl UsageWriter {
             counts.iter().map(|((mailbox, protocol), used)| (mailbox, protocol.to_string(), used)).collect();
         let all = named.iter().map(|(mailbox, protocol, used)| (*mailbox, protocol.as_str(), *used));
         if let Err(error) = self.store.add_mail_use(all).await {
-            debug!(%error, "what went through could not be written down");
+            debug!(%error, "cannot store usage counts");
         }
     }
 }
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_sessions_notice_is_in_the_store_at_the_end() {
+    async fn observations_are_in_the_store_when_the_writer_ends() {
         let store = Store::open_in_memory(Vault::from_key(&[7; 32]).unwrap()).await.unwrap();
         let now = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let mailbox = Mailbox::parse("alice@contoso.com").unwrap();
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(recreated.iter().map(|one| one.folder.as_str()).collect::<Vec<_>>(), ["INBOX", "Older"]);
         let used = &store.mail_use().await.unwrap()[0].used;
         assert_eq!((used.sessions, used.fetched), (3, 6));
-        // A store that fails costs the counts, and no session.
+        // A store that fails costs counts, but no session.
         for _ in 0..2 * WAITING {
             recorder.uid_validity(&mailbox, "INBOX".into(), 15);
         }

@@ -94,7 +94,7 @@ impl Background {
     pub(super) async fn finish(self, context: &ServerContext, sessions: &TaskTracker) {
         let _ = timeout(WRITE_TIMEOUT, sessions.wait()).await;
         if self.refresher.await.is_err() {
-            error!("the refresher did not end in order");
+            error!("the token refresher panicked while stopping");
         }
         let _ = self.notifier.await;
         self.last_session.cancel();

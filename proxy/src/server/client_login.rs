@@ -33,35 +33,35 @@ use crate::server::listener_context::ListenerContext;
 use crate::upstream::login::Connected;
 use crate::upstream::login_with_slot;
 
-/// Who a client is as long as it has not said so.
+/// A client that has not logged in.
 #[derive(Debug)]
 pub(crate) struct UnauthenticatedClient<'a> {
-    /// What the session is called in the log.
+    /// The id of the session in the log.
     pub id: &'a str,
-    /// Where it comes from.
+    /// Its address.
     pub peer: IpAddr,
     /// Its connection slot.
     pub slot: &'a Slot,
-    /// Is set when it has sent anything.
+    /// Set when the client has sent anything.
     pub has_sent: &'a AtomicBool,
 }
 
 /// A client that has logged in, and its upstream session.
 #[derive(Debug)]
 pub(crate) struct LoggedIn {
-    /// Whose login it was.
+    /// The account that logged in.
     pub account: Account,
-    /// Where the client is.
+    /// The address of the client.
     pub from: IpAddr,
     /// The client's connection.
     pub client: Stream,
-    /// What the client has sent behind its login.
+    /// What the client sent after its login.
     pub unread: Vec<u8>,
     /// The session at the mail server.
     pub upstream: Connected,
-    /// Its place among the sessions that send, if it is one of those.
+    /// Its send slot, if it is a session that sends.
     pub send_slot: Option<SendSlot>,
-    /// What it is, if it is let in without a login.
+    /// Its device permit, if it needs no login.
     pub device_permit: Option<DevicePermit>,
 }
 
@@ -112,7 +112,7 @@ pub(crate) async fn login<S: MailProtocol>(
     }
 }
 
-/// An accepted login: account, upstream session, its place among those who send, and its device permit.
+/// An accepted login: account, upstream session, send slot and device permit.
 type Accepted = (Account, Connected, Option<SendSlot>, Option<DevicePermit>);
 
 async fn run_login<S: MailProtocol>(
@@ -147,7 +147,7 @@ async fn run_login<S: MailProtocol>(
                 };
                 session.ends.deadline += began.elapsed();
                 match attempt {
-                    // Whoever was evicted while the mail server answered is not logged in.
+                    // A client that was evicted while the mail server answered is not logged in.
                     Ok(_) if !unauthenticated.slot.accept_login() => {
                         return Err(EndedBeforeLogin::CloseRequested(CloseReason::Evicted));
                     }
@@ -175,8 +175,8 @@ async fn run_login<S: MailProtocol>(
     }
 }
 
-/// The local half of a login: password, account, and whether it may have one more session. It goes to its end also when the
-/// client has gone, or somebody could guess and be away before the guess is counted.
+/// The local half of a login: password, account, and whether it may have one more session. It is completed even if the client
+/// disconnects; otherwise a guesser could disconnect before the guess is counted.
 async fn admit(
     context: &ServerContext,
     unauthenticated: &UnauthenticatedClient<'_>,
@@ -194,7 +194,7 @@ async fn admit(
             let refused = |failure| authenticate::refused(context, unauthenticated.peer, failure, account.as_str());
             let device_permit = device.permit().ok_or_else(|| refused(Failure::too_many_devices(account)))?;
             let admitted = authenticate::admit_device(context, account).await.map_err(refused)?;
-            debug!(account = %admitted.account().mailbox, "let in without a login, because of its address");
+            debug!(account = %admitted.account().mailbox, "accepted without a login as a configured device");
             (admitted, Some(device_permit), Proof::Network)
         }
         (_, None) => {
@@ -226,7 +226,7 @@ async fn log_in<S: MailProtocol>(
             Ok((admitted.account().clone(), connected, send_slot))
         }
         Err(failure) => {
-            // Whoever causes it has proved who it is.
+            // Not rate-limited: the client has proved its identity.
             let class = failure.class.map(tracing::field::display);
             warn!(account = %mailbox, class, reason = failure.log, "upstream login failed");
             Err(failure.logged(true))
@@ -234,8 +234,8 @@ async fn log_in<S: MailProtocol>(
     }
 }
 
-/// The sentence with the id that joins what a user reads out to the operator's line. A sentence that is too long for a
-/// reply is cut before the id, not with it.
+/// Appends the id of the session, by which the operator finds the log line of what a user reports. A sentence that is too long
+/// for a reply is cut before the id.
 fn with_session(text: &str, id: &str) -> String {
     let id = format!(" [session {id}]");
     let room = REPLY_TEXT_LIMIT.saturating_sub(id.len());
@@ -244,17 +244,17 @@ fn with_session(text: &str, id: &str) -> String {
     text
 }
 
-/// What is said with a client before its login, and what may end it.
+/// The dialogue with a client before its login, and what may end it.
 struct LoginDialogue<D> {
     dialogue: D,
-    /// None while TLS begins, and for good if it fails or the client does not take what is sent: nothing can be said then.
+    /// `None` while TLS begins, and permanently if it fails or the client does not read: nothing can be sent then.
     stream: Option<Stream>,
     ends: EndConditions,
 }
 
-/// What may end a session.
+/// What may end the dialogue.
 struct EndConditions {
-    /// When the client has taken too long. What the mail server takes is not counted.
+    /// When the client has taken too long. Time spent waiting for the mail server does not count.
     deadline: Instant,
     request: CloseRequest,
 }
@@ -316,7 +316,7 @@ impl<D: LocalDialogue> LoginDialogue<D> {
         }
     }
 
-    /// Tells the client that it is logged in. Whoever asks it to close meanwhile is heard by what follows.
+    /// Tells the client that it is logged in. A close request that arrives meanwhile is handled by what follows.
     async fn accept(&mut self, capabilities: &[String]) -> Result<(), EndedBeforeLogin> {
         self.dialogue.accept(capabilities);
         let stream = self.stream.as_mut().ok_or_else(not_connected)?;
@@ -326,15 +326,15 @@ impl<D: LocalDialogue> LoginDialogue<D> {
         }
     }
 
-    /// Tells the client that this was the end; it may still be reading our last words, or never read at all.
+    /// Closes the sending side; the client may still be reading the last reply, or never read at all.
     async fn shut_down(&mut self) {
         if let Some(stream) = &mut self.stream {
             let _ = timeout(GOODBYE_TIMEOUT, stream.shutdown()).await;
         }
     }
 
-    /// Ends the session with these words. If there is time for that, the client may close first: closing a socket with
-    /// unread bytes in it resets the connection, and the reset could overtake the words.
+    /// Ends the session with this text. If there is time for that, the client may close first: closing a socket with unread
+    /// bytes in it resets the connection, and the reset could overtake the text.
     async fn say_goodbye(mut self, text: &str, has_time: bool) {
         let Some(mut stream) = self.stream else { return };
         self.dialogue.say_goodbye(text);
@@ -353,7 +353,7 @@ fn not_connected() -> EndedBeforeLogin {
 }
 
 impl EndedBeforeLogin {
-    /// What the client is told, if the dialogue has not told it already.
+    /// The text for the client, unless the dialogue has sent one.
     fn last_words(&self) -> Option<&'static str> {
         match self {
             Self::CloseRequested(reason) => Some(reason.text()),
@@ -373,6 +373,6 @@ async fn start_tls(stream: Stream, acceptor: Option<&TlsAcceptor>) -> io::Result
         }
         #[cfg(any(test, fuzzing))]
         (stream @ Stream::Memory(_), _) => Ok(stream),
-        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "TLS cannot begin here")),
+        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "TLS cannot start on this connection")),
     }
 }

@@ -1,8 +1,7 @@
-//! The last part of a stop: every connection is asked to close, and what is in the middle of something may finish it.
+//! The last part of a stop: every connection is asked to close, and may finish what is in progress.
 //!
 //! Connections that have not logged in are asked immediately. Sessions are asked one after the other, because most clients
-//! connect again as soon as they are told: together they would be a burst for the node, or for the next process, that they
-//! connect to.
+//! reconnect as soon as they are closed: all together would be a burst for the node or process that they connect to.
 
 use std::time::Duration;
 
@@ -13,10 +12,10 @@ use tracing::{info, warn};
 
 use crate::limits::connection_slots::ConnectionSlots;
 
-/// Within this time every session was asked to close. Longer is a longer outage for those that are asked last.
+/// The time within which every session is asked to close. More would be a longer outage for the last ones.
 const MAX_SPREAD: Duration = Duration::from_secs(5);
 
-/// And within this part of the drain timeout, so that the last one asked has time to finish as well.
+/// At most this part of the drain timeout (a fifth), so that the last session has time to finish as well.
 const SPREAD_SHARE: u32 = 5;
 
 /// How an orderly stop ended.
@@ -24,7 +23,7 @@ const SPREAD_SHARE: u32 = 5;
 pub(crate) enum Drained {
     /// Every session has ended.
     All,
-    /// The drain timeout is over, and some have not.
+    /// Some sessions had not ended when the drain timeout expired.
     TimedOut,
     /// It was cut short.
     CutShort,
@@ -45,7 +44,7 @@ pub(crate) async fn drain(
             connections = sessions.len(),
             sessions = logged_in.len(),
             seconds = bound.as_secs(),
-            "stopping; sessions may finish what they are doing"
+            "stopping; sessions may finish what is in progress"
         );
     }
     let asking = async {
@@ -66,14 +65,14 @@ pub(crate) async fn drain(
         Drained::All => {}
         Drained::TimedOut => warn!(
             sessions = sessions.len(),
-            "the drain timeout is over; ended sessions in the middle of something (see [limits] drain-timeout)"
+            "drain timeout expired; closing the remaining sessions (see [limits] drain-timeout)"
         ),
-        Drained::CutShort => warn!(sessions = sessions.len(), "stopped at once"),
+        Drained::CutShort => warn!(sessions = sessions.len(), "stopping immediately; closing the remaining sessions"),
     }
     drained
 }
 
-/// When each of so many sessions is asked, from the beginning of the stop on.
+/// When each session is asked, since the beginning of the stop.
 fn spread(sessions: usize, bound: Duration) -> impl Iterator<Item = Duration> {
     let within = MAX_SPREAD.min(bound / SPREAD_SHARE);
     let step = within / u32::try_from(sessions.max(1)).unwrap_or(u32::MAX);

@@ -55,11 +55,11 @@ impl BoundListener {
         let devices = Devices::new(&listener.devices);
         let context = Arc::new(ListenerContext { config: listener, acceptor, devices });
         let accept_failed = LogRateLimit::new(Level::WARN, "connection not accepted");
-        let not_served = LogRateLimit::new(Level::WARN, "connection from outside the networks of its listener");
+        let not_served = LogRateLimit::new(Level::WARN, "connection from outside the networks of the listener");
         Ok(Self { context, socket, address, accept_failed, not_served })
     }
 
-    /// Where it listens; the port is the real one also where the configuration says 0.
+    /// The address it listens on; the real port if the configuration says 0.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -84,11 +84,11 @@ impl BoundListener {
             };
             let (tcp, peer) = match accepted {
                 Ok(accepted) => accepted,
-                // A client that was gone before it was accepted must not slow the others down.
+                // A client that disconnected before it was accepted must not delay the others.
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) =>
                 {
-                    debug!(address = %self.address, %error, "a client was gone before it was accepted");
+                    debug!(address = %self.address, %error, "a client disconnected before it was accepted");
                     continue;
                 }
                 Err(error) => {
@@ -101,7 +101,7 @@ impl BoundListener {
             };
             if !serves(&self.context.config, peer.ip()) {
                 if self.not_served.permit() {
-                    warn!(client = %peer, address = %self.address, "connection from outside the networks of its listener");
+                    warn!(client = %peer, address = %self.address, "connection from outside the networks of the listener");
                 }
                 continue;
             }
@@ -119,28 +119,28 @@ impl BoundListener {
                 }
             };
             if let Err(error) = socket::tune(&tcp) {
-                debug!(%peer, %error, "the connection was gone at once");
+                debug!(%peer, %error, "the client disconnected immediately");
                 continue;
             }
             let id = session_id();
             let span = info_span!("session", %id, protocol = %self.context.config.protocol, %peer);
             let client = session::Client { stream: Stream::Plain(tcp), id, peer: peer.ip(), slot };
-            // Boxed, because a task that can be canceled has room for its future twice.
+            // Boxed: a task that can be canceled has space for its future twice.
             let serve = Box::pin(session::serve(context.clone(), Arc::clone(&self.context), client).instrument(span));
             sessions.spawn(hard_stop.clone().run_until_cancelled_owned(serve));
         }
     }
 }
 
-/// Whether a listener serves this address. A loopback listener without a list serves whoever reaches it.
+/// Whether a listener serves this address. A loopback listener without a list serves every client that reaches it.
 fn serves(listener: &Listener, peer: IpAddr) -> bool {
     // An IPv4 client on a dual-stack socket arrives as ::ffff:a.b.c.d.
     let peer = peer.to_canonical();
     listener.networks.is_empty() || listener.networks.iter().any(|network| network.contains(&peer))
 }
 
-/// Tells a client that it is not served now, in its protocol's words instead of a greeting. Nothing waits for it: so few bytes
-/// fit into the buffer of a new connection. Within TLS this would need a handshake, so that there it is just closed.
+/// Tells a client, instead of a greeting, that it is not served now. This does not wait: so few bytes fit into the buffer of a
+/// new connection. Within TLS it would need a handshake, so a TLS connection is just closed.
 fn refuse(tcp: TcpStream, listener: &Listener) {
     if listener.tls != ListenerTls::Implicit
         && let Ok(mut tcp) = tcp.into_std()
@@ -160,7 +160,7 @@ fn refusal(protocol: Protocol) -> String {
     }
 }
 
-/// A short name for a session, for the log and the client's dialog box. Unique within a process.
+/// The id of a session, for the log and the client's error message. Unique within a process.
 fn session_id() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("{:06x}", NEXT.fetch_add(1, Ordering::Relaxed))
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn serves_its_networks_only() {
+    fn listener_serves_its_networks_only() {
         let mut listener = Listener {
             protocol: Protocol::Smtp,
             address: "0.0.0.0:25".parse().unwrap(),

@@ -2,7 +2,6 @@
 //!
 //! accept → local login → account → token → upstream login → relay
 
-use oxpost_token_store::Source;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +10,7 @@ use std::time::Instant;
 use oxpost_protocol::smtp::Submission;
 use oxpost_protocol::smtp::submission::{self, Event, Peer};
 use oxpost_protocol::tap::{self, Tap};
+use oxpost_token_store::Source;
 use tracing::{debug, info};
 
 use crate::config::Protocol;
@@ -35,49 +35,58 @@ use crate::upstream::advertised_extensions;
 pub struct Client {
     /// The connection.
     pub stream: Stream,
-    /// What the session is called in the log.
+    /// The id of the session in the log.
     pub id: String,
-    /// Where it comes from.
+    /// Its address.
     pub peer: IpAddr,
     /// Its connection slot.
     pub slot: Slot,
 }
 
-/// Serves one client, until it ends, or is asked to close and has finished what it is doing.
+/// Serves one client, until it ends, or is asked to close and has finished what is in progress.
 pub async fn serve(context: ServerContext, listener: Arc<ListenerContext>, client: Client) {
+    let (context, close) = (&context, client.slot.close_request().clone());
+    // Boxed, so that an idle session of another protocol has no space for it.
     match listener.config.protocol {
-        Protocol::Imap => session::<Imap>(&context, &listener, client).await,
-        Protocol::Pop3 => session::<Pop3>(&context, &listener, client).await,
-        Protocol::Smtp => session::<Smtp>(&context, &listener, client).await,
+        Protocol::Imap => {
+            let Some((logged_in, _slot)) = Box::pin(log_in::<Imap>(context, &listener, client)).await else { return };
+            relay_bytes(context, logged_in, Protocol::Imap, tap::Imap::default(), close).await;
+        }
+        Protocol::Pop3 => {
+            let Some((logged_in, _slot)) = Box::pin(log_in::<Pop3>(context, &listener, client)).await else { return };
+            Box::pin(relay_bytes(context, logged_in, Protocol::Pop3, tap::Pop3::default(), close)).await;
+        }
+        Protocol::Smtp => {
+            let Some((logged_in, _slot)) = Box::pin(log_in::<Smtp>(context, &listener, client)).await else { return };
+            Box::pin(submit(context, logged_in, close)).await;
+        }
     }
 }
 
-async fn session<S: MailProtocol>(context: &ServerContext, listener: &ListenerContext, client: Client) {
+/// The login, which is the same for every protocol. Returns the connection slot, which is held until the session has ended.
+/// The caller boxes this, so that the memory of the login is free while the session idles.
+async fn log_in<P: MailProtocol>(
+    context: &ServerContext,
+    listener: &ListenerContext,
+    client: Client,
+) -> Option<(LoggedIn, Slot)> {
     let Client { stream, id, peer, slot } = client;
     debug!("connected");
     let has_sent = AtomicBool::new(false);
     let unauthenticated = client_login::UnauthenticatedClient { id: &id, peer, slot: &slot, has_sent: &has_sent };
-    // Boxed, so that what the login needed is gone from memory while the session idles.
-    let login = Box::pin(client_login::login::<S>(context, listener, stream, unauthenticated)).await;
-    let logged_in = match login {
-        Ok(logged_in) => logged_in,
+    match client_login::login::<P>(context, listener, stream, unauthenticated).await {
+        Ok(logged_in) => Some((logged_in, slot)),
         Err(why) => {
             let has_sent = has_sent.load(Ordering::Relaxed);
             let is_unlisted = listener.devices.excludes(peer);
             let ended = ended_before_login::Ended { source: Source::of(peer), has_sent, is_unlisted, why: &why };
-            return ended.log(&context.runtime.log_limits);
+            ended.log(&context.runtime.log_limits);
+            None
         }
-    };
-    let close = slot.close_request().clone();
-    // Boxed again, so that an idle session of another protocol has no room for it.
-    match S::PROTOCOL {
-        Protocol::Smtp => Box::pin(submit(context, logged_in, close)).await,
-        Protocol::Imap => relay_bytes(context, logged_in, Protocol::Imap, tap::Imap::default(), close).await,
-        Protocol::Pop3 => Box::pin(relay_bytes(context, logged_in, Protocol::Pop3, tap::Pop3::default(), close)).await,
     }
 }
 
-/// IMAP and POP3: bytes, and a tap between them.
+/// IMAP and POP3: relays bytes through a tap.
 async fn relay_bytes(
     context: &ServerContext,
     logged_in: LoggedIn,
@@ -109,7 +118,7 @@ async fn relay_bytes(
     );
 }
 
-/// SMTP: messages.
+/// SMTP: relays messages.
 async fn submit(context: &ServerContext, logged_in: LoggedIn, close: CloseRequest) {
     let began = Instant::now();
     let LoggedIn { account, from, client, unread, upstream, send_slot, device_permit } = logged_in;
@@ -155,7 +164,7 @@ async fn submit(context: &ServerContext, logged_in: LoggedIn, close: CloseReques
 mod tests {
     use super::*;
 
-    /// How much memory an idle session has besides its sockets, buffers and TLS.
+    /// The memory of an idle session besides its sockets, buffers and TLS.
     #[test]
     fn idle_session_future_is_small() {
         fn size<F>(_: impl FnOnce(ServerContext, Arc<ListenerContext>, Client) -> F) -> usize {

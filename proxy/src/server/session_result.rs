@@ -1,4 +1,4 @@
-//! How a session ended, in the words of the log: `result` of the line `session ended`.
+//! How a session ended: the field `result` of the log line `session ended`.
 
 use oxpost_protocol::smtp::submission::Ended;
 
@@ -12,12 +12,12 @@ pub(crate) fn of_relay(end: End) -> &'static str {
         End::ByServer => "closed by the mail server",
         End::ClientBroke => "client connection broke",
         End::ServerBroke => "mail server connection broke",
-        End::ClientTruncated => "client cut its TLS connection",
-        End::ServerTruncated => "mail server cut its TLS connection",
+        End::ClientTruncated => "client closed TLS without close_notify",
+        End::ServerTruncated => "mail server closed TLS without close_notify",
         End::Idle => "idle timeout",
         End::Closed(CloseReason::Stopping) => "closed because Oxpost is stopping",
         End::Closed(CloseReason::Evicted) => "closed to free its slot",
-        End::LoginNotFollowed => "client logged in again behind what cannot be followed",
+        End::LoginNotFollowed => "client logged in again after commands that cannot be tracked",
     }
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn of_submission(end: &Ended) -> (&'static str, &str) {
         Ended::ServerSilent => ("mail server did not answer in time", ""),
         Ended::MadeRoom => ("closed: idle while others waited to send", ""),
         Ended::OnRequest => ("closed: Oxpost is stopping", ""),
-        Ended::MessageGivenUp => ("message given up", ""),
+        Ended::MessageGivenUp => ("message abandoned", ""),
         Ended::ClientBroke(why) => ("client broke the protocol", why),
         Ended::ServerBroke(why) => ("mail server broke the protocol", why),
     }

@@ -30,7 +30,7 @@ use crate::upstream::sasl_user::sasl_user;
 pub(crate) struct Connected {
     /// The connection.
     pub stream: Stream,
-    /// What the server has sent behind the login.
+    /// What the server sent after the login.
     pub unread: Vec<u8>,
     /// What the server can do, for the client's reply.
     pub capabilities: Vec<String>,
@@ -52,7 +52,7 @@ pub(crate) struct LoginFailed {
 /// Logs in for an admitted account, within what is left of the budget.
 ///
 /// # Errors
-/// [`Failure`] has the words for the client and for the log.
+/// [`Failure`] has the texts for the client and for the log.
 pub(crate) async fn login<S: MailProtocol>(
     context: &ServerContext,
     admitted: &Admitted,
@@ -64,7 +64,7 @@ pub(crate) async fn login<S: MailProtocol>(
         return Err(Failure::new(
             RefusalKind::AdministratorMustAct,
             format!(
-                "The account {} uses the application {}, which proxy.toml does not have. Add an [[application]] of that name.",
+                "The account {} uses the application {}, which is not in proxy.toml. Add an [[application]] with that name.",
                 account.mailbox, account.application
             ),
             "",
@@ -73,7 +73,7 @@ pub(crate) async fn login<S: MailProtocol>(
     };
     let server = servers.of(S::PROTOCOL);
     let trying = async {
-        // Those who send have a pacing of their own.
+        // Sending has its own limiter.
         if S::PROTOCOL != Protocol::Smtp {
             context
                 .runtime
@@ -84,7 +84,7 @@ pub(crate) async fn login<S: MailProtocol>(
         if context.runtime.back_offs.may_log_in(&account.mailbox, S::PROTOCOL, context.runtime.clock.now())
             != LoginAllowed::Now
         {
-            timings.waits(Stage::BackOff, "the end of a back-off");
+            timings.waits(Stage::BackOff, "the end of the back-off");
         }
         let left_alone = context
             .runtime
@@ -111,8 +111,8 @@ pub(crate) async fn login<S: MailProtocol>(
     Ok(connected)
 }
 
-/// For `oxpost status`: what the server refused and somebody must mend, until it has been mended. What passes by itself, and
-/// what is wrong with the token, is not of this kind. It is written beside the login, which waits for no store.
+/// For `oxpost status`: a refusal of the mail server that an administrator must fix, until a login succeeds. Temporary refusals
+/// and token errors are not recorded. It is written in the background; a login does not wait for the store.
 fn record_result(context: &ServerContext, account: &Account, protocol: Protocol, failure: Option<&Failure>) {
     let (mailbox, protocol) = (account.mailbox.clone(), protocol.to_string());
     let refused = match failure {
@@ -173,7 +173,7 @@ async fn with_second_try<S: MailProtocol>(
             None => return Err(failure),
             Some(RetryWith::SameToken) => {}
             Some(RetryWith::FreshToken) => {
-                timings.waits(Stage::Token, "another token of the sign-in service");
+                timings.waits(Stage::Token, "a new token from the sign-in service");
                 token =
                     context.runtime.tokens.refused(admitted, &token).await.map_err(|error| Failure::token(&error))?;
             }
@@ -181,14 +181,14 @@ async fn with_second_try<S: MailProtocol>(
         if failed.known_offer_may_be_wrong {
             misled_by = Some(failed.failure);
         }
-        // Whatever was known, the next attempt asks.
+        // The next attempt asks instead of relying on what was known.
         known = KnownOffer::default();
-        info!(reason = failure.log, "the upstream login failed; trying once more");
+        info!(reason = failure.log, "upstream login attempt failed; retrying");
     }
 }
 
-/// Said while the authority is asked, or whoever asks it.
-const A_TOKEN: &str = "a token of the sign-in service";
+/// What a login waits for while the authority is asked, or another login asks it.
+const A_TOKEN: &str = "a token from the sign-in service";
 
 /// What another attempt is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,7 +223,7 @@ fn second_try(failure: &UpstreamFailure) -> Option<RetryWith> {
     match failure {
         UpstreamFailure::TokenRefused(text) if failure::is_final(text) => None,
         UpstreamFailure::TokenRefused(_) => Some(RetryWith::FreshToken),
-        // Whoever knocks on is throttled for longer.
+        // Exchange throttles a client for longer that keeps trying.
         UpstreamFailure::NotConnected(text) if back_off(text.as_bytes()).is_some() => None,
         UpstreamFailure::NotConnected(_) | UpstreamFailure::ConnectionClosed => Some(RetryWith::SameToken),
         UpstreamFailure::Unavailable(_) | UpstreamFailure::NotOffered(_) | UpstreamFailure::Protocol(_) => None,
@@ -242,7 +242,7 @@ async fn try_once<S: MailProtocol>(
     let account = admitted.account();
     let dialogue = dialogue::<S>(context, account, server, token, known).map_err(Unreachable::for_good)?;
     let outcome = attempt(context, server, dialogue, timings).await?;
-    // Those who send have a pacing of their own.
+    // Sending has its own limiter.
     if S::PROTOCOL != Protocol::Smtp
         && let Err(failed) = &outcome
         && let UpstreamFailure::Unavailable(text) | UpstreamFailure::NotConnected(text) = &failed.failure
@@ -253,7 +253,7 @@ async fn try_once<S: MailProtocol>(
     Ok(outcome)
 }
 
-/// What is going to be said to a server of which this is known.
+/// The dialogue with a server of which this is known.
 ///
 /// # Errors
 /// The user or the token cannot be sent.
@@ -268,7 +268,7 @@ pub(crate) fn dialogue<S: MailProtocol>(
     S::upstream(context, server, &login, known).map_err(|_| {
         Failure::new(
             RefusalKind::AdministratorMustAct,
-            format!("The access token or the name of {} has characters that cannot be sent.", account.mailbox),
+            format!("The access token or the name of {} contains characters that cannot be sent.", account.mailbox),
             "",
         )
         .in_class(FailureClass::TokenNeedsAdministrator)
@@ -278,7 +278,7 @@ pub(crate) fn dialogue<S: MailProtocol>(
 /// The server was not reached, or TLS with it failed.
 #[derive(Debug)]
 pub(crate) struct Unreachable {
-    /// In words.
+    /// The texts for the client and for the log.
     pub failure: Failure,
     /// The connection was there and was cut: another one may not be.
     pub may_retry: bool,
@@ -290,10 +290,10 @@ impl Unreachable {
     }
 }
 
-/// Says it, on a connection of its own.
+/// Runs the dialogue on a new connection.
 ///
 /// # Errors
-/// Nothing could be said.
+/// The server could not be reached, or TLS with it failed.
 pub(crate) async fn attempt(
     context: &ServerContext,
     server: &Server,
@@ -322,7 +322,7 @@ pub(crate) async fn attempt(
                 return Ok(Ok(Connected { stream, unread, capabilities, listed_before_login }));
             }
             Ok(UpstreamEvent::Failed(failure)) => break failure,
-            // A reset counts as a close: it may be a front end that was restarted, or what it says to what it does not accept.
+            // A reset counts as a close: it may be a front end that was restarted, or the answer to something it does not accept.
             Err(_) => {
                 dialogue.receive_end();
                 break match dialogue.poll() {
@@ -337,10 +337,10 @@ pub(crate) async fn attempt(
 }
 
 /// A connection to the first address of the server that answers.
-#[cfg_attr(fuzzing, allow(dead_code, reason = "nobody is reached"))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "a fuzzer connects to nothing"))]
 async fn connect_to(context: &ServerContext, server: &Server, timings: &LoginTimings) -> Result<Stream, Failure> {
     let Server { host, port, .. } = server;
-    timings.waits_for("the address of its name");
+    timings.waits_for("its address from DNS");
     let unreachable = |error| Failure::unreachable(host, *port, &error);
     let addresses = connect::addresses(&context.runtime.lookups, host, *port).await.map_err(unreachable)?;
     timings.waits_for("a connection");
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn attempt_without_what_was_known_is_no_second_try_unless_it_is_the_same() {
+    fn retry_without_known_offer_is_not_the_second_try() {
         let refused = || UpstreamFailure::TokenRefused(String::new());
         let not_offered = || UpstreamFailure::NotOffered(String::new());
         assert_eq!(next(refused(), true, false), (Some(RetryWith::SameToken), false));
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_change_is_tried_again() {
+    fn second_try_only_for_failures_that_can_change() {
         assert_eq!(second_try(&UpstreamFailure::TokenRefused(String::new())), Some(RetryWith::FreshToken));
         let off = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.";
         assert_eq!(second_try(&UpstreamFailure::TokenRefused(off.into())), None);
@@ -417,9 +417,6 @@ mod tests {
         assert_eq!(second_try(&UpstreamFailure::Unavailable(String::new())), None);
         let error = |kind| io::Error::new(kind, "");
         assert!(was_cut(&error(io::ErrorKind::ConnectionReset)) && was_cut(&error(io::ErrorKind::UnexpectedEof)));
-        assert!(
-            !was_cut(&error(io::ErrorKind::InvalidData)),
-            "a certificate that is not trusted is not in the next second"
-        );
+        assert!(!was_cut(&error(io::ErrorKind::InvalidData)), "an untrusted certificate stays untrusted");
     }
 }

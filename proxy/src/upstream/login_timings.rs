@@ -1,4 +1,4 @@
-//! What an upstream login has waited for, and for how long: the reason when it does not end in time.
+//! What an upstream login waited for, and for how long: the reason if it times out.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Most steps that are kept. Two attempts have about fifteen; a server that never ends has one that lasts.
+/// Steps that are kept. Two attempts have about fifteen.
 const MAX_STEPS: usize = 40;
 
-/// A wait for our own permission, or the server's, is told when it was one; most often there is none.
+/// The shortest wait for a back-off or a send slot that is shown; most often there is none.
 const MIN_SHOWN: Duration = Duration::from_millis(1);
 
-/// Who is waited for.
+/// What a login waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The end of a back-off that the mail server has asked for, or a send slot, which keeps within its limits.
+    /// The end of a back-off, or a send slot.
     BackOff,
-    /// The sign-in service, or whoever asks it.
+    /// The sign-in service, or another login that asks it.
     Token,
-    /// The mail server, and the way to it.
+    /// The mail server: name lookup, connection, TLS, replies.
     Server,
 }
 
@@ -35,12 +35,12 @@ struct Steps {
 }
 
 impl LoginTimings {
-    /// From now on this is waited for, of the mail server. Said again, it goes on.
+    /// From now on the login waits for this from the mail server. The same text again continues the step.
     pub fn waits_for(&self, what: &'static str) {
         self.waits(Stage::Server, what);
     }
 
-    /// From now on this is waited for.
+    /// From now on the login waits for this.
     pub fn waits(&self, stage: Stage, what: &'static str) {
         let mut steps = self.steps();
         if steps.now.is_some_and(|(now, _)| now == what) {
@@ -51,17 +51,17 @@ impl LoginTimings {
         steps.now = Some((what, Instant::now()));
     }
 
-    /// Nothing is waited for any more.
+    /// The login has ended.
     pub fn ends(&self) {
         self.steps().end();
     }
 
-    /// What is waited for.
+    /// What the login waits for now.
     pub fn now(&self) -> &'static str {
         self.steps().now.map_or("nothing", |(what, _)| what)
     }
 
-    /// Who is waited for, or was last.
+    /// The stage of the present step, or of the last one.
     pub fn stage(&self) -> Stage {
         self.steps().stage.unwrap_or(Stage::Server)
     }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_trail_tells_what_was_waited_for_and_for_how_long() {
+    async fn timings_show_each_wait_and_its_length() {
         let timings = LoginTimings::default();
         assert_eq!((timings.now(), timings.to_string().as_str()), ("nothing", ""));
         timings.waits_for("a token");
@@ -125,6 +125,6 @@ mod tests {
             timings.waits_for("one");
             timings.waits_for("another");
         }
-        assert_eq!(timings.to_string().split(", ").count(), MAX_STEPS + 1, "the present one is always told");
+        assert_eq!(timings.to_string().split(", ").count(), MAX_STEPS + 1, "the present step is always shown");
     }
 }

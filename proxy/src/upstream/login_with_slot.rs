@@ -15,8 +15,8 @@ use crate::upstream::login_budget::LoginBudget;
 use crate::upstream::login_timings::{LoginTimings, Stage};
 use crate::upstream::readiness::{Readiness, readiness};
 
-/// Logs in at the mail server; by SMTP when there is a place for it, and again for as long as somebody would have waited for
-/// one if the server says that it is too much all the same. All of it has one budget.
+/// Logs in at the mail server. By SMTP it waits for a send slot first, and retries while the server refuses the login because of
+/// a limit, for as long as a client waits for a slot. All of it has one budget.
 ///
 /// # Errors
 /// [`Failure`] has the words for the client and for the log.
@@ -33,8 +33,8 @@ pub(crate) async fn log_in<S: MailProtocol>(
     // A user who is renamed keeps the send slots of the mailbox.
     let sender = account.sender();
     let limiter = context.runtime.send_limiter.mailbox(&servers.smtp.host, sender, servers.sending);
-    // Nobody waits for a place who could not use it.
-    timings.waits(Stage::Token, "a token of the sign-in service");
+    // Do not wait for a slot without a token to use it with.
+    timings.waits(Stage::Token, "a token from the sign-in service");
     let ready = timeout_at(budget.end(), readiness(context, account, Protocol::Smtp)).await;
     let ready = ready.map_err(|_| Failure::timed_out(&servers.smtp.host, budget.whole(), &timings))?;
     if !matches!(ready, Readiness::Now) {
@@ -48,14 +48,14 @@ pub(crate) async fn log_in<S: MailProtocol>(
     let send_slot = send_slot.ok().flatten().ok_or_else(|| no_send_slot(&limiter, sender))?;
     let waited = began.elapsed().as_secs();
     if waited > 0 {
-        info!(%sender, seconds = waited, "waited for a place among those who send");
+        info!(%sender, seconds = waited, "waited for a send slot");
     }
     loop {
         let failure = match login::login::<S>(context, admitted, &budget, &timings).await {
             Ok(connected) => return Ok((connected, Some(send_slot))),
             Err(failure) => failure,
         };
-        timings.waits(Stage::BackOff, "the next try");
+        timings.waits(Stage::BackOff, "the next attempt");
         let is_throttled = failure.class == Some(FailureClass::Throttled);
         if is_throttled {
             limiter.refused();
@@ -63,7 +63,7 @@ pub(crate) async fn log_in<S: MailProtocol>(
         if !is_throttled || !timeout_at(budget.end(), wait_budget.pause()).await.unwrap_or(false) {
             return Err(failure);
         }
-        info!(%sender, reason = failure.log, "the mail server says that it is too much; trying again");
+        info!(%sender, reason = failure.log, "the mail server refused the login because of a limit; retrying");
     }
 }
 

@@ -1,7 +1,7 @@
-//! May this account log in at its mail server now, and if not, when? One cheap answer for a login and for whatever sends by itself, from
-//! what is known already: the token and its authority, the back-off of the mailbox, and the pace of its messages. Nobody is asked for it.
+//! Whether an account can log in at its mail server now, and if not, when: a cheap answer for logins and for future background sending,
+//! from what is known already: the token and its authority, the back-off of the mailbox, and its send limiter. No server is asked.
 //!
-//! A send slot has no time: whoever needs one waits for it ([`SendLimiter::acquire`](crate::limits::send_limiter::SendLimiter::acquire)).
+//! A send slot has no time: wait for it ([`SendLimiter::acquire`](crate::limits::send_limiter::SendLimiter::acquire)).
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,7 @@ use crate::context::ServerContext;
 use crate::failure::{Failure, FailureClass};
 use crate::limits::back_off::LoginAllowed;
 
-/// How long a wait for a time sleeps at most before it looks at the clock again, which may have been set.
+/// How often the clock is read while waiting for a time: it may have been set.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whether an account can log in.
@@ -51,7 +51,7 @@ pub async fn readiness(context: &ServerContext, account: &Account, protocol: Pro
         Ok(Token::NeedsAdministrator(problem)) => {
             return Readiness::NeedsAdministrator(Failure::token(&TokenError::Misconfigured(problem)));
         }
-        // Nobody knows when it can be read again.
+        // It is unknown when it can be read again.
         Err(error) => not_before(now + CLOCK_CHECK_INTERVAL, Failure::token(&TokenError::Store(error))),
     }
     let Some(servers) = context.settings.servers.get(&account.application) else { return answer(latest) };
@@ -59,7 +59,7 @@ pub async fn readiness(context: &ServerContext, account: &Account, protocol: Pro
         if let Some(left) = context.runtime.send_limiter.not_before(&servers.smtp.host, account.sender()) {
             let failure = Failure::new(
                 RefusalKind::Unavailable,
-                format!("{} sends as many messages a minute as the mail server takes.", account.sender()),
+                format!("{} sends as many messages a minute as the mail server accepts.", account.sender()),
                 "",
             );
             not_before(now + left, failure.in_class(FailureClass::OurOwnLimit));

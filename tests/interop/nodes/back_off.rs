@@ -11,7 +11,7 @@ async fn mailbox_throttled_at_one_node_is_left_alone_by_all() {
     let (one, two) = (cluster.one.run().await.unwrap(), cluster.two.run().await.unwrap());
     cluster.tenant.behave(|it| it.imap.throttle_logins = Some(300_000));
     let answer = cluster.login(&one).await;
-    assert!(answer.starts_with("NO [UNAVAILABLE] Microsoft throttles this mailbox."), "{answer}");
+    assert!(answer.starts_with("NO [UNAVAILABLE] Microsoft is throttling this mailbox."), "{answer}");
     eventually("the back-off is written", async || {
         (cluster.sql("SELECT count(*) FROM mail_use WHERE throttled_until IS NOT NULL") == "1").then_some(())
     })
@@ -23,7 +23,7 @@ async fn mailbox_throttled_at_one_node_is_left_alone_by_all() {
     let one = cluster.one.run().await.unwrap();
     for node in [&one, &two] {
         let answer = cluster.login(node).await;
-        assert!(answer.starts_with("NO [UNAVAILABLE] Microsoft throttles this mailbox. Try again in"), "{answer}");
+        assert!(answer.starts_with("NO [UNAVAILABLE] Microsoft is throttling this mailbox. Try again in"), "{answer}");
     }
     assert_eq!(cluster.tenant.transcripts().len(), asked, "no node has asked Exchange");
     // By the database's clock the back-off is over.

@@ -308,7 +308,7 @@ async fn nodes_keep_to_their_shares_while_the_database_is_away() {
     drop(smtp);
     for node in [one, two] {
         let log = node.stop().await.unwrap();
-        assert!(log.contains("the database is away: this node keeps"), "{log}");
+        assert!(log.contains("the database cannot be reached: this node keeps"), "{log}");
     }
 }
 

@@ -75,7 +75,7 @@ impl Blocks {
     /// A source is blocked from now on. It is written beside what goes on: no client that leaves keeps it from being shown.
     pub(super) fn note(&self, source: Source, until: Instant) {
         let left = until.saturating_duration_since(Instant::now());
-        warn!(%source, minutes = left.as_secs() / 60, "blocked: too many different wrong logins came from there");
+        warn!(%source, minutes = left.as_secs() / 60, "source blocked: too many different wrong logins");
         let since = self.clock.now();
         let runtime = tokio::runtime::Handle::try_current().ok();
         let stored = if runtime.is_some() { Stored::NotYet } else { Stored::Failed };
@@ -86,7 +86,7 @@ impl Blocks {
         runtime.spawn(async move {
             let written = store.note_block(&block).await;
             if let Err(error) = &written {
-                warn!(%source, "the block is in force, but `oxpost status` and other nodes cannot see it yet: {error}");
+                warn!(%source, "the block is active, but `oxpost status` and other nodes cannot see it yet: {error}");
             }
             set_stored(&running, source, &own, if written.is_ok() { Stored::Written } else { Stored::Failed });
         });
@@ -111,7 +111,7 @@ impl Blocks {
             running.retain(|source, own| {
                 let goes_on = own.until > now;
                 if !goes_on {
-                    info!(%source, "the block is over");
+                    info!(%source, "block expired");
                 }
                 goes_on
             });
@@ -123,7 +123,7 @@ impl Blocks {
         let shown: HashSet<_> = own.iter().filter_map(|block| address(&block.source).map(Source::of)).collect();
         for (source, own) in &before {
             if own.stored == Stored::Written && !shown.contains(source) && self.remove(*source, own) {
-                info!(%source, "the block was lifted");
+                info!(%source, "block lifted");
                 change(Change::Lift(*source));
             }
         }
@@ -160,7 +160,7 @@ impl Blocks {
             own.retain(|block| block.until <= time && !is_running(block));
         }
         if let Err(error) = self.store.forget_ended_blocks(&own).await {
-            debug!("blocks that are over could not be removed from the store: {error}");
+            debug!("cannot remove expired blocks from the store: {error}");
         }
     }
 
@@ -193,13 +193,13 @@ impl Blocks {
             .filter(|source| !locked(&self.running).contains_key(source))
             .collect();
         for source in lifted {
-            info!(%source, "the block was lifted");
+            info!(%source, "block lifted");
             change(Change::Lift(source));
         }
         // On every look: there may have been no room for it, or a shorter one of this node's own.
         for ((source, _), followed) in known.iter().filter(|(_, followed)| followed.until > now) {
             if !known_sources.contains(source) && there.get(source) == Some(&followed.until) {
-                info!(%source, minutes = (followed.until - now).as_secs() / 60, "blocked: another node has blocked it");
+                info!(%source, minutes = (followed.until - now).as_secs() / 60, "source blocked by another node");
             }
             change(Change::Block(followed.address, followed.until));
         }

@@ -100,7 +100,7 @@ impl MailboxLimiter {
                 "451 4.3.2 The database that holds the sending limits is out of reach, or was a moment ago. Try again in a few minutes".to_owned()
             }
             _ => format!(
-                "451 4.3.2 {} sends more than the {} messages a minute that the mail server takes. Try again in a minute",
+                "451 4.3.2 {} sends more than the {} messages a minute that the mail server accepts. Try again in a minute",
                 self.mailbox,
                 self.limits.messages_per_minute
             ),
@@ -229,12 +229,12 @@ impl MessagePermit {
             let permitted = timeout_at(self.budget.until, permits).await.unwrap_or(false);
             let seconds = began.elapsed().as_secs();
             if seconds > 0 {
-                info!(mailbox = %limiter.mailbox, seconds, "a message waited for its permit");
+                info!(mailbox = %limiter.mailbox, seconds, "message delayed by the send limit");
             }
             let answer = permitted.then_some(()).ok_or_else(|| {
                 reply_text(&match holds {
                     Some(rate) => format!(
-                        "451 4.3.2 More than {} a minute: so many messages may be sent from here without a login. Try again in a minute",
+                        "451 4.3.2 More than {} messages a minute, the limit for sending from this address without a login. Try again in a minute",
                         rate.limit()
                     ),
                     None => limiter.permit_timed_out(),

@@ -1,4 +1,4 @@
-//! What a certificate says: for whom it is, by whom, and until when.
+//! What a certificate says: its names, its issuer and its expiry.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -8,17 +8,17 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
-/// How long before its end a certificate is warned of, and made anew by `oxpost cert`.
+/// How long before its expiry there is a warning of a certificate, and `oxpost cert` renews it.
 pub(crate) const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What is of interest of a certificate.
+/// The names, issuer and expiry of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CertificateInfo {
     /// The names and addresses it is for.
     pub names: Vec<String>,
-    /// Who has issued it, as the certificate writes it.
+    /// Its issuer, as the certificate writes it.
     pub issuer: String,
-    /// When it ends.
+    /// When it expires.
     pub expires: SystemTime,
 }
 
@@ -39,17 +39,17 @@ impl CertificateInfo {
         })
     }
 
-    /// Whether it ends soon, or has ended.
+    /// Whether it expires within [`EXPIRY_WARNING`], or has expired.
     pub(crate) fn expires_soon(&self, now: SystemTime) -> bool {
         self.expires <= now + EXPIRY_WARNING
     }
 
-    /// The day on which it ends.
+    /// The day on which it expires, in UTC.
     pub(crate) fn expiry_date(&self) -> String {
         day(self.expires)
     }
 
-    /// Whether it is for all of these.
+    /// Whether it is valid for all of these names.
     pub(crate) fn covers(&self, names: &[String]) -> bool {
         names.iter().all(|name| self.names.iter().any(|has| has.eq_ignore_ascii_case(name)))
     }

@@ -1,5 +1,5 @@
-//! A certificate in use, read again when its files change: connections that begin then get the new one, those that run are
-//! not touched. Files that cannot be used change nothing, and are said once.
+//! A certificate in use, reloaded when its files change: new connections use the new one, existing ones are not affected. Files
+//! that cannot be used change nothing, and are logged once.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -15,14 +15,14 @@ use tracing::{info, warn};
 use super::info::CertificateInfo;
 use crate::net::tls::{self, TlsError};
 
-/// How often it is looked whether files have changed.
+/// How often files are checked for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The certificates of all listeners.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Certificates(Vec<Arc<WatchedCertificate>>);
 
-/// A certificate and its key, as they stand in their files.
+/// A certificate and its key, as they are in their files.
 #[derive(Debug)]
 pub(crate) struct WatchedCertificate {
     certificate: PathBuf,
@@ -56,7 +56,7 @@ impl Certificates {
         Ok(watched)
     }
 
-    /// Looks after them until `stop`.
+    /// Reloads certificates whose files have changed, until `stop`.
     pub(crate) async fn reload_on_change(&self, stop: CancellationToken) {
         if self.0.is_empty() {
             return;
@@ -92,8 +92,8 @@ impl WatchedCertificate {
             .map_err(|error| TlsError::Unusable(self.certificate.clone(), error))
     }
 
-    /// Reads the files again if they have changed. The two are seldom written at the same moment: what does not belong
-    /// together yet is tried again at the next look.
+    /// Reloads the files if they have changed. The two are seldom written at the same moment: a pair that does not match yet is
+    /// tried again at the next check.
     pub(crate) fn reload_if_changed(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps = stamps(&self.certificate, &self.key);
@@ -105,13 +105,13 @@ impl WatchedCertificate {
             Ok(new) => {
                 let new = Arc::new(new);
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&new);
-                info!(certificate = %self.certificate.display(), "the certificate was read again");
+                info!(certificate = %self.certificate.display(), "certificate reloaded");
                 warn_if_expiring(&self.certificate, &new);
                 false
             }
             Err(error) => {
                 if news {
-                    warn!("the new certificate cannot be used, the one before stays: {error}");
+                    warn!("cannot use the new certificate; keeping the previous one: {error}");
                 }
                 true
             }
@@ -121,7 +121,7 @@ impl WatchedCertificate {
 }
 
 impl ResolvesServerCert for WatchedCertificate {
-    /// One for everybody: old clients do not say which name they want.
+    /// One certificate for all names: old clients do not send the name they want.
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -130,7 +130,7 @@ impl ResolvesServerCert for WatchedCertificate {
 fn warn_if_expiring(path: &Path, key: &CertifiedKey) {
     let info = key.cert.first().and_then(CertificateInfo::of);
     if let Some(info) = info.filter(|info| info.expires_soon(SystemTime::now())) {
-        warn!(certificate = %path.display(), ends = info.expiry_date(), "the certificate ends soon, or has ended; `oxpost cert` renews one it has made");
+        warn!(certificate = %path.display(), expires = info.expiry_date(), "the certificate expires soon or has expired; `oxpost cert` renews certificates that it created");
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_again_when_both_files_are_there_and_fit() {
+    fn certificate_is_reloaded_when_both_files_match() {
         let mut files = Files::new();
         let (old, new) = (files.issue(), files.issue());
         files.write("crt", &old.certificate);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_tried_again_though_nothing_has_changed() {
+    fn failed_reload_is_retried_without_a_change() {
         let mut files = Files::new();
         let (old, new) = (files.issue(), files.issue());
         files.write("crt", &old.certificate);

@@ -116,13 +116,13 @@ async fn who_sends_without_a_login_waits_for_its_own_minute_but_not_in_the_way_o
     assert_eq!(device.permit().wait().await.1, Ok(()));
     assert_eq!(device.permit().wait().await.1, Ok(()));
     assert_eq!(began.elapsed(), Duration::from_secs(30), "the second half of the minute's messages is spread");
-    // Somebody could use its place.
+    // Another session waits for its slot.
     let waiting = tokio::spawn({
         let limiter = Arc::clone(&limiter);
         async move { send_slot(&limiter).await }
     });
     let (_, answer) = device.permit().wait().await;
-    assert!(answer.unwrap_err().starts_with("451 4.3.2 More than 2 a minute"));
+    assert!(answer.unwrap_err().starts_with("451 4.3.2 More than 2 messages a minute"));
     assert_eq!(began.elapsed(), Duration::from_secs(30));
     drop(device);
     assert!(waiting.await.unwrap().is_some());
