@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_reply_gets_its_own_remedy() {
+    fn known_reply_has_its_own_remedy() {
         let failure = of(&UpstreamFailure::TokenRefused(
             "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox. Visit \
              https://aka.ms/smtp_auth_disabled for more information."
@@ -325,19 +325,19 @@ mod tests {
         ));
         assert_eq!(failure.refusal.kind, RefusalKind::AdministratorMustAct);
         assert!(failure.refusal.text.contains("Set-CASMailbox -Identity scan@contoso.com"), "{}", failure.refusal.text);
-        assert!(!failure.refusal.text.contains("535"), "the server's words are for the log");
+        assert!(!failure.refusal.text.contains("535"), "the server's reply is for the log");
         assert!(failure.log.contains("535 5.7.139"), "{}", failure.log);
     }
 
     #[test]
-    fn an_unknown_reply_still_says_what_to_check() {
+    fn unknown_reply_says_what_to_check() {
         let failure = of(&UpstreamFailure::TokenRefused("535 5.7.3 Authentication unsuccessful [x]".into()));
         assert!(failure.refusal.text.contains("Authenticated SMTP"), "{}", failure.refusal.text);
         assert_eq!(of(&UpstreamFailure::ConnectionClosed).refusal.kind, RefusalKind::Unavailable);
     }
 
     #[test]
-    fn every_sentence_fits_a_reply_line() {
+    fn every_sentence_fits_in_a_reply_line() {
         let long = Mailbox::parse("somebody.with.a.long.name@subsidiary.contoso.com").unwrap();
         for reply in known_replies() {
             let text = of_mailbox(&UpstreamFailure::TokenRefused(reply.pattern.into()), &long).refusal.text;

@@ -28,7 +28,7 @@ const QUIET: [&str; 9] = [
     "oauth2",
 ];
 
-/// Whether this may be logged at all, whatever the filter says. It is asked beside the filter, because a directive for a
+/// Whether this may be logged at all, whatever the filter says. It is applied in addition to the filter, because a directive for a
 /// module of such a crate would win over one for the crate.
 fn may_be_logged(metadata: &Metadata<'_>) -> bool {
     let name = metadata.target().split("::").next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The way to the mail server, up to a session that is logged in there.
+//! From a name lookup to a session that is logged in at the mail server.
 
 pub(crate) mod advertised_extensions;
 pub(crate) mod connect;

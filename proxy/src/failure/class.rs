@@ -1,4 +1,4 @@
-//! Why a login at the mail server failed, for programs: what a client is told and what is logged are words, and decide nothing.
+//! Why a login at the mail server failed, for programs: they decide by this class, never by the texts.
 
 use std::fmt;
 

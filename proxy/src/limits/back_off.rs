@@ -1,9 +1,9 @@
-//! Mailboxes that the mail server wants to be left alone for a while. A login that comes meanwhile waits, if it is not for
-//! long, and is told to come back otherwise: Exchange lengthens the back-off of whoever knocks on.
+//! Back-offs: mailboxes that the mail server asked not to use for a while. A login that comes meanwhile waits, if it is not for
+//! long, and is refused temporarily otherwise: Exchange lengthens the back-off of a client that keeps trying.
 //!
-//! Whichever node hears of a back-off writes it into the store; each login reads it there, so it counts on every node and after a
+//! The node that receives a back-off writes it to the store; each login reads it there, so it counts on every node and after a
 //! restart. With SQLite there is no other node, and the store is read once after a start. A store that cannot be read leaves a node with
-//! what it has heard itself.
+//! what it has received itself.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -26,7 +26,7 @@ const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Whether the mail server may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoginAllowed {
-    /// At once.
+    /// Now.
     Now,
     /// After this, at most [`WAIT_LIMIT`].
     WaitFor(Duration),
@@ -41,12 +41,12 @@ pub struct Noted {
     pub until: SystemTime,
     /// Whether the mailbox was not throttled before.
     pub is_new: bool,
-    /// Whether it ends so much later than what the other nodes were told that they should know: a program that repeats a command in
+    /// Whether it ends so much later than what was reported to the other nodes that it is reported again: a program that repeats a command in
     /// a throttled mailbox makes it longer by a moment each time.
     pub is_longer: bool,
 }
 
-/// Until when each mailbox is left alone, by protocol: Exchange counts them apart. What this node knows of it.
+/// The end of each mailbox's back-off, by protocol: Exchange counts them separately. As far as this node knows.
 #[derive(Debug, Default)]
 pub struct BackOffs {
     known: Mutex<HashMap<(Mailbox, Protocol), Known>>,
@@ -57,7 +57,7 @@ pub struct BackOffs {
 #[derive(Debug, Clone, Copy)]
 struct Known {
     until: SystemTime,
-    /// What the other nodes were told.
+    /// What was reported to the other nodes.
     reported: SystemTime,
 }
 
@@ -172,7 +172,7 @@ mod tests {
 
     /// What one node has written counts for another one, and for the same one after a restart.
     #[tokio::test]
-    async fn a_back_off_of_another_node_is_heard_at_the_login() {
+    async fn back_off_of_another_node_applies_at_login() {
         let (store, now) = (store().await, SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         let (back_offs, mailbox) = (BackOffs::default(), Mailbox::parse("a@contoso.com").unwrap());
         store.add_account(&Account::new(mailbox.clone(), "default", Grant::SignIn, now)).await.unwrap();
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(may(now + 2 * WAIT_LIMIT).await, LoginAllowed::Now);
         // Nothing keeps a mailbox from being used for longer than any back-off lasts.
         write(now + 10 * BACK_OFF_LIMIT).await;
-        assert_eq!(may(now).await, LoginAllowed::RetryAfter(2 * WAIT_LIMIT), "what was heard before");
+        assert_eq!(may(now).await, LoginAllowed::RetryAfter(2 * WAIT_LIMIT), "what was received before");
         // Neither does a store that cannot be read.
         store.remove_account(&mailbox).await.unwrap();
         assert_eq!(may(now + 3 * WAIT_LIMIT).await, LoginAllowed::Now);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mailbox_is_left_alone_by_protocol_and_until_then() {
+    fn back_off_applies_per_protocol_until_its_end() {
         let (back_offs, now) = (BackOffs::default(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         let second = Duration::from_secs(1);
         let mailbox = |name: &str| Mailbox::parse(&format!("{name}@contoso.com")).unwrap();
@@ -234,7 +234,7 @@ mod tests {
         // A shorter one does not end a longer one.
         let noted = back_offs.note(&mailbox("a"), Protocol::Imap, second, now);
         assert_eq!(noted, Noted { until: now + 300 * second, is_new: false, is_longer: false });
-        // The same again and again is told once in a tenth of it.
+        // The same back-off repeatedly is reported once in a tenth of it.
         assert!(back_offs.note(&mailbox("c"), Protocol::Imap, 300 * second, now).is_longer);
         for (after, is_longer) in [(1, false), (30, false), (31, true), (40, false)] {
             let noted = back_offs.note(&mailbox("c"), Protocol::Imap, 300 * second, now + second * after);
@@ -242,7 +242,7 @@ mod tests {
         }
         assert_eq!(may("a", Protocol::Imap, now + 270 * second), LoginAllowed::WaitFor(WAIT_LIMIT));
         assert_eq!(may("a", Protocol::Imap, now + 300 * second), LoginAllowed::Now);
-        // No server keeps anybody out for a day, and no clock either.
+        // Neither a server nor a clock blocks a mailbox for a day.
         back_offs.note(&mailbox("a"), Protocol::Imap, 86_400 * second, now);
         assert_eq!(may("a", Protocol::Imap, now), LoginAllowed::RetryAfter(BACK_OFF_LIMIT));
         assert_eq!(may("a", Protocol::Imap, now - 86_400 * second), LoginAllowed::Now);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_short_back_off_is_waited_for_by_whichever_clock_ends_it() {
+    async fn short_back_off_is_waited_for_by_either_clock() {
         let manual = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         let clock: SharedClock = Arc::new(manual.clone());
         let (back_offs, mailbox) = (BackOffs::default(), Mailbox::parse("a@contoso.com").unwrap());
@@ -267,7 +267,7 @@ mod tests {
         };
         assert_eq!(tokio::join!(wait(), ends).0, Ok(()));
         assert!(began.elapsed() <= 4 * CLOCK_CHECK_INTERVAL);
-        // A clock that stands still, or runs back, is not waited for.
+        // A clock that has stopped, or runs back, is not waited for.
         back_offs.note(&mailbox, Protocol::Imap, WAIT_LIMIT, clock.now());
         let began = Instant::now();
         assert_eq!(wait().await, Err(WAIT_LIMIT));

@@ -1,4 +1,4 @@
-//! Asking a session to close, with the reason, so that the client hears why in its protocol's own words.
+//! Asking a session to close, with the reason, so that the client is told why by its protocol.
 
 use tokio::sync::watch;
 
@@ -91,6 +91,6 @@ mod tests {
 
         let mut never = CloseRequest::never();
         let waited = tokio::time::timeout(std::time::Duration::from_secs(3600), never.wait()).await;
-        assert!(waited.is_err(), "nobody can ask any longer");
+        assert!(waited.is_err(), "the request can no longer be made");
     }
 }

@@ -1,4 +1,4 @@
-//! Connection slots: how many connections there may be, and who is asked to close when there are too many.
+//! Connection slots: how many connections there may be, and which one is asked to close when there are too many.
 //!
 //! [`SlotState`] decides; here is the lock around it, the close request of each connection, and what is logged. This is also
 //! where all connections of the process are known, so that a stop can ask each of them to close.
@@ -114,7 +114,7 @@ impl ConnectionSlots {
         Ok(Slot { shared: Arc::clone(&self.0), source, id, request })
     }
 
-    /// Whether somebody has logged in from there.
+    /// Whether a login from this source has succeeded.
     pub fn is_familiar(&self, peer: IpAddr) -> bool {
         self.0.table().familiar.is_familiar(Source::of(peer))
     }

@@ -1,7 +1,7 @@
-//! The login throttle: what bounds guesses at passwords, and keeps everybody else's logins going meanwhile.
+//! The login throttle: limits guesses at passwords without delaying other logins.
 //!
-//! [`policy`] decides; this drives it: waits for turns, tells the time, writes blocks where people see them. Two promises lead
-//! it. A guess is counted before anything is compared with it, so that a guess beyond the bounds learns nothing, not even if it
+//! [`policy`] decides; this module drives it: waits, reads the clock, writes blocks to the store. It makes two
+//! promises. A guess is counted before anything is compared with it, so that a guess beyond the bounds learns nothing, not even if it
 //! is right. And guesses from elsewhere do not keep an owner out: a source from which a login to this account succeeded before
 //! has a small budget of its own.
 
@@ -33,7 +33,7 @@ pub use self::source_failures::BlockLimits;
 /// The time within which passwords are counted that were compared.
 const WINDOW: Duration = Duration::from_secs(600);
 
-/// How long an attempt beyond the bounds waits for its answer: it costs whoever sends it a connection for so long.
+/// How long an attempt beyond the bounds waits for its answer: it occupies a connection of the client for so long.
 const REFUSED_AFTER: Duration = Duration::from_secs(5);
 
 /// User names that are refused without looking them up.
@@ -82,7 +82,7 @@ pub enum Admission<'a> {
     Repeated,
 }
 
-/// When an attempt came, and how long it has waited for its turn since.
+/// When an attempt came, and how long it has waited to be admitted.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     /// When it came.
@@ -103,7 +103,7 @@ impl Timing {
     }
 }
 
-/// An attempt that was counted. Until it is dropped it takes its place among those in progress.
+/// An attempt that was counted. Until it is dropped it counts as in progress.
 #[derive(Debug)]
 pub struct Permit<'a> {
     throttle: &'a LoginThrottle,
@@ -260,7 +260,7 @@ impl LoginThrottle {
 
     fn refuse_name(&self, source: Source, name: u64, throttled: Throttled) {
         let (Throttled::Blocked(wait) | Throttled::TooMany(wait)) = throttled;
-        // A turn may be free before that; what is known for sure is longer than anybody waits for one.
+        // It may be admitted before that; only what is beyond the time that attempts wait is certain.
         let Some(certain) = wait.checked_sub(QUEUE_TIMEOUT).filter(|certain| !certain.is_zero()) else { return };
         let now = Instant::now();
         let mut names = locked(&self.refused_names);
@@ -297,7 +297,7 @@ impl LoginThrottle {
 }
 
 impl Permit<'_> {
-    /// How the comparison went. A right one ends immediately; any other keeps its place until its answer is given, so that
+    /// How the comparison went. A right one ends immediately; any other counts as in progress until its answer is sent, so that
     /// the next attempt does not show how long it took.
     pub fn note(&mut self, compared: Comparison) {
         self.compared = compared;

@@ -22,7 +22,7 @@ pub(crate) use contact::{FALLBACK_AFTER, Mode};
 /// How often a node says that it is alive. Two of these may fail before its lease ends.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often rows about sending limits are looked for that say nothing any more.
+/// After how many heartbeats unused rows of sending limits are removed.
 const FORGET_EVERY: u32 = 60;
 
 /// How long the end waits to say that this node ends.
@@ -87,7 +87,7 @@ impl Nodes {
         Ok(id)
     }
 
-    /// Whether this process is no node any more, because it ends.
+    /// Whether this process has left the nodes, because it is stopping.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
     }
@@ -154,7 +154,7 @@ impl Nodes {
                 break;
             }
         }
-        // Nobody joins again because this row is gone.
+        // A removed row must not make this node join again.
         self.ended.store(true, Ordering::SeqCst);
         let id = self.inner().id().map(str::to_owned);
         if let Some(id) = id {
@@ -180,7 +180,7 @@ impl Nodes {
         for node in dead {
             if self.store.remove_dead_node(&node).await? {
                 info!(
-                    "a node was not heard of for {} seconds; what it had is free for the others",
+                    "a node sent no heartbeat for {} seconds; its share is free for the others",
                     NODE_LEASE.as_secs()
                 );
             }

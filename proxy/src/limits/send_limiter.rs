@@ -1,10 +1,10 @@
-//! A mail server takes so many messages of one mailbox at once and in a minute, and refuses what is beyond. Here they wait
-//! instead, in the order in which they came.
+//! A mail server accepts a number of concurrent sessions and of messages a minute per mailbox, and refuses more. Here they wait
+//! instead, in order of arrival.
 //!
-//! - Who logs in takes one of the mailbox's places first, and keeps it until the session has ended.
-//! - Each message takes one of the minute's ([`minute`]) before it begins.
-//! - What the server refuses all the same because it is too much is tried again, while nothing of a message has gone.
-//! - The recipients of a day are counted ([`day`]), and those who watch are warned before the server refuses.
+//! - A login acquires one of the mailbox's send slots first, and holds it until the session has ended.
+//! - Each message needs a permit of the minute ([`minute`]) before it begins.
+//! - What the server nevertheless refuses because of its limits is retried, as long as nothing of a message was sent.
+//! - The recipients of a day are counted ([`day`]), and there is a warning before the server refuses.
 //!
 //! What is counted is counted in this process, or, where nodes share a database, by all of them together ([`shared`]). Nobody gets here
 //! without a password, and a mailbox that nothing was sent from is forgotten again: one password may open all mailboxes of a domain,
@@ -45,7 +45,7 @@ pub struct SendLimiter {
 const SWEEP_EVERY: usize = 256;
 
 impl SendLimiter {
-    /// Nobody sends yet. Whoever has to wait waits so long at most.
+    /// `wait`: how long a session waits for a slot, or a message for a permit.
     pub fn new(wait: Duration) -> Self {
         Self { wait, nodes: None, mailboxes: Mutex::default() }
     }
@@ -56,7 +56,7 @@ impl SendLimiter {
         Self { nodes, ..self }
     }
 
-    /// The limiter of a mailbox at a server. The server counts whoever has logged in there.
+    /// The limiter of a mailbox at a server. The server counts the user who has logged in.
     pub(crate) fn mailbox(&self, host: &str, mailbox: &Mailbox, limits: SendingLimits) -> Arc<MailboxLimiter> {
         let mut mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
         if mailboxes.len() % SWEEP_EVERY == SWEEP_EVERY - 1 {
@@ -78,7 +78,7 @@ impl SendLimiter {
         mailboxes.get(&(host.to_owned(), mailbox.clone()))?.not_before()
     }
 
-    /// A send slot of a mailbox at a server, for a session or for something that is none: waits for it behind those of its class that
+    /// A send slot of a mailbox at a server, for a session or a background task: waits for it after those of its class that
     /// came before. `None`: there was none until the deadline.
     pub async fn acquire(
         &self,
@@ -90,7 +90,7 @@ impl SendLimiter {
         self.mailbox(host, mailbox, limits).acquire(class, deadline).await
     }
 
-    /// A place of somebody's.
+    /// A send slot of a mailbox of the tests.
     #[cfg(test)]
     pub(crate) async fn send_slot(&self, limits: SendingLimits) -> Option<SendSlot> {
         let limiter = self.mailbox("smtp.example", &Mailbox::parse("scan@contoso.com").ok()?, limits);
@@ -98,7 +98,7 @@ impl SendLimiter {
         limiter.send_slot(&budget).await
     }
 
-    /// How many wait at this moment, for a place or for a message to begin.
+    /// How many wait at this moment, for a slot or for a permit.
     pub fn waiting(&self) -> usize {
         let mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
         mailboxes.values().map(|limiter| limiter.waiting()).sum()
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn those_who_wait_are_counted_over_all_mailboxes() {
+    async fn waiters_are_counted_over_all_mailboxes() {
         let limiter = SendLimiter::new(Duration::from_secs(45));
         let limits = SendingLimits { max_connections: 1, ..SendingLimits::default() };
         let acquire = |address: &str| {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn mailboxes_that_nothing_was_sent_from_are_forgotten() {
+    async fn unused_mailboxes_are_removed() {
         let limiter = SendLimiter::new(Duration::ZERO);
         let of = |number: usize| {
             let mailbox = Mailbox::parse(&format!("{number}@contoso.com")).unwrap();
@@ -147,7 +147,7 @@ mod tests {
             of(number);
         }
         assert!(limiter.mailboxes.lock().unwrap().len() <= SWEEP_EVERY);
-        assert!(Arc::ptr_eq(&held, &of(0)), "whoever waits in it is not alone in another one");
+        assert!(Arc::ptr_eq(&held, &of(0)), "the limiter of a waiting session is not replaced");
         assert!(of(1).was_used(), "its minute and its day are still counted");
     }
 }

@@ -65,7 +65,7 @@ impl Object {
         }
     }
 
-    /// The span of the event: its fields, which are an object already, and its name behind them.
+    /// The span of the event: its fields, which are an object already, followed by its name.
     fn span(&mut self, fields: &str, name: &str) {
         let fields = fields.strip_prefix('{').and_then(|fields| fields.strip_suffix('}')).unwrap_or_default();
         self.json.extend_from_slice(b",\"span\":{");

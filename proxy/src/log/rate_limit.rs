@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// The time that the lines of one key, such as a source, are counted for.
 const KEY_WINDOW: Duration = Duration::from_secs(600);
 
-/// Lines of most kinds in a minute: enough for an administrator who tries something out, too few to fill a disk (a year of
+/// Lines of most kinds in a minute: enough for an administrator who tests something, too few to fill a disk (a year of
 /// 11 lines a minute is under 2 GB).
 pub(crate) const LINES: u32 = 10;
 
@@ -111,7 +111,7 @@ struct Windows<K> {
     /// Only keys whose lines were written: never more than the limit allows in [`KEY_WINDOW`].
     keys: HashMap<K, (Instant, u32)>,
     suppressed: u64,
-    /// Whether somebody will write the number of those.
+    /// Whether a summary of those is scheduled.
     summary_is_due: bool,
 }
 
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_lines_a_minute_are_written_and_the_rest_counted() {
+    fn lines_beyond_the_limit_are_counted() {
         let (mut windows, start) = windows(2, u32::MAX);
         assert_eq!([(); 2].map(|()| windows.permit(0, start)), [Permit::Write, Permit::Write]);
         let first = Permit::Suppress { summary_at: Some(start + WINDOW) };
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn one_source_leaves_lines_to_the_others() {
+    fn source_limit_leaves_lines_to_other_sources() {
         let (mut windows, start) = windows(5, 2);
         for permitted in [true, true, false, false] {
             assert_eq!(windows.permit(1, start) == Permit::Write, permitted);
@@ -210,19 +210,19 @@ mod tests {
 
     /// Also in a minute that began before the key's ten are over.
     #[test]
-    fn a_source_has_lines_again_after_ten_minutes() {
+    fn source_has_lines_again_after_ten_minutes() {
         let (mut windows, start) = windows(5, 1);
         assert_eq!(windows.permit(1, start), Permit::Write);
         assert_eq!(windows.permit(2, start + KEY_WINDOW - SECOND), Permit::Write);
         assert_ne!(windows.permit(1, start + KEY_WINDOW - SECOND), Permit::Write);
         assert_eq!(windows.permit(1, start + KEY_WINDOW), Permit::Write);
-        assert_ne!(windows.permit(1, start + KEY_WINDOW), Permit::Write, "and its count began anew");
+        assert_ne!(windows.permit(1, start + KEY_WINDOW), Permit::Write, "and its count started again");
         assert_ne!(windows.permit(1, start + KEY_WINDOW + SECOND), Permit::Write);
     }
 
     /// A flood that lasts a day, from ever new sources.
     #[test]
-    fn lines_and_memory_are_bounded_however_long_a_flood_lasts() {
+    fn lines_and_memory_are_bounded_in_a_long_flood() {
         let (mut windows, start) = (Windows::new(Limits { lines: 10, lines_per_key: 3 }), Instant::now());
         let (mut written, mut summaries, mut suppressed, minutes) = (0_u64, 0_u64, 0, 24 * 60);
         let mut due = None;
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_number_is_written_when_the_minute_is_over() {
+    async fn summary_is_written_when_the_minute_ends() {
         let limit = LogRateLimit::new(Level::WARN, "test");
         let permitted = (0..100).filter(|_| limit.permit()).count();
         assert_eq!(permitted, 10);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_is_written_when_the_runtime_ends() {
+    fn summary_is_written_when_the_runtime_ends() {
         let limit = LogRateLimit::new(Level::INFO, "test");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async { assert_eq!((0..100).filter(|_| limit.permit()).count(), 10) });

@@ -1,4 +1,4 @@
-//! The one loop that joins a dialogue to a stream. It decides nothing.
+//! Runs a dialogue on a stream. It decides nothing.
 
 use std::io;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use oxpost_protocol::{Action, Dialogue};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// What is read at once during a login: a login is a few short lines.
+/// Bytes in one read during a login: a login is a few short lines.
 const READ_SIZE: usize = 2048;
 
-/// How long a peer may still take for what is being sent to it when the dialogue is interrupted, and for the last words.
+/// How long a peer may still take to read what is being sent when the dialogue is interrupted, and to read the final reply.
 pub(crate) const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a dialogue that may be interrupted went on.
@@ -104,7 +104,7 @@ async fn receive<D: Dialogue>(dialogue: &mut D, stream: &mut (impl AsyncRead + U
     Ok(())
 }
 
-/// Sends what a dialogue has to say, until it wants to read (`None`) or reports something.
+/// Sends what a dialogue writes, until it wants to read (`None`) or reports something.
 ///
 /// # Errors
 /// The connection broke.
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn end_of_the_client_is_told_to_the_dialogue() {
+    async fn dialogue_receives_the_end_of_the_client() {
         let (mut client, mut stream) = duplex(100);
         client.shutdown().await.unwrap();
         let event = drive(&mut dialogue(), &mut stream).await;

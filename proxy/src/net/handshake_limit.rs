@@ -1,7 +1,7 @@
-//! A TCP connection below TLS, which breaks when a peer sends much that is nothing.
+//! A TCP connection below TLS that fails when a client sends too much TLS without content.
 //!
 //! TLS lets a handshake message be 16 MB long in as many records as the peer likes (RFC 8446, 4 and 5.1); rustls keeps up
-//! to 64 KiB of one that never ends, for strangers too. So what comes in is counted until content comes out of it.
+//! to 64 KiB of one that never ends, for unauthenticated clients too. So received bytes are counted until content is decrypted.
 
 use std::io;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 /// header; RFC 8446, 5.2), and as much as a client's part of a handshake, which is 2 KiB with post-quantum keys.
 const CLIENT_BYTES: usize = 24 * 1024;
 
-/// The connection, and what came in since content last came out.
+/// A connection, and how many bytes were received since content was last decrypted.
 #[derive(Debug)]
 pub struct HandshakeLimit {
     tcp: TcpStream,
@@ -23,22 +23,22 @@ pub struct HandshakeLimit {
 }
 
 impl HandshakeLimit {
-    /// A client's connection: anybody's.
+    /// The connection of a client, which may be an attacker.
     pub fn client(tcp: TcpStream) -> Self {
         Self { tcp, count: 0, limit: CLIENT_BYTES }
     }
 
-    /// A mail server's connection: one that was chosen, and whose certificates may be long.
+    /// The connection to a configured mail server, whose certificates may be long: without a limit.
     pub fn server(tcp: TcpStream) -> Self {
         Self { tcp, count: 0, limit: usize::MAX }
     }
 
-    /// Whether anything came in since content last came out.
+    /// Whether anything was received since content was last decrypted.
     pub fn has_received(&self) -> bool {
         self.count > 0
     }
 
-    /// Content came out of what came in: the count begins anew.
+    /// Content was decrypted: the count starts again.
     pub fn content_came(&mut self) {
         self.count = 0;
     }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_client_sends_without_content_is_bounded() {
+    async fn handshake_bytes_of_a_client_are_bounded() {
         let (mut client, far) = pair().await;
         let mut limited = HandshakeLimit::client(far);
         client.write_all(&vec![0; CLIENT_BYTES + 1]).await.unwrap();
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn content_begins_the_count_anew() {
+    async fn content_resets_the_count() {
         let (mut client, far) = pair().await;
         let mut limited = HandshakeLimit::client(far);
         let mut taken = vec![0; CLIENT_BYTES];

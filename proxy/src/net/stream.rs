@@ -38,7 +38,7 @@ pub trait Memory: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug {}
 #[cfg(test)]
 impl Memory for tokio::io::DuplexStream {}
 
-/// Bytes taken from a plain connection that the other side could not take at once. Empty, and without memory, unless the
+/// Bytes taken from a plain connection that the other side could not accept immediately. Empty, and without memory, unless the
 /// other side is slower; never more than [`SCRATCH`], or than what a login left over.
 #[derive(Debug, Default)]
 pub(crate) struct Leftover {
@@ -57,7 +57,7 @@ impl Leftover {
         self.bytes.get(self.sent..).unwrap_or_default()
     }
 
-    /// Bytes that go behind those that are still to be sent.
+    /// Appends bytes to those that are still to be sent.
     pub(crate) fn push(&mut self, bytes: Vec<u8>) {
         if self.as_slice().is_empty() {
             *self = Self::new(bytes);

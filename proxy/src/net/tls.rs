@@ -78,15 +78,15 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 /// and those of a file.
 ///
 /// # Errors
-/// There is nobody to trust, or the file cannot be used.
+/// There are no trusted authorities, or the file cannot be used.
 pub(crate) fn client_config(ca_file: Option<&Path>, system_roots: bool) -> Result<ClientConfig, TlsError> {
     client_config_with(verifier(ca_file, system_roots)?)
 }
 
-/// Who is trusted upstream.
+/// The verifier of the certificates of mail servers.
 ///
 /// # Errors
-/// There is nobody to trust, or the file cannot be used.
+/// There are no trusted authorities, or the file cannot be used.
 pub(crate) fn verifier(ca_file: Option<&Path>, system_roots: bool) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     Ok(match (ca_file, system_roots) {
         // No file: `Config` has made sure that the system's are wanted then.
@@ -107,7 +107,7 @@ pub(crate) fn verifier(ca_file: Option<&Path>, system_roots: bool) -> Result<Arc
     })
 }
 
-/// TLS 1.2 or newer, with certificates judged by this verifier.
+/// TLS 1.2 or newer, with certificates checked by this verifier.
 ///
 /// # Errors
 /// The crypto provider knows no such version.

@@ -1,4 +1,4 @@
-//! From a local login to an account, and to the name the account has upstream.
+//! From a local login to an account.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::limits::login_throttle::{Admission, Comparison, Timing};
 /// wrong one never touches a token and never reaches Microsoft, unless the account has the grant password, where Microsoft
 /// verifies it.
 ///
-/// Unknown and disabled accounts, those with local passwords and those that Microsoft verifies answer alike: with the same
-/// words, at the same time.
+/// Unknown and disabled accounts, those with local passwords and those that Microsoft verifies answer alike: the same text,
+/// after the same time.
 ///
 /// # Errors
-/// Who this is was not proved, or cannot be checked now.
+/// The password is wrong, or cannot be checked now.
 pub(crate) async fn admit(context: &ServerContext, peer: IpAddr, login: &Login) -> Result<Admitted, Failure> {
     let throttle = &context.runtime.login_throttle;
     let mut timing = Timing::begin();
@@ -63,12 +63,12 @@ pub(crate) async fn admit(context: &ServerContext, peer: IpAddr, login: &Login) 
     Err(disclosure.of_failure(&denied, failure))
 }
 
-/// How much a client is told of why its password was not accepted.
+/// How much a client is told about why its password was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Disclosure {
-    /// It comes from where a login to this account has succeeded before.
+    /// The reason: a login to this account has succeeded from this source before.
     Reason,
-    /// No more than of an account that does not exist.
+    /// The same text as for an account that does not exist.
     WrongPassword,
 }
 
@@ -79,7 +79,7 @@ impl Disclosure {
         if familiar { Self::Reason } else { Self::WrongPassword }
     }
 
-    /// What the client hears, so that an account that Microsoft verifies cannot be disclosure from others. The log has the reason.
+    /// The failure for the client, so that an account that Microsoft verifies cannot be told from others. The log has the reason.
     fn of_failure(self, denied: &Denied, failure: Failure) -> Failure {
         match denied {
             Denied::BadCredentials
@@ -95,7 +95,7 @@ impl Disclosure {
     }
 }
 
-/// How an attempt has ended, for the throttle.
+/// The result of an attempt, for the throttle.
 fn compared(verified: &Result<Admitted, Denied>) -> Comparison {
     match verified {
         Ok(_) => Comparison::Right,
@@ -105,8 +105,8 @@ fn compared(verified: &Result<Admitted, Denied>) -> Comparison {
     }
 }
 
-/// A verification by Microsoft for an unfamiliar source is waited for only as long as every wrong login waits: how long it takes
-/// would tell that Microsoft verifies this account. It goes on, and a right password opens at the next login.
+/// A verification by Microsoft for an unfamiliar source is waited for only as long as every wrong login waits: a longer time would
+/// reveal that Microsoft verifies this account. It continues in the background, and a right password is accepted at the next login.
 async fn within(
     limit: Option<Duration>,
     verify: impl Future<Output = Result<Admitted, Denied>>,
@@ -114,7 +114,7 @@ async fn within(
     let Some(limit) = limit else { return verify.await };
     timeout(limit, verify).await.unwrap_or_else(|_| {
         let what = "Microsoft did not verify the password in time.";
-        let problem = Problem::new(what, "It goes on being verified; the next login finds the answer.");
+        let problem = Problem::new(what, "The verification continues; log in again to get its result.");
         Err(Denied::NotVerified(TokenError::Transient { retry_after: None, problem }))
     })
 }
@@ -131,7 +131,7 @@ pub(crate) async fn admit_device(context: &ServerContext, mailbox: &Mailbox) -> 
     }
 }
 
-/// The failure of a login that was not proved; it has a line if the rate of those allows it.
+/// The failure of a refused login; it is logged if the rate limit of such lines allows it.
 pub(crate) fn refused(context: &ServerContext, peer: IpAddr, failure: Failure, user: &str) -> Failure {
     let is_logged = context.runtime.log_limits.refused_login.permit_for(Source::of(peer));
     if is_logged {

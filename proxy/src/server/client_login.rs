@@ -1,4 +1,4 @@
-//! The login of a client: drives the local dialogue, and lets the client hear OK only when its upstream session is ready.
+//! The login of a client: drives the local dialogue, and sends OK only when the upstream session is ready.
 
 use std::future::poll_fn;
 use std::io;
@@ -68,7 +68,7 @@ pub(crate) struct LoggedIn {
 /// Greets a client and waits for a login that succeeds.
 ///
 /// # Errors
-/// The connection ended before that; the client was told why in its protocol's words.
+/// The connection ended before that; the client was sent the reason in a reply of its protocol.
 pub(crate) async fn login<S: MailProtocol>(
     context: &ServerContext,
     listener: &ListenerContext,

@@ -1,7 +1,7 @@
-//! Clients that may send without a login, because of where they are: scanners and software from before AUTH.
+//! Clients that may send without a login because of their network: scanners and software without AUTH.
 //!
-//! Their session is that of one account, within bounds that no password has: senders and recipients are named, and messages
-//! counted. The network is the proof, and it is the most special one that is named.
+//! Their session is one of an account, with limits that a password does not have: senders and recipients are restricted, and
+//! messages are counted. The most specific configured network applies.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,8 +15,8 @@ use crate::config::{self, Config};
 use crate::limits::send_limiter::Rate;
 use crate::server::sender_policy;
 
-/// Sessions that the clients of one entry may have at once, those that wait for a place at the mail server among them. More
-/// than the three that Exchange takes, and not so many that they could take the listeners from everybody else.
+/// Concurrent sessions of the clients of one `[[listener.device]]`, including those that wait for a send slot. More than the three that
+/// Exchange accepts, and few enough to leave the listeners to other clients.
 const MAX_SESSIONS: usize = 10;
 
 /// The devices of one listener.
@@ -33,7 +33,7 @@ pub struct Device {
     sessions: Arc<Semaphore>,
 }
 
-/// One of the sessions that a device may have at once.
+/// Permission of a device for one session; released when it is dropped.
 #[derive(Debug)]
 pub struct DevicePermit {
     /// The device.
@@ -51,12 +51,12 @@ impl Devices {
         Self(devices.iter().map(device).collect())
     }
 
-    /// Whether there are devices, and a client at this address is none of them.
+    /// Whether there are devices, and none has this address.
     pub fn excludes(&self, peer: IpAddr) -> bool {
         !self.0.is_empty() && self.at(peer).is_none()
     }
 
-    /// What a client at this address is, if it is one of them.
+    /// The device with this address; the most specific network applies.
     pub fn at(&self, peer: IpAddr) -> Option<&Arc<Device>> {
         // An IPv4 client on a dual-stack socket arrives as ::ffff:a.b.c.d.
         let peer = peer.to_canonical();
@@ -68,13 +68,13 @@ impl Devices {
 }
 
 impl Device {
-    /// A session for one more client; `None`: there are too many.
+    /// A permit for one more session; `None`: all [`MAX_SESSIONS`] are in use.
     pub fn permit(self: &Arc<Self>) -> Option<DevicePermit> {
         let permit = Arc::clone(&self.sessions).try_acquire_owned().ok()?;
         Some(DevicePermit { device: Arc::clone(self), _permit: permit })
     }
 
-    /// Holds a session to what the device may do.
+    /// Restricts a session to the senders and recipients of the device.
     pub fn restrict(&self, machine: Submission) -> Submission {
         let config::Device { account, senders, recipients, .. } = &self.config;
         let senders = sender_policy::of_policy(account.as_str(), senders)
@@ -84,7 +84,7 @@ impl Device {
     }
 }
 
-/// The accounts that devices should send as, and that are not there; all of them where there is no store yet.
+/// The accounts that devices send as and that do not exist; all of them where there is no store yet.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -94,7 +94,7 @@ pub(crate) async fn without_account(config: &Config, store: Option<&Store>) -> R
     let mut missing = Vec::new();
     for mailbox in wanted {
         let opened = match store {
-            // One that was changed past Oxpost is said to be so elsewhere, and keeps no other account from working.
+            // An account that was changed outside Oxpost is reported elsewhere, and does not keep others from working.
             Some(store) => match store.opened_by(mailbox).await {
                 Err(StoreError::ChangedOutside { .. }) => true,
                 opened => opened?.is_some(),
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_special_network_counts() {
+    fn most_specific_network_applies() {
         let device = |network: &str, account: &str| config::Device {
             networks: vec![network.parse().unwrap()],
             account: Mailbox::parse(account).unwrap(),

@@ -1,18 +1,18 @@
-//! Noticing that a client has gone while something is done for it.
+//! Detecting that a client has disconnected while work is done for it.
 //!
-//! What a client sends meanwhile is taken, within a bound, because the end of its stream is only seen behind it. A client
-//! that has said all it wants and closes its side (`printf … | nc`) still wants its answers; one that closes with nothing said
-//! behind its login can do nothing more with it, and has gone.
+//! What a client sends meanwhile is read, within a bound, because the end of its stream is only visible after it. A client that
+//! has sent commands and closes its side (`printf … | nc`) still wants its answers; one that closes without a command after its
+//! login has disconnected.
 
 use std::io;
 
 use oxpost_protocol::LocalDialogue;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What is taken of a client that talks on while it should wait. Then it is not read from, and its end is not noticed.
+/// Bytes that are read from a client while it should wait. Beyond them it is not read, and its end is not noticed.
 const UNREAD_LIMIT: usize = 8 * 1024;
 
-/// What is read at once.
+/// Bytes in one read.
 const READ_SIZE: usize = 2048;
 
 /// Does `work` for a client, unless the client goes away meanwhile; then `work` is dropped.
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_goes_ends_the_work() {
+    async fn disconnected_client_ends_the_work() {
         let (client, mut near, mut dialogue) = waiting();
         drop(client);
         let gone = unless_gone(&mut near, &mut dialogue, std::future::pending::<()>()).await;
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_has_said_everything_still_wants_its_answers() {
+    async fn half_closed_client_with_commands_keeps_the_work() {
         let (mut client, mut near, mut dialogue) = waiting();
         client.write_all(b"b NOOP\r\nc LOGOUT\r\n").await.unwrap();
         client.shutdown().await.unwrap();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_talks_on_is_taken_from_within_a_bound() {
+    async fn input_during_the_work_is_bounded() {
         let (mut client, mut near, mut dialogue) = waiting();
         client.write_all(&[b'x'; 20_000]).await.unwrap();
         let (done, wait) = tokio::sync::oneshot::channel();

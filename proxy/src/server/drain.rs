@@ -30,7 +30,7 @@ pub(crate) enum Drained {
 }
 
 /// Asks all connections to close, and waits until their sessions have ended, for as long as `bound` and until `stop_now`. The
-/// listeners are closed by then, and `sessions` takes no more.
+/// listeners are closed by then, and `sessions` is closed.
 pub(crate) async fn drain(
     slots: &ConnectionSlots,
     sessions: &TaskTracker,

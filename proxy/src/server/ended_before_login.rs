@@ -1,4 +1,4 @@
-//! The log line of a connection that ended without a login: whether it has one, and what it says.
+//! The log line of a connection that ended without a login: its level and its text.
 
 use std::fmt;
 use std::io;
@@ -21,7 +21,7 @@ pub(crate) enum EndedBeforeLogin {
     CloseRequested(CloseReason),
     /// The connection broke, or TLS failed.
     ConnectionBroke(io::Error),
-    /// The client went away while it was logged in at the mail server.
+    /// The client disconnected during the upstream login.
     Disconnected(io::Error),
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Ended<'a> {
 /// What is written of it.
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
-    /// At debug: a probe, or a connection that was closed for another one. Nobody looks for it.
+    /// At debug: a probe, or a connection that was evicted. No one looks for it.
     Debug(&'static str),
     /// At info, if the rate of those lines allows it.
     Limited(&'static str),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_never_spoke_is_at_debug() {
+    fn silent_connection_is_logged_at_debug() {
         for why in [
             EndedBeforeLogin::Closed(Closed::EndOfStream),
             EndedBeforeLogin::TimedOut,
@@ -153,18 +153,18 @@ mod tests {
     }
 
     #[test]
-    fn one_that_spoke_or_began_tls_is_at_info_within_a_limit() {
+    fn connection_that_sent_bytes_is_logged_within_a_limit() {
         for why in [Closed::ByClient, Closed::EndOfStream, Closed::TooManyErrors, Closed::TooLong] {
             assert!(matches!(line(&EndedBeforeLogin::Closed(why), true), Line::Limited(_)), "{why:?}");
         }
         assert_eq!(line(&EndedBeforeLogin::TimedOut, true), Line::Limited("no login within login-timeout"));
         assert_eq!(line(&failed_handshake(true), false), Line::Limited("TLS failed"));
         let before = Line::Limited("the client closed the connection before TLS");
-        assert_eq!(line(&failed_handshake(false), true), before, "behind STARTTLS");
+        assert_eq!(line(&failed_handshake(false), true), before, "after STARTTLS");
     }
 
     #[test]
-    fn whoever_has_proved_who_it_is_has_a_line_always() {
+    fn proved_client_is_always_logged() {
         assert!(matches!(
             line(&EndedBeforeLogin::Disconnected(io::ErrorKind::UnexpectedEof.into()), true),
             Line::Always(_)

@@ -1,9 +1,9 @@
-//! After the login: bytes go both ways until both sides have ended, and between them a tap that decides what goes on.
+//! After the login: relays bytes in both directions until both sides have ended, through a tap that decides what is forwarded.
 //!
-//! The promises: every byte that may go on reaches the other side, in order, also when the giver has closed meanwhile and the
-//! taker is slow; a side that is not read from is not read for either (back-pressure), so a session holds at most one scratch
-//! buffer a direction; an end is passed on as an end of that direction only (half-close), and as what it was: a connection that
-//! was cut is not closed in order on the other side.
+//! It promises: every byte that may be forwarded reaches the other side, in order, even if the sender has closed and the receiver
+//! is slow; while one side does not read, the other is not read either (back-pressure), so a session holds at most one scratch
+//! buffer per direction; the end of one side closes only that direction (half-close), and a connection that was cut is not closed
+//! in order on the other side.
 
 mod flow;
 
@@ -28,7 +28,7 @@ pub(crate) const LINGER: Duration = Duration::from_secs(60);
 /// takes minutes.
 const OWED_REPLY_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long the last words of a session may take, and its client to close, when Oxpost ends it.
+/// How long the final reply of a session may take, and its client to close, when Oxpost ends it.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One of the two ends of a session.
@@ -105,7 +105,7 @@ pub(crate) async fn relay(
             if up.state == State::Cut || down.state == State::Cut || down.state == State::Failed {
                 return Poll::Ready(());
             }
-            // What nobody will read any more must still be read off the client's socket: closing a socket with unread bytes in
+            // What is not forwarded any longer must still be read off the client's socket: closing a socket with unread bytes in
             // it resets the connection, and the reset would overtake the last bytes on their way to a slow client.
             if up.state == State::Failed || tap.over().is_some() && up.state == State::Done && !up.has_discarded {
                 up.state = State::Discarding;
@@ -183,7 +183,7 @@ trait DirectionTap: Inspect {
     /// The source has ended.
     fn end(&mut self);
 
-    /// Whether the source has said goodbye in its protocol's words.
+    /// Whether the source has said goodbye by a command or reply of its protocol.
     fn has_said_goodbye(&self) -> bool;
 
     /// Whether the session is over.
@@ -277,7 +277,7 @@ enum State {
     Done,
     /// The source was cut, and the sink is not told of an end in order.
     Cut,
-    /// The sink has gone; what still comes is read and forgotten.
+    /// The sink has gone; what still arrives is discarded.
     Discarding,
     /// The connection to write to broke, and nothing more can be done in this direction.
     Failed,

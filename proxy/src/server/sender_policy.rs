@@ -1,15 +1,14 @@
-//! Who a session may send as: what its account says of it, or its device, and what the mail server would let it do that its
-//! password must not.
+//! The addresses that a session may send as: the policy of its account or device, which can be stricter than the mail server.
 
 use oxpost_protocol::smtp::AllowedSenders;
 use oxpost_protocol::smtp::sender_policy::Fallback;
 use oxpost_token_store::{Account, Origin, SenderMode, SenderPolicy};
 
-/// Those of an account; nothing where that is for the mail server to say.
+/// The senders of an account; `None` if the mail server alone decides.
 pub(crate) fn of_account(account: &Account) -> Option<AllowedSenders> {
     let policy = &account.senders;
-    let anybody = policy.mode == SenderMode::AsIs && policy.allowed.is_empty() && !account.sends_as_another();
-    (!anybody).then(|| {
+    let unrestricted = policy.mode == SenderMode::AsIs && policy.allowed.is_empty() && !account.sends_as_another();
+    (!unrestricted).then(|| {
         let mailbox = &account.mailbox;
         let remedy = match account.origin {
             Origin::Command => format!("To allow or to replace it: oxpost account sender {mailbox} --help"),
@@ -21,7 +20,7 @@ pub(crate) fn of_account(account: &Account) -> Option<AllowedSenders> {
     })
 }
 
-/// Those of a policy that always holds: its own address, those that it allows, and others as it says.
+/// The senders of a policy: its own address, the allowed ones, and what happens to others.
 pub(crate) fn of_policy(own: &str, policy: &SenderPolicy) -> AllowedSenders {
     let fallback = match policy.mode {
         SenderMode::AsIs => Fallback::Reject,
@@ -44,12 +43,12 @@ mod tests {
     }
 
     #[test]
-    fn only_who_may_send_as_everybody_is_not_looked_at() {
+    fn only_unrestricted_account_has_no_sender_check() {
         let own = Account::new(mailbox("ann@contoso.com"), "default", Grant::SignIn, SystemTime::UNIX_EPOCH);
         assert_eq!(of_account(&own), None);
         let shared =
             Account { mailbox: mailbox("info@contoso.com"), delegate: Some(own.mailbox.clone()), ..own.clone() };
-        assert!(of_account(&shared).is_some(), "the mail server takes whatever Ann may send as");
+        assert!(of_account(&shared).is_some(), "the mail server accepts every address that Ann may send as");
         let app_only = Account { grant: Grant::ClientCredentials, ..shared };
         assert_eq!(of_account(&app_only), None);
         for (mode, allowed) in [(SenderMode::Account, None), (SenderMode::AsIs, Some("info@contoso.com"))] {

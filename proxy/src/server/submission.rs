@@ -1,9 +1,9 @@
-//! After the login of SMTP: drives the machine that knows where messages begin and end between the two connections.
+//! After the login of SMTP: drives the state machine of messages ([`Submission`]) between the two connections.
 //!
-//! The promises are those of the relay. A side that is not read from is not read for: the client is not read while anything
-//! is still to be sent to either side, the server not while anything is to be sent to the client, so a session holds what
-//! was read at once and no more. An end of one side is an end of that side only. What was said to a client that has closed,
-//! or to one that is slow, still goes out. Nobody is waited for without a limit ([`silence`]).
+//! It promises the same as the relay. The client is not read while anything is still to be sent to either side, the server not
+//! while anything is to be sent to the client, so a session holds what one read returned and nothing else. The end of one side
+//! ends that side only. Replies to a client that has closed its side, or is slow, are still sent. Every wait has a limit
+//! ([`wait`]).
 
 mod side;
 mod upstream;
@@ -49,7 +49,7 @@ pub(crate) struct SubmissionSettings {
 }
 
 /// Carries mail between a client and a server that have both logged in, until one of them ends it, or it is asked to end.
-/// `happened` hears of each message and of each refusal.
+/// `happened` is called for each message and each refusal.
 pub(crate) async fn relay_submission(
     client: Stream,
     upstream: Upstream,
@@ -78,7 +78,7 @@ pub(crate) async fn relay_submission(
             }
             let (awaited, circumstances) = ready!(timeouts.poll_silence(cx, &mut driver));
             match driver.end.take() {
-                // The last words of a session go out if they can; nobody waits for them.
+                // The final reply of a session is sent if possible; it is not waited for.
                 Some(end) => return Poll::Ready(end),
                 None => driver.time_out(awaited, circumstances),
             }
@@ -94,8 +94,8 @@ pub(crate) async fn relay_submission(
     result
 }
 
-/// Closes both connections in order. What a client still says must be read: closing a socket with unread bytes in it
-/// resets the connection, and the reset would overtake the last words on their way to it.
+/// Closes both connections in order. What a client still sends must be read: closing a socket with unread bytes in it
+/// resets the connection, and the reset would overtake the final reply on its way to it.
 async fn close_both(
     client: Side,
     upstream: Upstream,
@@ -118,7 +118,7 @@ async fn close_both(
     let _ = timeout(linger, async { tokio::join!(server, client) }).await;
 }
 
-/// Looks at the time, and at whether the session is asked to end.
+/// The timeouts of a session, and the request to close it.
 struct Timeouts {
     command_timeout: Duration,
     /// None once it was asked.
@@ -186,11 +186,11 @@ struct Driver<F> {
     upstream: Upstream,
     client_ended: bool,
     send_slot: Option<SendSlot>,
-    /// That of the message that is about to begin, or was the last to.
+    /// The permit of the next message, or of the last one.
     permit: Option<MessagePermit>,
-    /// It is waited for.
+    /// The permit that the next message waits for.
     waiting: Option<PendingPermit>,
-    /// How it has ended, while the last words are on their way.
+    /// How it has ended, while the final reply is being sent.
     end: Option<Ended>,
 }
 
@@ -219,7 +219,7 @@ impl<F> Driver<F> {
     fn time_out(&mut self, awaited: Awaited, circumstances: Circumstances) {
         match awaited {
             Awaited::Output(Peer::Client) => {
-                // It is as good as gone. What became of its message is still to be known.
+                // It is treated as disconnected. The result of its message is still waited for.
                 self.client.cut();
                 self.client_ended = true;
                 self.machine.receive_end(Peer::Client);
@@ -248,13 +248,13 @@ impl<F: FnMut(&Event)> Driver<F> {
                 Step::CutServer => {
                     self.upstream.cut();
                     drained.server = false;
-                    // The rest of a message that is forgotten keeps nobody from sending.
+                    // The rest of a discarded message must not keep other sessions from sending.
                     self.send_slot = None;
                 }
                 Step::Event(event) => (self.happened)(&event),
                 Step::Begin { again } => self.wait_for_permit(again),
                 Step::Over(end) => {
-                    // Nobody else waits behind a message that will not come.
+                    // Other messages must not wait for one that will not come.
                     self.waiting = None;
                     self.end = Some(end.clone());
                     let server = self.upstream.poll_send(cx);
@@ -296,7 +296,7 @@ impl<F: FnMut(&Event)> Driver<F> {
         Poll::Ready(())
     }
 
-    /// Sends what there is to send, and reads from whoever may speak. Ready when the machine has something to do for it.
+    /// Sends what there is to send, and reads from the sides that may be read. Ready when the machine has received something.
     fn poll_read(&mut self, client: bool, server: bool, drained: &mut Drained, cx: &mut Context<'_>) -> Poll<()> {
         let to_server = self.upstream.poll_send(cx).is_ready();
         let to_client = self.client.poll_send(cx).is_ready();

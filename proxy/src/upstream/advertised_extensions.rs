@@ -151,7 +151,7 @@ impl State {
         let mut count: HashSet<&ServerName> =
             self.servers.iter().filter(|(application, _)| has_accounts(application)).map(|(_, name)| name).collect();
         if count.is_empty() {
-            // Whoever adds the first account may do so for any of them.
+            // The first account may be added for any of them.
             count = self.servers.values().collect();
         }
         let lists: Vec<Vec<String>> =

@@ -1,6 +1,6 @@
 //! A connection to a server, over whichever of its addresses answers first.
 //!
-//! The system's resolver gives the addresses of both families at once, so there is no waiting for one of them as in RFC
+//! The system's resolver returns the addresses of both families together, so there is no waiting for one of them as in RFC
 //! 8305, 3; the order and the delays are those of that RFC.
 
 use std::fmt;

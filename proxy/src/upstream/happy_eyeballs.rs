@@ -35,7 +35,7 @@ pub(crate) struct Race {
 }
 
 impl Race {
-    /// In the order of the system's resolver, which is that of RFC 6724, but with the two families by turns, so that a
+    /// In the order of the system's resolver, which is that of RFC 6724, but with alternating families, so that a
     /// family that leads nowhere costs one delay (RFC 8305, 4).
     pub(crate) fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self { waiting: interleaved(addresses), running: 0, next: None }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_families_take_turns_and_the_resolver_says_who_begins() {
+    fn families_alternate_in_the_order_of_the_resolver() {
         let listed = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "[::1]:1", "2.2.2.2:1"]);
         assert_eq!(interleaved(listed), addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]));
         let listed = addresses(&["1.1.1.1:1", "2.2.2.2:1", "[::1]:1"]);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_begins_after_its_delay_or_when_one_has_failed() {
+    fn next_address_starts_after_its_delay_or_a_failure() {
         let [one, two, three] =
             <[SocketAddr; 3]>::try_from(addresses(&["1.1.1.1:1", "2.2.2.2:1", "3.3.3.3:1"])).unwrap();
         let (mut race, begin) = (Race::new([one, two, three]), Instant::now());

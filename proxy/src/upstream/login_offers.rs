@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::config::{Protocol, Server, Servers};
 
-/// How long a server is not asked again. A login a day asks it whatever is known, so that a server that offers more than it
-/// did, or accepts the form again that it once refused, is found out.
+/// How long a server is not asked again. One login a day asks whatever is known, so that a server that offers more than before,
+/// or accepts again what it once refused, is noticed.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// So often in a row must a server close at an initial response before that is taken for a refusal: a front end may close at
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn initial_response_is_sent_where_documented_unless_refused_today() {
+    async fn initial_response_is_sent_where_documented_unless_refused() {
         for documented in [false, true] {
             let servers = servers(documented);
             let offers = LoginOffers::new([&servers].into_iter());
@@ -207,7 +207,7 @@ mod tests {
         assert!(!known().initial_response);
         tokio::time::advance(KNOWN_FOR).await;
         closed(2);
-        assert!(known().initial_response, "it is counted anew");
+        assert!(known().initial_response, "the count starts again");
     }
 
     #[tokio::test]

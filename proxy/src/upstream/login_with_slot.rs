@@ -19,7 +19,7 @@ use crate::upstream::readiness::{Readiness, readiness};
 /// a limit, for as long as a client waits for a slot. All of it has one budget.
 ///
 /// # Errors
-/// [`Failure`] has the words for the client and for the log.
+/// [`Failure`] has the texts for the client and for the log.
 pub(crate) async fn log_in<S: MailProtocol>(
     context: &ServerContext,
     admitted: &Admitted,

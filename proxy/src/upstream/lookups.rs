@@ -1,7 +1,7 @@
 //! Name lookups of all sessions: one at a time for each name, shared by everyone who waits for it, and remembered briefly.
 //!
 //! The system's resolver (`getaddrinfo`) occupies a thread until it returns, and cannot be told to stop. A lookup is
-//! therefore a task of its own: a session that gives up leaves nothing behind, and when DNS hangs, [`MAX_RUNNING`] threads
+//! therefore a task of its own: a session that gives up leaves nothing running, and when DNS hangs, [`MAX_RUNNING`] threads
 //! hang with it, however many sessions wait.
 
 mod cached_answer;
@@ -79,7 +79,7 @@ impl Name {
     }
 }
 
-/// What someone who needs addresses gets.
+/// The addresses that are known, or the lookup to wait for.
 enum Lookup {
     Known(Addresses),
     Running { stale: Option<Addresses>, lookup: watch::Receiver<Option<Outcome>> },

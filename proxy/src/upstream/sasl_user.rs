@@ -4,7 +4,7 @@ use oxpost_token_store::{AccessToken, Account, Grant, Mailbox};
 
 use crate::config::Protocol;
 
-/// The SASL user: the mailbox, but by SMTP whoever the token belongs to (Exchange takes a person's token for `user=shared` by
+/// The SASL user: the mailbox, but by SMTP the user of the token (Exchange accepts a delegate's token for `user=shared` by
 /// IMAP and POP3, not by SMTP).
 ///
 /// A user who was renamed since is named as their token says. A mailbox that another one's token opens keeps its address.

@@ -1,4 +1,4 @@
-//! Sources from which somebody has logged in: a connection from there is likely to log in as well. Those of before a restart, and
+//! Sources from which a login has succeeded: a connection from there is likely to log in as well. Those of before a restart, and
 //! of other nodes, are in the store.
 
 use std::collections::HashMap;

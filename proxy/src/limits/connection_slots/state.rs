@@ -1,4 +1,4 @@
-//! Which connections there are, how far each has come, and who is closed for whom. Pure: no socket, no clock, no lock.
+//! Which connections there are, how far each has come, and which is evicted for which. Pure: no socket, no clock, no lock.
 //!
 //! - A connection is *unauthenticated* until a correct password was sent on it, *logging in* while the mail server is asked,
 //!   and a *session* from the moment on when its login is accepted.
@@ -155,7 +155,7 @@ impl SlotState {
     /// Gives a new connection a slot, that of another one if need be.
     ///
     /// # Errors
-    /// There is none, and nobody may be evicted.
+    /// There is none, and no connection may be evicted.
     pub(super) fn enter(&mut self, origin: Origin, familiar: impl Fn(Source) -> bool) -> Result<Entered, Full> {
         let limits = self.limits;
         let is_familiar = familiar(origin.source);
@@ -186,7 +186,7 @@ impl SlotState {
     /// # Errors
     /// As many as are allowed are in progress or accepted already.
     pub(super) fn begin_login(&mut self, id: Id, login: Login, proof: Proof) -> Result<(), LimitReached> {
-        // Whoever was evicted meanwhile is about to end.
+        // A connection that was evicted meanwhile is about to end.
         let Some(connection) = self.connections.get(&id) else { return Ok(()) };
         if connection.login.is_some() {
             return Ok(());

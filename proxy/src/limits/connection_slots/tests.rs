@@ -45,7 +45,7 @@ fn evicted_connection_is_asked_to_close_and_its_slot_is_free() {
 }
 
 #[test]
-fn correct_password_makes_a_source_familiar_and_a_device_permit_does_not() {
+fn source_becomes_familiar_by_password_not_by_device_permit() {
     let slots = slots(|_| {}, &[]);
     let device = slots.enter(peer("192.0.2.1")).unwrap();
     device.begin_login(&account("scan@contoso.com"), Proof::Network).unwrap();
@@ -99,7 +99,7 @@ fn failed_login_may_evict() {
 }
 
 #[test]
-fn stop_asks_those_without_a_login_immediately_and_sessions_one_by_one() {
+fn stop_asks_unauthenticated_first_then_sessions_one_by_one() {
     let slots = slots(|_| {}, &[]);
     let [stranger, logging_in, session] = [(); 3].map(|()| slots.enter(peer("192.0.2.1")).unwrap());
     for slot in [&logging_in, &session] {

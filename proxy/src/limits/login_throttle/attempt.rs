@@ -41,6 +41,6 @@ pub enum Comparison {
     Wrong,
     /// Nothing was compared with it.
     NotMade,
-    /// It may have been compared, and nobody has heard how.
+    /// It may have been compared; the result is not known.
     Unknown,
 }

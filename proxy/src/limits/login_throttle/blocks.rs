@@ -1,4 +1,4 @@
-//! Blocks as people see them: in the log, in `oxpost status`, and lifted by `oxpost block lift`; and as other nodes see them, which have
+//! Blocks as administrators see them: in the log, in `oxpost status`, and lifted by `oxpost block lift`; and as other nodes see them, which have
 //! them too.
 
 use std::collections::{HashMap, HashSet};
@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::locked;
 
-/// How often it is looked whether a block was lifted by a command, whether one is over, and what other nodes have blocked.
+/// How often the store is read for lifted blocks and those of other nodes, and expired blocks are removed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What is to be done about a source.
@@ -42,7 +42,7 @@ enum Stored {
 #[derive(Debug, Clone, Copy)]
 struct OwnBlock {
     until: Instant,
-    /// The same by the clocks of people, as the store has it.
+    /// The same in wall-clock time, as in the store.
     since: SystemTime,
     ends: SystemTime,
     stored: Stored,
@@ -72,7 +72,7 @@ impl Blocks {
         Self { running: Arc::default(), of_others: Mutex::default(), store, clock, node }
     }
 
-    /// A source is blocked from now on. It is written beside what goes on: no client that leaves keeps it from being shown.
+    /// A source is blocked from now on. It is written in the background, so that a client that disconnects cannot prevent it.
     pub(super) fn note(&self, source: Source, until: Instant) {
         let left = until.saturating_duration_since(Instant::now());
         warn!(%source, minutes = left.as_secs() / 60, "source blocked: too many different wrong logins");

@@ -312,7 +312,7 @@ impl World {
 
 /// Property 2, and 3 before and after a restart.
 #[test]
-fn guesses_stay_within_the_budget_and_a_familiar_owner_is_not_delayed() {
+fn guesses_stay_in_budget_and_do_not_delay_familiar_owner() {
     for attackers in [1, 3, 200] {
         let mut world = World::new(1);
         world.is_familiar(1, 9000);
@@ -370,7 +370,7 @@ fn owner_at_an_unfamiliar_source_gets_a_share_during_an_attack() {
 
 /// Property 5: a week, every device once a minute.
 #[test]
-fn any_number_of_stale_devices_block_nothing_and_the_right_one_gets_in() {
+fn stale_devices_do_not_block_the_device_with_the_new_password() {
     for (accounts, passwords) in [(3, 1), (1, 10), (100, 1), (300, 1)] {
         let mut world = World::new(1);
         for account in 1..=accounts {
@@ -407,7 +407,7 @@ fn any_number_of_stale_devices_block_nothing_and_the_right_one_gets_in() {
 
 /// A source that only guesses, at whatever account, is blocked; one from which somebody logs in is not.
 #[test]
-fn source_that_tries_every_account_is_blocked_unless_it_is_familiar() {
+fn source_trying_every_account_is_blocked_unless_familiar() {
     let spray = |world: &mut World, number: u32| {
         for account in 0..400 {
             let (source, rest) = (source(number), 20 * MINUTE);

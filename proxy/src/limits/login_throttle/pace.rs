@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_can_be_taken_again_and_no_more() {
+    fn returned_permit_can_be_taken_once() {
         let (mut pace, now) = (Pace::default(), Instant::now());
         for _ in 0..3 {
             pace.take(RATE, now);

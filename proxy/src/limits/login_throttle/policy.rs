@@ -3,7 +3,7 @@
 //! Every attempt is counted before anything is compared with it; a right one is given back afterwards. What bounds it:
 //!
 //! - the *recent* of an account from one source: so many in [`super::WINDOW`], and two at the same time;
-//! - the pace of the account, for all unfamiliar sources together. They take turns: the one with the fewest wrong ones goes first;
+//! - the pace of the account, for all unfamiliar sources together. The one with the fewest wrong ones is admitted first;
 //! - the pace of an unfamiliar source over all accounts, and a block where nothing but guesses comes from it.
 //!
 //! A source from which a login to this account succeeded before is *familiar*: its recent has a small budget of its own that no
@@ -29,8 +29,8 @@ pub(super) const UNFAMILIAR: usize = 10;
 /// The same from a familiar one.
 pub(super) const FAMILIAR: usize = 20;
 
-/// The same from a source that many clients share: this machine, and the exempt networks. Those beyond [`UNFAMILIAR`] take
-/// their turn among the unfamiliar sources, and so cost real time.
+/// The same from a source that many clients share: this machine, and the exempt networks. Those beyond [`UNFAMILIAR`] wait
+/// among the unfamiliar sources, and so cost real time.
 pub(super) const SHARED: usize = 70;
 
 /// Passwords of an account that are compared for all unfamiliar sources together: 60 in any [`super::WINDOW`].
@@ -48,10 +48,10 @@ const IN_PROGRESS_PER_SOURCE: usize = 2;
 /// Passwords that are compared for one source at the same time, for accounts to which it is not familiar.
 const SOURCE_IN_PROGRESS: usize = 8;
 
-/// How long an attempt waits for its turn. Mail programs wait for an answer for a minute, scanners for half of one.
+/// How long an attempt waits to be admitted. Mail programs wait for an answer for a minute, scanners for half of one.
 pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often it is looked again whether a turn has come, where no better time is known.
+/// How often a waiting attempt asks again if no better time is known.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An attempt that waits.
@@ -379,7 +379,7 @@ impl Policy {
         Charge { attempt, paced, source_paced, source_counted }
     }
 
-    /// Whether this very login counts already: it is being compared, or its answer was not heard.
+    /// Whether this very login counts already: it is being compared, or its answer was not received.
     fn is_paid(&self, attempt: &Attempt, now: Instant) -> bool {
         let recent = attempt.targets.first().and_then(|first| self.recent.get(&(first.subject, attempt.source)));
         recent.is_some_and(|recent| recent.is_counted(&attempt.pair, now))

@@ -14,7 +14,7 @@ pub(super) type PairTag = [u8; 16];
 /// How long a wrong login is recognized when it comes again: a device that sends once a week is.
 const WRONG_KEPT: Duration = Duration::from_secs(8 * 24 * 3600);
 
-/// Wrong passwords that are recognized for one account from one source: devices that were never told of a new one.
+/// Wrong passwords that are recognized for one account from one source: devices that do not have the new one.
 pub(super) const WRONG_LIMIT: usize = 256;
 
 /// The same where no login from the source has ever succeeded.
@@ -23,7 +23,7 @@ pub(super) const UNFAMILIAR_WRONG_LIMIT: usize = 32;
 /// Right passwords that are recognized while the same one is being compared.
 const RIGHT_LIMIT: usize = 8;
 
-/// See the module.
+/// The recent attempts of one account from one source.
 #[derive(Debug)]
 pub(super) struct RecentAttempts {
     /// When passwords were compared that were wrong, or of which it is not known yet, within [`WINDOW`].
@@ -31,7 +31,7 @@ pub(super) struct RecentAttempts {
     /// Those that are being compared.
     in_progress: Vec<InProgress>,
     wrong: Vec<WrongPair>,
-    /// How many were wrong, ever: who guesses from many sources goes behind a source that is new.
+    /// How many were wrong, ever: a source that guesses is admitted after a new source.
     guesses: u32,
     /// Those that were right last.
     right: VecDeque<PairTag>,
@@ -168,7 +168,7 @@ impl RecentAttempts {
         self.wrong.push(WrongPair { tag, last: now });
     }
 
-    /// Whether nothing of it bounds a guess any more.
+    /// Whether nothing of it limits a guess.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.in_progress.is_empty() && self.compared(now) == 0
     }
@@ -178,7 +178,7 @@ impl RecentAttempts {
         self.last_used
     }
 
-    /// Whether it says nothing at all any more.
+    /// Whether it can be removed.
     pub(super) fn is_empty(&mut self, now: Instant) -> bool {
         self.is_idle(now) && now.saturating_duration_since(self.last_used) >= WRONG_KEPT
     }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_within_the_window_and_the_next_when_the_oldest_leaves_it() {
+    fn limit_holds_within_the_sliding_window() {
         let start = Instant::now();
         let mut recent = RecentAttempts::new(start);
         for number in 0..3 {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_login_several_times_at_the_same_time_is_one_guess() {
+    fn concurrent_identical_logins_are_one_guess() {
         let start = Instant::now();
         let mut recent = RecentAttempts::new(start);
         for compared in [Comparison::Right, Comparison::NotMade, Comparison::Wrong] {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_login_is_recognized_for_as_long_as_it_is_repeated() {
+    fn wrong_login_is_recognized_while_it_is_repeated() {
         let mut now = Instant::now();
         let mut recent = RecentAttempts::new(now);
         assert!(!recent.is_repeated(&tag(1), now));
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_limit_the_one_seen_longest_ago_is_forgotten() {
+    fn least_recent_wrong_login_is_forgotten_at_the_limit() {
         let start = Instant::now();
         let mut recent = RecentAttempts::new(start);
         for number in 0..=255 {

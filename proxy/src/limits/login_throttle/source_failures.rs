@@ -1,4 +1,4 @@
-//! What blocks a source: different wrong logins that are not repeated. A device that was not told of a new password repeats
+//! What blocks a source: different wrong logins that are not repeated. A device that does not have the new password repeats
 //! the same login for months; a guesser never does.
 
 use std::collections::VecDeque;
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn guesses_block_once_they_are_old_enough_not_to_be_a_device() {
+    fn guesses_block_after_the_repeat_interval() {
         let (mut failures, start) = (SourceFailures::default(), Instant::now());
         for number in 0..3 {
             assert!(!failures.note([number; 16], &LIMITS, start));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_devices_that_repeat_themselves_block_nothing() {
+    fn repeated_wrong_logins_never_block() {
         let (mut failures, start) = (SourceFailures::default(), Instant::now());
         for device in 0..200 {
             assert!(!failures.note([device; 16], &LIMITS, start));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_forgotten_in_each_interval() {
+    fn one_failure_is_forgotten_per_decay_interval() {
         let (mut failures, start) = (SourceFailures::default(), Instant::now());
         for number in 0..3 {
             failures.note([number; 16], &LIMITS, start);

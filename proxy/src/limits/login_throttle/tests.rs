@@ -92,7 +92,7 @@ fn attempt_beyond_the_budget_is_refused_whatever_its_password() {
 }
 
 #[test]
-fn what_was_right_or_not_compared_is_given_back_and_what_was_cut_off_is_not() {
+fn only_right_and_uncompared_attempts_are_given_back() {
     let mut bench = bench();
     for _ in 0..200 {
         for compared in [Comparison::Right, Comparison::NotMade] {
@@ -108,7 +108,7 @@ fn what_was_right_or_not_compared_is_given_back_and_what_was_cut_off_is_not() {
 }
 
 #[test]
-fn one_source_compares_two_passwords_of_an_account_at_the_same_time() {
+fn source_compares_two_passwords_of_an_account_concurrently() {
     let mut bench = bench();
     let (first, _second) = (bench.charge(attempt(1, 1, false, 1)), bench.charge(attempt(1, 1, false, 2)));
     let (third, again) = bench.wait(attempt(1, 1, false, 3));
@@ -122,7 +122,7 @@ fn one_source_compares_two_passwords_of_an_account_at_the_same_time() {
 
 /// A program that opens many connections at the same time, after a restart.
 #[test]
-fn the_same_login_many_times_is_compared_once_and_then_all_get_in() {
+fn identical_logins_are_compared_once_then_all_admitted() {
     let mut bench = bench();
     let first = bench.charge(attempt(1, 1, true, 0));
     let tickets: Vec<Ticket> = (0..100).map(|_| bench.wait(attempt(1, 1, true, 0)).0).collect();
@@ -145,7 +145,7 @@ fn the_same_login_many_times_is_compared_once_and_then_all_get_in() {
 }
 
 #[test]
-fn attempt_that_waits_too_long_is_refused_and_one_that_leaves_makes_room() {
+fn queued_attempt_times_out_and_a_leaving_one_frees_its_entry() {
     let mut bench = bench();
     let _busy = [bench.charge(attempt(1, 1, false, 1)), bench.charge(attempt(1, 1, false, 2))];
     let (first, _) = bench.wait(attempt(1, 1, false, 3));
@@ -162,7 +162,7 @@ fn attempt_that_waits_too_long_is_refused_and_one_that_leaves_makes_room() {
 /// Answers that were not heard: a client that hangs up, or Microsoft that is silent. A device that tries again each minute must not
 /// use up what others have.
 #[test]
-fn the_same_login_again_is_the_same_guess_also_when_its_answer_was_not_heard() {
+fn repeated_login_without_an_answer_is_the_same_guess() {
     let mut bench = bench();
     for _ in 0..30 {
         for device in 1..=3 {
@@ -212,7 +212,7 @@ fn sources_take_turns_at_an_account() {
 
 /// Guesses at ever other accounts, and a site with many devices.
 #[test]
-fn source_has_a_pace_over_all_accounts_that_familiar_logins_do_not_use() {
+fn source_rate_over_all_accounts_excludes_familiar_logins() {
     for (familiar_source, burst, interval) in [(false, 60, 5), (true, 120, 1)] {
         let mut bench = bench();
         let of = |account| Attempt { familiar_source, ..attempt(1, account, false, 1) };
@@ -276,7 +276,7 @@ fn full_queue_makes_room_for_a_source_that_had_fewer() {
 }
 
 #[test]
-fn one_source_fills_no_queue() {
+fn single_source_cannot_fill_the_queue() {
     let mut bench = bench();
     let source = Source::of([192, 0, 2, 1].into());
     for number in 0..8 {
@@ -398,7 +398,7 @@ async fn attempt_that_waits_gets_its_turn_when_it_comes() {
 
 /// A client that hangs up while it waits, or while its password is compared.
 #[tokio::test(start_paused = true)]
-async fn attempt_whose_client_leaves_stays_counted_and_leaves_the_queue() {
+async fn disconnected_attempt_stays_counted_and_leaves_the_queue() {
     let throttle = throttle().await;
     for password in 0..10 {
         drop(throttle.wait_for_admission(attempt(1, 1, false, password)).await.unwrap());

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn share_begins_when_what_was_granted_is_over_and_ends_when_that_of_others_is() {
+    fn share_applies_between_expiry_of_own_and_others_grants() {
         let (mut contact, start) = (Contact { has_started: true, ..Contact::default() }, Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         contact.answered(at(0));

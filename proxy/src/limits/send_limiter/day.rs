@@ -9,7 +9,7 @@ const HOUR: u64 = 3600;
 
 const DAY: Duration = Duration::from_secs(24 * HOUR);
 
-/// The part of the limit from which on somebody should know, in percent.
+/// The part of the limit at which there is a warning, in percent.
 const WARN_FROM: u64 = 80;
 
 /// The recipients of the last day.
@@ -22,7 +22,7 @@ pub(super) struct Day {
     warned: Option<Instant>,
 }
 
-/// What somebody should know.
+/// The mailbox is near its limit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Warning {
     pub(super) recipients: u64,
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn warns_once_a_day_from_four_fifths_on() {
+    fn warning_comes_once_a_day_from_80_percent() {
         let mut day = Day::of(10_000);
         let start = Instant::now();
         let at = |hours: u64| start + Duration::from_secs(hours * HOUR);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nothing_is_said() {
+    fn no_warning_without_a_limit() {
         assert_eq!(Day::of(0).count(1_000_000, Instant::now()), None);
     }
 }

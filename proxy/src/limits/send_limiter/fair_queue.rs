@@ -1,8 +1,8 @@
-//! Who gets one of a few slots next: those who wait in order, and two classes that share. A pure function of what came.
+//! Which waiter is granted a slot next: in order within a class, and two classes share. Pure.
 
 use std::collections::VecDeque;
 
-/// For whom a slot or a permit is.
+/// What a slot or a permit is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// A client that is connected and waits.
@@ -76,7 +76,7 @@ impl FairQueue {
         Self { capacity, held: 0, held_in_background: 0, waiters: Waiters::default(), live_in_a_row: 0 }
     }
 
-    /// Somebody waits from now on. Ask [`Self::grant`] next.
+    /// Adds a waiter. Ask [`Self::grant`] next.
     pub(super) fn arrive(&mut self, class: Class) -> Id {
         self.waiters.arrive(class)
     }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_background_leaves_a_slot_to_those_who_are_connected() {
+    fn background_leaves_one_slot_to_connected_clients() {
         let mut queue = FairQueue::new(3);
         for _ in 0..5 {
             queue.arrive(Class::Background);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_not_saved_up() {
+    fn background_share_does_not_accumulate() {
         let mut queue = FairQueue::new(1);
         // Nobody in the background waits while these go.
         let before: Vec<_> = (0..9).map(|_| (queue.arrive(Class::Live), Class::Live)).collect();

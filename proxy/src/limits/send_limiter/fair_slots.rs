@@ -19,7 +19,7 @@ pub(super) struct FairSlots {
     inner: Mutex<Inner>,
     /// Counts what could change whether a holder must make room.
     changes: watch::Sender<u64>,
-    /// Whoever shares the slots with other nodes hears of what happens.
+    /// Notified of changes, where the slots are shared with other nodes.
     news: Option<Arc<Notify>>,
 }
 
@@ -69,7 +69,7 @@ impl Queue {
         }
     }
 
-    /// How many slots have ended that whoever waits may have by now.
+    /// Slots that were released and may have been granted to a waiter by now.
     fn unanswered(&self) -> usize {
         match self {
             Self::Own(_) => 0,
@@ -105,7 +105,7 @@ pub(super) struct HeldSlot {
     change: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-/// A waiter in the queue; left when it is dropped.
+/// A waiter in the queue; removed when it is dropped.
 struct QueuedWaiter {
     slots: Arc<FairSlots>,
     id: Id,
@@ -149,7 +149,7 @@ impl FairSlots {
         self.lock().queue.len()
     }
 
-    /// Until somebody waits.
+    /// Until there is a waiter.
     pub(super) async fn is_wanted(&self) {
         let mut changes = self.changes.subscribe();
         while self.lock().queue.wanted() == 0 {
@@ -159,7 +159,7 @@ impl FairSlots {
         }
     }
 
-    /// What nodes that share the slots are told; see [`NodeQueue::count`].
+    /// The report for nodes that share the slots; see [`NodeQueue::count`].
     pub(super) fn count(&self) -> Counted {
         self.with_shared(NodeQueue::count)
     }
@@ -250,7 +250,7 @@ impl Drop for QueuedWaiter {
         if inner.waiting.remove(&self.id).is_some() {
             inner.queue.give_up(self.id, self.class);
         } else if self.granted.try_recv().is_ok() {
-            // It came while nobody looked any more.
+            // It was granted after the waiter had stopped.
             inner.queue.release(self.class);
         } else {
             return;
@@ -307,7 +307,7 @@ impl HeldSlot {
         }
     }
 
-    /// The holder makes room; the slot is free when it is dropped.
+    /// The holder is ending; the slot is free when it is dropped.
     pub(super) fn mark_leaving(&mut self) {
         self.noted_idle = false;
         self.slots.lock().idle.insert(self.id, None);

@@ -20,7 +20,7 @@ use super::shared::SharedLimiter;
 use crate::config::SendingLimits;
 use crate::limits::nodes::Nodes;
 
-/// How long to leave the server alone when it says for the first time that it is too much; each further time twice as long.
+/// The pause after the first refusal because of limits; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// One mailbox at one server.
@@ -39,7 +39,7 @@ pub(crate) struct MailboxLimiter {
     shared: Option<Arc<SharedLimiter>>,
 }
 
-/// A slot among the sessions that a mailbox may have at once. It is free again when this is dropped.
+/// One of the concurrent sessions of a mailbox. It is free again when this is dropped.
 #[derive(Debug)]
 pub struct SendSlot {
     limiter: Arc<MailboxLimiter>,
@@ -70,7 +70,7 @@ impl MailboxLimiter {
         Self { slots: shared.slots(), shared: Some(Arc::new(shared)), ..self }
     }
 
-    /// The server has said that it is too much. Other nodes hear of it.
+    /// The server has refused because of its limits. Other nodes are notified.
     pub(crate) fn refused(&self) {
         if let Some(shared) = &self.shared {
             shared.refused();
@@ -85,7 +85,7 @@ impl MailboxLimiter {
         }
     }
 
-    /// Waits for a message's permit, behind those of its class that came before.
+    /// Waits for a message's permit, after those of its class that came before.
     async fn permit(&self, class: Class) {
         match &self.shared {
             Some(shared) => shared.permit(class).await,
@@ -93,7 +93,7 @@ impl MailboxLimiter {
         }
     }
 
-    /// What a client is told whose message had no permit in time.
+    /// The reply to a client whose message had no permit in time.
     pub(super) fn permit_timed_out(&self) -> String {
         match &self.shared {
             Some(shared) if !shared.can_agree() => {
@@ -116,12 +116,12 @@ impl MailboxLimiter {
         )
     }
 
-    /// Waits for a slot, behind those who came before. `None`: there was none in time.
+    /// Waits for a slot, after those that came before. `None`: there was none in time.
     pub(crate) async fn send_slot(self: &Arc<Self>, budget: &WaitBudget) -> Option<SendSlot> {
         self.acquire(Class::Live, Some(budget.until)).await
     }
 
-    /// Waits for a slot, behind those of its class that came before. `None`: there was none until then.
+    /// Waits for a slot, after those of its class that came before. `None`: there was none until then.
     pub(super) async fn acquire(self: &Arc<Self>, class: Class, deadline: Option<Instant>) -> Option<SendSlot> {
         let _arrives = self.shared.as_ref().map(|shared| shared.arrives());
         let slot = match (&self.slots, deadline) {
@@ -149,7 +149,7 @@ impl MailboxLimiter {
         self.slots.as_ref().map_or(0, |slots| slots.waiting()) + self.messages_waiting.load(Ordering::SeqCst)
     }
 
-    /// Until somebody waits for a slot.
+    /// Until there is a waiter for a slot.
     async fn is_wanted(&self) {
         match &self.slots {
             Some(slots) => slots.is_wanted().await,
@@ -162,7 +162,7 @@ impl MailboxLimiter {
     }
 }
 
-/// Done when whoever waits does so no more, whatever the reason.
+/// Runs a closure when it is dropped.
 struct OnDrop<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
@@ -171,7 +171,7 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
-/// How long somebody may still wait.
+/// How long a login or message may still wait, and the next pause before a retry.
 #[derive(Debug)]
 pub(crate) struct WaitBudget {
     until: Instant,
@@ -179,7 +179,7 @@ pub(crate) struct WaitBudget {
 }
 
 impl WaitBudget {
-    /// Leaves a server alone that says that it is too much. `false`: there is no time for that any more.
+    /// Pauses before a retry. `false`: no time is left for that.
     pub(crate) async fn pause(&mut self) -> bool {
         let over = Instant::now() + self.pause;
         if over >= self.until {
@@ -200,7 +200,7 @@ pub struct MessagePermit {
     class: Class,
 }
 
-/// A permit that is waited for; the message may begin, or this is what its client is told.
+/// A permit that is waited for; the message may begin, or this is the reply to its client.
 pub(crate) type PendingPermit = Pin<Box<dyn Future<Output = (MessagePermit, Result<(), String>)> + Send>>;
 
 impl MessagePermit {
@@ -284,7 +284,7 @@ impl SendSlot {
     }
 
     /// It is idle, and for too long from this moment on while others wait. Whether it must make room then: as many do as wait, those
-    /// first that are due first. Whoever asks is woken when that changes.
+    /// first that are due first. The caller is woken when that changes.
     pub fn poll_must_make_room(&mut self, due: Instant, cx: &mut Context<'_>) -> bool {
         self.slot.as_mut().is_some_and(|slot| slot.poll_must_make_room(due, cx))
     }

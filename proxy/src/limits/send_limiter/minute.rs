@@ -1,8 +1,8 @@
 //! The messages of a minute: never more than the limit within any sixty seconds.
 //!
-//! The first half of them goes at once, so that a few messages never wait. The others are spread over what is left of the
-//! minute: otherwise a program that sends hundreds, one after the other, would have its thirty away in some seconds and then
-//! wait for the rest of the minute with the thirty-first, longer than it has patience. Spread, none waits longer than four seconds.
+//! The first half of them may begin immediately, so that a few messages never wait. The others are spread over what is left of the
+//! minute: otherwise a program that sends hundreds, one after the other, would use its thirty within some seconds and then
+//! wait for the rest of the minute with the thirty-first, longer than its timeout. Spread, none waits longer than four seconds.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -61,7 +61,7 @@ impl Minute {
         }
     }
 
-    /// When the next one may begin; `None`: at once.
+    /// When the next one may begin; `None`: immediately.
     fn due(&self) -> Option<Instant> {
         let (first, last) = (self.began.front()?, self.began.back()?);
         let left = self.limit.saturating_sub(self.began.len());
@@ -78,7 +78,7 @@ impl Minute {
 mod tests {
     use super::*;
 
-    /// When each of so many begins, in seconds, if all want to at once.
+    /// When each of so many begins, in seconds, if all want to begin at the same time.
     fn begin(limit: usize, count: usize) -> Vec<f64> {
         let (mut minute, start) = (Minute::of(limit), Instant::now());
         let mut now = start;
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn and_never_less_if_so_many_wait() {
+    fn limit_is_reached_if_enough_messages_wait() {
         for limit in [1, 2, 3, 7, 30, 100] {
             let began = begin(limit, 5 * limit + 1);
             let last = began.last().unwrap();
@@ -115,16 +115,16 @@ mod tests {
     }
 
     #[test]
-    fn half_of_them_at_once_and_the_others_spread() {
+    fn first_half_is_immediate_and_the_rest_is_spread() {
         let began = begin(30, 300);
         assert_eq!(began.iter().filter(|at| **at == 0.0).count(), 15);
         for (one, next) in began.iter().zip(began.iter().skip(1)) {
-            assert!(next - one < 3.8, "somebody waits {} s: {began:?}", next - one);
+            assert!(next - one < 3.8, "one waits {} s: {began:?}", next - one);
         }
     }
 
     #[test]
-    fn asking_when_the_next_one_may_begin_takes_nothing() {
+    fn asking_for_the_wait_uses_no_permit() {
         let (mut minute, now) = (Minute::of(2), Instant::now());
         assert_eq!((minute.wait(now), minute.take(now)), (None, None));
         let wait = minute.wait(now).unwrap();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nobody_waits() {
+    fn no_wait_without_a_limit() {
         assert_eq!(begin(0, 1000), [0.0; 1000]);
     }
 }

@@ -8,7 +8,7 @@ use super::fair_queue::Class;
 use super::fair_slots::FairSlots;
 use super::minute::Minute;
 
-/// So many messages within any minute, whoever of them sends.
+/// A limit of messages within any minute, for all clients together.
 #[derive(Debug)]
 pub struct Rate {
     limit: usize,
@@ -33,7 +33,7 @@ impl Rate {
         self.minute.lock().unwrap_or_else(PoisonError::into_inner).wait(Instant::now())
     }
 
-    /// Waits for a message's permit, behind those of its class that came before.
+    /// Waits for a message's permit, after those of its class that came before.
     pub(super) async fn permit(&self, class: Class) {
         let _next = self.next.acquire(class).await;
         while let Some(wait) = self.take() {

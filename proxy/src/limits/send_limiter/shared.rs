@@ -1,9 +1,9 @@
 //! The sending limits of a mailbox where nodes share them: on PostgreSQL. What is decided is pure: by all nodes in [`state`], by this one
-//! in [`queue`] and [`member`], and by what it hears of the database in [`crate::limits::nodes`]. `model.rs` plays nodes, deaths and outages
+//! in [`queue`] and [`member`], and by the state of the database in [`crate::limits::nodes`]. `model.rs` simulates nodes, deaths and outages
 //! against them.
 //!
-//! Here is the task of one mailbox on this node. While somebody waits, or has a slot, or there is something to report, it reads the row,
-//! decides, and writes it. It is woken by what happens here, and by the store when another node has written while somebody waits.
+//! Here is the task of one mailbox on this node. While a session waits or has a slot, or there is something to report, it reads the row,
+//! decides, and writes it. It is woken by what happens here, and by the store when another node has written while a session waits.
 
 mod day;
 pub(super) mod member;
@@ -35,7 +35,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// How often a node that only holds slots does.
 const POLL_INTERVAL_WHILE_HELD: Duration = Duration::from_secs(15);
 
-/// How soon a node reports what nobody waits for.
+/// How soon a node reports what no session waits for.
 const REPORT_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often a node tries again that could not read or write.
@@ -141,7 +141,7 @@ impl SharedLimiter {
         self.slots.clone()
     }
 
-    /// Waits for a message's permit, behind those of its class that came before.
+    /// Waits for a message's permit, after those of its class that came before.
     pub(super) async fn permit(self: &Arc<Self>, class: Class) {
         if self.limits.permits == 0 {
             return;
@@ -298,7 +298,7 @@ impl SharedLimiter {
                 if tries >= TRIES {
                     return Ok(());
                 }
-                // Whoever was faster is done by then.
+                // The faster node is done by then.
                 sleep(Duration::from_millis(u64::from(tries))).await;
                 continue;
             }

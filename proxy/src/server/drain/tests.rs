@@ -58,7 +58,7 @@ fn log_in(slot: &Slot) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stop_asks_strangers_first_and_spreads_the_sessions() {
+async fn stop_asks_unauthenticated_first_and_spreads_sessions() {
     let stop = Stop::new();
     let strangers: Vec<_> = (0..10).map(|_| stop.runs(false, Duration::ZERO)).collect();
     let logged_in: Vec<_> = (0..100).map(|_| stop.runs(true, Duration::ZERO)).collect();

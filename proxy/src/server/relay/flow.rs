@@ -1,5 +1,5 @@
-//! One direction of the relay: bytes of one connection go to the other as they are, without a buffer of their own, after
-//! somebody has looked at them.
+//! One direction of the relay: bytes of one connection are forwarded to the other unchanged, without a buffer of their own, after
+//! an inspection.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use crate::net::stream::{Broken, Leftover, SCRATCH_BUFFER, Stream, poll_write_so
 pub(super) enum SourceEnd {
     /// As its protocol has it.
     Closed,
-    /// TLS ended without `close_notify`: whoever is on the wire may have cut it.
+    /// TLS ended without `close_notify`: an attacker on the network may have cut it.
     Truncated,
 }
 
@@ -36,10 +36,10 @@ pub(super) enum Moved {
 pub(super) struct Flow {
     /// Read and not looked at yet, but for what is counted below.
     unread: Leftover,
-    /// So many bytes at the front of what was read go on as they are, and so many behind them do not.
+    /// How many bytes at the front of what was read are forwarded, and how many after them are dropped.
     passing: usize,
     dropping: usize,
-    /// What goes behind those.
+    /// What is sent after those.
     output: Leftover,
 }
 
@@ -48,7 +48,7 @@ pub(super) trait Inspect {
     /// Looks at bytes of the source.
     fn look(&mut self, bytes: &[u8]) -> Cut;
 
-    /// Takes what goes to the sink behind all that has gone on so far.
+    /// Takes what is sent to the sink after all that was forwarded so far.
     fn output(&mut self) -> Vec<u8>;
 }
 
@@ -123,7 +123,7 @@ impl Flow {
         cx: &mut Context<'_>,
         inspect: &mut impl Inspect,
     ) -> Poll<Result<Option<usize>, Broken>> {
-        // It goes behind what was looked at before.
+        // It is sent after what was inspected before.
         if !self.is_clear() {
             return Poll::Ready(Ok(None));
         }

@@ -91,7 +91,7 @@ fn pattern(count: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_the_login_left_over_goes_first() {
+async fn bytes_left_over_by_the_login_are_forwarded_first() {
     let mut play = play(b"a NOOP\r\n", b"* 3 EXISTS\r\n", HOUR).await;
     play.client.write_all(b"b LOGOUT\r\n").await.unwrap();
     play.server.write_all(b"a OK\r\n").await.unwrap();
@@ -107,7 +107,7 @@ async fn what_the_login_left_over_goes_first() {
 
 /// The end of a download must not be lost because the server has ended while the client was still reading.
 #[tokio::test]
-async fn a_slow_reader_gets_every_byte_after_the_server_has_ended() {
+async fn slow_reader_receives_every_byte_after_the_server_ends() {
     let play = play(b"", b"", HOUR).await;
     let sent = pattern(8 << 20);
     let copy = sent.clone();
@@ -138,7 +138,7 @@ async fn a_slow_reader_gets_every_byte_after_the_server_has_ended() {
 /// A client that says something to a server that is gone must still get what the server had said: a socket closed with
 /// unread bytes in it resets the connection, and the reset overtakes the data.
 #[tokio::test]
-async fn a_client_that_speaks_to_a_closed_server_still_gets_everything() {
+async fn client_writing_to_a_closed_server_receives_everything() {
     let mut play = play(b"", b"", HOUR).await;
     let sent = pattern(100_000);
     play.server.write_all(&sent).await.unwrap();
@@ -156,7 +156,7 @@ async fn a_client_that_speaks_to_a_closed_server_still_gets_everything() {
 }
 
 #[tokio::test]
-async fn an_end_is_passed_on_in_its_direction_only() {
+async fn end_of_one_side_closes_one_direction() {
     let mut play = play(b"", b"", HOUR).await;
     play.client.write_all(b"QUIT\r\n").await.unwrap();
     play.client.shutdown().await.unwrap();
@@ -201,7 +201,7 @@ async fn both_directions_at_once() {
 
 /// Taking no more from a server than its client takes: what the relay holds is bounded by one scratch buffer.
 #[tokio::test]
-async fn a_client_that_reads_nothing_stalls_its_server() {
+async fn client_that_does_not_read_stalls_its_server() {
     let play = play(b"", b"", HOUR).await;
     let chunk = pattern(1 << 20);
     let mut taken = 0;
@@ -222,7 +222,7 @@ async fn a_client_that_reads_nothing_stalls_its_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_without_a_byte_ends_at_the_idle_timeout() {
+async fn session_without_bytes_ends_at_the_idle_timeout() {
     let play = play(b"", b"", Duration::from_secs(1800)).await;
     let before = Instant::now();
     let relayed = play.relay.await.unwrap();
@@ -235,7 +235,7 @@ fn ends_after(before: Instant, seconds: u64) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_never_closes_is_let_go_after_the_server_has() {
+async fn client_that_never_closes_is_closed_after_the_server() {
     let play = play(b"", b"", HOUR).await;
     // A long silence before counts for nothing.
     tokio::time::sleep(Duration::from_secs(600)).await;
@@ -301,7 +301,7 @@ async fn login_again_is_answered_in_its_place_and_stays_here() {
 }
 
 #[tokio::test]
-async fn answers_to_logins_without_end_wait_for_a_client_that_does_not_read() {
+async fn login_answers_are_bounded_for_a_client_that_does_not_read() {
     let play = through(Imap::default(), b"", b"", HOUR).await;
     let line = b"a LOGIN alice hunter2\r\n".repeat(1000);
     let mut sent = 0;
@@ -318,7 +318,7 @@ async fn answers_to_logins_without_end_wait_for_a_client_that_does_not_read() {
 }
 
 #[tokio::test]
-async fn session_asked_to_close_finishes_what_is_in_flight_and_says_goodbye() {
+async fn closing_session_finishes_what_is_in_flight() {
     for (idle, first, answer) in
         [(false, "a FETCH 1 BODY[]\r\n", "* 1 FETCH (BODY[] {2}\r\nx"), (true, "a IDLE\r\n", "+ idling\r\n")]
     {
@@ -366,7 +366,7 @@ async fn client_that_ignores_the_goodbye_is_closed_soon() {
 }
 
 #[tokio::test]
-async fn connection_that_breaks_is_not_closed_in_order_on_the_other_side() {
+async fn broken_connection_is_not_closed_in_order_on_the_other() {
     for (said, end, relayed) in [
         ("* 1 EXISTS\r\n", Err(std::io::ErrorKind::ConnectionReset), End::ServerBroke),
         ("* BYE signing off\r\n", Ok(()), End::ByServer),
@@ -384,7 +384,7 @@ async fn connection_that_breaks_is_not_closed_in_order_on_the_other_side() {
 }
 
 #[tokio::test]
-async fn a_client_that_breaks_off_takes_its_upstream_session_along() {
+async fn broken_client_ends_its_upstream_session() {
     let mut play = play(b"", b"", HOUR).await;
     socket2::SockRef::from(&play.client).set_linger(Some(Duration::ZERO)).unwrap();
     drop(play.client);
@@ -396,7 +396,7 @@ async fn a_client_that_breaks_off_takes_its_upstream_session_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_said_before_the_session_is_over_still_reaches_a_slow_server() {
+async fn bytes_before_the_end_reach_a_slow_server() {
     let ((mut client, facing_client), (mut server, facing_server)) = (duplex(16 * 1024), duplex(64));
     let session = tokio::spawn(async move {
         let of = |stream| Connection { stream: Stream::Memory(Box::new(stream)), unread: Vec::new() };
@@ -417,7 +417,7 @@ async fn what_was_said_before_the_session_is_over_still_reaches_a_slow_server() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_server_has_said_still_reaches_a_slow_client_that_has_closed_its_side() {
+async fn server_bytes_reach_a_slow_half_closed_client() {
     let ((mut client, facing_client), (mut server, facing_server)) = (duplex(64), duplex(16 * 1024));
     let session = tokio::spawn(async move {
         let of = |stream| Connection { stream: Stream::Memory(Box::new(stream)), unread: Vec::new() };

@@ -13,7 +13,7 @@ pub(super) struct Side {
     pub(super) stream: Option<Stream>,
     leftover: Leftover,
     unflushed: bool,
-    /// A write has failed: nothing more goes there, or there would be a hole in what did.
+    /// A write has failed: nothing else is written, or bytes would be missing in between.
     broken: bool,
     received: u64,
     sent: u64,
@@ -31,7 +31,7 @@ impl Side {
         }
     }
 
-    /// To be sent, if there is still somebody to send it to.
+    /// Queues bytes, unless the connection was cut or has broken.
     pub(super) fn push(&mut self, bytes: Vec<u8>) {
         if self.stream.is_some() && !self.broken {
             self.sent += bytes.len() as u64;
@@ -40,14 +40,14 @@ impl Side {
         }
     }
 
-    /// Closes at once. TLS says no farewell, and what has not gone yet is gone for good.
+    /// Closes immediately: without `close_notify`, and what was not sent yet is dropped.
     pub(super) fn cut(&mut self) {
         self.stream = None;
         self.leftover = Leftover::default();
         self.unflushed = false;
     }
 
-    /// Ready when all is sent. A peer that does not take it any more may still have something to say.
+    /// Ready when all is sent. A peer that cannot be written to may still be read.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(()) };
         let sent = match poll_send(stream, &mut self.leftover, cx) {

@@ -133,7 +133,7 @@ fn outcome(events: &[Event]) -> &Outcome {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_and_its_answer() {
+async fn message_is_relayed_with_its_reply() {
     let mut play = play();
     play.begin_message().await;
     play.ask("one\r\n.\r\n", "250 OK\r\n").await;
@@ -150,7 +150,7 @@ async fn a_message_and_its_answer() {
 /// A message that cannot go on: the server hears the end of the connection and not of the message, while the client, which
 /// has not finished, is listened to and then told.
 #[tokio::test(start_paused = true)]
-async fn a_cut_server_hears_no_end_of_the_message() {
+async fn cut_server_receives_no_end_of_message() {
     let mut play = play();
     play.begin_message().await;
     play.client.write_all(b"one\r\n").await.unwrap();
@@ -172,7 +172,7 @@ async fn a_cut_server_hears_no_end_of_the_message() {
 
 /// Back-pressure: while a server does not read, its client is not read from either.
 #[tokio::test(start_paused = true)]
-async fn what_the_server_does_not_take_the_client_cannot_send() {
+async fn client_is_not_read_while_the_server_does_not_read() {
     let mut play = play();
     play.begin_message().await;
     let line = [vec![b'x'; 998], b"\r\n".to_vec()].concat();
@@ -206,7 +206,7 @@ async fn what_the_server_does_not_take_the_client_cannot_send() {
 
 /// A client that closes its side behind its last command still hears everything.
 #[tokio::test(start_paused = true)]
-async fn an_end_is_an_end_of_one_side_only() {
+async fn end_of_one_side_ends_that_side_only() {
     let mut play = play();
     play.client.write_all(b"NOOP\r\nNOOP\r\nQUIT\r\n").await.unwrap();
     play.client.shutdown().await.unwrap();
@@ -224,7 +224,7 @@ async fn an_end_is_an_end_of_one_side_only() {
 
 /// A device that goes away behind its message without waiting: the answer is still heard, for the log.
 #[tokio::test]
-async fn the_answer_to_a_client_that_is_gone_is_still_heard() {
+async fn reply_for_a_disconnected_client_is_still_read() {
     let mut play = play_on_loopback().await;
     play.begin_message().await;
     play.client.write_all(b"one\r\n.\r\n").await.unwrap();
@@ -238,7 +238,7 @@ async fn the_answer_to_a_client_that_is_gone_is_still_heard() {
 
 /// What a server has said before its connection broke reaches the client, and the client hears of the break.
 #[tokio::test]
-async fn a_server_that_breaks_in_a_message_is_an_answer() {
+async fn server_that_breaks_in_a_message_is_reported() {
     let mut play = play_on_loopback().await;
     play.begin_message().await;
     play.server.set_zero_linger().unwrap();
@@ -257,7 +257,7 @@ const SERVER_SILENT: &str = "421 4.4.2 The mail server did not answer in time\r\
 const STOPPING: &str = "421 4.3.2 Oxpost is stopping; try again in a minute\r\n";
 
 #[tokio::test(start_paused = true)]
-async fn a_client_silent_between_messages_is_told_and_the_server_hears_quit() {
+async fn client_silent_between_messages_times_out_with_quit() {
     let mut play = play();
     play.ask("NOOP\r\n", "250 OK\r\n").await;
     play.hears_in_time(SILENT, 300).await;
@@ -285,7 +285,7 @@ async fn noop_is_not_activity() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_silent_behind_mail_or_rcpt_is_told() {
+async fn client_silent_after_mail_or_rcpt_times_out() {
     let mut play = play();
     play.ask("MAIL FROM:<a@b.c>\r\n", "250 OK\r\n").await;
     play.ask("RCPT TO:<x@y.z>\r\n", "250 OK\r\n").await;
@@ -293,7 +293,7 @@ async fn a_client_silent_behind_mail_or_rcpt_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_silent_in_a_message_is_told_and_nothing_is_delivered() {
+async fn client_silent_in_a_message_times_out_undelivered() {
     let mut play = play();
     play.begin_message().await;
     play.client.write_all(b"one\r\n").await.unwrap();
@@ -306,7 +306,7 @@ async fn a_client_silent_in_a_message_is_told_and_nothing_is_delivered() {
 
 /// Each part of the message that is large enough begins the time anew; a trickle does not.
 #[tokio::test(start_paused = true)]
-async fn a_trickle_is_as_good_as_silence() {
+async fn trickling_client_times_out() {
     let mut play = play();
     play.begin_message().await;
     let block = [vec![b'x'; 998], b"\r\n".to_vec()].concat().repeat(17);
@@ -319,7 +319,7 @@ async fn a_trickle_is_as_good_as_silence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_ends_its_message_with_lf_hears_why_it_has_not_ended() {
+async fn message_ended_with_bare_lf_times_out_with_a_reason() {
     let mut play = play();
     play.begin_message().await;
     play.client.write_all(b"one\n.\n").await.unwrap();
@@ -335,7 +335,7 @@ async fn a_client_that_ends_its_message_with_lf_hears_why_it_has_not_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_take_its_answers_is_as_good_as_gone() {
+async fn client_that_does_not_read_replies_times_out() {
     let Play { mut client, mut server, session, .. } = play();
     tokio::spawn(async move {
         let mut heard = Vec::new();
@@ -395,7 +395,7 @@ async fn server_that_reads_a_command_slowly_keeps_its_session() {
 
 /// Without a send slot nothing is known of how long to wait.
 #[tokio::test(start_paused = true)]
-async fn a_throttled_message_without_a_slot_is_refused_and_not_tried_again() {
+async fn throttled_message_without_a_slot_is_not_retried() {
     let mut play = play();
     play.ask("MAIL FROM:<a@b.c>\r\n", "432 4.3.2 Concurrent connections limit exceeded\r\n").await;
     play.ask("NOOP\r\n", "250 OK\r\n").await;
@@ -403,7 +403,7 @@ async fn a_throttled_message_without_a_slot_is_refused_and_not_tried_again() {
 
 /// The limits of RFC 5321, 4.5.3.2, in the order in which a session meets them.
 #[tokio::test(start_paused = true)]
-async fn a_server_is_waited_for_as_long_as_its_command_deserves() {
+async fn server_timeout_depends_on_the_command() {
     for (ahead, command, seconds) in [
         (&[][..], "NOOP\r\n", 300),
         (&[], "MAIL FROM:<a@b.c>\r\n", 300),
@@ -423,7 +423,7 @@ async fn a_server_is_waited_for_as_long_as_its_command_deserves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_silent_behind_the_final_dot_has_ten_minutes() {
+async fn server_has_ten_minutes_after_the_final_dot() {
     let mut play = play();
     play.begin_message().await;
     play.client.write_all(b"one\r\n.\r\n").await.unwrap();
@@ -438,7 +438,7 @@ async fn a_server_silent_behind_the_final_dot_has_ten_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_silent_behind_a_chunk_has_three_minutes() {
+async fn server_has_three_minutes_after_a_chunk() {
     let mut play = play();
     play.ask("MAIL FROM:<a@b.c>\r\n", "250 OK\r\n").await;
     play.client.write_all(b"BDAT 3\r\none").await.unwrap();
@@ -448,7 +448,7 @@ async fn a_server_silent_behind_a_chunk_has_three_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_silent_at_quit_has_ten_seconds() {
+async fn server_has_ten_seconds_for_quit() {
     let mut play = play();
     play.client.write_all(b"QUIT\r\n").await.unwrap();
     hears(&mut play.server, "QUIT\r\n").await;
@@ -457,7 +457,7 @@ async fn a_server_silent_at_quit_has_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_takes_nothing_more_of_a_message_has_three_minutes() {
+async fn server_that_stops_reading_has_three_minutes() {
     let mut play = play();
     play.begin_message().await;
     let began = Instant::now();
@@ -473,7 +473,7 @@ async fn a_server_that_takes_nothing_more_of_a_message_has_three_minutes() {
 
 /// A client that has closed cannot use any answer but the one to its whole message.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_gone_ends_its_session_at_once() {
+async fn disconnected_client_ends_its_session_immediately() {
     for ahead in [&[][..], &["MAIL FROM:<a@b.c>\r\n"], &["MAIL FROM:<a@b.c>\r\n", "RCPT TO:<x@y.z>\r\n"]] {
         let mut play = play();
         for command in ahead {
@@ -491,7 +491,7 @@ async fn a_client_that_is_gone_ends_its_session_at_once() {
 
 /// What it has sent ahead is done as long as the server answers, and the answers are of use to somebody who only closed a side.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_gone_with_half_a_message_sent_ahead_is_given_ten_seconds() {
+async fn half_a_message_of_a_disconnected_client_waits_ten_seconds() {
     let mut play = play();
     play.client.write_all(b"MAIL FROM:<a@b.c>\r\nRCPT TO:<x@y.z>\r\nDATA\r\none\r\n").await.unwrap();
     play.client.shutdown().await.unwrap();
@@ -500,7 +500,7 @@ async fn a_client_that_is_gone_with_half_a_message_sent_ahead_is_given_ten_secon
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_gone_behind_the_final_dot_is_waited_for_ten_minutes() {
+async fn server_has_ten_minutes_after_client_sent_final_dot() {
     let mut play = play();
     play.begin_message().await;
     play.client.write_all(b"one\r\n.\r\n").await.unwrap();
@@ -512,7 +512,7 @@ async fn a_client_that_is_gone_behind_the_final_dot_is_waited_for_ten_minutes() 
 
 /// A session that was asked to end says so at rest, and takes leave of the server.
 #[tokio::test(start_paused = true)]
-async fn a_goodbye_comes_between_messages() {
+async fn close_request_ends_the_session_between_messages() {
     let mut play = play();
     play.ask("NOOP\r\n", "250 OK\r\n").await;
     play.close.close(CloseReason::Stopping);
@@ -526,7 +526,7 @@ async fn a_goodbye_comes_between_messages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_goodbye_waits_for_the_message_in_flight_and_its_answer() {
+async fn close_request_waits_for_the_message_in_flight() {
     let mut play = play();
     play.begin_message().await;
     play.close.close(CloseReason::Stopping);
@@ -541,7 +541,7 @@ async fn a_goodbye_waits_for_the_message_in_flight_and_its_answer() {
 
 /// An envelope is in flight too, but its client must go on with it.
 #[tokio::test(start_paused = true)]
-async fn a_goodbye_does_not_wait_long_for_an_envelope() {
+async fn close_request_waits_briefly_for_an_envelope() {
     let mut play = play();
     play.ask("MAIL FROM:<a@b.c>\r\n", "250 OK\r\n").await;
     play.close.close(CloseReason::Stopping);
@@ -552,7 +552,7 @@ async fn a_goodbye_does_not_wait_long_for_an_envelope() {
 const ONE: SendingLimits = SendingLimits { max_connections: 1, messages_per_minute: 1, recipients_per_day: 0 };
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_goes_while_its_message_waits_frees_its_place() {
+async fn client_that_disconnects_while_waiting_frees_its_slot() {
     let limiter = SendLimiter::new(HOUR);
     let mut play = play_in(limiter.send_slot(ONE).await);
     play.ask("MAIL FROM:<a@b.c>\r\n", "250 OK\r\n").await;
@@ -568,7 +568,7 @@ async fn a_client_that_goes_while_its_message_waits_frees_its_place() {
 
 /// The message comes to its turn with all that was sent ahead of it, also when that is longer than the idle timeout.
 #[tokio::test(start_paused = true)]
-async fn a_message_waits_for_its_turn_and_nothing_is_lost() {
+async fn message_that_waits_for_its_permit_is_complete() {
     let limiter = SendLimiter::new(HOUR);
     let mut play = play_with(limiter.send_slot(ONE).await, 5 * SECOND);
     play.ask("MAIL FROM:<a@b.c>\r\n", "250 OK\r\n").await;
@@ -587,7 +587,7 @@ async fn a_message_waits_for_its_turn_and_nothing_is_lost() {
 
 /// A pool of connections that keeps one open, just in case.
 #[tokio::test(start_paused = true)]
-async fn a_session_at_rest_gives_its_place_to_those_who_wait() {
+async fn idle_session_frees_its_slot_for_waiters() {
     let limiter = Arc::new(SendLimiter::new(HOUR));
     let mut play = play_in(limiter.send_slot(ONE).await);
     play.ask("NOOP\r\n", "250 OK\r\n").await;
@@ -605,7 +605,7 @@ async fn a_session_at_rest_gives_its_place_to_those_who_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_envelope_that_rests_gives_its_place_to_those_who_wait_a_little_later() {
+async fn idle_envelope_frees_its_slot_for_waiters_later() {
     let limiter = Arc::new(SendLimiter::new(HOUR));
     let mut play = play_in(limiter.send_slot(ONE).await);
     play.ask("MAIL FROM:<a@b.c>\r\n", "250 OK\r\n").await;
@@ -623,7 +623,7 @@ async fn an_envelope_that_rests_gives_its_place_to_those_who_wait_a_little_later
 
 /// Whoever is gone does not keep the place, though the server says nothing.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_gone_frees_its_place_at_once() {
+async fn disconnected_client_frees_its_slot_immediately() {
     let limiter = SendLimiter::new(HOUR);
     let mut play = play_in(limiter.send_slot(ONE).await);
     play.ask("MAIL FROM:<a@b.c>\r\n", "250 OK\r\n").await;

@@ -1,5 +1,5 @@
-//! What a session sends its client's mail to. Only what is here is known of it, so that something other than a mail server on the
-//! network can take its place.
+//! The destination of a session's mail. The session uses only this interface, so that a destination other than a mail server on the
+//! network is possible.
 
 use std::task::{Context, Poll};
 
@@ -23,7 +23,7 @@ impl Upstream {
         Self::Live(Live(Side::new(stream)))
     }
 
-    /// What the machine says to it.
+    /// Queues what the machine sends to it.
     pub(super) fn push(&mut self, bytes: Vec<u8>) {
         self.side().push(bytes);
     }
@@ -38,7 +38,7 @@ impl Upstream {
         self.side().poll_lend(cx, lend)
     }
 
-    /// An unfinished message must not be delivered: closes at once.
+    /// Closes immediately, because an unfinished message must not be delivered.
     pub(super) fn cut(&mut self) {
         self.side().cut();
     }

@@ -1,4 +1,4 @@
-//! How long a session waits for whom (RFC 5321, 4.5.3.2), and since when it does.
+//! How long a session waits for each side (RFC 5321, 4.5.3.2), and since when.
 //!
 //! The limits are a table of what is waited for; the clock is a function of what it is shown and when. Neither awaits anything.
 
@@ -7,18 +7,18 @@ use std::time::Duration;
 use oxpost_protocol::smtp::submission::{ClientStage, Peer, Progress, ServerStage, Wait};
 use tokio::time::Instant;
 
-/// The client has sent a line with only a dot that ends no message because of a bare LF, and nothing behind it: most likely it waits for
+/// The client has sent a line with only a dot that ends no message because of a bare LF, and nothing after it: most likely it waits for
 /// an answer. Longer than any pause within a message that is being sent, shorter than any program's patience.
 const LONE_DOT: Duration = Duration::from_secs(10);
 
-/// The client was told that its session has ended, and may still say QUIT.
+/// The client was sent the final reply of its session, and may still send QUIT.
 const QUIT_AFTER_CLOSE: Duration = Duration::from_secs(60);
 
-/// The last words are on their way to a client, or to a server, that does not take them.
+/// The final reply is being sent to a side that does not read.
 const LAST_WORDS: Duration = Duration::from_secs(60);
 
-/// Nothing was said between two messages, and others wait for the send slot. A pool of connections that idles must not keep
-/// everybody else out; whoever has something to say says it at once.
+/// The client is idle between two messages while others wait for the send slot. A pool of idle connections must not block other
+/// clients; a client with a message to send sends it immediately.
 const IDLE_WHILE_OTHERS_WAIT: Duration = Duration::from_secs(5);
 
 /// The same within an envelope, whose next line a program has ready. Below the time that others wait (`send-slot-timeout`), so that
@@ -52,11 +52,11 @@ const SERVER_UNUSED: Duration = Duration::from_secs(10);
 /// What a session waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Awaited {
-    /// That a peer speaks.
+    /// Input from a peer.
     Input(Wait),
-    /// That a peer takes what was said to it.
+    /// A peer to read what was sent to it.
     Output(Peer),
-    /// That both take the last words.
+    /// Both to read the final reply.
     Goodbye,
 }
 
@@ -129,7 +129,7 @@ pub(super) struct Snapshot {
 /// Since when a session waits.
 ///
 /// A server's silence begins with what it is to answer. A client's adds up: what is no progress does not end it, and what the server
-/// takes for its answers is not the client's.
+/// needs for its answers does not count for the client.
 #[derive(Debug)]
 pub(super) struct WaitClock {
     snapshot: Option<Snapshot>,
@@ -165,7 +165,7 @@ impl WaitClock {
     pub(super) fn waited(&self) -> Duration {
         let same = self.at.saturating_duration_since(self.since);
         match self.snapshot.and_then(|snapshot| snapshot.awaited) {
-            // Bytes of a QUIT behind the dot do not change what was shown.
+            // Bytes of a QUIT after the dot do not change the snapshot.
             Some(Awaited::Input(Wait::Client(ClientStage::LoneDot))) | None => same,
             Some(Awaited::Input(Wait::Client(_))) => self.client,
             Some(Awaited::Input(Wait::Server(_)) | Awaited::Output(_) | Awaited::Goodbye) => same,

@@ -47,27 +47,27 @@ async fn play(does: &[Does]) -> (Result<usize, Vec<(usize, String)>>, Duration, 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_that_answers_at_once_is_the_only_one_dialled() {
+async fn address_that_answers_immediately_is_the_only_one_tried() {
     let (won, took, dialled) = play(&[Does::AnswerAfter(AT_ONCE), Does::AnswerAfter(AT_ONCE)]).await;
     assert_eq!((won, took, dialled.len()), (Ok(1), AT_ONCE, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_says_nothing_costs_a_quarter_of_a_second() {
+async fn silent_address_costs_250_milliseconds() {
     let (won, took, dialled) = play(&[Does::Nothing, Does::AnswerAfter(AT_ONCE)]).await;
     assert_eq!((won, took), (Ok(2), ATTEMPT_DELAY));
     assert_eq!(dialled, [AT_ONCE, ATTEMPT_DELAY]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_refuses_costs_nothing() {
+async fn refusing_address_costs_no_delay() {
     let refuse = Does::RefuseAfter(Duration::from_millis(3));
     let (won, took, _) = play(&[refuse, refuse, Does::AnswerAfter(Duration::from_millis(5))]).await;
     assert_eq!((won, took), (Ok(3), Duration::from_millis(11)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_one_may_still_win() {
+async fn slow_address_can_still_be_first() {
     let slow = |milliseconds| Does::AnswerAfter(Duration::from_millis(milliseconds));
     let (won, took, _) = play(&[slow(600), slow(2000)]).await;
     assert_eq!((won, took), (Ok(1), Duration::from_millis(600)));
@@ -85,7 +85,7 @@ async fn when_none_answers_each_is_named_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_name_that_nobody_knows_has_no_address() {
+async fn unknown_name_has_no_address() {
     let error = addresses(&Lookups::default(), "no-such-host.invalid", 993).await.unwrap_err();
     assert!(matches!(error, ConnectError::NoAddress(_)), "{error}");
 }

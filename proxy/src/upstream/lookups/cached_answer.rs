@@ -31,7 +31,7 @@ pub(super) struct CachedAnswer {
     failed: Option<Instant>,
 }
 
-/// What to do for someone who needs the addresses.
+/// Whether the cached addresses can be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Need {
     /// Use these.
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn stale_answer_is_used_without_asking_for_a_while_after_a_failure() {
+    fn stale_answer_is_used_for_a_while_after_a_failure() {
         let (mut known, now) = (CachedAnswer::default(), Instant::now());
         known.failed(now);
         assert_eq!(known.need(now), Need::Any, "there is nothing to use instead");

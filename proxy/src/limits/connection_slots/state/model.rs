@@ -255,7 +255,7 @@ impl World {
 /// Whatever one account, one delegate, one source or any number of strangers does, an owner at a familiar source logs in at the
 /// first attempt.
 #[test]
-fn nobody_takes_what_others_need() {
+fn unauthenticated_connections_never_take_sessions_slots() {
     for attack in ATTACKS {
         let (mut logins, mut slowest, mut full) = (0, 0, 0);
         for run in 0..RUNS {

@@ -231,7 +231,7 @@ fn each_session_limit_is_named_when_it_is_reached() {
 }
 
 #[test]
-fn device_is_no_more_than_a_stranger_until_its_login_is_accepted() {
+fn device_is_unauthenticated_until_its_login_is_accepted() {
     let mut hall = Hall::new(SlotLimits { max_connections: 2, max_sessions_per_account: 1, ..WIDE });
     let device = hall.id("192.0.2.1");
     hall.state.begin_login(device, of("scan"), Proof::Network).unwrap();
@@ -302,7 +302,7 @@ fn sessions_are_told_from_others_oldest_first() {
 }
 
 #[test]
-fn nothing_is_left_of_connections_that_have_gone() {
+fn ended_connections_leave_no_state() {
     let mut hall = Hall::new(SlotLimits { max_unauthenticated: 3, max_connections: 5, ..WIDE });
     for round in 0..200_u64 {
         let peer = format!("192.0.2.{}", round % 7);

@@ -41,7 +41,7 @@ fn stored(node: &str, since: SystemTime, seconds: u64) -> Block {
 }
 
 #[tokio::test(start_paused = true)]
-async fn source_that_several_nodes_block_is_blocked_until_the_last_of_them_ends() {
+async fn source_stays_blocked_until_the_last_nodes_block_ends() {
     let Nodes { store, manual, two, .. } = nodes().await;
     let (since, v4): (_, IpAddr) = (manual.now(), "192.0.2.7".parse().unwrap());
     let until = |changes: Vec<Change>| {
@@ -88,7 +88,7 @@ async fn clock_that_is_set_forward_lifts_no_block() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn block_that_could_not_be_written_is_no_other_nodes_to_lift_and_is_written_later() {
+async fn unwritten_block_stays_and_is_written_later() {
     let Nodes { store, manual, one, two } = nodes().await;
     let source = Source::of([192, 0, 2, 7].into());
     store.note_block(&stored("one", manual.now(), 900)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Attempts that wait for their turn: how many, and which goes first.
+//! Attempts that wait to be admitted: how many, and which is first.
 
 use oxpost_token_store::Source;
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ impl Policy {
         self.sources.get(&source).is_some_and(|source| source.waiting >= SOURCE_WAITING)
     }
 
-    /// A place in the queue, unless there are too many. The one whose source had most compared makes room for one that had fewer.
+    /// An entry in the queue, unless there are too many. The one whose source had most compared is removed for one that had fewer.
     pub(super) fn enqueue(&mut self, attempt: Attempt, now: Instant) -> Option<Ticket> {
         let trusted = attempt.shared || attempt.targets.iter().all(|target| target.familiar);
         if !trusted && self.is_beyond(attempt.source) {

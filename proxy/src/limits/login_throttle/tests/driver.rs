@@ -112,7 +112,7 @@ async fn only_what_is_refused_for_certain_needs_no_look() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_user_names_have_a_bound_and_those_that_are_over_make_room() {
+async fn refused_user_names_are_bounded_and_expire() {
     let world = world(LIMITS).await;
     for number in 0..MAX_REFUSED_NAMES {
         world.refuse("192.0.2.7", &number.to_string(), QUEUE_TIMEOUT + second(100));
@@ -185,7 +185,7 @@ async fn wait_for_a_turn_is_known_and_postpones_the_answer() {
 
 /// Both what people see and what is in force. That a block ends by itself: see `blocks/tests.rs`.
 #[tokio::test(start_paused = true)]
-async fn source_that_only_guesses_is_blocked_until_the_block_is_lifted() {
+async fn guessing_source_is_blocked_until_the_block_is_lifted() {
     let month = second(30 * 24 * 3600);
     let world =
         world(BlockLimits { after: 2, repeat_interval: second(60), duration: month, decay_interval: second(3600) })
@@ -225,7 +225,7 @@ async fn source_that_only_guesses_is_blocked_until_the_block_is_lifted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn source_blocked_by_another_node_is_blocked_here_unless_it_is_exempt() {
+async fn block_of_another_node_applies_here_unless_exempt() {
     let world = world(LIMITS).await;
     let since = std::time::SystemTime::now();
     for source in ["192.0.2.7", "198.51.100.1"] {

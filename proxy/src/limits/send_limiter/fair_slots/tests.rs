@@ -18,7 +18,7 @@ fn slots(capacity: usize) -> Arc<FairSlots> {
 }
 
 #[tokio::test]
-async fn a_slot_that_nobody_takes_any_more_goes_to_the_next() {
+async fn slot_of_a_waiter_that_left_goes_to_the_next() {
     let slots = slots(1);
     let first = slots.acquire(Class::Live).await;
     let mut second = Box::pin(slots.acquire(Class::Live));
@@ -79,7 +79,7 @@ async fn as_many_make_room_as_wait_and_the_longest_idle_first() {
 }
 
 #[tokio::test]
-async fn an_idle_holder_is_woken_when_somebody_comes() {
+async fn idle_holder_is_woken_when_a_waiter_arrives() {
     let slots = slots(1);
     let mut held = slots.acquire(Class::Live).await;
     let due = Instant::now();
@@ -105,7 +105,7 @@ async fn an_idle_holder_is_woken_when_somebody_comes() {
 }
 
 #[tokio::test]
-async fn one_waiter_at_another_node_ends_one_idle_session() {
+async fn waiter_at_another_node_ends_one_idle_session() {
     use super::super::shared::state::ByClass;
 
     let slots = Arc::new(FairSlots::shared(Arc::new(Notify::new())));

@@ -25,7 +25,7 @@ fn now<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn places_are_given_in_order_and_those_who_leave_the_queue_are_forgotten() {
+async fn slots_are_granted_in_order_and_leavers_are_removed() {
     let limiter = limiter(2, 0, 45);
     let (first, _second) = (send_slot(&limiter).await.unwrap(), send_slot(&limiter).await.unwrap());
     let mut third = Box::pin(send_slot(&limiter));
@@ -42,7 +42,7 @@ async fn places_are_given_in_order_and_those_who_leave_the_queue_are_forgotten()
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_longer_than_the_bound() {
+async fn wait_for_a_slot_ends_at_the_timeout() {
     let limiter = limiter(1, 1, 45);
     let first = send_slot(&limiter).await.unwrap();
     let began = Instant::now();
@@ -58,7 +58,7 @@ async fn nobody_waits_longer_than_the_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_is_throttled_is_asked_less_and_less_often() {
+async fn retries_after_throttling_are_spaced_further_apart() {
     let limiter = limiter(1, 30, 45);
     let (mut permit, _) = send_slot(&limiter).await.unwrap().permit().wait().await;
     let began = Instant::now();
@@ -108,7 +108,7 @@ async fn messages_in_the_background_have_a_share_of_the_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_sends_without_a_login_waits_for_its_own_minute_but_not_in_the_way_of_others() {
+async fn device_waits_for_its_rate_without_holding_a_wanted_slot() {
     let limiter = limiter(1, 0, 45);
     let rate = Arc::new(Rate::of(2));
     let device = send_slot(&limiter).await.unwrap().limited_by(Some(Arc::clone(&rate)));

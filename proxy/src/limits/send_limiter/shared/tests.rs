@@ -171,7 +171,7 @@ async fn task_that_panics_is_started_again() {
 }
 
 #[tokio::test]
-async fn message_without_a_turn_in_an_outage_is_not_told_that_it_is_too_many() {
+async fn outage_reply_does_not_blame_the_message_rate() {
     let nodes = Arc::new(Nodes::new(store().await, "node.example"));
     let limiter = MailboxLimiter::new(mailbox(), LIMITS, SOON).shared("smtp.example", &nodes);
     nodes.id().await.unwrap();
@@ -184,7 +184,7 @@ async fn message_without_a_turn_in_an_outage_is_not_told_that_it_is_too_many() {
 }
 
 #[tokio::test]
-async fn own_slots_are_the_share_once_the_row_is_read_and_long_not_written() {
+async fn slots_are_the_share_once_the_row_is_long_unwritten() {
     let limiter = limiter(&store().await);
     limiter.nodes.id().await.unwrap();
     // The first of two, by id.

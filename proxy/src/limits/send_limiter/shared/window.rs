@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn permit_that_was_used_is_not_in_hand_though_the_node_never_heard_of_an_older_one() {
+    fn used_permit_is_not_in_hand_despite_an_unknown_older_one() {
         let mut window = Window::default();
         // The answer was lost.
         window.grant("a", 0);

@@ -74,7 +74,7 @@ async fn relay_of(client: Stream, server: Stream) -> Relayed {
 }
 
 #[tokio::test]
-async fn client_cut_off_within_tls_has_not_ended_in_order_unless_it_said_goodbye() {
+async fn tls_cut_by_client_is_orderly_only_after_goodbye() {
     for (said, how, end) in [
         ("a NOOP\r\n", How::InOrder, End::ByClient),
         ("a NOOP\r\n", How::Cut, End::ClientTruncated),
@@ -98,7 +98,7 @@ async fn client_cut_off_within_tls_has_not_ended_in_order_unless_it_said_goodbye
 }
 
 #[tokio::test]
-async fn server_cut_off_within_tls_is_not_closed_in_order_for_the_client() {
+async fn tls_cut_by_server_is_not_orderly_for_the_client() {
     let reset = Err(std::io::ErrorKind::ConnectionReset);
     for (said, how, at_client, end) in [
         ("* 1 EXISTS\r\n", How::InOrder, Ok(()), End::ByServer),

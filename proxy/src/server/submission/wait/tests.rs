@@ -50,7 +50,7 @@ fn each_wait_has_its_limit() {
 }
 
 #[test]
-fn a_server_that_is_not_on_the_network_is_not_timed() {
+fn server_that_is_not_on_the_network_has_no_timeout() {
     let near = Circumstances { server_on_network: false, ..CALM };
     for awaited in SERVER.map(server).into_iter().chain([Awaited::Output(Peer::Server)]) {
         assert_eq!(limit(awaited, near), None, "{awaited:?}");
@@ -112,7 +112,7 @@ fn progressed() -> Progress {
 }
 
 #[test]
-fn a_clients_silence_adds_up_until_it_makes_progress() {
+fn silence_of_a_client_adds_up_until_progress() {
     let mut shown = Shown::new();
     let rest = snapshot(client(ClientStage::NextMessage));
     assert_eq!(shown.after(7, rest), 0, "nothing was waited for before");
@@ -133,7 +133,7 @@ fn a_clients_silence_adds_up_until_it_makes_progress() {
 }
 
 #[test]
-fn a_lone_dot_is_waited_for_by_itself() {
+fn lone_dot_has_its_own_timeout() {
     let mut shown = Shown::new();
     let message = snapshot(client(ClientStage::Message));
     let dot = Snapshot { lone_dots: 1, ..snapshot(client(ClientStage::LoneDot)) };
@@ -145,7 +145,7 @@ fn a_lone_dot_is_waited_for_by_itself() {
 }
 
 #[test]
-fn a_servers_silence_begins_with_what_it_is_to_answer() {
+fn silence_of_a_server_begins_with_the_command() {
     let mut shown = Shown::new();
     let rcpt = snapshot(server(ServerStage::Rcpt));
     assert_eq!(shown.after(5, rcpt), 0);

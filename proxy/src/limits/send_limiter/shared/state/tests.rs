@@ -77,7 +77,7 @@ fn report_that_comes_twice_counts_once() {
 }
 
 #[test]
-fn slots_of_a_node_that_is_gone_are_free_and_its_permits_are_used() {
+fn removed_node_frees_its_slots_and_its_permits_count() {
     let mut play = Play::of(&["a", "b"]);
     let wants = Report { number: 1, waiting: ByClass::new(3, 0), permits: 2, ..Report::default() };
     assert_eq!(play.report("a", wants).permits, [(super::super::window::USE_WITHIN, 2)]);
