@@ -44,10 +44,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
 const STILL_TO_BE_CLEANED: &[&str] = &[
     "docs/decisions",
     "docs/design.md",
-    "docs/limits.md",
-    "docs/monitoring.md",
     "docs/quirks.md",
-    "docs/refusals.md",
     "docs/troubleshooting.md",
     "protocol",
     "proxy.toml",
