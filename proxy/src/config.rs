@@ -16,6 +16,7 @@ mod positions;
 mod problem;
 mod provider;
 mod read;
+mod renamed;
 mod secret;
 mod senders;
 mod slots;

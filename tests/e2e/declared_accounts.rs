@@ -64,7 +64,7 @@ async fn accounts_come_and_go_with_the_file_and_keep_their_sign_ins() {
     for (arguments, place) in [
         (vec!["remove", ALICE], place(&format!("mailbox = \"{ALICE}\""))),
         (vec!["add", ALICE], place(&format!("mailbox = \"{ALICE}\""))),
-        (vec!["through", INFO, INFO], place(&format!("mailbox = \"{INFO}\""))),
+        (vec!["delegate", INFO, INFO], place(&format!("mailbox = \"{INFO}\""))),
         (vec!["password", "remove", ALICE], place(&format!("mailbox = \"{ALICE}\""))),
         (vec!["password", "add", INFO, "--replace"], place(&format!("mailbox = \"{INFO}\""))),
     ] {
@@ -145,7 +145,7 @@ async fn several_accounts_are_handed_over_by_one_command() {
     let tenant = tenant().await;
     let (oxpost, text) = oxpost(&tenant);
     oxpost.add_account(ALICE, &[]).await.unwrap();
-    let password = oxpost.add_account(INFO, &["--through", ALICE]).await.unwrap();
+    let password = oxpost.add_account(INFO, &["--delegate", ALICE]).await.unwrap();
     oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
     let alice = format!("[[account]]\nmailbox = \"{ALICE}\"\n");
     declare(&oxpost, &text, &format!("{alice}[[account]]\nmailbox = \"{INFO}\"\nthrough = \"{ALICE}\"\n"));
@@ -165,7 +165,7 @@ async fn whoever_is_gone_through_stays_of_use() {
     let (oxpost, text) = oxpost(&tenant);
     let alice = format!("[[account]]\nmailbox = \"{ALICE}\"\n");
     declare(&oxpost, &text, &alice);
-    let password = oxpost.add_account(INFO, &["--through", ALICE]).await.unwrap();
+    let password = oxpost.add_account(INFO, &["--delegate", ALICE]).await.unwrap();
     let listed = oxpost.call(&["account", "list"]).await.unwrap().said().unwrap();
     let line = listed.lines().find(|line| line.starts_with(ALICE)).unwrap();
     assert!(line.trim_end().ends_with("proxy.toml"), "{listed}");

@@ -268,7 +268,7 @@ async fn a_sign_in_that_is_missing_or_somebody_elses_is_named() {
     mend(&tenant);
 
     tenant.add_mailbox(Mailbox::shared("info@contoso.com"));
-    oxpost.add_account("info@contoso.com", &["--through", ALICE]).await.unwrap();
+    oxpost.add_account("info@contoso.com", &["--delegate", ALICE]).await.unwrap();
     let list = Checklist::of(&oxpost, &["info@contoso.com"]).await;
     list.fails(&[("mailbox", "Full Access"), ("POP3 login", "that the user who signed in may open it")]);
     assert!(list.lines().contains("Add-MailboxPermission info@contoso.com -User alice@contoso.com"));

@@ -53,7 +53,7 @@ async fn application_token_opens_every_mailbox_of_the_domain() {
     let all = added.lines().find_map(|line| line.trim().strip_prefix("password ")?.split_whitespace().next()).unwrap();
     oxpost.call(&["sign-in", ALL]).await.unwrap().said().unwrap();
     // Bob has a password of his own.
-    let bobs = oxpost.add_account(BOB, &["--through", ALL]).await.unwrap();
+    let bobs = oxpost.add_account(BOB, &["--delegate", ALL]).await.unwrap();
 
     let running = oxpost.run().await.unwrap();
     for (user, password) in
@@ -86,9 +86,9 @@ async fn application_token_opens_every_mailbox_of_the_domain() {
     assert!(answer.contains("[CONTACTADMIN]") && answer.contains("carol@contoso.com"), "{answer}");
     assert_eq!(tenant.logins().first().map(|login| login.protocol), Some(Protocol::Imap));
 
-    let words = oxpost.call(&["account", "through", BOB, BOB]).await.unwrap().said().unwrap();
+    let words = oxpost.call(&["account", "delegate", BOB, BOB]).await.unwrap().said().unwrap();
     assert!(words.contains("a sign-in of its own") && !words.contains("Next"), "{words}");
-    let words = oxpost.call(&["account", "through", BOB, ALL]).await.unwrap().said().unwrap();
+    let words = oxpost.call(&["account", "delegate", BOB, ALL]).await.unwrap().said().unwrap();
     assert!(words.contains("The application must be allowed to open bob@contoso.com"), "{words}");
 
     // A password that is revoked opens nothing any more, and Bob's still does.
@@ -105,7 +105,7 @@ async fn a_pattern_that_cannot_be_is_refused_with_the_reason() {
     for (arguments, words) in [
         (vec!["add", ALL], "opens that user's mailboxes"),
         (vec!["add", ALL, "--grant", "password"], "(grant password)"),
-        (vec!["add", ALL, "--through", ALICE], "cannot have a delegate"),
+        (vec!["add", ALL, "--delegate", ALICE], "cannot have a delegate"),
         (vec!["add", ALL, "--grant", "client-credentials", "--login", "all"], "log in with the address of the mailbox"),
         (vec!["add", "*@*", "--grant", "client-credentials"], "not a pattern of a domain"),
     ] {
@@ -118,11 +118,11 @@ async fn a_pattern_that_cannot_be_is_refused_with_the_reason() {
         .unwrap()
         .said()
         .unwrap();
-    let words = oxpost.call(&["account", "through", ALL, ALICE]).await.unwrap().refusal().unwrap();
+    let words = oxpost.call(&["account", "delegate", ALL, ALICE]).await.unwrap().refusal().unwrap();
     assert!(words.contains("cannot have a delegate"), "{words}");
     let words = oxpost.call(&["sign-in", ALICE]).await.unwrap().refusal().unwrap();
-    assert!(words.contains("--through '*@contoso.com'") && words.contains("oxpost doctor"), "{words}");
-    oxpost.add_account(BOB, &["--through", ALL]).await.unwrap();
+    assert!(words.contains("--delegate '*@contoso.com'") && words.contains("oxpost doctor"), "{words}");
+    oxpost.add_account(BOB, &["--delegate", ALL]).await.unwrap();
     let words = oxpost.call(&["account", "remove", ALL]).await.unwrap().refusal().unwrap();
     assert!(words.contains(BOB), "{words}");
 }

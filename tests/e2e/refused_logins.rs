@@ -51,7 +51,7 @@ async fn disabled_protocol_shows_in_status_until_login_succeeds() {
     let refused = &account["refused"][0];
     assert_eq!(refused["protocol"], "SMTP", "{account}");
     assert!(refused["text"].as_str().unwrap().contains("Set-TransportConfig"), "{account}");
-    assert!(refused["said"].as_str().unwrap().starts_with("535 5.7.139"), "{account}");
+    assert!(refused["server_reply"].as_str().unwrap().starts_with("535 5.7.139"), "{account}");
     let text = oxpost.call(&["status"]).await.unwrap().text();
     assert!(text.contains("login refused") && text.contains("alice@contoso.com by SMTP ("), "{text}");
     tenant.behave(|it| it.smtp.disabled_for_tenant = false);

@@ -61,7 +61,7 @@ fn accepted(tenant: &Tenant) -> Vec<(Protocol, String)> {
 async fn one_sign_in_of_the_delegate_serves_all_her_shared_mailboxes() {
     let tenant = tenant().await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
-    let info = oxpost.add_account(INFO, &["--through", ALICE]).await.unwrap();
+    let info = oxpost.add_account(INFO, &["--delegate", ALICE]).await.unwrap();
     let listed = oxpost.call(&["account", "list"]).await.unwrap().said().unwrap();
     let alice = listed.lines().find(|line| line.starts_with(ALICE)).expect("she was added too");
     assert!(alice.trim_end().ends_with('-'), "and has no password: {alice}");
@@ -74,8 +74,8 @@ async fn one_sign_in_of_the_delegate_serves_all_her_shared_mailboxes() {
     assert!(said.contains("sign in as alice@contoso.com") && said.contains("info@contoso.com is connected"), "{said}");
 
     // The second one needs no further sign-in.
-    let added = oxpost.call(&["account", "add", SALES, "--through", ALICE]).await.unwrap().said().unwrap();
-    assert!(added.contains("alice@contoso.com has signed in already"), "{added}");
+    let added = oxpost.call(&["account", "add", SALES, "--delegate", ALICE]).await.unwrap().said().unwrap();
+    assert!(added.contains("alice@contoso.com has already signed in"), "{added}");
     let sales =
         added.lines().find_map(|line| line.trim().strip_prefix("password ")?.split_whitespace().next()).unwrap();
 
@@ -148,7 +148,7 @@ async fn one_refresh_serves_all_shared_mailboxes() {
 async fn the_old_names_of_shared_mailboxes_are_understood() {
     let tenant = tenant().await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
-    let info = oxpost.add_account(INFO, &["--through", ALICE]).await.unwrap();
+    let info = oxpost.add_account(INFO, &["--delegate", ALICE]).await.unwrap();
     let bob = oxpost.add_account(BOB, &[]).await.unwrap();
     let made = oxpost.call(&["account", "password", "add", ALICE]).await.unwrap().said().unwrap();
     let alice = made.lines().map(str::trim).find(|line| line.matches('-').count() == 5).unwrap().to_owned();
@@ -209,8 +209,8 @@ async fn an_account_goes_through_somebody_else_from_now_on_and_back() {
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     let password = oxpost.add_account(INFO, &["--login", "scanner7"]).await.unwrap();
     let said = oxpost.sign_in(INFO, &tenant, ALICE).await.unwrap_err().to_string();
-    assert!(said.contains("`oxpost account through info@contoso.com alice@contoso.com --create`"), "{said}");
-    let said = oxpost.call(&["account", "through", INFO, ALICE, "--create"]).await.unwrap().said().unwrap();
+    assert!(said.contains("`oxpost account delegate info@contoso.com alice@contoso.com --create`"), "{said}");
+    let said = oxpost.call(&["account", "delegate", INFO, ALICE, "--create"]).await.unwrap().said().unwrap();
     assert!(said.contains("Added alice@contoso.com") && said.contains("oxpost sign-in alice@contoso.com"), "{said}");
     oxpost.sign_in(INFO, &tenant, ALICE).await.unwrap();
     let running = oxpost.run().await.unwrap();
@@ -218,18 +218,18 @@ async fn an_account_goes_through_somebody_else_from_now_on_and_back() {
     assert!(imap(running.imap, "CONTOSO\\scanner7", &password).await.starts_with("a OK"));
 
     // Bob takes over, but has no Full Access yet.
-    oxpost.call(&["account", "through", INFO, BOB, "--create"]).await.unwrap().output().unwrap();
+    oxpost.call(&["account", "delegate", INFO, BOB, "--create"]).await.unwrap().output().unwrap();
     let answer = imap(running.imap, "scanner7", &password).await;
     assert!(answer.contains("[CONTACTADMIN]") && answer.contains("oxpost sign-in bob@contoso.com"), "{answer}");
     let wrong = oxpost.sign_in(INFO, &tenant, ALICE).await.unwrap_err().to_string();
-    assert!(wrong.contains("info@contoso.com is opened through bob@contoso.com"), "{wrong}");
+    assert!(wrong.contains("bob@contoso.com is now the delegate of info@contoso.com"), "{wrong}");
     oxpost.sign_in(INFO, &tenant, BOB).await.unwrap();
     let answer = imap(running.imap, "scanner7", &password).await;
     assert!(answer.contains("Full Access"), "{answer}");
     tenant.change_mailbox(INFO, |mailbox| mailbox.full_access(BOB));
     assert!(imap(running.imap, "scanner7", &password).await.starts_with("a OK"));
 
-    let said = oxpost.call(&["account", "through", INFO, INFO]).await.unwrap().said().unwrap();
+    let said = oxpost.call(&["account", "delegate", INFO, INFO]).await.unwrap().said().unwrap();
     assert!(said.contains("a sign-in of its own") && said.contains("oxpost sign-in info@contoso.com"), "{said}");
     let answer = imap(running.imap, "scanner7", &password).await;
     assert!(answer.contains("oxpost sign-in info@contoso.com"), "{answer}");
@@ -240,18 +240,18 @@ async fn an_account_goes_through_somebody_else_from_now_on_and_back() {
 async fn what_cannot_be_is_refused_and_changes_nothing() {
     let tenant = tenant().await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
-    oxpost.add_account(INFO, &["--through", ALICE, "--login", "front-desk"]).await.unwrap();
+    oxpost.add_account(INFO, &["--delegate", ALICE, "--login", "front-desk"]).await.unwrap();
     for (arguments, words) in [
-        (vec!["add", SALES, "--through", INFO], "its delegate is alice@contoso.com"),
+        (vec!["add", SALES, "--delegate", INFO], "its delegate is alice@contoso.com"),
         (vec!["add", SALES, "--login", "Front-Desk"], "belongs to another account"),
-        (vec!["add", SALES, "--login", "FRONT-desk", "--through", BOB], "belongs to another account"),
-        (vec!["add", SALES, "--through", ALICE, "--application", "other"], "signs in with the application default"),
-        (vec!["add", SALES, "--through", ALICE, "--grant", "password"], "and the grant sign-in"),
-        (vec!["add", SALES, "--through", BOB, "--grant", "client-credentials"], "Leave --through out"),
-        (vec!["add", ALICE, "--through", BOB], "already an account for alice@contoso.com"),
-        (vec!["through", ALICE, BOB], "info@contoso.com"),
-        (vec!["through", SALES, BOB], "there is no account sales@contoso.com"),
-        (vec!["through", INFO, BOB], "oxpost account through info@contoso.com bob@contoso.com --create"),
+        (vec!["add", SALES, "--login", "FRONT-desk", "--delegate", BOB], "belongs to another account"),
+        (vec!["add", SALES, "--delegate", ALICE, "--application", "other"], "signs in with the application default"),
+        (vec!["add", SALES, "--delegate", ALICE, "--grant", "password"], "and the grant sign-in"),
+        (vec!["add", SALES, "--delegate", BOB, "--grant", "client-credentials"], "Omit --delegate"),
+        (vec!["add", ALICE, "--delegate", BOB], "already an account for alice@contoso.com"),
+        (vec!["delegate", ALICE, BOB], "info@contoso.com"),
+        (vec!["delegate", SALES, BOB], "there is no account sales@contoso.com"),
+        (vec!["delegate", INFO, BOB], "oxpost account delegate info@contoso.com bob@contoso.com --create"),
     ] {
         let said = oxpost.call(&[&["account"], arguments.as_slice()].concat()).await.unwrap();
         assert!(said.status == Some(1) && said.text().contains(words), "{arguments:?}: {said}");

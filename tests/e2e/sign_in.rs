@@ -237,7 +237,7 @@ async fn tokens_of_the_wrong_person_are_not_stored() {
         }
         let (well, said) = signing_in.end().await.unwrap();
         assert!(!well && said.contains("made as bob@contoso.com, but this account is info@contoso.com"), "{said}");
-        assert!(said.contains("`oxpost account through info@contoso.com bob@contoso.com --create`"), "{said}");
+        assert!(said.contains("`oxpost account delegate info@contoso.com bob@contoso.com --create`"), "{said}");
     }
     let said = oxpost.sign_in(INFO, &tenant, BOB).await.unwrap_err().to_string();
     assert!(said.contains("nothing was stored"), "by device code as well: {said}");
@@ -246,7 +246,7 @@ async fn tokens_of_the_wrong_person_are_not_stored() {
     assert!(status.contains("not signed in"), "{status}");
 
     // The remedy, as it was printed.
-    oxpost.call(&["account", "through", INFO, BOB, "--create"]).await.unwrap().output().unwrap();
+    oxpost.call(&["account", "delegate", INFO, BOB, "--create"]).await.unwrap().output().unwrap();
     let signing_in = oxpost.begin_sign_in(INFO, &["--no-open"]).await.unwrap();
     assert_eq!(signing_in.asks("login_hint"), BOB);
     let back = choose(&tenant, &signing_in.address, BOB).await.unwrap().location.unwrap();

@@ -103,7 +103,7 @@ fn wrong_person(mailbox: &Mailbox, account: &Mailbox, expected: &str, signed_in_
         "the sign-in was made as {signed_in_as}, but {asked}, so nothing was stored. Run the command again and choose \
          {expected} on the page (a private browser window keeps other people's sign-ins away). If {signed_in_as} is meant to \
          open {mailbox}, because they have Full Access to it, or because it is the same person's sign-in name, set it as the \
-         delegate first: `oxpost account through {mailbox} {signed_in_as} --create`"
+         delegate first: `oxpost account delegate {mailbox} {signed_in_as} --create`"
     )
 }
 

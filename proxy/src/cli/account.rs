@@ -2,10 +2,10 @@
 
 mod add;
 mod declared;
+mod delegate;
 mod password;
 mod remove;
 mod sender;
-mod through;
 
 use clap::Subcommand;
 use oxpost_token_store::{Account, Grant, Mailbox, Origin, Store};
@@ -21,17 +21,17 @@ use crate::context::open_store;
 pub(in crate::cli) enum AccountCommand {
     /// Add an account and print its password for mail programs (shown once; none with --grant password)
     Add(add::AddOptions),
-    /// Say who signs in for an account, such as a member of a shared mailbox
+    /// Set the delegate of an account: the user whose sign-in opens it, such as a member of a shared mailbox
     ///
-    /// One sign-in of that person serves all mailboxes that go through them. They need Full Access to each, and Send As to
-    /// send in its name. The same account twice gives it a sign-in of its own again; until the other person's has worked once, what
-    /// was its own is kept.
-    Through {
+    /// One sign-in of the delegate serves all accounts that name it. The delegate needs Full Access to each mailbox, and Send As to
+    /// send from it. To return to a sign-in of its own, name the account as its own delegate. Oxpost keeps the account's own sign-in
+    /// until a login with the delegate's has succeeded.
+    Delegate {
         /// The mail address of the account
         mailbox: Mailbox,
-        /// Who signs in for it
-        through: Mailbox,
-        /// Add the account of who signs in, if there is none
+        /// The mail address of the delegate
+        delegate: Mailbox,
+        /// Add an account for the delegate if there is none
         #[arg(long)]
         create: bool,
     },
@@ -68,10 +68,10 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
     let store = open_store(config).await?;
     match command {
         AccountCommand::Add(options) => add::add(options, &store, config).await,
-        AccountCommand::Through { mailbox, through, create } => {
+        AccountCommand::Delegate { mailbox, delegate, create } => {
             declared::not_declared(config, &mailbox)?;
-            apply_if_new(&store, config, &through).await?;
-            through::set(&store, &mailbox, &through, create).await
+            apply_if_new(&store, config, &delegate).await?;
+            delegate::set(&store, &mailbox, &delegate, create).await
         }
         AccountCommand::Sender(options) => {
             if !options.only_asks() {
@@ -101,7 +101,7 @@ pub(super) async fn known(store: &Store, mailbox: &Mailbox) -> Result<Account, F
     if let Some(Account { delegate: Some(pattern), .. }) = store.opened_by(mailbox).await? {
         return Err(Failed::new(format!(
             "{mailbox} has no account of its own: {pattern} opens it. `oxpost doctor {mailbox}` says whether it really does; \
-             `oxpost account add {mailbox} --through '{pattern}'` gives it an account with passwords of its own, and \
+             `oxpost account add {mailbox} --delegate '{pattern}'` gives it an account with passwords of its own, and \
              `oxpost sign-in '{pattern}'` gets a token for all of them."
         )));
     }
@@ -127,7 +127,7 @@ async fn list(store: &Store) -> Result<(), Failed> {
         let mut row = vec![
             account.mailbox.to_string(),
             account.login,
-            account.delegate.map_or_else(|| "-".to_owned(), |through| through.to_string()),
+            account.delegate.map_or_else(|| "-".to_owned(), |delegate| delegate.to_string()),
             account.application,
             account.grant.to_string(),
             if names.is_empty() { "-".to_owned() } else { names.join(", ") },
@@ -135,7 +135,7 @@ async fn list(store: &Store) -> Result<(), Failed> {
         row.extend(declared.then(|| kept_in(account.origin).to_owned()));
         rows.push(row);
     }
-    let mut header = vec!["MAILBOX", "USER NAME", "THROUGH", "APPLICATION", "GRANT", "PASSWORDS"];
+    let mut header = vec!["MAILBOX", "USER NAME", "DELEGATE", "APPLICATION", "GRANT", "PASSWORDS"];
     header.extend(declared.then_some("DECLARED IN"));
     print!("{}", table(&header, &rows));
     Ok(())

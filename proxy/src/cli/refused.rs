@@ -47,7 +47,7 @@ impl AllRefused {
             json!({
                 "protocol": refused.protocol,
                 "text": refused.text,
-                "said": refused.said,
+                "server_reply": refused.said,
                 "at": time(refused),
             })
         };

@@ -1,5 +1,4 @@
-//! `[[account]]`: accounts in the file, for people who keep it in version control. What belongs to nobody's version control,
-//! the tokens, stays in the store.
+//! `[[account]]`: accounts declared in the file, which may be kept in version control. Their tokens stay in the store.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -30,18 +29,18 @@ pub(crate) struct Account {
     pub mailbox: String,
     /// The name of the `[[application]]`; by default the only one.
     pub application: Option<String>,
-    /// How its tokens are got; by default a person signs in.
+    /// How its tokens are obtained; `sign-in` by default.
     pub grant: Option<Grant>,
     /// The user name that mail programs send, besides the address.
     pub login: Option<String>,
-    /// Whose tokens open it.
-    pub through: Option<String>,
-    /// What becomes of a sender that it may not send as.
+    /// The account whose sign-in opens it.
+    pub delegate: Option<String>,
+    /// What happens to a sender that it may not send as.
     pub sender: Option<SenderMode>,
     /// The senders it may send as besides its own address.
     #[serde(default)]
     pub senders: Vec<String>,
-    /// With `sender = "map"`: whose place is taken, and by whom.
+    /// With `sender = "map"`: the rewrite rules.
     #[serde(default)]
     pub map: Vec<senders::Rule>,
     /// The hash of its password for mail programs.
@@ -65,7 +64,7 @@ pub(crate) struct Password {
     pub file: Option<FilePath>,
 }
 
-/// What should be a hash, and may be a password that somebody wrote in its place: no message may quote it.
+/// Should be a hash but may be a password written there by mistake: no message may quote it.
 #[derive(Clone, Deserialize)]
 #[serde(from = "toml::Value")]
 pub(crate) struct HashText(Option<String>);
@@ -115,18 +114,18 @@ pub(super) fn check(folder: &Path, file: &file::File, applications: &Application
         let own_names = [account.mailbox.as_str(), account.login.as_str()];
         let earlier = own_names.iter().filter_map(|name| names.get(name)).min_by_key(|(place, _)| *place);
         problems.extend(earlier.map(|(_, earlier)| {
-            let (key, sentence) = beside_other(account, earlier);
+            let (key, sentence) = same_name(account, earlier);
             (*index, key, sentence)
         }));
         for name in own_names {
             names.entry(name).or_insert((place, account));
         }
-        problems.extend(through(account, &by_mailbox).map(|sentence| (*index, "through", sentence)));
+        problems.extend(delegate_problem(account, &by_mailbox).map(|sentence| (*index, "delegate", sentence)));
     }
     (declared.into_iter().map(|(_, account)| account).collect(), problems)
 }
 
-/// The `[[application]]` sections, so that they are gone through once and not for each account.
+/// The `[[application]]` sections, so that they are read once and not for each account.
 struct UsableApplications<'a> {
     /// The names that are written, in their order.
     names: Vec<&'a str>,
@@ -162,26 +161,25 @@ fn one(
     if matches!(way, TokenSource::Own { grant: Grant::Password, .. }) && !passwords.is_empty() {
         wrong(
             "grant",
-            "with the grant password Microsoft judges the passwords of mail programs; take those of this section out."
+            "with `grant = \"password\"` Microsoft verifies the passwords of mail programs; remove the passwords of this section."
                 .into(),
         );
     }
     let way = match way {
-        // Somebody who goes through themselves signs in themselves.
-        TokenSource::Delegate(through) if through == mailbox => {
-            wrong("through", format!("{mailbox} cannot go through itself; leave `through` out."));
+        TokenSource::Delegate(delegate) if delegate == mailbox => {
+            wrong("delegate", format!("{mailbox} cannot be its own delegate; remove `delegate`."));
             return None;
         }
         way => way,
     };
-    let (through, grant) = match &way {
+    let (delegate, grant) = match &way {
         TokenSource::Own { grant, .. } => (None, *grant),
-        TokenSource::Delegate(through) => (Some(through), Grant::SignIn),
+        TokenSource::Delegate(delegate) => (Some(delegate), Grant::SignIn),
     };
-    if let Err(error) = pattern::check(&mailbox, through, grant, &login) {
+    if let Err(error) = pattern::check(&mailbox, delegate, grant, &login) {
         let key = match error {
             BadPattern::Person(..) if account.grant.is_some() => "grant",
-            BadPattern::Delegate(..) => "through",
+            BadPattern::Delegate(..) => "delegate",
             BadPattern::Login(..) => "login",
             BadPattern::Person(..) | BadPattern::Domain(..) => "mailbox",
         };
@@ -193,17 +191,17 @@ fn one(
 
 /// Where its tokens come from; or the key that is wrong.
 fn way(account: &Account, applications: &UsableApplications<'_>) -> Result<TokenSource, (&'static str, String)> {
-    if let Some(through) = &account.through {
-        let through = Mailbox::parse(through).map_err(|error| ("through", format!("{error}.")))?;
+    if let Some(delegate) = &account.delegate {
+        let delegate = Mailbox::parse(delegate).map_err(|error| ("delegate", format!("{error}.")))?;
         for (key, written) in [("application", account.application.is_some()), ("grant", account.grant.is_some())] {
             if written {
                 return Err((
                     key,
-                    format!("an account that goes through {through} has no `{key}` of its own; leave it out."),
+                    format!("this account uses the `{key}` of its delegate {delegate}; remove `{key}` here."),
                 ));
             }
         }
-        return Ok(TokenSource::Delegate(through));
+        return Ok(TokenSource::Delegate(delegate));
     }
     let application = match (account.application.as_deref(), applications.names.as_slice()) {
         (Some(name), _) if applications.set.contains(name) => name,
@@ -213,12 +211,12 @@ fn way(account: &Account, applications: &UsableApplications<'_>) -> Result<Token
         (Some(name), names) => {
             return Err((
                 "application",
-                format!("there is no [[application]] named `{name}`; there is {}.", names.join(", ")),
+                format!("there is no [[application]] named `{name}`; the names are: {}.", names.join(", ")),
             ));
         }
         (None, [only]) => only,
         (None, []) => {
-            return Err(("mailbox", "there is no [[application]] yet that could get tokens for it; add one.".into()));
+            return Err(("mailbox", "proxy.toml has no [[application]] that could obtain tokens for it; add one.".into()));
         }
         (None, names) => {
             return Err((
@@ -228,7 +226,7 @@ fn way(account: &Account, applications: &UsableApplications<'_>) -> Result<Token
         }
     };
     let grant = account.grant.unwrap_or(Grant::SignIn);
-    // One that cannot be used was told about already.
+    // One that cannot be used was reported already.
     if let Some(found) = applications.checked.get(application) {
         found
             .suits(grant)
@@ -250,13 +248,13 @@ fn passwords(folder: &Path, account: &Account, wrong: &mut impl FnMut(&'static s
             continue;
         }
         if found.iter().any(|earlier| earlier.name == name) {
-            wrong(hash_key, format!("there are two passwords named `{name}`; give each its own name."));
+            wrong(hash_key, format!("there are two passwords named `{name}`; give each a name of its own."));
             continue;
         }
         let text = match (hash, file) {
             (Some(hash), None) => from_hash(hash).map_err(|sentence| (hash_key, sentence)),
             (None, Some(file)) => from_file(&folder.join(&file.0)).map_err(|sentence| (file_key, sentence)),
-            _ => Err((hash_key, format!("the password `{name}` is given by its hash or by a file, one of the two."))),
+            _ => Err((hash_key, format!("the password `{name}` needs either `hash` or `file`, not both."))),
         };
         match text {
             Ok(text) => found.push(DeclaredPassword { name: name.to_owned(), text }),
@@ -283,20 +281,20 @@ fn from_file(path: &Path) -> Result<PasswordText, String> {
     Ok(PasswordText::Plain(Secret::new(line)))
 }
 
-/// The sentence about an account that has a name of one before it.
-fn beside_other(account: &Declared, other: &Declared) -> (&'static str, String) {
+/// The sentence about an account that has the same name as an earlier one.
+fn same_name(account: &Declared, other: &Declared) -> (&'static str, String) {
     match other.mailbox == account.mailbox {
         true => ("mailbox", format!("there are two accounts for {}.", account.mailbox)),
-        false => ("login", format!("the login name `{}` is that of {} already.", account.login, other.mailbox)),
+        false => ("login", format!("the login name `{}` already belongs to {}.", account.login, other.mailbox)),
     }
 }
 
-/// What is wrong with whom it goes through, if that is in the file.
-fn through(account: &Declared, all: &HashMap<&Mailbox, &Declared>) -> Option<String> {
-    let TokenSource::Delegate(through) = &account.token_source else { return None };
-    let other = all.get(through)?;
+/// What is wrong with its delegate, if that is in the file.
+fn delegate_problem(account: &Declared, all: &HashMap<&Mailbox, &Declared>) -> Option<String> {
+    let TokenSource::Delegate(delegate) = &account.token_source else { return None };
+    let other = all.get(delegate)?;
     let TokenSource::Delegate(third) = &other.token_source else { return None };
-    Some(format!("{through} has no sign-in of its own, but goes through {third}; let this one go through {third} too."))
+    Some(format!("{delegate} has no sign-in of its own: its delegate is {third}. Write delegate = \"{third}\" here too."))
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// How unlike a known key a word may be to be taken for a slip of it: Jaro-Winkler, 0 (nothing alike) to 1 (the same).
+use super::renamed;
+
+/// Lowest Jaro-Winkler similarity (0 to 1) at which a known key is suggested for an unknown one.
 const SIMILAR: f64 = 0.75;
 
-/// The remedy for paths of Windows in TOML's basic strings.
+/// The remedy for Windows paths in TOML basic strings.
 pub(super) const BACKSLASHES: &str =
     r"in double quotes a backslash begins an escape: write paths as 'C:\Oxpost\oxpost.key' or with /";
 
@@ -27,19 +29,19 @@ enum Place {
 impl ConfigError {
     pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
         let advice = if error.kind() == std::io::ErrorKind::NotFound {
-            "Name another file with --config, or start from the proxy.toml that comes with Oxpost."
+            "Name another file with --config, or copy the proxy.toml that comes with Oxpost."
         } else {
             "Check its permissions."
         };
         Self::of_file(path, vec![(None, format!("cannot be read: {error}. {advice}"))])
     }
 
-    /// Everything that is wrong with a file that could be parsed, each with its line where one can be named.
+    /// All problems of a file that could be parsed, each with its line if known.
     pub(crate) fn of_file(path: &Path, problems: Vec<(Option<usize>, String)>) -> Self {
         Self { place: Place::File(path.to_owned()), problems }
     }
 
-    /// What is wrong, each with its line where one can be named.
+    /// The problems, each with its line if known.
     pub(crate) fn problems(&self) -> &[(Option<usize>, String)] {
         &self.problems
     }
@@ -52,18 +54,18 @@ impl ConfigError {
             None if message.contains("missing field") => {
                 format!("{}. Add it to this section.", message.replace("missing field", "the key is missing:"))
             }
-            None if message.starts_with("unknown variant") => message.replace("unknown variant", "there is no choice"),
+            None if message.starts_with("unknown variant") => message.replace("unknown variant", "unknown value"),
             None => match line.and_then(|line| text.lines().nth(line.saturating_sub(1))) {
                 Some(there) if toml::from_str::<toml::Table>(text).is_ok() => match quotable(there) {
                     true => format!("{}, in `{}`", without_value(message), there.trim()),
-                    // It may be a password that somebody wrote there.
-                    false => "this value is of the wrong kind; proxy.toml as it is shipped shows how it is written"
+                    // It may be a password written there by mistake.
+                    false => "this value has the wrong type; see the comments of the shipped proxy.toml"
                         .to_owned(),
                 },
                 there => {
                     let advice = there.filter(|there| there.contains('\\')).map(|_| format!("; {BACKSLASHES}"));
                     let message = message.lines().collect::<Vec<_>>().join(", ");
-                    format!("this is not TOML: {message}{}", advice.unwrap_or_default())
+                    format!("invalid TOML: {message}{}", advice.unwrap_or_default())
                 }
             },
         };
@@ -100,18 +102,21 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 fn describe_unknown(key: &str, known: &[String]) -> String {
+    if let Some(new) = renamed::new_name(key, known) {
+        return format!("the key `{key}` was renamed: write `{new}` instead.");
+    }
     let nearest = known
         .iter()
         .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
         .filter(|(likeness, _)| *likeness >= SIMILAR)
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {
-        Some((_, nearest)) => format!("there is no key `{key}`; did you mean `{nearest}`?"),
-        None => format!("there is no key `{key}` here; the keys are {}.", known.join(", ")),
+        Some((_, nearest)) => format!("unknown key `{key}`; did you mean `{nearest}`?"),
+        None => format!("unknown key `{key}`; the keys here are {}.", known.join(", ")),
     }
 }
 
-/// Whether a line can be shown to people: not where a secret is expected, or written by mistake, and not where a value goes on
+/// Whether a line may be quoted: not where a secret is expected, or written by mistake, and not where a value goes on
 /// from a line before, whose key is not known here.
 fn quotable(line: &str) -> bool {
     let key = line.split_once('=').map_or("", |(key, _)| key.trim());
@@ -128,7 +133,7 @@ fn without_value(message: &str) -> String {
             let expected = expected.split_once(" for key `").map_or(expected, |(expected, _)| expected);
             let expected = if expected == "a sequence" { "a list, [\"…\"]" } else { expected };
             let at = if key.is_empty() { String::new() } else { format!(", at `{key}`") };
-            format!("a value of the wrong kind, expected {expected}{at}")
+            format!("a value of the wrong type, expected {expected}{at}")
         }
         _ => message.to_owned(),
     }

@@ -128,7 +128,7 @@ const KNOWN_REPLIES: &[KnownReply] = &[
         "5.7.3 Authentication unsuccessful",
         "Exchange refused SMTP for MAILBOX.",
         "Enable Authenticated SMTP (Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false); a shared mailbox needs a \
-         delegate: `oxpost account through MAILBOX DELEGATE`.",
+         delegate: `oxpost account delegate MAILBOX DELEGATE`.",
     ),
     setting(
         "authenticated but not connected",

@@ -19,7 +19,7 @@ pub(super) const ROWS: &[Row] = &[
         kind: SignInRequired,
         what: "The tenant knows no user of the name that is sent for {mailbox}.",
         remedy: "Compare it with Microsoft 365 admin center > Users > Active users. If the user name there is another one, say so: \
-                 `oxpost account through {mailbox} USER-NAME --create`.",
+                 `oxpost account delegate {mailbox} USER-NAME --create`.",
     },
     Row {
         code: 50_053,

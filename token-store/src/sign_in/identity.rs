@@ -71,7 +71,7 @@ mod tests {
         for part in [
             "made as bob@contoso.com, but this account is info@contoso.com",
             "nothing was stored",
-            "`oxpost account through info@contoso.com bob@contoso.com --create`",
+            "`oxpost account delegate info@contoso.com bob@contoso.com --create`",
         ] {
             assert!(said.contains(part), "{said}");
         }
@@ -110,7 +110,7 @@ mod tests {
                 &format!("made as {who}, but"),
                 "this account is ann@contoso.com, whose user name is anna@contoso.com now,",
                 "choose anna@contoso.com on",
-                &format!("`oxpost account through ann@contoso.com {who} --create`"),
+                &format!("`oxpost account delegate ann@contoso.com {who} --create`"),
             ] {
                 assert!(said.contains(part), "{said}");
             }

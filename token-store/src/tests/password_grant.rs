@@ -184,7 +184,7 @@ async fn other_refusals_have_a_kind_a_remedy_and_a_pause() {
             "invalid_grant",
             50_034,
             ErrorKind::SignInRequired,
-            "`oxpost account through ann@contoso.com USER-NAME --create`",
+            "`oxpost account delegate ann@contoso.com USER-NAME --create`",
         ),
         ("invalid_grant", 50_053, ErrorKind::Transient, "Wait"),
         ("invalid_grant", 50_055, ErrorKind::SignInRequired, "expired"),

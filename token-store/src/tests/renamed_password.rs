@@ -131,5 +131,5 @@ async fn unknown_user_error_shows_the_names_that_were_sent() {
     gate.bench.endpoint.always(unknown_user());
     let error = gate.connect("right").await.unwrap_err().to_string();
     assert!(error.contains(&format!("knows no user {ANNA}, and no user {USER}.")), "{error}");
-    assert!(error.contains("AADSTS50034") && error.contains("`oxpost account through"), "{error}");
+    assert!(error.contains("AADSTS50034") && error.contains("`oxpost account delegate"), "{error}");
 }

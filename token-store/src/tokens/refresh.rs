@@ -372,7 +372,7 @@ fn say(mailbox: &Mailbox, news: &News) {
             account = %mailbox,
             told,
             "the user who signed in has another name than the account. If {mailbox} was renamed before this version of Oxpost, run \
-             `oxpost account through {mailbox} {told} --create` and sign in as {told}"
+             `oxpost account delegate {mailbox} {told} --create` and sign in as {told}"
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! `oxpost account remove`: it asks nothing, and says what is gone.
+//! `oxpost account remove`: asks nothing, and prints what was removed.
 
 use oxpost_token_store::{Mailbox, Store};
 
@@ -6,7 +6,7 @@ use super::known;
 use crate::cli::Failed;
 
 pub(super) async fn remove(store: &Store, mailbox: &Mailbox) -> Result<(), Failed> {
-    // Not only accounts that can be read: to remove it is the remedy for one that cannot.
+    // Includes accounts that cannot be read: removing one is the remedy.
     let Some(removed) = store.remove_account(mailbox).await? else {
         return known(store, mailbox).await.map(drop);
     };
@@ -17,17 +17,17 @@ pub(super) async fn remove(store: &Store, mailbox: &Mailbox) -> Result<(), Faile
         many => println!("  with its {} passwords: {}", many.len(), many.join(", ")),
     }
     match &removed.delegate {
-        Some(through) => println!("  it was opened through {through}, whose sign-in stays"),
-        None if removed.signed_in => println!("  with its sign-in; to have it again, somebody must sign in again"),
-        None => println!("  nobody had signed in for it"),
+        Some(delegate) => println!("  its delegate {delegate} keeps its sign-in"),
+        None if removed.signed_in => println!("  with its sign-in"),
+        None => println!("  it was not signed in"),
     }
-    println!("Sessions that run now go on until they end.");
-    if let Some(through) = &removed.delegate
-        && store.passwords(through).await?.is_empty()
-        && store.dependents(through).await?.is_empty()
+    println!("Open sessions continue until they end.");
+    if let Some(delegate) = &removed.delegate
+        && store.passwords(delegate).await?.is_empty()
+        && store.dependents(delegate).await?.is_empty()
     {
         println!(
-            "\nNothing needs the sign-in of {through} any more. To remove that too: oxpost account remove {through}"
+            "\nNo account uses the sign-in of {delegate} any more. To remove it too: oxpost account remove {delegate}"
         );
     }
     Ok(())

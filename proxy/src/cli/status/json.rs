@@ -1,4 +1,4 @@
-//! The report for scripts. Its members are only ever added to.
+//! The report for scripts.
 
 use oxpost_token_store::{Account, Application, ClockSkew, Origin};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ pub(super) fn accounts(report: &Report) -> Value {
 pub(super) fn everything(report: &Report) -> Value {
     let blocks: Vec<_> = report.blocks.iter().map(|block| (&block.source, &block.node)).collect();
     let mut accounts = accounts(report);
-    // That mail goes through is no news; that it is throttled is.
+    // Counters change with every message; throttling is an event.
     for account in accounts.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
         account.remove("mail");
     }
@@ -49,7 +49,7 @@ fn account(report: &Report, shown: &Shown) -> Value {
     json!({
         "mailbox": account.mailbox.to_string(),
         "login": account.login,
-        "through": account.delegate.as_ref().map(ToString::to_string),
+        "delegate": account.delegate.as_ref().map(ToString::to_string),
         "application": account.application,
         "credential": credential_expiry::as_json(application, report.now),
         "grant": account.grant.to_string(),
@@ -75,7 +75,7 @@ fn account(report: &Report, shown: &Shown) -> Value {
         })),
         "recreated_folders": report.noticed.recreated_as_json(account.mailbox.as_str(), time),
         "mail": report.noticed.uses_as_json(account.mailbox.as_str(), time),
-        "notices": report
+        "alerts": report
             .notices
             .iter()
             .filter(|notice| notice.subject == account.mailbox.as_str())
@@ -83,8 +83,8 @@ fn account(report: &Report, shown: &Shown) -> Value {
                 "id": notice.id,
                 "event": notice.event,
                 "since": time(Some(notice.since)),
-                "told": time(notice.notified),
-                "solved": time(notice.resolved),
+                "notified": time(notice.notified),
+                "resolved": time(notice.resolved),
             }))
             .collect::<Vec<_>>(),
     })

@@ -123,7 +123,7 @@ impl Report {
                  for good: oxpost account remove {mailbox}"
             ));
         }
-        // Accounts that go through another one have no troubles of their own.
+        // An account with a delegate has no token of its own.
         if account.delegate.is_some() {
             return None;
         }
@@ -168,7 +168,7 @@ async fn clock_skews(store: &Store, config: &Config) -> Result<Vec<(String, Cloc
     Ok(skews)
 }
 
-/// That the user of an account has another name now. Those who go through it are opened with the same tokens.
+/// The user of an account was renamed. Accounts of this delegate use the same tokens.
 fn renamed(shown: &Shown) -> Option<String> {
     let Shown { account, state, .. } = shown;
     let name = state.renamed_to.as_ref().filter(|_| account.delegate.is_none())?;
@@ -194,7 +194,7 @@ const HEADER: [&str; 9] = [
     "MAILBOX",
     "STATE",
     "GRANT",
-    "THROUGH",
+    "DELEGATE",
     "SIGNED IN AS",
     "TOKEN EXPIRES",
     "NEXT REFRESH",

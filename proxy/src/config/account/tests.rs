@@ -1,4 +1,4 @@
-//! What a section can say, and what each wrong one is told.
+//! What a section may contain, and the error for each mistake.
 
 use super::*;
 use crate::config::Config;
@@ -35,7 +35,7 @@ fn account(more: &str) -> String {
 }
 
 #[test]
-fn an_account_says_no_more_than_it_must() {
+fn mailbox_alone_declares_an_account() {
     let config = load(&account("")).unwrap();
     let [account] = config.accounts.as_slice() else { panic!("{:?}", config.accounts) };
     assert_eq!(
@@ -47,7 +47,7 @@ fn an_account_says_no_more_than_it_must() {
 }
 
 #[test]
-fn passwords_come_as_hashes_and_from_files() {
+fn passwords_are_read_from_hashes_and_files() {
     let hash = hash();
     let text = format!(
         "password-hash = '{hash}'\npasswords = [{{ name = \"erp\", file = \"erp.password\" }}, {{ name = \"hall\", hash = '{hash}' }}]"
@@ -64,55 +64,55 @@ fn passwords_come_as_hashes_and_from_files() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_its_line_and_a_remedy() {
+fn invalid_account_is_refused_with_line_and_remedy() {
     let second = |more: &str| format!("login = \"hall\"\n[[account]]\n{more}\n");
     let hash = hash();
     for (text, line, words) in [
-        (account("application = \"other\""), 7, "there is default"),
-        (account("grant = \"magic\""), 7, "there is no choice"),
+        (account("application = \"other\""), 7, "names are: default"),
+        (account("grant = \"magic\""), 7, "unknown value"),
         (
             account("grant = \"client-credentials\"").replace("contoso.com\"\nclient", "common\"\nclient"),
             7,
             "no tenant",
         ),
         (account("login = \" \""), 7, "1 to 320"),
-        (account("through = \"nobody\""), 7, "not a mail address"),
-        (account("through = \"scan@contoso.com\""), 7, "through itself"),
-        (account("through = \"a@contoso.com\"\ngrant = \"sign-in\""), 8, "no `grant` of its own"),
+        (account("delegate = \"nobody\""), 7, "not a mail address"),
+        (account("delegate = \"scan@contoso.com\""), 7, "its own delegate"),
+        (account("delegate = \"a@contoso.com\"\ngrant = \"sign-in\""), 8, "uses the `grant` of its delegate"),
         (account("password-hash = \"hunter2hunter2\""), 7, "oxpost account password hash"),
         (account("password-hash = 12345678"), 7, "oxpost account password hash"),
-        (account("passwords = \"hunter2\""), 7, "wrong kind"),
-        (account("passwords = [\n  \"hunter2\",\n]"), 8, "wrong kind"),
-        (account("passwords = [\n  12345678,\n]"), 8, "wrong kind"),
+        (account("passwords = \"hunter2\""), 7, "wrong type"),
+        (account("passwords = [\n  \"hunter2\",\n]"), 8, "wrong type"),
+        (account("passwords = [\n  12345678,\n]"), 8, "wrong type"),
         (account("passwords = [\n  { name = \"hall\", hash = \"\"\"\nhunter2\"\"\" },\n]"), 7, "no hash that"),
         (account("password = \"hunter2\""), 7, "did you mean `passwords`"),
         (account("password-file = \"none.password\""), 7, "cannot be read"),
         #[cfg(unix)]
         (account("password-file = \"open.password\""), 7, "chmod"),
         (account("password-file = \"two.password\""), 7, "one password"),
-        (account(&format!("password-file = \"erp.password\"\npassword-hash = '{hash}'")), 8, "one of the two"),
-        (account("passwords = [{ name = \"erp\" }]"), 7, "one of the two"),
+        (account(&format!("password-file = \"erp.password\"\npassword-hash = '{hash}'")), 8, "either `hash` or `file`"),
+        (account("passwords = [{ name = \"erp\" }]"), 7, "either `hash` or `file`"),
         (
             account(&format!("password-hash = '{hash}'\npasswords = [{{ name = \"default\", hash = '{hash}' }}]")),
             8,
             "two passwords",
         ),
-        (account(&format!("grant = \"password\"\npassword-hash = '{hash}'")), 7, "Microsoft judges"),
+        (account(&format!("grant = \"password\"\npassword-hash = '{hash}'")), 7, "Microsoft verifies"),
         (account(&second("mailbox = \"scan@contoso.com\"")), 9, "two accounts"),
-        (account(&second("mailbox = \"b@contoso.com\"\nlogin = \"Hall\"")), 10, "that of scan@contoso.com"),
+        (account(&second("mailbox = \"b@contoso.com\"\nlogin = \"Hall\"")), 10, "belongs to scan@contoso.com"),
         (
             account(&second(
                 "mailbox = \"b@contoso.com\"\nthrough = \"c@contoso.com\"\n[[account]]\nmailbox = \"c@contoso.com\"\nthrough = \"scan@contoso.com\"",
             )),
             10,
-            "let this one go through scan@contoso.com",
+            "delegate = \"scan@contoso.com\"",
         ),
         (account("").replace("Scan@", "*@"), 6, "needs the grant client-credentials"),
         (account("grant = \"password\"").replace("Scan@", "*@"), 7, "(grant password)"),
         (account("grant = \"client-credentials\"\nlogin = \"x\"").replace("Scan@", "*@"), 8, "remove `login`"),
-        (account("through = \"a@contoso.com\"").replace("Scan@", "*@"), 7, "cannot have a delegate"),
+        (account("delegate = \"a@contoso.com\"").replace("Scan@", "*@"), 7, "cannot have a delegate"),
         ("[[account]]\nmailbox = \"scan\"\napplication = \"x\"".to_owned(), 2, "not a mail address"),
-        ("[[account]]\nmailbox = \"scan@x.com\"".to_owned(), 2, "no [[application]] yet"),
+        ("[[account]]\nmailbox = \"scan@x.com\"".to_owned(), 2, "has no [[application]]"),
     ] {
         let error = load(&text).unwrap_err();
         assert!(error.contains(&format!("proxy.toml, line {line}:")) && error.contains(words), "{text}\n→ {error}");
@@ -121,7 +121,7 @@ fn what_cannot_be_is_refused_with_its_line_and_a_remedy() {
 }
 
 #[test]
-fn a_client_secret_comes_from_the_environment() {
+fn client_secret_is_read_from_environment() {
     let with = |variable: &str| load(&format!("{APPLICATION}client-secret-environment = \"{variable}\"\n"));
     // Every process has this one.
     let secret = with("PATH").unwrap().applications.get("default").unwrap().client_secret.clone().unwrap();

@@ -1,7 +1,8 @@
-//! How the file is read, and what is said of what cannot be.
+//! Reading the file, and the errors for what cannot be read.
 
 use super::*;
 use crate::config::file::FilePath;
+use crate::config::renamed;
 
 fn with(text: &str, variables: &[(&str, &str)]) -> Result<File, String> {
     let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -9,7 +10,7 @@ fn with(text: &str, variables: &[(&str, &str)]) -> Result<File, String> {
 }
 
 #[test]
-fn the_environment_overrides_the_file() {
+fn environment_overrides_file() {
     let file = with(
         "[log]\nlevel = \"info\"",
         &[("OXPOST__LOG__LEVEL", "debug"), ("OXPOST__STORE__KEY", "file:/k"), ("OXPOST_CONFIG", "elsewhere")],
@@ -19,23 +20,23 @@ fn the_environment_overrides_the_file() {
 }
 
 #[test]
-fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
+fn unknown_key_is_refused_with_line_and_nearest_key() {
     let error = with("[log]\nlevel = \"info\"\n\n[limits]\nidle-timout = \"5m\"\n", &[]).unwrap_err();
     assert!(error.contains("proxy.toml, line 5"), "{error}");
     assert!(error.contains("idle-timout") && error.contains("`idle-timeout`"), "{error}");
 }
 
 #[test]
-fn an_unknown_variable_is_refused_too() {
+fn unknown_environment_variable_is_refused() {
     let error = with("", &[("OXPOST__STORE", "hunter2")]).unwrap_err();
-    assert!(error.contains("wrong kind") && !error.contains("hunter2"), "{error}");
+    assert!(error.contains("wrong type") && !error.contains("hunter2"), "{error}");
     let error = with("", &[("OXPOST__LOGG__LEVEL", "debug")]).unwrap_err();
     assert!(error.contains("environment") && error.contains("logg"), "{error}");
 }
 
-/// What an administrator of Windows writes first. Some of it is no TOML, and some is good TOML of another meaning.
+/// What a Windows administrator writes first. Some of it is invalid TOML, and some is valid with another meaning.
 #[test]
-fn a_path_with_backslashes_in_double_quotes_is_told_how_to_be_written() {
+fn backslashes_in_double_quotes_get_a_remedy() {
     for path in [r#""C:\users\x.pem""#, r#""C:\Oxpost\x.pem""#, r#""C:\temp\new.pem""#, r#""..\certs\x.pem""#] {
         let error = with(&format!("[trust]\nca-file = {path}"), &[]).unwrap_err();
         assert!(error.contains("line 2") && error.contains(r"'C:\Oxpost\oxpost.key'"), "{path}: {error}");
@@ -53,15 +54,47 @@ fn a_path_with_backslashes_in_double_quotes_is_told_how_to_be_written() {
 }
 
 #[test]
-fn values_of_the_wrong_kind_name_their_line() {
+fn value_of_wrong_type_names_its_line() {
     for (text, line, word) in [
         ("[[listener]]\nprotocol = \"imapp\"\naddress = \"127.0.0.1:1\"", 2, "imap"),
         ("[limits]\n\nidle-timeout = \"soon\"", 3, "length of time"),
         ("[limits]\nmax-connections = \"many\"", 2, "connections"),
-        ("[store\npath = 1", 1, "TOML"),
+        ("[store\npath = 1", 1, "invalid TOML"),
         ("[[listener]]\naddress = \"127.0.0.1:1\"", 1, "protocol"),
     ] {
         let error = with(text, &[]).unwrap_err();
         assert!(error.contains(&format!("line {line}")) && error.contains(word), "{error}");
     }
+}
+
+#[test]
+fn renamed_key_is_refused_with_line_and_new_name() {
+    for (section, old, new, value) in [
+        ("[wrong-passwords]", "wrong-passwords", "login-throttle", ""),
+        ("[login-throttle]", "forgive", "decay-interval", "\"5m\""),
+        ("[login-throttle]", "never-ban", "exempt-networks", "[]"),
+        ("[limits]", "unauthenticated", "max-unauthenticated", "10"),
+        ("[limits]", "unauthenticated-per-source", "max-unauthenticated-per-source", "10"),
+        ("[limits]", "password-checks", "concurrent-password-checks", "4"),
+        ("[limits]", "sending-wait", "send-slot-timeout", "\"45s\""),
+        ("[[provider]]\nname = \"x\"\n[provider.sending]", "at-once", "max-connections", "3"),
+        ("[[account]]\nmailbox = \"a@contoso.com\"", "through", "delegate", "\"b@contoso.com\""),
+    ] {
+        let text = match value {
+            "" => format!("# first line\n{section}\n"),
+            value => format!("# first line\n{section}\n{old} = {value}\n"),
+        };
+        let line = text.lines().count();
+        let error = with(&text, &[]).unwrap_err();
+        let expected = format!("proxy.toml, line {line}: the key `{old}` was renamed: write `{new}` instead.");
+        assert_eq!(error, expected);
+        assert!(renamed::RENAMED.contains(&(old, new)), "{old}");
+    }
+    assert_eq!(renamed::RENAMED.len(), 9, "each row has a case above");
+    let error = with("[[provider]]\nname = \"x\"\nsending = { at-once = 3 }\n", &[]).unwrap_err();
+    assert!(error.contains("line 3") && error.contains("`max-connections`"), "{error}");
+    let error = with("", &[("OXPOST__LIMITS__PASSWORD_CHECKS", "4")]).unwrap_err();
+    assert!(error.contains("environment") && error.contains("write `concurrent-password-checks`"), "{error}");
+    let error = with("[log]\nthrough = \"x\"\n", &[]).unwrap_err();
+    assert!(error.contains("unknown key `through`") && !error.contains("renamed"), "{error}");
 }

@@ -252,7 +252,7 @@ fn identity(shape: &Shape, person: &Person) -> Verdict {
     let by_smtp =
         refused(&|login| login.protocol == Protocol::Smtp) && !who.eq_ignore_ascii_case(person.smtp_user.as_ref());
     let smtp = match by_smtp {
-        true => format!(" Exchange takes SMTP from {who} alone: `oxpost account through {mailbox} {who} --create`."),
+        true => format!(" Exchange takes SMTP from {who} alone: `oxpost account delegate {mailbox} {who} --create`."),
         false => String::new(),
     };
     Verdict::Warning(format!(
