@@ -1,4 +1,4 @@
-//! The command line. Each command is a file; this one reads the arguments and reports how it went.
+//! The command line. Each command is a file; this one parses the arguments and prints errors.
 
 mod account;
 mod application;
@@ -30,17 +30,17 @@ use oxpost_token_store::database::sqlite;
 use crate::config::Config;
 use crate::platform;
 
-/// Where the configuration is looked for first.
+/// The configuration file of the working directory, tried first.
 const CONFIG_HERE: &str = "proxy.toml";
 
-/// Oxpost lets software that only knows a user name and a password keep using Microsoft 365 mail.
+/// Connect software that supports only user names and passwords to Microsoft 365 mail
 ///
-/// It listens for IMAP, POP3 and SMTP, checks a password of its own, and logs in to Microsoft with an OAuth 2.0 token
-/// that it keeps fresh.
+/// Oxpost listens for IMAP, POP3 and SMTP, checks a local password, and logs in to Microsoft 365 with an OAuth 2.0 access token
+/// that it refreshes in the background.
 #[derive(Debug, Parser)]
 #[command(name = "oxpost", version, after_long_help = FIRST_STEPS)]
 struct Arguments {
-    /// The configuration file [default: ./proxy.toml, then the system's own place]
+    /// The configuration file [default: ./proxy.toml, then the system-wide file]
     #[arg(long, short, global = true, env = "OXPOST_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -49,7 +49,7 @@ struct Arguments {
 }
 
 const FIRST_STEPS: &str = "First steps:
-  1. Write your tenant and client id into proxy.toml (docs/register-application.md shows where they come from).
+  1. Write your tenant and client id into proxy.toml (see docs/register-application.md).
   2. oxpost check
   3. oxpost account add scanner@contoso.com     prints the password for the mail program
   4. oxpost sign-in scanner@contoso.com         once, in a browser
@@ -58,47 +58,47 @@ const FIRST_STEPS: &str = "First steps:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve clients until Ctrl-C or SIGTERM
+    /// Run the service until Ctrl-C or SIGTERM
     Run,
-    /// Say whether the configuration can be used, and if not, what to change on which line
+    /// Check the configuration; errors name the line and what to change
     Check,
-    /// Add, list and remove accounts, and give them passwords for mail programs
+    /// Add, list and remove accounts and their passwords for mail programs
     #[command(subcommand)]
     Account(account::AccountCommand),
-    /// Keep the client secret of an app registration
+    /// Store the client secret of an app registration
     #[command(subcommand)]
     Application(application::ApplicationCommand),
-    /// Connect an account with Microsoft: a person signs in once, in a browser here or elsewhere
+    /// Sign in an account at Microsoft, once, with a browser on this computer or another one
     SignIn(sign_in::SignInOptions),
-    /// Look after the store: a new key, backup, restore
+    /// Maintain the store: key rotation, backup, restore
     #[command(subcommand)]
     Store(store::StoreCommand),
-    /// Walk the whole way to the mailbox and say at each step whether it is right, and if not, what to change
+    /// Check every step from the configuration to the mailbox and explain how to fix failures
     Doctor(doctor::Options),
-    /// Make a certificate for TLS towards mail programs, and renew it near its end; asks nothing, overwrites no other's
+    /// Create a certificate for TLS with mail programs, and renew it before it expires
     ///
-    /// Makes a certificate authority of your own in certs/, and a certificate for the names and addresses of this machine,
-    /// which every mail program accepts that is told to trust that authority: it prints how. Run it again, by hand or once a
-    /// month by the system, to renew it; a running service reads the new one by itself.
+    /// Creates a private certificate authority in certs/, and a certificate for the names and addresses of this machine. Mail
+    /// programs must trust that authority; the command prints how. Run the command again, for example from a monthly timer, to renew
+    /// the certificate; a running service loads the new one. The command asks nothing and never overwrites other certificates.
     Cert(cert::Options),
-    /// List and lift the blocks of addresses that sent too many wrong logins
+    /// List and lift blocks of addresses with too many failed logins
     #[command(subcommand)]
     Block(block::BlockCommand),
-    /// Carry the configuration of email-oauth2-proxy or DavMail over: listeners, applications, accounts, sign-ins
+    /// Import the configuration of email-oauth2-proxy or DavMail: listeners, applications, accounts, sign-ins
     ///
-    /// Says first what becomes of it, and what cannot be carried over. Then it asks for the old passwords, which open the
-    /// sign-ins that email-oauth2-proxy has sealed with them (without an echo; from standard input, if that is no terminal,
-    /// one line for each account in the order shown). It writes proxy.toml only where there is none, and otherwise prints
-    /// what to add; accounts that are there stay as they are. So it can be run again at any time.
+    /// First prints what it will do and what it cannot import. Then it asks for the old passwords, which decrypt the sign-ins of
+    /// email-oauth2-proxy (without echo; if standard input is not a terminal, it reads one line for each account, in the order
+    /// shown). It writes proxy.toml only if there is none, and otherwise prints what to add. Existing accounts are not changed, so the
+    /// command can be repeated.
     Import(import::ImportOptions),
-    /// Try out whether people would be told when they must act
+    /// Send a test notification
     #[command(subcommand)]
     Notify(notify::NotifyCommand),
-    /// Show every account: how it is signed in, until when its token lives, what is wrong with it
+    /// Show the state of every account: sign-in, token expiry, errors
     Status(status::Options),
 }
 
-/// What a shell reports of a program that a closed pipe has ended.
+/// The exit status that a shell reports for a program ended by SIGPIPE.
 const CLOSED_PIPE: i32 = 141;
 
 /// Reads the arguments and runs the command.
@@ -123,7 +123,7 @@ const CLOSING: Duration = Duration::from_secs(10);
 
 fn start(command: Command, path: &std::path::Path) -> Result<(), Failed> {
     if let Err(error) = platform::forbid_core_dumps() {
-        eprintln!("oxpost: core dumps could not be switched off ({error}); a crash could write tokens to disk");
+        eprintln!("oxpost: core dumps cannot be disabled ({error}); a crash could write tokens to disk");
     }
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failed::new(format!("cannot start: {error}")))?;
     let result = runtime.block_on(run(command, path));
@@ -132,16 +132,16 @@ fn start(command: Command, path: &std::path::Path) -> Result<(), Failed> {
     runtime.shutdown_timeout(SHUTDOWN);
     if !sqlite::wait_until_closed(CLOSING) {
         eprintln!(
-            "oxpost: the store is still being written; what is missing in its file is in the file ending in -wal"
+            "oxpost: the store could not be closed in time; keep its file ending in -wal, which holds the latest changes"
         );
     }
     result
 }
 
-/// Whether a command line, the program's name included, is one the program takes.
+/// Whether the program accepts a command line, which includes the program's name.
 ///
 /// # Errors
-/// It is not; the text is what a person would see.
+/// The message that the program would print.
 pub fn parses(words: &[&str]) -> Result<(), String> {
     Arguments::try_parse_from(words).map(drop).map_err(|error| error.to_string())
 }
@@ -166,7 +166,7 @@ async fn run(command: Command, path: &std::path::Path) -> Result<(), Failed> {
     }
 }
 
-/// `oxpost account list | head -1` closes our standard output. `println!` panics then; nobody needs to see that.
+/// `oxpost account list | head -1` closes our standard output. `println!` panics then; the message would be noise.
 fn end_quietly_on_a_closed_pipe() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -184,7 +184,7 @@ fn find_config() -> PathBuf {
     if !here.exists() && installed.exists() { installed } else { here }
 }
 
-/// A command that did not succeed, with the sentence for the person who typed it.
+/// The error message of a command.
 #[derive(Debug)]
 struct Failed(String);
 

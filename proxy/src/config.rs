@@ -45,15 +45,15 @@ pub(crate) use provider::PRESETS;
 use crate::limits::connection_slots::SlotSettings;
 use crate::limits::login_throttle::ThrottleLimits;
 
-/// Said where a configuration without a listener cannot be used.
-pub(crate) const NO_LISTENER: &str = "proxy.toml has no [[listener]], so there is nothing to serve. Add one.";
+/// The error for a configuration without a listener.
+pub(crate) const NO_LISTENER: &str = "proxy.toml has no [[listener]]. Add at least one.";
 
 /// A configuration that was checked. Paths are absolute or relative to the working directory of the process.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The file it was read from.
     pub file: PathBuf,
-    /// Where clients are awaited.
+    /// The addresses clients connect to.
     pub listeners: Vec<Listener>,
     /// The app registrations accounts can use, with what they need of their provider.
     pub applications: Applications,
@@ -63,7 +63,7 @@ pub struct Config {
     pub servers: std::collections::HashMap<String, Servers>,
     /// Where the store is.
     pub store: StorePlace,
-    /// What the files of this node alone are named after: the store's file or, with PostgreSQL, `oxpost` beside proxy.toml.
+    /// What the files of this node alone are named after: the store's file or, with PostgreSQL, `oxpost` in the folder of proxy.toml.
     pub own_files: PathBuf,
     /// Where the key comes from that seals tokens and secrets in the store.
     pub key: KeySource,
@@ -73,9 +73,9 @@ pub struct Config {
     pub system_roots: bool,
     /// What is logged.
     pub log: Log,
-    /// Who is told when a person must act.
+    /// How alerts are delivered.
     pub notify: Notify,
-    /// The bounds an administrator may move.
+    /// Timeouts.
     pub limits: Limits,
     /// How many connections and sessions there may be.
     pub slots: SlotSettings,
@@ -120,7 +120,7 @@ pub struct Listener {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// A login is refused until TLS is on.
     pub tls_before_login: bool,
-    /// The networks served; a connection from elsewhere is closed at once.
+    /// The networks served; a connection from elsewhere is closed immediately.
     pub networks: Vec<IpNet>,
     /// Clients that may send without a login.
     pub devices: Vec<Device>,
@@ -137,7 +137,7 @@ pub struct Servers {
     pub smtp: Server,
     /// Whether the provider documents that its SMTP server accepts AUTH with an initial response.
     pub smtp_initial_response: bool,
-    /// What the SMTP server takes of one mailbox.
+    /// What the SMTP server accepts from one mailbox.
     pub sending: SendingLimits,
 }
 
@@ -152,7 +152,7 @@ impl Servers {
     }
 }
 
-/// What an SMTP server takes of one mailbox. What is beyond waits; 0 is no limit.
+/// What an SMTP server accepts from one mailbox. Excess messages wait; 0 is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SendingLimits {
     /// Sessions at the same time.
@@ -183,7 +183,7 @@ pub struct Log {
     pub format: LogFormat,
 }
 
-/// The bounds an administrator may move. Durations are wall time.
+/// Timeouts that an administrator may change, in wall time.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// How long a client may take to log in, from its connection on, not counting what the upstream takes.
@@ -194,9 +194,9 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long an SMTP client may take for its next command after the login, or for the next part of a message.
     pub smtp_command_timeout: Duration,
-    /// How long sessions may go on after a stop was asked for.
+    /// How long sessions may continue after a stop was requested.
     pub drain_timeout: Duration,
-    /// How long a client waits for its turn to send; at the login, within nine tenths of `upstream_timeout`.
+    /// How long a client waits for a send slot; at the login, within nine tenths of `upstream_timeout`.
     pub send_slot_timeout: Duration,
 }
 
@@ -217,7 +217,7 @@ impl Config {
     }
 }
 
-/// The mail servers of a preset, for those who must know whether it reaches the right ones.
+/// The mail servers of a preset.
 #[cfg(test)]
 pub(crate) fn preset_hosts(name: &str) -> Option<[String; 3]> {
     provider::preset(name).map(|preset| [preset.imap.host, preset.pop3.host, preset.smtp.host])

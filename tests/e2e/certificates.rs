@@ -44,19 +44,19 @@ async fn a_certificate_is_made_once_and_again_when_it_lacks_a_name() {
     let oxpost = installed().await;
     let said = cert(&oxpost, &[]).await;
     for words in
-        ["Made", "localhost", "127.0.0.1", "certutil -addstore -f Root", "update-ca-certificates", "security add"]
+        ["Created", "localhost", "127.0.0.1", "certutil -addstore -f Root", "update-ca-certificates", "security add"]
     {
         assert!(said.contains(words), "{words} is not in:\n{said}");
     }
     private(&oxpost.folder().join("certs/oxpost.key"));
     private(&oxpost.folder().join("certs/oxpost-ca.key"));
     let (authority, first) = (read(&oxpost, "oxpost-ca.crt"), read(&oxpost, "oxpost.crt"));
-    assert!(cert(&oxpost, &[]).await.contains("nothing to do"));
+    assert!(cert(&oxpost, &[]).await.contains("Nothing to do"));
     assert_eq!(read(&oxpost, "oxpost.crt"), first);
     let said = cert(&oxpost, &["--name", "mail.contoso.com", "--name", "10.9.8.7"]).await;
     assert!(said.contains("Renewed") && said.contains("mail.contoso.com, 10.9.8.7"), "{said}");
     assert_ne!(read(&oxpost, "oxpost.crt"), first);
-    assert!(cert(&oxpost, &[]).await.contains("nothing to do"), "names that were asked for stay");
+    assert!(cert(&oxpost, &[]).await.contains("Nothing to do"), "names that were asked for stay");
     assert_eq!(read(&oxpost, "oxpost-ca.crt"), authority, "nobody has to be told to trust another one");
     let ran = oxpost.call(&["cert", "--name", "two words"]).await.unwrap();
     assert!(ran.status == Some(1) && ran.text().contains("neither a DNS name nor an address"), "{ran}");
@@ -74,9 +74,9 @@ async fn what_others_made_is_left_alone() {
     std::fs::create_dir(&certs).unwrap();
     let foreign = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(certs.join("oxpost.key"), foreign.signing_key.serialize_pem()).unwrap();
-    refused(&oxpost, "left alone").await;
+    refused(&oxpost, "not changed").await;
     std::fs::write(certs.join("oxpost.crt"), foreign.cert.pem()).unwrap();
-    refused(&oxpost, "was not made by this command").await;
+    refused(&oxpost, "was not created by this command").await;
     std::fs::write(certs.join("oxpost.crt"), "not a certificate").unwrap();
     refused(&oxpost, "it cannot be read").await;
     for name in ["oxpost.crt", "oxpost.key"] {
@@ -87,7 +87,7 @@ async fn what_others_made_is_left_alone() {
     std::fs::remove_file(certs.join("oxpost-ca.key")).unwrap();
     refused(&oxpost, "oxpost-ca.key, is missing").await;
     std::fs::write(certs.join("oxpost-ca.key"), foreign.signing_key.serialize_pem()).unwrap();
-    refused(&oxpost, "do not belong together").await;
+    refused(&oxpost, "do not match").await;
     std::fs::write(certs.join("oxpost-ca.key"), key).unwrap();
     cert(&oxpost, &[]).await;
 }
@@ -103,8 +103,8 @@ async fn what_the_authority_before_has_issued_is_ours_too() {
             .unwrap();
     }
     let said = cert(&oxpost, &[]).await;
-    assert!(said.contains("the authority, good until") && said.contains("Renewed"), "{said}");
-    assert!(cert(&oxpost, &[]).await.contains("nothing to do"));
+    assert!(said.contains("the certificate authority, valid until") && said.contains("Renewed"), "{said}");
+    assert!(cert(&oxpost, &[]).await.contains("Nothing to do"));
 }
 
 #[tokio::test]

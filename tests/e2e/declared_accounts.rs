@@ -45,7 +45,8 @@ async fn accounts_come_and_go_with_the_file_and_keep_their_sign_ins() {
     let (alices, alices_hash) = password(&oxpost).await;
     assert!(!oxpost.folder().join("oxpost.db").exists(), "a hash needs no store");
     let alice = format!("[[account]]\nmailbox = \"{ALICE}\"\nlogin = \"Hall\"\n{alices_hash}\n");
-    let info = format!("[[account]]\nmailbox = \"{INFO}\"\nthrough = \"{ALICE}\"\npassword-file = \"info.password\"\n");
+    let info =
+        format!("[[account]]\nmailbox = \"{INFO}\"\ndelegate = \"{ALICE}\"\npassword-file = \"info.password\"\n");
     crate::client_assertions::write_private(&oxpost, "info.password", "a password of the site\n");
     declare(&oxpost, &text, &format!("{alice}{info}"));
     let checked = oxpost.call(&["check"]).await.unwrap().said().unwrap();
@@ -124,7 +125,7 @@ async fn account_moves_between_configuration_file_and_store() {
         &format!("[[account]]\nmailbox = \"{INFO}\"\nlogin = \"{ALICE}\"\n[[account]]\nmailbox = \"{ALICE}\"\n"),
     );
     let words = oxpost.call(&["check"]).await.unwrap().refusal().unwrap();
-    assert!(words.contains("the login name `alice@contoso.com` is that of"), "{words}");
+    assert!(words.contains("the login name `alice@contoso.com` already belongs to"), "{words}");
     declare(&oxpost, &text, &format!("[[account]]\nmailbox = \"{ALICE}\"\n"));
     let line = format!("proxy.toml, line {}", line_of(&oxpost, "[[account]]"));
     for command in ["check", "run"] {
@@ -148,7 +149,7 @@ async fn several_accounts_are_handed_over_by_one_command() {
     let password = oxpost.add_account(INFO, &["--delegate", ALICE]).await.unwrap();
     oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
     let alice = format!("[[account]]\nmailbox = \"{ALICE}\"\n");
-    declare(&oxpost, &text, &format!("{alice}[[account]]\nmailbox = \"{INFO}\"\nthrough = \"{ALICE}\"\n"));
+    declare(&oxpost, &text, &format!("{alice}[[account]]\nmailbox = \"{INFO}\"\ndelegate = \"{ALICE}\"\n"));
     let words = oxpost.call(&["check"]).await.unwrap().refusal().unwrap();
     assert!(words.contains("oxpost account declare alice@contoso.com info@contoso.com"), "{words}");
     oxpost.call(&["account", "declare", ALICE, INFO]).await.unwrap().said().unwrap();
@@ -176,7 +177,7 @@ async fn whoever_is_gone_through_stays_of_use() {
     assert!(imap(running.imap, INFO, &password).await.starts_with("a OK"));
     running.stop().await.unwrap();
     let words = oxpost.call(&["status"]).await.unwrap();
-    assert!(!words.text().contains("so nobody can log in"), "{words}");
+    assert!(!words.text().contains("no longer declares it"), "{words}");
 }
 
 /// Neither the secret nor its name in the file is a password of anybody.
@@ -190,7 +191,7 @@ async fn app_only_account_takes_secret_from_the_environment() {
     declare(&oxpost, &text, &format!("[[account]]\nmailbox = \"{ALICE}\"\ngrant = \"client-credentials\"\n{hash}\n"));
     let words = oxpost.call(&["check"]).await.unwrap().refusal().unwrap();
     let line = format!("line {}", line_of(&oxpost, "MAIL_SECRET"));
-    assert!(words.contains(&line) && words.contains("no variable `MAIL_SECRET`"), "{words}");
+    assert!(words.contains(&line) && words.contains("the environment variable `MAIL_SECRET` is not set"), "{words}");
     oxpost.set_variable("MAIL_SECRET", secret);
     let running = oxpost.run().await.unwrap();
     assert!(imap(running.imap, ALICE, &password).await.starts_with("a OK"));

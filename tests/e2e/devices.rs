@@ -123,7 +123,7 @@ async fn device_without_account_or_sign_in_is_deferred_with_reason() {
     let tenant = tenant().await;
     let oxpost = with_device(&tenant, "").await;
     let checked = oxpost.call(&["check"]).await.unwrap().said().unwrap();
-    assert!(checked.contains("no account alice@contoso.com yet"), "{checked}");
+    assert!(checked.contains("alice@contoso.com, which has no account yet"), "{checked}");
     let running = oxpost.run().await.unwrap();
     let mail = format!("MAIL FROM:<{ALICE}>");
     let answer = say(&running, SCANNER, &["HELO scanner", &mail]).await;

@@ -235,7 +235,7 @@ async fn servers_that_are_not_reached_or_not_trusted_are_named() {
     wrong(tenant.id(), "fabrikam.example");
     Checklist::of(&oxpost, &[]).await.fails(&[("tenant", "AADSTS90002")]);
     wrong(&tenant.authority(), &format!("https://localhost:{imap}"));
-    Checklist::of(&oxpost, &[]).await.fails(&[("authority", "gives no answer, although TLS")]);
+    Checklist::of(&oxpost, &[]).await.fails(&[("authority", "does not answer, although a TLS")]);
     wrong(&tenant.authority(), &format!("https://localhost:{closed}"));
     Checklist::of(&oxpost, &[]).await.fails(&[("authority", "cannot be reached at this port")]);
     wrong("name = \"default\"", "name = \"another\"");

@@ -49,7 +49,7 @@ async fn application_token_opens_every_mailbox_of_the_domain() {
     let tenant = tenant().await;
     let oxpost = oxpost(&tenant, "");
     let added = oxpost.call(&["account", "add", ALL, "--grant", "client-credentials"]).await.unwrap().said().unwrap();
-    assert!(added.contains("Danger: whoever knows this password opens every mailbox of contoso.com"), "{added}");
+    assert!(added.contains("Warning: this password opens every mailbox of contoso.com"), "{added}");
     let all = added.lines().find_map(|line| line.trim().strip_prefix("password ")?.split_whitespace().next()).unwrap();
     oxpost.call(&["sign-in", ALL]).await.unwrap().said().unwrap();
     // Bob has a password of his own.

@@ -117,7 +117,7 @@ async fn imported_email_oauth2_proxy_account_needs_no_new_sign_in() {
     let before = files(oxpost.folder());
     let words = said(&oxpost, &["import", "emailproxy.config", "--dry-run"], "").await;
     for part in
-        ["IMAP on 127.0.0.1:1993", "SMTP on 127.0.0.1:1587", ALICE, CLIENT_ID, "[[provider]]", "Nothing was changed"]
+        ["IMAP on 127.0.0.1:1993", "SMTP on 127.0.0.1:1587", ALICE, CLIENT_ID, "[[provider]]", "nothing was changed"]
     {
         assert!(words.contains(part), "{words}");
     }
@@ -125,13 +125,13 @@ async fn imported_email_oauth2_proxy_account_needs_no_new_sign_in() {
 
     // A wrong password costs the sign-in only, and the next run makes up for it.
     let words = said(&oxpost, &["import", "emailproxy.config"], "hunter2\n").await;
-    assert!(words.contains("does not open") && words.contains("oxpost sign-in alice@contoso.com"), "{words}");
+    assert!(words.contains("does not decrypt") && words.contains("oxpost sign-in alice@contoso.com"), "{words}");
     let password = shown_password(&words);
     let written = std::fs::read_to_string(oxpost.folder().join("proxy.toml")).unwrap();
     let words = said(&oxpost, &["import", "emailproxy.config"], &format!("{OLD_PASSWORD}\r\n")).await;
-    assert!(words.contains("nobody has signed in") && words.contains("password as it was, signed in:"), "{words}");
+    assert!(words.contains("exists without a sign-in") && words.contains("password unchanged, signed in:"), "{words}");
     let words = said(&oxpost, &["import", "emailproxy.config"], "").await;
-    assert!(words.contains("is there already") && words.contains("is in proxy.toml already"), "{words}");
+    assert!(words.contains("already exists") && words.contains("already in proxy.toml"), "{words}");
     assert_eq!(std::fs::read_to_string(oxpost.folder().join("proxy.toml")).unwrap(), written);
 
     said(&oxpost, &["check"], "").await;
@@ -188,7 +188,7 @@ async fn import_into_existing_configuration_adds_only_accounts() {
     let file = oxpost.folder().join("proxy.toml");
     let before = std::fs::read(&file).unwrap();
     let words = said(&oxpost, &["import", "emailproxy.config", "--keep-passwords"], &format!("{OLD_PASSWORD}\n")).await;
-    assert!(words.contains("application  default") && words.contains("is in proxy.toml already"), "{words}");
+    assert!(words.contains("application  default") && words.contains("already in proxy.toml"), "{words}");
     assert!(words.contains("Add this to proxy.toml") && words.contains("127.0.0.1:1995"), "{words}");
     assert!(words.contains("password kept, which is short") && words.contains("signed in: its"), "{words}");
     assert_eq!(std::fs::read(&file).unwrap(), before);
@@ -238,7 +238,7 @@ async fn what_is_no_configuration_is_refused_before_anything_is_made() {
         ("none.config", "cannot be read"),
         (".", "cannot be read"),
         ("prose.txt", "neither a configuration of email-oauth2-proxy"),
-        ("twice.config", "put the two together"),
+        ("twice.config", "merge the two"),
         ("cut.config", "neither a [section] nor `key = value`"),
         ("wide.config", "UTF-16"),
         ("large.config", "more than 16 MiB"),

@@ -45,12 +45,12 @@ async fn a_revoked_sign_in_is_told_once_and_so_is_its_end() {
     assert!(login().await.starts_with("a NO [CONTACTADMIN]"));
     let (key, problem) = told.next().await.unwrap();
     assert_eq!(key.as_deref(), Some(KEY));
-    for (name, value) in [("kind", "problem"), ("event", "sign-in-needed"), ("account", ALICE)] {
+    for (name, value) in [("kind", "raised"), ("event", "sign-in-needed"), ("account", ALICE)] {
         assert_eq!(problem[name], value, "{problem}");
     }
     assert!(problem["remedy"].as_str().unwrap().contains(&format!("oxpost sign-in {ALICE}")), "{problem}");
     assert!(!problem.to_string().contains(&password));
-    let logged = running.wait_for_log("a person must act: ").await.unwrap();
+    let logged = running.wait_for_log("alert: ").await.unwrap();
     assert!(logged.contains(problem["id"].as_str().unwrap()), "{logged}");
     // Further logins, which are refused too, are no news.
     for _ in 0..3 {
@@ -60,13 +60,13 @@ async fn a_revoked_sign_in_is_told_once_and_so_is_its_end() {
     eventually("it is noted that people were told", async || {
         let status = String::from_utf8(oxpost.call(&["status"]).await.unwrap().output().unwrap()).unwrap();
         assert!(status.contains("sign in again"), "{status}");
-        status.contains("(People were told ").then_some(())
+        status.contains("(Notified ").then_some(())
     })
     .await;
     oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
     let (_, solved) = told.next().await.unwrap();
-    assert_eq!((&solved["kind"], &solved["id"]), (&"solved".into(), &problem["id"]), "{solved}");
-    running.wait_for_log("solved. It was: ").await.unwrap();
+    assert_eq!((&solved["kind"], &solved["id"]), (&"resolved".into(), &problem["id"]), "{solved}");
+    running.wait_for_log("alert resolved: ").await.unwrap();
     assert!(login().await.starts_with("a OK"));
     if cfg!(unix) {
         let both = format!("{}{}", sorted_like_ours(&problem), sorted_like_ours(&solved));
@@ -110,8 +110,8 @@ async fn notify_test_says_who_was_told() {
     let (tenant, mut told) = (tenant().await, Webhook::start().await.unwrap());
     let oxpost = oxpost(&tenant, &told);
     let said = String::from_utf8(oxpost.call(&["notify", "test"]).await.unwrap().output().unwrap()).unwrap();
-    assert!(said.contains("webhook: took the message."), "{said}");
-    assert_eq!(said.contains("command: took the message."), cfg!(unix), "{said}");
+    assert!(said.contains("webhook: delivered."), "{said}");
+    assert_eq!(said.contains("command: delivered."), cfg!(unix), "{said}");
     let (key, message) = told.next().await.unwrap();
     assert_eq!((key.as_deref(), &message["kind"], &message["account"]), (Some(KEY), &"test".into(), &().into()));
     let file = oxpost.folder().join("proxy.toml");
@@ -125,7 +125,7 @@ async fn notify_test_says_who_was_told() {
     )
     .unwrap();
     let nobody = oxpost.call(&["notify", "test"]).await.unwrap();
-    assert!(nobody.status == Some(1) && nobody.text().contains("neither a `webhook` nor a `command`"), "{nobody}");
+    assert!(nobody.status == Some(1) && nobody.text().contains("neither `webhook` nor `command`"), "{nobody}");
 }
 
 /// A service manager starts it again every few seconds; people are told once, and again when it runs.
@@ -141,11 +141,11 @@ async fn readable_key_prevents_the_start_and_is_reported_once() {
         assert!(failed.status == Some(1) && failed.text().contains("chmod 600"), "{failed}");
     }
     let (_, problem) = told.next().await.unwrap();
-    assert_eq!((&problem["kind"], &problem["event"]), (&"problem".into(), &"store".into()), "{problem}");
+    assert_eq!((&problem["kind"], &problem["event"]), (&"raised".into(), &"store".into()), "{problem}");
     assert!(problem["what"].as_str().unwrap().contains("chmod 600") && told.is_quiet(), "{problem}");
     mode(&oxpost.folder().join("oxpost.key"), 0o600);
     let running = oxpost.run().await.unwrap();
     let (_, solved) = told.next().await.unwrap();
-    assert_eq!((&solved["kind"], &solved["id"]), (&"solved".into(), &problem["id"]), "{solved}");
+    assert_eq!((&solved["kind"], &solved["id"]), (&"resolved".into(), &problem["id"]), "{solved}");
     running.stop().await.unwrap();
 }

@@ -66,14 +66,14 @@ async fn senders_follow_the_sender_policy_of_the_account() {
     let running = story.oxpost.run().await.unwrap();
 
     // By default Exchange is the judge, and the log says what to do.
-    assert!(story.said(&["account", "sender", ALICE]).await.contains("may be from anybody"));
+    assert!(story.said(&["account", "sender", ALICE]).await.contains("The mail server decides"));
     assert!(story.send(&running, LIFT, "From: Lift <lift@hall.local>").await.contains("SendAsDenied"));
     running.wait_for_log("oxpost account sender alice@contoso.com account").await.unwrap();
 
     // Its own address in the place of everybody else's.
     let said = story.said(&["account", "sender", ALICE, "account", "--allow", INFO]).await;
     assert!(
-        said.contains("alice@contoso.com, info@contoso.com") && said.contains("stands alice@contoso.com"),
+        said.contains("alice@contoso.com, info@contoso.com") && said.contains("replaced with alice@contoso.com"),
         "{said}"
     );
     let answer = story.send(&running, LIFT, "Subject: stuck\r\nFrom: \"Lift\" <lift@hall.local>").await;
@@ -125,8 +125,8 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
     let story = Story::new().await;
     for (arguments, words) in [
         (&["sometimes"][..], "as-is, account or map"),
-        (&["map"], "at least one rule"),
-        (&["map", "--rule", "lift@hall.local"], "is no rule"),
+        (&["map"], "at least one rewrite rule"),
+        (&["map", "--rule", "lift@hall.local"], "is not a rule"),
         (&["map", "--rule", "hall.local=info@contoso.com"], "`hall.local`"),
         (&["map", "--rule", "*@hall.local=*@contoso.com"], "`*@contoso.com`"),
         (&["as-is", "--allow", "contoso.com"], "`contoso.com`"),
@@ -136,7 +136,7 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
         let ran = story.oxpost.call(&arguments).await.unwrap();
         assert!(ran.status != Some(0) && ran.text().contains(words), "{arguments:?}: {ran}");
     }
-    assert!(story.said(&["account", "sender", ALICE]).await.contains("may be from anybody"));
+    assert!(story.said(&["account", "sender", ALICE]).await.contains("The mail server decides"));
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn a_declared_account_says_it_in_the_file() {
     story.said(&["account", "declare", ALICE]).await;
     let ran = story.oxpost.call(&["account", "sender", ALICE, "as-is"]).await.unwrap();
     assert!(ran.refusal().unwrap().contains("is declared in"), "it would not last");
-    assert!(story.said(&["account", "sender", ALICE]).await.contains("stands alice@contoso.com"));
+    assert!(story.said(&["account", "sender", ALICE]).await.contains("replaced with alice@contoso.com"));
     let running = story.oxpost.run().await.unwrap();
     let answer = story.send(&running, LIFT, "From: lift@hall.local").await;
     assert!(answer.starts_with("250 2.0.0"), "{answer}");

@@ -53,10 +53,10 @@ async fn the_browser_of_this_computer_comes_back_by_itself() {
     assert_eq!(open(&back.join("/favicon.ico").unwrap()).await.unwrap().status, 404);
     let page = open(&back).await.unwrap();
     assert_eq!(page.status, 200);
-    assert!(page.text.contains("Connected") && page.text.contains("You can close this page"), "{}", page.text);
+    assert!(page.text.contains("Signed in") && page.text.contains("You can close this page"), "{}", page.text);
     assert!(page.text.contains("no-store") && page.text.contains("no-referrer"), "{}", page.text);
     let (well, said) = signing_in.end().await.unwrap();
-    assert!(well && said.contains("alice@contoso.com is connected"), "{said}");
+    assert!(well && said.contains("alice@contoso.com is signed in"), "{said}");
     assert_eq!(signed_in_as(&oxpost).await.as_deref(), Some(ALICE));
     let code = back.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned();
     assert!(!said.contains(&code) && !page.text.contains(&code));
@@ -84,7 +84,11 @@ async fn strangers_at_the_listener_are_answered_and_not_believed() {
     for query in ["code=1.AbC&state=made-up", "error=access_denied&state=made-up", "code=1.AbC", "nothing=here"] {
         let page = open(&with_query(query)).await.unwrap();
         assert_eq!(page.status, 400, "{query}");
-        assert!(page.text.contains("Nothing was done") && page.text.contains("still waits"), "{}", page.text);
+        assert!(
+            page.text.contains("does not belong to the present sign-in") && page.text.contains("still waits"),
+            "{}",
+            page.text
+        );
         signing_in.until("Still waiting").await.unwrap();
     }
     let long = format!("GET /?code={} HTTP/1.1\r\n\r\n", "x".repeat(1_000_000));
@@ -117,11 +121,11 @@ async fn a_second_redirect_is_told_that_it_is_over() {
     tenant.wait_until_held(1).await;
     let second = open(&back).await.unwrap();
     assert_eq!(second.status, 410);
-    assert!(second.text.contains("has had its answer already"), "{}", second.text);
+    assert!(second.text.contains("is already finished"), "{}", second.text);
     tenant.release();
-    assert!(first.await.unwrap().text.contains("Connected"));
+    assert!(first.await.unwrap().text.contains("Signed in"));
     let (well, said) = signing_in.end().await.unwrap();
-    assert!(well && said.contains("is connected"), "{said}");
+    assert!(well && said.contains("is signed in"), "{said}");
     let redeemed = tenant.token_requests().iter().filter(|request| request.grant_type == "authorization_code").count();
     assert_eq!(redeemed, 1, "a code is redeemed once");
 }
@@ -134,7 +138,7 @@ async fn declined_sign_in_says_why_and_changes_nothing() {
     let signing_in = oxpost.begin_sign_in(ALICE, &["--no-open"]).await.unwrap();
     let back = choose(&tenant, &signing_in.address, "").await.unwrap().location.unwrap();
     let page = open(&back).await.unwrap();
-    assert!(page.text.contains("Not connected"), "{}", page.text);
+    assert!(page.text.contains("Not signed in"), "{}", page.text);
     let (well, said) = signing_in.end().await.unwrap();
     assert!(!well && said.contains("did not consent") && said.contains("oxpost sign-in alice@contoso.com"), "{said}");
 
@@ -150,7 +154,7 @@ async fn declined_sign_in_says_why_and_changes_nothing() {
         let page = open(&back).await.unwrap();
         let (well, said) = signing_in.end().await.unwrap();
         assert!(!well && said.contains(words), "{code}: {said}");
-        assert!(page.text.contains("Not connected") && !page.text.contains("Connected with"), "{}", page.text);
+        assert!(page.text.contains("Not signed in") && !page.text.contains("is signed in"), "{}", page.text);
     }
     assert_eq!(signed_in_as(&oxpost).await, None);
 }
@@ -187,12 +191,12 @@ async fn the_browser_of_another_computer_and_a_pasted_address() {
     signing_in.until("answers another sign-in").await.unwrap();
     let address = signing_in.address.to_string();
     signing_in.types(&address).await.unwrap();
-    signing_in.until("the address of the sign-in page itself").await.unwrap();
+    signing_in.until("the address of the sign-in page").await.unwrap();
     signing_in.types("alice").await.unwrap();
     signing_in.until("not an address").await.unwrap();
     signing_in.types(&format!("\"{back}\" ")).await.unwrap();
     let (well, said) = signing_in.end().await.unwrap();
-    assert!(well && said.contains("is connected"), "{said}");
+    assert!(well && said.contains("is signed in"), "{said}");
     assert_eq!(signed_in_as(&oxpost).await.as_deref(), Some(ALICE));
 
     // Nothing is pasted.
@@ -219,7 +223,7 @@ async fn a_registration_with_microsofts_page_for_native_clients() {
     let mut signing_in = oxpost.begin_sign_in(ALICE, &[]).await.unwrap();
     signing_in.types("https://login.microsoftonline.com/common/wrongplace").await.unwrap();
     let (well, said) = signing_in.end().await.unwrap();
-    assert!(!well && said.contains("has swallowed the code"), "{said}");
+    assert!(!well && said.contains("removed the code"), "{said}");
     assert!(said.contains("add the redirect URI http://localhost") && said.contains("redirect-uri from proxy.toml"));
 }
 
@@ -233,7 +237,7 @@ async fn tokens_of_the_wrong_person_are_not_stored() {
         let back = choose(&tenant, &signing_in.address, BOB).await.unwrap().location.unwrap();
         match flags {
             ["--paste"] => signing_in.types(back.as_str()).await.unwrap(),
-            _ => assert!(open(&back).await.unwrap().text.contains("Not connected")),
+            _ => assert!(open(&back).await.unwrap().text.contains("Not signed in")),
         }
         let (well, said) = signing_in.end().await.unwrap();
         assert!(!well && said.contains("made as bob@contoso.com, but this account is info@contoso.com"), "{said}");
@@ -250,7 +254,7 @@ async fn tokens_of_the_wrong_person_are_not_stored() {
     let signing_in = oxpost.begin_sign_in(INFO, &["--no-open"]).await.unwrap();
     assert_eq!(signing_in.asks("login_hint"), BOB);
     let back = choose(&tenant, &signing_in.address, BOB).await.unwrap().location.unwrap();
-    assert!(open(&back).await.unwrap().text.contains("Connected"));
+    assert!(open(&back).await.unwrap().text.contains("Signed in"));
     let (well, said) = signing_in.end().await.unwrap();
     assert!(well && said.contains("sign in as bob@contoso.com"), "{said}");
     shared_mailbox_works(&oxpost, &tenant, &password).await;

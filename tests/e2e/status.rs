@@ -63,7 +63,7 @@ async fn status_shows_each_account_and_what_to_do() {
     oxpost.call(&["doctor", BOB]).await.unwrap().refusal().unwrap();
 
     let table = oxpost.call(&["status"]).await.unwrap().said().unwrap();
-    let columns = ["STATE", "GRANT", "SIGNED IN AS", "TOKEN EXPIRES", "NEXT REFRESH", "SECRET ENDS", "LAST LOGIN"];
+    let columns = ["STATE", "GRANT", "SIGNED IN AS", "TOKEN EXPIRES", "NEXT REFRESH", "SECRET EXPIRES", "LAST LOGIN"];
     assert!(columns.iter().all(|column| table.lines().next().unwrap().contains(column)), "{table}");
     let row = |mailbox: &str| table.lines().find(|line| line.starts_with(mailbox)).unwrap();
     assert!(row(ALICE).contains("  ok  ") && row(ALICE).matches(ALICE).count() == 2, "{table}");
@@ -219,7 +219,7 @@ async fn the_status_is_watched_until_ctrl_c() {
         oxpost.watch(&arguments).unwrap()
     };
     let (mut table, mut lines) = (watch(&[]), watch(&["--json"]));
-    table.until("There is no account yet").await.unwrap();
+    table.until("There are no accounts yet").await.unwrap();
     assert_eq!(lines.until("").await.unwrap().trim(), "[]");
 
     oxpost.add_account(ALICE, &["--grant", "client-credentials", "--no-password"]).await.unwrap_err();
@@ -280,12 +280,12 @@ async fn open_circuit_and_wrong_clock_are_shown_with_what_to_do() {
     let ran = oxpost.call(&["doctor"]).await.unwrap();
     assert!(ran.text().contains("clocks") && ran.text().contains("The clock of"), "{ran}");
     let shown = status().await;
-    assert!(shown.contains("application default: the sign-in service is not asked until 2"), "{shown}");
-    assert!(shown.contains("HTTP status 429") && shown.contains("If it lasts, run `oxpost doctor`"), "{shown}");
+    assert!(shown.contains("application default: the sign-in service gets no requests until 2"), "{shown}");
+    assert!(shown.contains("HTTP status 429") && shown.contains("If this continues, run `oxpost doctor`"), "{shown}");
     let one = &json(&oxpost).await[0];
     assert!(one["open_circuit"]["reason"].as_str().unwrap().contains("429"), "{one}");
     assert!(one["open_circuit"]["asked_again"].is_string(), "{one}");
     let ran = oxpost.call(&["doctor"]).await.unwrap();
-    assert!(ran.text().contains("pause") && ran.text().contains("is not asked until"), "{ran}");
+    assert!(ran.text().contains("pause") && ran.text().contains("gets no requests until"), "{ran}");
     running.stop().await.unwrap();
 }

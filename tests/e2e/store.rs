@@ -68,7 +68,10 @@ async fn a_backup_of_a_running_service_is_restored_after_a_mishap() {
     assert!(words.contains("no.db"), "{words}");
     let words = oxpost.call(&["store", "restore", "copy.db"]).await.unwrap().said().unwrap();
     assert!(words.contains("oxpost.db.before-"), "{words}");
-    assert!(words.contains(&format!("brings back:\n  the account {ALICE}, which was removed since")), "{words}");
+    assert!(
+        words.contains(&format!("Restored from the copy:\n  the account {ALICE}, which was removed since")),
+        "{words}"
+    );
     let running = oxpost.run().await.unwrap();
     assert!(imap(running.imap, ALICE, &password).await.starts_with("a OK"));
     running.stop().await.unwrap();
@@ -104,7 +107,7 @@ async fn the_key_may_come_from_the_environment_or_from_systemd() {
     assert!(words.contains("LoadCredential=oxpost-key:"), "{words}");
     oxpost.set_variable("CREDENTIALS_DIRECTORY", &credentials.to_string_lossy());
     let words = oxpost.call(&["store", "rotate-key"]).await.unwrap().said().unwrap();
-    assert!(words.contains("take the old key out of the credential oxpost-key"), "{words}");
+    assert!(words.contains("remove the old key from the credential oxpost-key"), "{words}");
     write_private(&file, &newer);
     let running = oxpost.run().await.unwrap();
     assert!(imap(running.imap, ALICE, &password).await.starts_with("a OK"));
@@ -175,7 +178,7 @@ fn write_private(file: &Path, text: &str) {
 async fn tampered_account_is_not_opened_until_confirmed() {
     let (oxpost, _tenant, [alice, bob]) = alice_and_bob().await;
     let words = oxpost.call(&["store", "confirm"]).await.unwrap().said().unwrap();
-    assert!(words.contains("as Oxpost has written it"), "{words}");
+    assert!(words.contains("No account was changed outside Oxpost"), "{words}");
     let database = rusqlite::Connection::open(oxpost.folder().join("oxpost.db")).unwrap();
     let change = "UPDATE account SET through = ?1, application = NULL, grant_kind = NULL WHERE mailbox = ?2";
     database.execute(change, [ALICE, BOB]).unwrap();
@@ -208,7 +211,7 @@ async fn tampered_account_is_not_opened_until_confirmed() {
     database.execute(change, [ALICE, BOB]).unwrap();
     drop(database);
     let words = oxpost.call(&["store", "confirm", &code]).await.unwrap().said().unwrap();
-    assert!(words.contains(&how) && words.contains("as they stand"), "{words}");
+    assert!(words.contains(&how) && words.contains("Accepted the changes"), "{words}");
     oxpost.call(&["check"]).await.unwrap().said().unwrap();
 }
 
@@ -268,7 +271,7 @@ async fn missing_store_is_an_error_until_init_is_requested() {
     assert!(words.contains("missing or empty"), "{words}");
 
     std::fs::remove_file(&store).unwrap();
-    for (words, made) in [("Made an empty store", true), ("There is a store already", false)] {
+    for (words, made) in [("Created an empty store", true), ("The store already exists", false)] {
         let said = oxpost.call(&["store", "create"]).await.unwrap().said().unwrap();
         assert!(said.contains(words), "{made}: {said}");
     }

@@ -102,7 +102,7 @@ async fn authority_with_invalid_answers_is_named_and_stores_nothing() {
         let page = open(&back).await.unwrap();
         let (well, said) = signing_in.end().await.unwrap();
         assert!(!well && said.contains("The sign-in service at localhost") && said.contains(words), "{words}: {said}");
-        assert!(page.text.contains("Not connected"), "{}", page.text);
+        assert!(page.text.contains("Not signed in"), "{}", page.text);
     }
     let status = oxpost.call(&["status"]).await.unwrap().text();
     assert!(status.contains("not signed in"), "{status}");

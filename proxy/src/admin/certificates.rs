@@ -51,7 +51,7 @@ pub(crate) enum CannotIssue {
     #[error("`{0}` is neither a DNS name nor an address; write it like mail-gateway.contoso.com or 192.168.1.10")]
     BadName(String),
     /// The files do not belong together, or hold something else.
-    #[error("its certificate and key do not belong together, or are damaged ({0})")]
+    #[error("its certificate and key do not match, or are damaged ({0})")]
     BadAuthority(String),
     /// The cryptographic library does not do it.
     #[error("the cryptographic library failed ({0}); try again")]
@@ -98,7 +98,7 @@ impl Authority {
             return Err(bad(&"another key"));
         }
         if !parsed.is_ca() {
-            return Err(bad(&"it is no authority"));
+            return Err(bad(&"it is not a certificate authority"));
         }
         Ok(Self { pair, info })
     }

@@ -11,13 +11,13 @@ pub(crate) fn sentence(open: &OpenCircuit, applications: &Applications) -> Strin
         known.filter(|one| open.concerns(one, None)).map(|application| application.name.as_str()).collect();
     let whose = if whose.is_empty() { "(not in proxy.toml)".into() } else { whose.join(", ") };
     let again = match rfc3339(open.asked_again) {
-        Some(time) => format!("is not asked until {time}"),
-        None => "is asked once more with the next request".to_owned(),
+        Some(time) => format!("gets no requests until {time}"),
+        None => "gets the next request as a probe".to_owned(),
     };
     let reason = if open.reason.is_empty() { "It does not answer." } else { &open.reason };
     format!(
-        "application {whose}: the sign-in service {again} ({}). {reason} Access tokens that live are used meanwhile, and nothing needs to \
-         be done. If it lasts, run `oxpost doctor`, which asks it now.",
+        "application {whose}: the sign-in service {again} ({}). {reason} Valid access tokens are still used; nothing needs to \
+         be done. If this continues, run `oxpost doctor`, which sends a request now.",
         open.authority()
     )
 }

@@ -30,7 +30,7 @@ pub(crate) async fn keep(context: ServerContext, stop: CancellationToken) {
         if is_to_be_noted(&noted, &skews, elapsed) {
             match context.runtime.store.note_clock_skews(&context.settings.host_name, &skews).await {
                 Ok(()) => noted = Some((skews, elapsed)),
-                Err(error) => debug!(%error, "the clocks that disagree could not be noted; it is tried again"),
+                Err(error) => debug!(%error, "the clock differences cannot be stored; trying again"),
             }
         }
         tokio::select! {

@@ -23,38 +23,38 @@ pub(crate) use judge::judge;
 pub(crate) use line::{Line, Verdict};
 pub(crate) use report::report;
 
-/// What every check looks at, in the order of the checklist; `docs/troubleshooting.md` prints it.
+/// The meaning of each check when it passes, in the order of the checklist; `docs/troubleshooting.md` contains it.
 pub const CHECKS: &[(&str, &str)] = &[
-    ("configuration", "proxy.toml can be read, and the files it names can be used"),
-    ("store and key", "the store opens with its key, and has the account"),
-    (
-        "clocks",
-        "no service has noted that the clock of its machine differs from that of the database or of the sign-in service",
-    ),
+    ("configuration", "proxy.toml and the files it names are valid"),
+    ("store and key", "the store opens with its key, and contains the account"),
+    ("clocks", "no node has reported that its clock differs from that of the database or of the sign-in service"),
     ("nodes", "the nodes that share a PostgreSQL database have the same send limits (not with SQLite)"),
-    ("application", "proxy.toml has the application that the account uses, and it can do what the account asks of it"),
+    ("application", "proxy.toml has the application that the account uses, and it suits the account's grant"),
     ("authority", "Microsoft's sign-in service answers"),
-    ("clock", "this machine's clock is that of the sign-in service, as far as tokens need it"),
+    ("clock", "this machine's clock agrees with that of the sign-in service closely enough for tokens"),
     ("tenant", "the tenant in proxy.toml exists"),
-    ("pause", "the sign-in service is asked whenever a token is needed, and not left alone for a while"),
+    ("pause", "Oxpost is not pausing its requests to the sign-in service"),
     (
         "credential",
-        "what the application proves itself with can be used: the certificate has not expired, the federated token is there",
+        "the credential of the application is usable: the certificate has not expired, the federated token exists",
     ),
     ("name", "the mail server's name has an address (DNS)"),
     ("connection", "the mail server's port can be reached (TCP)"),
-    ("certificate", "TLS can be made, and the certificate is trusted; if not, who issued it, such as a firewall"),
+    (
+        "certificate",
+        "a TLS connection succeeds, and the certificate is trusted; if not, it names the issuer, such as a firewall",
+    ),
     ("client id", "the tenant knows the application"),
     (
         "kind of client",
-        "it is registered as what it is used as: a public client (AADSTS7000218), or one with this secret or certificate",
+        "the registration matches its use: a public client (AADSTS7000218), or one with this secret or certificate",
     ),
-    ("permission", "for each protocol that has a listener: the permission was given and consented to"),
-    ("token", "the sign-in service gives an access token now"),
+    ("permission", "for each protocol that has a listener: the permission was granted with consent"),
+    ("token", "the sign-in service issues an access token now"),
     ("audience", "the token is for Exchange Online, and not for Microsoft Graph"),
-    ("identity", "the token speaks for the mailbox, or for somebody else who needs rights to it"),
-    ("token length", "POP3 takes tokens of at most 4096 characters"),
+    ("identity", "the token belongs to the user of the mailbox, or to another user with access to it"),
+    ("token length", "the token has at most 4096 characters, the limit of POP3"),
     ("login", "for each protocol that has a listener: the mail server accepts the token for the mailbox"),
-    ("mailbox", "the mailbox really opens: not \"authenticated but not connected\""),
-    ("sender", "SMTP takes the mailbox as sender (MAIL, RCPT and RSET; nothing is sent)"),
+    ("mailbox", "the mailbox opens: not \"authenticated but not connected\""),
+    ("sender", "SMTP accepts the mailbox as sender (MAIL, RCPT and RSET; nothing is sent)"),
 ];

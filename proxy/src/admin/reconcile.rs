@@ -21,15 +21,15 @@ pub(crate) async fn reconcile(
 ) -> Result<Changes, StartError> {
     let changes = store.reconcile(&of(config), hand_over, now).await.map_err(|error| explained(config, error))?;
     for mailbox in &changes.added {
-        info!(%mailbox, "the account is declared in proxy.toml: added");
+        info!(%mailbox, "account added: proxy.toml declares it");
     }
     for mailbox in &changes.changed {
-        info!(%mailbox, "the account is declared otherwise in proxy.toml: changed");
+        info!(%mailbox, "account changed: proxy.toml declares it differently");
     }
     for mailbox in &changes.disabled {
         warn!(
             %mailbox,
-            "the account is declared in proxy.toml no more: nobody can log in; its sign-in is kept until `oxpost account remove {mailbox}`"
+            "account disabled: proxy.toml no longer declares it; its sign-in is kept until `oxpost account remove {mailbox}`"
         );
     }
     Ok(changes)

@@ -35,16 +35,16 @@ pub(in crate::cli) enum AccountCommand {
         #[arg(long)]
         create: bool,
     },
-    /// Say who an account may send as, and what becomes of a message from anybody else
+    /// Set which senders an account may use, and what happens to messages with other senders
     ///
-    /// as-is leaves it to the mail server, or refuses it where --allow names senders. account puts the account's own address in
-    /// its place. map puts that of the first --rule that fits. Answers still go to whom the message was from.
+    /// as-is leaves the decision to the mail server, or refuses other senders if --allow names any. account replaces another sender
+    /// with the account's own address. map replaces it by the first matching --rule. Reply-To keeps the original sender.
     Sender(sender::SenderOptions),
     /// List the accounts
     List,
-    /// Make the accounts what proxy.toml declares, as every start does; a running service uses them at once
+    /// Apply the [[account]] sections of proxy.toml, as every start does; a running service uses them immediately
     Apply,
-    /// Give accounts that were added by command to their sections in proxy.toml; their sign-ins and passwords stay
+    /// Hand accounts that were added by command over to their sections in proxy.toml; sign-ins and passwords are kept
     Declare {
         /// The mail addresses
         #[arg(required = true)]
@@ -55,13 +55,13 @@ pub(in crate::cli) enum AccountCommand {
         /// The mail address
         mailbox: Mailbox,
     },
-    /// Make, list and remove the passwords that mail programs use
+    /// Create, list and remove passwords for mail programs
     #[command(subcommand)]
     Password(password::PasswordCommand),
 }
 
 pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), Failed> {
-    // It has nothing to do with a store, and makes none.
+    // Needs no store, and must not create one.
     if let AccountCommand::Password(password::PasswordCommand::Hash { ask }) = command {
         return password::hash(ask).await;
     }
@@ -74,7 +74,7 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
             delegate::set(&store, &mailbox, &delegate, create).await
         }
         AccountCommand::Sender(options) => {
-            if !options.only_asks() {
+            if !options.only_shows() {
                 declared::not_declared(config, options.mailbox())?;
             }
             sender::sender(options, &store).await
@@ -83,7 +83,7 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
         AccountCommand::Apply => declared::apply(&store, config, &[]).await,
         AccountCommand::Declare { mailboxes } => declared::declare(&store, config, &mailboxes).await,
         AccountCommand::Remove { mailbox } => {
-            // One that cannot be read is made anew by the next start.
+            // One that cannot be read is created again by the next start.
             if !store.unreadable_accounts().await?.iter().any(|damaged| damaged == mailbox.as_str()) {
                 declared::not_declared(config, &mailbox)?;
             }
@@ -93,27 +93,27 @@ pub(super) async fn run(command: AccountCommand, config: &Config) -> Result<(), 
     }
 }
 
-/// The account, or the sentence for a person who mistyped it.
+/// The account, or an error that says how to find or add it.
 pub(super) async fn known(store: &Store, mailbox: &Mailbox) -> Result<Account, Failed> {
     if let Some(account) = store.account(mailbox).await? {
         return Ok(account);
     }
     if let Some(Account { delegate: Some(pattern), .. }) = store.opened_by(mailbox).await? {
         return Err(Failed::new(format!(
-            "{mailbox} has no account of its own: {pattern} opens it. `oxpost doctor {mailbox}` says whether it really does; \
-             `oxpost account add {mailbox} --delegate '{pattern}'` gives it an account with passwords of its own, and \
-             `oxpost sign-in '{pattern}'` gets a token for all of them."
+            "{mailbox} has no account of its own: {pattern} opens it. `oxpost doctor {mailbox}` checks this; \
+             `oxpost account add {mailbox} --delegate '{pattern}'` adds an account with passwords of its own; \
+             `oxpost sign-in '{pattern}'` obtains a token for all mailboxes of {pattern}."
         )));
     }
     Err(Failed::new(format!(
-        "there is no account {mailbox}. `oxpost account list` shows those there are; `oxpost account add {mailbox}` adds it."
+        "there is no account {mailbox}. `oxpost account list` shows the accounts; `oxpost account add {mailbox}` adds it."
     )))
 }
 
 async fn list(store: &Store) -> Result<(), Failed> {
     let accounts = store.accounts().await?;
     if accounts.is_empty() {
-        println!("There is no account yet. Add one with: oxpost account add ADDRESS");
+        println!("There are no accounts yet. Add one: oxpost account add ADDRESS");
         return Ok(());
     }
     let declared = accounts.iter().any(|account| account.origin != Origin::Command);
@@ -145,6 +145,6 @@ fn kept_in(origin: Origin) -> &'static str {
     match origin {
         Origin::Command => "the store",
         Origin::Declared => "proxy.toml",
-        Origin::Disabled => "proxy.toml no more: disabled",
+        Origin::Disabled => "disabled: no longer in proxy.toml",
     }
 }

@@ -15,7 +15,7 @@ use crate::context::open_store;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BlockCommand {
-    /// List the addresses from which no login is accepted for now, after too many wrong logins
+    /// List the addresses that are blocked after too many failed logins
     List {
         /// As JSON, for scripts
         #[arg(long)]
@@ -23,7 +23,7 @@ pub(super) enum BlockCommand {
     },
     /// Lift the block of an address or of an IPv6 /64 network; the running service notices within seconds
     Lift {
-        /// As `oxpost block list` shows it, or any address of a blocked network
+        /// An address or network as `oxpost block list` shows it, or any address of a blocked network
         address: String,
     },
 }
@@ -46,7 +46,9 @@ pub(super) async fn run(command: BlockCommand, config: &Config) -> Result<(), Fa
         BlockCommand::Lift { address } => {
             let source = source(&address)?;
             if !store.lift_block(&source).await? {
-                return Err(Failed::new(format!("{address} is not blocked; `oxpost block list` shows what is.")));
+                return Err(Failed::new(format!(
+                    "{address} is not blocked; `oxpost block list` shows the blocked addresses."
+                )));
             }
             println!("Lifted the block of {source}.");
         }
@@ -94,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn address_of_ipv6_stands_for_its_network() {
+    fn ipv6_address_becomes_its_network() {
         assert_eq!(source("192.0.2.7").unwrap(), "192.0.2.7");
         assert_eq!(source("::ffff:192.0.2.7").unwrap(), "192.0.2.7");
         assert_eq!(source("2001:DB8::7").unwrap(), "2001:db8::/64");

@@ -1,4 +1,4 @@
-//! `oxpost cert`: a certificate for the listeners, and the local authority that vouches for it.
+//! `oxpost cert`: a certificate for the listeners, and the private certificate authority that issues it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::platform;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// A further name or address that mail programs connect to; may be given several times
+    /// A further name or address that mail programs connect to; may be repeated
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
-    /// Where the files are [default: certs, beside proxy.toml]
+    /// The folder of the files [default: certs, next to proxy.toml]
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
 }
@@ -45,7 +45,7 @@ pub(super) fn cert(options: &Options, config: &Config, file: &Path) -> Result<()
             Some(ours(text, &authorities, &files.path("oxpost.crt"))?)
         }
         None if files.path("oxpost.key").exists() => {
-            return Err(files.left_alone("oxpost.key", "there is no oxpost.crt beside it"));
+            return Err(files.left_alone("oxpost.key", "its certificate, oxpost.crt, is missing"));
         }
         None => None,
     };
@@ -58,7 +58,7 @@ pub(super) fn cert(options: &Options, config: &Config, file: &Path) -> Result<()
     });
     match good {
         Some(info) => println!(
-            "{} is good until {}, for {}: nothing to do.",
+            "{} is valid until {}, for {}. Nothing to do.",
             files.path("oxpost.crt").display(),
             info.expiry_date(),
             info.names.join(", ")
@@ -74,13 +74,13 @@ pub(super) fn cert(options: &Options, config: &Config, file: &Path) -> Result<()
             let made =
                 CertificateInfo::of_pem(pair.certificate.as_bytes()).map(|info| info.expiry_date()).unwrap_or_default();
             println!(
-                "{} {}, for {}, good until {made}.",
-                if there.is_some() { "Renewed" } else { "Made" },
+                "{} {}, for {}, valid until {made}.",
+                if there.is_some() { "Renewed" } else { "Created" },
                 files.path("oxpost.crt").display(),
                 names.join(", ")
             );
             if there.is_some() {
-                println!("A running Oxpost reads it within seconds; sessions go on.");
+                println!("A running service loads it within seconds; open sessions continue.");
             }
         }
     }
@@ -94,7 +94,7 @@ fn ours(text: &str, authorities: &[Option<&Authority>], path: &Path) -> Result<C
     CertificateInfo::of_pem(text.as_bytes()).filter(|_| issued).ok_or_else(|| {
         let issuer = CertificateInfo::of_pem(text.as_bytes()).map_or_else(|| "it cannot be read".to_owned(), |info| info.issuer);
         Failed::new(format!(
-            "{} was not made by this command ({issuer}) and is left alone. To have one made beside it, name another --folder.",
+            "{} was not created by this command ({issuer}) and was not changed. To create another certificate, name another --folder.",
             path.display()
         ))
     })
@@ -130,7 +130,7 @@ fn own_addresses() -> impl Iterator<Item = IpAddr> {
         socket.connect(to).ok()?;
         socket.local_addr().ok().map(|address| address.ip())
     };
-    // Addresses that documentation may use (RFC 5737, RFC 3849): nobody has them.
+    // Addresses reserved for documentation (RFC 5737, RFC 3849).
     let v4 = towards(Ipv4Addr::UNSPECIFIED.into(), "192.0.2.1:9");
     let v6 = towards(Ipv6Addr::UNSPECIFIED.into(), "[2001:db8::1]:9");
     v4.into_iter().chain(v6).filter(|address| !address.is_loopback())
@@ -155,7 +155,7 @@ impl Files {
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Failed::new(format!("{} cannot be read: {error}.", path.display()))),
+            Err(error) => Err(Failed::new(format!("cannot read {}: {error}.", path.display()))),
         }
     }
 
@@ -177,7 +177,7 @@ impl Files {
         };
         if key_of_the_store.is_some_and(same) {
             return Err(Failed::new(format!(
-                "{} is the key of the store and is left alone. Name another --folder for the certificate.",
+                "{} is the key of the store and was not changed. Name another --folder for the certificate.",
                 path.display()
             )));
         }
@@ -189,17 +189,17 @@ impl Files {
         }
     }
 
-    /// Writes a new authority; the one before stays beside it. They stay with whoever runs this: the service needs neither,
-    /// and whoever has a key of theirs can pretend to be any server.
+    /// Writes a new authority; the one before stays beside it. They belong to the user who runs this: the service needs neither,
+    /// and their keys can impersonate any server.
     fn begin_authority(&self, new: &Authority, before: Option<&Authority>) -> Result<(), Failed> {
         if let Some(before) = before {
             self.write(before.pair(), OLD, None)?;
         }
         self.write(new.pair(), "oxpost-ca", None)?;
         let path = self.path("oxpost-ca.crt");
-        println!("Made {}, the authority, good until {}.", path.display(), new.info().expiry_date());
+        println!("Created {}, the certificate authority, valid until {}.", path.display(), new.info().expiry_date());
         if before.is_some() {
-            println!("The one before ends: every machine must be told to trust the new one.");
+            println!("The old one expires: every machine must trust the new one.");
         }
         Ok(())
     }
@@ -220,7 +220,7 @@ impl Files {
         match before {
             Some(before) if !before.info().expires_soon(now) => Ok((before, None)),
             Some(before) if !before.info().issuer.contains("Oxpost at ") => {
-                Err(self.left_alone("oxpost-ca.crt", "it ends soon, and was not made by this command"))
+                Err(self.left_alone("oxpost-ca.crt", "it expires soon, and was not created by this command"))
             }
             before => {
                 let new = Authority::make(site, now)?;
@@ -231,15 +231,15 @@ impl Files {
 
     fn left_alone(&self, name: &str, why: &str) -> Failed {
         Failed::new(format!(
-            "{} is left alone: {why}. Put it right, or move oxpost-ca.* and oxpost.* away to begin anew.",
+            "{} was not changed: {why}. Fix it, or move oxpost-ca.* and oxpost.* away to start over.",
             self.path(name).display()
         ))
     }
 
-    /// Writes key and certificate, each at once, the key first: who reads between the two sees that they do not fit.
+    /// Writes key and certificate, each atomically, the key first: a reader between the two writes sees that they do not match.
     fn write(&self, pair: &Pair, name: &str, owner: Option<&Path>) -> Result<(), Failed> {
         let failed = |path: &Path, error: std::io::Error| {
-            Failed::new(format!("{} cannot be written: {error}. Check who may write there.", path.display()))
+            Failed::new(format!("cannot write {}: {error}. Check the permissions of its folder.", path.display()))
         };
         if !self.folder.exists() {
             std::fs::create_dir_all(&self.folder).map_err(|error| failed(&self.folder, error))?;
@@ -254,16 +254,16 @@ impl Files {
     }
 }
 
-/// What an administrator does with it.
+/// The next steps for the administrator.
 fn what_next(authority: &Authority, files: &Files) -> String {
     let ca = files.path("oxpost-ca.crt");
     format!(
-        "\nName it in proxy.toml, in each [[listener]] that speaks TLS:\n\n  \
+        "\nAdd it to each [[listener]] with TLS in proxy.toml:\n\n  \
          tls = \"start-tls\"            # or \"implicit\"\n  \
          certificate = '{certificate}'\n  \
          private-key = '{key}'\n\n\
-         Tell every machine whose mail programs connect to trust {ca}, and check its SHA-256\n\
-         fingerprint there. The .key files stay here.\n\n  \
+         Make every machine whose mail programs connect trust {ca}, and compare its SHA-256\n\
+         fingerprint there. Do not copy the .key files.\n\n  \
          {fingerprint}\n\n  \
          Windows, as administrator   certutil -addstore -f Root oxpost-ca.crt\n  \
          Windows, by group policy    Computer Configuration > Policies > Windows Settings > Security Settings >\n                              \

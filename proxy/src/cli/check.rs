@@ -1,4 +1,4 @@
-//! `oxpost check`: everything that can be known without serving a client.
+//! `oxpost check`: checks the configuration, its files and the store.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     if let Some(end) = ends.iter().find(|end| end.has_passed()) {
         return Err(Failed::new(format!("{end}.")));
     }
-    println!("{} can be used.", path.display());
+    println!("{} is valid.", path.display());
     for listener in &config.listeners {
         let tls = match listener.tls {
             ListenerTls::None => "plain text",
@@ -47,13 +47,16 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
             println!("    {}", without_login(device));
         }
         if let Some(info) = certificate(listener) {
-            let near =
-                if info.expires_soon(SystemTime::now()) { "; renew it (`oxpost cert`, if that made it)" } else { "" };
-            println!("    certificate for {}, good until {}{near}", info.names.join(", "), info.expiry_date());
+            let near = if info.expires_soon(SystemTime::now()) {
+                "; renew it (`oxpost cert` if that command created it)"
+            } else {
+                ""
+            };
+            println!("    certificate for {}, valid until {}{near}", info.names.join(", "), info.expiry_date());
         }
     }
     for mailbox in missing.iter().filter(|mailbox| !declared.contains(mailbox)) {
-        println!("  no account {mailbox} yet, as which a device should send: oxpost account add {mailbox}");
+        println!("  a device sends as {mailbox}, which has no account yet: oxpost account add {mailbox}");
     }
     let names = config.applications.names();
     for name in &names {
@@ -82,7 +85,7 @@ fn without_login(device: &Device) -> String {
     let Device { networks, account, senders, recipients, messages_per_minute } = device;
     let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
     let to = match recipients {
-        None => "everybody".to_owned(),
+        None => "any recipient".to_owned(),
         Some(patterns) => patterns.iter().map(Pattern::name).collect::<Vec<_>>().join(", "),
     };
     let others = match senders.mode {
@@ -103,15 +106,15 @@ fn certificate(listener: &Listener) -> Option<CertificateInfo> {
     CertificateInfo::of_pem(&std::fs::read(certificate).ok()?)
 }
 
-/// What accounts ask of their application and it cannot give; gives back what is known of the applications then. A store that
-/// is not there yet has none, and is not made.
+/// Checks that the applications suit their accounts, and returns the applications with the expiries that the store knows. Does not
+/// create a store.
 async fn accounts(config: &Config, store: Option<&Store>) -> Result<Applications, Failed> {
     let Some(store) = store else { return Ok(config.applications.clone()) };
     reconcile::check(config, store).await?;
     if let Some(changed) = store.audit_access().await?.changed.first() {
         return Err(Failed::new(format!(
-            "something other than Oxpost has changed what grants access, in the database: {changed}. `oxpost store confirm` shows all \
-             of it, and `oxpost store undo` puts back what was there"
+            "access data in the database was changed outside Oxpost: {changed}. `oxpost store confirm` shows all changes; \
+             `oxpost store undo` reverts them"
         )));
     }
     let kept = store.accounts().await?.into_iter().filter(|account| account.origin == Origin::Command);

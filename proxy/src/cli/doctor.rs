@@ -21,22 +21,22 @@ pub(super) struct Options {
     /// As JSON, for scripts
     #[arg(long)]
     json: bool,
-    /// Repeat what fails until it is right, such as after a change in Microsoft's portal; print only what changes
+    /// Repeat failed checks until they pass, for example after a change in Microsoft's portal; print only changes
     #[arg(long, conflicts_with = "json")]
     wait: bool,
-    /// The pause between two rounds of --wait
+    /// The interval of --wait
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     every: Duration,
-    /// Also write what the service answered beside what Oxpost assumes, with names and secrets masked
+    /// Also write a report of the service's replies and what Oxpost expects, with names and secrets masked
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
 
 pub(super) async fn doctor(options: Options, configuration: &Path) -> Result<(), Failed> {
-    // A round that has begun asks for a token: it is not cut in the middle by the second Ctrl-C of an impatient person.
+    // Only the first Ctrl-C is handled here.
     tokio::select! {
         ended = walk(&options, configuration) => ended,
-        _ = tokio::signal::ctrl_c() => Err(Failed::new("stopped before everything was right")),
+        _ = tokio::signal::ctrl_c() => Err(Failed::new("stopped before every check passed")),
     }
 }
 
@@ -62,8 +62,8 @@ async fn walk(options: &Options, configuration: &Path) -> Result<(), Failed> {
     }
     match failures(&lines) {
         0 => Ok(()),
-        1 => Err(Failed::new("one check failed; the checklist says what to change")),
-        count => Err(Failed::new(format!("{count} checks failed; the checklist says what to change"))),
+        1 => Err(Failed::new("one check failed; see the checklist above")),
+        count => Err(Failed::new(format!("{count} checks failed; see the checklist above"))),
     }
 }
 
@@ -71,7 +71,7 @@ fn failures(lines: &[Line]) -> usize {
     lines.iter().filter(|line| line.verdict.is_failure()).count()
 }
 
-/// The lines that were not there before, or went otherwise. Times and server ids differ each time and do not count.
+/// The checks that are new or whose result differs. Times and server ids always differ and do not count.
 fn changed<'a>(before: &'a [Line], now: &'a [Line]) -> impl Iterator<Item = &'a Line> {
     now.iter().filter(|line| {
         let old = before.iter().find(|old| old.subject == line.subject && old.name == line.name);
@@ -106,7 +106,7 @@ fn write_report(options: &Options, configuration: &Path, facts: &Facts) -> Resul
     let Some(file) = &options.report else { return Ok(()) };
     let text = report(facts, Config::load(configuration).ok().as_ref());
     std::fs::write(file, text)
-        .map_err(|error| Failed::new(format!("the report cannot be written to {}: {error}", file.display())))
+        .map_err(|error| Failed::new(format!("cannot write the report to {}: {error}", file.display())))
 }
 
 #[cfg(test)]
@@ -115,7 +115,7 @@ mod tests {
     use crate::admin::doctor::Verdict;
 
     #[test]
-    fn only_what_went_otherwise_is_printed_again() {
+    fn only_changed_checks_are_printed_again() {
         let line = |name: &str, verdict| Line { subject: "account a".into(), name: name.into(), verdict };
         let failed = |said: &str| Verdict::Failed { remedy: "Switch it on.".into(), said: said.into() };
         let before = [

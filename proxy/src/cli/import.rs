@@ -84,7 +84,7 @@ pub(super) async fn import(options: &ImportOptions, path: &Path) -> Result<(), F
     report::plan(&work, options, present.is_some());
     if options.dry_run {
         report::text(&work, path, present.is_some());
-        println!("Nothing was changed, as --dry-run says.");
+        println!("Dry run: nothing was changed.");
         return Ok(());
     }
     if let Some(output) = &options.output {
@@ -129,7 +129,7 @@ fn bytes(file: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     opened.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
     if bytes.len() as u64 > FILE_LIMIT {
-        return Err(format!("this is no configuration: it has more than {} MiB", FILE_LIMIT / 1024 / 1024));
+        return Err(format!("the file is too large for a configuration: more than {} MiB", FILE_LIMIT / 1024 / 1024));
     }
     Ok(bytes)
 }
@@ -168,7 +168,7 @@ async fn steps(
         };
         let same = there.application == application.name && there.grant == account.grant;
         steps.push(if there.mailbox != account.mailbox {
-            Step::Stays(format!("the account {} has it as its login name", there.mailbox))
+            Step::Stays(format!("the account {} uses it as its login name", there.mailbox))
         } else if same
             && account.grant == Grant::SignIn
             && account.sealed.as_ref().is_some_and(|sealed| sealed.refresh_token.is_some())
@@ -176,7 +176,7 @@ async fn steps(
         {
             Step::SignIn
         } else {
-            Step::Stays("it is there already".to_owned())
+            Step::Stays("it already exists".to_owned())
         });
     }
     Ok(steps)
@@ -206,7 +206,7 @@ async fn secretless(
 
 fn write_output(work: &Work, output: &Path) -> Result<(), Failed> {
     if work.missing.text.is_empty() {
-        println!("proxy.toml lacks nothing of it, so {} was not written.", output.display());
+        println!("proxy.toml already contains everything; {} was not written.", output.display());
         return Ok(());
     }
     write_new(output, &work.missing.text)?;
@@ -219,7 +219,7 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failed> {
     let failed = |error: std::io::Error| {
         if error.kind() == std::io::ErrorKind::AlreadyExists {
             return Failed::new(format!(
-                "{} is there already, and is never overwritten; nothing was changed.",
+                "{} already exists and is never overwritten; nothing was changed.",
                 path.display()
             ));
         }

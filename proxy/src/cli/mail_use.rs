@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::times::distance;
 
-/// How long a folder that was recreated is shown. Nobody tells Oxpost that the software was reset.
+/// How long a folder that was recreated is shown: Oxpost cannot know when the software was reset.
 const SHOWN: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// So many folders of a mailbox are named: when a mailbox is moved, all of its folders are.
@@ -38,8 +38,8 @@ impl Noticed {
         let throttled = self.throttled(now).map(|one| {
             let over = distance(one.used.throttled.map(|(_, until)| until), now);
             format!(
-                "{}: Microsoft throttles {} of this mailbox; that is over {over}. New logins wait for it, or are told to come \
-                 back. Let fewer programs read it at once.",
+                "{}: Microsoft throttles {} of this mailbox; it ends {over}. Until then new logins wait or are refused with the \
+                 time to try again. Let fewer programs read the mailbox concurrently.",
                 one.mailbox, one.protocol
             )
         });
@@ -130,14 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn throttling_is_said_as_long_as_it_lasts() {
+    fn throttling_is_shown_while_it_lasts() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let until = now + Duration::from_secs(300);
         let used = Used { fetched: 7, throttled: Some((now, until)), ..Used::default() };
         let uses = vec![MailUse { account: MAILBOX.into(), mailbox: MAILBOX.into(), protocol: "IMAP".into(), used }];
         let noticed = Noticed { recreated: Vec::new(), uses };
         let said = noticed.sentences(now);
-        assert!(said.len() == 1 && said[0].contains("throttles IMAP of this mailbox; that is over in 5m."), "{said:?}");
+        assert!(said.len() == 1 && said[0].contains("throttles IMAP of this mailbox; it ends in 5m."), "{said:?}");
         assert_eq!(noticed.sentences(until), Vec::<String>::new());
         let json = noticed.uses_as_json(MAILBOX, |time| time.map(|_| "then".into()));
         assert_eq!((&json[0]["fetched"], &json[0]["throttled"]["until"]), (&7.into(), &"then".into()), "{json}");

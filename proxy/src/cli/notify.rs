@@ -13,7 +13,7 @@ use crate::net::tls;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum NotifyCommand {
-    /// Send one message to everybody that proxy.toml names under `[notify]`, and say whether it arrived
+    /// Send a test notification by every method of `[notify]`, and report the result
     Test,
 }
 
@@ -28,8 +28,8 @@ async fn test(config: &Config) -> Result<(), Failed> {
     let channels = Channels::new(&config.notify, &tls).map_err(Failed::new)?.with_pauses(&[]).heard();
     if channels.is_empty() {
         return Err(Failed::new(
-            "[notify] in proxy.toml names neither a `webhook` nor a `command`; when a person must act, only the log and `oxpost \
-             status` say so.",
+            "[notify] in proxy.toml has neither `webhook` nor `command`: alerts appear only in the log and in `oxpost status`. \
+             Add one of them.",
         ));
     }
     let now = SystemTime::now();
@@ -39,7 +39,7 @@ async fn test(config: &Config) -> Result<(), Failed> {
         id: "test".to_owned(),
         event: Event::Test.as_str().to_owned(),
         cause: String::new(),
-        what: "This is a test: whoever reads it would be told when a person must act.".to_owned(),
+        what: "This is a test notification. Alerts will arrive here.".to_owned(),
         remedy: "Nothing needs to be done.".to_owned(),
         since: now,
         notified: None,
@@ -50,7 +50,7 @@ async fn test(config: &Config) -> Result<(), Failed> {
     let mut all_arrived = true;
     for (channel, outcome) in channels.deliver(&message).await {
         match outcome {
-            Ok(()) => println!("{channel}: took the message."),
+            Ok(()) => println!("{channel}: delivered."),
             Err(undelivered) => {
                 all_arrived = false;
                 println!("{channel}: {undelivered}.");
@@ -60,6 +60,6 @@ async fn test(config: &Config) -> Result<(), Failed> {
     if all_arrived {
         Ok(())
     } else {
-        Err(Failed::new("the message did not arrive everywhere; see [notify] in proxy.toml."))
+        Err(Failed::new("the test notification was not delivered everywhere; check [notify] in proxy.toml."))
     }
 }

@@ -6,7 +6,7 @@ use oxpost_token_store::store::UpstreamRefusal;
 use oxpost_token_store::{Account, Mailbox, Store, StoreError};
 use serde_json::{Value, json};
 
-/// The state of an account that has nothing else to complain of.
+/// The state of an account whose only error is this one.
 pub(super) const LOGIN_REFUSED: &str = "login refused";
 
 /// By mailbox.
@@ -27,7 +27,7 @@ impl AllRefused {
 
     /// The state in two words, where the tokens are in this one.
     pub(super) fn state(&self, account: &Account, of_the_tokens: &'static str) -> &'static str {
-        // What is wrong with the tokens must be mended first.
+        // An error of the tokens must be fixed first.
         let good = ["ok", "ok, retrying", "idle", "renew soon", "renew now"].contains(&of_the_tokens);
         if good && !self.to(account).is_empty() { LOGIN_REFUSED } else { of_the_tokens }
     }
@@ -35,9 +35,9 @@ impl AllRefused {
     /// A line for each protocol; `distance` says how long ago.
     pub(super) fn lines(&self, account: &Account, distance: impl Fn(&UpstreamRefusal) -> String) -> Vec<String> {
         let line = |refused: &UpstreamRefusal| {
-            let UpstreamRefusal { protocol, text, said, .. } = refused;
-            let said = if said.is_empty() { String::new() } else { format!(" [{said}]") };
-            format!("{} by {protocol} ({}): {text}{said}", account.mailbox, distance(refused))
+            let UpstreamRefusal { protocol, text, said: server_reply, .. } = refused;
+            let server_reply = if server_reply.is_empty() { String::new() } else { format!(" [{server_reply}]") };
+            format!("{} by {protocol} ({}): {text}{server_reply}", account.mailbox, distance(refused))
         };
         self.to(account).iter().map(line).collect()
     }

@@ -19,7 +19,7 @@ pub(super) async fn run(config: Config) -> Result<(), Failed> {
     if config.listeners.is_empty() {
         return Err(Failed::new(NO_LISTENER));
     }
-    make_room_for(config.slots.limits.max_connections);
+    raise_descriptor_limit(config.slots.limits.max_connections);
     for end in credential_expiry::ends(&config.applications, SystemTime::now()).iter().filter(|end| end.is_near()) {
         warn!("{end}");
     }
@@ -34,12 +34,12 @@ pub(super) async fn run(config: Config) -> Result<(), Failed> {
             return Err(error.into());
         }
     };
-    say_what_is_missing(&server).await?;
+    warn_of_missing_setup(&server).await?;
     let (stop, at_once) = (CancellationToken::new(), CancellationToken::new());
     let serving = tokio::spawn(server.run(stop.clone(), at_once.clone()));
     tokio::pin!(serving);
     tokio::select! {
-        _ = &mut serving => return Err(Failed::new(ENDED_BY_A_BUG)),
+        _ = &mut serving => return Err(Failed::new(PANICKED)),
         () = stop_requested(&mut signals) => info!("stopping; a second signal stops immediately"),
     }
     stop.cancel();
@@ -53,50 +53,48 @@ pub(super) async fn run(config: Config) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Waits until somebody asks this process to stop. Nothing is reloaded yet, and no session ends because somebody tries.
+/// Waits for a signal to stop. SIGHUP reloads nothing yet, and must not end sessions.
 async fn stop_requested(signals: &mut Signals) {
     while signals.next().await == Signal::Reload {
         warn!("SIGHUP received; restart Oxpost to apply changes to proxy.toml");
     }
 }
 
-/// A service manager starts us again then.
-const ENDED_BY_A_BUG: &str = "the proxy ended by a bug; the log has its place";
+/// A service manager restarts the service then.
+const PANICKED: &str = "the service panicked; the log shows where. Please report it";
 
 /// File descriptors of one session: the client's and the server's connection.
 const DESCRIPTORS_OF_A_SESSION: u64 = 2;
 
 /// Those of everything else: the store, the authority, listeners, the runtime.
-const DESCRIPTORS_BESIDES: u64 = 128;
+const OTHER_DESCRIPTORS: u64 = 128;
 
-/// Asks the system for as many file descriptors as the configured connections need: the usual 1024 would be used up by
-/// 500 sessions, and then nobody could log in and no token be refreshed.
-fn make_room_for(connections: usize) {
+/// Asks the system for as many file descriptors as the configured connections need: the usual 1024 last for
+/// 500 sessions; beyond that, logins and refreshes would fail.
+fn raise_descriptor_limit(connections: usize) {
     let wanted = u64::try_from(connections).unwrap_or(u64::MAX);
-    let wanted = wanted.saturating_mul(DESCRIPTORS_OF_A_SESSION).saturating_add(DESCRIPTORS_BESIDES);
+    let wanted = wanted.saturating_mul(DESCRIPTORS_OF_A_SESSION).saturating_add(OTHER_DESCRIPTORS);
     match platform::raise_descriptor_limit(wanted) {
         Ok(granted) if granted < wanted => warn!(
             granted,
             wanted,
-            "the system allows fewer file descriptors than [limits] max-connections can need; lower it, or raise LimitNOFILE"
+            "the limit of file descriptors is too low for [limits] max-connections; lower max-connections, or raise LimitNOFILE"
         ),
         Ok(_) => {}
-        Err(error) => warn!(%error, "the limit of file descriptors could not be raised"),
+        Err(error) => warn!(%error, "cannot raise the limit of file descriptors"),
     }
 }
 
-/// A first start has no accounts yet: say what comes next instead of refusing every login without a word.
-async fn say_what_is_missing(server: &Server) -> Result<(), Failed> {
+/// Warns of what makes logins fail: a first start has no accounts yet.
+async fn warn_of_missing_setup(server: &Server) -> Result<(), Failed> {
     let accounts = server.context().runtime.store.accounts().await?;
     if server.context().settings.servers.is_empty() {
         warn!("proxy.toml has no [[application]] yet; add the tenant and client id of your app registration");
     } else if accounts.is_empty() {
-        warn!("there is no account yet; add one with: oxpost account add ADDRESS");
+        warn!("there are no accounts yet; add one: oxpost account add ADDRESS");
     }
     for changed in server.context().runtime.store.audit_access().await?.changed {
-        error!(
-            "something other than Oxpost has changed what grants access, in the database: {changed}. See `oxpost store confirm`"
-        );
+        error!("access data in the database was changed outside Oxpost: {changed}. See `oxpost store confirm`");
     }
     for account in accounts.into_iter().filter(|account| account.origin != Origin::Disabled) {
         if !server.context().settings.servers.contains_key(&account.application) {

@@ -1,4 +1,4 @@
-//! `oxpost sign-in MAILBOX`: a person connects an account, in the way that suits where their browser is.
+//! `oxpost sign-in MAILBOX`: signs an account in at Microsoft with a browser, a device code or a password.
 
 mod device_code;
 mod loopback;
@@ -29,8 +29,7 @@ pub(super) struct SignInOptions {
     mailbox: Mailbox,
     #[command(flatten)]
     ways: Ways,
-    /// Print the address of the sign-in page instead of opening it, for a private window or another browser on this
-    /// computer
+    /// Print the address of the sign-in page instead of opening it, for a private window or another browser on this computer
     #[arg(long, conflicts_with_all = ["paste", "device_code"])]
     no_open: bool,
 }
@@ -38,24 +37,23 @@ pub(super) struct SignInOptions {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 struct Ways {
-    /// Sign in with the browser of this computer; it comes back to http://localhost by itself [default where there is a
-    /// browser]
+    /// Sign in with the browser of this computer, which returns to http://localhost [default if there is a browser]
     #[arg(long)]
     browser: bool,
-    /// Sign in with the browser of another computer, and paste the address of the page where it ends [default where
-    /// there is no browser]
+    /// Sign in with a browser on another computer, and paste the address of the last page here [default if there is no
+    /// browser]
     #[arg(long)]
     paste: bool,
-    /// Show a short code to enter in any browser, also on a phone (many organizations block this way)
+    /// Show a code to enter in any browser, for example on a phone (many organizations block device codes)
     #[arg(long)]
     device_code: bool,
 }
 
-/// Errors that concern the registration itself stay on Microsoft's page.
+/// Microsoft's page does not redirect for errors of the registration itself.
 const ERROR_PAGE: &str =
-    "If Microsoft's page shows an error such as AADSTS50011 instead, look its number up in docs/refusals.md";
+    "If Microsoft's page shows an error such as AADSTS50011 instead, look it up in docs/refusals.md";
 
-/// How a person signs in.
+/// How the user signs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Browser,
@@ -63,7 +61,7 @@ enum Way {
     DeviceCode,
 }
 
-/// Everything a way needs.
+/// What every method needs.
 struct SignIn<'a> {
     http: &'a HttpClient,
     store: &'a Store,
@@ -77,10 +75,10 @@ pub(super) async fn sign_in(options: &SignInOptions, config: &Config) -> Result<
     let store = open_store(config).await?;
     apply_if_new(&store, config, mailbox).await?;
     let account = known(&store, mailbox).await?;
-    // Others may be opened through it all the same.
+    // Other accounts may have it as their delegate.
     if account.origin == Origin::Disabled && !is_needed(&store, mailbox).await? {
         return Err(Failed::new(format!(
-            "{mailbox} is disabled, because proxy.toml declares it no more, and its sign-in is kept. Declare it again first."
+            "{mailbox} is disabled because proxy.toml no longer declares it; its sign-in is kept. Declare it again first."
         )));
     }
     let application = config.applications.get(&account.application).ok_or_else(|| {
@@ -104,7 +102,7 @@ pub(super) async fn sign_in(options: &SignInOptions, config: &Config) -> Result<
     }
 }
 
-/// Whether an account that is in use goes through this one.
+/// Whether it is the delegate of an enabled account.
 async fn is_needed(store: &Store, mailbox: &Mailbox) -> Result<bool, Failed> {
     for other in store.dependents(mailbox).await? {
         if store.account(&other).await?.is_some_and(|other| other.origin != Origin::Disabled) {
@@ -151,9 +149,11 @@ impl SignIn<'_> {
         let (mailbox, holder) = (&self.account.mailbox, self.account.token_of());
         let who = signed_in.signed_in_as.as_deref();
         self.store.save_signed_in(holder, &signed_in.tokens, who, SystemTime::now()).await?;
-        println!("\n{mailbox} is connected. Oxpost keeps it so by itself; a running one uses it at once.");
+        println!(
+            "\n{mailbox} is signed in. Oxpost refreshes its token from now on; a running service uses it immediately."
+        );
         for other in self.store.dependents(holder).await?.iter().filter(|other| *other != mailbox) {
-            println!("So is {other}, which goes through {holder} too.");
+            println!("Also signed in: {other}, whose delegate is {holder}.");
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ impl SignIn<'_> {
         let Self { http, store, application, account, clock } = self;
         connect_client_credentials(http, store, application, account, clock).await?;
         println!(
-            "The application {} has got a token for {}. Oxpost keeps it fresh.",
+            "The application {} received a token for {}. Oxpost refreshes it from now on.",
             application.name,
             account.token_of()
         );

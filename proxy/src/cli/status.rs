@@ -1,4 +1,4 @@
-//! `oxpost status`: from the store, whether the proxy runs or not.
+//! `oxpost status`: reads the store, so it works whether the service runs or not.
 
 mod condition;
 mod json;
@@ -22,13 +22,13 @@ pub(super) struct Options {
     /// As JSON, for scripts; with --watch one line for each change
     #[arg(long)]
     json: bool,
-    /// The nodes that share a PostgreSQL database, in place of the accounts
+    /// Show the nodes that share a PostgreSQL database instead of the accounts
     #[arg(long, conflicts_with = "watch")]
     nodes: bool,
-    /// Go on until Ctrl-C: a terminal is drawn anew, anything else gets a new report when something has changed
+    /// Repeat until Ctrl-C: redraw on a terminal, otherwise print a new report when something changes
     #[arg(long)]
     watch: bool,
-    /// The pause between two looks of --watch
+    /// The interval of --watch
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration, requires = "watch")]
     every: Duration,
 }

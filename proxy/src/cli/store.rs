@@ -16,63 +16,62 @@ use crate::net::tls;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
-    /// Make an empty store under a key that is there already
+    /// Create an empty store for an existing key
     ///
-    /// The first start makes the store and its key by itself. Where the key is there before (from systemd, from the environment,
-    /// or because the store was lost), a missing store is an error until this command was run.
+    /// The first start creates the store and its key. If the key already exists (from systemd, from the environment, or because the
+    /// store was lost), a missing store is an error until you run this command.
     Create,
-    /// Change the key: make a new one, and seal everything in the store again with it
+    /// Create a new key and encrypt the store again with it
     ///
-    /// The service must be stopped meanwhile. A key file is written by this command: first the new key
-    /// goes in front of the old one, then everything is sealed with the new one, in batches, then the old key goes. If the machine fails in
-    /// between, the store works as before, and running the command again finishes the change.
+    /// Stop the service first. The command adds the new key to the key file before the old one, encrypts the store again in batches,
+    /// then removes the old key. If it is interrupted, the store works as before; run the command again to finish.
     ///
-    /// A key that comes from systemd or from the environment is yours to change: put a new one (`oxpost store new-key`) in
-    /// front of the old one with a space between them, run this command, then take the old one out.
+    /// A key from systemd or from the environment must be changed by hand: put a new one (`oxpost store new-key`) before the old
+    /// one, separated by a space, run this command, then remove the old one.
     ///
-    /// A store in PostgreSQL that several nodes share: stop the service on all of them, run this on one, copy the new key to
-    /// the others, then start them.
+    /// If several nodes share a PostgreSQL database: stop the service on all nodes, run this on one, copy the new key to the
+    /// others, then start them.
     RotateKey,
     /// Print a new random key, for a systemd credential or an environment variable
     NewKey,
     /// Copy the key to a new file
     ///
-    /// `file:FILE` holds the key itself and opens the store on any machine: lock it away. `dpapi:FILE` (Windows) is sealed by
-    /// the system and opens on this machine only. To change from one form to the other, copy the key, name the new file in
+    /// `file:FILE` contains the key itself and opens the store on any machine: store it safely. `dpapi:FILE` (Windows) is encrypted
+    /// by the system and opens on this machine only. To change from one form to the other, copy the key, name the new file in
     /// proxy.toml (`[store] key`), and remove the old one.
     CopyKey {
-        /// The file to make; one that is there already is never overwritten
+        /// The file to create; an existing file is never overwritten
         #[arg(value_name = "file:FILE|dpapi:FILE")]
         to: KeySource,
     },
-    /// Copy the store to a new file, also while the service runs
+    /// Copy the store to a new file; the service may run
     ///
-    /// The copy is of use only together with the key, which is not in it. Keep the two apart. A store in PostgreSQL is
-    /// copied with pg_dump; this command says how.
+    /// The copy does not contain the key, and is useless without it. Keep the two apart. For a store in PostgreSQL the command
+    /// prints the pg_dump command instead.
     Backup {
-        /// The file to make; one that is there already is never overwritten
+        /// The file to create; an existing file is never overwritten
         file: PathBuf,
     },
-    /// Put a copy made by `oxpost store backup` in the place of the store, and keep the old store beside it
+    /// Replace the store with a copy made by `oxpost store backup`; the old store is kept under another name
     ///
-    /// The copy is checked first: that it is whole, and that the present key opens it. The service must be stopped.
+    /// Stop the service first. The command checks that the copy is complete and that the present key opens it.
     Restore {
-        /// The copy; it stays as it is
+        /// The copy; it is not changed
         file: PathBuf,
     },
-    /// Show which accounts something other than Oxpost has changed in the database, and take them as they stand
+    /// Show changes of accounts in the database that Oxpost did not make, and accept them
     ///
-    /// What grants access to an account (its delegate, application, grant, login name, senders, local passwords) is sealed. An
-    /// account that was changed past Oxpost is not opened. Look at what is shown: `oxpost store undo` puts back what was there, and
-    /// this command with the code it prints takes the accounts as they stand.
+    /// The access data of an account (delegate, application, grant, login name, senders, local passwords) is sealed. Oxpost does not
+    /// open an account that was changed outside Oxpost. Review the changes: `oxpost store undo` reverts them; this command with the
+    /// printed code accepts them.
     Confirm {
-        /// The code that this command has printed
+        /// The code that this command printed
         code: Option<String>,
     },
-    /// Put back what something other than Oxpost has changed in the database
+    /// Revert changes in the database that Oxpost did not make
     ///
-    /// Accounts get what Oxpost has written of them last; accounts and local passwords that it has not written are deleted. What is
-    /// gone, or was put back as it was once, cannot be undone, and is shown.
+    /// Restores what Oxpost last wrote, and deletes accounts and local passwords that Oxpost did not write. Deleted accounts and
+    /// restored older versions cannot be reverted; the command lists them.
     Undo,
 }
 
@@ -95,14 +94,14 @@ pub(super) async fn run(command: StoreCommand, config: &Config) -> Result<(), Fa
 async fn create(config: &Config) -> Result<(), Failed> {
     match open_existing_store(config).await {
         Ok(Some(_)) => {
-            println!("There is a store already: {}. It stays as it is.", config.store);
+            println!("The store already exists: {}. Nothing was changed.", config.store);
             return Ok(());
         }
         Ok(None) | Err(StartError::StoreMissing { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     create_store(config).await?;
-    println!("Made an empty store: {}.", config.store);
+    println!("Created an empty store: {}.", config.store);
     Ok(())
 }
 
@@ -118,30 +117,27 @@ async fn rotate_key(config: &Config) -> Result<(), Failed> {
         }
     };
     if resumed {
-        println!("Finished the change of the key that had begun: {sealed} sealed values were left to do.");
+        println!("Finished the interrupted key rotation: encrypted the remaining {sealed} values.");
     } else {
-        println!("The store has a new key; {sealed} values were sealed again.");
+        println!("The store has a new key; encrypted {sealed} values again.");
     }
     if unreadable > 0 {
         println!(
-            "{unreadable} values do not open with any key, and were left as they are; `oxpost status` names their accounts when \
+            "{unreadable} values cannot be decrypted with either key and were not changed; `oxpost status` names their accounts when \
              they are next used."
         );
     }
     if old_key_removed {
-        println!(
-            "\n{} is another one now: back it up. Backups of the store that are older than this message need the older key, or both keys.",
-            of(&config.key)
-        );
+        println!("\n{} has changed: back it up. Older backups of the store need the old key.", of(&config.key));
     } else {
-        println!("\nNow take the old key out of {}: all but the first word.", config.key);
+        println!("\nNow remove the old key from {}: keep only the first word.", config.key);
     }
     match config.store {
-        StorePlace::File(_) => println!("The service can be started."),
+        StorePlace::File(_) => println!("You can start the service."),
         StorePlace::Postgres(_) => {
-            println!("Give the new key to every other node; then the service can be started there.");
+            println!("Copy the new key to every other node; then start the service there.");
             if let KeySource::Dpapi(_) = config.key {
-                println!("`oxpost store copy-key file:FILE` makes a copy that opens there.");
+                println!("`oxpost store copy-key file:FILE` creates a copy that opens there.");
             }
         }
     }
@@ -153,7 +149,7 @@ fn copy_key(key: &KeySource, to: &KeySource) -> Result<(), Failed> {
     println!("Copied {key} to {to}.");
     match to {
         KeySource::Dpapi(_) => println!("Only this machine can open it."),
-        _ => println!("It opens the store on any machine, for whoever can read it: keep it apart from the store."),
+        _ => println!("It opens the store on any machine: protect it, and keep it apart from the store."),
     }
     Ok(())
 }
@@ -167,12 +163,12 @@ async fn back_up(config: &Config, file: &Path) -> Result<(), Failed> {
     maintenance::back_up(store, &config.key.read()?, file).await?;
     println!("Copied the store to {}.", file.display());
     println!(
-        "It can be opened only with the key, which is not in it: keep a copy of {} too, apart from this one.",
+        "The copy opens only with the key, which it does not contain: also keep a copy of {}, apart from this one.",
         config.key
     );
     if let KeySource::Dpapi(_) = config.key {
         println!(
-            "That file opens on this machine only. `oxpost store copy-key file:FILE` makes one that opens elsewhere."
+            "That file opens on this machine only. `oxpost store copy-key file:FILE` creates one that opens elsewhere."
         );
     }
     Ok(())
@@ -185,29 +181,27 @@ async fn restore(config: &Config, file: &Path) -> Result<(), Failed> {
     };
     there_is(file)?;
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    // Colons cannot stand in a file's name on Windows.
+    // File names on Windows cannot contain colons.
     let name = format!("before-{}", now.replace(':', ""));
     let kept = maintenance::restore(store, &config.key.read()?, file, &name).await?;
-    println!("{} is the store now.", file.display());
+    println!("Restored the store from {}.", file.display());
     if let Some(kept) = kept {
-        println!("What was there before is kept as {}; remove it when you no longer need it.", kept.display());
+        println!("The old store is kept as {}; remove it when you no longer need it.", kept.display());
         match maintenance::restored_access(store, &kept, &config.key.read()?).await {
             Ok(Some(lines)) if !lines.is_empty() => {
-                println!("\nThe copy brings back:");
+                println!("\nRestored from the copy:");
                 for line in lines {
                     println!("  {line}");
                 }
-                println!("Revoke or change again what should not be so, before the service is started.\n");
+                println!("Revoke or change what should not have been restored before you start the service.\n");
             }
             Ok(Some(_)) => {}
             Ok(None) | Err(_) => println!(
-                "What the copy brings back, such as passwords that were revoked since, is not known: look at `oxpost account list`."
+                "The differences to the old store, such as passwords revoked since, are unknown: check `oxpost account list`."
             ),
         }
     }
-    println!(
-        "The service can be started. Sign-ins made after the copy was taken are not in it: `oxpost status` shows who must sign in."
-    );
+    println!("You can start the service. The copy lacks later sign-ins: `oxpost status` shows accounts that need one.");
     Ok(())
 }
 
@@ -215,24 +209,24 @@ async fn confirm(config: &Config, code: Option<String>) -> Result<(), Failed> {
     let store = open_existing_store(config).await?.ok_or_else(no_store)?;
     let audit = store.audit_access().await?;
     if audit.changed.is_empty() {
-        println!("Every account is as Oxpost has written it.");
+        println!("No account was changed outside Oxpost.");
         return Ok(());
     }
-    println!("Changed in the database by something other than Oxpost:");
+    println!("Changed in the database, and not by Oxpost:");
     for one in &audit.changed {
         println!("  {one}");
     }
     match code {
         Some(code) if store.confirm_access(&code).await? => {
-            println!("The accounts are taken as they stand.");
+            println!("Accepted the changes.");
             Ok(())
         }
         Some(_) => Err(Failed::new(format!(
-            "nothing was changed: the accounts are not what that code was for. The code of what is shown here is {}",
+            "nothing was changed: the accounts have changed since that code was printed. The code for the changes above is {}",
             audit.code
         ))),
         None => Err(Failed::new(format!(
-            "nothing was changed. `oxpost store undo` puts back what was there; to take the accounts as they stand: oxpost store \
+            "nothing was changed. To revert the changes: oxpost store undo. To accept them: oxpost store \
              confirm {}",
             audit.code
         ))),
@@ -243,12 +237,12 @@ async fn undo(config: &Config) -> Result<(), Failed> {
     let store = open_existing_store(config).await?.ok_or_else(no_store)?;
     let before = store.audit_access().await?.changed;
     if before.is_empty() {
-        println!("Every account is as Oxpost has written it.");
+        println!("No account was changed outside Oxpost.");
         return Ok(());
     }
     let left = store.undo_outside_changes().await?;
     let undone = before.iter().filter(|one| !left.contains(one));
-    println!("Undone:");
+    println!("Reverted:");
     for one in undone {
         println!("  {one}");
     }
@@ -257,20 +251,22 @@ async fn undo(config: &Config) -> Result<(), Failed> {
     }
     let left: Vec<String> = left.iter().map(|one| format!("  {one}")).collect();
     Err(Failed::new(format!(
-        "not everything can be undone. Remove these accounts or passwords and add them again, or see `oxpost store confirm`:\n{}",
+        "some changes cannot be reverted. Remove these accounts or passwords and add them again, or accept them with `oxpost store confirm`:\n{}",
         left.join("\n")
     )))
 }
 
 fn no_store() -> Failed {
-    Failed::new("there is no store yet.")
+    Failed::new(
+        "there is no store yet. The first start of the service creates it. The first start of the service creates it.",
+    )
 }
 
-/// PostgreSQL has better programs for it than we could write.
+/// pg_dump copies a PostgreSQL database.
 fn dump_instead(settings: &PostgresSettings, file: &Path) -> String {
     format!(
-        "the store is in PostgreSQL, whose own program copies it, also while the service runs:\n  pg_dump --format=custom \
-         --schema=oxpost --file={} {}\nThe key is not in the copy: keep both, apart from each other.",
+        "the store is in PostgreSQL. Copy it with pg_dump; the service may run:\n  pg_dump --format=custom \
+         --schema=oxpost --file={} {}\nThe copy does not contain the key: keep both, apart from each other.",
         quoted(&file.display()),
         quoted(&settings.server())
     )
@@ -278,7 +274,7 @@ fn dump_instead(settings: &PostgresSettings, file: &Path) -> String {
 
 fn restore_dump_instead(settings: &PostgresSettings, file: &Path) -> String {
     format!(
-        "the store is in PostgreSQL, whose own program puts a copy back. Stop the service on every node, then run:\n  pg_restore \
+        "the store is in PostgreSQL. Restore it with pg_restore. Stop the service on every node, then run:\n  pg_restore \
          --clean --if-exists --no-owner --single-transaction --dbname={} {}",
         quoted(&settings.server()),
         quoted(&file.display())

@@ -1,4 +1,4 @@
-//! Times as people say them.
+//! Relative times.
 
 use std::time::{Duration, SystemTime};
 
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_as_people_do() {
+    fn times_are_relative_and_rounded() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         assert_eq!(distance(None, now), "-");
         assert_eq!(distance(Some(now + Duration::from_secs(750)), now), "in 12m");

@@ -216,7 +216,10 @@ fn way(account: &Account, applications: &UsableApplications<'_>) -> Result<Token
         }
         (None, [only]) => only,
         (None, []) => {
-            return Err(("mailbox", "proxy.toml has no [[application]] that could obtain tokens for it; add one.".into()));
+            return Err((
+                "mailbox",
+                "proxy.toml has no [[application]] that could obtain tokens for it; add one.".into(),
+            ));
         }
         (None, names) => {
             return Err((
@@ -294,7 +297,9 @@ fn delegate_problem(account: &Declared, all: &HashMap<&Mailbox, &Declared>) -> O
     let TokenSource::Delegate(delegate) = &account.token_source else { return None };
     let other = all.get(delegate)?;
     let TokenSource::Delegate(third) = &other.token_source else { return None };
-    Some(format!("{delegate} has no sign-in of its own: its delegate is {third}. Write delegate = \"{third}\" here too."))
+    Some(format!(
+        "{delegate} has no sign-in of its own: its delegate is {third}. Write delegate = \"{third}\" here too."
+    ))
 }
 
 #[cfg(test)]

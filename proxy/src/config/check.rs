@@ -115,7 +115,7 @@ impl Checker<'_> {
 
     fn limits(&mut self, limits: &file::Limits) {
         if limits.send_slot_timeout.0 > LONGEST_WAIT {
-            let sentence = "at most 4 minutes: few mail programs wait longer for an answer.";
+            let sentence = "at most 4 minutes: few mail programs wait longer for a reply.";
             self.report("limits", None, Some("send-slot-timeout"), sentence);
         }
         for (key, period) in [
@@ -126,7 +126,7 @@ impl Checker<'_> {
             ("drain-timeout", limits.drain_timeout),
         ] {
             if period.0.is_zero() && key != "drain-timeout" {
-                self.report("limits", None, Some(key), "a timeout of zero ends every session at once.");
+                self.report("limits", None, Some(key), "a timeout of zero ends every session immediately.");
             }
             if period.0 > LONGEST_TIMEOUT {
                 self.report("limits", None, Some(key), "a timeout is at most 30 days.");
@@ -136,7 +136,7 @@ impl Checker<'_> {
 
     fn trust(&mut self, trust: &file::Trust) {
         if !trust.system_roots && trust.ca_file.is_none() {
-            let sentence = "with system-roots = false and no ca-file nobody is trusted; name a ca-file.";
+            let sentence = "with system-roots = false and no ca-file no certificate is trusted; name a ca-file.";
             self.report("trust", None, Some("system-roots"), sentence);
         }
     }
@@ -144,7 +144,7 @@ impl Checker<'_> {
     fn host_name(&mut self, name: Option<&str>) {
         if let Some(name) = name.filter(|name| !can_stand_in_ehlo(name)) {
             let sentence =
-                format!("`{name}` cannot stand in an EHLO; write a DNS name such as \"gateway.contoso.com\".");
+                format!("`{name}` is not valid in an EHLO command; write a DNS name such as \"gateway.contoso.com\".");
             self.problems.push((self.positions.key("host-name"), sentence));
         }
     }

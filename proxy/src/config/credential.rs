@@ -148,7 +148,7 @@ fn from_pfx(pfx: &Path, passphrase: Option<&Path>, algorithm: Algorithm) -> Resu
         None => Secret::from(""),
     };
     let line = secret.reveal_str().ok_or_else(|| {
-        ("pfx-passphrase-file", "the passphrase is not text in UTF-8; write the file anew, as one line.".to_owned())
+        ("pfx-passphrase-file", "the passphrase is not UTF-8 text; write the file again, as one line.".to_owned())
     })?;
     let archive = Pkcs12Archive::from_pkcs12(bytes.reveal(), line.trim_end_matches(['\r', '\n'])).map_err(|error| {
         let file = pfx.display();

@@ -62,7 +62,7 @@ pub(crate) struct Section {
 
 /// A text, or a list of them.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "write one text or a list of them: \"10.1.2.0/24\"")]
+#[serde(untagged, expecting = "write a string or a list of strings: \"10.1.2.0/24\"")]
 pub(crate) enum OneOrMore {
     /// One.
     One(String),
@@ -104,12 +104,12 @@ pub(super) fn check(sections: &[Section], protocol: Protocol, served: &[IpNet]) 
     for (index, section) in sections.iter().enumerate() {
         let mut wrong = |key, sentence: String| problems.push((index, key, sentence));
         if protocol != Protocol::Smtp {
-            wrong("from", format!("a device sends by SMTP, and this listener speaks {protocol}."));
+            wrong("from", format!("devices send by SMTP, but this is a listener for {protocol}."));
         }
         let networks = networks(section, served, &devices, &mut wrong);
         let account = match Mailbox::parse(&section.account) {
             Ok(mailbox) if mailbox.is_pattern() => {
-                wrong("account", "a device sends as one mailbox, not as all of a domain.".into());
+                wrong("account", "a device must have one mailbox, not all of a domain.".into());
                 continue;
             }
             Ok(mailbox) => mailbox,
@@ -120,10 +120,7 @@ pub(super) fn check(sections: &[Section], protocol: Protocol, served: &[IpNet]) 
         };
         if section.sender == Some(SenderMode::AsIs) {
             // Of an account that leaves it to the mail server; here there is no password that stands for anything.
-            wrong(
-                "sender",
-                "a device says account or map; without `sender`, a sender that is not allowed is refused.".into(),
-            );
+            wrong("sender", "`sender` of a device is account or map; without it, other senders are refused.".into());
         }
         let senders = senders::policy(section.sender, &section.senders, &section.map);
         let senders = senders.map_err(|(key, sentence)| wrong(key, sentence)).ok();
@@ -161,22 +158,22 @@ fn networks(
             wrong(
                 "from",
                 format!(
-                    "{network} is one address or a network; write \"{address}\" for it alone or \"{whole}\" for all."
+                    "{network} is ambiguous; write \"{address}\" for the address alone or \"{whole}\" for the network."
                 ),
             );
         } else if matches!(network, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some()) {
-            wrong("from", format!("{network} is a network of IPv4; write it like \"10.1.2.0/24\"."));
+            wrong("from", format!("{network} is an IPv4 network; write it like \"10.1.2.0/24\"."));
         } else if network.prefix_len() < WIDEST.of(&network) {
             wrong(
                 "from",
                 format!(
-                    "{network} is too wide: whoever is in it sends without a password. Name the devices' own network."
+                    "{network} is too wide: every client in it could send without a password. Name the devices' own network."
                 ),
             );
         } else if !served.is_empty() && !served.iter().any(|outer| outer.contains(&network)) {
             wrong("from", format!("{network} is not within the networks that this listener serves."));
         } else if devices.iter().any(|device| device.networks.contains(&network)) || networks.contains(&network) {
-            wrong("from", format!("{network} is that of another device already."));
+            wrong("from", format!("{network} already belongs to another device."));
         } else {
             networks.push(network);
         }
@@ -191,7 +188,7 @@ fn recipients(texts: Option<&[String]>, account: &Mailbox) -> Result<Option<Vec<
         return Ok(None);
     }
     if texts.is_empty() {
-        return Err("nobody could be sent to; name domains, such as \"contoso.com\", or \"*\" for everybody.".into());
+        return Err("the list is empty; name domains, such as \"contoso.com\", or \"*\" for any recipient.".into());
     }
     let pattern = |text: &String| {
         let whole = if text.contains('@') { text.clone() } else { format!("*@{text}") };
@@ -238,8 +235,8 @@ mod tests {
             ("from = \"10.0.0.0/7\"\naccount = \"scan@contoso.com\"", "from", "too wide"),
             ("from = \"10.1.2.3\"\naccount = \"scan@contoso.com\"\nsender = \"as-is\"", "sender", "account or map"),
             ("from = \"8.8.0.0/16\"\naccount = \"scan@contoso.com\"", "from", "too wide"),
-            ("from = \"10.1.2.3/24\"\naccount = \"scan@contoso.com\"", "from", "\"10.1.2.3\" for it alone"),
-            ("from = \"::ffff:10.1.2.0/120\"\naccount = \"scan@contoso.com\"", "from", "of IPv4"),
+            ("from = \"10.1.2.3/24\"\naccount = \"scan@contoso.com\"", "from", "\"10.1.2.3\" for the address alone"),
+            ("from = \"::ffff:10.1.2.0/120\"\naccount = \"scan@contoso.com\"", "from", "an IPv4 network"),
             ("from = \"fd00::/16\"\naccount = \"scan@contoso.com\"", "from", "too wide"),
             ("from = \"192.168.1.0/24\"\naccount = \"scan@contoso.com\"", "from", "not within"),
             ("from = \"printers\"\naccount = \"scan@contoso.com\"", "from", "not a network"),
@@ -248,7 +245,7 @@ mod tests {
             ("from = \"10.1.2.3\"\naccount = \"*@contoso.com\"", "account", "one mailbox"),
             ("from = \"10.1.2.3\"\naccount = \"scan\"", "account", "not a mail address"),
             ("from = \"10.1.2.3\"\naccount = \"scan@contoso.com\"\nsender = \"map\"", "sender", "needs rules"),
-            ("from = \"10.1.2.3\"\naccount = \"scan@contoso.com\"\nrecipients = []", "recipients", "nobody"),
+            ("from = \"10.1.2.3\"\naccount = \"scan@contoso.com\"\nrecipients = []", "recipients", "the list is empty"),
             ("from = \"10.1.2.3\"\naccount = \"scan@contoso.com\"\nrecipients = [\"*.com\"]", "recipients", "neither"),
             (
                 "from = \"10.1.2.3\"\naccount = \"scan@contoso.com\"\nmessages-per-minute = 0",

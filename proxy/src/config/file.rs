@@ -51,17 +51,17 @@ pub(crate) struct Listener {
     pub protocol: Protocol,
     /// Address and port, such as `127.0.0.1:1143`.
     pub address: String,
-    /// Whether and when TLS is spoken.
+    /// Whether and when TLS starts.
     #[serde(default)]
     pub tls: ListenerTls,
     /// Certificate chain, PEM.
     pub certificate: Option<FilePath>,
     /// Private key, PEM.
     pub private_key: Option<FilePath>,
-    /// Passwords may cross a network in clear.
+    /// Passwords may cross a network unencrypted.
     #[serde(default)]
     pub allow_plaintext: bool,
-    /// A login is refused until TLS is on. By default wherever passwords may not cross the network in clear.
+    /// A login is refused until TLS is on. By default wherever passwords may not cross the network unencrypted.
     pub tls_before_login: Option<bool>,
     /// Client networks served.
     #[serde(default)]
@@ -91,7 +91,7 @@ pub(crate) struct Application {
     pub client_secret_file: Option<FilePath>,
     /// An environment variable that holds the client secret.
     pub client_secret_environment: Option<String>,
-    /// The day that secret ends, such as `2027-06-30`: it is known at Microsoft only.
+    /// The day that secret expires, such as `2027-06-30`: it is known at Microsoft only.
     pub client_secret_expires: Option<String>,
     /// A certificate that is registered with it, PEM.
     pub certificate: Option<FilePath>,
@@ -103,17 +103,17 @@ pub(crate) struct Application {
     pub pfx_passphrase_file: Option<FilePath>,
     /// How the certificate's key signs.
     pub assertion: Option<Assertion>,
-    /// A file in which a platform keeps its statement about us fresh (workload identity federation).
+    /// A file with a client assertion that a platform keeps current (workload identity federation).
     pub federated_token_file: Option<FilePath>,
     /// The application is the identity of this machine in Azure.
     pub managed_identity: Option<Machine>,
     /// Where the machine's own service is, if not at its usual address.
     pub managed_identity_endpoint: Option<String>,
-    /// Where the agent of Azure Arc leaves its key files, if not in its usual folder.
+    /// Where the agent of Azure Arc writes its key files, if not in its usual folder.
     pub managed_identity_keys: Option<FilePath>,
 }
 
-/// Which service of this machine gets the tokens of its managed identity.
+/// The service of this machine that issues tokens of its managed identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Machine {
@@ -123,7 +123,7 @@ pub(crate) enum Machine {
     AzureArc,
 }
 
-/// How a certificate's key signs the statement by which an application proves itself.
+/// How a certificate's key signs client assertions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Assertion {
@@ -138,13 +138,13 @@ fn office365() -> String {
     "office365".to_owned()
 }
 
-/// `[[provider]]`: a mail service spelt out.
+/// `[[provider]]`: a mail service that is not a preset.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Provider {
     /// What applications call it.
     pub name: String,
-    /// The preset that says what is not written here.
+    /// The preset for what is not written here.
     pub based_on: Option<String>,
     /// Its IMAP server.
     pub imap: Option<Server>,
@@ -154,7 +154,7 @@ pub(crate) struct Provider {
     pub smtp: Option<Server>,
     /// Whether it documents that its SMTP server accepts the token in the AUTH command itself, which saves a round trip.
     pub smtp_initial_response: Option<bool>,
-    /// What its SMTP server takes of one mailbox.
+    /// What its SMTP server accepts from one mailbox.
     pub sending: Option<Sending>,
     /// Its authority, without the tenant: `https://login.microsoftonline.com`.
     pub authority: Option<String>,
@@ -164,7 +164,7 @@ pub(crate) struct Provider {
     pub token_url: Option<String>,
     /// The device code endpoint, where it is not `{authority}/{tenant}/oauth2/v2.0/devicecode`.
     pub device_code_url: Option<String>,
-    /// What the address of the sign-in page says besides.
+    /// Further parameters of the sign-in page's address.
     #[serde(default)]
     pub authorize_parameters: BTreeMap<String, String>,
     /// Whether it can say who signed in (OpenID Connect).
@@ -227,7 +227,7 @@ impl Default for Store {
 pub(crate) struct Trust {
     /// Further certificate authorities, PEM.
     pub ca_file: Option<FilePath>,
-    /// Whether the system's are trusted.
+    /// Whether the system's certificate authorities are trusted.
     pub system_roots: bool,
 }
 
@@ -359,7 +359,7 @@ pub enum ListenerTls {
     Implicit,
 }
 
-/// TLS towards a mail server. There is no "none": a token never crosses a network in clear.
+/// TLS towards a mail server. There is no "none": a token never crosses a network unencrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ServerTls {
@@ -370,7 +370,7 @@ pub enum ServerTls {
     StartTls,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -381,7 +381,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// A length of time as people write it: `30s`, `5m`, `1h 30m`.
+/// A duration: `30s`, `5m`, `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Period(pub Duration);
 
@@ -389,9 +389,7 @@ impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(&text).map(Self).map_err(|_| {
-            serde::de::Error::custom(format!(
-                "`{text}` is not a length of time; write it like \"30s\", \"5m\" or \"1h 30m\""
-            ))
+            serde::de::Error::custom(format!("`{text}` is not a duration; write it like \"30s\", \"5m\" or \"1h 30m\""))
         })
     }
 }
@@ -403,9 +401,9 @@ pub(crate) struct FilePath(pub PathBuf);
 impl<'de> Deserialize<'de> for FilePath {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        // "C:\temp\new" is good TOML and has a tab and a line feed in it.
+        // "C:\temp\new" is valid TOML with a tab and a line feed.
         if text.contains(char::is_control) {
-            return Err(serde::de::Error::custom(format!("a path has a control character in it; {BACKSLASHES}")));
+            return Err(serde::de::Error::custom(format!("a path contains a control character; {BACKSLASHES}")));
         }
         Ok(Self(text.into()))
     }

@@ -61,17 +61,17 @@ pub(super) fn check(throttle: &LoginThrottle) -> (ThrottleLimits, Problems) {
         ("decay-interval", throttle.decay_interval),
     ] {
         if period.0.is_zero() {
-            wrong(key, "must be longer than zero; to switch blocks off, set block-after = 0.".to_owned());
+            wrong(key, "must be longer than zero; to disable blocks, set block-after = 0.".to_owned());
         }
         if period.0 > LONGEST {
             wrong(key, "at most 7 days.".to_owned());
         }
     }
     if throttle.failure_delay.0 > LONGEST_DELAY {
-        wrong("failure-delay", "at most 20 seconds: mail programs do not wait much longer for an answer.".to_owned());
+        wrong("failure-delay", "at most 20 seconds: mail programs do not wait much longer for a reply.".to_owned());
     }
     if throttle.block_after > MOST {
-        wrong("block-after", format!("at most {MOST}; 0 switches blocks off."));
+        wrong("block-after", format!("at most {MOST}; 0 disables blocks."));
     }
     let mut exempt_networks = Vec::new();
     for text in &throttle.exempt_networks {

@@ -105,11 +105,11 @@ pub(super) fn check(folder: &Path, section: &Section, withheld: Vec<String>, pro
     });
     let reminder = section.reminder.0;
     if !reminder.is_zero() && reminder < SHORTEST_REMINDER {
-        problems.push(("reminder", "a reminder comes every hour at most; write \"0s\" for none.".to_owned()));
+        problems.push(("reminder", "the shortest interval is one hour; write \"0s\" for none.".to_owned()));
     }
     for (key, period) in [("reminder", reminder), ("warn-before", section.warn_before.0)] {
         if period > super::check::LONGEST_PERIOD {
-            problems.push((key, "this is more than a year.".to_owned()));
+            problems.push((key, "at most one year.".to_owned()));
         }
     }
     Notify { webhook, command, reminder: (!reminder.is_zero()).then_some(reminder), warn_before: section.warn_before.0 }
@@ -118,7 +118,7 @@ pub(super) fn check(folder: &Path, section: &Section, withheld: Vec<String>, pro
 fn webhook(folder: &Path, section: &Section) -> Result<Option<Webhook>, Wrong> {
     let Some(text) = &section.webhook else {
         return match section.webhook_header_file {
-            Some(_) => Err(("webhook-header-file", "a header is of no use without a `webhook`.".to_owned())),
+            Some(_) => Err(("webhook-header-file", "a header needs a `webhook`; add that, or remove this.".to_owned())),
             None => Ok(None),
         };
     };
@@ -128,16 +128,16 @@ fn webhook(folder: &Path, section: &Section) -> Result<Option<Webhook>, Wrong> {
         Some(Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),
         Some(Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
         Some(Host::Domain(name)) => name == "localhost",
-        None => return Err(wrong("this address names no host; write it like \"https://alerts.contoso.com/oxpost\".")),
+        None => return Err(wrong("this address has no host; write it like \"https://alerts.contoso.com/oxpost\".")),
     };
     if url.scheme() != "https" && !(url.scheme() == "http" && here) {
         return Err(wrong(
-            "a webhook is reached by https://, so that nobody reads or changes on the way what is told; http:// is for this \
+            "a webhook needs https://, which protects the notifications on the network; http:// is for this \
              machine only.",
         ));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("a name and a password do not belong into the address; use `webhook-header-file`."));
+        return Err(wrong("the address must not contain a user name or a password; use `webhook-header-file`."));
     }
     let header = section.webhook_header_file.as_ref().map(|file| header(&folder.join(&file.0))).transpose();
     let header = header.map_err(|sentence| ("webhook-header-file", sentence))?;
@@ -178,21 +178,21 @@ fn command(folder: &Path, words: &[String], withheld: Vec<String>) -> Result<Com
         );
     };
     if words.iter().any(|word| word.contains('\0')) {
-        return Err("a word of a command cannot have a NUL in it.".into());
+        return Err("an argument of a command cannot contain a NUL character.".into());
     }
     let mut program = PathBuf::from(program);
     if program.is_absolute() || words.iter().take(1).any(|word| word.contains(['/', MAIN_SEPARATOR])) {
         program = folder.join(program);
         if !program.is_file() {
             return Err(format!(
-                "there is no program {}. It is started without a shell: the program is the first word of the list, each argument \
-                 another one.",
+                "there is no program {}. It is started without a shell: the first string of the list is the program, each argument \
+                 is another one.",
                 program.display()
             ));
         }
     } else if program.to_string_lossy().contains(char::is_whitespace) {
         return Err(format!(
-            "`{}` is one word with blanks in it, and no shell takes it apart; write each argument as a string of its own.",
+            "`{}` is one string with spaces, and no shell splits it; write each argument as a string of its own.",
             program.display()
         ));
     }

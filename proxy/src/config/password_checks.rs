@@ -21,16 +21,14 @@ pub(super) fn check(limits: &Limits) -> (AdmissionLimits, Problems) {
         ("password-checks-waiting", limits.password_checks_waiting),
     ] {
         if count == 0 {
-            problems.push(("limits", key, "with 0 of them nobody can log in.".to_owned()));
+            problems.push(("limits", key, "with 0 no client can log in.".to_owned()));
         }
     }
     if limits.concurrent_password_checks > MOST_CHECKS {
         problems.push((
             "limits",
             "concurrent-password-checks",
-            format!(
-                "each takes a core and 19 MiB; at most {MOST_CHECKS}, and best no more than the machine has cores."
-            ),
+            format!("at most {MOST_CHECKS}; each check uses a core and 19 MiB, so write at most the number of cores."),
         ));
     }
     let admission = AdmissionLimits {

@@ -59,8 +59,7 @@ impl ConfigError {
                 Some(there) if toml::from_str::<toml::Table>(text).is_ok() => match quotable(there) {
                     true => format!("{}, in `{}`", without_value(message), there.trim()),
                     // It may be a password written there by mistake.
-                    false => "this value has the wrong type; see the comments of the shipped proxy.toml"
-                        .to_owned(),
+                    false => "this value has the wrong type; see the comments of the shipped proxy.toml".to_owned(),
                 },
                 there => {
                     let advice = there.filter(|there| there.contains('\\')).map(|_| format!("; {BACKSLASHES}"));

@@ -220,7 +220,7 @@ impl Provider {
         let mut parameters = base.as_ref().map(|base| base.authorize_parameters.clone()).unwrap_or_default();
         parameters.extend(written.authorize_parameters.clone());
         if let Some(name) = parameters.keys().find(|name| OUR_PARAMETERS.contains(&name.as_str())) {
-            wrong.push(("authorize-parameters", format!("`{name}` is set by Oxpost itself; leave it out.")));
+            wrong.push(("authorize-parameters", format!("Oxpost sets `{name}` itself; remove it.")));
         }
         match (imap, pop3, smtp, delegated) {
             (Some(imap), Some(pop3), Some(smtp), Some(delegated_scopes)) if wrong.is_empty() => Ok(Self {
@@ -253,7 +253,7 @@ impl Provider {
                 (Some(spelt_out), ..) => spelt_out.clone(),
                 (None, None, _) => return Ok(None),
                 (None, Some(_), None) => {
-                    let sentence = "there is no tenant; write its id or one of its domains (Microsoft Entra admin center > Overview).";
+                    let sentence = "the tenant is missing; write its id or one of its domains (Microsoft Entra admin center > Overview).";
                     return Err(("tenant", sentence.into()));
                 }
                 (None, Some(authority), Some(tenant)) => {
@@ -280,7 +280,7 @@ impl Provider {
 /// What is said of a name that is no preset.
 pub(super) fn no_such(name: &str) -> String {
     format!(
-        "there is no provider `{name}`; the presets are {}, and a [[provider]] section can spell out another.",
+        "there is no provider `{name}`; the presets are {}, and a [[provider]] section can define another.",
         PRESETS.join(", ")
     )
 }

@@ -14,11 +14,14 @@ pub(super) fn from_file(path: &Path, what: &str) -> Result<Secret, String> {
     let secret = credential::read(path, true)?;
     let length = secret.reveal().len();
     if length > SECRET_FILE_LIMIT {
-        return Err(format!("{} is too large to hold nothing but {what} ({length} bytes).", path.display()));
+        return Err(format!(
+            "{} is too large ({length} bytes); it must contain {what} and nothing else.",
+            path.display()
+        ));
     }
     let trimmed = secret.reveal().trim_ascii();
     if trimmed.is_empty() {
-        return Err(format!("{} is empty; put {what} into it.", path.display()));
+        return Err(format!("{} is empty; write {what} into it.", path.display()));
     }
     Ok(Secret::new(trimmed))
 }
@@ -29,6 +32,6 @@ pub(super) fn from_environment(variable: &str) -> Result<Secret, String> {
         Some(variable).filter(|name| !name.is_empty() && !name.contains(['=', '\0'])).and_then(std::env::var_os);
     let secret = value.as_deref().and_then(std::ffi::OsStr::to_str).map(|text| Secret::from(text.trim()));
     secret.filter(|secret| !secret.is_empty()).ok_or_else(|| {
-        format!("the environment has no variable `{variable}` with the client secret's Value in it; set it where Oxpost is started.")
+        format!("the environment variable `{variable}` is not set; set it to the client secret's Value where Oxpost is started.")
     })
 }

@@ -28,9 +28,7 @@ pub(super) fn policy(
                 "sender",
                 "a map needs rules: map = [{ from = \"*@old.local\", to = \"name@contoso.com\" }].".to_owned(),
             ),
-            BadSenderPolicy::NotMapped => {
-                ("map", "there is a map that nothing asks for; write sender = \"map\" too.".to_owned())
-            }
+            BadSenderPolicy::NotMapped => ("map", "rewrite rules require sender = \"map\"; add it.".to_owned()),
         },
     )
 }

@@ -33,14 +33,15 @@ pub(super) fn check(limits: &Limits, exempt_networks: Vec<IpNet>) -> (SlotSettin
     };
     let mut problems = Vec::new();
     if all == 0 {
-        problems.push(("max-connections", "with 0 connections nobody can connect; the default is 10000.".to_owned()));
+        problems
+            .push(("max-connections", "with 0 connections no client can connect; the default is 10000.".to_owned()));
     }
     for (key, count) in [
         ("max-unauthenticated", slots.max_unauthenticated),
         ("max-unauthenticated-per-source", slots.max_unauthenticated_per_source),
     ] {
         if count == 0 {
-            problems.push((key, "with 0 of them nobody can log in.".to_owned()));
+            problems.push((key, "with 0 no client can log in.".to_owned()));
         }
     }
     for (key, written) in [
@@ -49,12 +50,10 @@ pub(super) fn check(limits: &Limits, exempt_networks: Vec<IpNet>) -> (SlotSettin
         ("max-sessions-per-source", limits.max_sessions_per_source),
     ] {
         match written {
-            Some(0) => problems.push((key, "with 0 of them nobody can log in.".to_owned())),
+            Some(0) => problems.push((key, "with 0 no client can log in.".to_owned())),
             Some(count) if count > all && all > 0 => problems.push((
                 key,
-                format!(
-                    "{count} is more than max-connections ({all}), so that it limits nothing; write at most {all}."
-                ),
+                format!("{count} is more than max-connections ({all}) and has no effect; write at most {all}."),
             )),
             _ => {}
         }

@@ -16,7 +16,7 @@ const FILE: &str = "oxpost.db";
 pub(super) fn place(store: &Store, folder: &Path) -> Result<StorePlace, (&'static str, String)> {
     let Some(url) = &store.postgres else {
         if store.postgres_password_file.is_some() {
-            let sentence = "a password for PostgreSQL is named, but no database; set postgres too, or remove it.";
+            let sentence = "there is a password for PostgreSQL but no `postgres`; add that, or remove this.";
             return Err(("postgres-password-file", sentence.into()));
         }
         return Ok(StorePlace::File(folder.join(store.path.as_ref().map_or(Path::new(FILE), |path| &path.0))));

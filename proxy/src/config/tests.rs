@@ -134,7 +134,7 @@ fn the_store_is_a_file_or_a_database() {
         (format!("path = \"a.db\"\n{url}"), 3, "remove one of the two"),
         ("postgres = \"postgresql://a@db.example.com/b?sslmode=disable\"".into(), 2, "unencrypted"),
         ("postgres = \"postgresql://a:s3cret@db.example.com/b\"".into(), 2, "postgres-password-file"),
-        ("postgres-password-file = \"client-secret.txt\"".into(), 2, "set postgres too"),
+        ("postgres-password-file = \"client-secret.txt\"".into(), 2, "but no `postgres`"),
         (format!("{url}\npostgres-password-file = \"none.txt\""), 3, "cannot be read"),
     ] {
         let error = store(&keys).unwrap_err();
@@ -178,7 +178,7 @@ fn what_cannot_work_is_refused_with_line_and_remedy() {
         (application("tenant = \"t\"\nclient-id = \"c\"\nclient-secret-file = \"none.txt\""), 5, "none.txt"),
         ("[limits]\nmax-connections = 0".to_owned(), 2, "10000"),
         ("[limits]\nmax-sessions-per-source = 10001".to_owned(), 2, "at most 10000"),
-        ("[limits]\nconcurrent-password-checks = 0".to_owned(), 2, "nobody can log in"),
+        ("[limits]\nconcurrent-password-checks = 0".to_owned(), 2, "no client can log in"),
         ("[limits]\nconcurrent-password-checks = 1000".to_owned(), 2, "19 MiB"),
         ("[login-throttle]\nblock-for = \"0s\"".to_owned(), 2, "block-after = 0"),
         ("[login-throttle]\nblock-after = 10001".to_owned(), 2, "at most 10000"),
@@ -324,7 +324,7 @@ fn a_provider_or_an_application_that_lacks_something_is_told_what() {
     let servers = "imap = { host = \"i\", port = 1 }\npop3 = { host = \"p\", port = 2 }\nsmtp = { host = \"s\", port = 3 }\n\
                    delegated-scopes = [\"x\"]\n";
     for (text, line, words) in [
-        (application(""), 1, "no tenant"),
+        (application(""), 1, "the tenant is missing"),
         (application("tenant = \"t\"\nredirect-uri = \"http://example.com/\""), 5, "http://localhost"),
         (application("tenant = \"t\"\nredirect-uri = \"myapp://auth\""), 5, "http://localhost"),
         (provider("based-on = \"gmial\""), 3, "presets are office365, outlook.com, us-gov-high"),
@@ -337,7 +337,7 @@ fn a_provider_or_an_application_that_lacks_something_is_told_what() {
         ),
         (provider("based-on = \"gmail\"\nsending = { max-connection = 1 }"), 4, "max-connections"),
         ("[limits]\nsend-slot-timeout = \"5m\"".into(), 2, "at most 4 minutes"),
-        (provider("based-on = \"gmail\"\nauthorize-parameters = { state = \"x\" }"), 4, "by Oxpost itself"),
+        (provider("based-on = \"gmail\"\nauthorize-parameters = { state = \"x\" }"), 4, "Oxpost sets"),
     ] {
         let error = load(&text).unwrap_err();
         assert!(error.contains(&format!("proxy.toml, line {line}:")) && error.contains(words), "{text}\n→ {error}");

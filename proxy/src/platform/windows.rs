@@ -10,7 +10,7 @@ use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlShutdown, ctrl_break, ctrl_c,
 use super::Signal;
 
 /// What to do when the system does not let us listen on a port. Low ports are like any other here.
-pub const PORT_REFUSED_ADVICE: &str = "Another program keeps this port for itself, or Windows has set it aside \
+pub const PORT_REFUSED_ADVICE: &str = "Another program uses this port exclusively, or Windows has reserved it \
      (`netsh interface ipv4 show excludedportrange tcp` lists such ranges). Choose another port in proxy.toml.";
 
 /// The requests to stop: Ctrl-C, Ctrl-Break, and the shutdown of the machine.

@@ -109,7 +109,7 @@ async fn with_owners(stage: &Stage) -> Result<((Oxpost, String), Running), Probl
     let hash = PasswordHash::of(&Secret::from(PASSWORD)).map_err(|error| Problem::new(error.to_string()))?;
     let accounts = (0..OWNERS).map(|number| {
         let (owner, hash) = (owner(number), hash.text());
-        format!("[[account]]\nmailbox = \"{owner}\"\nthrough = \"{ALICE}\"\npassword-hash = '{hash}'\n")
+        format!("[[account]]\nmailbox = \"{owner}\"\ndelegate = \"{ALICE}\"\npassword-hash = '{hash}'\n")
     });
     let more: String = accounts.collect();
     let settings = Settings { level: "info".into(), ..Settings::of(&stage.tenant, CLIENT_ID) };

@@ -19,7 +19,7 @@ async fn key_rotation_without_nodes_reaches_the_other_nodes() {
     two.stop().await.unwrap();
 
     let words = cluster.one.call(&["store", "rotate-key"]).await.unwrap().said().unwrap();
-    assert!(words.contains("Give the new key to every other node"), "{words}");
+    assert!(words.contains("Copy the new key to every other node"), "{words}");
     let after = std::fs::read_to_string(&key).unwrap();
     assert_ne!(after, before);
     let words = cluster.two.call(&["status"]).await.unwrap().refusal().unwrap();
@@ -69,7 +69,7 @@ async fn check_creates_no_store_and_requires_the_existing_key() {
     let mut fresh = Oxpost::new(&Settings { more: String::new(), ..Settings::of(&cluster.tenant, CLIENT_ID) }).unwrap();
     fresh.set_variable("OXPOST__STORE__POSTGRES", &cluster.server.socket_url(&empty));
     let words = fresh.call(&["check"]).await.unwrap().said().unwrap();
-    assert!(words.contains("can be used"), "{words}");
+    assert!(words.contains("is valid"), "{words}");
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'oxpost'";
     assert_eq!(cluster.server.sql(&empty, schemas).unwrap().trim(), "0");
     assert!(!fresh.folder().join("oxpost.key").exists());

@@ -57,18 +57,18 @@ impl Distrust {
         let Certificate { issuer, names, .. } = certificate;
         match self {
             Self::UnknownIssuer => format!(
-                "The certificate of {host} was issued by `{issuer}`, whom this machine does not trust. If that is your firewall, which \
-                 inspects TLS: let it pass {host} untouched, as Microsoft asks, or name its certificate authority under [trust] \
-                 ca-file in proxy.toml. If it is not, somebody is between you and {host}."
+                "The certificate of {host} was issued by `{issuer}`, which this machine does not trust. If that is your TLS-inspecting firewall: \
+                 exclude {host} from inspection, as Microsoft recommends, or name its certificate authority under [trust] \
+                 ca-file in proxy.toml. If it is not, an attacker may intercept the connection to {host}."
             ),
             Self::OtherName => format!(
-                "What answers as {host} shows a certificate for {}, issued by `{issuer}`. Check the host in proxy.toml, DNS, and \
-                 whether a firewall or a captive portal answers in its place.",
+                "The server at {host} has a certificate for {}, issued by `{issuer}`. Check the host in proxy.toml, DNS, and \
+                 whether a firewall or a captive portal answers instead.",
                 if names.is_empty() { "no name".to_owned() } else { names.join(", ") }
             ),
             Self::OutOfDate => format!(
                 "The certificate of {host}, issued by `{issuer}`, is valid from {} to {}, and this machine's clock says {}. Set the \
-                 clock if it is wrong (Windows: w32tm /resync, Linux: timedatectl); otherwise tell whoever issued it.",
+                 clock if it is wrong (Windows: w32tm /resync, Linux: timedatectl); otherwise contact the issuer.",
                 date(certificate.valid.0),
                 date(certificate.valid.1),
                 humantime::format_rfc3339_seconds(SystemTime::now())

@@ -23,7 +23,7 @@ use crate::context::ServerContext;
 use crate::net::tls;
 
 /// Said where a store is opened, and where there is none yet.
-const NO_ACCOUNT: &str = "There is no account yet. Add one with: oxpost account add ADDRESS";
+const NO_ACCOUNT: &str = "There are no accounts yet. Add one: oxpost account add ADDRESS";
 
 /// What is to be examined.
 pub(crate) struct Doctor {
@@ -48,7 +48,7 @@ impl Doctor {
                 return facts;
             }
         };
-        facts.configuration = Some(Ok(format!("{} can be used", self.configuration.display())));
+        facts.configuration = Some(Ok(format!("{} is valid", self.configuration.display())));
         match Round::begin(&config, verifier, &self.clock).await {
             Ok(round) => round.walk(self.mailbox.as_ref(), before, &mut facts).await,
             Err(sentence) => facts.configuration = Some(Err(sentence)),
@@ -235,7 +235,7 @@ async fn chosen(store: &Store, mailbox: Option<&Mailbox>) -> Result<Vec<Account>
     let withdrawn = |account: &Account| account.origin == Origin::Disabled;
     if let Some(mailbox) = mailbox.filter(|mailbox| all.iter().any(|one| one.mailbox == **mailbox && withdrawn(one))) {
         return Err(format!(
-            "{mailbox} is disabled: proxy.toml declares it no more. Declare it again, or remove it for good: oxpost account remove \
+            "{mailbox} is disabled: proxy.toml no longer declares it. Declare it again, or remove it: oxpost account remove \
              {mailbox}"
         ));
     }
@@ -246,7 +246,7 @@ async fn chosen(store: &Store, mailbox: Option<&Mailbox>) -> Result<Vec<Account>
             // The pattern may be disabled, too.
             let opened = opened
                 .filter(|account| all.iter().any(|one| [&account.mailbox, account.token_of()].contains(&&one.mailbox)));
-            let add = || format!("There is no account {mailbox}. Add it with: oxpost account add {mailbox}");
+            let add = || format!("There is no account {mailbox}. Add it: oxpost account add {mailbox}");
             opened.map(|account| vec![account]).ok_or_else(add)
         }
         None if all.is_empty() => Err(NO_ACCOUNT.into()),

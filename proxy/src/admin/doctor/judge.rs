@@ -36,7 +36,7 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Line> {
     }
     if let Some(clocks) = &facts.clocks {
         let verdict = match clocks.as_slice() {
-            [] => Verdict::Pass("no service has noted one that is wrong".into()),
+            [] => Verdict::Pass("no service has reported a wrong clock".into()),
             wrong => Verdict::Warning(wrong.join(" ")),
         };
         Sheet::new("this machine", &mut lines).add("clocks", verdict);
@@ -76,7 +76,7 @@ fn authority_lines(authority: &Authority, lines: &mut Vec<Line>) {
         // Without a store there is no service that could have been told to wait.
         None => {}
         Some(Ok(())) => {
-            sheet.add("pause", Verdict::Pass("none: it is asked whenever a token is needed".into()));
+            sheet.add("pause", Verdict::Pass("none: Oxpost sends requests whenever a token is needed".into()));
         }
         Some(Err(sentence)) => {
             sheet.add("pause", Verdict::Warning(sentence.clone()));
@@ -100,8 +100,8 @@ fn tenant_lines(sheet: &mut Sheet<'_>, authority: &Authority) {
         sheet.add(
             "authority",
             Verdict::failed(format!(
-                "What answers as {host} is no sign-in service (HTTP status {status}). Check `authority` of the provider in \
-                 proxy.toml, and whether a firewall or a web proxy answers in its place."
+                "The server at {host} is not a sign-in service (HTTP status {status}). Check `authority` of the provider in \
+                 proxy.toml, and whether a firewall or a web proxy answers instead."
             )),
         );
         return sheet.needs(&["clock", "tenant"], "authority");
@@ -122,7 +122,7 @@ fn credential(authority: &Authority) -> Verdict {
         (Some(Ok(_)), Some((sentence, true))) => Verdict::Warning(sentence.clone()),
         (Some(Ok(_)), Some((sentence, false))) => Verdict::Pass(sentence.clone()),
         (Some(Ok(Some(name))), None) => Verdict::Pass(format!("a {name}")),
-        (Some(Ok(None)), None) => Verdict::Pass("none: a public client, to which people sign in".into()),
+        (Some(Ok(None)), None) => Verdict::Pass("none: a public client, for sign-ins of users".into()),
     }
 }
 
@@ -132,8 +132,8 @@ fn unreachable_authority(host: &str, reason: &str, way: Option<&Way>) -> Verdict
         Some((_, verdict)) => verdict,
         None => Verdict::Failed {
             remedy: format!(
-                "The sign-in service at {host} gives no answer, although TLS with it can be made. Check the system's proxy settings, and \
-                 whether a firewall lets HTTPS to {host} pass."
+                "The sign-in service at {host} does not answer, although a TLS connection can be made. Check the system's proxy settings, and \
+                 whether a firewall allows HTTPS to {host}."
             ),
             said: reason.to_owned(),
         },
@@ -142,7 +142,7 @@ fn unreachable_authority(host: &str, reason: &str, way: Option<&Way>) -> Verdict
 
 fn clock(metadata: &Metadata) -> Verdict {
     let Some(skew) = metadata.skew else {
-        return Verdict::Pass("not told: the answer has no Date".into());
+        return Verdict::Pass("unknown: the reply has no Date header".into());
     };
     // The answer's Date has whole seconds: behind a minute or two they only seem exact.
     let distance = match skew.unsigned_abs() {
@@ -191,7 +191,7 @@ fn way_verdicts(host: &str, way: &Way) -> [(&'static str, Verdict); 3] {
         Some(Ok(took)) => Verdict::Pass(format!("within {} ms", took.as_millis())),
         Some(Err(said)) => Verdict::Failed {
             remedy: format!(
-                "{host} cannot be reached at this port. Check the port in proxy.toml, and that the firewall lets this machine out to it."
+                "{host} cannot be reached at this port. Check the port in proxy.toml, and that the firewall allows the connection."
             ),
             said: said.clone(),
         },
@@ -207,15 +207,15 @@ fn way_verdicts(host: &str, way: &Way) -> [(&'static str, Verdict); 3] {
         Some(Err(NotSecured::Distrusted(distrust, certificate))) => Verdict::failed(distrust.remedy(host, certificate)),
         Some(Err(NotSecured::Before(failure))) => Verdict::Failed {
             remedy: format!(
-                "{host} did not get as far as TLS. Check the host, the port and `tls` of this server in proxy.toml, and whether a \
-                 firewall changes SMTP on its way (it may take STARTTLS out)."
+                "{host} ended the session before TLS. Check the host, the port and `tls` of this server in proxy.toml, and whether a \
+                 firewall modifies SMTP (some remove STARTTLS)."
             ),
             said: words(failure).to_owned(),
         },
         Some(Err(NotSecured::Broken(said))) => Verdict::Failed {
             remedy: format!(
                 "TLS with {host} failed. Check the port in proxy.toml (993 and 995 begin with TLS, 587 with `tls = \"start-tls\"`), and \
-                 that nothing between you and it interferes."
+                 that no firewall interferes."
             ),
             said: said.clone(),
         },
@@ -231,7 +231,7 @@ fn words(failure: &UpstreamFailure) -> &str {
         | UpstreamFailure::Unavailable(text)
         | UpstreamFailure::NotOffered(text)
         | UpstreamFailure::Protocol(text) => text,
-        UpstreamFailure::ConnectionClosed => "it closed the connection",
+        UpstreamFailure::ConnectionClosed => "the server closed the connection",
     }
 }
 

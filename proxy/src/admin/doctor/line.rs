@@ -81,7 +81,7 @@ impl Line {
             "check": self.name,
             "verdict": self.verdict.word(),
             "text": text,
-            "said": said,
+            "server_reply": said,
         })
     }
 }

@@ -89,7 +89,7 @@ fn checklist(text: &mut String, facts: &Facts, mask: &Mask) {
         if let Some(Ok(secured)) = &server.way.secured {
             let issuer = &secured.certificate.issuer;
             let issuer =
-                if ISSUERS.iter().any(|known| issuer.contains(known)) { issuer.as_str() } else { "somebody else" };
+                if ISSUERS.iter().any(|known| issuer.contains(known)) { issuer.as_str() } else { "another issuer" };
             let _ = writeln!(
                 text,
                 "- {} server: {}, certificate issued by {issuer}, handshake {} ms",

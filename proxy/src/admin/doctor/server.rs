@@ -89,7 +89,7 @@ async fn start_tls(host_name: &str, tcp: TcpStream) -> Result<TcpStream, Upstrea
     let nobody = XOAuth2 { user: "nobody".into(), token: Secret::from("none") };
     let options = smtp::Options { host_name: host_name.to_owned(), start_tls: true };
     let broken = |what: &str| UpstreamFailure::Protocol(what.to_owned());
-    let mut dialogue = smtp::Upstream::new(&nobody, options).map_err(|_| broken("nobody cannot be named"))?;
+    let mut dialogue = smtp::Upstream::new(&nobody, options).map_err(|_| broken("the test user name is invalid"))?;
     let mut stream = Stream::Plain(tcp);
     match (drive(&mut dialogue, &mut stream).await, stream) {
         (Ok(UpstreamEvent::StartTls), Stream::Plain(tcp)) => Ok(tcp),

@@ -91,7 +91,7 @@ fn application<'a>(plan: &mut Plan, get: &impl Fn(&str) -> Option<&'a str>) -> u
     let client_id = get("davmail.oauth.clientId").filter(|id| *id != DAVMAILS_CLIENT_ID && is_plain(id));
     let why = if client_id.is_none() {
         "the file uses DavMail's own app registration, which has no permission for IMAP, POP3 and SMTP. Register one as \
-         docs/register-application.md shows, fill it in where proxy.toml has a comment for it, and run this command again"
+         docs/register-application.md shows, enter it where proxy.toml has a comment for it, and run this command again"
     } else {
         "for IMAP, POP3 and SMTP it needs permissions of their own: add those that docs/register-application.md lists, and \
          `http://localhost` as its redirect URI"
@@ -102,7 +102,7 @@ fn application<'a>(plan: &mut Plan, get: &impl Fn(&str) -> Option<&'a str>) -> u
         plan.leave(
             1,
             "`davmail.oauth.tenantId`",
-            "it can be no tenant; `common` was taken instead. Correct it in proxy.toml",
+            "it is not a valid tenant; `common` is used instead. Correct it in proxy.toml",
         );
     }
     let provider = match (get("davmail.tld"), get("davmail.loginUrl")) {
@@ -128,7 +128,7 @@ fn application<'a>(plan: &mut Plan, get: &impl Fn(&str) -> Option<&'a str>) -> u
 fn listener(plan: &mut Plan, property: &Property, protocol: Protocol, remote: bool) {
     let what = key_name(&property.key);
     let Some(port) = property.value.trim().parse::<u16>().ok().filter(|port| *port > 0) else {
-        return plan.leave(property.line, what, format!("`{}` is no port", shown(&property.value)));
+        return plan.leave(property.line, what, format!("`{}` is not a port", shown(&property.value)));
     };
     if remote {
         plan.leave(
@@ -159,9 +159,10 @@ fn account(plan: &mut Plan, property: &Property, name: &str, application: usize,
         );
     };
     if !mailboxes.insert(mailbox.clone()) {
-        return plan.leave(line, key_name(&property.key), "the account is there twice; once is enough");
+        return plan.leave(line, key_name(&property.key), "the account is a duplicate");
     }
-    let why = "the sign-in was for Exchange's web services, and nobody has consented to the mail protocols yet: `oxpost sign-in ADDRESS`";
+    let why =
+        "the sign-in was for Exchange Web Services, without consent for the mail protocols: `oxpost sign-in ADDRESS`";
     plan.leave(line, format!("the sign-in of {mailbox}"), why);
     plan.accounts.push(Account { line, mailbox, application, grant: Grant::SignIn, sealed: None });
 }
@@ -173,25 +174,23 @@ fn other(plan: &mut Plan, property: &Property) {
     let why = match key {
         "davmail.mode" | "davmail.url" | "davmail.authentication" if value.contains("365") => return,
         "davmail.mode" | "davmail.url" | "davmail.enableEws" => {
-            "an Exchange server of your own is not reached: Oxpost speaks IMAP, POP3 and SMTP with Microsoft 365"
+            "Oxpost connects to Microsoft 365 by IMAP, POP3 and SMTP, and not to Exchange servers on premises"
         }
         "davmail.authentication" | "davmail.authenticator" => {
-            "people sign in with `oxpost sign-in`, in a browser here or elsewhere"
+            "users sign in with `oxpost sign-in`, with a browser on this computer or another one"
         }
         "davmail.bindAddress" => {
             "write it as `address` of the [[listener]]s in proxy.toml, with the networks they serve"
         }
-        "davmail.userWhiteList" => "who may log in is who has an account: `oxpost account list`",
+        "davmail.userWhiteList" => "only accounts may log in: `oxpost account list`",
         "davmail.oauth.tokenFilePath" => {
-            "the mailboxes whose sign-in it remembers stand in that file: add them with `oxpost account add ADDRESS`, and sign in"
+            "the mailboxes with a stored sign-in are in that file: add them with `oxpost account add ADDRESS`, and sign in"
         }
-        "davmail.keepDelay" | "davmail.sentKeepDelay" => "nothing is removed from a mailbox by itself here",
-        "davmail.imapAutoExpunge" => {
-            "Exchange's own IMAP removes a message when the mail program says EXPUNGE, and not before"
-        }
+        "davmail.keepDelay" | "davmail.sentKeepDelay" => "Oxpost never removes messages by itself",
+        "davmail.imapAutoExpunge" => "Exchange removes a message only when the mail program sends EXPUNGE",
         "davmail.popMarkReadOnRetr" | "davmail.smtpStripFrom" | "davmail.smtpAllowDuplicateSend" if no => return,
-        "davmail.popMarkReadOnRetr" => "Exchange's own POP3 decides that here",
-        "davmail.smtpStripFrom" => "Exchange takes mail with another From only from those who may send as it (Send As)",
+        "davmail.popMarkReadOnRetr" => "the POP3 server of Exchange decides this",
+        "davmail.smtpStripFrom" => "Exchange accepts another From address only with the permission Send As",
         "davmail.server.certificate.hash" => {
             "certificates are always verified; name your certificate authority in [trust] ca-file"
         }
@@ -201,7 +200,7 @@ fn other(plan: &mut Plan, property: &Property) {
         }
         _ if starts(&["davmail.ssl.nosecure"]) && no => return,
         _ if starts(&["davmail.ssl."]) => {
-            "TLS is set by `tls` of a [[listener]] and by [trust] in proxy.toml; clients show no certificates"
+            "TLS is configured by `tls` of a [[listener]] and by [trust] in proxy.toml; client certificates are not supported"
         }
         _ if starts(&[
             "davmail.caldav",
@@ -217,15 +216,17 @@ fn other(plan: &mut Plan, property: &Property) {
                 | "davmail.ignoreNoneMatchStar"
         ) =>
         {
-            "Oxpost is for mail alone: it has no calendar and no address book"
+            "Oxpost has no calendar and no address book"
         }
         _ if key.to_ascii_lowercase().contains("prox") && no => return,
         _ if key.to_ascii_lowercase().contains("prox") => {
-            "the HTTP proxy is that of the system, or of the variable HTTPS_PROXY; mail servers are reached directly"
+            "Oxpost uses the HTTP proxy of the system or of the variable HTTPS_PROXY, and connects to mail servers directly"
         }
-        _ if starts(&["log4j.", "davmail.log"]) => "the log is set by [log] in proxy.toml, and goes to standard error",
+        _ if starts(&["log4j.", "davmail.log"]) => {
+            "the log is configured by [log] in proxy.toml and written to standard error"
+        }
         _ if no => return,
-        _ => "it has no counterpart here",
+        _ => "Oxpost has no such setting",
     };
     plan.leave(property.line, key_name(key), why);
 }

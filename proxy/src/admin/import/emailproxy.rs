@@ -70,9 +70,9 @@ pub(super) fn plan(sections: &[Section], folder: &Path) -> Plan {
     account::accounts(&mut plan, wanted, &servers, folder);
     for section in of_kind(sections, Kind::CatchAll) {
         let why = if catch_all {
-            "an account here is one mailbox. Those that have logged in so far were carried over; add others with `oxpost account add ADDRESS`"
+            "an Oxpost account is one mailbox. Mailboxes that have logged in were imported; add others with `oxpost account add ADDRESS`"
         } else {
-            "it was of no use, as allow_catch_all_accounts is off"
+            "it had no effect, because allow_catch_all_accounts is off"
         };
         plan.leave(section.line, name_of(section), why);
     }
@@ -84,7 +84,7 @@ pub(super) fn plan(sections: &[Section], folder: &Path) -> Plan {
             plan.leave(
                 section.line,
                 name_of(section),
-                "the section is not known; look up what it was for, and whether Oxpost has it",
+                "unknown section; check whether Oxpost has an equivalent setting",
             );
         }
     }
@@ -143,6 +143,6 @@ fn is_explanation(key: &str) -> bool {
 fn unknown(plan: &mut Plan, section: &Section, known: &[&str]) {
     for entry in section.entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
         let what = format!("{}, {}", name_of(section), key_name(&entry.key));
-        plan.leave(entry.line, what, "the key is not known; look up what it was for, and whether Oxpost has it");
+        plan.leave(entry.line, what, "unknown key; check whether Oxpost has an equivalent setting");
     }
 }

@@ -45,13 +45,13 @@ pub(crate) struct Lock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadLock {
     /// Without the salt there is no key.
-    #[error("its `token_salt` is missing, so nothing that is sealed can be opened; sign in again")]
+    #[error("its `token_salt` is missing, so its sign-in cannot be decrypted; sign in again")]
     NoSalt,
     /// The salt is not base64.
-    #[error("its `token_salt` is damaged, so nothing that is sealed can be opened; sign in again")]
+    #[error("its `token_salt` is damaged, so its sign-in cannot be decrypted; sign in again")]
     BadSalt,
     /// The count is none, or one that would keep the machine busy for minutes.
-    #[error("its `token_iterations` is no number between 1 and {ITERATIONS_LIMIT}; correct it, or sign in again")]
+    #[error("its `token_iterations` is not a number from 1 to {ITERATIONS_LIMIT}; correct it, or sign in again")]
     BadIterations,
 }
 

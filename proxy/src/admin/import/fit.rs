@@ -17,7 +17,7 @@ impl Plan {
             match fits(path, &listener) {
                 Ok(()) => self.listeners.push(listener),
                 Err(why) => {
-                    let why = format!("{why} Mend it, and add the [[listener]] to proxy.toml");
+                    let why = format!("{why} Fix it, and add the [[listener]] to proxy.toml");
                     self.leave(listener.line, format!("{} on {}", listener.protocol, listener.address), why);
                 }
             }
@@ -71,7 +71,7 @@ impl Plan {
             if application.certificate.is_some() && is(&["certificate", "private-key"]) {
                 application.certificate = None;
                 let why = format!(
-                    "{} Mend it, and write `certificate` and `private-key` into its [[application]] in proxy.toml",
+                    "{} Fix it, and write `certificate` and `private-key` into its [[application]] in proxy.toml",
                     sentences()
                 );
                 self.leave(line, "the certificate of this account's application", why);

@@ -104,7 +104,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Section>, Unreadable> {
         if let Some(name) = header.filter(|name| !name.is_empty()) {
             if let Some(first) = names.insert(name.to_owned(), line) {
                 return wrong(format!(
-                    "the section [{}] began on line {first} already; put the two together",
+                    "the section [{}] already began on line {first}; merge the two",
                     super::shown(name)
                 ));
             }
@@ -117,7 +117,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Section>, Unreadable> {
         };
         let entry = Entry { key: key.trim().to_lowercase(), value: value.trim().to_owned(), line };
         if let Some(entry) = Some(&entry).filter(|entry| section.places.contains_key(&entry.key)) {
-            return wrong(format!("{} is there twice in this section; remove one", super::key_name(&entry.key)));
+            return wrong(format!("{} is a duplicate in this section; remove one", super::key_name(&entry.key)));
         }
         section.add(entry);
     }

@@ -201,8 +201,8 @@ fn what_makes_no_sense_is_listed_without_what_is_secret() {
     written(&plan);
     let left = left(&plan);
     for part in [
-        "1: [IMAP-0]: its port is none",
-        "3: [IMAP-99999]: its port is none",
+        "1: [IMAP-0]: its port is invalid",
+        "3: [IMAP-99999]: its port is invalid",
         "5: [POP-1995]: it has no `server_address`",
         "[SMTP-1995], `local_adress`",
         "127.0.0.1:1996 is the address of the POP3 listener",
@@ -210,13 +210,13 @@ fn what_makes_no_sense_is_listed_without_what_is_secret() {
         "[a@contoso.com], `passwort`",
         "[A@Contoso.com]: capital letters aside",
         "[b@contoso.com], `refresh_token`: its `token_salt` is damaged",
-        "[c@contoso.com]: it is an example",
-        "[d@contoso.com]: its `token_url` is no https:// address",
+        "[c@contoso.com]: it is an unedited example",
+        "[d@contoso.com]: its `token_url` is not an https:// address",
         "[not an address@x]: `not an address@x` is not a mail address",
         "a key that is no word",
-        "[Strange]: the section is not known",
+        "[Strange]: unknown section",
         "[emailproxy], `some_option`",
-        "[@contoso.com]: it was of no use",
+        "[@contoso.com]: it had no effect",
     ] {
         assert!(left.contains(part), "{part}\n{left}");
     }

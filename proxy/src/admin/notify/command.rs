@@ -60,7 +60,7 @@ impl Command {
         match tokio::time::timeout(time, ended).await {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(failed(format!("ended with {status}"), true)),
-            Ok(Err(error)) => Err(failed(format!("was lost: {error}"), true)),
+            Ok(Err(error)) => Err(failed(format!("cannot be waited for: {error}"), true)),
             Err(_) => {
                 let _ = child.kill().await;
                 Err(failed(format!("took longer than {} s and was ended", time.as_secs()), true))

@@ -73,14 +73,14 @@ pub(crate) fn told(notice: &Alert, now: SystemTime, reminder: Option<Duration>) 
 }
 
 fn begin(trouble: &Trouble, id: String, now: SystemTime) -> Step {
-    Step { old: None, new: claimed(trouble, id, now), tell: Some(Kind::Problem) }
+    Step { old: None, new: claimed(trouble, id, now), tell: Some(Kind::Raised) }
 }
 
 /// The trouble was there before: the same, another one, or one that had been thought over.
 fn go_on(trouble: &Trouble, notice: &Alert, now: SystemTime, reminder: Option<Duration>) -> Option<Step> {
     if !is_the_same(trouble, notice) {
         let new = claimed(trouble, notice.id.clone(), now);
-        return Some(Step { old: Some(notice.clone()), new, tell: Some(Kind::Problem) });
+        return Some(Step { old: Some(notice.clone()), new, tell: Some(Kind::Raised) });
     }
     if notice.resolved.is_none() {
         let mut step = tell_when_due(notice, now, reminder)?;
@@ -138,7 +138,7 @@ fn tell_when_claim_is_over(notice: &Alert, now: SystemTime, reminder: Option<Dur
     if due > now {
         return None;
     }
-    let kind = if notice.resolved.is_some() { Kind::Solved } else { Kind::Problem };
+    let kind = if notice.resolved.is_some() { Kind::Resolved } else { Kind::Raised };
     let new = Alert { due: Some(now + CLAIM), ..notice.clone() };
     Some(Step { old: Some(notice.clone()), new, tell: Some(kind) })
 }
@@ -149,7 +149,7 @@ fn end(notice: &Alert, now: SystemTime, reminder: Option<Duration>) -> Option<St
         return tell_when_due(notice, now, reminder);
     }
     let new = Alert { resolved: Some(now), due: Some(now + CLAIM), ..notice.clone() };
-    Some(Step { old: Some(notice.clone()), new, tell: Some(Kind::Solved) })
+    Some(Step { old: Some(notice.clone()), new, tell: Some(Kind::Resolved) })
 }
 
 fn claimed(trouble: &Trouble, id: String, now: SystemTime) -> Alert {

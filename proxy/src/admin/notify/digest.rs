@@ -69,7 +69,7 @@ pub(super) fn words(notices: &[Alert], kind: Kind) -> (String, String) {
         more => format!(" and {more} more"),
     };
     let named = format!("{}{more}", named.join(", "));
-    if kind == Kind::Solved {
+    if kind == Kind::Resolved {
         return (format!("{count} alerts are resolved: {named}."), String::new());
     }
     let of = |known: Event| event == known.as_str();
@@ -79,7 +79,7 @@ pub(super) fn words(notices: &[Alert], kind: Kind) -> (String, String) {
         format!("Microsoft refuses the app registration for {count} accounts")
     } else if of(Event::RefreshFailing) {
         format!("{count} accounts cannot get a new token")
-    } else if of(Event::RunningOut) {
+    } else if of(Event::Expiring) {
         format!("{count} sign-ins or secrets are about to expire")
     } else {
         format!("{count} alerts ({event})")
@@ -125,9 +125,9 @@ mod tests {
     fn few_alerts_are_told_one_by_one_and_many_in_one_message() {
         let (silent, batches) = batches(
             [
-                steps(3, Event::SignInNeeded, Kind::Problem),
-                steps(4, Event::Misconfigured, Kind::Problem),
-                steps(2_002, Event::SignInNeeded, Kind::Solved),
+                steps(3, Event::SignInNeeded, Kind::Raised),
+                steps(4, Event::Misconfigured, Kind::Raised),
+                steps(2_002, Event::SignInNeeded, Kind::Resolved),
                 vec![step("quiet@x", Event::SignInNeeded, None)],
                 steps(3, Event::SignInNeeded, Kind::Reminder),
             ]
@@ -135,18 +135,18 @@ mod tests {
         );
         assert_eq!(silent.len(), 1);
         let sizes: Vec<(Kind, usize)> = batches.iter().map(|batch| (batch.kind, batch.steps.len())).collect();
-        let (one, reminder) = ((Kind::Problem, 1), (Kind::Reminder, 1));
-        let many = [(Kind::Problem, 4), (Kind::Solved, 1000), (Kind::Solved, 1000)];
-        assert_eq!(sizes, [&[one; 3][..], &many, &[(Kind::Solved, 1); 2], &[reminder; 3]].concat());
+        let (one, reminder) = ((Kind::Raised, 1), (Kind::Reminder, 1));
+        let many = [(Kind::Raised, 4), (Kind::Resolved, 1000), (Kind::Resolved, 1000)];
+        assert_eq!(sizes, [&[one; 3][..], &many, &[(Kind::Resolved, 1); 2], &[reminder; 3]].concat());
     }
 
     #[test]
     fn digest_names_the_first_and_counts_the_rest() {
-        let (what, remedy) = words(&notices(steps(10_000, Event::SignInNeeded, Kind::Problem)), Kind::Problem);
+        let (what, remedy) = words(&notices(steps(10_000, Event::SignInNeeded, Kind::Raised)), Kind::Raised);
         assert!(what.starts_with("10000 accounts need a new sign-in: m0@x, m1@x, "), "{what}");
         assert!(what.contains("m9@x and 9990 more. The first: It is m0@x.") && what.len() < 300, "{what}");
         assert_eq!(remedy, "`oxpost status` lists all of them. For the first: Mend m0@x.");
-        let (what, remedy) = words(&notices(steps(4, Event::SignInNeeded, Kind::Solved)), Kind::Solved);
+        let (what, remedy) = words(&notices(steps(4, Event::SignInNeeded, Kind::Resolved)), Kind::Resolved);
         assert_eq!((what.as_str(), remedy.as_str()), ("4 alerts are resolved: m0@x, m1@x, m2@x, m3@x.", ""));
     }
 }

@@ -15,11 +15,11 @@ const LAST_SECOND: u64 = 253_402_300_799;
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// It has happened, or its cause has changed.
-    Problem,
+    Raised,
     /// It still lasts.
     Reminder,
     /// It is over.
-    Solved,
+    Resolved,
     /// Somebody tries it out.
     Test,
 }
@@ -28,9 +28,9 @@ impl Kind {
     /// The name in messages.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Problem => "problem",
+            Self::Raised => "raised",
             Self::Reminder => "reminder",
-            Self::Solved => "solved",
+            Self::Resolved => "resolved",
             Self::Test => "test",
         }
     }
@@ -76,9 +76,9 @@ impl Message {
         let subject = if notice.subject.is_empty() { "Oxpost" } else { &notice.subject };
         let (what, remedy) = (notice.what.trim(), notice.remedy.trim());
         let text = match kind {
-            Kind::Problem | Kind::Test => format!("{subject}: {what} {remedy}"),
+            Kind::Raised | Kind::Test => format!("{subject}: {what} {remedy}"),
             Kind::Reminder => format!("{subject}, since {}: {what} {remedy}", time(notice.since)),
-            Kind::Solved => format!("{subject}: solved. It was: {what}"),
+            Kind::Resolved => format!("{subject}: resolved: {what}"),
         };
         Self {
             id: notice.id.clone(),
@@ -173,10 +173,10 @@ mod tests {
             due: None,
             resolved: None,
         };
-        let message = Message::of(&notice, Kind::Problem, at, "gateway.example");
+        let message = Message::of(&notice, Kind::Raised, at, "gateway.example");
         assert_eq!(
             message.json(),
-            "{\"id\":\"0123\",\"ids\":[\"0123\"],\"kind\":\"problem\",\"event\":\"sign-in-needed\",\"account\":\"alice@contoso.com\",\
+            "{\"id\":\"0123\",\"ids\":[\"0123\"],\"kind\":\"raised\",\"event\":\"sign-in-needed\",\"account\":\"alice@contoso.com\",\
              \"application\":null,\"what\":\"The sign-in was revoked.\",\"remedy\":\"Run `oxpost sign-in alice@contoso.com`.\",\
              \"since\":\"2027-01-15T08:00:00Z\",\"at\":\"2027-01-15T08:00:00Z\",\"host\":\"gateway.example\",\
              \"text\":\"alice@contoso.com: The sign-in was revoked. Run `oxpost sign-in alice@contoso.com`.\",\"count\":1}"
@@ -196,8 +196,8 @@ mod tests {
         }
         assert_eq!(object.as_object().unwrap().len(), message.variables().len());
         notice.subject = "application default".into();
-        let message = Message::of(&notice, Kind::Solved, at, "gateway.example");
+        let message = Message::of(&notice, Kind::Resolved, at, "gateway.example");
         assert_eq!((message.account, message.application.as_deref()), (None, Some("default")));
-        assert_eq!(message.text, "application default: solved. It was: The sign-in was revoked.");
+        assert_eq!(message.text, "application default: resolved: The sign-in was revoked.");
     }
 }

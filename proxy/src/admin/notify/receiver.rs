@@ -99,5 +99,5 @@ pub(super) fn message(account: &str) -> Message {
         due: None,
         resolved: None,
     };
-    Message::of(&notice, super::Kind::Problem, notice.since, "gateway.example")
+    Message::of(&notice, super::Kind::Raised, notice.since, "gateway.example")
 }

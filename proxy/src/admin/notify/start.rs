@@ -50,7 +50,7 @@ impl Own {
     /// Remembers a notice, in memory at least.
     pub(super) fn set(&mut self, notice: &Alert) {
         if let Err(error) = self.write(notice) {
-            warn!(file = %self.file.display(), %error, "what people were told cannot be written down");
+            warn!(file = %self.file.display(), %error, "cannot store which alerts were delivered");
         }
     }
 
@@ -88,7 +88,7 @@ async fn tell(config: &Config, channels: &Channels, error: &StartError, now: Sys
     for step in decide(&[finding], own.notices(), now, config.notify.reminder, new_id) {
         if let Err(why) = own.write(&step.new) {
             let file = own.file.display();
-            warn!(%file, %why, "nobody is told, as it cannot be written down that they were, and they would be told at every start");
+            warn!(%file, %why, "alert not delivered: without a record it would be delivered at every start");
             return;
         }
         let Some(kind) = step.tell else { continue };
@@ -97,7 +97,7 @@ async fn tell(config: &Config, channels: &Channels, error: &StartError, now: Sys
         let reports = channels.deliver(&message).await;
         for (channel, outcome) in &reports {
             if let Err(undelivered) = outcome {
-                warn!(channel, "nobody was told: {undelivered}");
+                warn!(channel, "alert not delivered: {undelivered}");
             }
         }
         if reports.iter().all(|(_, outcome)| outcome.is_ok()) {
@@ -112,8 +112,8 @@ fn write(notice: &Alert) -> Value {
     };
     json!({
         "subject": notice.subject, "topic": notice.topic, "id": notice.id, "event": notice.event, "cause": notice.cause,
-        "what": notice.what, "remedy": notice.remedy, "since": time(Some(notice.since)), "told": time(notice.notified),
-        "due": time(notice.due), "solved": time(notice.resolved),
+        "what": notice.what, "remedy": notice.remedy, "since": time(Some(notice.since)), "notified": time(notice.notified),
+        "due": time(notice.due), "resolved": time(notice.resolved),
     })
 }
 
@@ -129,9 +129,9 @@ fn read(value: &Value) -> Option<Alert> {
         what: text("what")?,
         remedy: text("remedy")?,
         since: time("since")?,
-        notified: time("told"),
+        notified: time("notified"),
         due: time("due"),
-        resolved: time("solved"),
+        resolved: time("resolved"),
     })
 }
 

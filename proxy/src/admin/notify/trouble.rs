@@ -37,7 +37,7 @@ pub(crate) enum Event {
     /// No new access token for longer than half the life of one.
     RefreshFailing,
     /// A certificate, a client secret or a refresh token ends soon, or has ended.
-    RunningOut,
+    Expiring,
     /// The store or its key cannot be used, as a whole or for one account.
     Store,
     /// Nothing happened: somebody tries out whether they would be told.
@@ -51,7 +51,7 @@ impl Event {
             Self::SignInNeeded => "sign-in-needed",
             Self::Misconfigured => "misconfigured",
             Self::RefreshFailing => "refresh-failing",
-            Self::RunningOut => "running-out",
+            Self::Expiring => "expiring",
             Self::Store => "store",
             Self::Test => "test",
         }
@@ -206,7 +206,7 @@ fn patience(state: &TokenState) -> Duration {
     life.map_or(PATIENCE_WITHOUT_TOKEN, |life| life / 2).max(SHORTEST_PATIENCE)
 }
 
-/// Every refresh replaces it or begins its time anew, so only one that nobody has been able to use for long runs out.
+/// Every refresh extends its life, so only a refresh token that was not used for long expires.
 fn of_refresh_token(account: &Account, state: &TokenState, now: SystemTime, warn_before: Duration) -> Option<Trouble> {
     if account.grant != Grant::SignIn || !state.has_refresh_token {
         return None;
@@ -221,15 +221,15 @@ fn of_refresh_token(account: &Account, state: &TokenState, now: SystemTime, warn
     Some(Trouble {
         subject: mailbox.to_string(),
         topic: Topic::End,
-        event: Event::RunningOut,
+        event: Event::Expiring,
         cause: format!("refresh token {}", day(used)),
         what: format!(
-            "The sign-in of {mailbox} has not been used since {}; Microsoft forgets it on {}.",
+            "The sign-in of {mailbox} has not been used since {}; Microsoft revokes it on {}.",
             day(used),
             day(ends)
         ),
         remedy: format!(
-            "See in `oxpost status` why it is not refreshed, and mend that; otherwise run `oxpost sign-in {mailbox}`."
+            "Find out with `oxpost status` why it is not refreshed, and fix that; otherwise run `oxpost sign-in {mailbox}`."
         ),
         since: ends.checked_sub(warn_before).unwrap_or(now),
     })
@@ -251,19 +251,19 @@ fn unreadable(mailbox: &str, now: SystemTime) -> Trouble {
         topic: Topic::Store,
         event: Event::Store,
         cause: "unreadable".to_owned(),
-        what: format!("The row of {mailbox} in the store is damaged."),
+        what: format!("The record of {mailbox} in the store is damaged."),
         remedy: format!("Run `oxpost account remove {mailbox}`, then add it again."),
         since: now,
     }
 }
 
 fn of_application(end: &credential_expiry::End<'_>, warn_before: Duration) -> Trouble {
-    // The day it ends is told apart from the weeks before.
-    let ended = if end.has_passed() { "ended" } else { "ends" };
+    // The expiry itself is another cause than the weeks before.
+    let ended = if end.has_passed() { "expired" } else { "expires" };
     Trouble {
         subject: format!("application {}", end.application()),
         topic: Topic::End,
-        event: Event::RunningOut,
+        event: Event::Expiring,
         cause: format!("{ended} {}", day(end.expires())),
         what: end.what(),
         remedy: end.remedy(),

@@ -258,7 +258,7 @@ impl Watch {
         };
         let elapsed = self.clock.elapsed();
         let (since, then) = *self.failing_since.get_or_insert((now, elapsed));
-        debug!(%error, "the store cannot be read to see who must act");
+        debug!(%error, "cannot read the store to evaluate alerts");
         if elapsed.saturating_sub(then) < STORE_PATIENCE {
             return vec![Finding::Unsure(String::new(), Topic::Store)];
         }
@@ -275,15 +275,15 @@ impl Watch {
         if let [notice] = notices.as_slice()
             && notice.subject.is_empty()
         {
-            if kind == Kind::Solved {
+            if kind == Kind::Resolved {
                 self.own.remove(notice);
             } else if self.own.notices().contains(notice) {
-                // Otherwise another trouble has taken its place while it was told.
+                // Otherwise another alert has replaced it during the delivery.
                 self.own.set(&told(notice, now, self.settings.reminder));
             }
             return;
         }
-        let kept = if kind == Kind::Solved {
+        let kept = if kind == Kind::Resolved {
             self.store.remove_alerts(&notices).await
         } else {
             let new: Vec<Alert> = notices.iter().map(|notice| told(notice, now, self.settings.reminder)).collect();
@@ -291,7 +291,7 @@ impl Watch {
             self.store.change_alerts(&changes).await.map(drop)
         };
         if let Err(error) = kept {
-            warn!(%error, "it could not be noted that people were told; they will be told again");
+            warn!(%error, "cannot store that an alert was delivered; it will be delivered again");
         }
     }
 }
@@ -302,7 +302,7 @@ pub(super) fn store_trouble(what: &str, cause: &str, since: SystemTime) -> Troub
     Trouble { subject: String::new(), topic, event, cause: cause.to_owned(), what: capital(what), remedy, since }
 }
 
-/// What is wrong with a store, in a word. A database that is away says so in ever other words, which is no news.
+/// The kind of a store error. The texts for an unreachable database vary, which must not raise new alerts.
 pub(super) fn cause(error: &StoreError) -> &'static str {
     match error {
         StoreError::WrongKey => "wrong key",
@@ -321,14 +321,14 @@ fn capital(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// The log is told first, and always.
+/// Every alert is logged, before it is delivered.
 pub(super) fn say(notice: &Alert, kind: Kind) {
     let Alert { id, subject, event, what, remedy, .. } = notice;
     let subject = if subject.is_empty() { "Oxpost" } else { subject };
     match kind {
-        Kind::Solved => info!(%subject, event, notice = id, "solved. It was: {what}"),
-        Kind::Reminder => warn!(%subject, event, notice = id, "a person must still act: {what} {remedy}"),
-        _ => warn!(%subject, event, notice = id, "a person must act: {what} {remedy}"),
+        Kind::Resolved => info!(%subject, event, alert = id, "alert resolved: {what}"),
+        Kind::Reminder => warn!(%subject, event, alert = id, "alert not resolved: {what} {remedy}"),
+        _ => warn!(%subject, event, alert = id, "alert: {what} {remedy}"),
     }
 }
 
@@ -338,16 +338,16 @@ fn say_digest(notices: &[Alert], claimed: &Claimed) {
     let (id, count) = (&claimed.id, notices.len());
     let event = notices.first().map_or("", |notice| notice.event.as_str());
     match claimed.kind {
-        Kind::Solved => info!(count, event, notice = id, "resolved: {what}"),
-        Kind::Reminder => warn!(count, event, notice = id, "a person must still act: {what} {remedy}"),
-        _ => warn!(count, event, notice = id, "a person must act: {what} {remedy}"),
+        Kind::Resolved => info!(count, event, alert = id, "alerts resolved: {what}"),
+        Kind::Reminder => warn!(count, event, alert = id, "alert not resolved: {what} {remedy}"),
+        _ => warn!(count, event, alert = id, "alert: {what} {remedy}"),
     }
     for Alert { id, subject, what, .. } in notices {
-        debug!(%subject, event, notice = id, digest = claimed.id, "{what}");
+        debug!(%subject, event, alert = id, digest = claimed.id, "{what}");
     }
 }
 
-/// Tells one after the other. It is a task of its own, so that looking never waits for a webhook.
+/// Delivers one alert after the other, in a task of its own, so that evaluation never waits for a webhook.
 async fn tell(
     channels: Arc<Channels>,
     clock: SharedClock,
@@ -361,11 +361,7 @@ async fn tell(
         for (channel, outcome) in channels.deliver(&message).await {
             if let Err(undelivered) = outcome {
                 arrived = false;
-                error!(
-                    channel,
-                    notice = claimed.id,
-                    "nobody was told: {undelivered}; it is tried again within the hour"
-                );
+                error!(channel, alert = claimed.id, "alert not delivered: {undelivered}; trying again within the hour");
             }
         }
         if reports.send((claimed, arrived)).await.is_err() {
@@ -377,7 +373,7 @@ async fn tell(
 /// A random name.
 pub(super) fn new_id() -> String {
     let mut bytes = [0; 8];
-    // Without random numbers nobody could speak TLS either; a name that is always the same is still a name.
+    // Without random numbers TLS would not work either; a constant id is acceptable then.
     let _ = tls::provider().secure_random.fill(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -42,10 +42,10 @@ impl Webhook {
             // This machine itself; see the check of the configuration.
             client = client.no_proxy();
         }
-        let client = client.build().map_err(|_| "the HTTP client for the webhook could not be made".to_owned())?;
+        let client = client.build().map_err(|_| "cannot create the HTTP client for the webhook".to_owned())?;
         let header = match &webhook.header {
             Some((name, value)) => {
-                let cannot = || "the header of the webhook cannot be sent".to_owned();
+                let cannot = || "the header of the webhook is invalid".to_owned();
                 let mut value = HeaderValue::from_bytes(value.reveal()).map_err(|_| cannot())?;
                 value.set_sensitive(true);
                 Some((HeaderName::from_bytes(name.as_bytes()).map_err(|_| cannot())?, value))
@@ -70,7 +70,7 @@ impl Webhook {
                 return Err(Undelivered { why: "the webhook did not answer in time".to_owned(), try_again: true });
             }
             Err(error) => {
-                let why = format!("the webhook could not be reached: {}", innermost(&error.without_url()));
+                let why = format!("the webhook cannot be reached: {}", innermost(&error.without_url()));
                 return Err(Undelivered { why, try_again: true });
             }
         };

@@ -119,9 +119,9 @@ async fn delegate_account(
         return Ok(Delegate { account, new: false });
     }
     if grant == Some(Grant::ClientCredentials) {
-        return Err(Failed::new(format!(
-            "with client-credentials the application opens mailboxes itself, without a delegate. Omit --delegate."
-        )));
+        return Err(Failed::new(
+            "with client-credentials the application opens mailboxes itself, without a delegate. Omit --delegate.",
+        ));
     }
     let (application, grant) = own(config, application.map(str::to_owned), grant)?;
     let account = Account::new(delegate.clone(), application, grant, SystemTime::now());
@@ -151,7 +151,9 @@ pub(super) fn choose_application(config: &Config, asked: Option<String>) -> Resu
 async fn say(store: &Store, account: &Account, owner: Option<Delegate>, no_password: bool) -> Result<(), Failed> {
     let Account { mailbox, application, grant, .. } = account;
     match &account.delegate {
-        Some(delegate) => println!("Added {mailbox} with the delegate {delegate} (application {application}, {grant})."),
+        Some(delegate) => {
+            println!("Added {mailbox} with the delegate {delegate} (application {application}, {grant}).")
+        }
         None => println!("Added {mailbox} (application {application}, {grant})."),
     }
     if let Some(Delegate { account: added, new: true }) = &owner {
@@ -195,7 +197,9 @@ async fn say(store: &Store, account: &Account, owner: Option<Delegate>, no_passw
 async fn say_of_pattern(store: &Store, account: &Account, no_password: bool) -> Result<(), Failed> {
     let (pattern, domain) = (typed(&account.mailbox), account.mailbox.domain());
     if no_password {
-        println!("It has no password: mail programs can open only mailboxes of {domain} that have an account of their own.\n");
+        println!(
+            "It has no password: mail programs can open only mailboxes of {domain} that have an account of their own.\n"
+        );
     } else {
         let password = new_password(store, &account.mailbox, DEFAULT_NAME).await?;
         println!("In the mail program, use\n");

@@ -1,4 +1,4 @@
-//! The `[[account]]` sections of `proxy.toml` and these commands: who may change what.
+//! `oxpost account apply` and `declare`: accounts declared in `proxy.toml`.
 
 use std::collections::HashSet;
 use std::time::SystemTime;
@@ -10,7 +10,7 @@ use crate::admin::reconcile::{place, reconcile};
 use crate::cli::Failed;
 use crate::config::Config;
 
-/// What is declared is changed where it is declared: here it would be undone by the next start.
+/// Refuses to change an account that proxy.toml declares: the next start would revert it.
 pub(super) fn not_declared(config: &Config, mailbox: &Mailbox) -> Result<(), Failed> {
     match place(config, mailbox) {
         Some(place) => Err(Failed::new(format!(
@@ -26,14 +26,14 @@ pub(super) async fn apply(store: &Store, config: &Config, hand_over: &[Mailbox])
     for (mailboxes, what) in [
         (&changes.added, "Added, as declared:"),
         (&changes.changed, "Changed, as declared:"),
-        (&changes.disabled, "Disabled, because proxy.toml declares it no more (its sign-in is kept):"),
+        (&changes.disabled, "Disabled, because proxy.toml no longer declares it (its sign-in is kept):"),
     ] {
         for mailbox in mailboxes {
             println!("{what} {mailbox}");
         }
     }
     if changes.is_empty() {
-        println!("The accounts are as proxy.toml declares them: nothing was changed.");
+        println!("The accounts already match proxy.toml.");
     }
     for mailbox in &changes.added {
         let account = known(store, mailbox).await?;
@@ -57,7 +57,7 @@ pub(super) async fn declare(store: &Store, config: &Config, mailboxes: &[Mailbox
     apply(store, config, mailboxes).await
 }
 
-/// For who signs in for an account before the first start with it.
+/// Applies proxy.toml if it declares this account and the store does not have it yet.
 pub(in crate::cli) async fn apply_if_new(store: &Store, config: &Config, mailbox: &Mailbox) -> Result<(), Failed> {
     let there = store.account(mailbox).await?.is_some_and(|account| account.origin != Origin::Disabled);
     if there || place(config, mailbox).is_none() { Ok(()) } else { apply(store, config, &[]).await }

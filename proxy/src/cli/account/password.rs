@@ -1,4 +1,4 @@
-//! `oxpost account password …`: what mail programs log in with.
+//! `oxpost account password …`: passwords for mail programs.
 
 use std::time::SystemTime;
 
@@ -20,23 +20,23 @@ pub(in crate::cli) const DEFAULT_NAME: &str = "default";
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum PasswordCommand {
-    /// Make a password and print it (shown once)
+    /// Create a password and print it (shown once)
     Add {
         /// The mail address
         mailbox: Mailbox,
-        /// A name to tell several passwords apart, such as the device that has it
+        /// A name for the password, such as the device that uses it
         #[arg(long, default_value = DEFAULT_NAME, value_parser = name)]
         name: String,
-        /// In place of the one of the same name, which stops working at once
+        /// Replace the password of the same name, which stops working immediately
         #[arg(long)]
         replace: bool,
     },
-    /// List the passwords of an account by name, with when each was last used
+    /// List the passwords of an account with their last use
     List {
         /// The mail address
         mailbox: Mailbox,
     },
-    /// Remove a password; it stops working at once
+    /// Remove a password; it stops working immediately
     Remove {
         /// The mail address
         mailbox: Mailbox,
@@ -44,9 +44,9 @@ pub(in crate::cli) enum PasswordCommand {
         #[arg(default_value = DEFAULT_NAME, value_parser = name)]
         name: String,
     },
-    /// Make a password and print it with its hash, for an account that proxy.toml declares; nothing is stored
+    /// Create a password and print it with its hash, for an [[account]] in proxy.toml; stores nothing
     Hash {
-        /// Ask for the password instead of making one (from standard input, if that is no terminal)
+        /// Ask for the password instead of creating one (read from standard input if it is not a terminal)
         #[arg(long)]
         ask: bool,
     },
@@ -74,14 +74,14 @@ async fn not_a_declared_one(store: &Store, config: &Config, mailbox: &Mailbox, n
     let declared = store.passwords(mailbox).await?.iter().any(|password| password.name == name && password.declared);
     match place(config, mailbox).filter(|_| declared) {
         Some(place) => Err(Failed::new(format!(
-            "the password `{name}` of {mailbox} is declared in {place}. Change it there (`oxpost account password hash` makes a new one), \
+            "the password `{name}` of {mailbox} is declared in {place}. Change it there (`oxpost account password hash` creates a new one), \
              then run `oxpost account apply`, or restart Oxpost."
         ))),
         None => Ok(()),
     }
 }
 
-/// Shortest password that a person may choose, in bytes: its hash may be seen by many, and can be attacked at leisure.
+/// Shortest chosen password, in bytes: its hash in a configuration file can be attacked offline.
 const CHOSEN_LEAST: usize = 12;
 
 pub(super) async fn hash(chosen: bool) -> Result<(), Failed> {
@@ -89,7 +89,7 @@ pub(super) async fn hash(chosen: bool) -> Result<(), Failed> {
         let password = ask("Password for mail programs: ")?;
         if !(CHOSEN_LEAST..=PASSWORD_LIMIT).contains(&password.len()) {
             return Err(Failed::new(format!(
-                "a password has {CHOSEN_LEAST} to {PASSWORD_LIMIT} bytes; nothing was made."
+                "a password must have {CHOSEN_LEAST} to {PASSWORD_LIMIT} bytes; no hash was created."
             )));
         }
         let hashing = tokio::task::spawn_blocking(move || PasswordHash::of(&password));
@@ -100,10 +100,10 @@ pub(super) async fn hash(chosen: bool) -> Result<(), Failed> {
         (Some(password), hash)
     };
     if let Some(password) = password {
-        println!("In the mail program, use the password (shown once)\n");
+        println!("Password for the mail program (shown once):\n");
         println!("  {}\n", password.secret().reveal_str().unwrap_or_default());
     }
-    println!("In the [[account]] section of proxy.toml, write\n");
+    println!("For the [[account]] section of proxy.toml:\n");
     println!("password-hash = '{}'", hash.text());
     Ok(())
 }
@@ -119,27 +119,27 @@ async fn add(store: &Store, mailbox: &Mailbox, name: &str, replace: bool) -> Res
     let account = known(store, mailbox).await?;
     if account.grant == Grant::Password {
         return Err(Failed::new(format!(
-            "{mailbox} has the grant password: Microsoft judges its password, and Oxpost gives it none. Use that of {} at Microsoft 365 \
-             in the mail program, or add the account again with another grant.",
+            "{mailbox} has the grant password: Microsoft verifies its password, and Oxpost has none for it. Use the Microsoft 365 password \
+             of {} in the mail program, or add the account again with another grant.",
             account.token_of()
         )));
     }
     let there = store.passwords(mailbox).await?.iter().any(|password| password.name == name);
     if there && !replace {
         return Err(Failed::new(format!(
-            "{mailbox} has a password named `{name}` already. Give the new one another name with --name, so that both work, or \
-             --replace it, so that the old one stops working at once."
+            "{mailbox} already has a password named `{name}`. Choose another name with --name to keep both, or replace the old one \
+             with --replace."
         )));
     }
     let password = new_password(store, mailbox, name).await?;
     println!("New password `{name}` for the user name {} (shown once):\n\n  {password}\n", account.login);
     if there {
-        println!("The old one no longer works.");
+        println!("The old password no longer works.");
     }
     Ok(())
 }
 
-/// Stores a fresh password and gives it back for the one time it is shown.
+/// Stores a new password and returns it, to be shown once.
 pub(in crate::cli) async fn new_password(store: &Store, mailbox: &Mailbox, name: &str) -> Result<String, Failed> {
     let password = LocalPassword::generate()?;
     let hash = password.hash().await?;
@@ -152,7 +152,7 @@ async fn list(store: &Store, mailbox: &Mailbox) -> Result<(), Failed> {
     let passwords = store.passwords(mailbox).await?;
     if passwords.is_empty() {
         println!(
-            "{mailbox} has no password, so no mail program can open it. Make one with: oxpost account password add {mailbox}"
+            "{mailbox} has no password, so no mail program can open it. Create one: oxpost account password add {mailbox}"
         );
         return Ok(());
     }
@@ -168,7 +168,7 @@ async fn list(store: &Store, mailbox: &Mailbox) -> Result<(), Failed> {
             row
         })
         .collect();
-    let mut header = vec!["NAME", "MADE", "LAST USED"];
+    let mut header = vec!["NAME", "CREATED", "LAST USED"];
     header.extend(declared.then_some("DECLARED IN"));
     print!("{}", table(&header, &rows));
     Ok(())
@@ -178,13 +178,13 @@ async fn remove(store: &Store, mailbox: &Mailbox, name: &str) -> Result<(), Fail
     known(store, mailbox).await?;
     if !store.revoke_password(mailbox, name).await? {
         return Err(Failed::new(format!(
-            "{mailbox} has no password named `{name}`; `oxpost account password list {mailbox}` shows those there are."
+            "{mailbox} has no password named `{name}`; `oxpost account password list {mailbox}` lists its passwords."
         )));
     }
-    println!("Removed the password `{name}` of {mailbox}; nobody can log in with it any more.");
+    println!("Removed the password `{name}` of {mailbox}; it no longer works.");
     if store.passwords(mailbox).await?.is_empty() {
         println!(
-            "It was the last one: no mail program can open {mailbox} until `oxpost account password add {mailbox}`."
+            "It was the last one: no mail program can open {mailbox}. Create a new one: oxpost account password add {mailbox}"
         );
     }
     Ok(())

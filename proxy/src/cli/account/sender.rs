@@ -1,4 +1,4 @@
-//! `oxpost account sender`: who an account may send as.
+//! `oxpost account sender`: the sender policy of an account.
 
 use oxpost_token_store::{Mailbox, SenderMode, SenderPolicy, Store};
 
@@ -10,13 +10,12 @@ use crate::cli::Failed;
 pub(in crate::cli) struct SenderOptions {
     /// The mail address of the account
     mailbox: Mailbox,
-    /// What becomes of a sender that is not its own address and not allowed: as-is, account or map; without it, what is said
-    /// now is shown
+    /// The sender policy: as-is, account or map; without it, the command shows the present policy
     mode: Option<SenderMode>,
-    /// A sender that it may send as besides its own address, or all of a domain (`*@contoso.com`); several times
+    /// A further sender it may use, or all of a domain (`*@contoso.com`); may be repeated
     #[arg(long, value_name = "SENDER", requires = "mode")]
     allow: Vec<String>,
-    /// With map: whose place is taken, and by whom; the first rule that fits holds
+    /// A rewrite rule for map; the first match applies; may be repeated
     #[arg(long, value_name = "FROM=TO", requires = "mode")]
     rule: Vec<String>,
 }
@@ -26,8 +25,8 @@ impl SenderOptions {
         &self.mailbox
     }
 
-    /// Whether it only asks.
-    pub(super) fn only_asks(&self) -> bool {
+    /// Whether it only shows the policy.
+    pub(super) fn only_shows(&self) -> bool {
         self.mode.is_none()
     }
 }
@@ -38,16 +37,16 @@ pub(super) async fn sender(options: SenderOptions, store: &Store) -> Result<(), 
     if let Some(mode) = mode {
         let mut rules = Vec::new();
         for text in &rule {
-            let (from, to) = text
-                .split_once('=')
-                .ok_or_else(|| Failed::new(format!("`{text}` is no rule: write --rule '*@old.local={mailbox}'.")))?;
+            let (from, to) = text.split_once('=').ok_or_else(|| {
+                Failed::new(format!("`{text}` is not a rule; write it like --rule '*@old.local={mailbox}'."))
+            })?;
             rules.push((from, to));
         }
         let policy = SenderPolicy::parse(mode, allow.iter().map(String::as_str), rules)
             .map_err(|error| Failed::new(format!("{error}.")))?;
         store.set_senders(&mailbox, &policy).await?;
         account.senders = policy;
-        println!("Of every message that is sent from now on:");
+        println!("For all messages from now on:");
     }
     println!("{}:", account.senders.mode);
     let own = if account.mailbox.is_pattern() { "the mailbox".to_owned() } else { mailbox.to_string() };
@@ -61,30 +60,28 @@ pub(super) async fn sender(options: SenderOptions, store: &Store) -> Result<(), 
 fn described(own: &str, policy: &SenderPolicy, held: bool) -> Vec<String> {
     let allowed: Vec<String> =
         [own.to_owned()].into_iter().chain(policy.allowed.iter().map(ToString::to_string)).collect();
-    let allowed = format!("A message may be from {}.", allowed.join(", "));
+    let allowed = format!("Allowed senders: {}.", allowed.join(", "));
     let mut lines = match policy.mode {
         SenderMode::AsIs if policy.allowed.is_empty() && !held => {
             return vec![
-                "A message may be from anybody; the mail server says whether it may.".into(),
-                "If it says SendAsDenied, give the account Send As there, or replace senders: oxpost account sender --help"
+                "The mail server decides which senders are allowed.".into(),
+                "If it answers SendAsDenied, grant the account Send As there, or replace senders: oxpost account sender --help"
                     .into(),
             ];
         }
-        SenderMode::AsIs => vec![allowed, "One from anybody else is refused.".into()],
-        SenderMode::Account => vec![
-            allowed,
-            format!("In the place of anybody else stands {own}; answers go to whom it was from (Reply-To)."),
-        ],
+        SenderMode::AsIs => vec![allowed, "Messages with another sender are refused.".into()],
+        SenderMode::Account => {
+            vec![allowed, format!("Other senders are replaced with {own}; Reply-To keeps the original sender.")]
+        }
         SenderMode::Map => {
-            let rules = policy.map.iter().map(|rule| format!("In the place of {} stands {}.", rule.from, rule.to));
+            let rules = policy.map.iter().map(|rule| format!("{} is replaced with {}.", rule.from, rule.to));
             let mut lines = vec![allowed];
             lines.extend(rules);
-            lines.push("Answers go to whom it was from (Reply-To). One from anybody else is refused.".into());
+            lines.push("Reply-To keeps the original sender. Messages with another sender are refused.".into());
             lines
         }
     };
-    lines.push(
-        "Both are looked at: the sender of the envelope (MAIL FROM), and From: and Sender: of the message.".into(),
-    );
+    lines
+        .push("This applies to the sender of the envelope (MAIL FROM) and to From: and Sender: of the message.".into());
     lines
 }

@@ -28,7 +28,7 @@ pub(super) async fn apply(work: &Work, opened: &[Opened], store: &Store) -> Resu
         }
         let done = match step {
             Step::Add => add(work, account, opened, store).await,
-            _ => Ok("password as it was".to_owned()),
+            _ => Ok("password unchanged".to_owned()),
         };
         let line = match done {
             Ok(password) => format!("{password}, {}", sign_in(account, opened, store).await?),
@@ -72,7 +72,7 @@ async fn add(work: &Work, account: &import::Account, opened: &Opened, store: &St
     };
     let hash = hash(kept.clone()).await?;
     store.set_password(mailbox, DEFAULT_NAME, &hash, SystemTime::now()).await?;
-    let short = if kept.len() < SHORT { ", which is short: others may guess it" } else { "" };
+    let short = if kept.len() < SHORT { ", which is short and may be guessed" } else { "" };
     Ok(format!("password kept{short}"))
 }
 
@@ -86,7 +86,7 @@ async fn sign_in(account: &import::Account, opened: &Opened, store: &Store) -> R
     let mailbox = &account.mailbox;
     match &opened.refresh_token {
         Some(token) if account.grant == Grant::SignIn && store.adopt_refresh_token(mailbox, token).await? => {
-            Ok("signed in: its sign-in was carried over".to_owned())
+            Ok("signed in: its sign-in was imported".to_owned())
         }
         _ => Ok(format!("next: oxpost sign-in {mailbox}")),
     }

@@ -76,7 +76,7 @@ impl Asker {
         // What is piped in has one line for each account.
         for _ in 0..if terminal { TRIES } else { 1 } {
             let password = if terminal {
-                Secret::new(rpassword::prompt_password(format!("Old password of {mailbox} (Enter: without): "))?)
+                Secret::new(rpassword::prompt_password(format!("Old password of {mailbox} (press Enter to skip): "))?)
             } else {
                 self.line()?
             };
@@ -89,7 +89,7 @@ impl Asker {
                 self.known.drain(..more);
                 return Ok(Some(opened));
             }
-            println!("That password does not open what is stored for {mailbox}.");
+            println!("That password does not decrypt the sign-in of {mailbox}.");
         }
         Ok(None)
     }

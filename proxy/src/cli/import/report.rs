@@ -13,14 +13,14 @@ use crate::config::{ListenerTls, file};
 /// Before anything is done.
 pub(super) fn plan(work: &Work, options: &ImportOptions, present: bool) {
     let Work { plan, missing, steps, .. } = work;
-    println!("{} is a configuration of {}. What becomes of it:\n", options.file.display(), plan.program);
-    let there = |there: bool| if there { " (is in proxy.toml already)" } else { "" };
+    println!("{} is a configuration of {}. Import plan:\n", options.file.display(), plan.program);
+    let there = |there: bool| if there { " (already in proxy.toml)" } else { "" };
     for (listener, is_there) in plan.listeners.iter().zip(&missing.listeners) {
         println!("  listener     {}{}", listener_line(listener), there(*is_there));
     }
     if plan.listeners.is_empty() && !present {
         println!(
-            "  listener     IMAP, POP3 and SMTP on 127.0.0.1: 1143, 1110, 1587, as the file has none that can be used"
+            "  listener     IMAP, POP3 and SMTP on 127.0.0.1: 1143, 1110, 1587, because the file has no usable listener"
         );
     }
     for (application, named) in plan.applications.iter().zip(&missing.applications) {
@@ -32,7 +32,7 @@ pub(super) fn plan(work: &Work, options: &ImportOptions, present: bool) {
     }
     let left: Vec<&Left> = plan.left.iter().chain(&missing.left).collect();
     if !left.is_empty() {
-        println!("\nWhat cannot be carried over, or is different now:");
+        println!("\nNot imported, or different in Oxpost:");
         for (why, whats) in by_reason(&left) {
             println!();
             for left in whats {
@@ -57,13 +57,12 @@ fn application_line(application: &Application) -> String {
     let provider = match &application.provider {
         Provider::Preset(name) => (*name).to_owned(),
         Provider::SpeltOut(spelt_out) => match &spelt_out.based_on {
-            Some(name) => format!("{name} but for its {}", differences(spelt_out)),
+            Some(name) => format!("{name} with its own {}", differences(spelt_out)),
             None => "a [[provider]] of its own".to_owned(),
         },
     };
     let tenant = application.tenant.as_ref().map(|tenant| format!(", tenant {tenant}")).unwrap_or_default();
-    let id =
-        application.client_id.as_ref().map_or_else(|| "to be filled in".to_owned(), |id| format!("client id {id}"));
+    let id = application.client_id.as_ref().map_or_else(|| "to be entered".to_owned(), |id| format!("client id {id}"));
     let proof = match (&application.certificate, &application.secret) {
         (Some(_), _) => ", with its certificate",
         (None, Some(_)) => ", with its client secret, which is sealed into the store",
@@ -87,12 +86,12 @@ fn account_line(work: &Work, account: &Account, step: &Step) -> String {
     let name = named.map_or("", |named| named.name.as_str());
     let token = account.sealed.as_ref().is_some_and(|sealed| sealed.refresh_token.is_some());
     match step {
-        Step::Stays(why) => format!("stays as it is: {why}"),
+        Step::Stays(why) => format!("not changed: {why}"),
         Step::Waits => format!("waits until the application {name} is in proxy.toml"),
-        Step::SignIn => "is there, and nobody has signed in; its old password opens the sign-in of the file".to_owned(),
+        Step::SignIn => "exists without a sign-in; its old password decrypts the sign-in of the file".to_owned(),
         Step::Add => match account.grant {
-            Grant::SignIn if token => format!("application {name}; its old password opens the sign-in of the file"),
-            Grant::SignIn => format!("application {name}; a person signs in"),
+            Grant::SignIn if token => format!("application {name}; its old password decrypts the sign-in of the file"),
+            Grant::SignIn => format!("application {name}; needs a sign-in"),
             grant => format!("application {name}, {grant}"),
         },
     }
@@ -118,7 +117,7 @@ pub(super) fn text(work: &Work, path: &Path, present: bool) {
         return;
     }
     let doing = if present { "Add this to" } else { "This would be written to" };
-    println!("{doing} {}, which is never changed once it is there:\n", path.display());
+    println!("{doing} {} (an existing file is never changed):\n", path.display());
     for line in work.missing.text.trim().lines() {
         println!("    {line}");
     }
@@ -130,15 +129,15 @@ pub(super) fn next(work: &Work, path: &Path) -> Result<(), Failed> {
     let waiting = work.steps.iter().filter(|step| **step == Step::Waits).count();
     if waiting > 0 {
         return Err(Failed::new(format!(
-            "{waiting} accounts wait for their application. Add what stands above to {}, and run the same command again.",
+            "{waiting} accounts wait for their application. Add the text above to {}, and run the same command again.",
             path.display()
         )));
     }
     println!("\nNext:\n  oxpost check");
     let sign_ins =
-        if work.plan.program == Program::EmailProxy { ", and would go on using the same sign-ins" } else { "" };
+        if work.plan.program == Program::EmailProxy { ", and would continue to use the same sign-ins" } else { "" };
     println!("  stop {}, which listens on the same ports{sign_ins}", work.plan.program);
     println!("  oxpost run");
-    println!("  oxpost doctor, which tries every mailbox");
+    println!("  oxpost doctor, which checks every mailbox");
     Ok(())
 }

@@ -33,29 +33,29 @@ pub(super) async fn sign_in(sign_in: &SignIn<'_>, no_open: bool) -> Result<(), F
     let (mailbox, name) = (&account.mailbox, sign_in.user_name().await?);
     let mut listener = Loopback::bind(application.redirect_uri.as_deref()).await.map_err(|error| {
         Failed::new(format!(
-            "cannot listen for the browser on this machine: {error}. Use another way: `oxpost sign-in {mailbox} --paste`"
+            "cannot listen for the browser on this computer: {error}. Use `oxpost sign-in {mailbox} --paste` instead"
         ))
     })?;
     let begun = begin_browser_sign_in(http, store, application, account, clock, &listener.redirect_uri).await?;
     if !no_open && platform::open_browser(begun.url.as_str()) {
-        println!("To connect {mailbox}, sign in as {name} in the browser that opens now.");
+        println!("To sign in {mailbox}, sign in as {name} in the browser that opens now.");
         println!("If none opens, open this address in a browser on this computer:\n");
     } else {
-        println!("To connect {mailbox}, open this address in a browser on this computer, and sign in as {name}:\n");
+        println!("To sign in {mailbox}, open this address in a browser on this computer, and sign in as {name}:\n");
     }
     println!("  {}\n", begun.url);
     println!(
-        "Waiting, for at most {} minutes. Ctrl-C gives up; nothing is changed then. If the only browser is on another\n\
+        "Waiting for up to {} minutes. Press Ctrl-C to cancel without changes. If the only browser is on another\n\
          computer, use `oxpost sign-in {mailbox} --paste` instead. {ERROR_PAGE}.",
         PATIENCE.as_secs() / 60
     );
     let Some((redirect, browser)) = listener.answer(&begun).await else {
         return Err(Failed::new(format!(
-            "nobody has signed in within {} minutes, and nothing was changed. Run `oxpost sign-in {mailbox}` again.",
+            "the sign-in was not finished within {} minutes, and nothing was changed. Run `oxpost sign-in {mailbox}` again.",
             PATIENCE.as_secs() / 60
         )));
     };
-    // Whoever comes now, by the reload button or by a second tab, is told that it is over.
+    // Answers reloads and second tabs.
     let late = tokio::spawn(listener.turn_away());
     let outcome = match begun.finish(redirect).await {
         Ok(signed_in) => sign_in.keep(&signed_in).await,
@@ -63,12 +63,12 @@ pub(super) async fn sign_in(sign_in: &SignIn<'_>, no_open: bool) -> Result<(), F
     };
     match &outcome {
         Ok(()) => {
-            let text = format!("{mailbox} is connected with Oxpost. You can close this page now.");
-            browser.show("200 OK", "Connected", &text).await;
+            let text = format!("{mailbox} is signed in. You can close this page now.");
+            browser.show("200 OK", "Signed in", &text).await;
         }
         Err(Failed(message)) => {
             let text = format!("Oxpost says: {message}");
-            browser.show("200 OK", "Not connected", &text).await;
+            browser.show("200 OK", "Not signed in", &text).await;
         }
     }
     late.abort();
@@ -100,7 +100,7 @@ impl Loopback {
         Ok(Self { redirect_uri, arrivals, _accepting: accepting })
     }
 
-    /// Waits for the redirect that answers this sign-in. None if nobody comes in time.
+    /// Waits for the redirect of this sign-in; none if it does not arrive in time.
     pub(super) async fn answer(&mut self, sign_in: &BrowserSignIn) -> Option<(Redirect, Browser)> {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -108,13 +108,13 @@ impl Loopback {
             match sign_in.read(&browser.query) {
                 Ok(redirect) => return Some((redirect, browser)),
                 Err(error) => {
-                    println!("A page came back that is not the answer: {error}. Still waiting for the right one.");
+                    println!("Ignored a page that does not belong to this sign-in: {error}. Still waiting.");
                     let text = format!(
-                        "Nothing was done: {error}. If this is an older page, close it. The sign-in that Oxpost has begun still waits \
-                         for you."
+                        "This page does not belong to the present sign-in: {error}. Close it. Oxpost still waits for the \
+                         present sign-in."
                     );
                     tokio::spawn(async move {
-                        browser.show("400 Bad Request", "Not the page that is waited for", &text).await;
+                        browser.show("400 Bad Request", "Wrong page", &text).await;
                     });
                 }
             }
@@ -124,7 +124,7 @@ impl Loopback {
     /// A code is redeemed once, so a second redirect is answered and not looked at.
     async fn turn_away(mut self) {
         while let Some(browser) = self.arrivals.recv().await {
-            let text = "This sign-in has had its answer already. You can close this page.";
+            let text = "This sign-in is already finished. You can close this page.";
             browser.show("410 Gone", "Already done", text).await;
         }
     }

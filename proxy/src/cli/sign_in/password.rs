@@ -1,4 +1,4 @@
-//! The grant password: Microsoft judges one password now, so that what is wrong shows before a mail program is set up.
+//! The grant password: Microsoft verifies one password now, so that errors show before a mail program is set up.
 
 use oxpost_token_store::connect_with_password;
 
@@ -8,12 +8,12 @@ use crate::cli::ask::ask;
 pub(super) async fn sign_in(sign_in: &SignIn<'_>) -> Result<(), Failed> {
     let SignIn { http, store, application, account, clock } = sign_in;
     let (mailbox, name) = (&account.mailbox, sign_in.user_name().await?);
-    let prompt = format!("Password of Microsoft 365 for {name} (it is sent there, and not kept): ");
+    let prompt = format!("Microsoft 365 password of {name} (sent to Microsoft, not stored): ");
     let password = ask(&prompt)?;
     if password.is_empty() {
         return Err(Failed::new("the password is empty; nothing was changed."));
     }
     connect_with_password(http, store, application, account, &password, clock).await?;
-    println!("Microsoft has accepted the password, and {mailbox} is connected. Use the same in the mail program.");
+    println!("Microsoft accepted the password; {mailbox} is signed in. Use the same password in the mail program.");
     Ok(())
 }

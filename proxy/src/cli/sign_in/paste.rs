@@ -1,4 +1,4 @@
-//! The browser is on another computer: a person copies the address where it ends, and pastes it here.
+//! The browser is on another computer: the user copies the address of the last page, and pastes it here.
 
 use std::io::{BufRead as _, Read as _};
 
@@ -10,28 +10,30 @@ use super::{ERROR_PAGE, Failed, SignIn};
 
 /// Where the browser goes at the end if the registration names no page. Nothing is expected to listen there, so that the
 /// page fails to load and its address stays: Entra ignores the port of localhost.
-const NOBODY_LISTENS: &str = "http://localhost:49321";
+const UNUSED_ADDRESS: &str = "http://localhost:49321";
 
-/// How often a wrong paste is forgiven.
+/// Number of attempts.
 const TRIES: usize = 5;
 
 pub(super) async fn sign_in(sign_in: &SignIn<'_>) -> Result<(), Failed> {
     let SignIn { http, store, application, account, clock } = sign_in;
     let mailbox = &account.mailbox;
-    let redirect_uri = application.redirect_uri.as_deref().unwrap_or(NOBODY_LISTENS);
+    let redirect_uri = application.redirect_uri.as_deref().unwrap_or(UNUSED_ADDRESS);
     let begun = begin_browser_sign_in(http, store, application, account, clock, redirect_uri).await?;
     println!(
-        "To connect {mailbox}, open this address in a browser on any computer, and sign in as {}:\n",
+        "To sign in {mailbox}, open this address in a browser on any computer, and sign in as {}:\n",
         sign_in.user_name().await?
     );
     println!("  {}\n", begun.url);
     if super::is_here(redirect_uri) {
         println!(
-            "At the end the browser says that it cannot reach a page on localhost. That is as it should be: copy the whole"
+            "At the end the browser reports that it cannot reach a page on localhost. This is expected: copy the whole"
         );
         println!("address of that page (from http://localhost to its end) and paste it here.\n");
     } else {
-        println!("At the end the browser shows an empty page. Copy its whole address, at once, and paste it here.\n");
+        println!(
+            "At the end the browser shows an empty page. Copy its whole address immediately, and paste it here.\n"
+        );
     }
     println!("{ERROR_PAGE}, or paste its text here.\n");
     let redirect = pasted(&begun, account).await?;
@@ -42,16 +44,16 @@ pub(super) async fn sign_in(sign_in: &SignIn<'_>) -> Result<(), Failed> {
 async fn pasted(sign_in: &BrowserSignIn, account: &Account) -> Result<Redirect, Failed> {
     let mailbox = account.mailbox.as_ref();
     for _ in 0..TRIES {
-        println!("The address, then Enter:");
+        println!("Paste the address, then press Enter:");
         let line = tokio::task::spawn_blocking(read_line).await??.ok_or_else(|| {
             Failed::new(format!(
-                "nothing was pasted, and nothing was changed. Run `oxpost sign-in {mailbox} --paste` again."
+                "nothing was pasted; nothing was changed. Run `oxpost sign-in {mailbox} --paste` again."
             ))
         })?;
         let query = match query_of(&line, &sign_in.url) {
             Ok(query) => query,
-            Err(NotIt::Swallowed) => return Err(Failed::new(swallowed(mailbox))),
-            // The text of an error that Microsoft's page keeps to itself.
+            Err(NotIt::CodeRemoved) => return Err(Failed::new(code_removed(mailbox))),
+            // The text of an error page that does not redirect.
             Err(_) if line.contains("AADSTS") => return Err(explained(account, &line)),
             Err(not_it) => {
                 println!("\n{not_it}\n");
@@ -66,7 +68,7 @@ async fn pasted(sign_in: &BrowserSignIn, account: &Account) -> Result<Redirect, 
         }
     }
     Err(Failed::new(format!(
-        "none of these is the address that answers this sign-in; nothing was changed. Run `oxpost sign-in {mailbox} --paste` again."
+        "none of these addresses belongs to this sign-in; nothing was changed. Run `oxpost sign-in {mailbox} --paste` again."
     )))
 }
 
@@ -88,18 +90,16 @@ fn read_line() -> std::io::Result<Option<String>> {
 /// Why a pasted text is not the address that is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum NotIt {
-    #[error("That is not an address; it begins with http:// or https:// and has `code=` in it.")]
+    #[error("That is not an address; it must begin with http:// or https:// and contain `code=`.")]
     NotAnAddress,
     #[error(
-        "That is the address of the sign-in page itself. Open it in a browser, sign in, and paste the address where it ends."
+        "That is the address of the sign-in page. Open it in a browser, sign in, and paste the address of the last page."
     )]
     OurOwn,
-    #[error(
-        "That address has no code in it; the browser is not at the end yet. Finish the sign-in, then copy the address."
-    )]
+    #[error("That address contains no code. Finish the sign-in, then copy the address of the last page.")]
     NoCode,
-    #[error("Microsoft's page has swallowed the code")]
-    Swallowed,
+    #[error("Microsoft's page removed the code")]
+    CodeRemoved,
 }
 
 /// The query, or the fragment, of what was pasted: an address, or only its end.
@@ -117,7 +117,7 @@ fn query_of(pasted: &str, asked: &Url) -> Result<String, NotIt> {
     }
     let path = url.path().trim_end_matches('/');
     if path.ends_with("/wrongplace") || path.ends_with("/nativeclient") {
-        return Err(NotIt::Swallowed);
+        return Err(NotIt::CodeRemoved);
     }
     if url.host_str() == asked.host_str() && url.path() == asked.path() {
         return Err(NotIt::OurOwn);
@@ -125,11 +125,11 @@ fn query_of(pasted: &str, asked: &Url) -> Result<String, NotIt> {
     Err(NotIt::NoCode)
 }
 
-/// Since January 2026 Microsoft's page for native clients goes on to another one and drops the code on the way.
-fn swallowed(mailbox: &str) -> String {
+/// Since January 2026 Microsoft's page for native clients redirects to another one without the code.
+fn code_removed(mailbox: &str) -> String {
     format!(
-        "Microsoft's own page (.../oauth2/nativeclient) has swallowed the code: it goes on to .../common/wrongplace without it, so \
-         there is nothing to paste. Nothing was changed. Use the way by localhost instead: in the Microsoft Entra admin center > App \
+        "Microsoft's page (.../oauth2/nativeclient) redirected to .../common/wrongplace and removed the code, so \
+         there is nothing to paste. Nothing was changed. Use localhost instead: in the Microsoft Entra admin center > App \
          registrations > Authentication > Mobile and desktop applications add the redirect URI http://localhost, remove the line \
          redirect-uri from proxy.toml, and run `oxpost sign-in {mailbox}` again (with --paste if the browser is on another computer)."
     )
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_taken_as_people_copy_it() {
+    fn address_is_read_with_what_copying_adds() {
         let asked =
             Url::parse("https://login.microsoftonline.com/contoso.com/oauth2/v2.0/authorize?client_id=x").unwrap();
         let read = |text| query_of(text, &asked);
@@ -158,8 +158,8 @@ mod tests {
         assert_eq!(read("https://login.microsoftonline.com/common/oauth2/nativeclient?code=1.AbC&state=x"), query);
         assert_eq!(read("http://localhost/?error=access_denied&state=x"), Ok("error=access_denied&state=x".into()));
         assert_eq!(read(asked.as_str()), Err(NotIt::OurOwn));
-        assert_eq!(read("https://login.microsoftonline.com/common/wrongplace"), Err(NotIt::Swallowed));
-        assert_eq!(read("https://login.microsoftonline.com/common/oauth2/nativeclient"), Err(NotIt::Swallowed));
+        assert_eq!(read("https://login.microsoftonline.com/common/wrongplace"), Err(NotIt::CodeRemoved));
+        assert_eq!(read("https://login.microsoftonline.com/common/oauth2/nativeclient"), Err(NotIt::CodeRemoved));
         assert_eq!(read("https://login.microsoftonline.com/kmsi"), Err(NotIt::NoCode));
         assert_eq!(read("alice@contoso.com"), Err(NotIt::NotAnAddress));
         assert_eq!(read(""), Err(NotIt::NotAnAddress));

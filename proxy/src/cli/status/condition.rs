@@ -8,7 +8,7 @@ use crate::admin::credential_expiry::End;
 
 pub(super) const NOT_SIGNED_IN: &str = "not signed in";
 
-/// Declared in proxy.toml once, and not any more.
+/// No longer declared in proxy.toml.
 const DISABLED: &str = "disabled";
 
 /// `end` is that of the certificate or the client secret of its application, as far as it is known.
@@ -24,11 +24,11 @@ pub(super) fn condition(account: &Account, state: &TokenState, end: Option<&End<
         Some(_) => "retrying",
         None if account.grant == Grant::SignIn && !state.has_refresh_token => NOT_SIGNED_IN,
         None if account.grant == Grant::Password && state.signed_in_as.is_none() => NOT_SIGNED_IN,
-        // The day comes from a person, who may have written a wrong one: whether it works is not said by it.
+        // An administrator entered the day; it may be wrong, so this is no error.
         None if end.is_some_and(End::has_passed) => "renew now",
         None if end.is_some_and(End::is_near) => "renew soon",
         None if alive => "ok",
-        // Nothing is wrong, but nobody refreshes: the proxy does not run, or has not come round to it yet.
+        // No error, but no refresh either: the service does not run, or has not refreshed it yet.
         None => "idle",
     }
 }

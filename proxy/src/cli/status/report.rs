@@ -1,4 +1,4 @@
-//! What is known of all accounts at one moment, and how it is told at a terminal.
+//! The state of all accounts at one moment, and its text for a terminal.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(super) struct Report {
     pub(super) unreadable: Vec<String>,
     pub(super) changed: Vec<ChangedOutside>,
     pub(super) blocks: Vec<Block>,
-    /// The authorities that are not asked now.
+    /// The authorities that Oxpost sends no requests to now.
     pub(super) open_circuits: Vec<OpenCircuit>,
     /// Machines whose clock is wrong.
     pub(super) clock_skews: Vec<(String, ClockSkew)>,
@@ -84,7 +84,7 @@ impl Report {
         })
     }
 
-    /// The end of what an account's application proves itself with.
+    /// The expiry of the credential of an account's application.
     pub(super) fn end(&self, account: &Account) -> Option<End<'_>> {
         End::of(self.applications.get(&account.application)?, self.now)
     }
@@ -109,8 +109,8 @@ impl Report {
         ]
     }
 
-    /// What is to be said of one account below the table.
-    fn trouble(&self, shown: &Shown) -> Option<String> {
+    /// The problem of one account, for the text below the table.
+    fn problem(&self, shown: &Shown) -> Option<String> {
         let Shown { account, state, .. } = shown;
         let mailbox = &account.mailbox;
         let needed = self
@@ -119,8 +119,8 @@ impl Report {
             .any(|other| other.account.origin != Origin::Disabled && other.account.delegate.as_ref() == Some(mailbox));
         if account.origin == Origin::Disabled && !needed {
             return Some(format!(
-                "{mailbox}: proxy.toml declares it no more, so nobody can log in; its sign-in is kept. Declare it again, or remove it \
-                 for good: oxpost account remove {mailbox}"
+                "{mailbox}: disabled because proxy.toml no longer declares it; its sign-in is kept. Declare it again, or remove it: \
+                 oxpost account remove {mailbox}"
             ));
         }
         // An account with a delegate has no token of its own.
@@ -128,8 +128,8 @@ impl Report {
             return None;
         }
         if let Some(error) = &state.last_error {
-            let told = self.told(account);
-            return Some(format!("{mailbox} ({}): {}{told}", distance(Some(error.at), self.now), error.text));
+            let notified = self.notified(account);
+            return Some(format!("{mailbox} ({}): {}{notified}", distance(Some(error.at), self.now), error.text));
         }
         (self.condition(shown) == NOT_SIGNED_IN).then(|| {
             let or = if account.grant == Grant::Password { "log in with the mail program, or " } else { "" };
@@ -137,18 +137,18 @@ impl Report {
         })
     }
 
-    /// When people were last told of what is wrong.
-    fn told(&self, account: &Account) -> String {
+    /// When the last notification of this error was delivered.
+    fn notified(&self, account: &Account) -> String {
         let open = self.notices.iter().find(|notice| {
             notice.subject == account.mailbox.as_str()
                 && notice.topic == Topic::Tokens.as_str()
                 && notice.resolved.is_none()
         });
-        let told = open.and_then(|notice| notice.notified);
-        told.map(|at| format!(" (People were told {}.)", distance(Some(at), self.now))).unwrap_or_default()
+        let notified = open.and_then(|notice| notice.notified);
+        notified.map(|at| format!(" (Notified {}.)", distance(Some(at), self.now))).unwrap_or_default()
     }
 
-    /// What an account must be warned of; what an application must be is told otherwise.
+    /// The warnings about accounts; those about applications are printed with their expiries.
     fn warnings(&self) -> impl Iterator<Item = &Alert> {
         let of_an_account =
             |notice: &&Alert| self.accounts.iter().any(|shown| shown.account.mailbox.as_str() == notice.subject);
@@ -173,12 +173,12 @@ fn renamed(shown: &Shown) -> Option<String> {
     let Shown { account, state, .. } = shown;
     let name = state.renamed_to.as_ref().filter(|_| account.delegate.is_none())?;
     Some(format!(
-        "{}: renamed to {name} in Microsoft Entra. Mail servers are told the new name; mail programs go on logging in as {}.",
+        "{}: renamed to {name} in Microsoft Entra. Oxpost logs in at mail servers with the new name; mail programs still log in as {}.",
         account.mailbox, account.login
     ))
 }
 
-/// What was changed past Oxpost, but for rows that cannot be read at all.
+/// What was changed outside Oxpost, except rows that cannot be read.
 async fn changed(store: &Store, unreadable: &[String]) -> Result<Vec<ChangedOutside>, Failed> {
     let mut changed = store.audit_access().await?.changed;
     changed.retain(|one| one.mailbox.as_ref().is_none_or(|mailbox| !unreadable.contains(mailbox)));
@@ -198,14 +198,14 @@ const HEADER: [&str; 9] = [
     "SIGNED IN AS",
     "TOKEN EXPIRES",
     "NEXT REFRESH",
-    "SECRET ENDS",
+    "SECRET EXPIRES",
     "LAST LOGIN",
 ];
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.accounts.is_empty() && self.unreadable.is_empty() {
-            return writeln!(f, "There is no account yet. Add one with: oxpost account add ADDRESS");
+            return writeln!(f, "There are no accounts yet. Add one: oxpost account add ADDRESS");
         }
         let rows: Vec<Vec<String>> = self.accounts.iter().map(|shown| self.row(shown)).collect();
         f.write_str(&table(&HEADER, &rows))?;
@@ -227,8 +227,8 @@ impl fmt::Display for Report {
         for sentence in credential_expiry::next_secrets(&self.applications) {
             writeln!(f, "\n{sentence}")?;
         }
-        for trouble in self.accounts.iter().filter_map(|shown| self.trouble(shown)) {
-            writeln!(f, "\n{trouble}")?;
+        for problem in self.accounts.iter().filter_map(|shown| self.problem(shown)) {
+            writeln!(f, "\n{problem}")?;
         }
         for renamed in self.accounts.iter().filter_map(renamed) {
             writeln!(f, "\n{renamed}")?;
@@ -245,17 +245,20 @@ impl fmt::Display for Report {
             writeln!(f, "\n{sentence}")?;
         }
         for changed in &self.changed {
-            writeln!(f, "\n{changed}, by something other than Oxpost, in the database. See `oxpost store confirm`.")?;
+            writeln!(f, "\n{changed}, in the database and not by Oxpost. See `oxpost store confirm`.")?;
         }
         for mailbox in &self.unreadable {
             writeln!(
                 f,
-                "\n{mailbox}: its row in the store is damaged. Run `oxpost account remove {mailbox}`, then add it again."
+                "\n{mailbox}: its record in the store is damaged. Run `oxpost account remove {mailbox}`, then add it again."
             )?;
         }
         if !self.blocks.is_empty() {
             let blocks = block::shown(&self.blocks, self.now);
-            write!(f, "\nToo many wrong logins; `oxpost block lift ADDRESS` lifts one:\n{blocks}")?;
+            write!(
+                f,
+                "\nBlocked after too many failed logins; lift a block with `oxpost block lift ADDRESS`:\n{blocks}"
+            )?;
         }
         Ok(())
     }

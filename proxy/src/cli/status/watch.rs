@@ -1,4 +1,4 @@
-//! `oxpost status --watch`: again and again, until Ctrl-C.
+//! `oxpost status --watch`: repeats until Ctrl-C.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, SystemTime};
@@ -12,29 +12,28 @@ use crate::admin::timestamp::rfc3339;
 use crate::cli::Failed;
 use crate::config::Config;
 
-/// The shortest pause between two looks.
+/// The shortest interval.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// To the first column of the first line, and everything behind it is gone (ECMA-48: CUP, ED).
-const DRAW_ANEW: &str = "\x1b[H\x1b[J";
+/// Moves to the first column of the first line and erases the rest (ECMA-48: CUP, ED).
+const REDRAW: &str = "\x1b[H\x1b[J";
 
 pub(super) async fn watch(store: &Store, config: &Config, as_json: bool, every: Duration) -> Result<(), Failed> {
     tokio::select! {
-        ended = look(store, config, as_json, every.max(SHORTEST_PAUSE)) => ended,
-        // Whoever watches has seen what they wanted.
+        ended = repeat(store, config, as_json, every.max(SHORTEST_PAUSE)) => ended,
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
 
-async fn look(store: &Store, config: &Config, as_json: bool, every: Duration) -> Result<(), Failed> {
+async fn repeat(store: &Store, config: &Config, as_json: bool, every: Duration) -> Result<(), Failed> {
     let drawn = std::io::stdout().is_terminal() && !as_json;
     let mut before = None;
     loop {
         let report = Report::read(store, config, SystemTime::now()).await?;
         if drawn {
             let at = rfc3339(Some(report.now)).unwrap_or_default();
-            print!("{DRAW_ANEW}{report}\n{at}, every {}; Ctrl-C ends.\n", humantime::format_duration(every));
-        } else if let Some(text) = news(&report, as_json, &mut before)? {
+            print!("{REDRAW}{report}\n{at}, every {}; Ctrl-C ends.\n", humantime::format_duration(every));
+        } else if let Some(text) = changed_report(&report, as_json, &mut before)? {
             println!("{text}");
         }
         std::io::stdout().flush()?;
@@ -42,8 +41,8 @@ async fn look(store: &Store, config: &Config, as_json: bool, every: Duration) ->
     }
 }
 
-/// The report, if it says anything that was not said before. How long ago something was is no news.
-fn news(report: &Report, as_json: bool, before: &mut Option<Value>) -> Result<Option<String>, Failed> {
+/// The report, if anything but relative times has changed.
+fn changed_report(report: &Report, as_json: bool, before: &mut Option<Value>) -> Result<Option<String>, Failed> {
     let now = json::everything(report);
     if before.as_ref() == Some(&now) {
         return Ok(None);

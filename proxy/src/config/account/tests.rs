@@ -102,7 +102,7 @@ fn invalid_account_is_refused_with_line_and_remedy() {
         (account(&second("mailbox = \"b@contoso.com\"\nlogin = \"Hall\"")), 10, "belongs to scan@contoso.com"),
         (
             account(&second(
-                "mailbox = \"b@contoso.com\"\nthrough = \"c@contoso.com\"\n[[account]]\nmailbox = \"c@contoso.com\"\nthrough = \"scan@contoso.com\"",
+                "mailbox = \"b@contoso.com\"\ndelegate = \"c@contoso.com\"\n[[account]]\nmailbox = \"c@contoso.com\"\ndelegate = \"scan@contoso.com\"",
             )),
             10,
             "delegate = \"scan@contoso.com\"",

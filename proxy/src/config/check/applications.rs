@@ -96,7 +96,7 @@ impl Checker<'_> {
                     "provider",
                     Some(index),
                     Some(key),
-                    "a scope is empty or has blanks; write each as its own string.",
+                    "a scope is empty or contains spaces; write each scope as a string of its own.",
                 );
             }
         }
@@ -114,7 +114,7 @@ impl Checker<'_> {
             let Some(value) = value else { continue };
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
             if value.is_empty() && application.managed_identity.is_none() {
-                let sentence = format!("the key is missing: `{key}`. Add it to this section.");
+                let sentence = format!("`{key}` is missing. Add it to this section.");
                 self.report("application", Some(index), Some(key), sentence);
             } else if !value.chars().all(plain) {
                 let sentence = format!(
@@ -147,8 +147,8 @@ impl Checker<'_> {
             && !can_be_redirect(text)
         {
             let sentence = format!(
-                "`{text}` cannot be a redirect-uri here; leave it out and register http://localhost, or write the https:// address that \
-                 is registered."
+                "`{text}` cannot be a redirect-uri here; remove it and register http://localhost, or write the registered \
+                 https:// address."
             );
             self.report("application", Some(index), Some("redirect-uri"), sentence);
         }
@@ -184,7 +184,7 @@ impl Checker<'_> {
             [("max-connections", sending.max_connections), ("messages-per-minute", sending.messages_per_minute)]
         {
             if count.is_some_and(|count| count > MOST_SENDING) {
-                let sentence = format!("{key} is at most {MOST_SENDING}; 0 is no limit.");
+                let sentence = format!("{key} is at most {MOST_SENDING}; 0 means no limit.");
                 self.report("provider", Some(index), Some("sending"), sentence);
             }
         }

@@ -31,7 +31,7 @@ impl Checker<'_> {
             (ListenerTls::None, _, _) => {
                 wrong(
                     "certificate",
-                    "a certificate is named but tls is \"none\"; set tls = \"start-tls\" or \"implicit\".".into(),
+                    "there is a certificate but tls is \"none\"; set tls = \"start-tls\" or \"implicit\".".into(),
                 );
                 None
             }
@@ -49,7 +49,7 @@ impl Checker<'_> {
                     "address",
                     format!(
                         "{address} can be reached from other machines, and without TLS their passwords would cross the network \
-                         in clear. Set tls = \"start-tls\" or \"implicit\" with a certificate, or, if that is really meant, \
+                         unencrypted. Set tls = \"start-tls\" or \"implicit\" with a certificate, or, if this is intended, \
                          allow-plaintext = true."
                     ),
                 );
@@ -73,11 +73,11 @@ impl Checker<'_> {
         match (listener.tls_before_login, listener.tls) {
             (Some(true), ListenerTls::None) => wrong(
                 "tls-before-login",
-                "there is no TLS on this listener; set tls = \"start-tls\" or \"implicit\" with a certificate.".into(),
+                "this listener has no TLS; set tls = \"start-tls\" or \"implicit\" with a certificate.".into(),
             ),
             (Some(false), ListenerTls::StartTls) if reachable && !listener.allow_plaintext => wrong(
                 "tls-before-login",
-                "with tls-before-login = false passwords may cross the network in clear; if that is really meant, set \
+                "with tls-before-login = false passwords may cross the network unencrypted; if this is intended, set \
                  allow-plaintext = true as well."
                     .into(),
             ),
@@ -100,8 +100,7 @@ impl Checker<'_> {
         let mut seen = HashSet::new();
         for (index, listener) in listeners.iter().enumerate() {
             if listener.address.port() != 0 && !seen.insert(listener.address) {
-                let sentence =
-                    format!("{} is taken by another listener above; give each its own port.", listener.address);
+                let sentence = format!("another listener already uses {}; give each its own port.", listener.address);
                 self.report("listener", Some(index), Some("address"), sentence);
             }
         }

@@ -51,7 +51,7 @@ fn what_cannot_be_told_to_is_refused_with_line_and_remedy() {
         (notify("webhook = \"http://alerts.contoso.com\""), "", 2, "https://"),
         (notify("webhook = \"alerts\""), "", 2, "not an address"),
         (notify("webhook = \"https://a:b@c.example\""), "", 2, "webhook-header-file"),
-        (notify("webhook-header-file = \"header.txt\""), "A: b", 2, "without a `webhook`"),
+        (notify("webhook-header-file = \"header.txt\""), "A: b", 2, "a header needs a `webhook`"),
         (notify(webhook), "only-a-token", 3, "Authorization: Bearer"),
         (notify(webhook), "Two Words: x", 3, "one line"),
         (notify(webhook), "A: b\r\nC: d", 3, "one line"),
@@ -60,7 +60,7 @@ fn what_cannot_be_told_to_is_refused_with_line_and_remedy() {
         (notify("command = [\"./no-such\"]"), "", 2, "no program"),
         (notify("command = [\"mail -s oxpost me\"]"), "", 2, "string of its own"),
         (notify("reminder = \"5m\""), "", 2, "\"0s\" for none"),
-        (notify("warn-before = \"10years\""), "", 2, "more than a year"),
+        (notify("warn-before = \"10years\""), "", 2, "at most one year"),
         (notify("webhok = \"https://x\""), "", 2, "did you mean `webhook`"),
     ] {
         let error = load(&text, header).unwrap_err();

@@ -57,7 +57,7 @@ fn backslashes_in_double_quotes_get_a_remedy() {
 fn value_of_wrong_type_names_its_line() {
     for (text, line, word) in [
         ("[[listener]]\nprotocol = \"imapp\"\naddress = \"127.0.0.1:1\"", 2, "imap"),
-        ("[limits]\n\nidle-timeout = \"soon\"", 3, "length of time"),
+        ("[limits]\n\nidle-timeout = \"soon\"", 3, "is not a duration"),
         ("[limits]\nmax-connections = \"many\"", 2, "connections"),
         ("[store\npath = 1", 1, "invalid TOML"),
         ("[[listener]]\naddress = \"127.0.0.1:1\"", 1, "protocol"),

@@ -139,7 +139,7 @@ pub(crate) fn lines_of(person: &Person, facts: &Facts, lines: &mut Vec<Line>) {
         }
         Ok(shape) => {
             let minutes = person.lifetime.map_or(0, |lifetime| lifetime.as_secs() / 60);
-            sheet.add("token", Verdict::Pass(format!("got; it lives for {minutes} minutes")));
+            sheet.add("token", Verdict::Pass(format!("received; valid for {minutes} minutes")));
             sheet.add("audience", audience(shape, person));
             sheet.add("identity", identity(shape, person));
             if person.protocols.contains(&Protocol::Pop3) {
@@ -198,21 +198,21 @@ fn registration(sheet: &mut Sheet<'_>, person: &Person, facts: &Facts, error: Op
 fn granted(shape: &Shape, person: &Person, protocol: Protocol) -> Verdict {
     let name = permission(protocol, person.app_only);
     let Some(claims) = &shape.claims else {
-        return Verdict::Pass("granted: the token cannot be read, but was given for it".into());
+        return Verdict::Pass("granted: the token was issued for it, but is opaque".into());
     };
     let (held, kind) = if person.app_only { (&claims.roles, "Application") } else { (&claims.scopes, "Delegated") };
     if held.iter().any(|held| held == name) {
         return Verdict::Pass("granted".into());
     }
     let remedy = format!(
-        "The token does not carry {name}. Microsoft Entra admin center > App registrations > API permissions > Add a permission > APIs \
+        "The token lacks the permission {name}. Microsoft Entra admin center > App registrations > API permissions > Add a permission > APIs \
          my organization uses > Office 365 Exchange Online > {kind} permissions > {name}; then Grant admin consent{}.",
-        if person.app_only { "" } else { ". Scopes that proxy.toml spells out must name it too" }
+        if person.app_only { "" } else { ". If proxy.toml lists scopes, add it there too" }
     );
     if person.app_only && protocol == Protocol::Smtp {
         // The role may have been given in Exchange instead, for some mailboxes only.
         return Verdict::Warning(format!(
-            "{remedy} It is right as it is if the role `Application SMTP.SendAsApp` was assigned in Exchange."
+            "{remedy} Nothing needs to be done if the role `Application SMTP.SendAsApp` was assigned in Exchange."
         ));
     }
     Verdict::failed(remedy)
@@ -220,7 +220,7 @@ fn granted(shape: &Shape, person: &Person, protocol: Protocol) -> Verdict {
 
 fn audience(shape: &Shape, person: &Person) -> Verdict {
     let Some(Claims { audience, .. }) = &shape.claims else {
-        return Verdict::Pass("not told: the token cannot be read, as those of personal accounts".into());
+        return Verdict::Pass("unknown: the token is opaque, as those of personal accounts are".into());
     };
     let plain = audience.trim_end_matches('/');
     let asked_for = person.scopes.iter().any(|scope| scope.starts_with(plain) && !plain.is_empty());
@@ -228,8 +228,8 @@ fn audience(shape: &Shape, person: &Person) -> Verdict {
         return Verdict::Pass(audience.clone());
     }
     Verdict::failed(format!(
-        "The token is for `{audience}`, and Exchange's mail protocols refuse it. In proxy.toml write the scopes with their host, \
-         https://outlook.office.com/IMAP.AccessAsUser.All, or leave them to the preset `office365`; then run `oxpost sign-in {}`.",
+        "The token is for `{audience}`, and Exchange's mail protocols refuse it. Write the scopes in proxy.toml with their host, as in \
+         https://outlook.office.com/IMAP.AccessAsUser.All, or remove them to use those of the preset `office365`; then run `oxpost sign-in {}`.",
         person.mailbox
     ))
 }
@@ -239,12 +239,12 @@ fn identity(shape: &Shape, person: &Person) -> Verdict {
         return Verdict::Pass("the application itself".into());
     }
     let told = shape.claims.as_ref().and_then(|claims| claims.person.as_ref()).or(person.signed_in_as.as_ref());
-    let Some(who) = told else { return Verdict::Pass("not told by the sign-in service".into()) };
+    let Some(who) = told else { return Verdict::Pass("not reported by the sign-in service".into()) };
     let mailbox = &person.mailbox;
     if who.eq_ignore_ascii_case(mailbox.as_ref()) {
         return Verdict::Pass(who.clone());
     }
-    // Whether they may is not to be seen in a token: the logins show it.
+    // A token does not show whether the user may open the mailbox: the logins do.
     let refused = |of: &dyn Fn(&Login) -> bool| person.logins.iter().any(|login| login.outcome.is_err() && of(login));
     if !refused(&|_| true) {
         return Verdict::Pass(format!("{who}, for {mailbox}"));
@@ -252,18 +252,20 @@ fn identity(shape: &Shape, person: &Person) -> Verdict {
     let by_smtp =
         refused(&|login| login.protocol == Protocol::Smtp) && !who.eq_ignore_ascii_case(person.smtp_user.as_ref());
     let smtp = match by_smtp {
-        true => format!(" Exchange takes SMTP from {who} alone: `oxpost account delegate {mailbox} {who} --create`."),
+        true => {
+            format!(" Exchange accepts SMTP logins as {who} only: `oxpost account delegate {mailbox} {who} --create`.")
+        }
         false => String::new(),
     };
     Verdict::Warning(format!(
         "{who} signed in for {mailbox} and needs Full Access to it (Add-MailboxPermission {mailbox} -User {who} -AccessRights FullAccess), \
-         and Send As to send from it.{smtp} If another account was meant, run `oxpost sign-in {mailbox}` again."
+         and Send As to send from it.{smtp} To use another user, run `oxpost sign-in {mailbox}` again."
     ))
 }
 
 fn length(shape: &Shape) -> Verdict {
     let length = shape.length;
-    let remedy = "Take the account out of directory roles and large groups, or use IMAP instead of POP3.";
+    let remedy = "Remove the account from directory roles and large groups, or use IMAP instead of POP3.";
     match length {
         ..POP3_TOKEN_NOTED => Verdict::Pass(format!("{length} characters")),
         POP3_TOKEN_NOTED..=POP3_TOKEN_LIMIT => Verdict::Warning(format!(
@@ -363,14 +365,14 @@ fn sender(sender: Option<&Sender>, person: &Person) -> Verdict {
         };
     }
     let Some((verb, said)) = sender.replies.iter().find(|(_, reply)| !reply.starts_with('2')) else {
-        return Verdict::Pass(format!("{mailbox} may be named; nothing was sent"));
+        return Verdict::Pass(format!("{mailbox} is accepted as sender; nothing was sent"));
     };
     let remedy = failure::explained(said, mailbox).unwrap_or_else(|| {
         if said.starts_with('4') {
-            format!("Exchange does not take {mailbox} as sender for now. Try again in a few minutes.")
+            format!("Exchange temporarily refuses {mailbox} as sender. Try again in a few minutes.")
         } else {
             format!(
-                "Exchange does not take {mailbox} as sender (in reply to {verb}). Check in the Exchange admin center that the mailbox \
+                "Exchange refuses {mailbox} as sender (in reply to {verb}). Check in the Exchange admin center that the mailbox \
                  exists, and that {} may send as it (Add-RecipientPermission).",
                 person.smtp_user
             )

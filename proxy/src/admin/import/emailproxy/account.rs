@@ -152,26 +152,23 @@ fn essentials<'a>(found: &'a Found<'a>) -> Result<Wanted<'a>, Why> {
                    --cache-store";
         (section.line, why.to_owned())
     })?;
-    let client_id = found.get("client_id").ok_or_else(|| (section.line, "it has no `client_id`".to_owned()))?;
+    let client_id = found.get("client_id").ok_or_else(|| (section.line, "its `client_id` is missing".to_owned()))?;
     if client_id.contains(EXAMPLE) || token_url.contains(EXAMPLE) {
-        let why = "it is an example that was never filled in: its `client_id` or `token_url` is a placeholder";
+        let why = "it is an unedited example: its `client_id` or `token_url` is a placeholder";
         return Err((section.line, why.to_owned()));
     }
     for key in ONE_LINE {
         if let Some(entry) = found.entry(key).filter(|entry| entry.value.contains(char::is_whitespace)) {
             // Not repeated: what goes on in the next line may be a secret.
-            return Err((entry.line, format!("its `{key}` has blanks in it, or goes on in the next line")));
+            return Err((entry.line, format!("its `{key}` contains spaces or continues on the next line")));
         }
     }
     if !is_plain(client_id) {
-        return Err((found.line("client_id"), "its `client_id` has characters in it that none has".to_owned()));
+        return Err((found.line("client_id"), "its `client_id` contains invalid characters".to_owned()));
     }
     let url = Url::parse(token_url).ok().filter(|url| url.scheme() == "https");
     let token_url = url.ok_or_else(|| {
-        (
-            found.line("token_url"),
-            "its `token_url` is no https:// address, and tokens are asked for in no other way here".to_owned(),
-        )
+        (found.line("token_url"), "its `token_url` is not an https:// address, which Oxpost requires".to_owned())
     })?;
     let grant = grant(found)?;
     let authority = token_url.host_str().unwrap_or_default().to_owned();
@@ -193,7 +190,7 @@ fn grant(found: &Found<'_>) -> Result<Grant, Why> {
                 .to_owned()
         }
         Some(flow) => format!("Oxpost has no flow `{}`; add the account with another grant: `oxpost account add`", shown(flow)),
-        None => "it has neither `permission_url` nor `oauth2_flow`, so nothing says how its tokens are got".to_owned(),
+        None => "it has neither `permission_url` nor `oauth2_flow`, so its grant is unknown".to_owned(),
     };
     Err((found.line("oauth2_flow"), why))
 }

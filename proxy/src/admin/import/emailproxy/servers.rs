@@ -76,7 +76,7 @@ fn server(
 ) -> Option<Listener> {
     let mut leave = |why: String| plan.leave(section.line, name_of(section), why);
     if port == 0 {
-        leave("its port is none; ports are 1 to 65535".into());
+        leave("its port is invalid; ports are 1 to 65535".into());
         return None;
     }
     let Some(host) = section.get("server_address").map(str::to_ascii_lowercase) else {

@@ -21,12 +21,12 @@ fn davmails_properties_go_as_far_as_they_go() {
     for part in [
         "1: the app registration: for IMAP",
         "9: the sign-in of scan@contoso.com: ",
-        "10: `davmail.oauth.Scan@Contoso.com.refreshToken`: the account is there twice",
+        "10: `davmail.oauth.Scan@Contoso.com.refreshToken`: the account is a duplicate",
         "11: `davmail.oauth.nobody.refreshToken`: it names no mail address",
-        "`davmail.caldavPort`: Oxpost is for mail alone",
+        "`davmail.caldavPort`: Oxpost has no calendar",
         "`davmail.bindAddress`: write it as `address`",
         "`davmail.ssl.keystorePass`: its listeners had TLS",
-        "`davmail.defaultDomain`: it has no counterpart",
+        "`davmail.defaultDomain`: Oxpost has no such setting",
     ] {
         assert!(left.contains(part), "{part}\n{left}");
     }

@@ -40,7 +40,7 @@ impl Play {
             self.notices.retain(|notice| Some(notice) != old.as_ref());
             said.extend(tell.map(|kind| (kind, new.id.clone(), format!("{} {}", new.event, new.cause))));
             if let (Some(kind), true) = (tell, self.arrives) {
-                if kind == Kind::Solved {
+                if kind == Kind::Resolved {
                     continue;
                 }
                 new = told(&new, self.now, reminder);
@@ -78,7 +78,7 @@ fn told_as(kind: Kind, id: &str, words: &str) -> Vec<(Kind, String, String)> {
 #[test]
 fn a_trouble_is_told_once_then_reminded_of_and_told_when_it_is_over() {
     let mut play = Play::new();
-    assert_eq!(play.look(&revoked()), told_as(Kind::Problem, "1", "sign-in-needed AADSTS50173"));
+    assert_eq!(play.look(&revoked()), told_as(Kind::Raised, "1", "sign-in-needed AADSTS50173"));
     for _ in 0..23 {
         play.wait(HOUR);
         assert_eq!(play.look(&revoked()), []);
@@ -86,10 +86,10 @@ fn a_trouble_is_told_once_then_reminded_of_and_told_when_it_is_over() {
     play.wait(HOUR);
     assert_eq!(play.look(&revoked()), told_as(Kind::Reminder, "1", "sign-in-needed AADSTS50173"));
     play.wait(HOUR);
-    assert_eq!(play.look(&[]), told_as(Kind::Solved, "1", "sign-in-needed AADSTS50173"));
+    assert_eq!(play.look(&[]), told_as(Kind::Resolved, "1", "sign-in-needed AADSTS50173"));
     assert_eq!(play.look(&[]), []);
     play.wait(HOUR);
-    assert_eq!(play.look(&revoked()), told_as(Kind::Problem, "2", "sign-in-needed AADSTS50173"), "it broke again");
+    assert_eq!(play.look(&revoked()), told_as(Kind::Raised, "2", "sign-in-needed AADSTS50173"), "it broke again");
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn another_cause_is_told_at_once_under_the_same_id() {
     play.look(&revoked());
     play.wait(HOUR);
     let blocked = [trouble(Event::SignInNeeded, "AADSTS53003")];
-    assert_eq!(play.look(&blocked), told_as(Kind::Problem, "1", "sign-in-needed AADSTS53003"));
+    assert_eq!(play.look(&blocked), told_as(Kind::Raised, "1", "sign-in-needed AADSTS53003"));
     assert_eq!(play.look(&blocked), []);
 }
 
@@ -120,8 +120,8 @@ fn a_refresh_that_fails_otherwise_meanwhile_is_no_news() {
     assert_eq!(play.look(&failing), told_as(Kind::Reminder, "1", "sign-in-needed AADSTS50173"));
     // The other way round it is news.
     let mut play = Play::new();
-    assert_eq!(play.look(&failing), told_as(Kind::Problem, "1", "refresh-failing "));
-    assert_eq!(play.look(&revoked()), told_as(Kind::Problem, "1", "sign-in-needed AADSTS50173"));
+    assert_eq!(play.look(&failing), told_as(Kind::Raised, "1", "refresh-failing "));
+    assert_eq!(play.look(&revoked()), told_as(Kind::Raised, "1", "sign-in-needed AADSTS50173"));
 }
 
 #[test]
@@ -132,12 +132,12 @@ fn what_did_not_arrive_is_told_again_within_the_hour() {
     play.wait(HOUR - Duration::from_secs(1));
     assert_eq!(play.look(&revoked()), []);
     play.wait(Duration::from_secs(1));
-    assert_eq!(play.look(&revoked()), told_as(Kind::Problem, "1", "sign-in-needed AADSTS50173"));
-    assert_eq!(play.look(&[]), told_as(Kind::Solved, "1", "sign-in-needed AADSTS50173"));
+    assert_eq!(play.look(&revoked()), told_as(Kind::Raised, "1", "sign-in-needed AADSTS50173"));
+    assert_eq!(play.look(&[]), told_as(Kind::Resolved, "1", "sign-in-needed AADSTS50173"));
     assert_eq!(play.look(&[]), []);
     play.wait(HOUR);
     play.arrives = true;
-    assert_eq!(play.look(&[]), told_as(Kind::Solved, "1", "sign-in-needed AADSTS50173"));
+    assert_eq!(play.look(&[]), told_as(Kind::Resolved, "1", "sign-in-needed AADSTS50173"));
     play.wait(HOUR);
     assert_eq!(play.look(&[]), []);
     assert_eq!(play.notices, []);
@@ -176,7 +176,7 @@ fn what_a_clock_that_was_ahead_has_put_off_is_told_within_the_hour() {
         play.arrives = true;
         let findings = revoked();
         let findings = if over { &[][..] } else { &findings[..] };
-        let told = told_as(if over { Kind::Solved } else { Kind::Problem }, "1", "sign-in-needed AADSTS50173");
+        let told = told_as(if over { Kind::Resolved } else { Kind::Raised }, "1", "sign-in-needed AADSTS50173");
         assert_eq!(play.look(findings), []);
         play.wait(HOUR);
         assert_eq!(play.look(findings), told);
@@ -253,7 +253,7 @@ fn without_reminders_it_is_told_at_the_beginning_and_at_the_end() {
     let notice = told(&step.new, now, None);
     assert_eq!(notice.due, None);
     assert_eq!(decide(&revoked(), std::slice::from_ref(&notice), now + 300 * DAY, None, || "2".into()), []);
-    assert_eq!(decide(&[], &[notice], now + 301 * DAY, None, || "2".into())[0].tell, Some(Kind::Solved));
+    assert_eq!(decide(&[], &[notice], now + 301 * DAY, None, || "2".into())[0].tell, Some(Kind::Resolved));
 }
 
 /// What is left of a certificate's days is said as it is when it is said.

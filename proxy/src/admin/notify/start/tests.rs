@@ -29,7 +29,7 @@ async fn a_service_that_is_started_again_and_again_tells_once() {
     let channels = channels(&config.notify);
     tell(&config, &channels, &too_open(), now()).await;
     let (_, body) = receiver.next().await;
-    assert_eq!((&body["kind"], &body["event"], &body["account"]), (&"problem".into(), &"store".into(), &Value::Null));
+    assert_eq!((&body["kind"], &body["event"], &body["account"]), (&"raised".into(), &"store".into(), &Value::Null));
     assert!(body["what"].as_str().unwrap().contains("oxpost.key"), "{body}");
     for second in 1..20 {
         tell(&config, &channels, &too_open(), now() + Duration::from_secs(5 * second)).await;
@@ -40,7 +40,7 @@ async fn a_service_that_is_started_again_and_again_tells_once() {
     // Another cause.
     let gone = StartError::KeyMissing { key: config.key.clone(), store: config.store.to_string() };
     tell(&config, &channels, &gone, now() + 25 * HOUR).await;
-    assert_eq!(receiver.next().await.1["kind"], "problem");
+    assert_eq!(receiver.next().await.1["kind"], "raised");
 }
 
 /// The file is what keeps a restart loop from telling every few seconds.

@@ -88,7 +88,7 @@ fn a_sign_in_that_nobody_uses_is_told_before_it_is_forgotten() {
     let idle = TokenState { last_error: None, ..state(ErrorKind::Transient, None, start()) };
     assert_eq!(found(&idle, start() + 59 * DAY), []);
     let trouble = only(found(&idle, start() + 60 * DAY));
-    assert_eq!((trouble.event, trouble.topic), (Event::RunningOut, Topic::End));
+    assert_eq!((trouble.event, trouble.topic), (Event::Expiring, Topic::End));
     assert!(trouble.what.contains("since 2027-01-15") && trouble.what.contains("on 2027-04-15"), "{}", trouble.what);
     // A refresh is due, and the service has just begun: it may be over in a moment.
     let settling = |state: &TokenState| {
@@ -99,7 +99,7 @@ fn a_sign_in_that_nobody_uses_is_told_before_it_is_forgotten() {
     };
     assert_eq!(settling(&idle), [Finding::Unsure("alice@contoso.com".into(), Topic::End)]);
     let tried = TokenState { next_refresh: Some(start() + 61 * DAY), ..idle.clone() };
-    assert_eq!(only(settling(&tried)).event, Event::RunningOut);
+    assert_eq!(only(settling(&tried)).event, Event::Expiring);
     let never = TokenState { has_refresh_token: false, ..idle.clone() };
     assert_eq!(found(&never, start() + 60 * DAY), []);
     let app_only = Account { grant: Grant::ClientCredentials, ..alice() };
@@ -139,10 +139,10 @@ fn a_secret_is_told_before_its_end_and_at_it() {
     };
     assert_eq!(at(start() + 9 * DAY), []);
     let before = only(at(start() + 10 * DAY));
-    assert_eq!((before.subject.as_str(), before.cause.as_str()), ("application default", "ends 2027-02-24"));
+    assert_eq!((before.subject.as_str(), before.cause.as_str()), ("application default", "expires 2027-02-24"));
     assert!(before.what.contains("in 30 days") && before.remedy.contains("Certificates & secrets"), "{before:?}");
     assert_eq!(before.since, start() + 10 * DAY);
-    assert_eq!(only(at(start() + 40 * DAY)).cause, "ended 2027-02-24");
+    assert_eq!(only(at(start() + 40 * DAY)).cause, "expired 2027-02-24");
     // A next one that Microsoft has not accepted yet changes only what is to be done.
     let applications = Applications::from_iter([with_next]);
     let facts = Facts { accounts: &[], unreadable: &[], applications: &applications, is_settling: false };

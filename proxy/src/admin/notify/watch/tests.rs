@@ -82,20 +82,20 @@ async fn a_trouble_is_told_once_reminded_of_and_told_when_it_is_over() {
     let mut bench = Bench::new().await;
     assert_eq!(bench.look().await, []);
     trouble(&bench).await;
-    assert_eq!(bench.look().await, alice(Kind::Problem));
+    assert_eq!(bench.look().await, alice(Kind::Raised));
     assert_eq!(bench.look().await, []);
     let (_, first) = bench.receiver.next().await;
-    assert_eq!((&first["event"], &first["account"]), (&"running-out".into(), &"alice@contoso.com".into()));
+    assert_eq!((&first["event"], &first["account"]), (&"expiring".into(), &"alice@contoso.com".into()));
     bench.clock.advance(24 * HOUR);
     assert_eq!(bench.look().await, alice(Kind::Reminder));
     mended(&bench).await;
-    assert_eq!(bench.look().await, alice(Kind::Solved));
+    assert_eq!(bench.look().await, alice(Kind::Resolved));
     assert_eq!(bench.look().await, []);
     assert_eq!(bench.receiver.next().await.1["id"], first["id"]);
     assert_eq!(bench.receiver.next().await.1["id"], first["id"]);
     assert_eq!(bench.store.alerts().await.unwrap(), []);
     trouble(&bench).await;
-    assert_eq!(bench.look().await, alice(Kind::Problem));
+    assert_eq!(bench.look().await, alice(Kind::Raised));
     assert_ne!(bench.receiver.next().await.1["id"], first["id"]);
 }
 
@@ -135,7 +135,7 @@ async fn a_damaged_row_is_told_once_by_two_nodes() {
     for _ in 0..2 * LOOKS_BETWEEN_FULL_ONES {
         for node in &mut nodes {
             for claimed in node.look(ON_THE_WAY).await {
-                assert_eq!(claimed.kind, Kind::Problem);
+                assert_eq!(claimed.kind, Kind::Raised);
                 told += claimed.notices.len();
                 node.told(claimed, true).await;
             }
@@ -149,11 +149,11 @@ async fn a_webhook_that_is_down_is_told_later() {
     let mut bench = Bench::new().await;
     trouble(&bench).await;
     bench.receiver.answer(&[Answer::Status(500); 3]);
-    assert_eq!(bench.look().await, alice(Kind::Problem));
+    assert_eq!(bench.look().await, alice(Kind::Raised));
     assert_eq!(bench.receiver.waiting(), 3);
     assert_eq!(bench.look().await, []);
     bench.clock.advance(HOUR);
-    assert_eq!(bench.look().await, alice(Kind::Problem));
+    assert_eq!(bench.look().await, alice(Kind::Raised));
     assert_eq!(bench.receiver.waiting(), 1);
     bench.clock.advance(HOUR);
     assert_eq!(bench.look().await, []);
@@ -164,7 +164,7 @@ async fn not_more_is_claimed_than_can_be_told() {
     let mut bench = Bench::new().await;
     trouble(&bench).await;
     assert!(bench.watch.look(0).await.is_empty());
-    assert_eq!(bench.look().await, alice(Kind::Problem), "it is there for whoever has room");
+    assert_eq!(bench.look().await, alice(Kind::Raised), "it is there for whoever has room");
 }
 
 /// All sign-ins of a company are revoked in the same minute, and mended one day later.
@@ -195,7 +195,7 @@ async fn thousand_alerts_are_one_message_and_each_is_told_once() {
     let (_, problem) = bench.receiver.next().await;
     assert_eq!(
         (&problem["count"], &problem["account"], &problem["kind"]),
-        (&1_000.into(), &().into(), &"problem".into())
+        (&1_000.into(), &().into(), &"raised".into())
     );
     let what = problem["what"].as_str().unwrap();
     assert!(what.contains("m000@contoso.com, m001@contoso.com") && what.contains("and 990 more"), "{what}");
@@ -206,7 +206,7 @@ async fn thousand_alerts_are_one_message_and_each_is_told_once() {
     sign_in(&bench.store, bench.now()).await;
     assert_eq!(bench.look().await.len(), 1_000);
     let (_, resolved) = bench.receiver.next().await;
-    assert_eq!((&resolved["count"], &resolved["kind"]), (&1_000.into(), &"solved".into()));
+    assert_eq!((&resolved["count"], &resolved["kind"]), (&1_000.into(), &"resolved".into()));
     assert_eq!((bench.receiver.waiting(), bench.store.alerts().await.unwrap()), (0, Vec::new()));
 }
 
@@ -236,7 +236,7 @@ async fn every_alert_is_closed_by_the_id_that_opened_it() {
         assert_eq!(ids.len(), of.len());
         assert_eq!(message["id"] == ids[0], of.len() == 1, "a digest has an id of its own");
         for id in ids {
-            let changed = if message["kind"] == "solved" { open.remove(id) } else { open.insert(id.to_owned()) };
+            let changed = if message["kind"] == "resolved" { open.remove(id) } else { open.insert(id.to_owned()) };
             assert!(changed, "{id} is opened once and closed once");
         }
     }
@@ -264,7 +264,7 @@ async fn start_in_2020_leaves_no_alert_once_the_clock_is_right() {
     sign_in(&bench, &bob, bench.now()).await;
     assert_eq!(bench.look().await, []);
     bench.clock.advance(HOUR / 2);
-    assert_eq!(bench.look().await, alice(Kind::Problem));
+    assert_eq!(bench.look().await, alice(Kind::Raised));
     // NTP sets the clock. Bob's sign-in was last used six years ago, as it seems, and Alice has failed for as long.
     bench.clock.set(right + HOUR);
     for _ in 0..3 {
@@ -275,7 +275,7 @@ async fn start_in_2020_leaves_no_alert_once_the_clock_is_right() {
     for mailbox in [Mailbox::parse("alice@contoso.com").unwrap(), bob] {
         sign_in(&bench, &mailbox, bench.now()).await;
     }
-    assert_eq!(bench.look().await, alice(Kind::Solved));
+    assert_eq!(bench.look().await, alice(Kind::Resolved));
     bench.clock.advance(24 * HOUR);
     assert_eq!(bench.look().await, []);
     assert_eq!((bench.store.alerts().await.unwrap(), bench.receiver.waiting()), (Vec::new(), 2));
@@ -333,7 +333,7 @@ async fn the_task_tells_and_stops() {
     trouble(&bench).await;
     let stop = CancellationToken::new();
     let running = tokio::spawn(bench.watch.run(stop.clone()));
-    assert_eq!(bench.receiver.next().await.1["kind"], "problem");
+    assert_eq!(bench.receiver.next().await.1["kind"], "raised");
     stop.cancel();
     running.await.unwrap();
 }
@@ -352,6 +352,6 @@ async fn a_store_that_fails_for_a_minute_is_told_and_so_is_its_end() {
     let [step] = <[Step; 1]>::try_from(decide(&findings, &[], bench.now(), None, new_id)).unwrap();
     bench.watch.own.set(&step.new);
     // The next process that opens the store tells that it is over.
-    assert_eq!(bench.look().await, [(Kind::Solved, String::new())]);
+    assert_eq!(bench.look().await, [(Kind::Resolved, String::new())]);
     assert_eq!(bench.look().await, []);
 }

@@ -71,7 +71,7 @@ async fn a_webhook_that_is_not_there_or_not_trusted_is_named_without_its_path() 
     for url in [format!("http://{gone}/secret-path"), format!("https://{gone}/secret-path")] {
         let reports = channels(&to(&url)).deliver(&message("alice@contoso.com")).await;
         let why = reports[0].1.as_ref().unwrap_err().to_string();
-        assert!(why.contains("could not be reached: ") && !why.contains("secret-path"), "{why}");
+        assert!(why.contains("cannot be reached: ") && !why.contains("secret-path"), "{why}");
     }
 }
 
