@@ -243,7 +243,7 @@ fn unsure_finding_sends_no_reminder_and_does_not_resolve() {
         assert_eq!(play.look(&unsure), []);
     }
     assert_eq!(play.look(&revoked()), told_as(Kind::Reminder, "1", "sign-in-needed AADSTS50173"));
-    assert_eq!(play.look(&[])[0].0, Kind::Solved);
+    assert_eq!(play.look(&[])[0].0, Kind::Resolved);
 }
 
 #[test]
