@@ -15,7 +15,7 @@ pub(crate) use unix::{
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
-pub use windows::{
+pub(crate) use windows::{
     PORT_REFUSED_ADVICE, Signals, azure_arc_keys, creating, default_config_file, forbid_core_dumps,
     give_folder_to_owner_of, give_to_owner_of, has_browser, keep_from_others, open_browser, others_may_read,
     raise_descriptor_limit,

@@ -26,6 +26,8 @@ mod import;
 mod large_messages;
 mod log_lines;
 mod login_budget;
+// Needs network namespaces.
+#[cfg(target_os = "linux")]
 mod login_throttle;
 mod logins;
 mod managed_identity;
@@ -46,6 +48,8 @@ mod shared_mailboxes;
 mod sign_in;
 mod smuggling;
 mod status;
+// Signals are sent to the process.
+#[cfg(unix)]
 mod stop;
 mod store;
 mod tap;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use oxpost_tests::harness::{ALICE, CLIENT_ID, InProcess, Network, Oxpost, Running, Settings, in_own_network};
+use oxpost_tests::harness::{ALICE, CLIENT_ID, InProcess, Oxpost, Running, Settings};
+#[cfg(target_os = "linux")]
+use oxpost_tests::harness::{Network, in_own_network};
 use oxpost_tests::office365::behaviour::TokenFault;
 use oxpost_tests::office365::{Application, Protocol, Tenant};
 use oxpost_token_store::{Account, ErrorKind, Grant, Mailbox};
@@ -209,6 +211,7 @@ async fn a_password_that_is_changed_at_microsoft() {
 }
 
 /// Guesses for hours, from one machine after the other.
+#[cfg(target_os = "linux")]
 #[test]
 fn guesses_do_not_lock_the_user_out_at_microsoft() {
     in_own_network(async |network| {

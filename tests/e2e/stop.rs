@@ -27,7 +27,6 @@ const LARGE: usize = 4 * 1024 * 1024;
 /// A healthy stop is over in a few seconds: the goodbyes are spread over at most five. The drain timeout is a minute.
 const LONGEST_STOP: Duration = Duration::from_secs(40);
 
-#[cfg(unix)]
 async fn signal(running: &Running, name: &str) {
     let mut kill = tokio::process::Command::new("/bin/sh");
     kill.args(["-c", &format!("kill -{name} {}", running.id().unwrap())]);
@@ -109,7 +108,6 @@ fn goodbye(kind: &str) -> String {
 }
 
 #[tokio::test]
-#[cfg(unix)]
 async fn stop_under_load_notifies_clients_and_finishes_messages() {
     let gateway = Gateway::start("").await;
     gateway.tenant.deliver(ALICE, format!("Subject: large\r\n\r\n{}", "0123456789abcdef\r\n".repeat(LARGE / 18)));
@@ -217,7 +215,6 @@ async fn stop_under_load_notifies_clients_and_finishes_messages() {
 
 /// A session that never finishes does not keep the process for ever, and a second signal ends it immediately.
 #[tokio::test]
-#[cfg(unix)]
 async fn drain_timeout_and_a_second_signal_end_what_does_not_finish() {
     for second in [false, true] {
         let gateway = Gateway::start(if second { "" } else { "[limits]\ndrain-timeout = \"1s\"\n" }).await;
@@ -239,7 +236,6 @@ async fn drain_timeout_and_a_second_signal_end_what_does_not_finish() {
 
 /// SIGHUP would end a process that does not listen for it; SIGPIPE is a connection that broke, not a reason to end.
 #[tokio::test]
-#[cfg(unix)]
 async fn sighup_and_sigpipe_end_nothing() {
     let gateway = Gateway::start("").await;
     let mut session = gateway.log_in(Protocol::Imap).await;

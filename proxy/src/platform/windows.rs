@@ -10,11 +10,11 @@ use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlShutdown, ctrl_break, ctrl_c,
 use super::Signal;
 
 /// What to do when the system does not let us listen on a port. Low ports are like any other here.
-pub const PORT_REFUSED_ADVICE: &str = "Another program uses this port exclusively, or Windows has reserved it \
+pub(crate) const PORT_REFUSED_ADVICE: &str = "Another program uses this port exclusively, or Windows has reserved it \
      (`netsh interface ipv4 show excludedportrange tcp` lists such ranges). Choose another port in proxy.toml.";
 
 /// The requests to stop: Ctrl-C, Ctrl-Break, and the shutdown of the machine.
-pub struct Signals {
+pub(crate) struct Signals {
     interrupt: CtrlC,
     terminate: CtrlBreak,
     shutdown: CtrlShutdown,
@@ -25,12 +25,12 @@ impl Signals {
     ///
     /// # Errors
     /// The system does not allow it.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self { interrupt: ctrl_c()?, terminate: ctrl_break()?, shutdown: ctrl_shutdown()? })
     }
 
     /// Waits for the next one.
-    pub async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -41,7 +41,7 @@ impl Signals {
 }
 
 /// Where the configuration is when there is none in the working directory.
-pub fn default_config_file() -> PathBuf {
+pub(crate) fn default_config_file() -> PathBuf {
     program_data().join("Oxpost").join("proxy.toml")
 }
 
@@ -53,7 +53,7 @@ fn program_data() -> PathBuf {
 ///
 /// # Errors
 /// None.
-pub fn forbid_core_dumps() -> io::Result<()> {
+pub(crate) fn forbid_core_dumps() -> io::Result<()> {
     Ok(())
 }
 
@@ -61,17 +61,17 @@ pub fn forbid_core_dumps() -> io::Result<()> {
 ///
 /// # Errors
 /// None.
-pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
+pub(crate) fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
     Ok(wanted)
 }
 
 /// Whether there is a desktop with a browser: there is, unless somebody works from another computer.
-pub fn has_browser() -> bool {
+pub(crate) fn has_browser() -> bool {
     std::env::var_os("SSH_CONNECTION").is_none()
 }
 
 /// Opens an address in the default browser. `false` if it cannot be.
-pub fn open_browser(address: &str) -> bool {
+pub(crate) fn open_browser(address: &str) -> bool {
     // Not `cmd /c start`, for which an `&` in the address would begin another command.
     let mut command = Command::new("rundll32");
     command.args(["url.dll,FileProtocolHandler", address]);
@@ -80,17 +80,17 @@ pub fn open_browser(address: &str) -> bool {
 }
 
 /// Access lists are not read here: a file gets that of its folder, which the installer restricts.
-pub fn others_may_read(_metadata: &Metadata) -> bool {
+pub(crate) fn others_may_read(_metadata: &Metadata) -> bool {
     false
 }
 
 /// What keeps a file from others.
-pub fn keep_from_others(path: &Path) -> String {
+pub(crate) fn keep_from_others(path: &Path) -> String {
     format!("restrict the access list of {} to the service's account", path.display())
 }
 
 /// Where the agent of Azure Arc leaves its key files.
-pub fn azure_arc_keys() -> PathBuf {
+pub(crate) fn azure_arc_keys() -> PathBuf {
     program_data().join("AzureConnectedMachineAgent").join("Tokens")
 }
 
@@ -98,7 +98,7 @@ pub fn azure_arc_keys() -> PathBuf {
 ///
 /// # Errors
 /// None.
-pub fn give_to_owner_of(_: &Path, _: &File) -> io::Result<()> {
+pub(crate) fn give_to_owner_of(_: &Path, _: &File) -> io::Result<()> {
     Ok(())
 }
 
@@ -106,12 +106,12 @@ pub fn give_to_owner_of(_: &Path, _: &File) -> io::Result<()> {
 ///
 /// # Errors
 /// None.
-pub fn give_folder_to_owner_of(_: &Path, _: &Path) -> io::Result<()> {
+pub(crate) fn give_folder_to_owner_of(_: &Path, _: &Path) -> io::Result<()> {
     Ok(())
 }
 
 /// Options to create a file. Who may read it is said by the folder's access list, which it inherits.
-pub fn creating(_: bool) -> OpenOptions {
+pub(crate) fn creating(_: bool) -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     options
