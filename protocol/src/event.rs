@@ -1,8 +1,8 @@
-//! What the dialogues report and what they are told.
+//! The events that dialogues report, and the driver's answers.
 
 use crate::{Preamble, Secret};
 
-/// What a client presented to log in with.
+/// The credentials that a client presented.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     /// The user name as the client wrote it: UTF-8, or each byte taken as Latin-1 where it is not.
@@ -27,26 +27,26 @@ impl Login {
 pub enum LocalEvent {
     /// The client wants to log in. Answer with the dialogue's `accept` or `refuse`; nothing more is read until then.
     Login(Login),
-    /// The client wants to send without a login, and may because of where it is. Answer as to a login.
+    /// The client wants to send without a login, and its source allows that. Answer it like a login.
     WithoutLogin,
     /// The go-ahead for TLS has been written (STARTTLS, STLS). Wrap the stream, then call the dialogue's `tls_started`.
     StartTls,
     /// This preamble was skipped without a reply. For the log.
     SkippedPreamble(Preamble),
-    /// The dialogue is over without a login. Everything it had to say has been written; close the connection.
+    /// The dialogue ended without a login. All its output was written; close the connection.
     Closed(Closed),
 }
 
 /// Why a local dialogue ended without a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {
-    /// The client said QUIT or LOGOUT.
+    /// The client sent QUIT or LOGOUT.
     ByClient,
     /// The client closed the connection.
     EndOfStream,
     /// More logins were refused than one connection may try.
     TooManyAttempts,
-    /// More commands were not understood than one connection may send.
+    /// More invalid commands were sent than one connection may send.
     TooManyErrors,
     /// A line or literal was longer than its bound.
     TooLong,
@@ -54,7 +54,7 @@ pub enum Closed {
     BytesBehindStartTls,
     /// The driver asked for it ([`LocalDialogue::say_goodbye`](crate::LocalDialogue::say_goodbye)).
     Asked,
-    /// Not a mail client's words, and nothing that could follow them is.
+    /// The preamble is of another protocol, so no mail command can follow it.
     NotMail(Preamble),
 }
 
@@ -74,7 +74,7 @@ impl Offer {
     }
 }
 
-/// A login refused, with the sentence for the client's dialog box. Each protocol words it in its own way.
+/// A refused login, with the sentence for the client's dialog box. Each protocol formats it in its own way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// What kind of refusal.
@@ -91,15 +91,15 @@ impl Refusal {
     }
 }
 
-/// The kinds of refusal a client is told apart.
+/// The kinds of refusal that a client can distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalKind {
     /// User name or local password is wrong. IMAP `[AUTHENTICATIONFAILED]`, POP3 `[AUTH]`, SMTP `535 5.7.8`.
     BadCredentials,
-    /// It would have worked at another time; the client should try again by itself.
+    /// A temporary failure; the client should retry automatically.
     /// IMAP `[UNAVAILABLE]`, POP3 `[SYS/TEMP]`, SMTP `454 4.7.0`.
     Unavailable,
-    /// The password was right, and as many sessions as are allowed are there already; the client should try again by itself.
+    /// The password was correct, but the session limit is reached; the client should retry automatically.
     /// IMAP `[LIMIT]` (RFC 5530), POP3 `[SYS/TEMP]` (RFC 3206 names too many connections as its example), SMTP `454 4.7.0`.
     LimitReached,
     /// The administrator must act first (sign in again, change a setting at Microsoft). The password was right, so that no
@@ -119,7 +119,7 @@ pub enum UpstreamEvent {
         /// POP3: empty.
         capabilities: Vec<String>,
     },
-    /// It is over; close the connection.
+    /// The dialogue has failed; close the connection.
     Failed(UpstreamFailure),
 }
 

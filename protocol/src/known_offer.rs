@@ -1,4 +1,4 @@
-//! What is known of a mail server before it says anything.
+//! What is known of a mail server before it sends its greeting.
 
 use std::sync::Arc;
 

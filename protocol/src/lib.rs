@@ -37,7 +37,7 @@ pub use preamble::Preamble;
 pub use secret::Secret;
 use state_machine::StateMachine;
 
-/// What a dialogue wants its driver to do next.
+/// What the driver must do next.
 pub enum Action<E> {
     /// Read from the peer and hand what came to [`Dialogue::receive`], or call [`Dialogue::receive_end`].
     Read,
@@ -67,7 +67,7 @@ pub trait Dialogue {
     /// What this dialogue reports.
     type Event;
 
-    /// Takes bytes from the peer. They may end anywhere, within a line as well.
+    /// Accepts bytes from the peer. They may end anywhere, also within a line.
     fn receive(&mut self, bytes: &[u8]);
 
     /// The peer has closed its side of the connection; no more bytes will come.
@@ -83,7 +83,7 @@ pub trait Dialogue {
 
 /// The side that faces the mail client.
 pub trait LocalDialogue: Dialogue<Event = LocalEvent> + StateMachine<Event = LocalEvent> {
-    /// Whoever is at this connection may send without a login. A protocol that sends nothing has no use for that.
+    /// Allows this connection to send without a login. Protocols that do not send mail ignore it.
     fn allow_without_login(&mut self) {}
 
     /// Answers [`LocalEvent::Login`]: the upstream login has succeeded. Poll until the reply is written and
@@ -92,7 +92,7 @@ pub trait LocalDialogue: Dialogue<Event = LocalEvent> + StateMachine<Event = Loc
     /// `capabilities` is what [`UpstreamEvent::Authenticated`] reported; IMAP shows the part of it that a client may use.
     fn accept(&mut self, capabilities: &[String]);
 
-    /// Answers [`LocalEvent::Login`]: no, and why.
+    /// Answers [`LocalEvent::Login`]: the login is refused for this reason.
     fn refuse(&mut self, refusal: &Refusal);
 
     /// Ends the connection with the protocol's own words for it (SMTP `421 4.3.2`, IMAP `* BYE`, POP3 `-ERR [SYS/TEMP]`) and
@@ -112,16 +112,16 @@ pub trait LocalDialogue: Dialogue<Event = LocalEvent> + StateMachine<Event = Loc
         self.io().input.has_received()
     }
 
-    /// TLS is on: everything said before is forgotten (RFC 3207, 4.2; RFC 2595, 4; RFC 9051, 6.2.1).
+    /// TLS is active: discards everything received before (RFC 3207, 4.2; RFC 2595, 4; RFC 9051, 6.2.1).
     fn tls_started(&mut self);
 }
 
 /// The side that faces the mail server.
 pub trait UpstreamDialogue: Dialogue<Event = UpstreamEvent> {
-    /// TLS is on: everything the server said before is forgotten.
+    /// TLS is active: discards everything the server sent before.
     fn tls_started(&mut self);
 
-    /// What the server is to say next, for a log: "its greeting".
+    /// What the dialogue waits for, for a log: "its greeting".
     fn waits_for(&self) -> &'static str;
 
     /// The capabilities that the server itself listed on this connection before the login, for a later

@@ -32,12 +32,12 @@ impl Buffer {
         self.received |= !bytes.is_empty();
     }
 
-    /// Whether anything was ever received.
+    /// Whether any byte was ever received.
     pub fn has_received(&self) -> bool {
         self.received
     }
 
-    /// The peer will send no more.
+    /// Marks the end: the peer will send nothing more.
     pub fn receive_end(&mut self) {
         self.ended = true;
     }
@@ -79,7 +79,7 @@ impl Buffer {
         (self.unread().len() >= count).then(|| self.take(count))
     }
 
-    /// Throws away up to `count` bytes of those that are there, and says how many: a literal nobody wants costs no
+    /// Discards up to `count` of the buffered bytes and returns how many: an unwanted literal costs no
     /// memory.
     pub fn skip(&mut self, count: usize) -> usize {
         let count = count.min(self.unread().len());
@@ -87,7 +87,7 @@ impl Buffer {
         count
     }
 
-    /// Gives everything not used yet, for whoever comes next.
+    /// Returns all unused bytes, for the next stage.
     pub fn into_unread(mut self) -> Vec<u8> {
         self.bytes.split_off(self.start.min(self.bytes.len()))
     }
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn throws_away_what_nobody_wants() {
+    fn unwanted_bytes_are_discarded() {
         let mut buffer = Buffer::default();
         assert_eq!(buffer.skip(3), 0);
         buffer.receive(b"abcdef\n");

@@ -4,7 +4,7 @@ use std::mem;
 
 use crate::Action;
 
-/// Lines to write, then at most one event. The order is the point: whoever hears of a closed or a TLS connection must be
+/// Lines to write, then at most one event. The order matters: a driver that receives a close or a TLS event must be
 /// sure that the reply announcing it has gone out.
 pub(crate) struct Outbox<E> {
     bytes: Vec<u8>,

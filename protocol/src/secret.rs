@@ -16,12 +16,12 @@ impl Secret {
         Self(Zeroizing::new(value.into()))
     }
 
-    /// The value itself. Whoever calls this answers for where it goes.
+    /// The value itself. The caller is responsible for where it goes.
     pub fn reveal(&self) -> &[u8] {
         &self.0
     }
 
-    /// The value as text, if it is UTF-8. Whoever calls this answers for where it goes.
+    /// The value as text, if it is UTF-8. The caller is responsible for where it goes.
     pub fn reveal_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }

@@ -68,7 +68,7 @@ pub enum Observation {
 /// What went through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Whole messages that the client got.
+    /// Messages that the client received completely.
     pub fetched: u64,
     /// Whole messages that the client put into a folder.
     pub stored: u64,
@@ -99,7 +99,7 @@ pub trait Tap {
     /// The client has sent this.
     fn client(&mut self, bytes: &[u8]) -> Cut;
 
-    /// The server has sent this. `notice` is told what is in it.
+    /// Processes bytes from the server. Calls `notice` for each observation in them.
     fn server(&mut self, bytes: &[u8], notice: &mut dyn FnMut(Observation)) -> Cut;
 
     /// No more comes from this peer. What was held of it goes on.

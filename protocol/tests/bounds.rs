@@ -105,7 +105,7 @@ const CLIENTS: [(&[u8], &[u8]); 27] = [
 ];
 
 #[test]
-fn a_client_that_has_not_logged_in_makes_nobody_hold_64_kib() {
+fn unauthenticated_client_buffers_less_than_64_kib() {
     let _alone = alone();
     let greeting = || smtp::Greeting { host_name: "mail.example".into(), extensions: Vec::new() };
     let offer = |start_tls| Offer { start_tls, ..Offer::default() };
@@ -204,7 +204,7 @@ const SMTP_STATES: [(&[u8], &str); 4] = [
 ];
 
 #[test]
-fn a_server_without_end_makes_nobody_hold_much() {
+fn endless_server_output_is_buffered_within_bounds() {
     let _alone = alone();
     let login = || XOAuth2 { user: "a@b.c".into(), token: Secret::from("T0") };
     let known =

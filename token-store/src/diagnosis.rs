@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_metadata_stand_beside_the_token_endpoint() {
+    fn metadata_url_is_derived_from_the_token_endpoint() {
         let url = |text: &str| metadata_url(&Url::parse(text).unwrap()).map(|url| url.to_string());
         assert_eq!(
             url("https://login.microsoftonline.com/contoso.com/oauth2/v2.0/token").unwrap(),

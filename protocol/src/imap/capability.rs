@@ -1,4 +1,4 @@
-//! What a client is told that it can do.
+//! The capabilities that a client sees.
 
 use crate::Offer;
 

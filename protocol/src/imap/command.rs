@@ -75,7 +75,7 @@ const AFTER_LOGIN: [&str; 27] = [
     "UNSUBSCRIBE",
 ];
 
-/// The tag, if it is one that may be echoed (RFC 3501, 9) and a command stands behind it. A lone word has no tag: it
+/// The tag, if it is one that may be echoed (RFC 3501, 9) and a command follows it. A lone word has no tag: it
 /// may as well be a password or a base64 message that was sent at the wrong time.
 pub(super) fn tag(command: &[u8]) -> Option<&str> {
     let line = without_end(first_line(command));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_logins_as_the_grammar_has_them_and_as_clients_write_them() {
+    fn login_is_parsed_strictly_and_leniently() {
         let cases: &[(&[u8], &str, &str)] = &[
             (b"a LOGIN alice secret\r\n", "alice", "secret"),
             (b"a login alice secret\n", "alice", "secret"),

@@ -1,4 +1,4 @@
-//! The side that faces the mail client: greets, takes a user name and a password, and tells how it went.
+//! The side that faces the mail client: greets it, reads a user name and a password, and reports the result.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use crate::sasl::{PASSWORD_LIMIT, USER_LIMIT};
 use crate::state_machine::{Io, StateMachine};
 use crate::{Closed, LocalDialogue, LocalEvent, Login, Offer, Refusal, RefusalKind, Secret};
 
-/// Most refused logins of one connection. People mistype, programs try the same again.
+/// Most refused logins of one connection. Users mistype; programs retry the same password.
 pub const MAX_ATTEMPTS: u32 = 5;
 
-/// Most commands of one connection that are not understood or not allowed. Whoever goes on is no mail client.
+/// Most commands of one connection that are unknown or not allowed. A mail client does not send more.
 pub const MAX_ERRORS: u32 = 20;
 
 /// One client before its login.
@@ -32,11 +32,11 @@ pub struct Local {
 enum State {
     /// A command is awaited, or the rest of one.
     Commands,
-    /// AUTHENTICATE goes on: the client's answer is awaited.
+    /// Within AUTHENTICATE: waiting for the client's response.
     Answer { tag: String, exchange: Exchange },
-    /// The client was told to start TLS.
+    /// The reply that starts TLS was written.
     StartingTls,
-    /// The driver is asked about a login.
+    /// A login was reported and the driver has not answered yet.
     Deciding { tag: String },
     /// Logged in, or closed.
     Over,
@@ -54,7 +54,7 @@ impl Local {
             refused: 0,
             errors: 0,
         };
-        // In the greeting too: there are clients that leave at once if they do not find it there.
+        // In the greeting too: some clients disconnect immediately if it is missing there.
         local.io.out.say(format!("* OK [CAPABILITY {}] Oxpost ready", before_login(offer)));
         local
     }
@@ -107,7 +107,7 @@ impl Local {
                 self.close(Closed::ByClient);
             }
             Command::StartTls if !self.offer.start_tls => self.not_understood(tag, "STARTTLS is not offered"),
-            // What waits behind it came in clear and would be taken for what came under TLS (CVE-2011-0411 and its
+            // Bytes after it arrived unencrypted and would be treated as received over TLS (CVE-2011-0411 and its
             // kin).
             Command::StartTls if !self.io.input.is_empty() => self.close(Closed::BytesBehindStartTls),
             Command::StartTls => {
@@ -214,7 +214,7 @@ impl Local {
         self.wrong(&format!("{tag} BAD {why}"));
     }
 
-    /// Says this, and counts.
+    /// Writes this line and counts the error.
     fn wrong(&mut self, line: &str) {
         self.io.out.say(line);
         self.errors += 1;
@@ -306,7 +306,7 @@ impl LocalDialogue for Local {
     }
 }
 
-/// What a client said may be a password.
+/// Input of a client may be a password, so it is not printed.
 impl fmt::Debug for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Local").field("offer", &self.offer).field("buffer", &self.io.input).finish_non_exhaustive()
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_nobody_asked_for_changes_nothing() {
+    fn unsolicited_driver_answer_is_ignored() {
         let mut local = local(Offer::default());
         local.accept(&[]);
         local.refuse(&Refusal::new(RefusalKind::Unavailable, "x"));

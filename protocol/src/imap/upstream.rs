@@ -86,7 +86,7 @@ impl Upstream {
     /// A connection that has just been made, TLS included.
     ///
     /// # Errors
-    /// The user or the token cannot be put in a message of XOAUTH2.
+    /// The user or the token contains bytes that an XOAUTH2 message cannot carry.
     pub fn new(credentials: &XOAuth2) -> Result<Self, Malformed> {
         let message = credentials.message()?;
         Ok(Self {
@@ -327,7 +327,7 @@ impl Upstream {
         }
     }
 
-    /// Exchange hangs up on a throttled mailbox, with a word about it at best.
+    /// Exchange disconnects a throttled mailbox, at best after one explanatory line.
     fn hung_up(&mut self) {
         if matches!(self.state, State::Doubting) {
             return self.stop_doubting();

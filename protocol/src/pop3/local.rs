@@ -27,7 +27,7 @@ pub struct Local {
     io: Io<LocalEvent>,
     state: State,
     preamble: PreambleDetector,
-    /// What USER said, until PASS takes it.
+    /// The argument of USER, until PASS uses it.
     user: Option<Secret>,
     attempts: u32,
     errors: u32,
@@ -38,9 +38,9 @@ enum State {
     Greeting,
     Command,
     Exchange(Exchange),
-    /// The login is reported and not answered yet.
+    /// The login was reported and the driver has not answered yet.
     Verdict,
-    /// The go-ahead for TLS is given; nothing may come in plain text any more.
+    /// The reply that starts TLS was written; no more plain text may arrive.
     StartingTls,
     /// Logged in, or closed.
     Over,
@@ -105,7 +105,7 @@ impl Local {
         self.io.out.say(".");
     }
 
-    /// Says OK to every name, so that nobody learns which exist.
+    /// Replies OK to every name, so that a client cannot find out which names exist.
     fn user(&mut self, name: &[u8]) {
         if name.is_empty() || name.len() > sasl::USER_LIMIT {
             return self.error("USER needs a name");
@@ -166,7 +166,7 @@ impl Local {
             return self.error("STLS is not offered");
         }
         if !self.io.input.is_empty() {
-            // Whoever sits on the wire could have put them there, to be taken for encrypted.
+            // An attacker on the network could have inserted them, to have them treated as encrypted.
             return self.close(Closed::BytesBehindStartTls);
         }
         self.io.out.say("+OK Begin TLS negotiation");
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn prints_nothing_it_was_told() {
+    fn debug_output_contains_no_client_input() {
         let mut local = Local::new(Offer::default());
         local.receive(b"USER alice\r\nPASS hunter2");
         while !matches!(local.poll(), Action::Read) {}

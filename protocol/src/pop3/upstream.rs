@@ -49,7 +49,7 @@ impl Upstream {
     /// A new connection that will log in with these.
     ///
     /// # Errors
-    /// The user or the token cannot stand in an XOAUTH2 message.
+    /// The user or the token contains bytes that an XOAUTH2 message cannot carry.
     pub fn new(credentials: &XOAuth2) -> Result<Self, Malformed> {
         let message = credentials.message()?;
         Ok(Self { redactor: Redactor::new(credentials, &message), message, io: Io::default(), state: State::Greeting })

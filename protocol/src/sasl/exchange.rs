@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_at_once_or_when_asked() {
+    fn plain_is_accepted_with_or_without_initial_response() {
         let alice = ("alice".to_owned(), "secret".to_owned());
         assert_eq!(done(Exchange::start(Mechanism::Plain, Some(b"AGFsaWNlAHNlY3JldA=="))), alice);
         for nothing in [None, Some(&b""[..]), Some(b"=")] {

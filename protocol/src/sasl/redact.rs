@@ -7,13 +7,13 @@ use memchr::memmem;
 use super::xoauth2::XOAuth2;
 use crate::{Secret, line};
 
-/// As many characters in a row that also stand in a secret are no coincidence. A real token has over a thousand.
+/// This many consecutive characters that also occur in a secret are no coincidence. A real token has over a thousand.
 const TELLING: usize = 16;
 
 /// How much of a reply is looked at. [`line::printable`] shows far less.
 const LOOKED_AT: usize = 4096;
 
-/// Prints what the server said, without the secrets it was told.
+/// Prints a server's reply without the secrets that were sent to the server.
 pub struct Redactor {
     secrets: [Secret; 2],
 }

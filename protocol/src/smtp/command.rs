@@ -20,7 +20,7 @@ pub(super) enum Command<'a> {
     Quit,
     Help,
     Vrfy,
-    /// The only command whose data does not wait for an answer: what stands behind it is a message, no command.
+    /// The only command whose data does not wait for a reply: the bytes after it are a message, not commands.
     Bdat,
     /// MAIL and all that follows it, in good shape or not.
     NeedsLogin,
@@ -29,7 +29,7 @@ pub(super) enum Command<'a> {
     Unknown,
 }
 
-/// What stands behind the verb AUTH (RFC 4954, 4).
+/// The parameters of AUTH (RFC 4954, 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Auth<'a> {
     With {
@@ -98,7 +98,7 @@ pub(super) fn split(line: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Padding before a verb that is looked past to see AUTH behind it. Far below the bound of a command: were it not, the
-/// bound of a line would depend on how much of it arrives at once.
+/// bound of a line would depend on how much of it arrives in one read.
 const PADDING_LIMIT: usize = 64;
 
 /// Whether the peer's bytes begin an AUTH line, which may be longer than others.

@@ -1,6 +1,6 @@
 //! SMTP as a mail client sees it before it has logged in (RFC 5321, 4954; STARTTLS: RFC 3207; codes: RFC 3463, 5248).
 //!
-//! Nothing a client says is ever repeated to it: it may be its password, on the wrong line.
+//! No reply repeats what the client sent: it may be a password on the wrong line.
 
 use std::{fmt, mem};
 
@@ -40,7 +40,7 @@ pub struct Local {
     io: Io<LocalEvent>,
     state: State,
     preamble: PreambleDetector,
-    /// The sentence of the last refusal, fit for a reply.
+    /// The sentence of the last refusal, cleaned for use in a reply.
     last_refusal: Option<(RefusalKind, String)>,
     attempts: u32,
     errors: u32,
@@ -56,9 +56,9 @@ enum State {
     Greeting,
     Command,
     Exchange(Exchange),
-    /// The login is reported and not answered yet.
+    /// The login was reported and the driver has not answered yet.
     Verdict,
-    /// The go-ahead for TLS is given; nothing may come in plain text any more.
+    /// The reply that starts TLS was written; no more plain text may arrive.
     StartingTls,
     /// Logged in, or closed.
     Over,
@@ -100,7 +100,7 @@ impl Local {
         }
     }
 
-    /// Whether the client may send as it is. A login that was refused stands: who has a password has it checked.
+    /// Whether the client may send without a login. After a refused login it may not: a client with a password must log in.
     fn needs_no_login(&self) -> bool {
         self.without_login && self.offer.login_allowed() && self.last_refusal.is_none()
     }
@@ -154,7 +154,7 @@ impl Local {
             return self.error("501 5.5.4 STARTTLS takes no parameters");
         }
         if !self.io.input.is_empty() {
-            // Whoever sits on the wire could have put them there, to be taken for encrypted.
+            // An attacker on the network could have inserted them, to have them treated as encrypted.
             return self.close(Closed::BytesBehindStartTls);
         }
         self.io.out.say("220 2.0.0 Ready to start TLS");
@@ -162,7 +162,7 @@ impl Local {
         self.state = State::StartingTls;
     }
 
-    /// AUTH ahead of EHLO, or after HELO, is taken: old devices do so.
+    /// Accepts AUTH before EHLO and after HELO: old devices send it so.
     fn auth(&mut self, auth: Auth<'_>) {
         if !self.offer.login_allowed() {
             return self.error(if self.offer.start_tls {
@@ -210,7 +210,7 @@ impl Local {
         self.error(&reply);
     }
 
-    /// What stands behind a MAIL that was put off is put off too: a client that looks at the answer to RCPT alone keeps its mail.
+    /// Commands after a deferred MAIL are deferred too: a client that reads only the reply to RCPT keeps its mail.
     fn mail_first(&mut self) {
         let reply = match &self.put_off {
             Some(text) => format!("451 4.7.0 {text}"),
@@ -227,7 +227,7 @@ impl Local {
         }
     }
 
-    /// Announces the end in its own reply (RFC 5321, 3.8), behind the one the client waits for. The first end stands.
+    /// Announces the end in a separate reply (RFC 5321, 3.8), after the one the client waits for. Only the first end counts.
     fn hang_up(&mut self, why: Closed, text: &str) {
         if !matches!(self.state, State::Over) {
             self.io.out.say(format!("421 4.7.0 {text}, closing the connection"));
@@ -276,7 +276,7 @@ impl StateMachine for Local {
             Ok(None) if self.io.input.is_ended() => self.close(Closed::EndOfStream),
             Ok(None) => return false,
             Err(line::TooLong) => {
-                // Where the rest of the line ends is not known, so that nothing behind it can be a command.
+                // The end of the line is unknown, so nothing after it can be read as a command.
                 self.io.out.say("500 5.5.6 Line is too long");
                 self.close(Closed::TooLong);
             }
@@ -312,7 +312,7 @@ impl LocalDialogue for Local {
         if !matches!(self.state, State::Verdict) {
             return;
         }
-        // 454 for what an administrator must mend: a queue keeps its mail until then, 535 would bounce it.
+        // 454 if an administrator must fix something: a mail queue keeps its mail until then; 535 would bounce it.
         let code = match refusal.kind {
             RefusalKind::BadCredentials => "535 5.7.8",
             RefusalKind::Unavailable | RefusalKind::LimitReached | RefusalKind::AdministratorMustAct => "454 4.7.0",

@@ -16,7 +16,7 @@ const REPLY_LIMIT: usize = 64 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
     pub(super) code: u16,
-    /// What stands behind the code, line by line; there is at least one.
+    /// The text after the code, one entry per line; at least one.
     pub(super) lines: Vec<Vec<u8>>,
 }
 
@@ -26,14 +26,14 @@ impl Reply {
         self.code / 100
     }
 
-    /// As it goes on to a client.
+    /// The reply as it is relayed to a client.
     pub(super) fn wire(&self) -> Vec<u8> {
         let mut wire = Vec::new();
         self.write_to(&mut wire);
         wire
     }
 
-    /// Adds it to what goes on to a client.
+    /// Appends it to the bytes for a client.
     pub(super) fn write_to(&self, wire: &mut Vec<u8>) {
         let code = self.digits();
         let around = code.len() + "-\r\n".len();
@@ -74,7 +74,7 @@ impl Collector {
     /// The next reply, once it is complete.
     ///
     /// # Errors
-    /// It is none, or is out of bounds; what of both, in words.
+    /// The line is not a reply or exceeds a bound; the text says which.
     pub(super) fn take(&mut self, input: &mut Buffer) -> Result<Option<Reply>, String> {
         while let Some(line) = input.take_line(LINE_LIMIT).map_err(too_long)? {
             let (code, is_last, text) = parse(without_end(&line)).ok_or("a line is no SMTP reply")?;

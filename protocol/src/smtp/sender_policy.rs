@@ -42,9 +42,9 @@ pub struct RewriteRule {
 pub(super) enum Verdict<'a> {
     /// One of its own.
     Allowed,
-    /// This one stands in its place.
+    /// This sender replaces it.
     Replaced(&'a str),
-    /// Nobody it may send as.
+    /// The login may not send as this address.
     Refused,
 }
 
@@ -54,7 +54,7 @@ impl AllowedSenders {
         Self { own: own.into(), allowed, fallback, who: "This login", remedy: String::new() }
     }
 
-    /// What an administrator can do so that a sender is taken, for the end of the sentence that refuses it.
+    /// How an administrator can allow the sender; it ends the sentence that refuses the sender.
     #[must_use]
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = remedy.into();
@@ -81,7 +81,7 @@ impl AllowedSenders {
         }
     }
 
-    /// What stands in the place of senders that cannot be read.
+    /// The address that replaces senders that cannot be parsed.
     pub(super) fn instead_of_unreadable(&self) -> Option<&str> {
         matches!(self.fallback, Fallback::Account).then_some(&*self.own)
     }
@@ -181,7 +181,7 @@ fn is_single(address: &str) -> bool {
     is_plain(address) && !carries && !address.contains(['%', '!'])
 }
 
-/// What stands behind the last `@`.
+/// The part after the last `@`.
 pub(super) fn domain_of(address: &str) -> Option<&str> {
     address.rsplit_once('@').map(|(_, domain)| domain)
 }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_not_allowed_is_refused_or_replaced() {
+    fn sender_not_allowed_is_refused_or_replaced() {
         let rules = vec![RewriteRule { from: "*@old.local".parse().unwrap(), to: "erp@contoso.com".into() }];
         let fallback = [Fallback::Reject, Fallback::Account, Fallback::Map(rules)];
         let [refuse, own, map] = fallback

@@ -10,14 +10,14 @@
 //!
 //! - A client may pipeline as it likes. Towards the server one command is on its way at a time, and of RCPT several, so that
 //!   it is known of every reply what it answers. A line that need not change goes on as it came.
-//! - A message goes through as it comes and is never held. Its end is CRLF.CRLF and nothing else; what goes on has CRLF at
+//! - A message is relayed as it arrives and is never held. Its end is CRLF.CRLF and nothing else; what goes on has CRLF at
 //!   the end of every line, and a dot doubled wherever a line of the message begins with one. So no server, however it
 //!   reads line ends, can see an end of the message where the client has not written one.
 //! - Whose silence a session waits out is known at any time ([`Wait`]); how long, and when a session is asked to end, the driver says.
 //! - A message begins when the driver says so: MAIL is held until then, and what is behind it with it.
 //! - Where a login may not send as everybody, the envelope and the header are held to it ([`AllowedSenders`]).
 //! - A message that cannot go on is never finished: the server's connection is cut with the message incomplete, which a
-//!   server must not deliver (RFC 5321, 4.1.1.4), the rest of it is read and forgotten, and the client is told at its end.
+//!   server must not deliver (RFC 5321, 4.1.1.4), the rest of it is read and discarded, and the client receives the reply at its end.
 
 mod client;
 mod command;
@@ -68,7 +68,7 @@ pub enum Peer {
 pub struct Options {
     /// Our own name, for the answer to another EHLO.
     pub host_name: String,
-    /// What the client may be told that the server can do, a line each (`SIZE 157286400`).
+    /// The server's extensions that the client may see, one per line (`SIZE 157286400`).
     pub extensions: Vec<String>,
 }
 
@@ -87,9 +87,9 @@ impl Options {
 pub enum Step {
     /// Read from those that are true, and hand over what comes. If neither is: wait until what was written has gone.
     Read {
-        /// The client may speak.
+        /// Read from the client.
         client: bool,
-        /// The server may speak.
+        /// Read from the server.
         server: bool,
     },
     /// Send these bytes, in order, before any that come later for the same peer.
@@ -99,11 +99,11 @@ pub enum Step {
         /// The server has refused it before, because it takes no more now.
         again: bool,
     },
-    /// Close the server's connection at once. What was to be written to it and has not gone yet must not go any more.
+    /// Close the server's connection immediately. Discard what was not written to it yet.
     CutServer,
-    /// Something to be known.
+    /// An event of the session.
     Event(Event),
-    /// Everything is said; close both connections once it has gone.
+    /// The session is over; close both connections once everything is written.
     Over(Ended),
 }
 
@@ -137,9 +137,9 @@ pub struct Submission {
     state: State,
     /// A command that has to wait until what is on its way is answered.
     held: Option<Command>,
-    /// Whom messages may be from, if they may not be from everybody.
+    /// The allowed senders; `None` if every sender is allowed.
     senders: Option<AllowedSenders>,
-    /// Whom they may go to, if they may not go to everybody.
+    /// The allowed recipients; `None` if every recipient is allowed.
     recipients: Option<Vec<Pattern>>,
     /// The header of the message that goes by, where senders are looked at.
     header: Option<SenderFilter>,
@@ -153,10 +153,10 @@ pub struct Submission {
     /// Whether anything may still be written to the server.
     server_open: bool,
     cut_server: bool,
-    /// What the client is told when the session was asked to end.
+    /// The reason that the client receives when the session was asked to end.
     closing: Option<String>,
     counted: Counted,
-    /// The last AUTH was refused here: so many lines that follow may be a password that nobody asked for.
+    /// The last AUTH was refused here: this many of the lines that follow may be an unsolicited password.
     secrets_to_come: u8,
 }
 
@@ -180,7 +180,7 @@ enum State {
     },
     /// The server is gone: the client may say QUIT.
     Ending(Ended),
-    /// The client was told that it is over, and the server was told QUIT.
+    /// The client received the final reply, and QUIT was sent to the server.
     Leaving(Ended),
     Over(Ended),
 }
@@ -256,7 +256,7 @@ impl Submission {
         self
     }
 
-    /// Messages may go to these recipients and to nobody else.
+    /// Messages may go only to these recipients.
     #[must_use]
     pub fn with_recipients(mut self, recipients: Option<Vec<Pattern>>) -> Self {
         self.recipients = recipients;
@@ -413,7 +413,7 @@ mod tests {
         }
     }
 
-    /// What a side says while nobody looks at it is read up to a line, and no further.
+    /// Bytes of a peer that are not processed yet are read up to one line and no further.
     #[test]
     fn side_that_is_ahead_is_read_up_to_the_longest_line() {
         fn reads(machine: &mut Submission) -> (bool, bool) {

@@ -1,4 +1,4 @@
-//! Replies that say: too many at once, or too fast.
+//! Replies that report too many concurrent connections or too high a rate.
 
 /// Whether a reply (its code and words, on one line) refuses something only because a mailbox has too much on its way, so
 /// that the same will be taken a little later.

@@ -75,7 +75,7 @@ impl Upstream {
     /// A new connection that will log in with these.
     ///
     /// # Errors
-    /// The user or the token cannot stand in an XOAUTH2 message.
+    /// The user or the token contains bytes that an XOAUTH2 message cannot carry.
     pub fn new(credentials: &XOAuth2, options: Options) -> Result<Self, Malformed> {
         let Options { host_name, start_tls } = options;
         let message = credentials.message()?;
@@ -169,7 +169,7 @@ impl Upstream {
 
     fn start_tls(&mut self) {
         if !self.io.input.is_empty() {
-            // Somebody on the wire would have us take them for the server's own words.
+            // An attacker on the network may have inserted them to pass them off as the server's.
             return self.fail(UpstreamFailure::Protocol("bytes ahead of TLS".into()));
         }
         self.io.out.report(UpstreamEvent::StartTls);
@@ -357,7 +357,7 @@ mod tests {
 
     /// Found by fuzzing: the list of mechanisms is the server's text like any other.
     #[test]
-    fn a_token_among_the_mechanisms_is_not_told() {
+    fn token_echoed_among_the_mechanisms_is_redacted() {
         let credentials = XOAuth2 { user: "a@b.c".into(), token: Secret::from("eyJhbGciOiJSUzI1NiJ9") };
         let options = Options { host_name: "gateway.example".into(), start_tls: false };
         let mut upstream = Upstream::new(&credentials, options).unwrap();

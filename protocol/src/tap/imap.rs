@@ -19,7 +19,7 @@ use super::{ANSWER_BYTES_LIMIT, ANSWERS_LIMIT, Counts, Cut, Observation, Over, P
 pub struct Imap {
     client: LineStream,
     course: LineHandling,
-    /// A command whose literal goes through, or is to come.
+    /// A command whose literal is being relayed or is still expected.
     unfinished: Option<Unfinished>,
     server: LineStream,
     server_course: ServerLineHandling,
@@ -41,7 +41,7 @@ pub struct Imap {
     tracker: Tracker,
 }
 
-/// A command whose literal goes through, or is to come.
+/// A command whose literal is being relayed or is still expected.
 struct Unfinished {
     command: Command,
     /// The literal is only sent once the server has asked for it, which it may never do (RFC 3501, 7.5).

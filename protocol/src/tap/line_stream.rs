@@ -29,7 +29,7 @@ pub(super) struct Whole<'a> {
 /// What comes next in a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// So many bytes of a literal.
+    /// This many bytes of a literal.
     Literal(usize),
     /// So many bytes of a line, up to its end or not.
     Line { length: usize, is_whole: bool },
@@ -38,7 +38,7 @@ pub(super) enum Piece {
 /// One direction of a session.
 #[derive(Default)]
 pub(super) struct LineStream {
-    /// The line that is not whole yet; without memory when there is none.
+    /// The incomplete line; it holds no memory when empty.
     head: Vec<u8>,
     /// It may be that of a password.
     tail: Zeroizing<Vec<u8>>,

@@ -8,7 +8,7 @@ use super::line_stream::{Line, LineStream, Piece};
 use super::{ANSWER_BYTES_LIMIT, Counts, Cut, Observation, Over, Peer, Step, Tap, back_off, cut};
 use crate::line::{printable, reply_text};
 
-/// Most commands whose answers are awaited at once. A client that sends more is not read until there are less.
+/// Most commands whose replies are pending. A client that sends more is not read until there are fewer.
 const COMMANDS_LIMIT: usize = 1024;
 
 /// Capabilities that are for the login, which is over (RFC 2449, 6; RFC 2595, 4; RFC 5034, 3).
@@ -86,7 +86,7 @@ enum Kind {
     Message,
     /// One line before the end of the session.
     Quit,
-    /// Nobody here knows what, or nothing that could be read.
+    /// An unknown command or an unreadable line.
     Unknown,
     /// Our own words, as it was not sent on.
     LoginAgain,
@@ -226,7 +226,7 @@ impl Pop3 {
                 }
             }
             None if !is_held => return None,
-            // No command of anybody's begins so, but it may be the answer to a challenge.
+            // No known command begins so, but it may be the response to a challenge.
             None if self.is_authenticating && start.room() == 0 => self.course = LineHandling::Stays(None),
             None => {
                 let is_long = start.room() == 0;
@@ -404,7 +404,7 @@ impl Pop3 {
                 if let Some(back_off) = back_off {
                     notice(Observation::Throttled { back_off });
                 }
-                // Nobody has asked: these are its last words.
+                // Unsolicited: the server announces that it closes.
                 if self.next_command().is_none() {
                     self.has_said_bye = true;
                     notice(Observation::Bye { text, asked_for: false });

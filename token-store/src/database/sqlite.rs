@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_reads_does_not_wait_for_whoever_writes() {
+    async fn background_read_does_not_wait_for_a_write() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
         let database = Sqlite::open(path.clone(), STORE_SCHEMA).await.unwrap();

@@ -39,7 +39,7 @@ fn bytes_between_the_go_ahead_and_tls_end_the_connection() {
     assert!(local.into_unread().is_empty());
 }
 
-/// The fuzzer's finding: seen at once, AUTH far behind blanks lengthened the bound; byte by byte, the blanks met it.
+/// Found by the fuzzer: AUTH far after spaces raised the bound if it arrived in one read, but not if it arrived byte by byte.
 #[test]
 fn the_bound_of_a_line_does_not_depend_on_how_it_arrives() {
     let blanks = [&[b' '; COMMAND_LIMIT][..], b"AUTH PLAIN AGEAYg==\r\n"].concat();
@@ -84,7 +84,7 @@ fn a_refusal_of_any_length_is_one_line_within_512() {
 }
 
 #[test]
-fn prints_nothing_it_was_told() {
+fn debug_output_contains_no_client_input() {
     let mut local = local(Offer::default());
     local.receive(b"AUTH LOGIN YWxpY2U=\r\nc2VjcmV0");
     assert_eq!(says(&mut local), "334 UGFzc3dvcmQ6\r\n");

@@ -53,7 +53,7 @@ impl Submission {
     }
 
     /// The client has closed its side, and has said nothing that could be done. What is on its way can lead to no message, and
-    /// whoever waits for what this session holds need not wait for its answer; only what becomes of a whole message is still to be known.
+    /// sessions that wait for its slot need not wait for its reply; only the result of a complete message is still needed.
     /// `false`: that is waited for.
     fn client_left(&mut self) -> bool {
         match self.sent.back() {

@@ -41,7 +41,7 @@ pub(super) enum Command {
     },
     /// It is answered here, with this.
     Refused(&'static str),
-    /// What follows cannot be told from commands: this is the answer, and the end.
+    /// The bytes that follow cannot be distinguished from commands: send this reply and end the session.
     Fatal {
         answer: &'static str,
         why: &'static str,
@@ -109,7 +109,7 @@ impl Command {
         }
     }
 
-    /// Whether several of it may be on their way at once.
+    /// Whether several of these may be sent before the first reply.
     pub(super) fn is_recipient(&self) -> bool {
         matches!(self, Self::Rcpt { .. })
     }
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_past_the_checks_or_has_two_readings_is_answered_here() {
+    fn unchecked_or_ambiguous_command_is_not_relayed() {
         for line in [
             &b"MAIL FROM:<a@b.c>\rRCPT TO:<x@y.z>\r\n"[..],
             b"NOOP\0RSET\r\n",
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_none_is_told_from_other_mistakes() {
+    fn invalid_path_is_distinguished_from_other_errors() {
         assert_eq!(Command::parse(b"MAIL a@b.c\r\n"), Command::NoPath(Verb::Mail));
         assert_eq!(Command::parse(b"RCPT TO:<a@b.c\r\n"), Command::NoPath(Verb::Rcpt));
     }

@@ -33,7 +33,7 @@ pub(super) struct Text {
 /// Where in a line the next byte stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum At {
-    /// At its beginning, the line before having ended in CRLF. The first line of a message stands there too.
+    /// At the beginning of a line, after a line that ended in CRLF. The first line of a message begins here too.
     #[default]
     Begin,
     /// Behind a dot there, which is held back.
@@ -61,7 +61,7 @@ pub(super) enum Progress {
     Flawed(Flaw),
 }
 
-/// What must not stand in the text of a message.
+/// Bytes that the text of a message must not contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flaw {
     BareCr,

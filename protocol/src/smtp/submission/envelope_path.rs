@@ -9,7 +9,7 @@ use crate::smtp::command::is;
 /// An argument such as `FROM:<a@b.c> SIZE=1000`, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EnvelopePath {
-    /// The address, without brackets and source route; empty for nobody (`<>`).
+    /// The address, without brackets and source route; empty for the null sender (`<>`).
     pub(super) address: String,
     /// The parameters, in order.
     parameters: Vec<String>,
@@ -105,7 +105,7 @@ impl EnvelopePath {
     }
 }
 
-/// How long the address is that the bytes begin with, as far as it is one that every reader finds there. `None`: it is none.
+/// How long the address is that the bytes begin with, as far as it is one that every reader finds there. `None`: not an address.
 ///
 /// RFC 5321's `Mailbox` and RFC 6531's, and what is no other address for being wrong: a local part alone (`postmaster`, or
 /// the name of a device), dots at any place of it, an underscore in a domain.

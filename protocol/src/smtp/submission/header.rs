@@ -23,7 +23,7 @@ pub(super) struct Header {
     searched: usize,
     /// How many octets the fields had that are judged.
     judged: usize,
-    /// Who the message was from, where another stands in their place: they get the answers.
+    /// The original author of the message, if replaced: replies go to this address.
     replaced: Option<Vec<u8>>,
     has_from: bool,
     has_reply_to: bool,
@@ -36,9 +36,9 @@ pub(super) struct Header {
 /// Why a message cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wrong {
-    /// It is from somebody whom this login may not send as.
+    /// Its sender is an address that this login may not send as.
     Sender(String),
-    /// Nobody can say who it is from.
+    /// Its sender cannot be determined.
     Unreadable,
     /// The header is too long.
     TooLong,
@@ -52,7 +52,7 @@ impl Header {
         self.over
     }
 
-    /// Whether another sender stands in the message than in what came.
+    /// Whether the sender of the message was replaced.
     pub(super) fn is_changed(&self) -> bool {
         self.changed
     }
@@ -202,7 +202,7 @@ impl Header {
         self.over = true;
     }
 
-    /// Whoever wrote the message gets the answers, where it does not say who else should.
+    /// Replies go to the original author, unless the message has its own Reply-To.
     fn add_reply_to(&mut self, out: &mut Vec<u8>) {
         if let Some(addresses) = self.replaced.as_ref().filter(|addresses| !addresses.is_empty() && !self.has_reply_to)
         {
@@ -216,7 +216,7 @@ impl Header {
     }
 }
 
-/// Who must stand in the place of these, if somebody must.
+/// The sender that must replace these, if one must.
 fn verdict<'a>(mailboxes: &Mailboxes, senders: &'a AllowedSenders) -> Result<Option<&'a str>, Wrong> {
     let mut instead = None;
     for address in &mailboxes.addresses {
@@ -240,7 +240,7 @@ fn sender(field: &[u8], body: &[u8], senders: &AllowedSenders, out: &mut Vec<u8>
     Ok(true)
 }
 
-/// RFC 5322, 2.2 and 4.5: blanks may stand in front of the colon.
+/// RFC 5322, 2.2 and 4.5: spaces may precede the colon.
 fn name_and_body(field: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = memchr::memchr(b':', field)?;
     let blanks = |bytes: &[u8]| bytes.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_from_others_gets_another_sender_and_answers_go_to_them() {
+    fn replaced_sender_gets_the_replies() {
         let [own, map] = replacing();
         for (came, goes_on, map_too) in [
             (
@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(always("From: ceo@b.c\r\n\r\n", &map), Err(Wrong::Sender("ceo@b.c".into())));
     }
 
-    /// Some readers go on to look for fields behind a line that is none.
+    /// Some readers continue to look for fields after a line that is not a field.
     #[test]
     fn a_line_that_is_no_field_begins_the_body() {
         for (came, goes_on) in [
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn header_is_changed_by_another_sender_and_by_one_that_is_left_out() {
+    fn header_counts_as_changed_if_sender_is_replaced_or_removed() {
         let [own, _] = replacing();
         for (message, is_changed) in [
             ("From: scan@b.c\r\nSender: info@b.c\r\n\r\n", false),

@@ -25,7 +25,7 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Mail {
     line: Vec<u8>,
-    /// The sender; empty if it is nobody.
+    /// The sender; empty for the null sender (`<>`).
     pub(super) address: String,
     /// The one that the client has given, if that is another.
     pub(super) given: Option<String>,

@@ -1,7 +1,7 @@
 //! The addresses in a header field such as `From:` (RFC 5322, 3.4), as far as it can be said for certain who they are.
 //!
 //! Old software writes names with commas and raw Latin-1 where none may stand. A name may be anything here, but whatever could be
-//! an address to somebody is one: it is left to no other reader to find another sender in the field.
+//! an address to any reader is treated as one: no other reader can find a different sender in the field.
 
 use crate::smtp::sender_policy::is_plain;
 
@@ -10,11 +10,11 @@ use crate::smtp::sender_policy::is_plain;
 pub(super) struct Mailboxes {
     /// Every address in it, at least one.
     pub(super) addresses: Vec<String>,
-    /// What stands in front of the first address, as it may stand in front of another.
+    /// The display name of the first address, in a form that may precede another address.
     pub(super) name: Option<Vec<u8>>,
 }
 
-/// Most addresses that one field may have. Nobody writes a message with more.
+/// Most addresses that one field may have. Real messages have fewer.
 const ADDRESSES_LIMIT: usize = 32;
 
 /// What ends a word that stands outside quotes and brackets (RFC 5322, 3.2.3, `specials`, without `.`, `@` and `[]`).
@@ -33,7 +33,7 @@ struct Part {
 
 impl Mailboxes {
     /// Reads a field's body. `None`: it has no address, or something that readers may read as different ones: quotes, brackets and
-    /// comments that do not end, an address beside words that some join to it (RFC 5322, 4.4).
+    /// comments that do not end, an address next to words that some readers join to it (RFC 5322, 4.4).
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         let mut reader = Reader { body, at: 0 };
         let (mut addresses, mut name) = (Vec::new(), None);
@@ -90,7 +90,7 @@ impl Reader<'_> {
                 }
                 b'(' => self.at += comment(rest)? + 2,
                 byte if byte.is_ascii_whitespace() => self.at += 1,
-                // Nothing but comments stands behind an address in brackets.
+                // Only comments may follow an address in brackets.
                 _ if part.bracketed.is_some() => return None,
                 b'"' => {
                     self.at += quoted(rest)? + 2;
@@ -245,7 +245,7 @@ mod tests {
             "a@b.c(x).evil.z",
             "a(x)@b.c",
             "ceo a@b.c <a@b.c>",
-            // Whom some take for a local user.
+            // Some readers treat these as local users.
             "ceo, a@b.c",
             "\"ceo\", a@b.c",
             "\"ceo\" a@b.c",

@@ -1,11 +1,11 @@
-//! What is to be known of the messages that go through, and of how a session ends. Never a word of a message.
+//! Reports about relayed messages and about the end of a session. They never contain message text.
 
 use super::Submission;
 
 /// Most recipients of a message that are remembered by name; the others are counted.
 const RECIPIENTS_NAMED: usize = 100;
 
-/// Something to be known.
+/// An event of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A message that had begun has come to its end, one way or another.
@@ -14,7 +14,7 @@ pub enum Event {
     PutOff {
         /// Its sender.
         sender: String,
-        /// What the client was told.
+        /// The reply that the client received.
         answer: String,
     },
     /// A sender or a recipient that this login has no right to. The server was not asked.
@@ -23,7 +23,7 @@ pub enum Event {
         command: &'static str,
         /// The sender or recipient.
         address: String,
-        /// What the client was told.
+        /// The reply that the client received.
         answer: String,
     },
     /// A MAIL or RCPT without exactly one address, or with parameters that are none. The server was not asked, and what it said
@@ -31,7 +31,7 @@ pub enum Event {
     Malformed {
         /// `MAIL` or `RCPT`.
         command: &'static str,
-        /// What the client was told.
+        /// The reply that the client received.
         answer: &'static str,
     },
     /// The server refused a command that belongs to a message, before the message began.
@@ -48,32 +48,32 @@ pub enum Event {
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The sender of its envelope; empty if it is nobody.
+    /// The sender of its envelope; empty for the null sender (`<>`).
     pub sender: String,
-    /// The sender that the client has given, where another stands in its place.
+    /// The sender that the client gave, if it was replaced.
     pub given_sender: Option<String>,
-    /// Whether the message itself was from another sender than it is from now.
+    /// Whether the sender in the header was replaced.
     pub from_changed: bool,
-    /// The recipients of its envelope that the server took, the first of them at least.
+    /// The recipients that the server accepted; of very many, only the first.
     pub recipients: Vec<String>,
-    /// How many recipients the server took.
+    /// How many recipients the server accepted.
     pub recipient_count: usize,
     /// Its size, as far as it came (RFC 1870, 3: what makes dots transparent does not count).
     pub octets: u64,
-    /// What became of it.
+    /// Its disposition.
     pub outcome: Outcome,
 }
 
-/// What became of a message.
+/// The disposition of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The server took it, in these words.
+    /// The server accepted it with this reply.
     Accepted(String),
-    /// The server refused it, in these words.
+    /// The server rejected it with this reply.
     Refused(String),
-    /// The server never got it whole.
+    /// The server never received all of it.
     NotSent(NotSent),
-    /// The server got it whole and went away without an answer.
+    /// The server received all of it and closed without a reply.
     InDoubt,
 }
 
@@ -84,28 +84,28 @@ pub enum NotSent {
     BareCr,
     /// It has a NUL.
     Nul,
-    /// It is larger than the server takes.
+    /// It is larger than the server accepts.
     TooLarge,
-    /// It is from somebody whom this login may not send as.
+    /// Its sender is an address that this login may not send as.
     OtherSender,
-    /// It cannot be said who it is from.
+    /// Its sender cannot be determined.
     UnreadableSender,
-    /// Its header is longer than any.
+    /// Its header exceeds the limit.
     HeaderTooLong,
     /// Its header has a line that does not end in CRLF.
     HeaderLineEnd,
-    /// The client went away in the middle.
+    /// The client closed in the middle of it.
     ClientGone,
     /// The client went away in the middle, and had sent a line with nothing but a dot that did not end a message, because
     /// it, or the line before it, ended in a bare LF.
     ClientGoneBehindBareLf,
-    /// The client stopped in the middle, and was not waited for any more.
+    /// The client stopped in the middle of it and timed out.
     ClientSilent,
     /// The client ended it with a dot that ends no message, because that line, or the one before it, ended in a bare LF, and waited.
     EndedWithBareLf,
     /// The client gave it up between two chunks.
     GivenUp,
-    /// The server went away in the middle, or answered what cannot be.
+    /// The server closed in the middle of it, or sent an invalid reply.
     ServerGone,
 }
 
@@ -116,9 +116,9 @@ pub enum Ended {
     ByClient,
     /// The server closed, or announced that it would.
     ByServer,
-    /// The client said nothing for too long.
+    /// The client was silent for too long.
     ClientSilent,
-    /// The server did not answer in time, or took nothing more.
+    /// The server did not reply in time, or stopped reading.
     ServerSilent,
     /// The client was idle, and others waited for what the session held.
     MadeRoom,
@@ -145,10 +145,10 @@ pub(super) struct Transaction {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Phase {
-    /// There is none, or it has failed and is waiting to be reset.
+    /// No transaction is open, or it has failed and waits for a reset.
     #[default]
     None,
-    /// The server has taken the sender.
+    /// The server has accepted the sender.
     Open,
     /// The message has begun.
     Began,

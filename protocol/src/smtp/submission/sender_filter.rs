@@ -1,4 +1,4 @@
-//! Watches over the header of a message, by DATA or in chunks, so that nobody sends in the name of another.
+//! Filters the header of a message, sent by DATA or in chunks, so that a login cannot use another user's address.
 
 use super::dot_stuffing::DotStuffing;
 use super::header::{Header, Wrong};
@@ -127,7 +127,7 @@ impl Submission {
         {
             self.transaction.set_octets(header.octets());
             if let Some(limit) = self.too_large() {
-                // That came first, however much was read at once.
+                // This came first, no matter how much was read in one call.
                 self.transaction.set_octets(limit + 1);
                 return self.give_up(NotSent::TooLarge);
             }

@@ -1,4 +1,4 @@
-//! What the server replies, and what that does.
+//! Handles the server's replies.
 
 use std::mem;
 
@@ -10,7 +10,7 @@ use crate::smtp::reply::Reply;
 use crate::smtp::throttled::is_throttled;
 
 impl Submission {
-    /// Takes the next reply of the server. `false`: there is none yet.
+    /// Processes the next reply of the server. `false`: no complete reply yet.
     pub(super) fn process_server(&mut self) -> bool {
         match self.state {
             State::Over(_) | State::Ending(_) | State::Text(_, Disposition::Discard { .. } | Disposition::Skip(_)) => {
@@ -76,7 +76,7 @@ impl Submission {
         true
     }
 
-    /// That the server has gone is noticed at once, so that nothing more is written to it.
+    /// Detects immediately that the server has closed, so that nothing more is written to it.
     fn detect_server_close(&mut self) -> bool {
         let newly_gone = self.server.is_ended() && self.server_open;
         if newly_gone {
@@ -165,7 +165,7 @@ impl Submission {
     }
 
     /// A reply that nothing was waiting for. In the middle of a message it is the server's last word on it; what it would
-    /// answer to the end of the message could not be told from an answer to what follows.
+    /// reply to the end of the message could not be distinguished from a reply to what follows.
     fn unasked(&mut self, reply: &Reply) {
         if matches!(self.state, State::Text(..)) && matches!(reply.class(), 4 | 5) {
             self.discard(reply.wire(), Outcome::Refused(words(reply)), Ended::ByServer);

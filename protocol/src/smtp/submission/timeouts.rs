@@ -1,4 +1,4 @@
-//! Whom a session waits for, and for what: how long it may is the driver's to say (RFC 5321, 4.5.3.2), and so is the clock.
+//! Which peer a session waits for, and for what. The driver has the clock and sets the time limits (RFC 5321, 4.5.3.2).
 //!
 //! A client's silence ends with what brings a message forward, not with any bytes: NOOP, RSET, HELP and VRFY are no progress, nor
 //! is a MAIL that is reset again. What counts only ever grows between two messages, so no client can repeat itself for ever.
@@ -41,7 +41,7 @@ pub enum ClientStage {
     /// More of a message; but its last line was nothing but a dot that does not end it, because of a bare LF. The client may believe
     /// that it does, and wait for the answer.
     LoneDot,
-    /// QUIT: it was told that the session has ended.
+    /// QUIT: it was notified that the session has ended.
     Quit,
 }
 
@@ -113,7 +113,7 @@ impl Counted {
 }
 
 impl Submission {
-    /// Whom the session waits for when it wants to read. `None`: for nobody, because a message waits for the driver's word, or all
+    /// Which peer the session waits for when it wants to read. `None`: for neither, because a message waits for the driver, or all
     /// is over.
     pub fn waits_for(&self) -> Option<Wait> {
         use ClientStage::{Envelope, LoneDot, Message, NextMessage, Quit};

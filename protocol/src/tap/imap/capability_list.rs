@@ -152,7 +152,7 @@ struct Word<'a> {
 }
 
 impl<'a> Words<'a> {
-    /// The next word; `None` where the line has not got that far. At the end of the line it is an empty one.
+    /// The next word; `None` if it has not arrived yet. At the end of the line it is an empty one.
     fn next(&mut self) -> Option<Word<'a>> {
         let rest = self.line.get(self.at..)?;
         let begin = self.at + rest.iter().position(|byte| *byte != b' ')?;

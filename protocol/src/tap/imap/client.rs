@@ -9,7 +9,7 @@ use crate::tap::command_name::{Found, Start, first_word};
 use crate::tap::line_stream::{Line, Piece};
 use crate::tap::{Over, Step};
 
-/// What a client is told whose literal has an end that is not known.
+/// The reply to a client whose literal has an unknown end.
 const UNREADABLE: &str = "The length of this literal cannot be read";
 
 /// What becomes of the client's command.
@@ -70,7 +70,7 @@ impl Kind {
         }
     }
 
-    /// What the client is told.
+    /// The reply that the client receives.
     fn answer(self) -> &'static str {
         match self {
             Self::Login | Self::Authenticate => "BAD Already logged in",
@@ -145,7 +145,7 @@ impl Imap {
                 self.client.take(piece, false);
                 return Some(Step::drop(piece.len()));
             }
-            // No command of anybody's begins so, but it may be the answer to a challenge.
+            // No known command begins so, but it may be the response to a challenge.
             None if self.is_authenticating => self.course = LineHandling::Stays(None),
             None => {
                 let count = window.len();

@@ -70,7 +70,7 @@ pub(super) fn literal(tail: &[u8]) -> Option<Literal> {
 pub(super) enum Ending {
     Plain,
     Literal(Literal),
-    /// A literal whose size is not known, so that nobody can tell where it ends.
+    /// A literal whose size cannot be read, so its end is unknown.
     Unreadable,
 }
 

@@ -1,4 +1,4 @@
-//! Sessions as they are, and as they are not meant to be: each in pieces of one byte, of seven, and at once.
+//! Valid and invalid sessions, each in pieces of one byte, of seven bytes, and whole.
 
 use std::time::Duration;
 
@@ -111,7 +111,7 @@ fn the_text_of_a_condition_is_no_literal() {
     assert_eq!(noticed(&session), [validity("INBOX", 1)]);
 }
 
-/// LITERAL+ sends at once; without it the server may refuse, and then the next line is a command.
+/// LITERAL+ sends immediately; without it the server may refuse, and then the next line is a command.
 #[test]
 fn a_literal_that_is_refused_is_never_sent() {
     let session = [
@@ -154,7 +154,7 @@ fn a_literal_that_is_on_its_way_comes_to_its_end() {
 }
 
 #[test]
-fn the_end_of_a_session_is_told_from_an_accident() {
+fn regular_end_is_distinguished_from_a_lost_connection() {
     let bye = |text: &str, asked_for| Observation::Bye { text: text.to_owned(), asked_for };
     let expired = "Session invalidated - AccessTokenExpired";
     assert_eq!(noticed(&[('S', &format!("* BYE {expired}\r\n"))]), [bye(expired, false)]);
@@ -223,7 +223,7 @@ fn through(session: &[(char, &str)]) -> (String, String) {
 }
 
 #[test]
-fn long_tag_ahead_of_a_login_ends_the_session_without_the_password() {
+fn login_after_a_long_tag_ends_session_without_the_password() {
     let long = format!("{} LOGIN alice hunter2\r\nb NOOP\r\n", "t".repeat(500));
     let (to_server, to_client) = through(&[('C', &long), ('S', "* 3 EXISTS\r\n")]);
     assert_eq!(to_server, format!("{} LOGIN", "t".repeat(500)));

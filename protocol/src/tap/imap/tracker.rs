@@ -13,7 +13,7 @@ const FOLDER_LIMIT: usize = 400;
 /// So much of a tag is compared. Programs use a handful of characters.
 const TAG_LIMIT: usize = 64;
 
-/// Most commands that are remembered at once, of those that matter. Of a client that sends more without waiting for one answer
+/// Most relevant commands that are tracked at a time. Of a client that sends more without waiting for one answer
 /// nothing more is noticed.
 pub(super) const COMMANDS_LIMIT: usize = 64;
 

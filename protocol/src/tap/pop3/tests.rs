@@ -1,4 +1,4 @@
-//! Sessions as they are, and as they are not meant to be: each in pieces of one byte, of seven, and at once.
+//! Valid and invalid sessions, each in pieces of one byte, of seven bytes, and whole.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ fn client_waits_while_too_much_is_unanswered() {
 }
 
 #[test]
-fn last_words_that_nobody_asked_for_are_noticed() {
+fn unsolicited_goodbye_is_noticed() {
     let playing::Played { noticed, .. } =
         alike(&[('C', "NOOP\r\n"), ('S', "+OK\r\n-ERR Connection is closed. 13\r\n")]);
     assert_eq!(noticed, [Observation::Bye { text: "Connection is closed. 13".into(), asked_for: false }]);
