@@ -39,7 +39,7 @@ pub trait Database: Send + Sync + 'static {
         self.transaction(statements).await
     }
 
-    /// Hints that somebody else may have written, from now on, if the engine gives any.
+    /// Hints, from now on, that another process may have written, if the engine gives any.
     fn hints(&self) -> Hints {
         Hints::none()
     }

@@ -36,7 +36,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
     registration::ROWS.iter().chain(sign_in::ROWS)
 }
 
-/// Those that mean something else, or have another remedy, where Microsoft judges the mail program's password.
+/// Codes with another meaning or remedy if Microsoft verifies the mail program's password.
 pub fn password_grant_codes() -> &'static [Row] {
     password::ROWS
 }
@@ -73,7 +73,7 @@ pub struct Names<'a> {
     pub mailbox: &'a str,
     /// The application's name in our configuration.
     pub application: &'a str,
-    /// How its tokens are got.
+    /// How its tokens are obtained.
     pub grant: Grant,
 }
 

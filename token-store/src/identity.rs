@@ -33,11 +33,11 @@ impl Identity {
 pub(crate) struct KnownIdentity {
     pub(crate) user: Identity,
     /// The sign-in was made as the mailbox of the account itself, so that its name is the mailbox's name. It is not where a token
-    /// of somebody else opens the mailbox.
+    /// of another user opens the mailbox.
     pub(crate) is_mailbox: bool,
 }
 
-/// What an administrator is to know of a user that was told.
+/// A change of a user's identity that an administrator should know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     /// It has another name from now on.

@@ -1,4 +1,4 @@
-//! Local passwords: what mail clients log in with. We make them, show them once, and keep only an argon2id hash.
+//! Local passwords, which mail clients log in with. Oxpost generates them, shows them once, and keeps only an argon2id hash.
 
 use std::fmt;
 

@@ -41,7 +41,7 @@ fn has_code(error: &TokenError, code: u32) -> bool {
 }
 
 /// Asks for tokens with a password, and stores them. It is the password of the mailbox's own user, or of the
-/// person it goes through. Nothing is stored if it is wrong, and what was there stays.
+/// delegate. If it is wrong, nothing is stored and stored tokens are kept.
 ///
 /// # Errors
 /// The password is wrong, or the authority gives no tokens for another reason.

@@ -6,7 +6,7 @@
 
 use crate::account::{Account, Grant, Mailbox};
 
-/// What stands in the place of the name.
+/// The local part of a pattern.
 const ANY: &str = "*";
 
 /// Why an account cannot stand for a whole domain.
@@ -18,7 +18,7 @@ pub enum BadPattern {
          only; a pattern needs the grant client-credentials"
     )]
     Person(Mailbox, Grant),
-    /// The same, through somebody.
+    /// The same, with a delegate.
     #[error(
         "{0} is a pattern for every mailbox of its domain and cannot have a delegate; it needs the grant client-credentials and \
          an application of its own"
@@ -30,7 +30,7 @@ pub enum BadPattern {
          `login`"
     )]
     Login(Mailbox),
-    /// The domain is none.
+    /// The domain is invalid.
     #[error("`{0}` is not a pattern of a domain; write it like *@contoso.com")]
     Domain(Mailbox),
 }

@@ -59,11 +59,11 @@ pub fn next_refresh(issued_at: SystemTime, lifetime: Duration, jitter: f64) -> S
 /// What a caller may do with an access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usable {
-    /// Use it.
+    /// Use the token.
     Yes,
-    /// Get a new one; if that fails for a moment, this one still lives.
+    /// Refresh it; if that fails temporarily, this one is still valid.
     NearlyOver,
-    /// It is over.
+    /// The token has expired.
     No,
 }
 

@@ -48,26 +48,26 @@ pub struct DeviceSignIn {
 pub struct SignedIn {
     /// The tokens.
     pub tokens: TokenSet,
-    /// Who signed in: the mailbox, or the one it goes through; nobody else gets here. Missing only where the authority cannot
+    /// Who signed in: the mailbox, or its delegate; a sign-in by another user is refused. Missing only if the authority cannot
     /// say it.
     pub signed_in_as: Option<String>,
 }
 
-/// Why a sign-in brought nothing.
+/// Why a sign-in failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SignInError {
-    /// The person said no.
+    /// The user declined.
     #[error("the sign-in was declined in the browser; nothing was changed. Run the command again and accept.")]
     Declined,
-    /// Nobody entered the code in time.
+    /// The code was not entered in time.
     #[error("the code has expired before it was entered; run the command again to get a new one")]
     Expired,
-    /// Somebody else signed in.
+    /// Another user signed in.
     #[error("{}", wrong_person(mailbox, account, expected, signed_in_as))]
     WrongPerson {
         /// The account.
         mailbox: Mailbox,
-        /// The account whose user should have signed in: this one, or the one it goes through.
+        /// The account whose user should have signed in: this one, or its delegate.
         account: Mailbox,
         /// The name of that user: another one than the account's address if they were renamed.
         expected: String,
@@ -170,7 +170,7 @@ impl fmt::Debug for DeviceSignIn {
     }
 }
 
-/// Signs an app-only account in: asks for one token and stores it, so that a wrong secret shows at once.
+/// Signs an app-only account in: asks for one token and stores it, so that a wrong secret is found immediately.
 pub async fn connect_client_credentials(
     http: &HttpClient,
     store: &Store,

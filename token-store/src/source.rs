@@ -1,4 +1,4 @@
-//! Where a client comes from, as far as it counts when logins are bounded.
+//! The source of a client, as the login throttle counts it.
 
 use std::{
     fmt,

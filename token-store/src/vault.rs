@@ -1,7 +1,7 @@
-//! The vault: encryption of what the store keeps secret.
+//! The vault encrypts the secrets in the store.
 //!
-//! AES-256-GCM with a random nonce. What is sealed is bound to its place (`table/column/row`) as associated data, so a
-//! sealed value that somebody moved to another account's row does not open there.
+//! AES-256-GCM with a random nonce. A sealed value is bound to its place (`table/column/row`) as associated data, so a
+//! sealed value that was moved to another account's row does not open there.
 
 mod dpapi;
 mod key;
@@ -26,7 +26,7 @@ use self::{
     source::KEY_FORM,
 };
 
-/// The first byte of everything sealed: the way of sealing. The id of the key follows, then the nonce.
+/// The first byte of a sealed value: the version of its format. The id of the key follows, then the nonce.
 const FORMAT: u8 = 1;
 
 /// Seals and opens. Cheap to clone; prints nothing of its keys.
@@ -145,7 +145,7 @@ pub enum VaultError {
 }
 
 impl Vault {
-    /// Reads keys from text, as they stand in a key file: in base64, one a line; the first one seals.
+    /// Reads keys in the format of a key file: base64, one per line; the first one seals.
     pub fn from_key_text(text: &str) -> Option<Self> {
         Some(Self(keys_of_text(text)?.into()))
     }

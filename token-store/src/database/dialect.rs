@@ -1,4 +1,4 @@
-//! Where SQLite and PostgreSQL cannot be told the same thing in the same words.
+//! The places where SQLite and PostgreSQL need different SQL.
 //!
 //! | written | SQLite | PostgreSQL |
 //! |---|---|---|

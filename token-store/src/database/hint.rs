@@ -1,12 +1,12 @@
-//! Hints that somebody else may have written. They only save waiting: what is true stands in the tables, and whoever hears
-//! nothing looks there by himself after a while.
+//! Hints that another process may have written. They only save time: the tables are authoritative, and a listener that receives
+//! no hint reads them after a while anyway.
 
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-/// Hints that are kept for a listener who is busy. Whoever has missed some is told to look at everything.
+/// Hints that are kept for a busy listener. A listener that missed some must read everything.
 pub(super) const KEPT: usize = 256;
 
 /// What may have changed.
@@ -142,7 +142,7 @@ mod tests {
         say(Hint::said(&name_of("ann@contoso.com")));
         say(limit.clone());
         hints.about_limit("smtp.example", "ann@contoso.com").await;
-        // No refresher looks for tokens because of it, and nobody who waits for one.
+        // It wakes neither the refresher nor a login that waits for a token.
         say(limit);
         assert!(tokio::time::timeout(std::time::Duration::from_millis(1), hints.any()).await.is_err());
         say(Hint::Anything);

@@ -66,7 +66,7 @@ impl StoreLock {
 
     fn take(store: &Path, kind: fn(&File) -> Result<(), TryLockError>, alone: bool) -> Result<Self, DatabaseError> {
         let file = open(store).map_err(|error| cannot(store, &error))?;
-        // Without locks nobody can be known to use the store, nor to be alone with it.
+        // Without locks it is unknown whether another process uses the store.
         let locked = lock(store, &file, kind)?;
         Ok(Self { file: locked.then_some(file), alone: locked && alone })
     }

@@ -2,7 +2,7 @@
 //! other, and which is made again when it is lost; and a second one, made when it is first needed, for what is read in the
 //! background or for people.
 //!
-//! A statement by itself is a transaction by itself and waits for nobody. Several in one transaction have the connection
+//! A single statement is its own transaction and waits for no other. Several in one transaction have the connection
 //! to themselves meanwhile, and are serializable: they see what they would see in SQLite, where only one writes at a time.
 //! Nothing waits longer than [`CONNECT_TIME`] and [`STATEMENT_TIME`] together, but for the one who migrates the tables.
 
@@ -42,7 +42,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How long a transaction may take. Most of ours read or write a few rows.
 const STATEMENT_TIME: Duration = Duration::from_secs(10);
 
-/// What each statement of a transaction may take beside that: one may have many, such as one for each declared account.
+/// The additional time for each statement of a transaction: one may have many, such as one for each declared account.
 const EACH_STATEMENT_TIME: Duration = Duration::from_millis(50);
 
 /// After a failure, how long everybody gets that answer before a connection is tried again: a thousand logins must not
@@ -59,7 +59,7 @@ pub struct Postgres {
     /// key that was replaced meanwhile.
     key_check: std::sync::Mutex<Option<Vec<u8>>>,
     line: Mutex<Line>,
-    /// The one for [`Database::read_in_background`]. Both bring hints: either may be lost while nobody uses it.
+    /// The one for [`Database::read_in_background`]. Both deliver hints: either may be lost while it is idle.
     background: Mutex<Line>,
     hints: broadcast::Sender<Hint>,
 }
@@ -78,8 +78,8 @@ impl std::fmt::Debug for Postgres {
 }
 
 impl Postgres {
-    /// Connects, and makes our tables if there are none, or migrates older ones. `tls` says whom to trust; the server's certificate is always
-    /// verified with it.
+    /// Connects, and makes our tables if there are none, or migrates older ones. `tls` says which certificates to trust;
+    /// the server's certificate is always verified with it.
     pub async fn open(settings: PostgresSettings, tls: ClientConfig, schema: Schema) -> Result<Self, DatabaseError> {
         Self::start(settings, tls, schema, Hold::Shared, Tables::Make).await
     }
@@ -109,7 +109,7 @@ impl Postgres {
         hold: Hold,
         tables: Tables,
     ) -> Result<Self, DatabaseError> {
-        // PostgreSQL 17 asks for it when TLS begins at once; older ones do not look at it.
+        // PostgreSQL 17 requires it for direct TLS; older servers ignore it.
         tls.alpn_protocols = vec![b"postgresql".to_vec()];
         let (key_check, line, background) = (std::sync::Mutex::default(), Mutex::default(), Mutex::default());
         let hints = broadcast::channel(KEPT).0;
@@ -180,7 +180,7 @@ impl Postgres {
         let bound = EACH_STATEMENT_TIME.saturating_mul(u32::try_from(statements.len()).unwrap_or(u32::MAX));
         let bound = STATEMENT_TIME.saturating_add(bound);
         timeout(bound, running).await.unwrap_or_else(|_| {
-            // Whatever stands behind this one on the connection would wait as long.
+            // Everything queued after it on this connection would wait as long.
             session.give_up();
             let why = format!("no answer within {} s", bound.as_secs());
             let server = self.settings.server().to_owned();
@@ -197,7 +197,7 @@ impl Database for Postgres {
 
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
         let outcome = self.attempt(&statements, false).await;
-        // A connection that broke under a question can be asked again on a new one. Whether a write that got no answer was
+        // A query on a broken connection can be repeated on a new one. Whether a write without a reply was
         // done is for its owner to find out, by the version of the row.
         match outcome {
             Err(DatabaseError::Unavailable { .. }) if only_read(&statements) => self.attempt(&statements, false).await,
@@ -206,7 +206,7 @@ impl Database for Postgres {
     }
 
     async fn read_in_background(&self, statements: Vec<Statement>) -> Result<Vec<Outcome>, DatabaseError> {
-        // Whoever is alone with the store has one connection, and nobody waits for it.
+        // A process with exclusive access has one connection, and no login waits for it.
         if self.hold == Hold::Alone {
             return self.transaction(statements).await;
         }

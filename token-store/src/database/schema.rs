@@ -42,7 +42,7 @@ impl Schema {
     /// The migrations that a database of a version still needs; an empty one has version 0.
     ///
     /// # Errors
-    /// A newer program has written it, or nobody has. `name` is its path or server.
+    /// A newer program has written it, or it has no version. `name` is its path or server.
     pub(super) fn pending(&self, found: i64, name: &Path) -> Result<&'static [Migration], DatabaseError> {
         let Ok(done) = usize::try_from(found) else {
             let why = format!("its version is {found}");

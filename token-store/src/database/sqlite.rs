@@ -1,5 +1,5 @@
 //! SQLite: three connections, one that writes and two that only read, each on a thread of its own, because its calls block.
-//! In the write-ahead log nobody who reads waits for somebody who writes: a login does not wait until another process has
+//! With the write-ahead log a reader does not wait for a writer: a login does not wait until another process has
 //! finished its transaction. Nor does it wait for what is read in the background or for people: that is the third connection's.
 //!
 //! Write-ahead log and `synchronous = FULL`: a transaction that returned is on the disk, and a process killed at any
@@ -29,10 +29,10 @@ use crate::platform;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Statements that a connection keeps prepared: all texts that the store has. SQLite's own number is 16, and whatever is beyond it would
-/// be parsed anew each time.
+/// be parsed again each time.
 const STATEMENTS_KEPT: usize = 256;
 
-/// Transactions waiting for a thread; whoever comes after waits to get in line.
+/// Most transactions queued for a thread; further ones wait until there is space in the queue.
 const QUEUE: usize = 256;
 
 /// A SQLite file, or a store in memory.
@@ -57,7 +57,7 @@ impl fmt::Debug for BackgroundReader {
 }
 
 impl Drop for BackgroundReader {
-    /// The end of the process does not wait for a long list that nobody waits for any more.
+    /// The end of the process does not wait for a long query whose result is no longer needed.
     fn drop(&mut self) {
         if let Some(interrupt) = &self.interrupt {
             interrupt.interrupt();
@@ -189,7 +189,7 @@ enum Closing {
     Last(std::sync::mpsc::Receiver<Infallible>),
 }
 
-/// Starts a thread for a connection. The lock is let go of when the last thread has ended that holds it.
+/// Starts a thread for a connection. The lock is released when the last thread that holds it has ended.
 async fn start(
     name: &str,
     closing: Closing,
@@ -326,7 +326,7 @@ fn private(path: &Path) -> Result<(), DatabaseError> {
     }
 }
 
-/// The file that SQLite, or we, keep beside the store: its name with something behind it.
+/// A file that SQLite or Oxpost keeps next to the store: the store's name with a suffix.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -350,7 +350,7 @@ fn prepare(connection: &mut Connection, path: &Path, schema: Schema) -> Result<(
     migrate(connection, path, schema, described)?;
     // Only now, so that a file of another program is left as it was.
     connection.pragma_update(None, "journal_mode", "WAL").map_err(described)?;
-    // What was deleted or sealed anew is overwritten, and not left in free pages under a key that may be known.
+    // Deleted or resealed values are overwritten, not left in free pages under a key that may be known.
     connection.pragma_update(None, "secure_delete", true).map_err(described)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(described)
 }
@@ -474,7 +474,7 @@ mod tests {
         assert!(matches!(held.await.unwrap(), Err(DatabaseError::Failed(_))), "and its end does not wait for it");
     }
 
-    /// Its three connections are closed in such an order that the log is written into the file, whoever is faster.
+    /// Its three connections close in an order that writes the log into the file, whichever thread is faster.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn closed_store_is_one_file() {
         let dir = tempfile::tempdir().unwrap();

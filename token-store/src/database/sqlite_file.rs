@@ -14,7 +14,7 @@ use super::{
 };
 use crate::platform;
 
-/// What SQLite may keep beside a store.
+/// Suffixes of the files that SQLite may keep next to a store.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Copies a store as it is at this moment, also one that is in use. The copy is readable by its owner alone.
@@ -28,8 +28,8 @@ pub(crate) fn back_up(store: &Path, schema: Schema, copy: &Path) -> Result<(), D
     copied
 }
 
-/// Puts a copy in the place of a store that nobody uses. What was there is kept beside it under `name`, and gives back
-/// where.
+/// Replaces a store that no process uses by a copy. The old store is kept next to it under `name`; returns
+/// its path.
 ///
 /// `opens` looks at the check value of the copy's key, and is asked before anything is changed. The new store is there in
 /// one step: a process killed at any moment leaves the old one or the new one.
@@ -76,7 +76,7 @@ fn check_copy(copy: &Path, schema: Schema, new: &Path) -> Result<Vec<u8>, Databa
     Ok(check)
 }
 
-/// Rows of text and bytes out of a store that nobody uses.
+/// Rows of text and bytes from a store that no process uses.
 pub(crate) fn read_at_rest(store: &Path, select: &'static str) -> Result<Vec<(String, Vec<u8>)>, DatabaseError> {
     let connection = Connection::open_with_flags(store, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
     let mut statement = connection.prepare(select).map_err(failed)?;

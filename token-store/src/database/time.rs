@@ -1,8 +1,8 @@
-//! The time that nodes share: the database's, where it is on another machine. What nodes compare with each other (when a token
-//! was got, when it is due, until when an authority is left alone) is told by it, so that a node with a wrong clock does as the
-//! others do.
+//! The time that nodes share: the database's, if it is on another machine. Times that nodes compare with each other (when a token
+//! was issued, when it is due, until when no request goes to an authority) use it, so that a node with a wrong clock acts like the
+//! others.
 //!
-//! Between two looks at the database the time goes on by the node's monotonic clock, which nobody sets.
+//! Between two queries of the database, time advances by the node's monotonic clock, which cannot be set.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -26,7 +26,7 @@ struct State {
     read: Option<(SystemTime, Instant)>,
     /// How far the node's clock was from it, and whether ahead.
     distance: Option<(Duration, bool)>,
-    /// Somebody was told that the node's clock is wrong.
+    /// The warning that the node's clock is wrong was given.
     told: bool,
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{AccessToken, error::printable};
 
-/// What can be told of a token without telling the token.
+/// Properties of a token that can be shown without showing the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Its characters.
@@ -16,12 +16,12 @@ pub struct Shape {
     pub claims: Option<Claims>,
 }
 
-/// What a JWT says. Its signature is not checked: only Exchange can judge it.
+/// The claims of a JWT. Its signature is not checked: only Exchange can verify it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// The name of each claim, and the length of its value.
     pub names: Vec<(String, usize)>,
-    /// For whom it is (`aud`).
+    /// The audience (`aud`).
     pub audience: String,
     /// What a person's token permits (`scp`).
     pub scopes: Vec<String>,

@@ -1,4 +1,4 @@
-//! What the names mean that OAuth, and Entra beside it, give to errors (RFC 6749, 5.2; RFC 8628, 3.5;
+//! The meanings of the error names of OAuth and of Entra (RFC 6749, 5.2; RFC 8628, 3.5;
 //! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow>). They decide where the number is not known.
 
 use super::{

@@ -1,4 +1,4 @@
-//! What is wrong where Microsoft judges the password that the mail program sends: what other grants mend with a sign-in in
+//! Errors when Microsoft verifies the password that the mail program sends: what other grants fix with a sign-in in
 //! a browser needs something else here.
 
 use super::{

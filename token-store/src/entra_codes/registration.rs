@@ -1,4 +1,4 @@
-//! What is wrong with the registration of an application, in the order in which somebody who sets it up meets it.
+//! Errors in the registration of an application, in the order in which an administrator meets them.
 
 use super::{
     ErrorKind::{Misconfigured, SignInRequired},

@@ -82,7 +82,7 @@ impl BrowserSignIn {
     /// Redeems the code, and says whose tokens these are.
     ///
     /// # Errors
-    /// The person declined or was refused, the code could not be redeemed, or somebody else has signed in.
+    /// The user declined or was refused, the code could not be redeemed, or another user signed in.
     pub async fn finish(self, redirect: Redirect) -> Result<SignedIn, SignInError> {
         let granted = match redirect.0 {
             Answer::Code(code) => self.authority().redeem(&code, &self.verifier, &self.redirect_uri).await?,

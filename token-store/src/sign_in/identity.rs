@@ -1,4 +1,4 @@
-//! Who may sign in for an account: the mailbox itself, or the one it goes through.
+//! Who may sign in for an account: the mailbox's own user, or the delegate.
 
 use super::SignInError;
 use crate::{
@@ -8,8 +8,8 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// The person whose sign-in an account takes. Tokens of anybody else are thrown away unseen: single sign-on likes to choose
-/// the person who happens to be logged in at the computer.
+/// The user whose sign-in an account accepts. Tokens of other users are discarded unread: single sign-on tends to choose
+/// the user who is logged in at the computer.
 #[derive(Clone, Debug)]
 pub(super) struct Expected {
     mailbox: Mailbox,
@@ -32,7 +32,7 @@ impl Expected {
         Ok(Self { mailbox, person, asks: application.openid, known })
     }
 
-    /// Whom the sign-in page should propose.
+    /// The user name that the sign-in page should propose.
     pub(super) fn hint(&self) -> &str {
         let known = self.known.as_ref().filter(|known| known.is_mailbox);
         known.map_or(self.person.as_str(), |known| known.user.name.as_str())

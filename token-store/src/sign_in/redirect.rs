@@ -30,7 +30,7 @@ pub enum RedirectError {
     /// There is no state, or only a part of one, behind the code.
     #[error("that address has no `state`: its end is missing")]
     NoState,
-    /// It answers another sign-in, or somebody has made it up (RFC 6749, 10.12).
+    /// It answers another sign-in, or is forged (RFC 6749, 10.12).
     #[error("that address answers another sign-in than this one")]
     WrongState,
     /// It is longer than any answer is.

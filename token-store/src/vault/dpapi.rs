@@ -17,12 +17,12 @@ const BEGINNING: [u8; 20] = [
     0xeb,
 ];
 
-/// The keys' text as it stands in such a file: one line of base64.
+/// Seals the text of the keys into the content of such a file: one line of base64.
 pub(super) fn seal(text: &str) -> io::Result<String> {
     Ok(format!("{}\n", STANDARD.encode(platform::seal_here(text.as_bytes())?)))
 }
 
-/// The keys' text, out of what stands in the file.
+/// Opens the content of such a file and returns the text of the keys.
 pub(super) fn open(path: &Path, text: &str) -> Result<Zeroizing<String>, VaultError> {
     let path = path.to_owned();
     if keys_of_text(text).is_some() {

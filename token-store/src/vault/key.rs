@@ -90,7 +90,7 @@ impl NewKey {
         Ok(Self(Secret::from(STANDARD.encode(bytes.as_ref()))))
     }
 
-    /// The key as it stands in a key file.
+    /// The key in the format of a key file.
     pub fn text(&self) -> &Secret {
         &self.0
     }

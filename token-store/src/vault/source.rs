@@ -141,7 +141,7 @@ impl KeySource {
         replace(path, &self.as_written(text)?).map_err(|error| unusable(path, &error))
     }
 
-    /// The text of the keys as it stands in the file.
+    /// The content of the file for this text of keys.
     fn as_written(&self, text: &str) -> Result<Secret, VaultError> {
         match self {
             Self::Dpapi(path) => dpapi::seal(text).map(Secret::from).map_err(|error| unusable(path, &error)),
@@ -248,7 +248,7 @@ fn write_new(path: &Path, text: &Secret) -> io::Result<()> {
         .and_then(|()| file.sync_all())
         .and_then(|()| platform::sync_directory(directory_of(path)));
     if written.is_err() {
-        // An empty or half-written key file would stand in the way of the next try.
+        // An empty or incomplete key file would make the next attempt fail.
         let _ = fs::remove_file(path);
     }
     written

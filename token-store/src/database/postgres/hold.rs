@@ -1,6 +1,6 @@
 //! Who has the store open: all nodes share it, but for a change of the key, which needs it alone.
 //!
-//! An advisory lock that the server keeps for as long as the connection lives, as `lock.rs` is for a file. Whoever lost
+//! An advisory lock that the server keeps for as long as the connection lives, as `lock.rs` is for a file. A process that lost
 //! the connection has lost it too, and takes it again with the next one.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 /// The server lets go of a lock a moment after the process that had it has ended.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Who holds it, beside ourselves. A session on the server's Unix socket has no address.
+/// Which other sessions hold it. A session on the server's Unix socket has no address.
 const HOLDERS: &str = "SELECT DISTINCT coalesce(host(a.client_addr), 'the machine of the database') \
                        FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
                        WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
@@ -23,7 +23,7 @@ const HOLDERS: &str = "SELECT DISTINCT coalesce(host(a.client_addr), 'the machin
 pub(super) enum Hold {
     /// For everything that reads and writes rows.
     Shared,
-    /// For what must be alone with the store. Its connection is never made again: somebody may have been there meanwhile.
+    /// For what must be alone with the store. Its connection is never re-established: another process may have used the store meanwhile.
     Alone,
 }
 

@@ -13,7 +13,7 @@ use crate::database::{DatabaseError, Migration, Schema, dialect};
 pub(super) const MIGRATION_TIME: Duration = Duration::from_secs(60);
 
 /// The server's own bound for the wait, a little shorter, so that the reason is known. Locks on tables keep the bound of
-/// every other transaction: whoever waits for one keeps all logins waiting behind.
+/// every other transaction: a migration that waits for one blocks all logins.
 const WAIT_FOR_OTHER_NODES: &str = "SET LOCAL statement_timeout = '55s'; SET LOCAL lock_timeout = '55s'";
 const WAIT_FOR_TABLES: &str = "SET LOCAL lock_timeout = '5s'";
 

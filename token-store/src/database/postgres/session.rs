@@ -27,7 +27,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::{PostgresSettings, hold::Hold, migrate, value};
 use crate::database::{DatabaseError, Outcome, Schema, Statement, dialect, hint::Hint};
 
-/// How often a transaction is done again because another one got in its way (SQLSTATE 40001, 40P01).
+/// How often a transaction is retried after a conflict with another one (SQLSTATE 40001, 40P01).
 const TRIES: usize = 8;
 
 /// Statements of one transaction that are on their way together. Their values and replies are in memory meanwhile.
@@ -274,7 +274,7 @@ where
             None => break,
         }
     }
-    // Whoever waits for a hint looks for himself now, which makes the connection anew.
+    // Every listener reads the tables now, which re-establishes the connection.
     let _ = hints.send(Hint::Anything);
 }
 

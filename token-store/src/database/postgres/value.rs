@@ -22,7 +22,7 @@ impl ToSql for Value {
         match self {
             Self::Null => Ok(IsNull::Yes),
             Self::Integer(number) => number.to_sql(ty, out),
-            // PostgreSQL has no NUL in texts. A name with one is nobody's, and must be looked up as such.
+            // PostgreSQL has no NUL in texts. A name with one belongs to no account, and a lookup must find none.
             Self::Text(text) if text.contains('\0') => text.replace('\0', "\u{fffd}").to_sql(ty, out),
             Self::Text(text) => text.to_sql(ty, out),
             Self::Bytes(bytes) => bytes.to_sql(ty, out),
