@@ -42,7 +42,7 @@ pub(in crate::cli) enum AccountCommand {
     Sender(sender::SenderOptions),
     /// List the accounts
     List,
-    /// Apply the [[account]] sections of proxy.toml, as every start does; a running service uses them immediately
+    /// Apply the `[[account]]` sections of proxy.toml, as every start does; a running service uses them immediately
     Apply,
     /// Hand accounts that were added by command over to their sections in proxy.toml; sign-ins and passwords are kept
     Declare {

@@ -16,7 +16,7 @@ pub(in crate::cli) struct AddOptions {
     /// The mail address, such as scanner@contoso.com, or '*@contoso.com' for every mailbox of the domain that an app-only
     /// application may open
     mailbox: Mailbox,
-    /// The [[application]] of proxy.toml to sign in with [default: the only one]
+    /// The `[[application]]` of proxy.toml to sign in with [default: the only one]
     #[arg(long)]
     application: Option<String>,
     /// How its tokens are obtained: sign-in (a user signs in once), client-credentials (app-only, no user), or password

@@ -44,7 +44,7 @@ pub(in crate::cli) enum PasswordCommand {
         #[arg(default_value = DEFAULT_NAME, value_parser = name)]
         name: String,
     },
-    /// Create a password and print it with its hash, for an [[account]] in proxy.toml; stores nothing
+    /// Create a password and print it with its hash, for an `[[account]]` in proxy.toml; stores nothing
     Hash {
         /// Ask for the password instead of creating one (read from standard input if it is not a terminal)
         #[arg(long)]
