@@ -78,29 +78,29 @@ fn page_of_quirks_and_transcripts_match() {
 fn no_quirk_is_forgotten() {
     let table = table();
     for promised in [
-        "two blanks",
+        "two spaces",
         "angle brackets",
         "HELO only",
-        "AUTH is the first command",
+        "AUTH as its first command",
         "the user name on the AUTH line",
-        "answer to MAIL",
+        "reply to MAIL",
         "byte for byte",
-        "the text of the go-ahead",
+        "a text in the 354 reply",
         "NTLM and GSSAPI first",
         "no CAPABILITY",
-        "literals, waiting for",
-        "literals that wait for nothing",
+        "literals, and waits for",
+        "non-synchronizing literals",
         r#"`\\` and `\"`"#,
         "8-bit letters in its code page",
-        "NULs behind the line end",
-        "LF alone",
+        "NULs after the line end",
+        "a bare LF",
         "verbs in lower case",
         "without QUIT",
         "PROXY header of version 1",
         "PROXY header of version 2",
-        "TLS on a port without",
-        "mistook the port",
+        "TLS on a port without TLS",
+        "a wrong port",
     ] {
-        assert!(table.contains(promised), "no transcript has `{promised}` any more");
+        assert!(table.contains(promised), "no transcript has `{promised}`");
     }
 }
