@@ -3,6 +3,7 @@
 
 use std::time::SystemTime;
 
+use super::tokens::first_version;
 use super::{Store, StoreError};
 use crate::database::{Hints, Statement};
 
@@ -65,8 +66,8 @@ impl Store {
             "UPDATE send_limit SET version = $3, state = $4, waiting = $5, ends = $6 \
              WHERE server = $1 AND mailbox = $2 AND version = $8 AND EXISTS (SELECT id FROM node WHERE id = $7)"
         };
-        // A row that was forgotten and made again has never a version that one before it had.
-        let version = crate::database::milliseconds(read.now).max(read.version.saturating_add(1));
+        // A row that was forgotten and created again never has a version of the earlier row. 0 is that of a row that is missing.
+        let version = if read.version == 0 { first_version()?.max(1) } else { read.version.saturating_add(1) };
         let values = [
             server.into(),
             mailbox.into(),
