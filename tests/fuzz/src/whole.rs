@@ -61,12 +61,26 @@ fn may_start_tls(protocol: Protocol, script: &Script) -> bool {
 }
 
 fn same(protocol: Protocol, direction: &str, whole: &Wire, in_pieces: &Wire) {
-    let (one, other) = (whole.heard(), in_pieces.heard());
+    let (one, other) = match protocol {
+        Protocol::Smtp => (without_needless_dots(&whole.heard()), without_needless_dots(&in_pieces.heard())),
+        Protocol::Imap | Protocol::Pop3 => (whole.heard(), in_pieces.heard()),
+    };
     // How far a message has gone whose connection is cut depends on the pieces, and so does how far a relayed session has gone
     // that is ended because a login in it could not be answered in its place.
     let was_ended = protocol != Protocol::Smtp || whole.was_cut() && in_pieces.was_cut();
     let cut = was_ended && (one.starts_with(&other) || other.starts_with(&one));
     assert!(cut || one == other, "{direction}:\n{}\n\n{}", text(&one), text(&other));
+}
+
+/// Without the dot before a line that needs none: a server removes it (RFC 5321, 4.5.2). The filter of senders removes it from all that
+/// arrives with the end of the header, and what arrives later goes on as it is.
+fn without_needless_dots(text: &[u8]) -> Vec<u8> {
+    let line = |line: &[u8]| match line {
+        [b'.', b'.' | b'\r', ..] | [b'.'] => line.to_vec(),
+        [b'.', rest @ ..] => rest.to_vec(),
+        _ => line.to_vec(),
+    };
+    text.split_inclusive(|byte| *byte == b'\n').flat_map(line).collect()
 }
 
 fn nothing_is_given_away(protocol: Protocol, script: &Script, outcome: &Outcome) {
