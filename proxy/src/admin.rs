@@ -9,4 +9,5 @@ pub(crate) mod import;
 pub(crate) mod node_report;
 pub(crate) mod notify;
 pub(crate) mod reconcile;
+pub(crate) mod service_record;
 pub(crate) mod timestamp;

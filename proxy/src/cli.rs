@@ -74,6 +74,8 @@ enum Command {
     #[command(subcommand)]
     Store(store::StoreCommand),
     /// Check every step from the configuration to the mailbox and explain how to fix failures
+    ///
+    /// Exit status: 0 if every check passes, 3 if one fails.
     Doctor(doctor::Options),
     /// Create a certificate for TLS with mail programs, and renew it before it expires
     ///
@@ -94,7 +96,9 @@ enum Command {
     /// Send a test notification
     #[command(subcommand)]
     Notify(notify::NotifyCommand),
-    /// Show the state of every account: sign-in, token expiry, errors
+    /// Show whether the service runs, and the state of every account: sign-in, token expiry, errors
+    ///
+    /// Exit status: 0 if the service runs and every account works, 3 if something needs attention, 1 if the state cannot be read.
     Status(status::Options),
 }
 
@@ -108,9 +112,9 @@ pub fn main() -> ExitCode {
     let path = arguments.config.unwrap_or_else(find_config);
     match start(arguments.command, &path) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failed(message)) => {
+        Err(Failed { message, status }) => {
             eprintln!("oxpost: {message}");
-            ExitCode::FAILURE
+            ExitCode::from(status)
         }
     }
 }
@@ -184,18 +188,32 @@ fn find_config() -> PathBuf {
     if !here.exists() && installed.exists() { installed } else { here }
 }
 
-/// The error message of a command.
+/// The exit status of a command that failed. 2 is a wrong command line (clap).
+const FAILED: u8 = 1;
+
+/// The exit status of a command that did its work and found that something needs attention: `status` and `doctor`.
+const NEEDS_ATTENTION: u8 = 3;
+
+/// Why a command does not end with the exit status 0.
 #[derive(Debug)]
-struct Failed(String);
+struct Failed {
+    message: String,
+    status: u8,
+}
 
 impl Failed {
     fn new(message: impl Display) -> Self {
-        Self(message.to_string())
+        Self { message: message.to_string(), status: FAILED }
+    }
+
+    /// The command has printed what it found, and something of it needs attention.
+    fn needs_attention(message: impl Display) -> Self {
+        Self { message: message.to_string(), status: NEEDS_ATTENTION }
     }
 }
 
 impl<E: std::error::Error> From<E> for Failed {
     fn from(error: E) -> Self {
-        Self(error.to_string())
+        Self::new(error)
     }
 }

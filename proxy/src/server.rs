@@ -17,6 +17,8 @@ pub(crate) mod submission;
 pub(crate) mod supervise;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use oxpost_token_store::SharedClock;
 use tokio::task::JoinSet;
@@ -27,7 +29,9 @@ use tracing::{error, info, warn};
 use self::background::{Background, MakeNotifier};
 use self::drain::drain;
 use self::listener::BoundListener;
+use self::supervise::supervise;
 use crate::admin::reconcile;
+use crate::admin::service_record::{RunningService, ServiceRecord};
 use crate::config::{Config, Protocol};
 use crate::context::{ServerContext, StartError};
 use crate::net::certificate::Certificates;
@@ -38,6 +42,8 @@ pub struct Server {
     listeners: Vec<BoundListener>,
     certificates: Certificates,
     make_notifier: MakeNotifier,
+    own_files: PathBuf,
+    record: ServiceRecord,
     refreshes: bool,
 }
 
@@ -58,11 +64,13 @@ impl Server {
         store.forget_blocks(&context.settings.host_name).await.map_err(StartError::Store)?;
         context.runtime.accounts.load_familiar_sources().await.map_err(StartError::Store)?;
         let make_notifier = background::make_notifier(&config, &context)?;
+        let (own_files, mut record) = (config.own_files.clone(), ServiceRecord::of(&config, clock.now()));
         let (mut listeners, mut certificates) = (Vec::new(), Certificates::default());
         for listener in config.listeners {
             listeners.push(BoundListener::bind(listener, &mut certificates).await?);
         }
-        Ok(Self { context, listeners, certificates, make_notifier, refreshes: true })
+        record.listeners = listeners.iter().map(BoundListener::summary).collect();
+        Ok(Self { context, listeners, certificates, make_notifier, own_files, record, refreshes: true })
     }
 
     /// Refreshes no token in the background, so that a test counts the token requests of logins alone.
@@ -86,13 +94,19 @@ impl Server {
 
     /// Serves until `stop`, then lets the sessions that run finish within the drain timeout; `stop_now` cuts that short.
     pub async fn run(self, stop: CancellationToken, stop_now: CancellationToken) {
-        let Self { context, listeners, certificates, make_notifier, refreshes } = self;
+        let Self { context, listeners, certificates, make_notifier, own_files, record, refreshes } = self;
+        let running = Arc::new(RunningService::announce(&own_files, record).await);
         let (sessions, hard_stop) = (TaskTracker::new(), CancellationToken::new());
         let mut accepting = JoinSet::new();
         for bound in listeners {
             info!(address = %bound.address(), protocol = %bound.listener().protocol, tls = ?bound.listener().tls, "listening");
             accepting.spawn(bound.accept(context.clone(), sessions.clone(), stop.clone(), hard_stop.clone()));
         }
+        let sessions_counted = {
+            let (running, context) = (Arc::clone(&running), context.clone());
+            let make = move |stop| Arc::clone(&running).keep(context.clone(), stop);
+            tokio::spawn(supervise("service record", hard_stop.clone(), make))
+        };
         let background = Background::start(&context, certificates, make_notifier, refreshes, &stop);
         tokio::select! {
             () = stop.cancelled() => {}
@@ -108,6 +122,8 @@ impl Server {
         // Drops the sessions that remain, and their connections.
         hard_stop.cancel();
         background.finish(&context, &sessions).await;
+        let _ = sessions_counted.await;
+        drop(running);
         info!("stopped");
     }
 }

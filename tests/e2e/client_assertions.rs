@@ -142,13 +142,12 @@ async fn the_last_month_of_a_certificate_shows_everywhere() {
     let tenant = tenant(confidential().certificate(&pair.der)).await;
     let oxpost = oxpost(&tenant, "certificate = \"app.pem\"", &[("app.pem", &pair.pem)]);
     app_only(&oxpost).await;
-    let said = |ran: Ran| String::from_utf8(ran.output().unwrap()).unwrap();
+    let said = |ran: Ran| ran.report().unwrap();
     for command in ["check", "status"] {
         let said = said(oxpost.call(&[command]).await.unwrap());
         assert!(said.contains("in 18 days. Make a new one, upload it"), "{command}: {said}");
     }
-    let status: serde_json::Value =
-        serde_json::from_str(&said(oxpost.call(&["status", "--json"]).await.unwrap())).unwrap();
+    let status = oxpost.call(&["status", "--json"]).await.unwrap().accounts().unwrap();
     let credential = &status[0]["credential"];
     assert_eq!((&credential["kind"], &credential["days_left"]), (&"certificate".into(), &18.into()), "{status}");
     let running = oxpost.run().await.unwrap();

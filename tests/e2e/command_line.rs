@@ -65,7 +65,7 @@ async fn readable_key_file_is_rejected_with_the_command_to_fix_it() {
     let said = refused(&oxpost, &["status"]).await;
     assert!(said.contains("oxpost.key") && said.contains("chmod"), "{said}");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    oxpost.call(&["status"]).await.unwrap().output().unwrap();
+    oxpost.call(&["status"]).await.unwrap().report().unwrap();
 }
 
 #[tokio::test]

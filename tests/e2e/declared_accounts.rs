@@ -85,7 +85,7 @@ async fn accounts_come_and_go_with_the_file_and_keep_their_sign_ins() {
     for (user, password) in [("hall", &alices), (ALICE, &alices), (ALICE, &made)] {
         assert!(imap(running.imap, user, password).await.contains("AUTHENTICATIONFAILED"), "{user}");
     }
-    let status = oxpost.call(&["status"]).await.unwrap().said().unwrap();
+    let status = oxpost.call(&["status"]).await.unwrap().report().unwrap();
     let row = status.lines().find(|line| line.starts_with(ALICE)).unwrap();
     assert!(row.contains("disabled") && status.contains("oxpost account remove alice@contoso.com"), "{status}");
     let words = oxpost.call(&["account", "add", ALICE]).await.unwrap().refusal().unwrap();

@@ -141,8 +141,8 @@ async fn imported_email_oauth2_proxy_account_needs_no_new_sign_in() {
     assert!(answer.starts_with("a OK"), "{answer}");
     running.stop().await.unwrap();
     nobody_signed_in(&tenant);
-    let words = said(&oxpost, &["status"], "").await;
-    assert!(words.contains(" ok "), "{words}");
+    let words = oxpost.call(&["status"]).await.unwrap().report().unwrap();
+    assert!(words.contains(" not served "), "{words}");
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn a_revoked_sign_in_is_told_once_and_so_is_its_end() {
     }
     // It is noted once everybody was told, the command too.
     eventually("it is noted that people were told", async || {
-        let status = String::from_utf8(oxpost.call(&["status"]).await.unwrap().output().unwrap()).unwrap();
+        let status = oxpost.call(&["status"]).await.unwrap().report().unwrap();
         assert!(status.contains("sign in again"), "{status}");
         status.contains("(Notified ").then_some(())
     })

@@ -31,8 +31,7 @@ async fn login(running: &Running, password: &str) -> String {
 async fn status(oxpost: &Oxpost, state: &str) -> Value {
     let mut last = Value::Null;
     for _ in 0..200 {
-        let json = oxpost.call(&["status", "--json"]).await.unwrap().output().unwrap();
-        let accounts: Value = serde_json::from_slice(&json).unwrap();
+        let accounts = oxpost.call(&["status", "--json"]).await.unwrap().accounts().unwrap();
         last = accounts[0].clone();
         if last["state"] == state {
             return last;

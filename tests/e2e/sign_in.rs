@@ -33,8 +33,7 @@ async fn oxpost(tenant: &Tenant, mailbox: &str) -> (Oxpost, String) {
 }
 
 async fn signed_in_as(oxpost: &Oxpost) -> Option<String> {
-    let status = oxpost.call(&["status", "--json"]).await.unwrap().output().unwrap();
-    let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+    let status = oxpost.call(&["status", "--json"]).await.unwrap().accounts().unwrap();
     status[0]["signed_in_as"].as_str().map(str::to_owned)
 }
 

@@ -13,7 +13,7 @@ const BOB: &str = "bob@contoso.com";
 const SECRET: &str = "Aa1~app-only-client-secret-value-0123456";
 
 async fn json(oxpost: &Oxpost) -> Value {
-    serde_json::from_str(&oxpost.call(&["status", "--json"]).await.unwrap().said().unwrap()).unwrap()
+    oxpost.call(&["status", "--json"]).await.unwrap().accounts().unwrap()
 }
 
 /// The day so many days from now, in UTC.
@@ -60,13 +60,14 @@ async fn status_shows_each_account_and_what_to_do() {
     drop(watching);
     // Bob's sign-in is revoked; Microsoft is asked because somebody looks.
     tenant.revoke(BOB);
-    oxpost.call(&["doctor", BOB]).await.unwrap().refusal().unwrap();
+    oxpost.call(&["doctor", BOB]).await.unwrap().attention().unwrap();
 
-    let table = oxpost.call(&["status"]).await.unwrap().said().unwrap();
-    let columns = ["STATE", "GRANT", "SIGNED IN AS", "TOKEN EXPIRES", "NEXT REFRESH", "SECRET EXPIRES", "LAST LOGIN"];
-    assert!(columns.iter().all(|column| table.lines().next().unwrap().contains(column)), "{table}");
+    let table = oxpost.call(&["status"]).await.unwrap().report().unwrap();
+    let columns = ["MAILBOX", "STATE", "TOKEN", "REFRESH", "LAST LOGIN"];
+    let header = table.lines().find(|line| line.starts_with("MAILBOX")).unwrap();
+    assert!(columns.iter().all(|column| header.contains(column)), "{table}");
     let row = |mailbox: &str| table.lines().find(|line| line.starts_with(mailbox)).unwrap();
-    assert!(row(ALICE).contains("  ok  ") && row(ALICE).matches(ALICE).count() == 2, "{table}");
+    assert!(row(ALICE).contains("  ok  "), "{table}");
     assert!(row(BOB).contains("  sign in again  ") && row(BOB).trim_end().ends_with('-'), "{table}");
     assert!(table.contains("oxpost sign-in bob@contoso.com"), "{table}");
 
@@ -84,6 +85,59 @@ async fn status_shows_each_account_and_what_to_do() {
     assert!(error["remedy"].as_str().unwrap().contains("oxpost sign-in bob@contoso.com"), "{error}");
     assert!(error["code"].is_u64() && error["what"].is_string(), "{error}");
     running.stop().await.unwrap();
+}
+
+/// The address of an account that has no room in its column.
+const LONG: &str = "accounts-receivable-and-reminders@subsidiary.contoso.com";
+
+/// With the process gone, nothing is called healthy.
+#[tokio::test]
+async fn stopped_service_is_reported_and_running_one_described() {
+    let tenant = Tenant::builder().mailbox(ALICE).mailbox(LONG).application(Application::public(CLIENT_ID));
+    let tenant = tenant.start().await.unwrap();
+    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    for who in [ALICE, LONG] {
+        oxpost.add_account(who, &[]).await.unwrap();
+        oxpost.sign_in(who, &tenant, who).await.unwrap();
+    }
+    let stopped = oxpost.call(&["status"]).await.unwrap().attention().unwrap();
+    assert!(stopped.contains(" is not running: mail programs cannot connect"), "{stopped}");
+    assert!(stopped.contains("oxpost: the service is not running"), "{stopped}");
+    assert!(stopped.contains("not served") && !stopped.contains("  ok  "), "{stopped}");
+
+    let running = oxpost.run().await.unwrap();
+    let ran = oxpost.call(&["status"]).await.unwrap();
+    assert_eq!(ran.status, Some(0), "{ran}");
+    let text = ran.report().unwrap();
+    let first = text.lines().next().unwrap();
+    assert!(first.contains(" is running, process ") && first.contains("since 20"), "{text}");
+    for words in
+        ["  configuration  /", "  store          /", "  listeners      IMAP on 127.0.0.1:", "  sessions       0\n"]
+    {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let mut table = text.lines().skip_while(|line| !line.starts_with("MAILBOX"));
+    assert!(table.all(|line| line.chars().count() <= 80), "{text}");
+    assert!(text.contains(&format!("\n{LONG}\n")) && !text.contains('\u{1b}'), "{text}");
+    let object: Value =
+        serde_json::from_str(&oxpost.call(&["status", "--json"]).await.unwrap().said().unwrap()).unwrap();
+    assert_eq!(
+        (&object["service"]["state"], &object["needs_attention"]),
+        (&"running".into(), &Value::Null),
+        "{object}"
+    );
+
+    let one = oxpost.call(&["status", ALICE]).await.unwrap().said().unwrap();
+    for words in ["alice@contoso.com: ok\n", "  grant          sign-in\n", "  passwords      default (never used)\n"] {
+        assert!(one.contains(words), "{words}: {one}");
+    }
+    assert!(!one.contains(LONG), "{one}");
+    let nobody = oxpost.call(&["status", "nobody@contoso.com"]).await.unwrap().refusal().unwrap();
+    assert!(nobody.contains("there is no account nobody@contoso.com. `oxpost account list`"), "{nobody}");
+
+    running.kill().await.unwrap();
+    let killed = oxpost.call(&["status"]).await.unwrap().attention().unwrap();
+    assert!(killed.contains(" is not running"), "{killed}");
 }
 
 async fn app_only() -> (Tenant, Oxpost) {
@@ -113,7 +167,11 @@ async fn client_secret_expiry_is_entered_and_warned_of() {
     oxpost.add_account(ALICE, &["--grant", "client-credentials", "--secret-expires", &day(400)]).await.unwrap();
     oxpost.call(&["sign-in", ALICE]).await.unwrap().said().unwrap();
     let status = json(&oxpost).await;
-    assert_eq!((&status[0]["state"], &status[0]["credential"]["days_left"]), (&"ok".into(), &399.into()), "{status}");
+    assert_eq!(
+        (&status[0]["state"], &status[0]["credential"]["days_left"]),
+        (&"not served".into(), &399.into()),
+        "{status}"
+    );
 
     // Another secret has another end, and says so.
     let running = oxpost.run().await.unwrap();
@@ -121,9 +179,9 @@ async fn client_secret_expiry_is_entered_and_warned_of() {
     assert!(words.contains("is forgotten") && json(&oxpost).await[0]["credential"].is_null(), "{words}");
     let soon = day(20);
     seal(&["--expires", &soon]).await.said().unwrap();
-    let table = oxpost.call(&["status"]).await.unwrap().said().unwrap();
+    let table = oxpost.call(&["status"]).await.unwrap().report().unwrap();
     let row = table.lines().find(|line| line.starts_with(ALICE)).unwrap();
-    assert!(row.contains("renew soon") && row.contains("in 19 days"), "{table}");
+    assert!(row.contains("renew soon"), "{table}");
     assert!(table.contains(&format!("its client secret expires on {soon}, in 19 days. Make a new one")), "{table}");
     let checked = oxpost.call(&["check"]).await.unwrap().said().unwrap();
     assert!(checked.contains("in 19 days"), "{checked}");
@@ -168,7 +226,7 @@ async fn next_client_secret_takes_over_when_the_current_one_expires() {
     let expires = day(400);
     let words = store(&["--next", "--expires", &expires], NEXT).await.said().unwrap();
     assert!(words.contains("Stored the next client secret"), "{words}");
-    let table = oxpost.call(&["status"]).await.unwrap().said().unwrap();
+    let table = oxpost.call(&["status"]).await.unwrap().report().unwrap();
     assert!(table.contains("the next client secret is stored") && table.contains(&expires), "{table}");
     let status = json(&oxpost).await;
     let next = status[0]["credential"]["next"]["expires"].as_str().unwrap();
@@ -220,19 +278,21 @@ async fn the_status_is_watched_until_ctrl_c() {
     };
     let (mut table, mut lines) = (watch(&[]), watch(&["--json"]));
     table.until("There are no accounts yet").await.unwrap();
-    assert_eq!(lines.until("").await.unwrap().trim(), "[]");
+    let line: Value = serde_json::from_str(lines.until("").await.unwrap().trim()).unwrap();
+    assert_eq!((&line["service"]["state"], &line["accounts"]), (&"stopped".into(), &Value::Array(Vec::new())));
 
     oxpost.add_account(ALICE, &["--grant", "client-credentials", "--no-password"]).await.unwrap_err();
     let heard = table.until(ALICE).await.unwrap();
     assert_eq!(heard.matches("MAILBOX").count(), 1, "one report for one change: {heard}");
     let line: Value = serde_json::from_str(lines.until("").await.unwrap().trim()).unwrap();
-    assert_eq!((&line[0]["mailbox"], &line[0]["state"]), (&ALICE.into(), &"idle".into()));
+    let account = &line["accounts"][0];
+    assert_eq!((&account["mailbox"], &account["state"]), (&ALICE.into(), &"not served".into()));
 
     oxpost.call(&["sign-in", ALICE]).await.unwrap().said().unwrap();
-    let heard = table.until("  ok  ").await.unwrap();
+    let heard = table.until("  not served ").await.unwrap();
     assert_eq!(heard.matches("MAILBOX").count(), 1, "{heard}");
     let line: Value = serde_json::from_str(lines.until("").await.unwrap().trim()).unwrap();
-    assert_eq!(line[0]["state"], "ok");
+    assert!(line["accounts"][0]["token_expires"].is_string(), "{line}");
     // Twenty looks, and nothing is new but that time goes by.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     for watching in [table, lines] {
@@ -249,7 +309,7 @@ async fn open_circuit_and_wrong_clock_are_shown_with_what_to_do() {
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     let password = oxpost.add_account(ALICE, &[]).await.unwrap();
     oxpost.sign_in(ALICE, &tenant, ALICE).await.unwrap();
-    let status = async || oxpost.call(&["status"]).await.unwrap().said().unwrap();
+    let status = async || oxpost.call(&["status"]).await.unwrap().report().unwrap();
     let quiet = status().await;
     assert!(!quiet.contains("is not asked") && !quiet.contains("The clock of"), "{quiet}");
 

@@ -189,7 +189,7 @@ async fn tampered_account_is_not_opened_until_confirmed() {
     let answer = imap(running.imap, BOB, &bob).await;
     assert!(answer.starts_with("a NO [UNAVAILABLE]"), "{answer}");
     let how = format!("{BOB}: its delegate was none and is {ALICE}");
-    let status = oxpost.call(&["status"]).await.unwrap().said().unwrap();
+    let status = oxpost.call(&["status"]).await.unwrap().report().unwrap();
     assert!(status.contains(&how) && status.contains("oxpost store confirm"), "{status}");
     let words = oxpost.call(&["check"]).await.unwrap().refusal().unwrap();
     assert!(words.contains(&how), "{words}");
@@ -230,7 +230,7 @@ async fn a_damaged_record_costs_its_account_only() {
     assert!(answer.contains("[CONTACTADMIN]"), "{answer}");
     let answer = imap(running.imap, "carol@contoso.com", &carol).await;
     assert!(answer.starts_with("a NO"), "{answer}");
-    let status = oxpost.call(&["status"]).await.unwrap().said().unwrap();
+    let status = oxpost.call(&["status"]).await.unwrap().report().unwrap();
     let line = |mailbox: &str| status.lines().find(|line| line.starts_with(mailbox)).unwrap_or_default().to_owned();
     assert!(line(ALICE).contains(" ok "), "{status}");
     assert!(status.contains(&format!("oxpost sign-in {BOB}")), "{status}");
@@ -239,7 +239,7 @@ async fn a_damaged_record_costs_its_account_only() {
     oxpost.sign_in(BOB, &tenant, BOB).await.unwrap();
     assert!(imap(running.imap, BOB, &bob).await.starts_with("a OK"), "a sign-in mends it");
     oxpost.call(&["account", "remove", "carol@contoso.com"]).await.unwrap().said().unwrap();
-    assert!(!oxpost.call(&["status"]).await.unwrap().said().unwrap().contains("carol"));
+    assert!(!oxpost.call(&["status"]).await.unwrap().report().unwrap().contains("carol"));
     running.stop().await.unwrap();
 }
 

@@ -220,8 +220,7 @@ async fn recreated_folder_and_expired_token_are_reported() {
     assert!(log.contains("because its access token expired"), "{log}");
     assert_eq!(log.matches(&words).count(), 1, "it is said once");
 
-    let status = oxpost.call(&["status", "--json"]).await.unwrap().output().unwrap();
-    let status: Value = serde_json::from_slice(&status).unwrap();
+    let status = oxpost.call(&["status", "--json"]).await.unwrap().accounts().unwrap();
     assert_eq!(status[0]["recreated_folders"][0]["folder"], "INBOX", "{status}");
     let used = &status[0]["mail"][0];
     assert_eq!(

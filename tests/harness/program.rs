@@ -79,6 +79,35 @@ impl Ran {
         if self.status == Some(1) { Ok(self.text()) } else { Err(Problem::new(self.to_string())) }
     }
 
+    /// What `status` or `doctor` prints, whether or not something needs attention.
+    ///
+    /// # Errors
+    /// It has failed, or wrote no text.
+    pub fn report(self) -> Result<String, Problem> {
+        match self.status {
+            Some(0 | 3) => String::from_utf8(self.stdout).map_err(|error| Problem::new(error.to_string())),
+            _ => Err(Problem::new(self.to_string())),
+        }
+    }
+
+    /// The accounts of `status --json`.
+    ///
+    /// # Errors
+    /// It has failed, or printed something else.
+    pub fn accounts(self) -> Result<serde_json::Value, Problem> {
+        let report: serde_json::Value =
+            serde_json::from_str(&self.report()?).map_err(|error| Problem::new(error.to_string()))?;
+        report.get("accounts").cloned().ok_or_else(|| Problem::new(format!("no accounts: {report}")))
+    }
+
+    /// What `status` or `doctor` prints with the exit status for something that needs attention.
+    ///
+    /// # Errors
+    /// It has another one.
+    pub fn attention(self) -> Result<String, Problem> {
+        if self.status == Some(3) { Ok(self.text()) } else { Err(Problem::new(self.to_string())) }
+    }
+
     /// Everything it wrote, as text.
     pub fn text(&self) -> String {
         format!("{}{}", String::from_utf8_lossy(&self.stdout), String::from_utf8_lossy(&self.stderr))

@@ -66,7 +66,7 @@ async fn revoked(server: Kind) {
         let remedy = format!("oxpost sign-in {ALICE}");
         assert!(ran.text().contains(&remedy), "the refusal does not name `{remedy}`: {ran}");
     }
-    let status = String::from_utf8(world.oxpost.call(&["status"]).await.unwrap().output().unwrap()).unwrap();
+    let status = world.oxpost.call(&["status"]).await.unwrap().report().unwrap();
     assert!(status.contains("sign in again"), "{status}");
 
     world.forgive().await;
@@ -76,7 +76,7 @@ async fn revoked(server: Kind) {
     })
     .await;
     everything_works(&world).await;
-    let status = String::from_utf8(world.oxpost.call(&["status"]).await.unwrap().output().unwrap()).unwrap();
+    let status = world.oxpost.call(&["status"]).await.unwrap().report().unwrap();
     assert!(!status.contains("sign in again"), "{status}");
 }
 

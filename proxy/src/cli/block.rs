@@ -101,6 +101,6 @@ mod tests {
         assert_eq!(source("::ffff:192.0.2.7").unwrap(), "192.0.2.7");
         assert_eq!(source("2001:DB8::7").unwrap(), "2001:db8::/64");
         assert_eq!(source("2001:db8::7/64").unwrap(), "2001:db8::/64");
-        assert!(source("mail.example").unwrap_err().0.contains("oxpost block list"));
+        assert!(source("mail.example").unwrap_err().message.contains("oxpost block list"));
     }
 }

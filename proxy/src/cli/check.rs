@@ -11,7 +11,7 @@ use super::Failed;
 use crate::admin::credential_expiry;
 use crate::admin::reconcile;
 use crate::config::NO_LISTENER;
-use crate::config::{Config, Device, Listener, ListenerTls};
+use crate::config::{Config, Device, Listener};
 use crate::context::open_existing_store;
 use crate::net::certificate::CertificateInfo;
 use crate::net::tls;
@@ -37,12 +37,7 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     }
     println!("{} is valid.", path.display());
     for listener in &config.listeners {
-        let tls = match listener.tls {
-            ListenerTls::None => "plain text",
-            ListenerTls::StartTls => "STARTTLS",
-            ListenerTls::Implicit => "TLS",
-        };
-        println!("  {} on {}, {tls}", listener.protocol, listener.address);
+        println!("  {} on {}, {}", listener.protocol, listener.address, listener.tls.name());
         for device in &listener.devices {
             println!("    {}", without_login(device));
         }

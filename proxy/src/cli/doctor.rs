@@ -62,8 +62,8 @@ async fn walk(options: &Options, configuration: &Path) -> Result<(), Failed> {
     }
     match failures(&lines) {
         0 => Ok(()),
-        1 => Err(Failed::new("one check failed; see the checklist above")),
-        count => Err(Failed::new(format!("{count} checks failed; see the checklist above"))),
+        1 => Err(Failed::needs_attention("one check failed; see the checklist above")),
+        count => Err(Failed::needs_attention(format!("{count} checks failed; see the checklist above"))),
     }
 }
 

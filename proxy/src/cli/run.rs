@@ -34,7 +34,7 @@ pub(super) async fn run(config: Config) -> Result<(), Failed> {
             return Err(error.into());
         }
     };
-    warn_of_missing_setup(&server).await?;
+    report_start(&config, &server).await?;
     let (stop, at_once) = (CancellationToken::new(), CancellationToken::new());
     let serving = tokio::spawn(server.run(stop.clone(), at_once.clone()));
     tokio::pin!(serving);
@@ -85,9 +85,18 @@ fn raise_descriptor_limit(connections: usize) {
     }
 }
 
-/// Warns of what makes logins fail: a first start has no accounts yet.
-async fn warn_of_missing_setup(server: &Server) -> Result<(), Failed> {
+/// Logs what starts, and warns of what makes logins fail: a first start has no accounts yet.
+async fn report_start(config: &Config, server: &Server) -> Result<(), Failed> {
     let accounts = server.context().runtime.store.accounts().await?;
+    let used = accounts.iter().filter(|account| account.origin != Origin::Disabled).count();
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        configuration = %config.file.display(),
+        store = %config.store,
+        accounts = used,
+        listeners = config.listeners.len(),
+        "Oxpost starts"
+    );
     if server.context().settings.servers.is_empty() {
         warn!("proxy.toml has no [[application]] yet; add the tenant and client id of your app registration");
     } else if accounts.is_empty() {

@@ -2,14 +2,18 @@
 
 mod condition;
 mod json;
+mod one_account;
 mod report;
+mod service;
+mod style;
+mod text;
 mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use oxpost_token_store::{Store, SystemClock};
+use oxpost_token_store::{Mailbox, Store, SystemClock};
 
 use self::report::Report;
 use super::{Failed, nodes};
@@ -19,6 +23,9 @@ use crate::context::open_store;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
+    /// Show one account in detail [default: a table of all]
+    #[arg(conflicts_with_all = ["nodes", "watch"])]
+    mailbox: Option<Mailbox>,
     /// As JSON, for scripts; with --watch one line for each change
     #[arg(long)]
     json: bool,
@@ -41,13 +48,13 @@ pub(super) async fn status(options: &Options, config: &Config) -> Result<(), Fai
     if options.nodes {
         return print_nodes(&store, options.json).await;
     }
-    let report = Report::read(&store, config, SystemTime::now()).await?;
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&json::accounts(&report))?);
-    } else {
-        print!("{report}");
+    let report = Report::read(&store, config, options.mailbox.as_ref(), SystemTime::now()).await?;
+    match (options.json, options.mailbox.is_some()) {
+        (true, _) => println!("{}", serde_json::to_string_pretty(&json::report(&report))?),
+        (false, true) => anstream::print!("{}", one_account::text(&report, &store).await?),
+        (false, false) => anstream::print!("{report}"),
     }
-    Ok(())
+    report.needs_attention().map_or(Ok(()), |why| Err(Failed::needs_attention(why)))
 }
 
 async fn print_nodes(store: &Store, as_json: bool) -> Result<(), Failed> {

@@ -359,6 +359,17 @@ pub enum ListenerTls {
     Implicit,
 }
 
+impl ListenerTls {
+    /// Its name for people.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::None => "plain text",
+            Self::StartTls => "STARTTLS",
+            Self::Implicit => "TLS",
+        }
+    }
+}
+
 /// TLS towards a mail server. There is no "none": a token never crosses a network unencrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -119,6 +119,11 @@ impl ConnectionSlots {
         self.0.table().familiar.is_familiar(Source::of(peer))
     }
 
+    /// How many sessions there are: connections with an accepted login.
+    pub fn sessions(&self) -> usize {
+        self.0.table().state.sessions()
+    }
+
     /// Asks every connection without an accepted login to close because Oxpost is stopping. Gives back the sessions, the oldest
     /// first, for [`Self::ask_to_stop`]. The listeners are closed by then.
     pub fn begin_stop(&self) -> Vec<u64> {

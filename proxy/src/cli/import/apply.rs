@@ -32,7 +32,7 @@ pub(super) async fn apply(work: &Work, opened: &[Opened], store: &Store) -> Resu
         };
         let line = match done {
             Ok(password) => format!("{password}, {}", sign_in(account, opened, store).await?),
-            Err(Failed(why)) => why,
+            Err(Failed { message, .. }) => message,
         };
         println!("  {:<width$}  {line}", account.mailbox.as_str());
     }

@@ -66,7 +66,7 @@ pub(super) async fn sign_in(sign_in: &SignIn<'_>, no_open: bool) -> Result<(), F
             let text = format!("{mailbox} is signed in. You can close this page now.");
             browser.show("200 OK", "Signed in", &text).await;
         }
-        Err(Failed(message)) => {
+        Err(Failed { message, .. }) => {
             let text = format!("Oxpost says: {message}");
             browser.show("200 OK", "Not signed in", &text).await;
         }

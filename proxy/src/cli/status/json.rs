@@ -4,11 +4,23 @@ use oxpost_token_store::{Account, Application, ClockSkew, Origin};
 use serde_json::{Value, json};
 
 use super::report::{Report, Shown};
+use super::service;
+use crate::admin::service_record::ServiceState;
 use crate::admin::timestamp::rfc3339 as time;
 use crate::admin::{credential_expiry, node_report};
 
+/// The service, whether anything needs attention, and one object for each account.
+pub(super) fn report(report: &Report) -> Value {
+    json!({
+        "service": service::as_json(&report.service),
+        "needs_attention": report.needs_attention(),
+        "accounts": accounts(report),
+        "unreadable": report.unreadable,
+    })
+}
+
 /// One object for each account.
-pub(super) fn accounts(report: &Report) -> Value {
+fn accounts(report: &Report) -> Value {
     report.accounts.iter().map(|shown| account(report, shown)).collect()
 }
 
@@ -22,7 +34,8 @@ pub(super) fn everything(report: &Report) -> Value {
     }
     let throttled: Vec<_> = report.noticed.throttled(report.now).map(|one| (&one.mailbox, &one.protocol)).collect();
     let changed: Vec<_> = report.changed.iter().map(ToString::to_string).collect();
-    json!({ "accounts": accounts, "unreadable": report.unreadable, "changed": changed, "blocks": blocks, "throttled": throttled,
+    let service = matches!(report.service, ServiceState::Running(_));
+    json!({ "service": service, "accounts": accounts, "unreadable": report.unreadable, "changed": changed, "blocks": blocks, "throttled": throttled,
             "nodes": node_report::steady(&report.nodes) })
 }
 

@@ -1,31 +1,36 @@
-//! The state of all accounts at one moment, and its text for a terminal.
+//! The state of the service and its accounts at one moment.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use oxpost_token_store::store::alerts::Alert;
 use oxpost_token_store::store::nodes::NodeStatus;
 use oxpost_token_store::{
-    Account, Applications, Block, ChangedOutside, ClockSkew, Grant, OpenCircuit, Origin, Store, StoreError,
+    Account, Applications, Block, ChangedOutside, ClockSkew, Grant, Mailbox, OpenCircuit, Origin, Store, StoreError,
     SystemClock, TokenState,
 };
 
-use super::condition::{NOT_SIGNED_IN, condition};
+use super::condition::{NOT_SIGNED_IN, Severity, condition, severity, without_service};
+use super::service;
 
-use crate::admin::credential_expiry::{self, End};
+use crate::admin::credential_expiry::End;
 use crate::admin::notify::trouble::Topic;
-use crate::admin::{circuit_report, clock_report, node_report};
+use crate::admin::service_record::ServiceState;
+use crate::cli::Failed;
 use crate::cli::mail_use::Noticed;
 use crate::cli::refused::AllRefused;
-use crate::cli::table::table;
 use crate::cli::times::distance;
-use crate::cli::{Failed, block, nodes};
 use crate::config::Config;
 
 /// Everything that is shown.
 pub(super) struct Report {
     pub(super) now: SystemTime,
+    /// Whether the service of this node runs.
+    pub(super) service: ServiceState,
+    /// The lines that describe it.
+    pub(super) service_lines: String,
+    /// Whether `[notify]` delivers alerts anywhere.
+    delivers_alerts: bool,
     pub(super) accounts: Vec<Shown>,
     pub(super) notices: Vec<Alert>,
     pub(super) refused: AllRefused,
@@ -40,7 +45,7 @@ pub(super) struct Report {
     /// The nodes that share the database; none with SQLite.
     pub(super) nodes: Vec<NodeStatus>,
     /// The time by the clock of the database.
-    database_now: SystemTime,
+    pub(super) database_now: SystemTime,
     /// Those of the configuration, with the ends of client secrets that the store knows.
     pub(super) applications: Applications,
 }
@@ -53,9 +58,19 @@ pub(super) struct Shown {
 }
 
 impl Report {
-    pub(super) async fn read(store: &Store, config: &Config, now: SystemTime) -> Result<Self, Failed> {
+    /// `only` limits it to one account, which must exist.
+    pub(super) async fn read(
+        store: &Store,
+        config: &Config,
+        only: Option<&Mailbox>,
+        now: SystemTime,
+    ) -> Result<Self, Failed> {
+        let listed = match only {
+            Some(mailbox) => vec![the_account(store, mailbox).await?],
+            None => store.accounts().await?,
+        };
         let mut accounts = Vec::new();
-        for account in store.accounts().await? {
+        for account in listed {
             // One account that was damaged, or removed at this very moment, must not hide the others.
             let state = match store.token_state(account.token_of()).await {
                 Err(StoreError::NoSuchAccount(_)) => TokenState::default(),
@@ -67,7 +82,11 @@ impl Report {
         let refused = AllRefused::of(store, accounts.iter().map(|shown| &shown.account)).await?;
         let unreadable = store.unreadable_accounts().await?;
         let database_now = store.clock(Arc::new(SystemClock)).now();
+        let service = ServiceState::read(&config.own_files);
         Ok(Self {
+            service_lines: service::lines(&service, &config.file, &config.store.to_string(), now),
+            service,
+            delivers_alerts: config.notify.webhook.is_some() || config.notify.command.is_some(),
             nodes: store.node_statuses().await?,
             database_now,
             now,
@@ -91,26 +110,29 @@ impl Report {
 
     pub(super) fn condition(&self, shown: &Shown) -> &'static str {
         let of_the_tokens = condition(&shown.account, &shown.state, self.end(&shown.account).as_ref(), self.now);
-        self.refused.state(&shown.account, of_the_tokens)
+        let state = self.refused.state(&shown.account, of_the_tokens);
+        if self.service == ServiceState::Stopped { without_service(state) } else { state }
     }
 
-    fn row(&self, shown: &Shown) -> Vec<String> {
-        let Shown { account, state, last_login } = shown;
-        vec![
-            account.mailbox.to_string(),
-            self.condition(shown).to_owned(),
-            account.grant.to_string(),
-            account.delegate.as_ref().map_or_else(|| "-".into(), ToString::to_string),
-            state.signed_in_as.clone().unwrap_or_else(|| "-".into()),
-            distance(state.access_token_expires, self.now),
-            distance(state.next_refresh, self.now),
-            self.end(account).map_or_else(|| "-".into(), |end| end.days()),
-            distance(*last_login, self.now),
-        ]
+    /// Why an administrator must look at it, if so.
+    pub(super) fn needs_attention(&self) -> Option<String> {
+        let bad = self.accounts.iter().filter(|shown| severity(self.condition(shown)) == Severity::Bad).count();
+        let accounts = match (bad.saturating_add(self.unreadable.len()), self.accounts.as_slice()) {
+            (0, _) => None,
+            (_, [only]) => Some(format!("{} needs attention", only.account.mailbox)),
+            (1, _) => Some("1 account needs attention".to_owned()),
+            (bad, _) => Some(format!("{bad} accounts need attention")),
+        };
+        let changed = (!self.changed.is_empty()).then(|| "the database was changed outside Oxpost".to_owned());
+        let reasons: Vec<String> = match self.service {
+            ServiceState::Stopped => vec!["the service is not running".to_owned()],
+            ServiceState::Running(_) | ServiceState::Unknown(_) => accounts.into_iter().chain(changed).collect(),
+        };
+        (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
     /// The problem of one account, for the text below the table.
-    fn problem(&self, shown: &Shown) -> Option<String> {
+    pub(super) fn problem(&self, shown: &Shown) -> Option<String> {
         let Shown { account, state, .. } = shown;
         let mailbox = &account.mailbox;
         let needed = self
@@ -145,11 +167,15 @@ impl Report {
                 && notice.resolved.is_none()
         });
         let notified = open.and_then(|notice| notice.notified);
-        notified.map(|at| format!(" (Notified {}.)", distance(Some(at), self.now))).unwrap_or_default()
+        match notified {
+            Some(_) if !self.delivers_alerts => " (Logged only: [notify] is empty.)".to_owned(),
+            Some(at) => format!(" (Notified {}.)", distance(Some(at), self.now)),
+            None => String::new(),
+        }
     }
 
     /// The warnings about accounts; those about applications are printed with their expiries.
-    fn warnings(&self) -> impl Iterator<Item = &Alert> {
+    pub(super) fn warnings(&self) -> impl Iterator<Item = &Alert> {
         let of_an_account =
             |notice: &&Alert| self.accounts.iter().any(|shown| shown.account.mailbox.as_str() == notice.subject);
         let open = |notice: &&Alert| notice.topic == Topic::End.as_str() && notice.resolved.is_none();
@@ -169,7 +195,7 @@ async fn clock_skews(store: &Store, config: &Config) -> Result<Vec<(String, Cloc
 }
 
 /// The user of an account was renamed. Accounts of this delegate use the same tokens.
-fn renamed(shown: &Shown) -> Option<String> {
+pub(super) fn renamed(shown: &Shown) -> Option<String> {
     let Shown { account, state, .. } = shown;
     let name = state.renamed_to.as_ref().filter(|_| account.delegate.is_none())?;
     Some(format!(
@@ -185,81 +211,16 @@ async fn changed(store: &Store, unreadable: &[String]) -> Result<Vec<ChangedOuts
     Ok(changed)
 }
 
+async fn the_account(store: &Store, mailbox: &Mailbox) -> Result<Account, Failed> {
+    let found = store.account(mailbox).await?;
+    found.ok_or_else(|| {
+        Failed::new(format!(
+            "there is no account {mailbox}. `oxpost account list` shows all; add it: oxpost account add {mailbox}"
+        ))
+    })
+}
+
 async fn last_login(store: &Store, account: &Account) -> Result<Option<SystemTime>, Failed> {
     let with_ours = store.passwords(&account.mailbox).await?.iter().filter_map(|password| password.last_used).max();
     Ok(with_ours.max(store.last_remote_login(account.token_of()).await?))
-}
-
-const HEADER: [&str; 9] = [
-    "MAILBOX",
-    "STATE",
-    "GRANT",
-    "DELEGATE",
-    "SIGNED IN AS",
-    "TOKEN EXPIRES",
-    "NEXT REFRESH",
-    "SECRET EXPIRES",
-    "LAST LOGIN",
-];
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.accounts.is_empty() && self.unreadable.is_empty() {
-            return writeln!(f, "There are no accounts yet. Add one: oxpost account add ADDRESS");
-        }
-        let rows: Vec<Vec<String>> = self.accounts.iter().map(|shown| self.row(shown)).collect();
-        f.write_str(&table(&HEADER, &rows))?;
-        for open in &self.open_circuits {
-            writeln!(f, "\n{}", circuit_report::sentence(open, &self.applications))?;
-        }
-        if !self.nodes.is_empty() {
-            write!(f, "\n{}", nodes::shown(&self.nodes, self.database_now))?;
-        }
-        if let Some(disagreement) = node_report::disagreement(&self.nodes) {
-            writeln!(f, "\n{disagreement}")?;
-        }
-        for (host, skew) in &self.clock_skews {
-            writeln!(f, "\n{}", clock_report::sentence(host, skew))?;
-        }
-        for end in credential_expiry::ends(&self.applications, self.now) {
-            writeln!(f, "\n{end}.")?;
-        }
-        for sentence in credential_expiry::next_secrets(&self.applications) {
-            writeln!(f, "\n{sentence}")?;
-        }
-        for problem in self.accounts.iter().filter_map(|shown| self.problem(shown)) {
-            writeln!(f, "\n{problem}")?;
-        }
-        for renamed in self.accounts.iter().filter_map(renamed) {
-            writeln!(f, "\n{renamed}")?;
-        }
-        for shown in self.accounts.iter().filter(|shown| shown.account.origin != Origin::Disabled) {
-            for line in self.refused.lines(&shown.account, |one| distance(Some(one.at), self.now)) {
-                writeln!(f, "\n{line}")?;
-            }
-        }
-        for notice in self.warnings() {
-            writeln!(f, "\n{} {}", notice.what, notice.remedy)?;
-        }
-        for sentence in self.noticed.sentences(self.now) {
-            writeln!(f, "\n{sentence}")?;
-        }
-        for changed in &self.changed {
-            writeln!(f, "\n{changed}, in the database and not by Oxpost. See `oxpost store confirm`.")?;
-        }
-        for mailbox in &self.unreadable {
-            writeln!(
-                f,
-                "\n{mailbox}: its record in the store is damaged. Run `oxpost account remove {mailbox}`, then add it again."
-            )?;
-        }
-        if !self.blocks.is_empty() {
-            let blocks = block::shown(&self.blocks, self.now);
-            write!(
-                f,
-                "\nBlocked after too many failed logins; lift a block with `oxpost block lift ADDRESS`:\n{blocks}"
-            )?;
-        }
-        Ok(())
-    }
 }

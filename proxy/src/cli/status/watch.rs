@@ -29,12 +29,12 @@ async fn repeat(store: &Store, config: &Config, as_json: bool, every: Duration) 
     let drawn = std::io::stdout().is_terminal() && !as_json;
     let mut before = None;
     loop {
-        let report = Report::read(store, config, SystemTime::now()).await?;
+        let report = Report::read(store, config, None, SystemTime::now()).await?;
         if drawn {
             let at = rfc3339(Some(report.now)).unwrap_or_default();
-            print!("{REDRAW}{report}\n{at}, every {}; Ctrl-C ends.\n", humantime::format_duration(every));
+            anstream::print!("{REDRAW}{report}\n{at}, every {}; Ctrl-C ends.\n", humantime::format_duration(every));
         } else if let Some(text) = changed_report(&report, as_json, &mut before)? {
-            println!("{text}");
+            anstream::println!("{text}");
         }
         std::io::stdout().flush()?;
         tokio::time::sleep(every).await;
@@ -49,7 +49,7 @@ fn changed_report(report: &Report, as_json: bool, before: &mut Option<Value>) ->
     }
     *before = Some(now);
     if as_json {
-        return Ok(Some(serde_json::to_string(&json::accounts(report))?));
+        return Ok(Some(serde_json::to_string(&json::report(report))?));
     }
     Ok(Some(format!("{}\n{report}", rfc3339(Some(report.now)).unwrap_or_default())))
 }

@@ -284,6 +284,11 @@ impl SlotState {
         self.sources.remove(&source);
     }
 
+    /// How many sessions there are.
+    pub(super) fn sessions(&self) -> usize {
+        self.connections.values().filter(|connection| connection.stage == Stage::Session).count()
+    }
+
     /// The sessions, the oldest first; everything else, in no order.
     pub(super) fn sessions_and_others(&self) -> (Vec<Id>, Vec<Id>) {
         let ids = self.connections.iter();
