@@ -31,7 +31,7 @@ use self::drain::drain;
 use self::listener::BoundListener;
 use self::supervise::supervise;
 use crate::admin::reconcile;
-use crate::admin::service_record::{RunningService, ServiceRecord};
+use crate::admin::service_record::{RecordedListener, RunningService, ServiceRecord};
 use crate::config::{Config, Protocol};
 use crate::context::{ServerContext, StartError};
 use crate::net::certificate::Certificates;
@@ -69,7 +69,8 @@ impl Server {
         for listener in config.listeners {
             listeners.push(BoundListener::bind(listener, &mut certificates).await?);
         }
-        record.listeners = listeners.iter().map(BoundListener::summary).collect();
+        record.listeners =
+            listeners.iter().map(|bound| RecordedListener::of(bound.listener(), bound.address())).collect();
         Ok(Self { context, listeners, certificates, make_notifier, own_files, record, refreshes: true })
     }
 

@@ -28,7 +28,12 @@ impl Checklist {
         self.checks.iter().map(|check| format!("{check}\n")).collect()
     }
 
+    /// The checks with this verdict, without those of the service: most tests run none.
     pub(crate) fn with(&self, verdict: &str) -> Vec<&str> {
+        self.all_with(verdict).into_iter().filter(|check| *check != "service" && !check.ends_with("listener")).collect()
+    }
+
+    fn all_with(&self, verdict: &str) -> Vec<&str> {
         let checks = self.checks.iter().filter(|check| check["verdict"] == verdict);
         checks.map(|check| check["check"].as_str().unwrap()).collect()
     }
@@ -37,7 +42,8 @@ impl Checklist {
     pub(crate) fn fails(&self, expected: &[(&str, &str)]) {
         let names: Vec<&str> = expected.iter().map(|(name, _)| *name).collect();
         assert_eq!(self.with("failed"), names, "\n{}", self.lines());
-        assert_eq!(self.status, Some(if names.is_empty() { 0 } else { 3 }), "the exit status");
+        let status = if self.all_with("failed").is_empty() { 0 } else { 3 };
+        assert_eq!(self.status, Some(status), "the exit status");
         for (name, words) in expected {
             let found = self.checks.iter().filter(|check| check["check"] == *name && check["verdict"] == "failed");
             let texts: Vec<&str> = found.map(|check| check["text"].as_str().unwrap()).collect();
@@ -73,22 +79,42 @@ const BEHIND_THE_TOKEN: [&str; 8] =
 #[tokio::test]
 async fn a_whole_tenant_passes_and_nothing_is_sent() {
     let (tenant, oxpost) = signed_in().await;
+    let running = oxpost.run().await.unwrap();
     let list = Checklist::of(&oxpost, &[ALICE]).await;
-    list.fails(&[]);
-    assert_eq!(list.with("passed").len(), list.checks.len(), "{}", list.lines());
+    assert_eq!(list.all_with("passed").len(), list.checks.len(), "{}", list.lines());
+    assert_eq!(list.status, Some(0));
     // Nodes share PostgreSQL alone: see `interop/nodes/status.rs`.
     assert!(!list.with("passed").iter().any(|check| check.ends_with("nodes")));
     for (name, _) in oxpost::testing::CHECKS.iter().filter(|(name, _)| *name != "nodes") {
         let permission = |check: &str| check.ends_with("AccessAsUser.All") || check == "SMTP.Send";
         let named = |check: &&str| check.ends_with(name) || *name == "permission" && permission(check);
-        assert!(list.with("passed").iter().any(named), "no line of the checklist is for {name}");
+        assert!(list.all_with("passed").iter().any(named), "no line of the checklist is for {name}");
     }
     assert!(tenant.outgoing().is_empty() && tenant.messages(ALICE, "Sent Items").is_empty());
-    let text = oxpost.call(&["doctor"]).await.unwrap().output().unwrap();
-    let text = String::from_utf8_lossy(&text).into_owned();
+    let text = oxpost.call(&["doctor"]).await.unwrap().said().unwrap();
     assert!(text.contains(&format!("account {ALICE}")) && text.contains("  ok   SMTP login"), "{text}");
     tenant.behave(|it| it.entra.opaque_tokens = true);
     Checklist::of(&oxpost, &[ALICE]).await.fails(&[]);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn stopped_service_and_listeners_that_do_not_greet_are_named() {
+    let (_tenant, oxpost) = signed_in().await;
+    let list = Checklist::of(&oxpost, &[ALICE]).await;
+    assert_eq!(list.all_with("failed"), ["service"], "{}", list.lines());
+    assert_eq!(list.all_with("not-checked"), ["IMAP listener", "POP3 listener", "SMTP listener"], "{}", list.lines());
+    assert!(list.status == Some(3) && list.lines().contains("mail programs cannot connect"), "{}", list.lines());
+
+    let running = oxpost.run().await.unwrap();
+    let file = oxpost.folder().join("proxy.toml");
+    let written = std::fs::read_to_string(&file).unwrap();
+    let more = "[[listener]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:65533\"\n";
+    std::fs::write(&file, format!("{written}\n{more}")).unwrap();
+    let list = Checklist::of(&oxpost, &[ALICE]).await;
+    assert_eq!(list.all_with("failed"), ["IMAP listener"], "{}", list.lines());
+    assert!(list.lines().contains("does not listen on 127.0.0.1:65533, plain text"), "{}", list.lines());
+    running.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -313,6 +339,7 @@ async fn doctor_wait_ends_with_the_change_and_prints_only_it() {
         let logins = tenant.logins();
         logins.iter().filter(|it| it.protocol == Protocol::Smtp && it.outcome == LoginOutcome::Denied).count()
     };
+    let running = oxpost.run().await.unwrap();
     let administrator = async {
         // The third round still finds it switched off.
         eventually("it looks three times", async || (refused(&tenant) >= 3).then_some(())).await;
@@ -324,6 +351,7 @@ async fn doctor_wait_ends_with_the_change_and_prints_only_it() {
     assert_eq!(text.matches("ok   SMTP login").count(), 1, "{text}");
     assert_eq!(text.matches("ok   configuration").count(), 1, "what stays right is printed once:\n{text}");
     assert!(text.trim_end().lines().last().unwrap().contains("ok   sender"), "{text}");
+    running.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod examine;
 mod facts;
 mod judge;
 mod line;
+mod listener;
 mod mail;
 mod mask;
 mod report;
@@ -27,6 +28,8 @@ pub(crate) use report::report;
 pub const CHECKS: &[(&str, &str)] = &[
     ("configuration", "proxy.toml and the files it names are valid"),
     ("store and key", "the store opens with its key, and contains the account"),
+    ("service", "the service of this machine is running"),
+    ("listener", "each listener of proxy.toml greets a client of this machine"),
     ("clocks", "no node has reported that its clock differs from that of the database or of the sign-in service"),
     ("nodes", "the nodes that share a PostgreSQL database have the same send limits (not with SQLite)"),
     ("application", "proxy.toml has the application that the account uses, and it suits the account's grant"),

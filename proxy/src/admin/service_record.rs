@@ -5,8 +5,10 @@
 //! PostgreSQL database: they describe the service of this machine.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::timestamp::rfc3339;
-use crate::config::{Config, StorePlace};
+use crate::config::{Config, Listener, StorePlace};
 use crate::context::ServerContext;
 
 /// After the name of this node's own files: an empty file that the service holds a shared lock on.
@@ -48,10 +50,32 @@ pub(crate) struct ServiceRecord {
     pub(crate) configuration: PathBuf,
     /// The store, without credentials.
     pub(crate) store: String,
-    /// Its listeners, such as `IMAP on 0.0.0.0:993, TLS`.
-    pub(crate) listeners: Vec<String>,
+    /// Its listeners.
+    pub(crate) listeners: Vec<RecordedListener>,
     /// Logged-in sessions, at most [`UPDATE_EVERY`] ago.
     pub(crate) sessions: usize,
+}
+
+/// A listener of the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecordedListener {
+    pub(crate) protocol: String,
+    /// With the real port, also where the configuration says 0.
+    pub(crate) address: SocketAddr,
+    /// [`crate::config::ListenerTls::name`].
+    pub(crate) tls: String,
+}
+
+impl RecordedListener {
+    pub(crate) fn of(listener: &Listener, address: SocketAddr) -> Self {
+        Self { protocol: listener.protocol.to_string(), address, tls: listener.tls.name().to_owned() }
+    }
+}
+
+impl fmt::Display for RecordedListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}, {}", self.protocol, self.address, self.tls)
+    }
 }
 
 impl ServiceRecord {
@@ -204,7 +228,11 @@ mod tests {
             since: "2026-12-01T14:00:00Z".into(),
             configuration: "/etc/oxpost/proxy.toml".into(),
             store: "/var/lib/oxpost/oxpost.db".into(),
-            listeners: vec!["IMAP on 127.0.0.1:1143, plain text".into()],
+            listeners: vec![RecordedListener {
+                protocol: "IMAP".into(),
+                address: "127.0.0.1:1143".parse().unwrap(),
+                tls: "plain text".into(),
+            }],
             sessions: 3,
         }
     }

@@ -64,12 +64,6 @@ impl BoundListener {
         self.address
     }
 
-    /// Itself for people, such as `IMAP on 127.0.0.1:1143, STARTTLS`.
-    pub(crate) fn summary(&self) -> String {
-        let Listener { protocol, tls, .. } = self.listener();
-        format!("{protocol} on {}, {}", self.address, tls.name())
-    }
-
     /// As it is configured.
     pub(crate) fn listener(&self) -> &Listener {
         &self.context.config

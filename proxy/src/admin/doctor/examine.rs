@@ -14,8 +14,10 @@ use rustls::client::danger::ServerCertVerifier;
 
 use super::facts::{Authority, Facts, MailServer};
 use super::judge;
+use super::listener::{ListenerFinding, probe};
 use super::server::explore;
 use crate::admin::clock_report;
+use crate::admin::service_record::ServiceState;
 use crate::admin::{circuit_report, credential_expiry};
 use crate::config::NO_LISTENER;
 use crate::config::{Config, Protocol, Server, ServerTls};
@@ -49,12 +51,29 @@ impl Doctor {
             }
         };
         facts.configuration = Some(Ok(format!("{} is valid", self.configuration.display())));
+        examine_service(&config, &mut facts).await;
         match Round::begin(&config, verifier, &self.clock).await {
             Ok(round) => round.walk(self.mailbox.as_ref(), before, &mut facts).await,
             Err(sentence) => facts.configuration = Some(Err(sentence)),
         }
         facts
     }
+}
+
+/// Whether the service runs, and how its listeners answer.
+async fn examine_service(config: &Config, facts: &mut Facts) {
+    let state = ServiceState::read(&config.own_files);
+    let recorded = match &state {
+        ServiceState::Running(record) => record.as_ref().map(|record| record.listeners.as_slice()),
+        ServiceState::Stopped | ServiceState::Unknown(_) => None,
+    };
+    for listener in &config.listeners {
+        facts.listeners.push(match state {
+            ServiceState::Stopped => ListenerFinding::not_tried(listener),
+            _ => probe(listener, recorded).await,
+        });
+    }
+    facts.service = Some(state);
 }
 
 fn load(path: &Path) -> Result<(Config, Arc<dyn ServerCertVerifier>), String> {

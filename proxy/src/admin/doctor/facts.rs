@@ -10,6 +10,8 @@ use oxpost_token_store::{Mailbox, TokenError};
 use oxpost_token_store::store::nodes::NodeStatus;
 
 use super::certificate::{Certificate, Distrust};
+use super::listener::ListenerFinding;
+use crate::admin::service_record::ServiceState;
 use crate::config::{Protocol, Server, Servers};
 use crate::failure::Failure;
 
@@ -20,6 +22,10 @@ pub(crate) struct Facts {
     pub configuration: Option<Result<String, String>>,
     /// Whether the store opens: what is in it, or what is wrong.
     pub store: Option<Result<String, String>>,
+    /// Whether the service runs. None: the configuration cannot be used.
+    pub service: Option<ServiceState>,
+    /// How its listeners answer.
+    pub listeners: Vec<ListenerFinding>,
     /// What is wrong with the clocks of machines, as their services have noted it. None: the store does not open.
     pub clocks: Option<Vec<String>>,
     /// The nodes of a database that nodes share. None: there is no such database, or it does not open.

@@ -1,6 +1,7 @@
 //! From what was found to a checklist. Pure: the same facts always give the same lines.
 
 mod account;
+mod service;
 
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Line> {
         here.needs(&["store and key", "everything else"], "configuration");
         return lines;
     }
+    service::lines_of(facts, &mut lines);
+    let mut here = Sheet::new("this machine", &mut lines);
     let stored = here.add("store and key", simple(facts.store.as_ref(), "a store"));
     if !stored && facts.authorities.is_empty() {
         here.needs(&["everything else"], "store and key");

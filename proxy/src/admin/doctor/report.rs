@@ -45,6 +45,11 @@ fn mask_for(facts: &Facts, config: Option<&Config>) -> Mask {
     }
     let Some(config) = config else { return mask };
     mask.hide(&config.host_name, "THIS-HOST");
+    for address in config.listeners.iter().map(|listener| listener.address.ip()) {
+        if !address.is_loopback() && !address.is_unspecified() {
+            mask.hide(&address.to_string(), "THIS-ADDRESS");
+        }
+    }
     for application in config.applications.names().into_iter().filter_map(|name| config.applications.get(name)) {
         mask.hide(&application.client_id, "CLIENT-ID");
         let tenant = application.token_url.path().split('/').nth(1).unwrap_or_default();

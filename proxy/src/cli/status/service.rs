@@ -78,6 +78,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::admin::service_record::RecordedListener;
+
+    fn listener(protocol: &str, address: &str, tls: &str) -> RecordedListener {
+        RecordedListener { protocol: protocol.into(), address: address.parse().unwrap(), tls: tls.into() }
+    }
 
     fn record() -> ServiceRecord {
         ServiceRecord {
@@ -86,7 +91,10 @@ mod tests {
             since: "2026-12-01T14:00:00Z".into(),
             configuration: "/etc/oxpost/proxy.toml".into(),
             store: "/var/lib/oxpost/oxpost.db".into(),
-            listeners: vec!["IMAP on 127.0.0.1:1143, plain text".into(), "SMTP on 127.0.0.1:1587, STARTTLS".into()],
+            listeners: vec![
+                listener("IMAP", "127.0.0.1:1143", "plain text"),
+                listener("SMTP", "127.0.0.1:1587", "STARTTLS"),
+            ],
             sessions: 3,
         }
     }
