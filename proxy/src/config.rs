@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use oxpost_token_store::text_file::{Text, TextFile};
 use oxpost_token_store::{AdmissionLimits, Applications, KeySource, PostgresSettings, RefreshLimits};
 
 pub(crate) use account::DeclaredAccount;
@@ -44,6 +45,9 @@ pub(crate) use provider::PRESETS;
 
 use crate::limits::connection_slots::SlotSettings;
 use crate::limits::login_throttle::ThrottleLimits;
+
+/// Longest `proxy.toml` read, in bytes. An `[[account]]` has some 200.
+const FILE_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// The error for a configuration without a listener.
 pub(crate) const NO_LISTENER: &str = "proxy.toml has no [[listener]]. Add at least one.";
@@ -206,9 +210,19 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the file, the line and the remedy.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
-        let parsed = read::parse(path, &text)?;
-        check::check(path, &text, parsed)
+        Self::load_with_text(path).map(|(config, _)| config)
+    }
+
+    /// The same, with the text of the file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file, the line and the remedy.
+    pub(crate) fn load_with_text(path: &Path) -> Result<(Self, Text), ConfigError> {
+        let text = TextFile::open(path).and_then(|file| file.text(FILE_LIMIT));
+        let text = text.map_err(|error| ConfigError::unreadable(&error.about("the configuration")))?;
+        let parsed = read::parse(path, text.reveal())?;
+        let config = check::check(path, text.reveal(), parsed)?;
+        Ok((config, text))
     }
 
     /// Checks a text as if it were this file.

@@ -53,6 +53,7 @@ mod status;
 mod stop;
 mod store;
 mod tap;
+mod text_files;
 mod tls_listeners;
 mod token_life;
 mod unauthenticated_clients;

@@ -94,8 +94,8 @@ impl Oxpost {
     ///
     /// # Errors
     /// It does not end. An exit status is no error here.
-    pub async fn call_with(&self, arguments: &[&str], input: &str) -> Result<Ran, Problem> {
-        program::run(self.command(arguments), input.as_bytes()).await
+    pub async fn call_with(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Result<Ran, Problem> {
+        program::run(self.command(arguments), input.as_ref()).await
     }
 
     /// `oxpost account add`: gives back the password that it shows.

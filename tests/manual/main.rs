@@ -8,6 +8,7 @@ mod imports;
 mod links;
 mod proofs;
 mod quirks;
+mod readers;
 mod rooms;
 mod words;
 

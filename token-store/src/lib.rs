@@ -39,6 +39,7 @@ mod sender_policy;
 mod sign_in;
 mod source;
 pub mod store;
+pub mod text_file;
 mod tokens;
 mod vault;
 mod working_memory;

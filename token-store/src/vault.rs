@@ -25,6 +25,7 @@ use self::{
     key::{Key, KeyId, keys_of_text},
     source::KEY_FORM,
 };
+use crate::text_file::TextError;
 
 /// The first byte of a sealed value: the version of its format. The id of the key follows, then the nonce.
 const FORMAT: u8 = 1;
@@ -38,14 +39,17 @@ pub struct Vault(Arc<[Key]>);
 /// Why there is no vault, or why something does not open.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VaultError {
-    /// The key file cannot be read or written.
-    #[error("the key file {} cannot be used: {why}; check the path and who may read it", path.display())]
+    /// The key file cannot be written.
+    #[error("the key file {} cannot be written: {why}; check the path and the permissions of its folder", path.display())]
     KeyFile {
         /// Which file.
         path: PathBuf,
         /// What the system says.
         why: String,
     },
+    /// The key file cannot be read, or is in a shape that is not read.
+    #[error("the key of the store cannot be read: {0}")]
+    Text(TextError),
     /// Others may read the key file.
     #[error("the key file {} can be read by others than its owner; {advice}", path.display())]
     TooOpen {

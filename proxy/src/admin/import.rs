@@ -199,20 +199,6 @@ pub(crate) fn read(text: &str, cache: Option<&str>, folder: &Path) -> Result<Pla
     Ok(emailproxy::plan(&sections, folder))
 }
 
-/// The text of a file. Windows' editors mark UTF-8 with three bytes; what is no UTF-8 is taken for Latin-1, in which
-/// Java writes properties, and which agrees with Windows' own on everything that matters here.
-///
-/// # Errors
-/// It is in UTF-16.
-pub(crate) fn decode(bytes: &[u8]) -> Result<String, Unreadable> {
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        let why = "the file is in UTF-16; save it as UTF-8".to_owned();
-        return Err(Unreadable::Line { line: 1, why });
-    }
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    Ok(std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().map(|byte| char::from(*byte)).collect(), str::to_owned))
-}
-
 impl Plan {
     fn leave(&mut self, line: usize, what: impl Into<String>, why: impl Into<String>) {
         // Parts of the file stand in both, and a terminal obeys some characters.

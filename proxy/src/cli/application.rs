@@ -41,7 +41,7 @@ pub(super) async fn run(command: ApplicationCommand, config: &Config) -> Result<
     } else if expires.is_some() {
         may_have_end(config, &application)?;
     }
-    let secret = ask("Client secret (the Value, not the Secret ID): ")?;
+    let secret = ask("Client secret (the Value, not the Secret ID): ", "the client secret's Value")?;
     let secret = Secret::new(secret.reveal().trim_ascii());
     if secret.is_empty() {
         return Err(Failed::new("the secret is empty; nothing was stored."));

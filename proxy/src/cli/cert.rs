@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
+use oxpost_token_store::text_file::TextFile;
 use rustls::pki_types::ServerName;
 
 use super::Failed;
@@ -13,6 +14,9 @@ use crate::config::{Config, StorePlace};
 use crate::net::certificate::CertificateInfo;
 use crate::net::tls;
 use crate::platform;
+
+/// Longest certificate or key file read, in bytes.
+const FILE_LIMIT: u64 = 64 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -152,10 +156,10 @@ impl Files {
 
     fn read(&self, name: &str) -> Result<Option<String>, Failed> {
         let path = self.path(name);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Failed::new(format!("cannot read {}: {error}.", path.display()))),
+        match TextFile::open(&path).and_then(|file| file.text(FILE_LIMIT)) {
+            Ok(text) => Ok(Some(text.reveal().to_owned())),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(Failed::new(format!("{error}."))),
         }
     }
 

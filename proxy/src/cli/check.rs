@@ -98,7 +98,7 @@ fn without_login(device: &Device) -> String {
 /// What the certificate of a listener says.
 fn certificate(listener: &Listener) -> Option<CertificateInfo> {
     let (certificate, _) = listener.certificate.as_ref()?;
-    CertificateInfo::of_pem(&std::fs::read(certificate).ok()?)
+    tls::certificates(certificate).ok()?.first().and_then(CertificateInfo::of)
 }
 
 /// Checks that the applications suit their accounts, and returns the applications with the expiries that the store knows. Does not

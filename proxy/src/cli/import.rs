@@ -9,10 +9,11 @@ mod passwords;
 mod report;
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use oxpost_token_store::text_file::{Text, TextFile};
 use oxpost_token_store::{Credential, Grant, Store, StoreError};
 
 use super::Failed;
@@ -65,10 +66,10 @@ struct Work {
 pub(super) async fn import(options: &ImportOptions, path: &Path) -> Result<(), Failed> {
     let plan = read(options, path)?;
     let present = match std::fs::symlink_metadata(path) {
-        Ok(_) => Some((Config::load(path)?, std::fs::read_to_string(path)?)),
+        Ok(_) => Some(Config::load_with_text(path)?),
         Err(_) => None,
     };
-    let beside = present.as_ref().map(|(config, text)| Present { text, config });
+    let beside = present.as_ref().map(|(config, text)| Present { text: text.reveal(), config });
     let missing = Missing::of(&plan, beside, &options.file);
     let acts = !options.dry_run && options.output.is_none();
     let store = match &present {
@@ -112,26 +113,18 @@ pub(super) async fn import(options: &ImportOptions, path: &Path) -> Result<(), F
 
 fn read(options: &ImportOptions, path: &Path) -> Result<Plan, Failed> {
     let failed = |file: &Path, error: &dyn std::fmt::Display| Failed::new(format!("{}: {error}", file.display()));
+    // Properties of Java are in ISO 8859-1 unless they say otherwise.
     let text = |file: &Path| {
-        let bytes = bytes(file).map_err(|error| failed(file, &error))?;
-        import::decode(&bytes).map_err(|error| failed(file, &error))
+        let text = TextFile::open(file).and_then(|file| file.text_or_latin1(FILE_LIMIT));
+        text.map_err(|error| Failed::new(format!("{}.", error.about("the configuration"))))
     };
     let main = text(&options.file)?;
     let cache = options.cache_store.as_deref().map(text).transpose()?;
     let folder = options.file.parent().unwrap_or(Path::new(""));
-    let mut plan = import::read(&main, cache.as_deref(), folder).map_err(|error| failed(&options.file, &error))?;
+    let mut plan = import::read(main.reveal(), cache.as_ref().map(Text::reveal), folder)
+        .map_err(|error| failed(&options.file, &error))?;
     plan.fit(path);
     Ok(plan)
-}
-
-fn bytes(file: &Path) -> Result<Vec<u8>, String> {
-    let opened = File::open(file).map_err(|error| format!("cannot be read: {error}"))?;
-    let mut bytes = Vec::new();
-    opened.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        return Err(format!("the file is too large for a configuration: more than {} MiB", FILE_LIMIT / 1024 / 1024));
-    }
-    Ok(bytes)
 }
 
 async fn steps(

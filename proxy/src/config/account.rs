@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use oxpost_protocol::Secret;
 use oxpost_protocol::sasl::PASSWORD_LIMIT;
 use oxpost_token_store::{
     Applications, BadPattern, Declared, DeclaredPassword, Grant, Mailbox, PasswordHash, PasswordText, SenderMode,
@@ -11,8 +10,8 @@ use oxpost_token_store::{
 };
 use serde::Deserialize;
 
-use super::credential;
 use super::file::{self, FilePath};
+use super::secret;
 use super::senders;
 
 /// The name of the password that `password-hash` and `password-file` give.
@@ -273,15 +272,14 @@ fn from_hash(hash: &HashText) -> Result<PasswordText, String> {
 }
 
 fn from_file(path: &Path) -> Result<PasswordText, String> {
-    let bytes = credential::read(path, true)?;
-    let line = bytes.reveal();
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.is_empty() || line.len() > PASSWORD_LIMIT || line.contains(&b'\n') {
-        let limit = PASSWORD_LIMIT;
-        return Err(format!("{} should hold one password, of 1 to {limit} bytes, and nothing else.", path.display()));
+    let password = secret::from_file(path, "the password")?;
+    if password.len() > PASSWORD_LIMIT {
+        return Err(format!(
+            "{} holds a password of more than {PASSWORD_LIMIT} bytes; choose a shorter one.",
+            path.display()
+        ));
     }
-    Ok(PasswordText::Plain(Secret::new(line)))
+    Ok(PasswordText::Plain(password))
 }
 
 /// The sentence about an account that has the same name as an earlier one.

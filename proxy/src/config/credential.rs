@@ -1,10 +1,9 @@
 //! How an application proves itself, from the keys of an `[[application]]` and the files they name.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use oxpost_protocol::Secret;
+use oxpost_token_store::text_file::TextFile;
 use oxpost_token_store::{
     Algorithm, BadCertificate, Credential, FederatedToken, Machine, ManagedIdentity, SigningCertificate,
 };
@@ -13,6 +12,7 @@ use p12_keystore::error::Error as PfxError;
 use url::Url;
 
 use super::file;
+use super::secret::{from_file, private};
 use crate::platform;
 
 /// Longest certificate, key or PFX file read, in bytes. A chain with its key has a tenth of it.
@@ -101,26 +101,14 @@ fn managed_identity(
 
 fn from_pem(certificate: &Path, key: &Path, algorithm: Algorithm) -> Result<SigningCertificate, Wrong> {
     let key_is = if certificate == key { "certificate" } else { "private-key" };
-    let chain = read(certificate, false).map_err(|sentence| ("certificate", sentence))?;
-    let leaf = rustls_pemfile::certs(&mut chain.reveal())
-        .next()
-        .and_then(Result::ok)
-        .ok_or_else(|| ("certificate", format!("{} holds no certificate (PEM).", certificate.display())))?;
-    let text = read(key, true).map_err(|sentence| (key_is, sentence))?;
-    let Ok(Some(private_key)) = rustls_pemfile::private_key(&mut text.reveal()) else {
-        let encrypted = text.reveal_str().is_some_and(|text| text.contains("ENCRYPTED"));
-        let sentence = if encrypted {
-            format!(
-                "the private key in {0} is encrypted; write it without a passphrase into a file that only the service may read: \
-                 openssl pkey -in {0} -out NEW.",
-                key.display()
-            )
-        } else {
-            format!("{} holds no private key (PEM).", key.display())
-        };
-        return Err((key_is, sentence));
-    };
-    SigningCertificate::new(&leaf, &Secret::new(private_key.secret_der()), algorithm)
+    let chain = TextFile::open(certificate).and_then(|file| file.pem(FILE_LIMIT)?.certificates());
+    let chain = chain.map_err(|error| ("certificate", format!("{error}.")))?;
+    let leaf =
+        chain.first().ok_or_else(|| ("certificate", format!("{} holds no certificate.", certificate.display())))?;
+    let file = private(key).map_err(|sentence| (key_is, sentence))?;
+    let private_key = file.pem(FILE_LIMIT).and_then(|pem| pem.private_key());
+    let private_key = private_key.map_err(|error| (key_is, format!("{error}.")))?;
+    SigningCertificate::new(leaf, &Secret::new(private_key.secret_der()), algorithm)
         .map_err(|error| unusable(error, certificate, key, key_is))
 }
 
@@ -142,15 +130,14 @@ fn unusable(error: BadCertificate, certificate: &Path, key: &Path, key_is: &'sta
 /// A PFX file (PKCS#12, RFC 7292), as Windows exports it. It may hold a chain, and whatever else somebody put into it: what
 /// counts is a key whose certificate is there.
 fn from_pfx(pfx: &Path, passphrase: Option<&Path>, algorithm: Algorithm) -> Result<SigningCertificate, Wrong> {
-    let bytes = read(pfx, true).map_err(|sentence| ("pfx-file", sentence))?;
+    let file = private(pfx).map_err(|sentence| ("pfx-file", sentence))?;
+    let bytes = file.bytes(FILE_LIMIT).map_err(|error| ("pfx-file", format!("{}.", error.about("the PFX file"))))?;
     let secret = match passphrase {
-        Some(file) => read(file, true).map_err(|sentence| ("pfx-passphrase-file", sentence))?,
-        None => Secret::from(""),
+        Some(file) => from_file(file, "the passphrase").map_err(|sentence| ("pfx-passphrase-file", sentence))?,
+        None => Secret::default(),
     };
-    let line = secret.reveal_str().ok_or_else(|| {
-        ("pfx-passphrase-file", "the passphrase is not UTF-8 text; write the file again, as one line.".to_owned())
-    })?;
-    let archive = Pkcs12Archive::from_pkcs12(bytes.reveal(), line.trim_end_matches(['\r', '\n'])).map_err(|error| {
+    let line = secret.reveal_str().unwrap_or_default();
+    let archive = Pkcs12Archive::from_pkcs12(bytes.reveal(), line).map_err(|error| {
         let file = pfx.display();
         match error {
             PfxError::MacError(_) if passphrase.is_some() => {
@@ -160,7 +147,7 @@ fn from_pfx(pfx: &Path, passphrase: Option<&Path>, algorithm: Algorithm) -> Resu
                 "pfx-file",
                 format!("{file} has a passphrase; write it into a file and name that: pfx-passphrase-file = \"…\"."),
             ),
-            error => ("pfx-file", format!("{file} cannot be read as a PFX (PKCS#12) file: {error}.")),
+            error => ("pfx-file", no_pfx(pfx, &bytes, &error)),
         }
     })?;
     let mut why = BadCertificate::NotAPair;
@@ -187,20 +174,22 @@ fn from_pfx(pfx: &Path, passphrase: Option<&Path>, algorithm: Algorithm) -> Resu
     ))
 }
 
-/// Reads a small file. One that holds a secret must be kept from others.
-pub(super) fn read(path: &Path, is_secret: bool) -> Result<Secret, String> {
-    let cannot = |error: std::io::Error| format!("{} cannot be read: {error}.", path.display());
-    let file = File::open(path).map_err(cannot)?;
-    let metadata = file.metadata().map_err(cannot)?;
-    if is_secret && platform::others_may_read(&metadata) {
-        return Err(format!("{} can be read by others; {}.", path.display(), platform::keep_from_others(path)));
+/// Why a file is no PFX file: often it is the same in another form.
+fn no_pfx(pfx: &Path, bytes: &Secret, error: &PfxError) -> String {
+    let file = pfx.display();
+    let text = bytes.reveal_str().map(str::trim).unwrap_or_default();
+    let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '\r' | '\n');
+    if text.contains("-----BEGIN") {
+        format!(
+            "{file} is PEM, not PFX (PKCS#12); name it with `certificate`, and its key with `private-key` if that is another file."
+        )
+    } else if !text.is_empty() && text.chars().all(is_base64) {
+        format!(
+            "{file} is base64 text, as Azure Key Vault returns a PFX file; decode it: on Linux `base64 -d`, on Windows `certutil -decode`."
+        )
+    } else {
+        format!("{file} cannot be read as a PFX (PKCS#12) file: {error}.")
     }
-    let mut bytes = Vec::new();
-    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        return Err(format!("{} is too large for what it should hold (more than {FILE_LIMIT} bytes).", path.display()));
-    }
-    Ok(Secret::new(bytes))
 }
 
 #[cfg(test)]

@@ -2,8 +2,6 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::net::IpAddr;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -13,7 +11,7 @@ use serde::Deserialize;
 use url::{Host, Url};
 
 use super::file::{FilePath, Period};
-use crate::platform;
+use super::secret::private;
 
 /// Longest header file read, in bytes. A bearer token may well have some kilobytes.
 const HEADER_LIMIT: u64 = 16 * 1024;
@@ -146,19 +144,11 @@ fn webhook(folder: &Path, section: &Section) -> Result<Option<Webhook>, Wrong> {
 
 /// One line, `Name: value`, from a file that is kept from others.
 fn header(path: &Path) -> Result<(String, Secret), String> {
-    let cannot = |error: std::io::Error| format!("{} cannot be read: {error}.", path.display());
-    let file = File::open(path).map_err(cannot)?;
-    if platform::others_may_read(&file.metadata().map_err(cannot)?) {
-        return Err(format!("{} can be read by others; {}.", path.display(), platform::keep_from_others(path)));
-    }
-    let mut bytes = Vec::new();
-    file.take(HEADER_LIMIT + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    let text = Secret::new(bytes);
-    let form = || {
-        let path = path.display();
-        format!("{path} must hold one line such as `Authorization: Bearer …`, at most {HEADER_LIMIT} bytes.")
-    };
-    let line = text.reveal_str().filter(|text| text.len() as u64 <= HEADER_LIMIT).ok_or_else(form)?.trim();
+    let what = "one line such as `Authorization: Bearer …`";
+    let text = private(path)?.text(HEADER_LIMIT).and_then(|text| text.value(what));
+    let text = text.map_err(|error| format!("{}.", error.about(what)))?;
+    let form = || format!("{} must contain {what}.", path.display());
+    let line = text.reveal_str().unwrap_or_default();
     let (name, value) = line.split_once(':').ok_or_else(form)?;
     let value = value.trim();
     let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));

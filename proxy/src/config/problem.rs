@@ -1,7 +1,11 @@
 //! What is wrong with a configuration, on which line, and what to write instead.
 
+mod toml_mistake;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+use oxpost_token_store::text_file::TextError;
 
 use super::renamed;
 
@@ -23,17 +27,18 @@ pub struct ConfigError {
 #[derive(Debug)]
 enum Place {
     File(PathBuf),
+    /// The sentence names the file and the line.
+    Named,
     Environment,
 }
 
 impl ConfigError {
-    pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
-        let advice = if error.kind() == std::io::ErrorKind::NotFound {
-            "Name another file with --config, or copy the proxy.toml that comes with Oxpost."
-        } else {
-            "Check its permissions."
+    pub(super) fn unreadable(error: &TextError) -> Self {
+        let advice = match error.is_missing() {
+            true => " Name another file with --config, or copy the proxy.toml that comes with Oxpost.",
+            false => "",
         };
-        Self::of_file(path, vec![(None, format!("cannot be read: {error}. {advice}"))])
+        Self { place: Place::Named, problems: vec![(error.line(), format!("{error}.{advice}"))] }
     }
 
     /// All problems of a file that could be parsed, each with its line if known.
@@ -55,18 +60,18 @@ impl ConfigError {
                 format!("{}. Add it to this section.", message.replace("missing field", "the key is missing:"))
             }
             None if message.starts_with("unknown variant") => message.replace("unknown variant", "unknown value"),
-            None => match line.and_then(|line| text.lines().nth(line.saturating_sub(1))) {
-                Some(there) if toml::from_str::<toml::Table>(text).is_ok() => match quotable(there) {
-                    true => format!("{}, in `{}`", without_value(message), there.trim()),
+            None if toml::from_str::<toml::Table>(text).is_ok() => {
+                let there = line.and_then(|line| text.lines().nth(line.saturating_sub(1))).unwrap_or_default();
+                match brackets(there, message) {
+                    Some(sentence) => sentence,
+                    None if quotable(there) => format!("{}, in `{}`", without_value(message), there.trim()),
                     // It may be a password written there by mistake.
-                    false => "this value has the wrong type; see the comments of the shipped proxy.toml".to_owned(),
-                },
-                there => {
-                    let advice = there.filter(|there| there.contains('\\')).map(|_| format!("; {BACKSLASHES}"));
-                    let message = message.lines().collect::<Vec<_>>().join(", ");
-                    format!("invalid TOML: {message}{}", advice.unwrap_or_default())
+                    None => "this value has the wrong type; see the comments of the shipped proxy.toml".to_owned(),
                 }
-            },
+            }
+            None => line
+                .and_then(|line| toml_mistake::explain(text, line, message))
+                .unwrap_or_else(|| format!("invalid TOML: {}", message.lines().collect::<Vec<_>>().join(", "))),
         };
         Self::of_file(path, vec![(line, sentence)])
     }
@@ -87,6 +92,7 @@ impl fmt::Display for ConfigError {
                 writeln!(f)?;
             }
             match (&self.place, line) {
+                (Place::Named, _) => f.write_str(sentence)?,
                 (Place::File(path), Some(line)) => write!(f, "{}, line {line}: {sentence}", path.display())?,
                 (Place::File(path), None) => write!(f, "{}: {sentence}", path.display())?,
                 (Place::Environment, _) => {
@@ -115,6 +121,16 @@ fn describe_unknown(key: &str, known: &[String]) -> String {
     }
 }
 
+/// The sentence for a section with one bracket too many or too few.
+fn brackets(line: &str, message: &str) -> Option<String> {
+    let name = line.trim().strip_prefix('[')?.trim_matches(['[', ']', ' ']);
+    let is_array = line.trim().starts_with("[[");
+    if !is_array && message.contains("expected a sequence") {
+        return Some(format!("there can be several of this section. Write [[{name}]]."));
+    }
+    is_array.then(|| format!("there is one section of this kind. Write [{name}]."))
+}
+
 /// Whether a line may be quoted: not where a secret is expected, or written by mistake, and not where a value goes on
 /// from a line before, whose key is not known here.
 fn quotable(line: &str) -> bool {
@@ -130,7 +146,13 @@ fn without_value(message: &str) -> String {
         Some((invalid, expected)) if invalid.starts_with("invalid ") => {
             let key = expected.rsplit_once(" for key `").map_or("", |(_, key)| key.trim_end_matches('`'));
             let expected = expected.split_once(" for key `").map_or(expected, |(expected, _)| expected);
-            let expected = if expected == "a sequence" { "a list, [\"…\"]" } else { expected };
+            let expected = match expected {
+                "a sequence" => "a list, [\"…\"]",
+                "a string" => "text in quotes",
+                "a boolean" => "true or false without quotes",
+                "usize" | "u16" | "u32" | "u64" => "a number without quotes",
+                other => other,
+            };
             let at = if key.is_empty() { String::new() } else { format!(", at `{key}`") };
             format!("a value of the wrong type, expected {expected}{at}")
         }

@@ -3,35 +3,33 @@
 use std::path::Path;
 
 use oxpost_protocol::Secret;
+use oxpost_token_store::text_file::{self, TextFile};
 
-use super::credential;
+use crate::platform;
 
 /// Longest secret file read, in bytes. Entra's secrets have 40 characters.
-const SECRET_FILE_LIMIT: usize = 4096;
+const SECRET_FILE_LIMIT: u64 = 4096;
 
-/// A secret from a file that holds nothing else and is kept from others; a line end behind it is not part of it.
-pub(super) fn from_file(path: &Path, what: &str) -> Result<Secret, String> {
-    let secret = credential::read(path, true)?;
-    let length = secret.reveal().len();
-    if length > SECRET_FILE_LIMIT {
-        return Err(format!(
-            "{} is too large ({length} bytes); it must contain {what} and nothing else.",
-            path.display()
-        ));
+/// A secret from a file that holds nothing else and is kept from others. `what` is the phrase for it in errors.
+pub(super) fn from_file(path: &Path, what: &'static str) -> Result<Secret, String> {
+    let text = private(path)?.text(SECRET_FILE_LIMIT);
+    text.and_then(|text| text.value(what)).map_err(|error| format!("{}.", error.about(what)))
+}
+
+/// Opens a file that holds a secret, and must be kept from others.
+pub(super) fn private(path: &Path) -> Result<TextFile, String> {
+    let file = TextFile::open(path).map_err(|error| format!("{error}."))?;
+    let metadata = file.metadata().map_err(|error| format!("{error}."))?;
+    if platform::others_may_read(&metadata) {
+        return Err(format!("{} can be read by others; {}.", path.display(), platform::keep_from_others(path)));
     }
-    let trimmed = secret.reveal().trim_ascii();
-    if trimmed.is_empty() {
-        return Err(format!("{} is empty; write {what} into it.", path.display()));
-    }
-    Ok(Secret::new(trimmed))
+    Ok(file)
 }
 
 /// A client secret that whoever starts us has put into a variable.
 pub(super) fn from_environment(variable: &str) -> Result<Secret, String> {
-    let value =
-        Some(variable).filter(|name| !name.is_empty() && !name.contains(['=', '\0'])).and_then(std::env::var_os);
-    let secret = value.as_deref().and_then(std::ffi::OsStr::to_str).map(|text| Secret::from(text.trim()));
-    secret.filter(|secret| !secret.is_empty()).ok_or_else(|| {
-        format!("the environment variable `{variable}` is not set; set it to the client secret's Value where Oxpost is started.")
+    let what = "the client secret's Value";
+    text_file::variable(variable, what).map_err(|error| format!("{error}."))?.ok_or_else(|| {
+        format!("the environment variable `{variable}` is not set; set it to {what} where Oxpost is started.")
     })
 }

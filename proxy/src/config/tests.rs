@@ -1,5 +1,7 @@
 //! The shipped file, its commented alternatives, and what a wrong one is told.
 
+mod shapes;
+
 use std::path::Path;
 
 use super::*;
@@ -20,8 +22,8 @@ fn load_in(folder: &tempfile::TempDir, text: &str) -> Result<Config, String> {
     Config::load(&path).map_err(|error| error.to_string().replace(&path.display().to_string(), "proxy.toml"))
 }
 
-fn write_with_mode(path: &Path, text: &str, mode: u32) {
-    std::fs::write(path, text).unwrap();
+fn write_with_mode(path: &Path, content: impl AsRef<[u8]>, mode: u32) {
+    std::fs::write(path, content).unwrap();
     #[cfg(unix)]
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     #[cfg(not(unix))]

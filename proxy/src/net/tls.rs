@@ -1,10 +1,10 @@
 //! TLS on both sides: one crypto provider, certificates always verified, TLS 1.2 the floor.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use oxpost_token_store::text_file::{TextError, TextFile};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
@@ -16,13 +16,14 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 /// Servers whose TLS sessions are remembered: there are a handful of hosts.
 const REMEMBERED_SERVERS: usize = 32;
 
+/// Longest PEM file read, in bytes. The certificate authorities of a whole system have a tenth of it.
+const PEM_LIMIT: u64 = 4 * 1024 * 1024;
+
 /// What can be wrong with a certificate, a key, or the trust in them.
 #[derive(Debug)]
 pub enum TlsError {
-    /// A file cannot be read.
-    Unreadable(PathBuf, io::Error),
-    /// A file holds nothing that is looked for.
-    Empty(PathBuf, &'static str),
+    /// A file cannot be read, or holds something else than a certificate or key.
+    File(TextError),
     /// The certificate cannot be used with this key, or at all.
     Unusable(PathBuf, rustls::Error),
     /// The system has no certificate authorities and no `ca-file` is configured.
@@ -34,20 +35,7 @@ pub enum TlsError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(path, error) => {
-                write!(
-                    f,
-                    "{} cannot be read: {error}. Check the path in proxy.toml and the file's permissions.",
-                    path.display()
-                )
-            }
-            Self::Empty(path, what) => {
-                write!(
-                    f,
-                    "{} holds no {what}. It must be a PEM file with a line that begins with -----BEGIN.",
-                    path.display()
-                )
-            }
+            Self::File(error) => write!(f, "{error}."),
             Self::Unusable(path, error) => {
                 write!(
                     f,
@@ -172,21 +160,14 @@ fn check_authorities(path: &Path, certificates: &[CertificateDer<'static>]) -> R
     Ok(roots)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path)?;
-    let chain: Vec<_> = rustls_pemfile::certs(&mut text.as_slice())
-        .collect::<Result<_, _>>()
-        .map_err(|error| TlsError::Unreadable(path.to_owned(), error))?;
-    if chain.is_empty() { Err(TlsError::Empty(path.to_owned(), "certificate")) } else { Ok(chain) }
+/// The certificates of a PEM file, at least one.
+///
+/// # Errors
+/// The file cannot be read, or holds something else.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    TextFile::open(path).and_then(|file| file.pem(PEM_LIMIT)?.certificates()).map_err(TlsError::File)
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let text = read(path)?;
-    rustls_pemfile::private_key(&mut text.as_slice())
-        .map_err(|error| TlsError::Unreadable(path.to_owned(), error))?
-        .ok_or_else(|| TlsError::Empty(path.to_owned(), "private key"))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|error| TlsError::Unreadable(path.to_owned(), error))
+    TextFile::open(path).and_then(|file| file.pem(PEM_LIMIT)?.private_key()).map_err(TlsError::File)
 }

@@ -1,11 +1,14 @@
 //! Workload identity federation: somebody else's word for who we are, in a file that they keep fresh
 //! (<https://learn.microsoft.com/entra/workload-id/workload-identity-federation>).
 
-use std::{io::Read, path::PathBuf};
+use std::path::PathBuf;
 
 use oxpost_protocol::Secret;
 
-use crate::error::{Problem, TokenError};
+use crate::{
+    error::{Problem, TokenError},
+    text_file::TextFile,
+};
 
 /// Longest token read, in bytes; those of Kubernetes have one to two thousand.
 const TOKEN_LIMIT: u64 = 16 * 1024;
@@ -22,29 +25,48 @@ impl FederatedToken {
     /// What the file holds now.
     pub(super) async fn assertion(&self, application: &str) -> Result<Secret, TokenError> {
         let file = self.file.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let mut bytes = Vec::new();
-            std::fs::File::open(file)?.take(TOKEN_LIMIT + 1).read_to_end(&mut bytes)?;
-            std::io::Result::Ok(Secret::new(bytes))
-        });
+        let read = tokio::task::spawn_blocking(move || TextFile::open(&file)?.text(TOKEN_LIMIT)?.value("the token"));
         let unusable = |why: String| {
-            let what = format!(
-                "The token by which the application `{application}` proves itself, {}, {why}.",
-                self.file.display()
-            );
+            let what =
+                format!("The token by which the application `{application}` proves itself cannot be used: {why}.");
             let remedy = "It is tried again. If it lasts, check federated-token-file in proxy.toml, and whether the platform that \
                           writes the file still does.";
             TokenError::Misconfigured(Problem::new(what, remedy))
         };
-        let text = read
-            .await
-            .unwrap_or_else(|_| Err(std::io::Error::other("the reading was aborted")))
-            .map_err(|error| unusable(format!("cannot be read: {error}")))?;
-        let token = text.reveal().trim_ascii();
-        let is_jwt = token.iter().all(u8::is_ascii_graphic) && token.split(|byte| *byte == b'.').count() == 3;
-        if token.len() as u64 > TOKEN_LIMIT || !is_jwt {
-            return Err(unusable("is no token (JWT)".to_owned()));
+        let token = match read.await {
+            Ok(read) => read.map_err(|error| unusable(error.to_string()))?,
+            Err(_) => return Err(unusable(format!("the reading of {} was aborted", self.file.display()))),
+        };
+        let text = token.reveal();
+        if !text.iter().all(u8::is_ascii_graphic) || text.split(|byte| *byte == b'.').count() != 3 {
+            return Err(unusable(format!("{} is no token (JWT)", self.file.display())));
         }
-        Ok(Secret::new(token))
+        Ok(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text_file::shapes::{self, Reading};
+
+    #[tokio::test]
+    async fn token_file_of_every_shape_is_read_or_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = FederatedToken { file: folder.path().join("token") };
+        for shape in shapes::of("eyJh.eyJz.c2ln") {
+            std::fs::write(&token.file, &shape.bytes).unwrap();
+            match (token.assertion("app").await, shape.one_line) {
+                (Ok(read), Reading::Meant) => assert_eq!(read.reveal(), b"eyJh.eyJz.c2ln", "{}", shape.name),
+                (Err(error), Reading::Named(words)) => {
+                    let error = error.to_string();
+                    assert!(error.contains(words) && !error.contains("eyJ"), "{}: {error}", shape.name);
+                }
+                (read, _) => panic!("{}: {read:?}", shape.name),
+            }
+        }
+        std::fs::write(&token.file, "secret").unwrap();
+        let error = token.assertion("app").await.unwrap_err().to_string();
+        assert!(error.contains("is no token (JWT)") && !error.contains("secret"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 //! <https://learn.microsoft.com/azure/azure-arc/servers/managed-identity-authentication>).
 
 use std::{
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -22,6 +22,7 @@ use crate::{
         machine_local::{self, Answer},
     },
     store::TokenSet,
+    text_file::TextFile,
 };
 
 /// Longest key file of Azure Arc's agent (Microsoft's own bound).
@@ -165,7 +166,7 @@ impl ManagedIdentity {
     fn key(&self, challenge: Option<&str>) -> Result<Secret, TokenError> {
         let named = challenge.and_then(realm).ok_or_else(|| self.not_understood())?;
         read_key(&self.key_folder, &named).map_err(|why| {
-            let what = format!("The key file of the Azure Arc agent, {}, {why}.", printable(&named.display().to_string()));
+            let what = format!("The key file of the Azure Arc agent cannot be used: {why}.");
             let remedy = "Let the service read it: on Windows add its account to the local group `Hybrid agent extension \
                           applications`, on Linux to the group `himds`; then restart Oxpost.";
             TokenError::Misconfigured(Problem::new(what, remedy))
@@ -200,22 +201,21 @@ fn realm(challenge: &str) -> Option<PathBuf> {
 
 /// Reads the key, after every link and `..` on the way to it is resolved.
 fn read_key(folder: &Path, named: &Path) -> Result<Secret, String> {
-    let cannot = |error: io::Error| format!("cannot be read: {error}");
-    let path = named.canonicalize().map_err(cannot)?;
-    let folder = folder.canonicalize().map_err(|error| format!("is not where it should be: {error}"))?;
+    let cannot = |path: &Path, error: io::Error| format!("{} cannot be read: {error}", path.display());
+    let shown = printable(&named.display().to_string());
+    let path = named.canonicalize().map_err(|error| cannot(Path::new(&shown), error))?;
+    let folder = folder.canonicalize().map_err(|error| cannot(folder, error))?;
     if path.parent() != Some(&folder) || path.extension().is_none_or(|extension| extension != "key") {
-        return Err(format!("is no .key file in {}", folder.display()));
+        return Err(format!("{} is no .key file in {}", path.display(), folder.display()));
     }
-    let file = std::fs::File::open(&path).map_err(cannot)?;
-    if !file.metadata().map_err(cannot)?.is_file() {
-        return Err("is no file".to_owned());
+    let file = TextFile::open(&path).map_err(|error| error.to_string())?;
+    if !file.metadata().map_err(|error| error.to_string())?.is_file() {
+        return Err(format!("{} is no file", path.display()));
     }
-    let mut bytes = Vec::new();
-    file.take(KEY_LIMIT + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    let key = Secret::new(bytes);
-    let length = key.reveal().len() as u64;
-    if length > KEY_LIMIT || length == 0 || !key.reveal().iter().all(u8::is_ascii_graphic) {
-        return Err("holds no key".to_owned());
+    // The agent writes it, and people do not.
+    let key = file.bytes(KEY_LIMIT).map_err(|error| error.about("the key").to_string())?;
+    if key.is_empty() || !key.reveal().iter().all(u8::is_ascii_graphic) {
+        return Err(format!("{} holds no key", path.display()));
     }
     Ok(key)
 }

@@ -9,6 +9,8 @@ use std::{
 
 use zeroize::Zeroizing;
 
+use super::{ByteOrder, Encoding};
+
 /// Bits of group and others.
 const NOT_OWNER: u32 = 0o077;
 
@@ -61,4 +63,38 @@ pub(crate) fn seal_here(_plain: &[u8]) -> io::Result<Vec<u8>> {
 /// See [`seal_here`].
 pub(crate) fn open_here(_sealed: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The command that converts a file to UTF-8. The file keeps its permissions.
+pub(crate) fn convert_command(path: &Path, encoding: Encoding) -> String {
+    let from = match encoding {
+        Encoding::Utf16(ByteOrder::Little) => "UTF-16LE",
+        Encoding::Utf16(ByteOrder::Big) => "UTF-16BE",
+        Encoding::Windows1252 => "WINDOWS-1252",
+    };
+    let mut before = path.as_os_str().to_owned();
+    before.push(".before");
+    let (path, before) = (quoted_path(path), quoted_path(Path::new(&before)));
+    format!("cp {path} {before} && iconv -f {from} -t UTF-8 {before} > {path} && rm {before}")
+}
+
+/// A path as a word of a shell.
+pub(crate) fn quoted_path(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,".contains(c);
+    if text.chars().all(is_plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn convert_command_quotes_what_a_shell_reads() {
+        let command = convert_command(Path::new("/a b/it's.txt"), Encoding::Utf16(ByteOrder::Little));
+        assert_eq!(
+            command,
+            r"cp '/a b/it'\''s.txt' '/a b/it'\''s.txt.before' && iconv -f UTF-16LE -t UTF-8 '/a b/it'\''s.txt.before' > '/a b/it'\''s.txt' && rm '/a b/it'\''s.txt.before'"
+        );
+    }
 }

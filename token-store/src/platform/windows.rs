@@ -16,6 +16,8 @@ use windows_sys::Win32::{
 };
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::{ByteOrder, Encoding};
+
 /// Not checked here: see above.
 pub(crate) fn is_private(_path: &Path, _metadata: &Metadata, _credentials: Option<&Path>) -> bool {
     true
@@ -178,5 +180,42 @@ mod tests {
                 assert_eq!(*opened, b"a key", "byte {place}");
             }
         }
+    }
+}
+
+/// The command of PowerShell that converts a file to UTF-8. The file keeps its access list.
+pub(crate) fn convert_command(path: &Path, encoding: Encoding) -> String {
+    let from = match encoding {
+        Encoding::Utf16(ByteOrder::Little) => "[Text.Encoding]::Unicode",
+        Encoding::Utf16(ByteOrder::Big) => "[Text.Encoding]::BigEndianUnicode",
+        Encoding::Windows1252 => "[Text.Encoding]::GetEncoding(1252)",
+    };
+    // .NET does not know the folder in which PowerShell is.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let path = format!("'{}'", path.display().to_string().replace('\'', "''"));
+    format!("[IO.File]::WriteAllText({path}, [IO.File]::ReadAllText({path}, {from}))")
+}
+
+/// A path as a word of a command line, for cmd.exe and PowerShell.
+pub(crate) fn quoted_path(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || r"\/._-:~".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("\"{text}\"") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn convert_command_is_one_of_powershell() {
+        let command = convert_command(Path::new(r"C:\it's here\a.txt"), Encoding::Windows1252);
+        let path = r"'C:\it''s here\a.txt'";
+        let expected = format!(
+            "[IO.File]::WriteAllText({path}, [IO.File]::ReadAllText({path}, [Text.Encoding]::GetEncoding(1252)))"
+        );
+        assert_eq!(command, expected);
+        let command = convert_command(Path::new(r"C:\a.txt"), Encoding::Utf16(ByteOrder::Little));
+        assert!(command.ends_with("'C:\\a.txt', [Text.Encoding]::Unicode))"), "{command}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     env, fmt, fs,
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -11,7 +11,10 @@ use oxpost_protocol::Secret;
 use zeroize::Zeroizing;
 
 use super::{NewKey, Vault, VaultError, dpapi};
-use crate::platform;
+use crate::{
+    platform,
+    text_file::{Text, TextError, TextFile},
+};
 
 /// A key file is a line or two of base64; anything much longer is another file.
 const KEY_FILE_LIMIT: u64 = 4096;
@@ -63,9 +66,20 @@ impl KeySource {
     /// Reads the key, which must be there.
     pub fn read(&self) -> Result<Vault, VaultError> {
         let text = self.text()?;
-        Vault::from_key_text(&text).ok_or_else(|| match self {
+        if let Some(vault) = Vault::from_key_text(text.reveal()) {
+            return Ok(vault);
+        }
+        // In quotes, for example: the key is there.
+        if let Err(error) = text.value("the key")
+            && error.is_shape()
+        {
+            return Err(VaultError::Text(error));
+        }
+        Err(match self {
             Self::Environment(name) => VaultError::BadVariable { name: name.clone() },
-            Self::File(path) if dpapi::looks_sealed(&text) => VaultError::SealedByWindows { path: path.clone() },
+            Self::File(path) if dpapi::looks_sealed(text.reveal()) => {
+                VaultError::SealedByWindows { path: path.clone() }
+            }
             Self::File(path) | Self::Dpapi(path) => VaultError::NotAKey { path: path.clone() },
             Self::Credential(name) => VaultError::NotAKey { path: name.into() },
         })
@@ -103,13 +117,13 @@ impl KeySource {
     pub(crate) fn put_in_front(&self, key: &NewKey) -> Result<Option<()>, VaultError> {
         let text = if self.file().is_some() { self.text()? } else { return Ok(None) };
         let new = key.text().reveal_str().unwrap_or_default();
-        self.replace(&Zeroizing::new(format!("{new}\n{}\n", text.trim()))).map(Some)
+        self.replace(&Zeroizing::new(format!("{new}\n{}\n", text.reveal().trim()))).map(Some)
     }
 
     /// Takes every key but the first out of the key file. Gives back nothing if this source is not ours to write.
     pub(crate) fn keep_first(&self) -> Result<Option<()>, VaultError> {
         let text = if self.file().is_some() { self.text()? } else { return Ok(None) };
-        let first = text.split_ascii_whitespace().next().unwrap_or_default();
+        let first = text.reveal().split_ascii_whitespace().next().unwrap_or_default();
         self.replace(&Zeroizing::new(format!("{first}\n"))).map(Some)
     }
 
@@ -122,7 +136,7 @@ impl KeySource {
         // Nothing but keys goes there.
         self.read()?;
         let text = self.text()?;
-        if other.create(&text)? { Ok(()) } else { Err(VaultError::Exists { path: path.to_owned() }) }
+        if other.create(text.reveal())? { Ok(()) } else { Err(VaultError::Exists { path: path.to_owned() }) }
     }
 
     /// Makes the file. `false` if it is there already.
@@ -149,10 +163,10 @@ impl KeySource {
         }
     }
 
-    fn text(&self) -> Result<Zeroizing<String>, VaultError> {
+    fn text(&self) -> Result<Text, VaultError> {
         match self {
             Self::File(path) => read_file(path),
-            Self::Dpapi(path) => dpapi::open(path, &read_file(path)?),
+            Self::Dpapi(path) => dpapi::open(path, read_file(path)?.reveal()).map(|text| Text::opened(path, text)),
             Self::Credential(name) => {
                 let directory =
                     credentials_directory().ok_or_else(|| VaultError::NoCredential { name: name.clone() })?;
@@ -160,9 +174,8 @@ impl KeySource {
                 if path.exists() { read_file(&path) } else { Err(VaultError::NoCredential { name: name.clone() }) }
             }
             Self::Environment(name) => {
-                let value = env::var_os(name).ok_or_else(|| VaultError::NoVariable { name: name.clone() })?;
-                let value = value.into_string().map_err(|_| VaultError::BadVariable { name: name.clone() })?;
-                Ok(Zeroizing::new(value))
+                let text = Text::of_variable(name).ok_or_else(|| VaultError::NoVariable { name: name.clone() })?;
+                text.map_err(|_| VaultError::BadVariable { name: name.clone() })
             }
         }
     }
@@ -225,18 +238,18 @@ fn credentials_directory() -> Option<PathBuf> {
 }
 
 /// Reads a file that must exist and that only its owner may read.
-fn read_file(path: &Path) -> Result<Zeroizing<String>, VaultError> {
-    let failed = |error: io::Error| unusable(path, &error);
-    let file = fs::File::open(path).map_err(failed)?;
+fn read_file(path: &Path) -> Result<Text, VaultError> {
+    let failed = |error: TextError| VaultError::Text(error.about("the key"));
+    let file = TextFile::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !platform::is_private(path, &metadata, credentials_directory().as_deref()) {
         return Err(VaultError::TooOpen { path: path.to_owned(), advice: platform::make_private_advice(path) });
     }
-    let mut text = Zeroizing::new(String::with_capacity(64));
-    match file.take(KEY_FILE_LIMIT).read_to_string(&mut text) {
-        Ok(_) => Ok(text),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(VaultError::NotAKey { path: path.to_owned() }),
-        Err(error) => Err(failed(error)),
+    match file.text(KEY_FILE_LIMIT) {
+        Ok(text) => Ok(text),
+        // The keys are there, in another encoding.
+        Err(error) if error.is_shape() || error.is_unreadable() => Err(failed(error)),
+        Err(_) => Err(VaultError::NotAKey { path: path.to_owned() }),
     }
 }
 
@@ -277,6 +290,7 @@ fn directory_of(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text_file::shapes::{self, Reading};
 
     #[test]
     fn a_source_is_named_by_its_kind() {
@@ -349,7 +363,7 @@ mod tests {
     fn what_is_no_key_is_refused_with_the_next_step() {
         let dir = tempfile::tempdir().unwrap();
         let missing = KeySource::File(dir.path().join("none")).read().unwrap_err();
-        assert!(matches!(missing, VaultError::KeyFile { .. }), "{missing}");
+        assert!(matches!(missing, VaultError::Text(_)), "{missing}");
         for (name, content) in
             [("short", &b"c2hvcnQ=\n"[..]), ("empty", b""), ("binary", &[0xff; 32]), ("text", b"not base64!")]
         {
@@ -364,11 +378,43 @@ mod tests {
     }
 
     #[test]
+    fn key_file_of_every_shape_is_read_or_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("oxpost.key");
+        let key = NewKey::generate().unwrap().text().reveal_str().unwrap().to_owned();
+        for shape in shapes::of(&key) {
+            let _ = fs::remove_file(&path);
+            platform::create_private(&path).unwrap().write_all(&shape.bytes).unwrap();
+            let read = KeySource::File(path.clone()).read();
+            match (read, shape.one_line) {
+                // Keys are words: what is between and around them is not part of them.
+                (Ok(_), Reading::Meant) => {}
+                (Ok(_), Reading::Named(words)) => {
+                    assert!(words.contains("white space") || words == "has 2 lines", "{}", shape.name);
+                }
+                (Err(VaultError::NotAKey { .. }), Reading::Named(words)) => {
+                    assert!(
+                        ["is empty", "has 2 lines", "is not UTF-8 in line", "NUL"].contains(&words),
+                        "{}",
+                        shape.name
+                    );
+                }
+                (Err(error), Reading::Named(words)) => {
+                    let error = error.to_string();
+                    assert!(error.contains("oxpost.key") && error.contains(words), "{}: {error}", shape.name);
+                    assert!(!error.contains(&key), "{error}");
+                }
+                (read, _) => panic!("{}: {read:?}", shape.name),
+            }
+        }
+    }
+
+    #[test]
     fn a_copy_of_the_keys_opens_the_same_and_overwrites_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let source = KeySource::File(dir.path().join("oxpost.key"));
         let copy = KeySource::File(dir.path().join("copy.key"));
-        assert!(matches!(source.copy_to(&copy), Err(VaultError::KeyFile { .. })), "there is no key yet");
+        assert!(matches!(source.copy_to(&copy), Err(VaultError::Text(_))), "there is no key yet");
         assert!(!copy.exists());
         let sealed = source.open().unwrap().0.seal("c", &Secret::from("s")).unwrap();
         source.put_in_front(&NewKey::generate().unwrap()).unwrap().unwrap();

@@ -86,7 +86,7 @@ const CHOSEN_LEAST: usize = 12;
 
 pub(super) async fn hash(chosen: bool) -> Result<(), Failed> {
     let (password, hash) = if chosen {
-        let password = ask("Password for mail programs: ")?;
+        let password = ask("Password for mail programs: ", "the password")?;
         if !(CHOSEN_LEAST..=PASSWORD_LIMIT).contains(&password.len()) {
             return Err(Failed::new(format!(
                 "a password must have {CHOSEN_LEAST} to {PASSWORD_LIMIT} bytes; no hash was created."

@@ -2,10 +2,10 @@
 //! and read from standard input otherwise, one line for each account; never from an argument, which every user of the
 //! machine can see.
 
-use std::io::{BufRead as _, IsTerminal as _, Read as _, StdinLock};
+use std::io::{IsTerminal as _, StdinLock};
 
 use oxpost_protocol::Secret;
-use oxpost_token_store::Grant;
+use oxpost_token_store::{Grant, text_file};
 
 use super::{Step, Work};
 use crate::admin::import::{Account, Sealed};
@@ -97,12 +97,9 @@ impl Asker {
     /// The next line of standard input, without its end; nothing at its end.
     fn line(&mut self) -> Result<Secret, Failed> {
         let stdin = self.stdin.get_or_insert_with(|| std::io::stdin().lock());
-        let mut line = Vec::new();
-        stdin.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut line)?;
-        let line = Secret::new(line);
-        let text = line.reveal();
-        let text = text.strip_suffix(b"\n").unwrap_or(text);
-        Ok(Secret::new(text.strip_suffix(b"\r").unwrap_or(text)))
+        let line = text_file::next_line(stdin, LINE_LIMIT)
+            .map_err(|error| Failed::new(format!("{}.", error.about("a password"))))?;
+        Ok(line.unwrap_or_default())
     }
 }
 

@@ -9,7 +9,7 @@ pub(super) async fn sign_in(sign_in: &SignIn<'_>) -> Result<(), Failed> {
     let SignIn { http, store, application, account, clock } = sign_in;
     let (mailbox, name) = (&account.mailbox, sign_in.user_name().await?);
     let prompt = format!("Microsoft 365 password of {name} (sent to Microsoft, not stored): ");
-    let password = ask(&prompt)?;
+    let password = ask(&prompt, "the password")?;
     if password.is_empty() {
         return Err(Failed::new("the password is empty; nothing was changed."));
     }

@@ -1,8 +1,7 @@
 //! The browser is on another computer: the user copies the address of the last page, and pastes it here.
 
-use std::io::{BufRead as _, Read as _};
-
 use oxpost_token_store::entra_codes::{Names, Refusal, classify};
+use oxpost_token_store::text_file::{self, TextError};
 use oxpost_token_store::{Account, BrowserSignIn, REDIRECT_LIMIT, Redirect, begin_browser_sign_in};
 use url::Url;
 
@@ -79,12 +78,11 @@ fn explained(account: &Account, line: &str) -> Failed {
     Failed::new(classify(&refusal, &names))
 }
 
-/// A line of standard input; none at its end. A line without an end is cut at the bound, and then is no address.
-fn read_line() -> std::io::Result<Option<String>> {
-    let mut line = Vec::new();
+/// A line of standard input; none at its end.
+fn read_line() -> Result<Option<String>, TextError> {
     let limit = u64::try_from(2 * REDIRECT_LIMIT).unwrap_or(u64::MAX);
-    std::io::stdin().lock().take(limit).read_until(b'\n', &mut line)?;
-    Ok((!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned()))
+    let line = text_file::next_line(&mut std::io::stdin().lock(), limit)?;
+    Ok(line.map(|line| line.reveal_str().unwrap_or_default().to_owned()))
 }
 
 /// Why a pasted text is not the address that is wanted.

@@ -1,5 +1,7 @@
 //! What a section may contain, and the error for each mistake.
 
+use oxpost_protocol::Secret;
+
 use super::*;
 use crate::config::Config;
 
@@ -89,7 +91,7 @@ fn invalid_account_is_refused_with_line_and_remedy() {
         (account("password-file = \"none.password\""), 7, "cannot be read"),
         #[cfg(unix)]
         (account("password-file = \"open.password\""), 7, "chmod"),
-        (account("password-file = \"two.password\""), 7, "one password"),
+        (account("password-file = \"two.password\""), 7, "as its only line"),
         (account(&format!("password-file = \"erp.password\"\npassword-hash = '{hash}'")), 8, "either `hash` or `file`"),
         (account("passwords = [{ name = \"erp\" }]"), 7, "either `hash` or `file`"),
         (

@@ -59,7 +59,7 @@ fn value_of_wrong_type_names_its_line() {
         ("[[listener]]\nprotocol = \"imapp\"\naddress = \"127.0.0.1:1\"", 2, "imap"),
         ("[limits]\n\nidle-timeout = \"soon\"", 3, "is not a duration"),
         ("[limits]\nmax-connections = \"many\"", 2, "connections"),
-        ("[store\npath = 1", 1, "invalid TOML"),
+        ("[store\npath = 1", 1, "Write [store]"),
         ("[[listener]]\naddress = \"127.0.0.1:1\"", 1, "protocol"),
     ] {
         let error = with(text, &[]).unwrap_err();
