@@ -10,7 +10,7 @@ pub(crate) mod lock;
 pub mod postgres;
 mod schema;
 pub mod sqlite;
-pub(crate) mod sqlite_file;
+pub mod sqlite_file;
 pub(crate) mod time;
 
 use std::{
@@ -208,6 +208,9 @@ pub enum DatabaseError {
     /// A row would break a rule of the tables: a duplicate, or a row that belongs to nothing.
     #[error("a row like this one is there already, or the one it belongs to is not")]
     Conflict,
+    /// An open database proves to be damaged.
+    #[error("the store is damaged ({0}); restore it from your backup")]
+    Damaged(String),
     /// Anything else, such as a full disk.
     #[error("the store failed: {0}; check the free space and the rights of its directory")]
     Failed(String),
@@ -243,6 +246,13 @@ pub enum DatabaseError {
     /// The engine has ended.
     #[error("the store is closed; restart the program")]
     Closed,
+}
+
+impl DatabaseError {
+    /// Whether the file is no database, or a damaged one: opening it again does not help.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Garbled { .. } | Self::Damaged(_))
+    }
 }
 
 impl Statement {

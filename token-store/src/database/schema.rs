@@ -11,6 +11,8 @@ use super::DatabaseError;
 /// What an engine must know of a database.
 #[derive(Clone, Copy, Debug)]
 pub struct Schema {
+    /// What the database is called, in the names of threads and in the log: `store`.
+    pub name: &'static str,
     /// Marks a SQLite file as this database (`PRAGMA application_id`), and names its locks on PostgreSQL.
     pub application_id: i32,
     /// The schema on PostgreSQL that holds the tables, so that they may share a database with others.

@@ -91,7 +91,8 @@ impl Sqlite {
     ) -> Result<Self, DatabaseError> {
         let (open_reader, readers) = std::sync::mpsc::channel();
         let file = path.clone();
-        let (writer, lock) = start("store", Closing::Last(readers), move || {
+        let name = schema.name;
+        let (writer, lock) = start(name, Closing::Last(readers), move || {
             let mut lock = lock(&file)?;
             let connection = connect(&file, schema)?;
             if let Some(statement) = schema.when_alone.filter(|_| lock.is_alone()) {
@@ -108,21 +109,22 @@ impl Sqlite {
         .await?;
         let (file, held) = (path.clone(), Arc::clone(&lock));
         let closing = Closing::First(open_reader.clone());
-        let (reader, _) = start("store-reader", closing, move || Ok((connect_to_read(&file)?, held))).await?;
+        let (reader, _) =
+            start(&format!("{name}-reader"), closing, move || Ok((connect_to_read(&file)?, held))).await?;
         let (opened, handle) = oneshot::channel();
         let connect = move || {
             let connection = connect_to_read(&path)?;
             let _ = opened.send(connection.get_interrupt_handle());
             Ok((connection, lock))
         };
-        let (jobs, _) = start("store-background", Closing::First(open_reader), connect).await?;
+        let (jobs, _) = start(&format!("{name}-background"), Closing::First(open_reader), connect).await?;
         let background = BackgroundReader { jobs, interrupt: handle.await.ok() };
         Ok(Self { writer, reader, background: Arc::new(background) })
     }
 
     /// A store that lives as long as the program.
     pub async fn open_in_memory(schema: Schema) -> Result<Self, DatabaseError> {
-        let (writer, _) = start("store", Closing::Last(std::sync::mpsc::channel().1), move || {
+        let (writer, _) = start(schema.name, Closing::Last(std::sync::mpsc::channel().1), move || {
             let mut connection = Connection::open_in_memory().map_err(failed)?;
             prepare(&mut connection, Path::new(":memory:"), schema)?;
             Ok((connection, Arc::new(StoreLock::none())))
@@ -392,7 +394,7 @@ fn migrate(
     run().map_err(&stopped)?;
     transaction.commit().map_err(&stopped)?;
     if from > 0 {
-        info!(store = %path.display(), from, to, "migrated the store to the version of this program");
+        info!(store = %path.display(), from, to, "migrated the {} to the version of this program", schema.name);
     }
     Ok(())
 }
@@ -402,6 +404,7 @@ fn migrate(
 pub(super) fn failed(error: rusqlite::Error) -> DatabaseError {
     match error.sqlite_error_code() {
         Some(ErrorCode::ConstraintViolation) => DatabaseError::Conflict,
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => DatabaseError::Damaged(error.to_string()),
         _ => DatabaseError::Failed(error.to_string()),
     }
 }

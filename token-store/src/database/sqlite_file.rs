@@ -76,6 +76,43 @@ fn check_copy(copy: &Path, schema: Schema, new: &Path) -> Result<Vec<u8>, Databa
     Ok(check)
 }
 
+/// Creates an empty database file, if there is none, readable by its owner alone: the owner of the file `like`, so that a command run by
+/// root leaves nothing that the service's own user cannot open.
+///
+/// # Errors
+/// The file cannot be created.
+pub fn create_like(like: &Path, database: &Path) -> Result<(), DatabaseError> {
+    match platform::create_private(database) {
+        Ok(_) if like.exists() => platform::give_to_owner_of(like, database).map_err(cannot(database)),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(cannot(database)(error)),
+    }
+}
+
+/// Renames a database that cannot be used, with its log, to its name with this suffix, so that a new one can be begun in its place. No
+/// process may have it open.
+///
+/// # Errors
+/// A file cannot be renamed, or one of the new name exists.
+pub fn move_aside(database: &Path, suffix: &str) -> Result<PathBuf, DatabaseError> {
+    let _alone = StoreLock::alone(database)?;
+    let kept = beside(database, suffix);
+    if kept.exists() {
+        return Err(DatabaseError::Exists { path: kept });
+    }
+    // The log first: a log without its file is not taken for that of the new one.
+    for companion in COMPANIONS {
+        let (from, to) = (beside(database, companion), beside(&kept, companion));
+        if from.exists() {
+            fs::rename(&from, &to).map_err(cannot(&from))?;
+        }
+    }
+    fs::rename(database, &kept).map_err(cannot(database))?;
+    platform::sync_directory(directory_of(database)).map_err(cannot(database))?;
+    Ok(kept)
+}
+
 /// Rows of text and bytes from a store that no process uses.
 pub(crate) fn read_at_rest(store: &Path, select: &'static str) -> Result<Vec<(String, Vec<u8>)>, DatabaseError> {
     let connection = Connection::open_with_flags(store, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;

@@ -8,6 +8,7 @@ use crate::database::{Migration, Schema};
 
 /// The store of accounts and tokens. The n-th migration in this list makes version n.
 pub const STORE_SCHEMA: Schema = Schema {
+    name: "store",
     // "OxPo".
     application_id: 0x4f78_506f,
     postgres_schema: "oxpost",

@@ -7,9 +7,14 @@ use rusqlite::Connection;
 use super::*;
 use crate::{
     KeySource, StoreError,
-    database::{DatabaseError, lock::StoreLock},
+    database::{
+        Database, DatabaseError, Statement, Value,
+        lock::StoreLock,
+        sqlite::Sqlite,
+        sqlite_file::{create_like, move_aside},
+    },
     store::{
-        RefreshToken,
+        RefreshToken, STORE_SCHEMA,
         maintenance::{back_up, restore},
     },
 };
@@ -165,6 +170,55 @@ async fn a_damaged_store_is_kept_for_a_rescue() {
     assert_eq!(std::fs::read(&kept).unwrap(), vec![b'x'; 8192]);
     assert_eq!(std::fs::read(folder.path().join("store.db.damaged-wal")).unwrap(), b"its log");
     assert_whole(&open(folder.path()).await.unwrap()).await;
+}
+
+/// A database that is not worth a rescue, such as a journal, is begun anew beside what is left of it.
+#[tokio::test]
+async fn damaged_database_is_moved_aside_with_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    filled(folder.path()).await;
+    at_rest(&path).await;
+    let mut damaged = std::fs::read(&path).unwrap();
+    damaged[4096..].fill(b'x');
+    std::fs::write(&path, damaged).unwrap();
+    drop(crate::platform::create_private(&folder.path().join("store.db-wal")).unwrap());
+
+    let database = Sqlite::open(path.clone(), STORE_SCHEMA).await;
+    let error = match &database {
+        Ok(database) => database.transaction(vec![Statement::new("SELECT count(*) FROM token", [])]).await.err(),
+        Err(error) => Some(error.clone()),
+    };
+    assert!(error.as_ref().is_some_and(DatabaseError::is_damage), "{error:?}");
+    if let Ok(database) = database {
+        let in_use = move_aside(&path, ".damaged");
+        assert!(matches!(in_use, Err(DatabaseError::InUse { .. })), "{in_use:?}");
+        drop(database);
+        alone(&path).await;
+    }
+    let kept = move_aside(&path, ".damaged").unwrap();
+    assert!(kept.exists() && !path.exists() && !path.with_file_name("store.db-wal").exists());
+    let new = Sqlite::open(path.clone(), STORE_SCHEMA).await.unwrap();
+    let counted = new.transaction(vec![Statement::new("SELECT count(*) FROM token", [])]).await.unwrap();
+    assert_eq!(counted[0].rows[0].0, [Value::Integer(0)]);
+    drop(new);
+    alone(&path).await;
+    assert!(
+        matches!(move_aside(&path, ".damaged"), Err(DatabaseError::Exists { .. })),
+        "what was kept is not overwritten"
+    );
+}
+
+#[test]
+fn database_that_is_there_is_not_created_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, journal) = (folder.path().join("store.db"), folder.path().join("journal.db"));
+    create_like(&store, &journal).unwrap();
+    assert_eq!(std::fs::read(&journal).unwrap(), b"");
+    std::fs::write(&journal, b"rows").unwrap();
+    create_like(&store, &journal).unwrap();
+    assert_eq!(std::fs::read(&journal).unwrap(), b"rows");
+    assert!(create_like(&store, &folder.path().join("missing/journal.db")).is_err());
 }
 
 /// Until a store that was dropped is closed and has nothing beside it. Two connections that are closed together may each

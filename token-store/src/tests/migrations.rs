@@ -169,6 +169,7 @@ async fn key_of_a_version_1_store_is_rotated() {
 #[tokio::test]
 async fn second_database_with_its_own_schema_is_independent() {
     const JOURNAL: Schema = Schema {
+        name: "journal",
         application_id: 0x4f78_4a6f,
         postgres_schema: "oxpost_journal",
         postgres_channel: None,

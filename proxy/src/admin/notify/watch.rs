@@ -308,7 +308,7 @@ pub(super) fn cause(error: &StoreError) -> &'static str {
         StoreError::WrongKey => "wrong key",
         StoreError::Vault(_) => "key",
         StoreError::Database(DatabaseError::TooOpen { .. }) => "too open",
-        StoreError::Database(DatabaseError::Garbled { .. }) => "garbled",
+        StoreError::Database(DatabaseError::Garbled { .. } | DatabaseError::Damaged(_)) => "garbled",
         StoreError::Database(DatabaseError::Newer { .. }) => "newer",
         StoreError::Database(DatabaseError::Refused { .. }) => "refused",
         StoreError::Database(_) => "away",

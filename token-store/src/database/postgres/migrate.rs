@@ -57,7 +57,7 @@ pub(super) async fn migrate(client: &mut Client, schema: Schema, server: &str) -
     run(&transaction, schema, from, pending).await.map_err(stopped)?;
     transaction.commit().await.map_err(stopped)?;
     if from > 0 && !pending.is_empty() {
-        info!(store = server, from, to, "migrated the store to the version of this program");
+        info!(store = server, from, to, "migrated the {} to the version of this program", schema.name);
     }
     Ok(())
 }
