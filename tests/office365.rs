@@ -1,6 +1,6 @@
 //! A simulated Microsoft 365 tenant: Entra ID as far as mail needs it, and Exchange Online's IMAP, POP3 and SMTP
 //! submission, all on 127.0.0.1 with a certificate authority of its own. It shares no code with Oxpost, so that a
-//! misunderstanding of ours is not repeated here. `README.md` beside this file lists what it does.
+//! misunderstanding of ours is not repeated here. `README.md` next to this file lists what it does.
 //!
 //! ```no_run
 //! # async fn story() -> Result<(), oxpost_tests::office365::Error> {
@@ -284,7 +284,7 @@ impl Tenant {
         assert!(waiting.is_ok(), "fewer than {count} requests and connections are held");
     }
 
-    /// Every request the token endpoint got, in order.
+    /// Every request that the token endpoint received, in order.
     pub fn token_requests(&self) -> Vec<TokenRequest> {
         lock(&self.shared.token_requests).clone()
     }

@@ -13,7 +13,7 @@ use oxpost_protocol::smtp::Submission;
 use oxpost_protocol::smtp::submission::{Options, Peer, Step};
 use oxpost_protocol::tap::{Imap, Pop3, Tap};
 
-/// What the relay reads at once of a plain connection, and rustls of a record.
+/// What the relay reads in one call from a plain connection, and rustls from a record.
 const READ: usize = 16 * 1024;
 
 /// Its name, and what takes it so many times.

@@ -102,8 +102,8 @@ pub enum RefusalKind {
     /// The password was correct, but the session limit is reached; the client should retry automatically.
     /// IMAP `[LIMIT]` (RFC 5530), POP3 `[SYS/TEMP]` (RFC 3206 names too many connections as its example), SMTP `454 4.7.0`.
     LimitReached,
-    /// The administrator must act first (sign in again, change a setting at Microsoft). The password was right, so that no
-    /// client may be told otherwise, and no queued mail may bounce meanwhile.
+    /// The administrator must act first (sign in again, change a setting at Microsoft). The password was right, so no client
+    /// may hear otherwise, and no queued mail may bounce meanwhile.
     /// IMAP `[CONTACTADMIN]`, POP3 `[SYS/PERM]`, SMTP `454 4.7.0`.
     AdministratorMustAct,
 }

@@ -60,7 +60,7 @@ pub enum Observation {
     },
     /// The server throttles the mailbox.
     Throttled {
-        /// How long it wants to be left alone, at most [`BACK_OFF_LIMIT`].
+        /// The duration of the back-off that it requests, at most [`BACK_OFF_LIMIT`].
         back_off: Duration,
     },
 }
@@ -93,8 +93,8 @@ pub enum Over {
     LoginNotFollowed,
 }
 
-/// Stands between the two ends of one session. Bytes may be cut anywhere, but what one side says in answer to the other must
-/// come behind it.
+/// Reads along between the two ends of one session. Bytes may be cut anywhere, but what one side says in answer to the other must
+/// follow it.
 pub trait Tap {
     /// The client has sent this.
     fn client(&mut self, bytes: &[u8]) -> Cut;
@@ -170,7 +170,7 @@ fn cut(bytes: &[u8], mut step: impl FnMut(&[u8]) -> Step) -> Cut {
     Cut { pass: at, taken: at }
 }
 
-/// How long a server wants to be left alone, if this is what it says: `NO Request is throttled. Suggested Backoff Time: 299961
+/// The back-off that a server requests, if this is what it says: `NO Request is throttled. Suggested Backoff Time: 299961
 /// milliseconds`.
 pub fn back_off(text: &[u8]) -> Option<Duration> {
     let text = printable(text).to_ascii_lowercase();

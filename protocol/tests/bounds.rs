@@ -22,7 +22,7 @@ use oxpost_protocol::{
 #[global_allocator]
 static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
 
-/// What somebody who has not logged in may make us hold.
+/// How much an unauthenticated client may make Oxpost hold.
 const BEFORE_LOGIN: usize = 64 * 1024;
 
 /// What a mail server may make us hold before the login there: a line of 16 KiB, and a read.
@@ -37,7 +37,7 @@ const WITH_A_HEADER: usize = 544 * 1024;
 /// What a tap may hold, as it promises.
 const OF_A_TAP: usize = 128 * 1024;
 
-/// What the driver reads at once.
+/// What the driver reads in one call.
 const READ: usize = 2048;
 
 /// What a peer sends in all, if it is not stopped.
@@ -183,7 +183,7 @@ const SERVERS: [&[u8]; 18] = [
     b"535-5.7.3 x\r\n",
 ];
 
-/// The states of a login to a server: what the server has said before, and what it was told because of it.
+/// The states of a login to a server: what the server has said before, and what it was sent because of it.
 const IMAP_STATES: [(&[u8], &str); 4] = [
     (b"", ""),
     (b"* OK ready\r\n", "CAPABILITY"),

@@ -52,7 +52,7 @@ struct Play<T> {
     chunk: usize,
     /// What each peer has said that has not gone on yet.
     waiting: [Vec<u8>; 2],
-    /// What each peer was told and the transcript has not called for yet.
+    /// What each peer was sent and the transcript has not called for yet.
     told: [Vec<u8>; 2],
     noticed: VecDeque<Observation>,
 }
@@ -146,7 +146,7 @@ impl<T: Tap> Play<T> {
 
     fn nothing_more(&self, here: &str) {
         for (peer, told) in ["client", "server"].iter().zip(&self.told) {
-            assert!(told.is_empty(), "{here}: the {peer} was told more: {}", show(told));
+            assert!(told.is_empty(), "{here}: the {peer} was sent more: {}", show(told));
         }
         assert!(self.noticed.is_empty(), "{here}: more is noticed: {:?}", self.noticed);
     }

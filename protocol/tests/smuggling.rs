@@ -78,7 +78,7 @@ fn read_by_a_server(wire: &[u8]) -> Result<Vec<u8>, String> {
 
 #[derive(Debug)]
 enum Sent {
-    /// This went to the server, and it was told to be of this size.
+    /// This was sent to the server, with a declared size.
     Message(Vec<u8>, u64),
     /// The connection was cut before the end.
     Nothing,

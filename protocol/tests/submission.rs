@@ -3,22 +3,22 @@
 //!
 //! ```text
 //! # a comment: what story this is, and which device has it
-//! option EXTENSION            what the client may be told the server can do (before the first step)
-//! sender OWN ALLOWED…         whom messages may be from (before the first step); others are refused, or with
+//! option EXTENSION            an extension of the server that is offered to the client (before the first step)
+//! sender OWN ALLOWED…         allowed senders of messages (before the first step); others are refused, or with
 //! replace own                 get the first one's address, or with
 //! replace FROM TO             that of the first rule that fits
-//! recipient PATTERN           whom they may go to (before the first step)
+//! recipient PATTERN           allowed recipients (before the first step)
 //! C: MAIL FROM:<a@b.c>        the client says this line; also C- and C+ as in `transcripts.rs`
 //!         C: MAIL FROM:<…>    the server hears this line, and
 //!         S: 250 2.1.0 OK     says this one; also S- and S+
 //! S: 250 2.1.0 OK             the client hears this line
 //! CLOSE                       the client closes its side
 //!         CLOSE               the server closes its side
-//! paced                       messages begin when the transcript says so, not at once (before the first step)
+//! paced                       messages begin when the transcript says so, not immediately (before the first step)
 //! BEGIN                       one asks whether it may begin; `BEGIN again` after the server refused it for now
 //! GO                          it may
-//! LATER 451 4.3.2 Later       it may not, and the client is told this if the server has said nothing
-//! WAITS Client(Envelope)      whom it waits for, behind READ
+//! LATER 451 4.3.2 Later       it may not, and this is the client's reply if the server has said nothing
+//! WAITS Client(Envelope)      which peer it waits for, behind READ
 //! TIMEOUT client              this one was waited for too long (`client` or `server`)
 //! ROOM                        others wait for what the session holds
 //! GOODBYE text                the session is asked to end
@@ -62,7 +62,7 @@ struct Play {
     chunk: usize,
     /// What each peer has said and the machine has not asked for yet, and whether it closes behind it.
     says: [(VecDeque<u8>, bool); 2],
-    /// What each peer was told and the transcript has not called for yet.
+    /// What each peer was sent and the transcript has not called for yet.
     told: [Vec<u8>; 2],
     happened: VecDeque<String>,
     over: bool,
@@ -138,7 +138,7 @@ impl Play {
 
     fn nothing_more(&self, here: &str) {
         for (peer, told) in ["client", "server"].iter().zip(&self.told) {
-            assert!(told.is_empty(), "{here}: the {peer} was told more: {}", show(told));
+            assert!(told.is_empty(), "{here}: the {peer} was sent more: {}", show(told));
         }
         assert!(self.happened.is_empty(), "{here}: more has happened: {:?}", self.happened);
     }

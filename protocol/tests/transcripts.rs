@@ -33,7 +33,7 @@ use oxpost_protocol::sasl::xoauth2::XOAuth2;
 use oxpost_protocol::{KnownOffer, LocalDialogue as _, Offer, Secret, imap, pop3, smtp};
 use player::{Script, Side, play_local, play_upstream};
 
-/// The chunk sizes; `usize::MAX` is "all at once".
+/// The chunk sizes; `usize::MAX` is all bytes in one chunk.
 const CHUNKS: [usize; 3] = [1, 7, usize::MAX];
 
 #[test]

@@ -9,7 +9,7 @@ use oxpost_token_store::ErrorKind;
 use crate::story::{proxy, tenant};
 use crate::token_life::{login, state};
 
-/// Each with what a client is told when there is no living token.
+/// Each with the client's answer when there is no valid token.
 fn faults() -> Vec<(&'static str, TokenFault, &'static str)> {
     let dressed = |code| TokenFault::Disguised { error: "invalid_grant".into(), code, suberror: None };
     vec![
@@ -28,12 +28,12 @@ fn faults() -> Vec<(&'static str, TokenFault, &'static str)> {
         ("server_error", TokenFault::Aadsts(90_033), "UNAVAILABLE"),
         ("a passing fault dressed as invalid_grant", dressed(90_033), "UNAVAILABLE"),
         ("the same under a number that asks for a person", dressed(70_000), "CONTACTADMIN"),
-        ("the same under a number that nobody knows", dressed(999_999), "CONTACTADMIN"),
+        ("the same under an unknown number", dressed(999_999), "CONTACTADMIN"),
     ]
 }
 
-/// A token that lives is used whatever the authority says; without one the client is told to come back; and when the
-/// authority is well again, so is the account, without a person.
+/// A valid token is used whatever the authority answers; without one the client is asked to try later; and when the
+/// authority has recovered, so has the account, without a sign-in.
 #[tokio::test]
 async fn no_fault_of_the_authority_costs_more_than_its_time() {
     for (name, fault, code) in faults() {
@@ -57,7 +57,7 @@ async fn no_fault_of_the_authority_costs_more_than_its_time() {
     }
 }
 
-/// The firewall, the router, the line: nobody is there.
+/// The firewall, the router, the line: no answer at all.
 #[tokio::test]
 async fn a_connection_that_is_refused_costs_no_more_than_its_time() {
     let tenant = tenant().await;
@@ -88,7 +88,7 @@ async fn a_connection_that_is_refused_costs_no_more_than_its_time() {
     in_process.stop().await;
 }
 
-/// An authority that takes the request and is silent: whoever has a living token is let in with it after a few seconds.
+/// An authority that accepts the request and does not answer: a login with a valid token succeeds after a few seconds.
 #[tokio::test]
 async fn silent_authority_does_not_block_logins_with_valid_tokens() {
     let in_process = proxy("").await;

@@ -57,10 +57,10 @@ async fn a_certificate_is_made_once_and_again_when_it_lacks_a_name() {
     assert!(said.contains("Renewed") && said.contains("mail.contoso.com, 10.9.8.7"), "{said}");
     assert_ne!(read(&oxpost, "oxpost.crt"), first);
     assert!(cert(&oxpost, &[]).await.contains("Nothing to do"), "names that were asked for stay");
-    assert_eq!(read(&oxpost, "oxpost-ca.crt"), authority, "nobody has to be told to trust another one");
+    assert_eq!(read(&oxpost, "oxpost-ca.crt"), authority, "no mail program has to trust another one");
     let ran = oxpost.call(&["cert", "--name", "two words"]).await.unwrap();
     assert!(ran.status == Some(1) && ran.text().contains("neither a DNS name nor an address"), "{ran}");
-    // A key that does not fit any more is made anew with its certificate; what is no such key is somebody else's.
+    // A key that no longer fits is replaced with its certificate; a file that is no such key is not ours.
     std::fs::copy(oxpost.folder().join("certs/oxpost-ca.key"), oxpost.folder().join("certs/oxpost.key")).unwrap();
     assert!(cert(&oxpost, &[]).await.contains("Renewed"));
     std::fs::write(oxpost.folder().join("certs/oxpost.key"), "the key of a store").unwrap();
@@ -92,7 +92,7 @@ async fn what_others_made_is_left_alone() {
     cert(&oxpost, &[]).await;
 }
 
-/// An end in the middle of a change of authorities is mended by the next run.
+/// A run that was interrupted while it changed authorities is completed by the next one.
 #[tokio::test]
 async fn what_the_authority_before_has_issued_is_ours_too() {
     let oxpost = installed().await;

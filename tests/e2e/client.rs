@@ -62,7 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) async fn until(&mut self, beginning: &str) -> String {
         let mut all = String::new();
         loop {
-            let line = self.line().await.unwrap_or_else(|| panic!("end of stream before {beginning:?}; got {all:?}"));
+            let line = self.line().await.unwrap_or_else(|| panic!("end of stream before {beginning:?}; read {all:?}"));
             if line.starts_with(beginning) {
                 return line;
             }

@@ -1,4 +1,4 @@
-//! How an application proves itself to Microsoft, and what its administrator is told when the proof is not taken.
+//! How an application proves its identity to Microsoft, and what its administrator sees when the proof is rejected.
 
 use std::time::{Duration, SystemTime};
 
@@ -125,7 +125,7 @@ async fn a_certificate_that_is_not_registered_is_named() {
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_told_before_microsoft_is_asked() {
+async fn expired_certificate_is_reported_before_a_request() {
     let pair = pair(Duration::ZERO);
     let tenant = tenant(confidential().certificate(&pair.der)).await;
     let oxpost = oxpost(&tenant, "certificate = \"app.pem\"", &[("app.pem", &pair.pem)]);
@@ -166,7 +166,7 @@ async fn a_clock_that_is_wrong_is_named() {
 }
 
 #[tokio::test]
-async fn wrong_secret_tenant_and_client_id_are_told_apart() {
+async fn wrong_secret_tenant_and_client_id_are_distinguished() {
     let tenant = tenant(confidential()).await;
     let mistyped = CLIENT_ID.replace("5555", "5556");
     let wrong = "Aa1~never-registered-0123456789";

@@ -1,4 +1,4 @@
-//! The program as it is typed: what it says to a person who got something wrong, and that it loses nothing.
+//! The program as an administrator types it: how it answers mistakes, and that it loses nothing.
 
 use std::path::Path;
 
@@ -106,7 +106,7 @@ fn restrict(file: &Path) {
 fn restrict(_: &Path) {}
 
 #[tokio::test]
-async fn accounts_and_passwords_come_and_go_beside_a_running_service() {
+async fn accounts_and_passwords_change_while_the_service_runs() {
     let tenant = tenant().await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     let running = oxpost.run().await.unwrap();
@@ -133,7 +133,7 @@ async fn accounts_and_passwords_come_and_go_beside_a_running_service() {
 }
 
 #[tokio::test]
-async fn an_app_only_account_needs_nobody() {
+async fn app_only_account_needs_no_sign_in() {
     let secret = "Aa1~app-only-client-secret-value-0123456";
     let tenant = crate::client_assertions::tenant(Application::confidential(CLIENT_ID, secret)).await;
     let settings = Settings { client_secret: Some(format!("{secret}\n")), ..Settings::of(&tenant, CLIENT_ID) };

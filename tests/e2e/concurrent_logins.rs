@@ -1,4 +1,4 @@
-//! Many clients at once on an account that has no access token yet.
+//! Many concurrent clients of an account that has no access token yet.
 
 use oxpost_tests::harness::{ALICE, PASSWORD};
 use oxpost_tests::office365::Protocol;

@@ -1,4 +1,4 @@
-//! Connection slots: what one password, one account or a crowd can take from others, and what each client is told.
+//! Connection slots: what one password, one account or many clients can take from others, and how each client is answered.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -31,7 +31,7 @@ async fn login(in_process: &InProcess, mailbox: &str) -> (Client, String) {
     (client, answer)
 }
 
-/// With one password that is right, somebody opens as many sessions as there are connections.
+/// With one correct password, a client opens as many sessions as there are connections.
 #[tokio::test]
 async fn one_password_does_not_take_every_connection() {
     let in_process = alice_and_bob("[limits]\nmax-connections = 40\n").await;
@@ -79,7 +79,7 @@ async fn greeting(running: &Running, protocol: Protocol) -> (Client, String) {
 
 /// In each protocol: at the session limit of an account, when a connection is evicted, and when there is no slot.
 #[tokio::test]
-async fn every_limit_is_told_in_the_words_of_the_protocol() {
+async fn every_limit_is_reported_by_the_protocols_own_reply() {
     let tenant = tenant().await;
     let mut settings = Settings::of(&tenant, CLIENT_ID);
     settings.more = "[limits]\nmax-connections = 2\nmax-sessions-per-account = 1\n".into();
@@ -136,7 +136,7 @@ async fn connection_without_a_slot_is_refused_instead_of_greeted() {
 
 /// A client that does not log in in time hears that, also in the middle of something.
 #[tokio::test]
-async fn login_timeout_is_told_in_the_words_of_the_protocol() {
+async fn login_timeout_is_reported_by_the_protocols_own_reply() {
     let in_process = proxy("[limits]\nlogin-timeout = \"300ms\"\n").await;
     for (protocol, begun, words) in [
         (Protocol::Imap, "a LOGIN {5}\r\n", "* BYE No login within the time allowed\r\n"),

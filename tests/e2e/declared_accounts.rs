@@ -72,13 +72,13 @@ async fn accounts_come_and_go_with_the_file_and_keep_their_sign_ins() {
         let words = oxpost.call(&[&["account"], arguments.as_slice()].concat()).await.unwrap().refusal().unwrap();
         assert!(words.contains(&place) && words.contains("oxpost account apply"), "{arguments:?}: {words}");
     }
-    // Passwords that need not stand in the file are made by command.
+    // Passwords that need not be in the file are created by a command.
     let made =
         oxpost.call(&["account", "password", "add", ALICE, "--name", "hand-made"]).await.unwrap().said().unwrap();
     let made = made.lines().map(str::trim).find(|line| line.matches('-').count() == 5).unwrap().to_owned();
     assert!(imap(running.imap, ALICE, &made).await.starts_with("a OK"));
 
-    // Taken out, beside a running service.
+    // Removed from the file, while the service runs.
     declare(&oxpost, &text, "");
     let words = oxpost.call(&["account", "apply"]).await.unwrap().said().unwrap();
     assert!(words.contains("Disabled") && words.contains(ALICE) && words.contains(INFO), "{words}");
@@ -94,7 +94,7 @@ async fn accounts_come_and_go_with_the_file_and_keep_their_sign_ins() {
     let words = oxpost.call(&["sign-in", ALICE]).await.unwrap().refusal().unwrap();
     assert!(words.contains("is disabled"), "{words}");
 
-    // Back again, without Info, and nobody signs in anew.
+    // Declared again, without Info, and without a new sign-in.
     declare(&oxpost, &text, &alice);
     let words = oxpost.call(&["account", "apply"]).await.unwrap().said().unwrap();
     assert!(words.contains("Added, as declared: alice@contoso.com") && !words.contains("sign-in"), "{words}");
@@ -161,7 +161,7 @@ async fn several_accounts_are_handed_over_by_one_command() {
 /// A command that needs a declared account does not add it a second time, and an account that is declared no more still
 /// serves those that go through it.
 #[tokio::test]
-async fn whoever_is_gone_through_stays_of_use() {
+async fn disabled_delegate_still_serves_its_accounts() {
     let tenant = tenant().await;
     let (oxpost, text) = oxpost(&tenant);
     let alice = format!("[[account]]\nmailbox = \"{ALICE}\"\n");
@@ -180,7 +180,7 @@ async fn whoever_is_gone_through_stays_of_use() {
     assert!(!words.text().contains("no longer declares it"), "{words}");
 }
 
-/// Neither the secret nor its name in the file is a password of anybody.
+/// Neither the secret nor its name in the file is a password for mail programs.
 #[tokio::test]
 async fn app_only_account_takes_secret_from_the_environment() {
     let secret = "Aa1~app-only-client-secret-value-0123456";

@@ -1,4 +1,4 @@
-//! Scanners from before AUTH: what is let in because of where it is, as whom, to whom and how often.
+//! Scanners without AUTH: which are accepted by their network, as which sender, to which recipients and how often.
 
 #![cfg(target_os = "linux")]
 
@@ -14,7 +14,7 @@ use crate::story::tenant;
 
 /// All of 127.0.0.0/8 is this machine.
 const SCANNER: Ipv4Addr = Ipv4Addr::new(127, 1, 2, 3);
-const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 1, 3, 3);
+const UNKNOWN: Ipv4Addr = Ipv4Addr::new(127, 1, 3, 3);
 
 /// The program, with a device on its SMTP listener, and the text that proxy.toml had without it.
 async fn with_device(tenant: &Tenant, lines: &str) -> Oxpost {
@@ -63,9 +63,9 @@ async fn scanner_without_auth_sends_and_unknown_source_does_not() {
     let sent = tenant.outgoing().pop().unwrap();
     assert_eq!((sent.from.as_str(), sent.to.as_slice()), (ALICE, &["audit@fabrikam.example".to_owned()][..]));
 
-    // Nothing of it is anybody else's: not the network, not the sender, in the envelope and in the message, not the recipient.
-    for from in [STRANGER, Ipv4Addr::LOCALHOST] {
-        let answer = say(&running, from, &["HELO stranger", &mail]).await;
+    // A permit is bound to the network, to the sender in the envelope and in the message, and to the recipient.
+    for from in [UNKNOWN, Ipv4Addr::LOCALHOST] {
+        let answer = say(&running, from, &["HELO unknown", &mail]).await;
         assert!(answer.starts_with("530 5.7.0 Authentication required"), "{answer}");
     }
     for (lines, refused) in [
@@ -128,7 +128,7 @@ async fn device_without_account_or_sign_in_is_deferred_with_reason() {
     let mail = format!("MAIL FROM:<{ALICE}>");
     let answer = say(&running, SCANNER, &["HELO scanner", &mail]).await;
     assert!(answer.starts_with("451 4.7.0 This device sends as alice@contoso.com, but no such account"), "{answer}");
-    // A program that says all at once, and looks at the answer to the recipient alone, keeps its mail too.
+    // A program that sends everything in one write and reads only the reply to the recipient keeps its mail too.
     let mut client = Client::connect_from(SCANNER, running.smtp).await;
     client.until("220 ").await;
     client.say(&format!("{mail}\r\nRCPT TO:<bob@contoso.com>\r\nDATA")).await;
@@ -144,7 +144,7 @@ async fn device_without_account_or_sign_in_is_deferred_with_reason() {
     running.stop().await.unwrap();
 }
 
-/// Whoever sends more waits for as long as anybody waits, and is told to come back then.
+/// A device that sends more waits as long as any client, and is then asked to try later.
 #[tokio::test]
 async fn a_device_sends_so_many_messages_a_minute() {
     let tenant = tenant().await;
@@ -160,7 +160,7 @@ async fn a_device_sends_so_many_messages_a_minute() {
 
 /// However many there are of them, everybody else gets in.
 #[tokio::test]
-async fn a_device_has_so_many_sessions_at_once() {
+async fn device_has_a_limit_of_concurrent_sessions() {
     let tenant = tenant().await;
     let oxpost = with_device(&tenant, "messages-per-minute = 1000").await;
     let password = signed_in(&oxpost, &tenant).await;

@@ -191,7 +191,7 @@ async fn disabled_protocols_and_closed_mailboxes_are_distinguished() {
         Checklist::of(&oxpost, &[]).await.fails(&[(name, words)]);
         mend(&tenant);
     }
-    // Once is no reason to alarm anybody: a mailbox may be between two servers.
+    // Once is no reason for an alarm: a mailbox may be between two servers.
     tenant.behave(|it| it.imap.not_connected = 1);
     Checklist::of(&oxpost, &[]).await.fails(&[]);
 }
@@ -206,7 +206,7 @@ async fn tokens_that_do_not_come_and_tokens_that_do_not_fit_are_named() {
     tenant.behave(|it| it.entra.fault = Some(TokenFault::TooManyRequests(Some(30))));
     let list = Checklist::of(&oxpost, &[]).await;
     list.fails(&[("token", "it is tried again")]);
-    assert!(list.with("not-checked").contains(&"client id"), "nothing is said of what nobody looked at");
+    assert!(list.with("not-checked").contains(&"client id"), "nothing is said of what was not examined");
     mend(&tenant);
     tenant.behave(|it| it.entra.token_bloat = 5000);
     Checklist::of(&oxpost, &[]).await.fails(&[("token length", "4096"), ("POP3 login", "4096")]);
@@ -281,7 +281,7 @@ async fn servers_that_are_not_reached_or_not_trusted_are_named() {
 }
 
 #[tokio::test]
-async fn a_sign_in_that_is_missing_or_somebody_elses_is_named() {
+async fn missing_or_foreign_sign_in_is_named() {
     let (tenant, oxpost) = signed_in().await;
     tenant.add_mailbox("bob@contoso.com");
     oxpost.add_account("bob@contoso.com", &[]).await.unwrap();
@@ -369,7 +369,7 @@ async fn a_report_shows_what_differs_and_nothing_of_whose_it_is() {
     {
         assert!(reports[0].contains(said), "no {said:?} in\n{}", reports[0]);
     }
-    // A server that words it otherwise, and repeats what it was told.
+    // A server that words it differently, and repeats what it was sent.
     tenant.behave(|it| {
         it.entra.opaque_tokens = true;
         it.imap.faults = vec![say(Stage::Greeting, "* OK [CAPABILITY IMAP4rev1 AUTH=XOAUTH2] hello 203.0.113.9")];
@@ -408,7 +408,7 @@ async fn a_report_shows_what_differs_and_nothing_of_whose_it_is() {
     for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
         for report in &reports {
             let found = report.lines().find(|line| line.contains(secret));
-            assert!(found.is_none(), "{secret:?} stands in the report: {found:?}");
+            assert!(found.is_none(), "{secret:?} is in the report: {found:?}");
         }
     }
     let opaque = |line: &&str| line.split(|c: char| !c.is_ascii_alphanumeric()).any(|run| run.len() > 32);

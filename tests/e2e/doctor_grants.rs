@@ -63,7 +63,7 @@ async fn a_certificate_is_examined_with_its_end() {
 
 /// The statement is signed by our clock, an hour behind that of the tenant.
 #[tokio::test]
-async fn a_wrong_clock_shows_beside_what_it_breaks() {
+async fn wrong_clock_is_shown_with_what_it_breaks() {
     let pair = pair(YEAR);
     let (tenant, oxpost) = with_certificate(&pair, &pair).await;
     tenant.clock().advance(Duration::from_secs(3600));
@@ -80,7 +80,7 @@ async fn a_federated_token_is_examined() {
     let list = Checklist::of(&oxpost, &[ALICE]).await;
     list.fails(&[("credential", "check federated-token-file in proxy.toml")]);
     list.not_checked(&behind_the_credential());
-    write_private(&oxpost, "token", &statement(&tenant, "somebody:else"));
+    write_private(&oxpost, "token", &statement(&tenant, "another:subject"));
     Checklist::of(&oxpost, &[ALICE]).await.fails(&[("kind of client", "compare the subject")]);
     write_private(&oxpost, "token", &statement(&tenant, SUBJECT));
     let list = Checklist::of(&oxpost, &[ALICE]).await;
@@ -138,7 +138,7 @@ async fn an_application_that_cannot_do_what_the_account_asks_is_named() {
 }
 
 #[tokio::test]
-async fn an_account_whose_passwords_microsoft_judges_is_examined() {
+async fn account_with_the_password_grant_is_examined() {
     let tenant = story::tenant().await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     oxpost.call(&["account", "add", ALICE, "--grant", "password"]).await.unwrap().output().unwrap();

@@ -46,7 +46,7 @@ async fn throttled_entra_hears_one_request_of_twenty_one_accounts() {
     let asked = in_process.tenant.token_requests().len() - before;
     assert_eq!(asked, 1);
 
-    // It would answer again, and nobody asks before the time.
+    // It would answer again, but it is not asked before that time.
     in_process.tenant.behave(|tenant| tenant.entra.fault = None);
     in_process.tenant.clock().advance(Duration::from_secs(590));
     assert!(login(&in_process, ALICE).await.starts_with("a NO [UNAVAILABLE]"));
@@ -58,7 +58,7 @@ async fn throttled_entra_hears_one_request_of_twenty_one_accounts() {
     in_process.stop().await;
 }
 
-/// Whoever has a token that lives does not notice.
+/// A client whose account has a valid token notices nothing.
 #[tokio::test]
 async fn failing_entra_is_left_alone_and_living_tokens_are_used() {
     let in_process = with_others().await;

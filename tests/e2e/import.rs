@@ -86,7 +86,7 @@ async fn with_file(has_proxy_toml: bool) -> (Tenant, Oxpost) {
     (tenant, oxpost)
 }
 
-/// What it says when it is well; nothing of it is secret, whoever reads along.
+/// The output of a command that succeeds; nothing of it is secret.
 async fn said(oxpost: &Oxpost, arguments: &[&str], typed: &str) -> String {
     let ran = oxpost.call_with(arguments, typed).await.unwrap();
     let said = String::from_utf8(ran.output().unwrap()).unwrap();
@@ -104,8 +104,8 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Every token was got with the refresh token: nobody has signed in.
-fn nobody_signed_in(tenant: &Tenant) {
+/// Every token was obtained with the refresh token: there was no sign-in.
+fn no_sign_in_was_made(tenant: &Tenant) {
     let requests = tenant.token_requests();
     assert!(!requests.is_empty());
     assert!(requests.iter().all(|request| request.grant_type == "refresh_token"), "{requests:?}");
@@ -140,7 +140,7 @@ async fn imported_email_oauth2_proxy_account_needs_no_new_sign_in() {
     let answer = imap(running.imap, ALICE, &password).await;
     assert!(answer.starts_with("a OK"), "{answer}");
     running.stop().await.unwrap();
-    nobody_signed_in(&tenant);
+    no_sign_in_was_made(&tenant);
     let words = oxpost.call(&["status"]).await.unwrap().report().unwrap();
     assert!(words.contains(" not served "), "{words}");
 }
@@ -196,7 +196,7 @@ async fn import_into_existing_configuration_adds_only_accounts() {
     let answer = imap(running.imap, ALICE, OLD_PASSWORD).await;
     assert!(answer.starts_with("a OK"), "{answer}");
     running.stop().await.unwrap();
-    nobody_signed_in(&tenant);
+    no_sign_in_was_made(&tenant);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::story::proxy;
 
 const SIZE: usize = 50 * 1024 * 1024;
 
-/// Lines of every length up to the limit, some that begin with dots, all 8-bit values that may stand in a line.
+/// Lines of every length up to the limit, some that begin with dots, all 8-bit values that a line may contain.
 fn message() -> Vec<u8> {
     let mut message = b"From: alice@contoso.com\r\nTo: alice@contoso.com\r\nSubject: large\r\n\r\n".to_vec();
     let mut state: u64 = 1;

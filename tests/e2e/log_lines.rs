@@ -87,7 +87,7 @@ async fn guess(address: SocketAddr, left: Arc<AtomicUsize>) -> Vec<String> {
     }
 }
 
-/// The log of a flood is bounded, no event of it is lost, and whoever was shown an id is found by it.
+/// The log of a flood is bounded, no event of it is lost, and a session is found by the id that its client was shown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_wrong_logins_is_a_few_lines() {
     let (_tenant, _oxpost, running, password) = at_info("").await;
@@ -100,7 +100,7 @@ async fn a_flood_of_wrong_logins_is_a_few_lines() {
         answers.extend(some.unwrap());
     }
     assert_eq!(answers.len(), WRONG_LOGINS);
-    // Whoever has the right password, and a server that refuses, has a line in any flood.
+    // A client with the right password, and a server that refuses, has a line in any flood.
     let mut owner = Client::connect(running.imap).await;
     owner.line().await.unwrap();
     owner.say(&format!("a LOGIN {ALICE} {password}\r\nb LOGOUT")).await;

@@ -93,7 +93,7 @@ fn familiar_source_logs_in_during_attack_and_after_restart() {
         let (running, at) = gateway.run().await;
         assert!(login_from(network, owner, at, ALICE, right).await.starts_with("a OK"));
         running.stop().await.unwrap();
-        for (start, what) in ["a restart", "another restart", "a start beside another node"].into_iter().enumerate() {
+        for (start, what) in ["a restart", "another restart", "a start next to another node"].into_iter().enumerate() {
             let other_node = if start == 2 { Some(gateway.run().await.0) } else { None };
             let (running, at) = gateway.run().await;
             let attack: Vec<_> = (0..40_u8)
@@ -134,7 +134,7 @@ fn familiar_source_logs_in_during_attack_and_after_restart() {
 
 /// Devices that were not told of a new password, behind one address.
 #[test]
-fn stale_devices_behind_one_address_keep_nobody_out() {
+fn stale_devices_at_one_address_lock_no_owner_out() {
     in_own_network(async |network| {
         let gateway = Gateway::new("failure-delay = \"50ms\"\nblock-after = 2").await;
         let (running, at) = gateway.run().await;
@@ -201,7 +201,7 @@ fn unknown_disabled_and_password_grant_accounts_answer_alike() {
                     let began = Instant::now();
                     let password = format!("guess {guess}");
                     let answer = login_from(network, network.client_v4(source), at, user, &password).await;
-                    // Not sooner for anybody; later only where the machine is slow.
+                    // Never earlier; later only where the machine is slow.
                     let answer = answer.split(" [session").next().unwrap_or_default().to_owned();
                     assert!(began.elapsed() >= Duration::from_secs(1), "{user}: {answer} after {:?}", began.elapsed());
                     answers.push((guess, answer));
@@ -239,7 +239,7 @@ fn accounts_answer_alike_while_microsoft_is_silent() {
                 assert!(answer.starts_with(WRONG), "{user}: {answer}");
             }
         }
-        // Nobody else waits for it.
+        // No other client waits for it.
         assert!(login_from(network, network.client_v4(9), at, ALICE, &gateway.password).await.starts_with("a OK"));
         gateway.tenant.release();
         running.stop().await.unwrap();

@@ -1,7 +1,7 @@
 //! Stories of the whole: the real proxy between a scripted client and the simulated tenant.
 //!
 //! `stories/` has the dialogues as two-column transcripts, `story.rs` plays them; what a transcript cannot tell (many
-//! clients at once, large messages, logs, memory, signals) is a file of its own here.
+//! concurrent clients, large messages, logs, memory, signals) is a file of its own here.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 

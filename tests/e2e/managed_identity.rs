@@ -36,7 +36,7 @@ async fn proxy(tenant: Tenant, keys: &str) -> InProcess {
     in_process
 }
 
-/// A statement as Kubernetes makes them. Nobody here checks its signature.
+/// A token as Kubernetes makes them. Nothing here verifies its signature.
 pub(crate) fn statement(tenant: &Tenant, subject: &str) -> String {
     let now = tenant.clock().now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let claims = serde_json::json!({
@@ -47,7 +47,7 @@ pub(crate) fn statement(tenant: &Tenant, subject: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_federated_token_is_read_anew_for_every_request() {
+async fn federated_token_is_read_again_for_every_request() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     let tenant = tenant(Application::confidential(CLIENT_ID, "unused").federated(ISSUER, SUBJECT)).await;
@@ -58,7 +58,7 @@ async fn a_federated_token_is_read_anew_for_every_request() {
     assert!(answer.contains("token by which the application `machine` proves itself"), "no file yet: {answer}");
     for (subject, words) in [
         (Some(SUBJECT), "a OK"),
-        (Some("somebody:else"), "compare the subject"),
+        (Some("another:subject"), "compare the subject"),
         (None, "is no token"),
         (Some(SUBJECT), "a OK"),
     ] {
@@ -121,7 +121,7 @@ async fn azure_arc_server_proves_access_to_the_agent_file() {
     in_process.stop().await;
 }
 
-/// Whoever has taken the agent's port could otherwise have any file of ours sent to them.
+/// A program that has taken the agent's port could otherwise obtain any of our files.
 #[tokio::test]
 async fn a_file_outside_the_agents_folder_is_not_read() {
     let (agents, others) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

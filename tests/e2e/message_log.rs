@@ -18,7 +18,7 @@ fn audit(log: &str) -> Vec<Value> {
 async fn a_line_for_every_message() {
     let tenant = tenant().await;
     let mut settings = Settings::of(&tenant, CLIENT_ID);
-    // Where it listens is told by another module.
+    // Another module logs where it listens.
     settings.level = "warn,oxpost::messages=info,oxpost::server=info,oxpost::server::session=warn".into();
     let oxpost = Oxpost::new(&settings).unwrap();
     let password = oxpost.add_account(ALICE, &[]).await.unwrap();

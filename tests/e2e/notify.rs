@@ -1,4 +1,4 @@
-//! People are told when they must act: once, with the remedy, and again when it is over.
+//! Administrators are notified when they must act: once, with the remedy, and again when it is over.
 
 use oxpost_tests::harness::{ALICE, CLIENT_ID, Oxpost, Settings, Webhook, eventually};
 use oxpost_tests::office365::{Protocol, Tenant};
@@ -29,7 +29,7 @@ fn mode(file: &std::path::Path, mode: u32) {
 fn mode(_: &std::path::Path, _: u32) {}
 
 #[tokio::test]
-async fn a_revoked_sign_in_is_told_once_and_so_is_its_end() {
+async fn revoked_sign_in_raises_and_resolves_one_alert() {
     let (tenant, mut told) = (tenant().await, Webhook::start().await.unwrap());
     let oxpost = oxpost(&tenant, &told);
     let password = oxpost.add_account(ALICE, &[]).await.unwrap();
@@ -56,8 +56,8 @@ async fn a_revoked_sign_in_is_told_once_and_so_is_its_end() {
     for _ in 0..3 {
         assert!(login().await.starts_with("a NO [CONTACTADMIN]"));
     }
-    // It is noted once everybody was told, the command too.
-    eventually("it is noted that people were told", async || {
+    // It is recorded once every channel has delivered, the command too.
+    eventually("the delivery is recorded", async || {
         let status = oxpost.call(&["status"]).await.unwrap().report().unwrap();
         assert!(status.contains("sign in again"), "{status}");
         status.contains("(Notified ").then_some(())
@@ -106,7 +106,7 @@ fn sorted_like_ours(message: &serde_json::Value) -> String {
 }
 
 #[tokio::test]
-async fn notify_test_says_who_was_told() {
+async fn notify_test_names_the_channels() {
     let (tenant, mut told) = (tenant().await, Webhook::start().await.unwrap());
     let oxpost = oxpost(&tenant, &told);
     let said = String::from_utf8(oxpost.call(&["notify", "test"]).await.unwrap().output().unwrap()).unwrap();
@@ -124,11 +124,14 @@ async fn notify_test_says_who_was_told() {
         text.replace("[notify]", "[notify]\n#").replace("webhook", "#webhook").replace("command", "#"),
     )
     .unwrap();
-    let nobody = oxpost.call(&["notify", "test"]).await.unwrap();
-    assert!(nobody.status == Some(1) && nobody.text().contains("neither `webhook` nor `command`"), "{nobody}");
+    let unconfigured = oxpost.call(&["notify", "test"]).await.unwrap();
+    assert!(
+        unconfigured.status == Some(1) && unconfigured.text().contains("neither `webhook` nor `command`"),
+        "{unconfigured}"
+    );
 }
 
-/// A service manager starts it again every few seconds; people are told once, and again when it runs.
+/// A service manager restarts it every few seconds; the alert is delivered once, and resolved when it runs.
 #[cfg(unix)]
 #[tokio::test]
 async fn readable_key_prevents_the_start_and_is_reported_once() {

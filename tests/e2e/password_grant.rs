@@ -1,4 +1,4 @@
-//! Accounts whose passwords Microsoft judges.
+//! Accounts whose passwords Microsoft verifies.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const PASSWORD: &str = "Passw0rd!";
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The proxy in front of a tenant, with Alice's account, for which nobody has logged in yet.
+/// The proxy in front of a tenant, with Alice's account, which has had no login yet.
 async fn in_process(tenant: Tenant) -> InProcess {
     let in_process = InProcess::start(tenant, "").await.unwrap();
     let now = in_process.tenant.clock().now();
@@ -204,7 +204,7 @@ async fn a_password_that_is_changed_at_microsoft() {
         assert!(login(&in_process, PASSWORD).await.starts_with("a NO [AUTHENTICATIONFAILED]"));
     }
     assert_eq!(asked(&in_process.tenant), before, "a device repeats its old password; Microsoft does not hear it");
-    assert!(login(&in_process, "Changed1!").await.starts_with("a OK"), "the new one counts at once");
+    assert!(login(&in_process, "Changed1!").await.starts_with("a OK"), "the new one counts immediately");
     assert_eq!(asked(&in_process.tenant), before + 1);
     in_process.stop().await;
 }
@@ -266,6 +266,6 @@ async fn correct_password_after_restart_needs_no_microsoft_answer() {
     let running = oxpost.run().await.unwrap();
     assert!(login(&running, PASSWORD).await.starts_with("a OK"));
     let answer = login(&running, "another").await;
-    assert!(answer.starts_with("a NO [UNAVAILABLE]"), "nobody has judged it: {answer}");
+    assert!(answer.starts_with("a NO [UNAVAILABLE]"), "it has not been verified: {answer}");
     running.stop().await.unwrap();
 }

@@ -28,7 +28,7 @@ async fn begin_login(running: &Running, password: &str) -> Client {
     client
 }
 
-/// Nobody gets an access token before its refresh token is on the disk: here a refresh token that was used is dead, so
+/// No access token is used before its refresh token is on the disk: here a used refresh token is dead, so
 /// that a service that had forgotten the new one could never go on.
 #[tokio::test]
 async fn account_with_a_new_token_is_served_again_after_a_kill() {
@@ -48,7 +48,7 @@ async fn account_with_a_new_token_is_served_again_after_a_kill() {
 /// so whichever one is on the disk is good.
 #[tokio::test]
 async fn service_killed_during_a_refresh_needs_no_new_sign_in() {
-    // Beside each other, because whoever comes after a kill may have to wait until the lease of the dead one is over.
+    // Concurrently, because the process after a kill may have to wait until the lease of the killed one has expired.
     let services: JoinSet<u32> = (0..SERVICES).map(killed_again_and_again).collect();
     let written: u32 = services.join_all().await.iter().sum();
     let kills = SERVICES * KILLS_OF_EACH;

@@ -1,4 +1,4 @@
-//! What Exchange refuses although the token is good: `oxpost status` tells it until it is mended.
+//! What Exchange refuses although the token is valid: `oxpost status` shows it until it is fixed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,7 +27,7 @@ async fn login(running: &Running, password: &str) -> String {
     client.line().await.unwrap()
 }
 
-/// What `oxpost status` says once the account is in this state. It is written beside the login, so it may take a moment.
+/// The output of `oxpost status` once the account is in this state. It is written after the login, so it may take a moment.
 async fn status(oxpost: &Oxpost, state: &str) -> Value {
     let mut last = Value::Null;
     for _ in 0..200 {

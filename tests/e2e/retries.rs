@@ -38,7 +38,7 @@ fn stages(protocol: Protocol) -> &'static [Stage] {
     }
 }
 
-/// A front end that is taken out of service while somebody logs in.
+/// A front end that is taken out of service during a login.
 #[tokio::test]
 async fn a_login_that_is_cut_is_made_once_more_at_whichever_stage() {
     let in_process = proxy("").await;
@@ -69,7 +69,7 @@ async fn a_login_that_is_cut_is_made_once_more_at_whichever_stage() {
     in_process.stop().await;
 }
 
-/// Nothing of this is the client's password, or anything an administrator could mend.
+/// None of this is caused by the client's password, or by anything an administrator could fix.
 #[tokio::test]
 async fn temporary_server_refusal_is_temporary_at_every_stage() {
     let in_process = proxy("").await;
@@ -169,8 +169,8 @@ async fn unreachable_server_is_a_temporary_failure_with_reason() {
     }
 }
 
-/// The server may have taken the message before it broke off. Whoever sent it again would send it twice; that is for the
-/// client to decide, which hears what the server said, or that nobody knows.
+/// The server may have accepted the message before the connection broke. Sending it again would deliver it twice; the client decides,
+/// and hears what the server said, or that the outcome is unknown.
 #[tokio::test]
 async fn nothing_is_sent_again_behind_the_final_dot() {
     for act in [Act::Close, Act::Reset, Act::HalfLine, Act::SayAndClose("421 4.4.2 timed out".into())] {
@@ -204,7 +204,7 @@ async fn nothing_is_sent_again_behind_the_final_dot() {
 
 /// The server takes the connection and says nothing; it sees the end as soon as the client goes.
 #[tokio::test]
-async fn a_client_that_hangs_up_ends_the_attempt() {
+async fn client_that_disconnects_ends_the_attempt() {
     let tenant = tenant().await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let there = ("127.0.0.1".to_owned(), silent.local_addr().unwrap().port());
@@ -226,14 +226,14 @@ async fn a_client_that_hangs_up_ends_the_attempt() {
         drop(client);
         let mut said = Vec::new();
         let ended = tokio::time::timeout(Duration::from_secs(60), upstream.read_to_end(&mut said)).await;
-        assert!(ended.is_ok(), "{protocol:?}: the attempt goes on for nobody");
+        assert!(ended.is_ok(), "{protocol:?}: the attempt continues without a client");
     }
     in_process.stop().await;
 }
 
 /// `printf … | nc`: the client has said everything, closes its side, and waits for the answers.
 #[tokio::test]
-async fn a_client_that_has_said_everything_at_once_gets_all_answers() {
+async fn client_that_pipelines_everything_gets_all_answers() {
     let in_process = proxy("").await;
     in_process.tenant.behave(|tenant| tenant.imap.faults = vec![Fault::once(Stage::Credentials, Act::Hold)]);
     let mut tcp = TcpStream::connect(in_process.address(Protocol::Imap)).await.unwrap();

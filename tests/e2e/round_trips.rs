@@ -68,7 +68,7 @@ async fn proxy_without_initial_response() -> InProcess {
 async fn login_succeeds_after_imap_server_withdraws_an_extension() {
     let in_process = proxy("").await;
     assert!(is_ok(&login(&in_process, Protocol::Imap).await));
-    no_token_is_to_be_had(&in_process);
+    no_token_is_available(&in_process);
     in_process.tenant.behave(|it| it.imap.offer_initial_response = false);
     // AUTHENTICATE is refused, CAPABILITY is asked, and AUTHENTICATE comes in two steps, all on one connection.
     assert_eq!(round_trips(&in_process, Protocol::Imap).await, [5]);
@@ -82,7 +82,7 @@ async fn login_succeeds_after_imap_server_withdraws_an_extension() {
 async fn login_succeeds_when_smtp_initial_response_is_rejected() {
     let in_process = proxy("").await;
     assert!(is_ok(&login(&in_process, Protocol::Smtp).await));
-    no_token_is_to_be_had(&in_process);
+    no_token_is_available(&in_process);
     in_process.tenant.behave(|it| it.smtp.long_commands_refused = true);
     assert_eq!(round_trips(&in_process, Protocol::Smtp).await, [3 + 1, 3 + 2]);
     assert_eq!(round_trips(&in_process, Protocol::Smtp).await, [3 + 2], "and that is known from now on");
@@ -90,7 +90,7 @@ async fn login_succeeds_when_smtp_initial_response_is_rejected() {
 }
 
 /// No server is asked for another token because of what was known of it: the authority may be away.
-fn no_token_is_to_be_had(in_process: &InProcess) {
+fn no_token_is_available(in_process: &InProcess) {
     in_process.tenant.behave(|it| it.entra.fault = Some(TokenFault::Status(503, None)));
 }
 
@@ -119,7 +119,7 @@ async fn login_failing_on_a_remembered_offer_is_retried_without_it() {
             // Of a proxy that knows the server and was not misled before.
             let in_process = proxy("").await;
             assert!(is_ok(&login(&in_process, protocol).await));
-            no_token_is_to_be_had(&in_process);
+            no_token_is_available(&in_process);
             let fault = Fault::once(Stage::Credentials, act.clone());
             in_process.tenant.behave(|it| faults(it, protocol).push(fault));
             let (answer, connections) = connections(&in_process, protocol).await;
@@ -144,7 +144,7 @@ fn faults(behaviour: &mut Behaviour, protocol: Protocol) -> &mut Vec<Fault> {
     }
 }
 
-/// A verdict on the token, or on the moment, is not doubted: Microsoft counts failures, and whoever knocks on is throttled.
+/// A verdict on the token, or on the moment, is final: Microsoft counts failures and throttles repeated attempts.
 #[tokio::test]
 async fn refusal_unrelated_to_the_offer_is_not_retried_more_often() {
     for protocol in PROTOCOLS {

@@ -21,12 +21,12 @@ pub(crate) struct Searcher {
 
 impl Searcher {
     pub(crate) fn add(&mut self, kind: &str, secret: &str) {
-        assert!(secret.len() >= SHORTEST, "a {kind} of {} bytes cannot be told from other text", secret.len());
+        assert!(secret.len() >= SHORTEST, "a {kind} of {} bytes cannot be distinguished from other text", secret.len());
         self.kinds.insert(kind.to_owned());
         for form in forms(secret) {
             let (parts, rest) = form.as_chunks::<PART>();
             self.parts.extend(parts.iter().map(|part| (*part, kind.to_owned())));
-            // What is behind the last part, with what stands before it; a form that has no part is looked for as it is.
+            // What follows the last part, with what precedes it; a form that has no part is searched for as it is.
             if let Some(end) = form.last_chunk::<PART>() {
                 self.parts.insert(*end, kind.to_owned());
             } else {

@@ -205,7 +205,7 @@ async fn no_log_has_a_password_a_token_or_a_message() {
     tenant.revoke_access_tokens(ALICE);
     let answer = session(&running, Protocol::Imap, ALICE, &password).await;
     assert!(is_accepted(&answer), "{answer}");
-    // A server that repeats what it was told.
+    // A server that repeats what it was sent.
     tenant.behave(|it| {
         let repeat = |line: &str| vec![Fault::always(Stage::Credentials, Act::Say(line.into()))];
         it.imap.faults = repeat("{tag} NO [UNAVAILABLE] what is {credentials}?");

@@ -1,4 +1,4 @@
-//! Exchange's limits are met, not hit: ten programs that send from one mailbox at once.
+//! Exchange's limits are kept and not reached: ten concurrent programs send from one mailbox.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -98,8 +98,8 @@ async fn let_time_pass(in_process: &InProcess, left: &AtomicUsize) {
     }
 }
 
-/// All programs at once. What they were told if it was not what they wanted, and how long it took.
-async fn all_at_once(in_process: &InProcess) -> (Vec<String>, Duration) {
+/// All programs concurrently. The replies that they did not want, and how long it took.
+async fn all_together(in_process: &InProcess) -> (Vec<String>, Duration) {
     let address = in_process.address(Protocol::Smtp);
     let began = Instant::now();
     let left = Arc::new(AtomicUsize::new(PROGRAMS));
@@ -125,10 +125,10 @@ async fn all_at_once(in_process: &InProcess) -> (Vec<String>, Duration) {
 }
 
 #[tokio::test]
-async fn ten_programs_at_once_within_the_limits_of_the_mailbox() {
+async fn ten_concurrent_programs_keep_the_limits_of_the_mailbox() {
     // Without pacing the tenant does refuse.
     let (in_process, clock) = (world(None, "").await, stop_the_clock());
-    let (unpaced, _) = all_at_once(&in_process).await;
+    let (unpaced, _) = all_together(&in_process).await;
     assert!(unpaced.len() >= PROGRAMS * MESSAGES - 30, "{unpaced:?}");
     assert!(unpaced.iter().all(|answer| answer.starts_with("432 4.3.2 ")), "{unpaced:?}");
     tokio::time::resume();
@@ -136,17 +136,17 @@ async fn ten_programs_at_once_within_the_limits_of_the_mailbox() {
     in_process.stop().await;
 
     let (in_process, _clock) = (world(Some(LIMITS), "").await, stop_the_clock());
-    let (refused, took) = all_at_once(&in_process).await;
+    let (refused, took) = all_together(&in_process).await;
     assert_eq!(refused, Vec::<String>::new());
     let mut sent: Vec<String> = in_process.tenant.messages(ALICE, "Sent Items").iter().map(|m| subject(m)).collect();
     sent.sort();
     let all = (0..PROGRAMS).flat_map(|program| (0..MESSAGES).map(move |message| format!("{program}.{message}")));
     assert_eq!(sent, all.collect::<Vec<_>>(), "each once");
-    assert!((1..=3).contains(&in_process.tenant.most_at_once(ALICE)));
+    assert!((1..=3).contains(&in_process.tenant.most_concurrent(ALICE)));
     assert!(took >= Duration::from_secs(60), "40 do not go within a minute: {took:?}");
     assert_eq!(in_process.context.runtime.send_limiter.waiting(), 0);
     println!(
-        "{PROGRAMS} programs at once, {} messages, a mailbox that takes 3 at once and 30 a minute: {} delivered, {} refused, in {} s \
+        "{PROGRAMS} concurrent programs, {} messages, a mailbox that accepts 3 sessions and 30 messages a minute: {} delivered, {} refused, in {} s \
          by the clock of the test ({} refused without pacing)",
         PROGRAMS * MESSAGES,
         sent.len(),
@@ -191,7 +191,7 @@ fn subject(message: &[u8]) -> String {
     String::from_utf8_lossy(message).lines().next().unwrap().trim_start_matches("Subject: ").to_owned()
 }
 
-/// Whoever cannot have a token is told so, and does not wait for a send slot that cannot be used.
+/// A client whose account cannot have a token hears so, and does not wait for a send slot that cannot be used.
 #[tokio::test]
 async fn login_without_a_token_does_not_wait_for_a_slot() {
     let in_process = world(Some("{ max-connections = 1 }"), "").await;
@@ -252,7 +252,7 @@ async fn temporary_refusal_is_retried_where_that_is_safe() {
 
 /// With no patience at all, everything that would wait is a temporary refusal with its reason.
 #[tokio::test]
-async fn who_has_waited_long_enough_is_told_why_and_may_come_again() {
+async fn client_that_waited_too_long_hears_why_and_may_retry() {
     let in_process =
         world(Some("{ max-connections = 2, messages-per-minute = 1 }"), "[limits]\nsend-slot-timeout = \"0s\"\n").await;
     let address = in_process.address(Protocol::Smtp);
@@ -276,7 +276,7 @@ async fn who_has_waited_long_enough_is_told_why_and_may_come_again() {
         first.say(end).await;
         first.until("250 ").await;
     }
-    // Throttling is told in the server's own words, at the login as what to do about it.
+    // Throttling is reported in the server's own words, at the login with what to do about it.
     let throttled = Act::Say("432 4.3.2 Concurrent connections limit exceeded".into());
     in_process.tenant.behave(|tenant| tenant.smtp.faults = vec![Fault::always(Stage::Credentials, throttled)]);
     let refused = loop {

@@ -1,5 +1,5 @@
-//! Who an account may send as: what Exchange would deny behind the whole message is refused at once, or gets a sender that it
-//! takes.
+//! Who an account may send as: what Exchange would reject after the whole message is rejected immediately, or gets an accepted
+//! sender.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,7 @@ use crate::client::Client;
 const INFO: &str = "info@contoso.com";
 const LIFT: &str = "lift@hall.local";
 
-/// Alice may send as the shared mailbox, and as nobody else.
+/// Alice may send as the shared mailbox, and as no other.
 async fn tenant() -> Tenant {
     let info = Mailbox::shared(INFO).full_access(ALICE).send_as(ALICE);
     let tenant = Tenant::builder().mailbox(ALICE).mailbox(info).mailbox("ceo@contoso.com");
@@ -65,7 +65,7 @@ async fn senders_follow_the_sender_policy_of_the_account() {
     let story = Story::new().await;
     let running = story.oxpost.run().await.unwrap();
 
-    // By default Exchange is the judge, and the log says what to do.
+    // By default Exchange decides, and the log says what to do.
     assert!(story.said(&["account", "sender", ALICE]).await.contains("The mail server decides"));
     assert!(story.send(&running, LIFT, "From: Lift <lift@hall.local>").await.contains("SendAsDenied"));
     running.wait_for_log("oxpost account sender alice@contoso.com account").await.unwrap();
@@ -89,7 +89,7 @@ async fn senders_follow_the_sender_policy_of_the_account() {
     assert!(answer.starts_with("250 2.0.0"), "{answer}");
     assert_eq!(story.last(), (INFO.into(), "From: info@contoso.com\r\n\r\n. hello\r\n".into()));
 
-    // By rules, and nobody else.
+    // By rules, and no other sender.
     story.said(&["account", "sender", ALICE, "map", "--rule", "*@hall.local=info@contoso.com"]).await;
     let answer = story.send(&running, LIFT, "From: lift@hall.local\r\nReply-To: porter@contoso.com").await;
     assert!(answer.starts_with("250 2.0.0"), "{answer}");
@@ -112,7 +112,7 @@ async fn senders_follow_the_sender_policy_of_the_account() {
         let answer = story.send(&running, ALICE, header).await;
         assert!(answer.starts_with("550 5.7.60 This login sends as alice@") && answer.contains("ceo@"), "{answer}");
     }
-    assert_eq!(story.tenant.outgoing().len(), sent, "nothing of them reached anybody");
+    assert_eq!(story.tenant.outgoing().len(), sent, "none of them was delivered");
 
     // And as it was.
     story.said(&["account", "sender", ALICE, "as-is"]).await;

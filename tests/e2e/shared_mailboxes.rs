@@ -16,7 +16,7 @@ const BOB: &str = "bob@contoso.com";
 const INFO: &str = "info@contoso.com";
 const SALES: &str = "sales@contoso.com";
 
-/// Nobody can sign in as a shared mailbox, and it has no licence: Alice has Full Access and Send As.
+/// A shared mailbox has no sign-in and no licence of its own: Alice has Full Access and Send As.
 async fn tenant() -> Tenant {
     let shared = |address| Mailbox::shared(address).full_access(ALICE).send_as(ALICE);
     let tenant = Tenant::builder().mailbox(ALICE).mailbox(BOB).mailbox(shared(INFO)).mailbox(shared(SALES));
@@ -207,7 +207,7 @@ async fn a_login_name_unlike_the_mailbox_opens_it_by_every_protocol() {
 }
 
 #[tokio::test]
-async fn an_account_goes_through_somebody_else_from_now_on_and_back() {
+async fn account_changes_to_a_delegate_and_back() {
     let tenant = tenant().await;
     let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
     let password = oxpost.add_account(INFO, &["--login", "scanner7"]).await.unwrap();
@@ -260,7 +260,7 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
         assert!(said.status == Some(1) && said.text().contains(words), "{arguments:?}: {said}");
     }
     let listed = oxpost.call(&["account", "list"]).await.unwrap().said().unwrap();
-    assert!(!listed.contains(SALES) && !listed.contains(BOB), "nobody was added for nothing: {listed}");
+    assert!(!listed.contains(SALES) && !listed.contains(BOB), "no account was added for nothing: {listed}");
 }
 
 #[tokio::test]

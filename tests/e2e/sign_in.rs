@@ -25,7 +25,7 @@ async fn tenant_with(application: Application) -> Tenant {
         .unwrap()
 }
 
-/// The program with an account that nobody has signed in for.
+/// The program with an account without a sign-in.
 async fn oxpost(tenant: &Tenant, mailbox: &str) -> (Oxpost, String) {
     let oxpost = Oxpost::new(&Settings::of(tenant, CLIENT_ID)).unwrap();
     let password = oxpost.add_account(mailbox, &[]).await.unwrap();
@@ -70,7 +70,7 @@ async fn the_browser_of_this_computer_comes_back_by_itself() {
 }
 
 #[tokio::test]
-async fn strangers_at_the_listener_are_answered_and_not_believed() {
+async fn unknown_requests_at_the_redirect_listener_are_not_believed() {
     let tenant = tenant().await;
     let (oxpost, _) = oxpost(&tenant, ALICE).await;
     let mut signing_in = oxpost.begin_sign_in(ALICE, &["--no-open"]).await.unwrap();
@@ -106,7 +106,7 @@ async fn strangers_at_the_listener_are_answered_and_not_believed() {
 }
 
 #[tokio::test]
-async fn a_second_redirect_is_told_that_it_is_over() {
+async fn second_redirect_hears_that_the_sign_in_has_ended() {
     let tenant = tenant().await;
     let (oxpost, _) = oxpost(&tenant, ALICE).await;
     let signing_in = oxpost.begin_sign_in(ALICE, &["--no-open"]).await.unwrap();
@@ -175,7 +175,7 @@ async fn a_redirect_that_is_not_registered_is_explained() {
     assert!(!well && said.contains("is not registered") && said.contains("http://localhost"), "{said}");
 
     let signing_in = oxpost.begin_sign_in(ALICE, &["--no-open"]).await.unwrap();
-    assert!(signing_in.asks("redirect_uri").starts_with("http://localhost:"), "the way by localhost can still be had");
+    assert!(signing_in.asks("redirect_uri").starts_with("http://localhost:"), "localhost is still possible");
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ fn reached(in_process: &InProcess, before: usize) -> (Vec<String>, usize) {
     (sent, in_process.tenant.messages(VICTIM, "INBOX").len())
 }
 
-/// The only end is CRLF.CRLF. Whatever else is tried is a line of the message it stands in, or costs the message its
+/// The only end is CRLF.CRLF. Anything else is a line of its message, or costs the message its
 /// delivery.
 #[tokio::test]
 async fn a_message_is_never_two() {

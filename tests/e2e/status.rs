@@ -54,11 +54,11 @@ async fn status_shows_each_account_and_what_to_do() {
     client.say(&format!("a LOGIN {ALICE} {password}")).await;
     client.until("a OK").await;
     drop(client);
-    // Its use is noted beside the login.
+    // Its use is recorded after the login.
     let mut watching = oxpost.watch(&["status", "--watch", "--json", "--every", "100ms"]).unwrap();
     watching.until("\"last_login\":\"2").await.unwrap();
     drop(watching);
-    // Bob's sign-in is revoked; Microsoft is asked because somebody looks.
+    // Bob's sign-in is revoked; doctor asks Microsoft.
     tenant.revoke(BOB);
     oxpost.call(&["doctor", BOB]).await.unwrap().attention().unwrap();
 
@@ -132,8 +132,8 @@ async fn stopped_service_is_reported_and_running_one_described() {
         assert!(one.contains(words), "{words}: {one}");
     }
     assert!(!one.contains(LONG), "{one}");
-    let nobody = oxpost.call(&["status", "nobody@contoso.com"]).await.unwrap().refusal().unwrap();
-    assert!(nobody.contains("there is no account nobody@contoso.com. `oxpost account list`"), "{nobody}");
+    let unknown = oxpost.call(&["status", "unknown@contoso.com"]).await.unwrap().refusal().unwrap();
+    assert!(unknown.contains("there is no account unknown@contoso.com. `oxpost account list`"), "{unknown}");
 
     running.kill().await.unwrap();
     let killed = oxpost.call(&["status"]).await.unwrap().attention().unwrap();
@@ -197,7 +197,7 @@ async fn client_secret_expiry_is_entered_and_warned_of() {
     assert!(words.status == Some(1) && words.text().contains("change it there"), "{words}");
 }
 
-/// A client secret expires under a running service, and nobody notices.
+/// A client secret expires while the service runs, and mail continues.
 #[tokio::test]
 async fn next_client_secret_takes_over_when_the_current_one_expires() {
     const NEXT: &str = "Bb2~next-client-secret-value-0123456789";

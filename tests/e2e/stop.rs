@@ -146,7 +146,7 @@ async fn stop_under_load_notifies_clients_and_finishes_messages() {
     sent.say("NOOP").await;
     sent.until("250").await;
     idle.push(("SMTP between messages", sent));
-    // These neither read what they are told nor close.
+    // These neither read what they are sent nor close.
     let lazy = [
         gateway.connect(Protocol::Imap).await,
         gateway.log_in(Protocol::Imap).await,

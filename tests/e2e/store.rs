@@ -173,7 +173,7 @@ fn write_private(file: &Path, text: &str) {
     std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }
 
-/// Somebody with the rights of a database administrator lets Bob's password open mail with Alice's token.
+/// An attacker with the rights of a database administrator lets Bob's password open mail with Alice's token.
 #[tokio::test]
 async fn tampered_account_is_not_opened_until_confirmed() {
     let (oxpost, _tenant, [alice, bob]) = alice_and_bob().await;
@@ -188,7 +188,7 @@ async fn tampered_account_is_not_opened_until_confirmed() {
     assert!(imap(running.imap, ALICE, &alice).await.starts_with("a OK"));
     let answer = imap(running.imap, BOB, &bob).await;
     assert!(answer.starts_with("a NO [UNAVAILABLE]"), "{answer}");
-    let how = format!("{BOB}: its delegate was none and is {ALICE}");
+    let how = format!("{BOB}: its delegate was not set and is {ALICE}");
     let status = oxpost.call(&["status"]).await.unwrap().report().unwrap();
     assert!(status.contains(&how) && status.contains("oxpost store confirm"), "{status}");
     let words = oxpost.call(&["check"]).await.unwrap().refusal().unwrap();
@@ -237,13 +237,13 @@ async fn a_damaged_record_costs_its_account_only() {
     assert!(status.contains("oxpost account remove carol@contoso.com"), "{status}");
 
     oxpost.sign_in(BOB, &tenant, BOB).await.unwrap();
-    assert!(imap(running.imap, BOB, &bob).await.starts_with("a OK"), "a sign-in mends it");
+    assert!(imap(running.imap, BOB, &bob).await.starts_with("a OK"), "a sign-in repairs it");
     oxpost.call(&["account", "remove", "carol@contoso.com"]).await.unwrap().said().unwrap();
     assert!(!oxpost.call(&["status"]).await.unwrap().report().unwrap().contains("carol"));
     running.stop().await.unwrap();
 }
 
-/// An unmounted disk, or a file that was emptied, must not become a store that knows nobody.
+/// An unmounted disk, or a file that was emptied, must not become a store without accounts.
 #[tokio::test]
 async fn missing_store_is_an_error_until_init_is_requested() {
     let tenant = tenant().await;

@@ -4,7 +4,7 @@
 //! ```text
 //! # a comment: what the story is about
 //! tenant imap not-connected 1     a switch of the tenant (see `switch` below), before or during the story
-//! protocol imap                   connects a client, and anew each time
+//! protocol imap                   connects a client, and again each time
 //! C: a1 LOGIN $USER $PASSWORD     the client says this line; $USER64, $PASSWORD64 and $PLAIN64 are their base64
 //! S: a1 OK …                      the client hears this line; … stands for anything
 //!         S: * OK …               Exchange says this line to Oxpost,

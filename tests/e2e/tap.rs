@@ -93,7 +93,7 @@ async fn login_again_compression_and_tls_are_answered_here() {
     scripted.in_process.stop().await;
 }
 
-/// TLS of the server that ends without `close_notify` may have been cut by whoever is on the wire; the client sees that, unless the
+/// TLS of the server that ends without `close_notify` may have been cut by an attacker on the network; the client sees that, unless the
 /// server had said goodbye.
 #[tokio::test]
 async fn server_whose_tls_is_cut_cuts_its_client() {

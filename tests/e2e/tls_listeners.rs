@@ -144,7 +144,7 @@ async fn bytes_behind_starttls_end_the_connection() {
     }
 }
 
-/// Where TLS comes before the login, nobody logs in without it, in whatever way.
+/// Where TLS is required before the login, no form of login works without it.
 #[tokio::test]
 async fn no_login_before_tls_where_it_is_demanded() {
     let certificate = Certificate::new();

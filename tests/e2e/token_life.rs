@@ -1,4 +1,4 @@
-//! Tokens over time: refreshed before anybody needs them, and the refresh token is never lost.
+//! Tokens over time: refreshed before they are needed, and the refresh token is never lost.
 
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ async fn a_rotated_refresh_token_is_the_one_used_next() {
     in_process.stop().await;
 }
 
-/// Entra reports some of its own troubles as `invalid_grant`. Whoever threw the refresh token away then would need a person
-/// for nothing.
+/// Entra reports some of its own problems as `invalid_grant`. Discarding the refresh token then would require a needless
+/// sign-in.
 #[tokio::test]
 async fn transient_invalid_grant_loses_nothing_permanently() {
     let in_process = proxy("").await;

@@ -11,7 +11,7 @@ use crate::story::{proxy, tenant};
 const PROTOCOLS: [Protocol; 3] = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp];
 
 #[tokio::test]
-async fn whatever_a_stranger_sends_reaches_nobody_and_harms_nobody() {
+async fn hostile_input_before_the_login_reaches_no_server() {
     let in_process = proxy("").await;
     let endless = vec![b'x'; 1 << 20];
     let attacks: Vec<&[u8]> = vec![
@@ -36,12 +36,14 @@ async fn whatever_a_stranger_sends_reaches_nobody_and_harms_nobody() {
             let _ = tokio::io::AsyncWriteExt::shutdown(&mut stranger).await;
             let mut heard = Vec::new();
             let end = tokio::io::AsyncReadExt::read_to_end(&mut stranger, &mut heard);
-            let _ = tokio::time::timeout(Duration::from_secs(60), end).await.expect("a stranger is kept waiting");
-            assert!(heard.len() < 16 * 1024, "{} bytes for a stranger", heard.len());
+            let _ = tokio::time::timeout(Duration::from_secs(60), end)
+                .await
+                .expect("an unauthenticated client is kept waiting");
+            assert!(heard.len() < 16 * 1024, "{} bytes for an unauthenticated client", heard.len());
         }
     }
-    assert!(in_process.tenant.transcripts().is_empty(), "a stranger cost Exchange a connection");
-    assert!(in_process.tenant.token_requests().is_empty(), "a stranger cost the authority a request");
+    assert!(in_process.tenant.transcripts().is_empty(), "an unauthenticated client cost Exchange a connection");
+    assert!(in_process.tenant.token_requests().is_empty(), "an unauthenticated client cost the authority a request");
     let mut client = Client::connect(in_process.address(Protocol::Imap)).await;
     client.say(&format!("a LOGIN {ALICE} {PASSWORD}")).await;
     assert!(client.until("a ").await.starts_with("a OK"));
@@ -49,7 +51,7 @@ async fn whatever_a_stranger_sends_reaches_nobody_and_harms_nobody() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_logs_in_is_let_go() {
+async fn client_that_never_logs_in_is_closed() {
     let in_process = proxy("[limits]\nlogin-timeout = \"300ms\"\n").await;
     for protocol in PROTOCOLS {
         let mut silent = Client::connect(in_process.address(protocol)).await;
@@ -61,7 +63,7 @@ async fn a_client_that_never_logs_in_is_let_go() {
 
 /// A byte now and then is no reason to be kept.
 #[tokio::test]
-async fn a_client_that_writes_slowly_is_let_go_as_well() {
+async fn client_that_writes_slowly_is_closed() {
     let in_process = proxy("[limits]\nlogin-timeout = \"300ms\"\n").await;
     for protocol in PROTOCOLS {
         let (mut reader, mut writer) =
@@ -164,7 +166,7 @@ async fn guessing_ends_the_connection() {
     in_process.stop().await;
 }
 
-/// What is no mail client and comes to a mail port is named, so that nobody has to guess; a client behind a PROXY header works.
+/// What is no mail client and connects to a mail port is named in the log; a client after a PROXY header works.
 #[tokio::test]
 async fn what_comes_ahead_of_the_first_command_is_named_in_the_log() {
     let tenant = tenant().await;

@@ -58,7 +58,7 @@ async fn the_same_on_the_page_is_explained_from_its_text() {
 }
 
 #[tokio::test]
-async fn a_secret_that_has_expired_is_told_from_a_wrong_one() {
+async fn expired_secret_is_distinguished_from_a_wrong_one() {
     let (expired, wrong) = ("Aa1~expired-0123456789", "Aa1~never-registered-0123456789");
     let tenant = Tenant::builder()
         .mailbox(Mailbox::user(ALICE).full_access(CLIENT_ID))
@@ -110,7 +110,7 @@ async fn authority_with_invalid_answers_is_named_and_stores_nothing() {
 
 /// The address of another service, and of one that does not exist.
 #[tokio::test]
-async fn an_authority_that_is_none_is_named_with_its_host() {
+async fn host_that_is_no_authority_is_named() {
     let tenant = tenant().await;
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let imap = format!("https://localhost:{}", tenant.imap().port());

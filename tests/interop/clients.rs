@@ -1,5 +1,5 @@
 //! The clients, one story each: a message goes out by SMTP and is read back by IMAP and by POP3; a wrong password is
-//! refused, and nobody hears of it at the mail server. A client that only sends or only reads is helped out by curl.
+//! refused, and the mail server hears nothing of it. A client that only sends or only reads is complemented by curl.
 
 mod curl;
 mod curl_tls;
@@ -81,7 +81,7 @@ async fn call(world: &World, program: &str, arguments: &[&str]) -> Ran {
     run(client(world, program, arguments), b"").await.unwrap()
 }
 
-/// Writes a file that holds a password: some clients insist that nobody else may read it.
+/// Writes a file that holds a password: some clients insist that no other user may read it.
 fn private_file(world: &World, name: &str, text: &str) -> String {
     use std::os::unix::fs::PermissionsExt as _;
     let path = world.oxpost.folder().join(name);

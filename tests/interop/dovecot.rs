@@ -1,5 +1,5 @@
 //! A real Dovecot as the upstream: private, in a temporary folder, on a loopback address of its own, under an
-//! unprivileged user. It judges the tenant's access tokens itself, by the tenant's key, and takes nothing else.
+//! unprivileged user. It verifies the tenant's access tokens itself, with the tenant's key, and accepts nothing else.
 
 mod lmtp_bridge;
 
@@ -208,7 +208,7 @@ fn own_address() -> (IpAddr, u16) {
     (host.into(), 20_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 1_000 * 10)
 }
 
-/// The user whom everything runs under: the one who tests, or nobody if that is root.
+/// The user of all its processes: that of the test or, if that is root, an unprivileged one.
 struct Person {
     user: String,
     group: String,

@@ -7,7 +7,7 @@ const LONG_LINE: usize = 2_000;
 /// More than any buffer on the way.
 const PADDING_LINES: usize = 2_000;
 
-/// They stand in every hard message, often.
+/// They occur in every hard message, often.
 pub const SOME_WORDS: &str = "The quick brown fox jumps over the lazy dog.";
 
 /// Text with dots at the beginnings of lines, 8-bit octets that are no UTF-8, long lines, and an end in the middle of one.

@@ -37,7 +37,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// Whoever uses a refresh token twice, here, stands outside: nodes that do not agree on who asks.
+    /// Here, a refresh token that is used twice ends the sign-in: nodes that do not agree on who asks lose it.
     async fn start() -> Self {
         Self::with("", |it| it.entra.refresh_tokens_used_once = true).await
     }
@@ -64,7 +64,7 @@ impl Cluster {
         let (one, two) = (Oxpost::new(&settings).unwrap(), Oxpost::new(&settings).unwrap());
         let password = one.add_account(ALICE, &[]).await.unwrap();
 
-        // Whoever forgets the key is told so, and gets no second one.
+        // A node without the key hears so, and gets no second one.
         let forgotten = two.call(&["status"]).await.unwrap();
         assert!(forgotten.status != Some(0) && forgotten.text().contains("Copy it from another node"), "{forgotten}");
         assert!(!two.folder().join("oxpost.key").exists());

@@ -17,12 +17,12 @@ use crate::message;
 
 /// The person in every story.
 pub const ALICE: &str = "alice@contoso.com";
-/// Somebody with an account and, at Dovecot, without a mailbox.
+/// A user with an account and, at Dovecot, without a mailbox.
 pub const NOBODY_HOME: &str = "bob@contoso.com";
 
 const CLIENT_ID: &str = "0c6b2f4e-0000-4000-8000-000000000001";
 
-/// Beside the plain listeners; their certificate is of the authority in listener-ca.pem.
+/// In addition to the plain listeners; their certificate is of the authority in listener-ca.pem.
 const TLS_LISTENERS: &str = r#"
 [[listener]]
 protocol = "imap"

@@ -35,7 +35,7 @@ pub enum Certificate {
     Right,
     /// Of the tenant's authority, for `mail.fabrikam.example`.
     WrongName,
-    /// For the right names, of an authority that nobody trusts.
+    /// For the right names, of an untrusted authority.
     OtherAuthority,
 }
 
@@ -52,7 +52,7 @@ pub enum FrontEnd {
 /// What comes between a refused token and the final refusal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ErrorChallenge {
-    /// Nothing: Exchange Online refuses at once.
+    /// Nothing: Exchange Online refuses immediately.
     #[default]
     None,
     /// A base64 JSON challenge that waits for an empty line, as Gmail and Dovecot send it.
@@ -82,11 +82,11 @@ pub struct EntraBehaviour {
     pub device_code_lifetime: Duration,
     /// The pause a device must keep between two polls.
     pub device_code_interval: Duration,
-    /// A device that polls faster than its interval is told `slow_down`.
+    /// A device that polls faster than its interval receives `slow_down`.
     pub slow_down: bool,
     /// A person may consent to an application; otherwise an administrator has to.
     pub user_consent: bool,
-    /// The password grant and the sign-in page ask for a second factor, which nobody has.
+    /// The password grant and the sign-in page ask for a second factor, which no user has.
     pub second_factor_required: bool,
     /// So many different wrong passwords in a row lock a user out (three in the clouds of the US Government).
     pub lockout_threshold: usize,
@@ -299,13 +299,13 @@ pub struct SmtpBehaviour {
     pub offer_xoauth2: bool,
     /// AUTH with an initial response is answered `500 5.5.2 Line too long`, as by servers that keep to the 512 octets of a command.
     pub long_commands_refused: bool,
-    /// Text that somebody in the middle adds, in clear, directly behind the `220` that answers STARTTLS.
+    /// Text that an attacker on the network adds, unencrypted, directly after the `220` that answers STARTTLS.
     pub injected_behind_starttls: Option<String>,
     /// The tenant's setting `SmtpClientAuthenticationDisabled`; that of a mailbox overrides it.
     pub disabled_for_tenant: bool,
     /// Every login is refused for this reason.
     pub refusal: Option<SmtpRefusal>,
-    /// More messages than this sent at once from one mailbox are refused; none: no limit.
+    /// More concurrent messages than this from one mailbox are refused; none: no limit.
     pub concurrent_messages: Option<usize>,
     /// More messages than this within a minute from one mailbox are refused; none: no limit. Exchange's is 30, of which Microsoft
     /// says in one place that what is beyond is delayed and in another that it is refused.

@@ -47,7 +47,7 @@ impl Clock {
         unix(self.now())
     }
 
-    /// Moves the clock forward; running IMAP sessions notice at once.
+    /// Moves the clock forward; running IMAP sessions notice immediately.
     pub fn advance(&self, by: Duration) {
         self.advanced_millis.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
         self.shift(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));

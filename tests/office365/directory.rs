@@ -46,7 +46,7 @@ impl Mailbox {
         }
     }
 
-    /// A shared mailbox: nobody can sign in as it.
+    /// A shared mailbox: no user can sign in as it.
     pub fn shared(address: &str) -> Self {
         Self { shared: true, ..Self::user(address) }
     }
@@ -236,7 +236,7 @@ impl Application {
         self
     }
 
-    /// Nobody ran `New-ServicePrincipal` (or with the wrong object id): Exchange does not know the application.
+    /// `New-ServicePrincipal` was not run (or with the wrong object id): Exchange does not know the application.
     #[must_use]
     pub fn unknown_to_exchange(mut self) -> Self {
         self.registered_in_exchange = false;

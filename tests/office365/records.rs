@@ -17,20 +17,20 @@ pub struct TokenRequest {
     pub scope: String,
     /// The segment of the path that names the tenant.
     pub tenant: String,
-    /// What it was told.
+    /// What it received.
     pub outcome: Outcome,
     /// When it asked, by the tenant's clock.
     pub at: SystemTime,
 }
 
-/// What a request to the token endpoint was told.
+/// The answer to a request to the token endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing yet.
     Pending,
-    /// It got tokens.
+    /// Tokens.
     Issued,
-    /// It got this error.
+    /// This error.
     Refused {
         /// The value of `error`.
         error: String,
@@ -75,7 +75,7 @@ pub enum LoginOutcome {
     Switched,
 }
 
-/// A message that went to somebody outside the tenant.
+/// A message to a recipient outside the tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
     /// The sender of the envelope.

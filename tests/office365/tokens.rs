@@ -1,4 +1,4 @@
-//! Access tokens: what Entra issues and what Exchange checks. Both know the key; nobody else may look inside.
+//! Access tokens: what Entra issues and what Exchange checks. Both know the key; no other party may look inside.
 
 use std::collections::HashMap;
 
@@ -66,7 +66,7 @@ impl Claims {
     }
 }
 
-/// Why Exchange refuses a token. It tells nobody; the records of the tenant do.
+/// Why Exchange refuses a token. The client does not hear it; the records of the tenant have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// Not a token of this tenant.
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_judged_by_key_time_audience_and_permission() {
+    fn token_is_verified_by_key_time_audience_and_permission() {
         let mut tokens = Tokens::new().unwrap();
         for opaque in [false, true] {
             let good = tokens.issue(&claims(), opaque).unwrap();
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_application_without_a_user_is_judged_by_its_roles() {
+    fn app_only_token_is_verified_by_its_roles() {
         let mut tokens = Tokens::new().unwrap();
         let app = Claims { upn: None, scp: None, roles: vec!["POP.AccessAsApp".to_owned()], ..claims() };
         let token = tokens.issue(&app, false).unwrap();

@@ -34,7 +34,7 @@ pub enum Direction {
     Client,
     /// The simulated Exchange.
     Server,
-    /// Nobody: a remark, such as "TLS 1.3" or "closed".
+    /// Neither side: a remark, such as "TLS 1.3" or "closed".
     Note,
 }
 
@@ -202,7 +202,7 @@ pub(super) fn masked(line: &[u8]) -> Vec<u8> {
     format!("{} {}", shown.join(" "), hidden_octets(hidden.join(" ").len())).into_bytes()
 }
 
-/// What stands in a transcript for credentials.
+/// The replacement for credentials in a transcript.
 pub(super) fn hidden_octets(octets: usize) -> String {
     format!("<{octets} octets hidden>")
 }

@@ -15,7 +15,7 @@ const MARK: u8 = 0xff;
 const USER: &str = "alice@contoso.com";
 const PASSWORD: &str = "secret";
 
-/// The bytes go at once, or so many at once at most.
+/// The bytes are sent in one piece, or in pieces of at most this many.
 const PIECES: u8 = 3;
 
 /// Choices: the server begins TLS; both sides close at last; the client needs no login.

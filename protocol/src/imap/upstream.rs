@@ -136,7 +136,7 @@ impl Upstream {
                 }
             },
             Greeting::Bye(text) => self.fail(UpstreamFailure::Unavailable, text),
-            Greeting::PreAuth => self.broke_the_protocol("the server has somebody logged in already (PREAUTH)"),
+            Greeting::PreAuth => self.broke_the_protocol("the server has already logged in a user (PREAUTH)"),
             Greeting::Other => self.fail(UpstreamFailure::Protocol, line),
         }
     }
@@ -328,7 +328,7 @@ impl Upstream {
     }
 
     /// Exchange disconnects a throttled mailbox, at best after one explanatory line.
-    fn hung_up(&mut self) {
+    fn server_disconnected(&mut self) {
         if matches!(self.state, State::Doubting) {
             return self.stop_doubting();
         }
@@ -383,7 +383,7 @@ impl StateMachine for Upstream {
         let line = match if self.skipping > 0 { Ok(None) } else { self.io.input.take_line(LINE_LIMIT) } {
             Ok(Some(line)) => line,
             Ok(None) if self.io.input.is_ended() => {
-                self.hung_up();
+                self.server_disconnected();
                 return true;
             }
             Ok(None) => return false,

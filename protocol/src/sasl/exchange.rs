@@ -31,7 +31,7 @@ impl Mechanism {
     }
 }
 
-/// What a client is told that brings an access token of its own: whose token that is nobody here can judge, and the program
+/// The reply to a client that sends an access token of its own: Oxpost cannot verify whose token that is, and the program
 /// that made it was set up for Microsoft's own server.
 pub const NO_TOKEN_NEEDED: &str = "No token is needed here, log in with your Oxpost password";
 

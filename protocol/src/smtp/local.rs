@@ -123,7 +123,7 @@ impl Local {
             Command::Bdat => {
                 // Its data is on the way already, and must not be taken for commands (RFC 3030, 3).
                 self.login_first();
-                self.hang_up(Closed::TooManyErrors, "A message came ahead of the login");
+                self.disconnect(Closed::TooManyErrors, "A message came ahead of the login");
             }
             Command::BadParameters => self.error("501 5.5.4 These parameters cannot be"),
             Command::Unknown => self.error("500 5.5.2 Unknown command"),
@@ -223,12 +223,12 @@ impl Local {
         self.io.out.say(reply);
         self.errors += 1;
         if self.errors >= MAX_ERRORS {
-            self.hang_up(Closed::TooManyErrors, "Too many errors");
+            self.disconnect(Closed::TooManyErrors, "Too many errors");
         }
     }
 
     /// Announces the end in a separate reply (RFC 5321, 3.8), after the one the client waits for. Only the first end counts.
-    fn hang_up(&mut self, why: Closed, text: &str) {
+    fn disconnect(&mut self, why: Closed, text: &str) {
         if !matches!(self.state, State::Over) {
             self.io.out.say(format!("421 4.7.0 {text}, closing the connection"));
             self.close(why);
@@ -328,7 +328,7 @@ impl LocalDialogue for Local {
         self.state = State::Command;
         self.attempts += 1;
         if self.attempts >= MAX_ATTEMPTS {
-            self.hang_up(Closed::TooManyAttempts, "Too many refused logins");
+            self.disconnect(Closed::TooManyAttempts, "Too many refused logins");
         }
     }
 

@@ -248,8 +248,8 @@ impl Submission {
         }
     }
 
-    /// Messages may have these senders and no other, in the envelope and in the header, whatever the server would take;
-    /// nobody (`<>`) is always allowed.
+    /// Messages may have these senders and no other, in the envelope and in the header, whatever the server would accept;
+    /// the null sender (`<>`) is always allowed.
     #[must_use]
     pub fn with_senders(mut self, senders: Option<AllowedSenders>) -> Self {
         self.senders = senders;

@@ -39,7 +39,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// Everything the peer says, and whether it hangs up at the end.
+    /// Everything the peer says, and whether it disconnects at the end.
     pub(crate) fn peer_says(&self) -> (Vec<u8>, bool) {
         let said = self.steps.iter().flat_map(|(_, step)| if let Step::Peer(bytes) = step { &bytes[..] } else { &[] });
         (said.copied().collect(), self.steps.iter().any(|(_, step)| matches!(step, Step::PeerCloses)))
@@ -231,7 +231,7 @@ fn play<D: Dialogue>(
     event_text: impl Fn(&D::Event) -> String,
     answer: impl Fn(&mut D, &str),
 ) {
-    // What is left of a dialogue that failed is of no use to anybody; how much it is depends on the pieces.
+    // What is left of a dialogue that failed has no use; how much it is depends on the pieces.
     let mut failed = false;
     let mut stage = Stage { dialogue, waiting: VecDeque::new(), peer_closes: false, written: Vec::new(), chunk };
     for (number, step) in &script.steps {

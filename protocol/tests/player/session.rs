@@ -1,12 +1,12 @@
 //! A whole session of SMTP after the login, with any bytes at all: what must hold of it, however the bytes are cut.
 //!
-//! - It neither panics nor goes on without end, and never writes more at once than a command, a reply and one read.
+//! - It neither panics nor continues without end, and never writes more in one step than a command, a reply and one read.
 //! - What it says to either side and reports does not depend on how the bytes are cut.
 //! - What reaches the server is commands in whole lines, messages that every server reads alike, and chunks of the size that
 //!   was announced; the server has as many messages as were reported.
 //! - Every MAIL and RCPT that reaches the server has exactly one address, to a reader that shares nothing with ours; it is one that this
 //!   login may send from or to, and the one that is reported.
-//! - Where senders are looked at, no message reaches the server that any reader could take to be from somebody else.
+//! - Where senders are checked, no message reaches the server that any reader could attribute to another sender.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -18,7 +18,7 @@ use oxpost_protocol::smtp::submission::{Event, Options, Outcome, Peer, Step, Sub
 #[path = "strict_path.rs"]
 pub mod strict_path;
 
-/// What the driver of the real proxy reads at once.
+/// What the driver of the real proxy reads in one call.
 const READ: usize = 2048;
 
 /// What one write may have: a read, all of its dots doubled and its LF made CRLF; or a reply.
@@ -45,7 +45,7 @@ pub fn check(data: &[u8]) -> usize {
     whole.messages
 }
 
-/// What a server makes of it: a dot in front of a line that has more is none of it (RFC 5321, 4.5.2).
+/// What a server makes of it: a transparency dot is not part of the line (RFC 5321, 4.5.2).
 fn without_dots(said: &[u8]) -> Vec<u8> {
     let bare = |line: &[u8]| line.strip_prefix(b".").filter(|rest| !rest.starts_with(b"\r\n")).unwrap_or(line).to_vec();
     said.split_inclusive(|byte| *byte == b'\n').flat_map(bare).collect()
@@ -84,7 +84,7 @@ fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
         assert!(polls < 20_000 + 20 * bytes.len(), "it goes on without end");
         match machine.poll() {
             Step::Write(peer, written) => {
-                assert!(written.len() <= WRITE_BOUND, "{} bytes at once", written.len());
+                assert!(written.len() <= WRITE_BOUND, "{} bytes in one step", written.len());
                 if peer == Peer::Client {
                     run.to_client.extend(written);
                 } else {
@@ -153,7 +153,7 @@ fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
             }
             Step::Read { .. } => match machine.waits_for() {
                 Some(wait) => machine.time_out(wait.peer()),
-                None => panic!("it reads, and waits for nobody: {machine:?}"),
+                None => panic!("it reads, and waits for no peer: {machine:?}"),
             },
         }
     }
@@ -164,7 +164,7 @@ fn run(choice: u8, bytes: &[u8], cut: usize) -> Run {
     run
 }
 
-/// Whom messages may be from, if that is looked at.
+/// The senders that messages may have, if they are checked.
 fn senders(choice: u8) -> Option<AllowedSenders> {
     let rule = || RewriteRule { from: "old@b.c".parse().unwrap(), to: "a@b.c".into() };
     let otherwise = match choice & 48 {
@@ -176,7 +176,7 @@ fn senders(choice: u8) -> Option<AllowedSenders> {
     Some(AllowedSenders::new("a@b.c", vec!["scan@b.c".parse().unwrap()], otherwise))
 }
 
-/// Whom messages may go to, if that is looked at.
+/// The recipients that messages may have, if they are checked.
 fn recipients(choice: u8) -> Option<Vec<Pattern>> {
     (choice & 64 != 0).then(|| vec!["*@y.z".parse().unwrap(), "boss@b.c".parse().unwrap()])
 }
@@ -192,7 +192,7 @@ struct Obedient {
     messages: usize,
     /// Who messages are from is looked at.
     watched: bool,
-    /// Whom they are to is looked at.
+    /// Recipients are checked.
     held_recipients: bool,
     /// The envelope that is open, as a strict reader finds it, and those of the messages that came.
     envelope: (String, Vec<String>),

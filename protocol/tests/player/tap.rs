@@ -13,7 +13,7 @@ use oxpost_protocol::tap::{BACK_OFF_LIMIT, Counts, Cut, Imap, Observation, Over,
 /// Between what one side says and what the other says then. The client begins.
 pub const DIVISION: &[u8] = b"\xff\xfe\xff";
 
-/// What the relay moves at once.
+/// What the relay moves in one call.
 const READ: usize = 16 * 1024;
 
 /// What a tap may hold, as it promises.

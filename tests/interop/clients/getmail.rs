@@ -18,7 +18,7 @@ const POP3: (&str, &str) = ("SimplePOP3Retriever", "");
 
 async fn getmail(world: &World, (retriever, more): (&str, &str), at: SocketAddr, password: &str) -> Ran {
     let folder = world.oxpost.folder().to_string_lossy();
-    // It writes no Maildir as root, and runs no program either unless it is told to.
+    // It writes no Maildir as root, and runs no program either unless it is configured to.
     let settings = format!(
         "[retriever]\ntype = {retriever}\nserver = {}\nport = {}\nusername = {ALICE}\npassword = {password}\n{more}\
          [destination]\ntype = MDA_external\npath = /usr/bin/tee\narguments = (\"{folder}/{retriever}\",)\n\

@@ -1,4 +1,4 @@
-//! mpop, which asks by POP3 for everything at once where the server offers PIPELINING.
+//! mpop, which pipelines all POP3 commands where the server offers PIPELINING.
 
 use oxpost_tests::harness::Ran;
 

@@ -14,7 +14,7 @@ const TEXT: &[u8] = b"Gr\xfc\xdfe\n.one dot\n..two dots\n.\n...\n\n250 OK\nno en
 
 /// The settings that are common to everything, and those of this time.
 fn settings(world: &World, more: &str, password: &str) -> String {
-    // Without a folder it asks at once whether to make one.
+    // Without a folder it asks immediately whether to create one.
     let settings = format!(
         "set folder=\"{folder}\"\n\
          set from={ALICE} use_from=yes envelope_from_address={ALICE} copy=no realname=Alice\n\

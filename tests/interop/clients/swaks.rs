@@ -1,4 +1,4 @@
-//! swaks, which lays open what happens in SMTP: both mechanisms, and several commands at once.
+//! swaks, which shows what happens in SMTP: both mechanisms, and several commands in one write.
 
 use oxpost_tests::harness::Ran;
 

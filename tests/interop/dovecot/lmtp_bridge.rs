@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// A bridge. It accepts nobody any more when this is dropped.
+/// A bridge. It accepts no connection once this is dropped.
 pub struct Bridge {
     pub address: SocketAddr,
     stop: CancellationToken,

@@ -55,7 +55,7 @@ async fn tokens_received_without_database_are_written_later() {
     tokio::pin!(login);
     tokio::select! {
         () = cluster.tenant.wait_until_held(1) => {}
-        _ = &mut login => panic!("a login got through without a token"),
+        _ = &mut login => panic!("a login succeeded without a token"),
     }
     cluster.server.down("immediate").unwrap();
     cluster.tenant.release();
@@ -104,7 +104,7 @@ async fn database_connection_uses_tls_and_verifies_certificate() {
     assert_eq!(server.sql("postgres", ssl).unwrap().trim(), "t");
     running.stop().await.unwrap();
 
-    // A certificate of somebody we do not trust, whatever sslmode says.
+    // A certificate of an untrusted authority, whatever sslmode says.
     for mode in ["verify-full", "require"] {
         let refused = install(mode, tenant.ca_pem().to_owned()).call(&["status"]).await.unwrap();
         assert!(refused.status != Some(0) && refused.text().contains("certificate"), "{refused}");

@@ -232,7 +232,7 @@ async fn slots_of_a_killed_node_return_within_the_bound() {
     let mut held = Vec::new();
     for _ in 0..3 {
         let mut smtp = Smtp::log_in(one.smtp, &cluster.password).await.unwrap();
-        // In the middle of a message nobody makes room.
+        // In the middle of a message no slot is given up.
         smtp.say(&format!("MAIL FROM:<{ALICE}>"), "250 ").await.unwrap();
         smtp.say(&format!("RCPT TO:<{ALICE}>"), "250 ").await.unwrap();
         smtp.say("DATA", "354 ").await.unwrap();
@@ -251,7 +251,7 @@ async fn slots_of_a_killed_node_return_within_the_bound() {
     two.stop().await.unwrap();
 }
 
-/// What an idle session has goes to whoever waits at the other node.
+/// The slot of an idle session goes to a client that waits at the other node.
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_session_makes_room_for_a_program_at_another_node() {
     let cluster = Cluster::sending(Some("{ max-connections = 1 }"), "", |_| {}).await;

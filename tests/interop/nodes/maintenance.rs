@@ -32,7 +32,7 @@ async fn key_rotation_without_nodes_reaches_the_other_nodes() {
         let answer = cluster.login(node).await;
         assert!(answer.starts_with("OK"), "{answer}");
     }
-    assert_eq!(cluster.refreshes(), 0, "the tokens that were there were sealed anew");
+    assert_eq!(cluster.refreshes(), 0, "the existing tokens were sealed again");
     for node in [one, two] {
         node.stop().await.unwrap();
     }

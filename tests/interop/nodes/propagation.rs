@@ -1,4 +1,4 @@
-//! What one node has done counts for the other at once.
+//! What one node has done counts for the other immediately.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use oxpost_tests::office365::behaviour::TokenFault;
 use super::{ALICE, Cluster};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sign_in_through_one_node_is_used_by_the_other_at_once() {
+async fn sign_in_at_one_node_is_used_by_the_other_immediately() {
     let cluster = Cluster::start().await;
     let (one, two) = (cluster.one.run().await.unwrap(), cluster.two.run().await.unwrap());
     let answer = cluster.login(&two).await;
@@ -57,7 +57,7 @@ async fn changed_password_counts_immediately_on_the_other_node() {
 
 /// The database tells it; and tells it again on a new connection when the old one was lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_waits_for_the_other_is_told_of_the_new_token() {
+async fn waiting_node_hears_of_the_new_token() {
     const ROUNDS: usize = 5;
     let cluster = Cluster::start().await;
     cluster.one.sign_in(ALICE, &cluster.tenant, ALICE).await.unwrap();

@@ -12,7 +12,7 @@ const TAKE_OVER: Duration = Duration::from_secs(55);
 
 /// Both nodes are asked for every account at the moment when its token is over; their own refreshers notice it too.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_expiry_makes_exactly_one_request_whoever_notices_it() {
+async fn every_expiry_causes_exactly_one_request() {
     const EXPIRIES: usize = 40;
     let cluster = Cluster::start().await;
     let people = cluster.people().await;
@@ -92,13 +92,13 @@ async fn refresh_of_a_killed_node_is_completed_by_the_other() {
         tokio::pin!(through_one);
         tokio::select! {
             () = cluster.tenant.wait_until_held(1) => {}
-            answer = &mut through_one => panic!("a login got through without a token: {answer}"),
+            answer = &mut through_one => panic!("a login succeeded without a token: {answer}"),
         }
         let through_two = cluster.login(&two);
         tokio::pin!(through_two);
         tokio::select! {
             waits = two.wait_for_log("another node asks for a new token") => drop(waits.unwrap()),
-            answer = &mut through_two => panic!("a login got through without a token: {answer}"),
+            answer = &mut through_two => panic!("a login succeeded without a token: {answer}"),
         }
         assert_eq!(cluster.refreshes(), before + 1);
         let died = Instant::now();
@@ -141,7 +141,7 @@ async fn nodes_killed_at_any_moment_lose_nobodys_sign_in() {
         let again = if kill % 2 == 0 { &cluster.one } else { &cluster.two };
         (one, two) = (two, again.run().await.unwrap());
     }
-    // Whoever comes waits for the leases of the dead.
+    // Every login waits for the leases of the killed nodes.
     cluster.tenant.behave(|it| it.entra.token_lifetime = Duration::from_secs(3600));
     for (name, password) in &people {
         for node in [&one, &two] {

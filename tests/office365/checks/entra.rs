@@ -156,7 +156,7 @@ async fn refresh_rotates_keeps_old_token_and_binds_application() {
 }
 
 #[tokio::test]
-async fn the_client_and_the_consent_are_judged() {
+async fn client_and_consent_are_verified() {
     let tenant = tenant().await;
     let grant = [("grant_type", "client_credentials"), ("scope", "https://outlook.office365.com/.default")];
     let ask = async |segment: &str, more: &[(&str, &str)]| {

@@ -166,7 +166,7 @@ async fn a_sender_without_send_as_is_denied_after_the_message() {
 }
 
 #[tokio::test]
-async fn the_fourth_message_at_once_is_one_too_many() {
+async fn fourth_concurrent_message_is_refused() {
     let tenant = tenant().await;
     let token = token(&tenant, "alice@contoso.com").await;
     let mut clients = Vec::new();
@@ -198,7 +198,7 @@ async fn message_rate_limit_applies_when_enabled() {
         let line = submit(&mut client, "alice@contoso.com", "x@fabrikam.example", "a: b\r\n\r\nx\r\n").await;
         assert!(line.starts_with(answer), "{line}");
     }
-    assert_eq!((tenant.outgoing().len(), tenant.most_at_once("alice@contoso.com")), (1, 1));
+    assert_eq!((tenant.outgoing().len(), tenant.most_concurrent("alice@contoso.com")), (1, 1));
 }
 
 #[tokio::test]

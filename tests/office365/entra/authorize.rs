@@ -78,7 +78,7 @@ impl Request {
         Ok(Self { target, redirect_uri: redirect_uri.clone(), fields, application })
     }
 
-    /// What is wrong with the rest of it is told to the application.
+    /// Other errors of the request are sent to the application.
     fn check(&self) -> Result<(), Failure> {
         if !self.is("response_type", "code") {
             return Err(Failure::new(900_144).value("response_type"));

@@ -15,7 +15,7 @@ use crate::office365::Shared;
 use crate::office365::directory::Application;
 use crate::office365::lock;
 
-/// Whom an external issuer's statement must be made for.
+/// The audience that an external issuer's token must have.
 const FEDERATION_AUDIENCE: &str = "api://AzureADTokenExchange";
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";

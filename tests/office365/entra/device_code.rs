@@ -20,7 +20,7 @@ use crate::office365::directory::Application;
 use crate::office365::tokens::random_text;
 use crate::office365::{SecretKind, Shared, lock};
 
-/// Letters and digits that nobody confuses.
+/// Letters and digits that are not confused with others.
 const ALPHABET: &[u8; 24] = b"ABCDEFGHJKLMNPQRSTUVWXYZ";
 const USER_CODE_LENGTH: usize = 9;
 

@@ -100,7 +100,7 @@ impl Grants {
         pending.map(|device| device.user_code.clone()).collect()
     }
 
-    /// A person's decision about a user code: an address, or nobody. False if no such code waits.
+    /// A person's decision about a user code: an address, or none. False if no such code waits.
     pub(in crate::office365) fn decide(&mut self, user_code: &str, user: Option<&str>, now: SystemTime) -> bool {
         match self.device_by_user_code(user_code) {
             Some(device) if device.decision == Decision::Pending && device.expires > now => {

@@ -13,7 +13,7 @@ use crate::office365::{Error, SecretKind, Shared, lock};
 
 /// What a grant was found to be worth.
 pub(super) struct Issued {
-    /// Nobody, for an application of its own.
+    /// No user, for an application of its own.
     pub(super) user: Option<String>,
     pub(super) scopes: Scopes,
     pub(super) refresh_token: Refresh,

@@ -1,4 +1,4 @@
-//! TLS under the HTTP server. Handshakes run beside each other, so that a client that stalls in one delays nobody; and an
+//! TLS under the HTTP server. Handshakes are concurrent, so that a client that stalls in one delays no other; and an
 //! answer can be cut off, for the fault in which the service closes the connection.
 
 use std::io;

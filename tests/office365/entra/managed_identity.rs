@@ -69,7 +69,7 @@ async fn answer(
     }
 }
 
-/// Arc's question: what stands in this file? Nothing, if the caller has brought the answer. The key is good once.
+/// Arc's question: what is in this file? Nothing, if the caller has brought the answer. The key is valid once.
 fn challenge(shared: &Shared, headers: &HeaderMap) -> Option<Response> {
     let mut arc = lock(&shared.arc);
     let brought = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());

@@ -1,4 +1,4 @@
-//! Reading `scope`: one resource, its permissions, and the OpenID words beside them.
+//! Reading `scope`: one resource, its permissions, and the OpenID words in addition to them.
 
 use super::errors::Failure;
 use crate::office365::directory::Application;
@@ -62,7 +62,7 @@ pub(super) fn read(text: &str) -> Result<Scopes, Failure> {
     Ok(scopes)
 }
 
-/// Narrows a request on behalf of a user to what the application may have, with `.default` spelt out.
+/// Narrows a request on behalf of a user to what the application may have, with `.default` expanded.
 pub(super) fn delegated(mut scopes: Scopes, application: &Application) -> Result<Scopes, Failure> {
     let failure = |code| Failure::new(code).app(&application.client_id).value(&scopes.resource);
     if scopes.resource == GRAPH {

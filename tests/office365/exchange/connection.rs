@@ -16,7 +16,7 @@ use crate::office365::behaviour::{Act, Stage};
 use crate::office365::transcript::{Direction, Protocol, Recorder, hidden_octets, masked};
 use crate::office365::{Shared, lock};
 
-/// So much is read at once.
+/// So much is read in one call.
 const CHUNK: usize = 64 * 1024;
 /// So much output may wait for the client's next pause.
 const MAX_WAITING_OUTPUT: usize = 256 * 1024;
@@ -221,11 +221,11 @@ impl Connection {
         self.stream.write_all(&output).await
     }
 
-    /// Starts TLS. What came in clear behind the command is thrown away, and noted.
+    /// Starts TLS. What was sent unencrypted after the command is discarded, and recorded.
     pub(super) async fn start_tls(&mut self) -> io::Result<()> {
         self.flush().await?;
         if !self.input.is_empty() {
-            self.recorder.note(&format!("{} octets in clear before TLS, thrown away", self.input.len()));
+            self.recorder.note(&format!("{} octets before TLS, discarded", self.input.len()));
             self.input.clear();
         }
         let Stream::Plain(plain) = std::mem::replace(&mut self.stream, Stream::Gone) else {

@@ -16,7 +16,7 @@ const SMTP_HOST: &str = "AM0PR02CA0134.outlook.office365.com";
 /// The server that keeps the mailboxes.
 pub(super) const MAILBOX_HOST: &str = "SYBP282MB2635.AUSP282.PROD.OUTLOOK.COM";
 
-/// The base64 of the host's name in UTF-16LE, as it stands in brackets in the greetings.
+/// The base64 of the host's name in UTF-16LE, as the greetings have it in brackets.
 fn bracket() -> String {
     let units: Vec<u8> = HOST.encode_utf16().flat_map(u16::to_le_bytes).collect();
     STANDARD.encode(units)

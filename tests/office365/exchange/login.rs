@@ -17,7 +17,7 @@ use crate::office365::{SecretKind, lock};
 /// A line of credentials may be so long: 12288 octets for SMTP by RFC 4954 section 4, and more is accepted of all.
 pub(super) const MAX_CREDENTIALS: usize = 16 * 1024;
 
-/// A login that got through.
+/// A login that succeeded.
 #[derive(Debug, Clone)]
 pub(super) struct Opened {
     pub(super) user: String,
@@ -180,7 +180,7 @@ pub(super) fn token_length(credentials: &[u8]) -> usize {
     read(credentials).map_or(0, |(_, token)| token.len())
 }
 
-/// A token of that length is a protocol error for POP3; it is recorded as one that nobody looked into.
+/// A token of that length is a protocol error for POP3; it is recorded as one that was not examined.
 pub(super) fn record_unread(connection: &Connection, credentials: &[u8]) {
     let (user, token) = read(credentials).unwrap_or_default();
     record(connection, &user, token.len(), LoginOutcome::Token(Refusal::Unknown));

@@ -125,7 +125,7 @@ impl Session {
         }
         connection.say("220 2.0.0 SMTP server ready").await?;
         if let Some(text) = injected {
-            connection.put_shown(text.as_bytes(), &format!("injected in clear: {text:?}")).await?;
+            connection.put_shown(text.as_bytes(), &format!("injected before TLS: {text:?}")).await?;
         }
         connection.start_tls().await?;
         *self = Self::default();

@@ -1,4 +1,4 @@
-//! A submitted message: who may send it as whom, how many at once, and where it goes.
+//! A submitted message: which user may send it as which sender, how many concurrently, and where it goes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::office365::{Shared, Tenant, lock};
 pub(in crate::office365) struct Sending {
     /// Messages at this moment.
     now: usize,
-    /// The most there ever were at once.
+    /// The most that were concurrent.
     most: usize,
     /// When those of the last minute were sent, by the clock of the runtime, which a test can stop.
     minute: VecDeque<Instant>,
@@ -53,7 +53,7 @@ impl Drop for LoggedIn {
     }
 }
 
-/// A place among the messages that a mailbox sends at once; it is free again when this is dropped.
+/// A slot among the concurrent messages of a mailbox; it is free again when this is dropped.
 pub(super) struct Slot {
     shared: Arc<Shared>,
     user: String,
@@ -91,7 +91,7 @@ impl Slot {
 }
 
 impl Tenant {
-    /// The most SMTP sessions that a mailbox has ever had at once.
+    /// The most concurrent SMTP sessions that a mailbox has had.
     pub fn most_smtp_sessions(&self, address: &str) -> usize {
         lock(&self.shared.sending).get(address).map_or(0, |sending| sending.most_sessions)
     }
@@ -101,13 +101,13 @@ impl Tenant {
         lock(&self.shared.sending).get(address).map_or(0, |sending| sending.most_in_a_minute)
     }
 
-    /// How many messages of a mailbox were refused because they were too many at once or within a minute.
+    /// How many messages of a mailbox were refused because there were too many concurrently or within a minute.
     pub fn refused_for_limits(&self, address: &str) -> usize {
         lock(&self.shared.sending).get(address).map_or(0, |sending| sending.refused)
     }
 
-    /// The most messages that a mailbox has ever sent at once.
-    pub fn most_at_once(&self, address: &str) -> usize {
+    /// The most concurrent messages that a mailbox has sent.
+    pub fn most_concurrent(&self, address: &str) -> usize {
         lock(&self.shared.sending).get(address).map_or(0, |sending| sending.most)
     }
 }

@@ -130,7 +130,7 @@ impl Access {
 
     /// What in the account's own row is not as it was written.
     pub(super) fn differs(&self, row: &Self) -> Option<String> {
-        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".into());
         for (what, written, found) in [
             ("delegate", &self.delegate, &row.delegate),
             ("application", &self.application, &row.application),
@@ -174,7 +174,7 @@ pub(super) fn restored_access(
                 lines.push(format!("the local password `{name}` of {mailbox}, which was revoked or replaced since"));
             }
         }
-        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".into());
         for (what, here, there) in [
             ("delegate", &access.delegate, &old.delegate),
             ("application", &access.application, &old.application),

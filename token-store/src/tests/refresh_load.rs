@@ -67,10 +67,10 @@ async fn thousand_accounts_expiring_together_are_spread_out() {
     assert_eq!(bench.endpoint.requests(), ACCOUNTS, "each once");
     // On the average 28 in ten seconds; a stampede would be a thousand.
     assert!(most < 70, "{most} within ten seconds");
-    let (most_at_once, seconds) = (bench.endpoint.most_in_flight(), (last - first).as_secs());
-    assert!(most_at_once <= 8, "{most_at_once} at once");
+    let (most_concurrent, seconds) = (bench.endpoint.most_in_flight(), (last - first).as_secs());
+    assert!(most_concurrent <= 8, "{most_concurrent} at once");
     println!(
-        "{ACCOUNTS} accounts: {} requests over {seconds} s, at most {most} within ten seconds and {most_at_once} at once",
+        "{ACCOUNTS} accounts: {} requests over {seconds} s, at most {most} within ten seconds and {most_concurrent} at once",
         bench.endpoint.requests()
     );
 }

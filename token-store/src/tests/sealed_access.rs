@@ -114,7 +114,7 @@ async fn delegate_cannot_be_changed_from_outside() {
     for (sql, words) in [
         (
             "UPDATE account SET through = 'ann@contoso.com', application = NULL, grant_kind = NULL WHERE mailbox = 'ben@contoso.com'",
-            "its delegate was none and is ann@contoso.com",
+            "its delegate was not set and is ann@contoso.com",
         ),
         (
             "UPDATE account SET through = 'ben@contoso.com' WHERE mailbox = 'info@contoso.com'",
@@ -250,7 +250,7 @@ async fn lost_ledger_is_found_and_resealed_by_confirmation_only() {
     meddled.sql("DELETE FROM meta WHERE name = 'access'").await;
     let found = meddled.found().await;
     assert!(
-        found.len() == 2 && found[0].contains("the access ledger") && found[1].contains("its delegate was none"),
+        found.len() == 2 && found[0].contains("the access ledger") && found[1].contains("its delegate was not set"),
         "{found:?}"
     );
     assert_eq!(meddled.store.add_account(&account("c@contoso.com", Grant::SignIn)).await, Err(StoreError::NoLedger));

@@ -94,8 +94,8 @@ impl Command {
         }
     }
 
-    /// How many octets follow must be certain: they are no commands. So it is read more strictly than all else, and goes on
-    /// spelt out anew.
+    /// How many octets follow must be certain: they are no commands. So this is read more strictly than anything else, and sent
+    /// in canonical form.
     fn bdat(rest: &[u8]) -> Self {
         let mut words = rest.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
         let count = words.next().filter(|word| word.len() <= CHUNK_DIGITS).and_then(number);

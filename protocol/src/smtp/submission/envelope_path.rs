@@ -356,7 +356,7 @@ mod tests {
         }
         assert_eq!(goes_on(b"FROM:<b\xfcro@b.c>"), None, "Latin-1 is read in different ways");
         assert_eq!(goes_on(b"FROM:<a@b.c> A=\xfc"), None, "in a parameter too");
-        assert_eq!(EnvelopePath::parse(Verb::Rcpt, b"TO:<>"), None, "a message is to somebody");
+        assert_eq!(EnvelopePath::parse(Verb::Rcpt, b"TO:<>"), None, "a message has a recipient");
         assert!(EnvelopePath::parse(Verb::Rcpt, b"to:<postmaster>").is_some());
     }
 

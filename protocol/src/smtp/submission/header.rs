@@ -21,7 +21,7 @@ pub(super) struct Header {
     field: Vec<u8>,
     /// How far that is known to have no end.
     searched: usize,
-    /// How many octets the fields had that are judged.
+    /// How many octets the evaluated fields had.
     judged: usize,
     /// The original author of the message, if replaced: replies go to this address.
     replaced: Option<Vec<u8>>,
@@ -229,7 +229,7 @@ fn verdict<'a>(mailboxes: &Mailboxes, senders: &'a AllowedSenders) -> Result<Opt
     Ok(instead)
 }
 
-/// Who has sent it for whom it is from. Where that may be replaced it is left out (`false`): then both are the same.
+/// Who sent it on behalf of the author. Where the sender may be replaced it is left out (`false`): then both are the same.
 fn sender(field: &[u8], body: &[u8], senders: &AllowedSenders, out: &mut Vec<u8>) -> Result<bool, Wrong> {
     match Mailboxes::read(body).map(|mailboxes| verdict(&mailboxes, senders)) {
         Some(Ok(None)) => out.extend_from_slice(field),
@@ -299,7 +299,7 @@ mod tests {
             "SUBJECT: x\r\nfrom:\r\n  Scan\r\n\t<SCAN@b.c>\r\nTo: x@y.z\r\n\r\nFrom: ceo@b.c\r\n",
             "From : \"ceo\" <info@b.c>\r\nSender: scan@b.c\r\n\r\n",
             "From: scan@b.c, info@b.c\r\nSender: info@b.c\r\n",
-            "Subject: nobody\r\n\r\nhello",
+            "Subject: none\r\n\r\nhello",
             "Resent-From: ceo@b.c\r\nX-From: ceo@b.c\r\n\r\n",
             "\r\nFrom: ceo@b.c\r\n",
             "",

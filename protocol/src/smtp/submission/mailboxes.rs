@@ -161,7 +161,7 @@ fn comment(rest: &[u8]) -> Option<usize> {
     None
 }
 
-/// A name that may stand in front of another address: words of a phrase or one quoted string, encoded words included. One
+/// A name that may precede another address: words of a phrase or one quoted string, encoded words included. One
 /// that is raw or has an at-sign in it may not: it could be read as an address.
 fn phrase(bytes: &[u8]) -> Option<Vec<u8>> {
     let unfolded: Vec<u8> = bytes.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();

@@ -26,8 +26,8 @@ pub enum Event {
         /// The reply that the client received.
         answer: String,
     },
-    /// A MAIL or RCPT without exactly one address, or with parameters that are none. The server was not asked, and what it said
-    /// is not repeated: it can be anything.
+    /// A MAIL or RCPT without exactly one address, or with invalid parameters. The server was not asked, and the client's words
+    /// are not repeated: they can be anything.
     Malformed {
         /// `MAIL` or `RCPT`.
         command: &'static str,

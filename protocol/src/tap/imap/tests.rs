@@ -51,7 +51,7 @@ fn pipelined_folders_get_their_own() {
             'S',
             "* OK [UIDVALIDITY 1] x\r\na OK [READ-WRITE] x\r\nb OK x\r\n* OK [uidvalidity 2] x\r\n* OK [UIDVALIDITY 3]\r\n",
         ),
-        ('S', "c OK x\r\n* OK [UIDVALIDITY 4] nobody asked\r\n"),
+        ('S', "c OK x\r\n* OK [UIDVALIDITY 4] unsolicited\r\n"),
     ];
     assert_eq!(noticed(&session), [validity("one", 1), validity("two", 2)]);
     // One that is refused has no value, and the next one its own.
@@ -68,7 +68,7 @@ fn status_names_its_folder_itself() {
 }
 
 #[test]
-fn what_stands_in_a_literal_means_nothing() {
+fn content_of_a_literal_means_nothing() {
     let message = "* OK [UIDVALIDITY 66] x\r\n* BYE x\r\n{9}\r\na BAD Request is throttled.\r\n";
     let fetch = format!("* 1 FETCH (UID 5 BODY[] {{{}}}\r\n{message})\r\na OK done\r\n", message.len());
     let append = format!("b APPEND INBOX (\\Seen) {{{}}}\r\n", message.len());

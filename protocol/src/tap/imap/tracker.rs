@@ -103,7 +103,7 @@ impl Command {
         let (verb, rest) = word(rest.trim_ascii_start());
         let is = |name: &str| verb.eq_ignore_ascii_case(name.as_bytes());
         if verb.is_empty() {
-            // DONE, the answer to a challenge, or nothing; but a literal is one whatever stands before it.
+            // DONE, the answer to a challenge, or nothing; but a literal is one whatever precedes it.
             return has_literal.then(|| Self { tag: Vec::new(), kind: Kind::Other });
         }
         let kind = if is("SELECT") || is("EXAMINE") {

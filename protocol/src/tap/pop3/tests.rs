@@ -51,7 +51,7 @@ fn answers_that_mean_nothing_are_known_to() {
         assert!(is_followed(said, answer), "{said}");
     }
     for (said, answer) in
-        [("XNEW\r\n", "+OK lines or not\r\n"), ("NOOP\r\n", "\u{16}\u{3}\u{1}\r\n"), ("", "+OK nobody asked\r\n")]
+        [("XNEW\r\n", "+OK lines or not\r\n"), ("NOOP\r\n", "\u{16}\u{3}\u{1}\r\n"), ("", "+OK unsolicited\r\n")]
     {
         assert!(!is_followed(said, answer), "{said}");
     }

@@ -111,7 +111,7 @@ impl Session {
         Ok(format!("COPYUID {uid_validity} {} {}", compressed(&old), compressed(&new)))
     }
 
-    /// What is gone is told to the client as news, with the rest.
+    /// What is gone is sent to the client as news, with the rest.
     fn expunge(&self, connection: &Connection, selected: &Selected, only: Option<&Set>) -> Answer {
         let mut store = lock(&connection.shared.store);
         if let Some(folder) = store.folder(self.user(), &selected.folder) {
