@@ -8,6 +8,7 @@ mod cert;
 mod check;
 mod doctor;
 mod import;
+mod mail;
 mod mail_use;
 pub(crate) mod nodes;
 mod notify;
@@ -96,6 +97,11 @@ enum Command {
     /// Send a test notification
     #[command(subcommand)]
     Notify(notify::NotifyCommand),
+    /// Show what happened to messages: did it go out, and what did Microsoft say?
+    ///
+    /// Reads the journal: every message that a client sent, with the results of its recipients, the mail server's reply and what to do
+    /// about a refusal, but neither subject nor content. Times are those of this machine. The service need not run.
+    Mail(mail::Options),
     /// Show whether the service runs, and the state of every account: sign-in, token expiry, errors
     ///
     /// Exit status: 0 if the service runs and every account works, 3 if something needs attention, 1 if the state cannot be read.
@@ -166,6 +172,7 @@ async fn run(command: Command, path: &std::path::Path) -> Result<(), Failed> {
         // There may be no configuration yet.
         Command::Import(options) => import::import(&options, path).await,
         Command::Notify(command) => notify::run(&command, &config()?).await,
+        Command::Mail(options) => mail::mail(&options, &config()?).await,
         Command::Status(options) => status::status(&options, &config()?).await,
     }
 }

@@ -8,6 +8,7 @@ mod check;
 mod credential;
 mod device;
 pub(crate) mod file;
+mod journal;
 mod log;
 mod login_throttle;
 pub(crate) mod notify;
@@ -36,6 +37,7 @@ pub(crate) use account::DeclaredAccount;
 pub use device::Device;
 pub(crate) use file::LogFormat;
 pub use file::{ListenerTls, Protocol, ServerTls};
+pub(crate) use journal::JournalSettings;
 pub(crate) use log::log_filter;
 pub(crate) use notify::date;
 pub(crate) use notify::{Command as NotifyCommand, Notify, Webhook};
@@ -79,6 +81,8 @@ pub struct Config {
     pub log: Log,
     /// How alerts are delivered.
     pub notify: Notify,
+    /// What the journal keeps.
+    pub journal: JournalSettings,
     /// Timeouts.
     pub limits: Limits,
     /// How many connections and sessions there may be.

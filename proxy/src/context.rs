@@ -15,7 +15,7 @@ pub use self::runtime::Runtime;
 pub use self::settings::Dial;
 pub use self::settings::Settings;
 pub(crate) use self::start_error::StartError;
-pub(crate) use self::store::{create_store, open_existing_store, open_store};
+pub(crate) use self::store::{create_store, journal_place, open_existing_store, open_store};
 use crate::config::Config;
 use crate::net::tls;
 

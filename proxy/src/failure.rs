@@ -29,6 +29,8 @@ pub struct Failure {
     pub server_reply: Option<String>,
     /// Why the upstream login failed; none if it had not begun, because the client was not let in here.
     pub class: Option<FailureClass>,
+    /// The account, or what the log says instead, where the log has one.
+    pub user: Option<String>,
     /// Whether a line of the log, within the session, has it. Only then is the client shown the id of its session.
     pub is_logged: bool,
 }
@@ -42,13 +44,26 @@ impl Failure {
     pub fn new(kind: RefusalKind, sentence: impl Into<String>, detail: &str) -> Self {
         let sentence = sentence.into();
         let log = if detail.is_empty() { sentence.clone() } else { format!("{sentence} ({detail})") };
-        Self { refusal: Refusal::new(kind, sentence), log, server_reply: None, class: None, is_logged: false }
+        Self {
+            refusal: Refusal::new(kind, sentence),
+            log,
+            server_reply: None,
+            class: None,
+            user: None,
+            is_logged: false,
+        }
     }
 
     /// The same, after its line was written, or was not.
     #[must_use]
     pub fn logged(self, is_logged: bool) -> Self {
         Self { is_logged, ..self }
+    }
+
+    /// The same, of a login as this user in the log.
+    #[must_use]
+    pub fn of_user(self, user: &str) -> Self {
+        Self { user: Some(user.to_owned()), ..self }
     }
 
     /// The same, of an upstream login.

@@ -12,6 +12,7 @@ pub mod cli;
 mod config;
 mod context;
 mod failure;
+mod journal;
 mod limits;
 mod log;
 mod mail_protocol;

@@ -9,6 +9,7 @@ pub use crate::config::{
 pub use crate::context::Dial;
 pub use crate::context::{Runtime, ServerContext, Settings};
 pub use crate::failure::{FailureClass, known_replies};
+pub use crate::journal::Journal;
 pub use crate::limits::back_off::BackOffs;
 pub use crate::limits::connection_slots::{ConnectionSlots, SlotLimits, SlotSettings};
 pub use crate::limits::login_throttle::{BlockLimits, LoginThrottle, ThrottleLimits};

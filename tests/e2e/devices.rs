@@ -86,6 +86,15 @@ async fn scanner_without_auth_sends_and_unknown_source_does_not() {
     assert!(!imap.line().await.unwrap().starts_with("a OK"));
     let log = running.stop().await.unwrap();
     assert!(log.contains("\"client\":\"127.1.2.3\"") && !log.contains("page 1"), "{log}");
+    let journal = oxpost.call(&["mail"]).await.unwrap().said().unwrap();
+    for words in [
+        "device permit 127.1.2.0/24",
+        "refused at MAIL by the rules of the device permit",
+        "refused at RCPT by the rules of the device permit",
+        "refused by the rules of the device permit",
+    ] {
+        assert!(journal.contains(words), "{words}: {journal}");
+    }
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod doctor_grants;
 mod domain_accounts;
 mod entra_back_off;
 mod import;
+mod journal;
 mod large_messages;
 mod log_lines;
 mod login_budget;

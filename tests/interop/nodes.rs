@@ -3,6 +3,7 @@
 mod back_off;
 mod balancer;
 mod database_outage;
+mod journal;
 mod limits;
 mod maintenance;
 mod propagation;

@@ -159,12 +159,23 @@ impl Account {
 #[derive(Clone, Debug)]
 pub struct Admitted {
     account: Arc<Account>,
+    credential: Option<Arc<str>>,
 }
 
 impl Admitted {
     /// The account was authenticated.
     pub(crate) fn authenticated(account: Account) -> Self {
-        Self { account: Arc::new(account) }
+        Self { account: Arc::new(account), credential: None }
+    }
+
+    /// The same, with the local password of this name.
+    pub(crate) fn with_credential(self, name: &str) -> Self {
+        Self { credential: Some(name.into()), ..self }
+    }
+
+    /// The name of the local password with which the client logged in, if it was one. It is nothing secret.
+    pub fn credential(&self) -> Option<&str> {
+        self.credential.as_deref()
     }
 
     /// The account.

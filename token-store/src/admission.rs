@@ -318,8 +318,9 @@ impl Attempt {
             accounts.count_accounts();
         }
         shared.familiar.note(&row.mailbox, source);
+        let admitted = Admitted::authenticated(account).with_credential(&row.name);
         shared.background_writes.note(Used::Local(row.mailbox, row.name), row.last_used);
-        Ok(Admitted::authenticated(account))
+        Ok(admitted)
     }
 }
 

@@ -13,6 +13,11 @@ pub(crate) fn rfc3339(time: Option<SystemTime>) -> Option<String> {
     time.filter(printable).map(|time| humantime::format_rfc3339_seconds(time).to_string())
 }
 
+/// The same to the millisecond.
+pub(crate) fn rfc3339_millis(time: SystemTime) -> Option<String> {
+    rfc3339(Some(time)).map(|_| humantime::format_rfc3339_millis(time).to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -45,6 +45,8 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
     problems.extend(more);
     let (throttle, throttle_problems) = super::login_throttle::check(&file.login_throttle);
     problems.extend(throttle_problems);
+    let (journal, journal_problems) = super::journal::check(&file.journal);
+    problems.extend(journal_problems);
     for (section, key, sentence) in problems {
         checker.report(section, None, Some(key), sentence);
     }
@@ -86,6 +88,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
         system_roots: file.trust.system_roots,
         log: Log { level: file.log.level, format: file.log.format },
         notify,
+        journal,
         limits: Limits {
             login_timeout: file.limits.login_timeout.0,
             upstream_timeout: file.limits.upstream_timeout.0,

@@ -37,6 +37,8 @@ pub(crate) struct File {
     pub log: Log,
     /// `[notify]`
     pub notify: super::notify::Section,
+    /// `[journal]`
+    pub journal: super::journal::Section,
     /// `[limits]`
     pub limits: Limits,
     /// `[login-throttle]`

@@ -7,6 +7,7 @@ use oxpost_token_store::{Accounts, HttpPolicy, SharedClock, Store, Tokens};
 
 use super::start_error::StartError;
 use crate::config::Config;
+use crate::journal::{Journal, JournalPlace};
 use crate::limits::back_off::BackOffs;
 use crate::limits::connection_slots::ConnectionSlots;
 use crate::limits::login_throttle::LoginThrottle;
@@ -46,6 +47,8 @@ pub struct Runtime {
     pub back_offs: BackOffs,
     /// Takes what is observed in sessions.
     pub usage: UsageRecorder,
+    /// Takes what happens to messages.
+    pub journal: Journal,
     /// Limits for log lines that unauthenticated clients can cause.
     pub log_limits: LogLimits,
 }
@@ -65,6 +68,7 @@ impl Runtime {
         let tokens = Tokens::new(store.clone(), config.applications.clone(), http, Arc::clone(&clock), config.refresh);
         let accounts =
             Accounts::with_remote_verification(store.clone(), Arc::clone(&clock), config.admission, tokens.clone());
+        let journal = JournalPlace::of(config, || Ok::<_, StartError>(tls.clone()))?;
         let send_limits = nodes::send_limits::summary(config.servers.values());
         let nodes = Nodes::of(&store, &config.host_name, send_limits).map(Arc::new);
         Ok(Self {
@@ -88,6 +92,7 @@ impl Runtime {
             nodes,
             back_offs: BackOffs::default(),
             usage: UsageRecorder::default(),
+            journal: Journal::new(Some(journal), config.journal.clone(), &config.host_name),
             log_limits: LogLimits::default(),
         })
     }

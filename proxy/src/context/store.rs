@@ -12,6 +12,7 @@ use oxpost_token_store::{Postgres, Store};
 
 use super::start_error::StartError;
 use crate::config::{Config, StorePlace};
+use crate::journal::JournalPlace;
 use crate::net::tls;
 
 /// Opens the store under its key. Both are made at the first start; a store that is missing or empty although its key is there is an
@@ -109,6 +110,14 @@ async fn with_key(config: &Config, database: Arc<dyn Database>, may_be_new: bool
 
 fn tls_of_the_database(config: &Config) -> Result<rustls::ClientConfig, StartError> {
     tls::client_config(config.ca_file.as_deref(), config.system_roots).map_err(StartError::Tls)
+}
+
+/// Where the journal of this configuration is.
+///
+/// # Errors
+/// The certificates to trust cannot be read.
+pub(crate) fn journal_place(config: &Config) -> Result<JournalPlace, StartError> {
+    JournalPlace::of(config, || tls_of_the_database(config))
 }
 
 /// A fresh key would only hide that the right one is somewhere else.

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 pub(crate) use fair_queue::Class;
 pub(crate) use mailbox_limiter::MailboxLimiter;
-pub(crate) use mailbox_limiter::{MessagePermit, PendingPermit, SendSlot};
+pub(crate) use mailbox_limiter::{MessagePermit, PendingPermit, RecipientCounter, SendSlot};
 pub(crate) use rate::Rate;
 
 use crate::config::SendingLimits;

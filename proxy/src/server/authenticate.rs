@@ -54,7 +54,7 @@ pub(crate) async fn admit(context: &ServerContext, peer: IpAddr, login: &Login) 
         if is_logged {
             warn!(user, reason = reason.log, "login refused again; a device may have an old password");
         }
-        reason.logged(is_logged)
+        reason.of_user(&user).logged(is_logged)
     } else {
         refused(context, peer, reason, &user)
     };
@@ -137,5 +137,5 @@ pub(crate) fn refused(context: &ServerContext, peer: IpAddr, failure: Failure, u
     if is_logged {
         warn!(user, reason = failure.log, "login refused");
     }
-    failure.logged(is_logged)
+    failure.of_user(user).logged(is_logged)
 }

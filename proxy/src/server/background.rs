@@ -45,6 +45,7 @@ pub(super) struct Background {
     extensions: JoinHandle<()>,
     node: JoinHandle<()>,
     usage: JoinHandle<()>,
+    journal: JoinHandle<()>,
     last_session: CancellationToken,
 }
 
@@ -86,6 +87,9 @@ impl Background {
                 let runtime = &context.runtime;
                 runtime.usage.write_down(runtime.store.clone(), Arc::clone(&runtime.clock), stop).await;
             }),
+            journal: spawn("journal", &last_session, context, |context, stop| async move {
+                context.runtime.journal.write_down(Arc::clone(&context.runtime.clock), stop).await;
+            }),
             last_session,
         }
     }
@@ -99,7 +103,7 @@ impl Background {
         let _ = self.notifier.await;
         self.last_session.cancel();
         let _ = timeout(WRITE_TIMEOUT, context.runtime.accounts.wait_for_background_writes()).await;
-        for task in [self.usage, self.extensions, self.node] {
+        for task in [self.usage, self.journal, self.extensions, self.node] {
             let _ = timeout(WRITE_TIMEOUT, task).await;
         }
     }

@@ -14,13 +14,14 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use crate::config::ListenerTls;
+use crate::config::{ListenerTls, Protocol};
 use crate::context::ServerContext;
 use crate::failure::Failure;
 use crate::limits::close_request::{CloseReason, CloseRequest};
 use crate::limits::connection_slots::{Proof, Slot};
 use crate::limits::send_limiter::SendSlot;
 use crate::mail_protocol::MailProtocol;
+use crate::monitor::refused_login;
 use crate::net::drive::{Driven, GOODBYE_TIMEOUT, drive_until, send};
 use crate::net::handshake_limit::HandshakeLimit;
 use crate::net::stream::{Stream, poll_discard};
@@ -51,6 +52,10 @@ pub(crate) struct UnauthenticatedClient<'a> {
 pub(crate) struct LoggedIn {
     /// The account that logged in.
     pub account: Account,
+    /// The name of the local password that it logged in with; none for a device, and where Microsoft verified the password.
+    pub credential: Option<String>,
+    /// The id of the session in the log.
+    pub session: String,
     /// The address of the client.
     pub from: IpAddr,
     /// The client's connection.
@@ -89,12 +94,14 @@ pub(crate) async fn login<S: MailProtocol>(
         },
     };
     match run_login::<S>(context, listener, &unauthenticated, &mut session).await {
-        Ok((account, connected, send_slot, device_permit)) => {
+        Ok(Accepted { account, credential, connected, send_slot, device_permit }) => {
             let LoginDialogue { dialogue, stream, .. } = session;
             let client = stream.ok_or_else(|| EndedBeforeLogin::ConnectionBroke(io::ErrorKind::NotConnected.into()))?;
             let rate = device_permit.as_ref().map(|device_permit| Arc::clone(&device_permit.device.rate));
             Ok(LoggedIn {
                 account,
+                credential,
+                session: unauthenticated.id.to_owned(),
                 from,
                 client,
                 unread: dialogue.into_unread(),
@@ -112,8 +119,14 @@ pub(crate) async fn login<S: MailProtocol>(
     }
 }
 
-/// An accepted login: account, upstream session, send slot and device permit.
-type Accepted = (Account, Connected, Option<SendSlot>, Option<DevicePermit>);
+/// An accepted login.
+struct Accepted {
+    account: Account,
+    credential: Option<String>,
+    connected: Connected,
+    send_slot: Option<SendSlot>,
+    device_permit: Option<DevicePermit>,
+}
 
 async fn run_login<S: MailProtocol>(
     context: &ServerContext,
@@ -141,7 +154,13 @@ async fn run_login<S: MailProtocol>(
                 let attempt = match session.unless_closed(admit(context, unauthenticated, event, device)).await? {
                     Ok((admitted, device_permit)) => {
                         let attempt = session.unless_gone(log_in::<S>(context, &admitted)).await?;
-                        attempt.map(|(account, connected, send_slot)| (account, connected, send_slot, device_permit))
+                        attempt.map(|(connected, send_slot)| Accepted {
+                            account: admitted.account().clone(),
+                            credential: admitted.credential().map(str::to_owned),
+                            connected,
+                            send_slot,
+                            device_permit,
+                        })
                     }
                     Err(failure) => Err(failure),
                 };
@@ -152,12 +171,15 @@ async fn run_login<S: MailProtocol>(
                         return Err(EndedBeforeLogin::CloseRequested(CloseReason::Evicted));
                     }
                     Ok(accepted) => {
-                        session.accept(&accepted.1.capabilities).await?;
+                        session.accept(&accepted.connected.capabilities).await?;
                         return Ok(accepted);
                     }
                     Err(mut failure) => {
                         unauthenticated.slot.fail_login();
                         if failure.is_logged {
+                            if S::PROTOCOL == Protocol::Smtp {
+                                refused_login::record(context, &failure, unauthenticated.peer, unauthenticated.id);
+                            }
                             failure.refusal.text = with_session(&failure.refusal.text, unauthenticated.id);
                         }
                         session.dialogue.refuse(&failure.refusal);
@@ -209,7 +231,7 @@ async fn admit(
         if is_logged {
             warn!(account = %account.mailbox, limit = reached.limit.key(), reason = failure.log, "login refused");
         }
-        failure.logged(is_logged)
+        failure.of_user(account.mailbox.as_str()).logged(is_logged)
     })?;
     Ok((admitted, device_permit))
 }
@@ -218,18 +240,18 @@ async fn admit(
 async fn log_in<S: MailProtocol>(
     context: &ServerContext,
     admitted: &Admitted,
-) -> Result<(Account, Connected, Option<SendSlot>), Failure> {
+) -> Result<(Connected, Option<SendSlot>), Failure> {
     let mailbox = &admitted.account().mailbox;
     match login_with_slot::log_in::<S>(context, admitted).await {
         Ok((connected, send_slot)) => {
             debug!(account = %mailbox, "logged in");
-            Ok((admitted.account().clone(), connected, send_slot))
+            Ok((connected, send_slot))
         }
         Err(failure) => {
             // Not rate-limited: the client has proved its identity.
             let class = failure.class.map(tracing::field::display);
             warn!(account = %mailbox, class, reason = failure.log, "upstream login failed");
-            Err(failure.logged(true))
+            Err(failure.of_user(mailbox.as_str()).logged(true))
         }
     }
 }

@@ -74,6 +74,12 @@ impl Device {
         Some(DevicePermit { device: Arc::clone(self), _permit: permit })
     }
 
+    /// The networks of the device, for people.
+    pub fn networks(&self) -> String {
+        let networks: Vec<String> = self.config.networks.iter().map(ToString::to_string).collect();
+        networks.join(" ")
+    }
+
     /// Restricts a session to the senders and recipients of the device.
     pub fn restrict(&self, machine: Submission) -> Submission {
         let config::Device { account, senders, recipients, .. } = &self.config;

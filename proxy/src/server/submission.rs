@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep, timeout};
 use self::side::Side;
 pub(crate) use self::upstream::Upstream;
 use self::wait::{Awaited, Circumstances, Snapshot, WaitClock};
+use crate::journal::event::TakenBy;
 use crate::limits::close_request::{CloseReason, CloseRequest};
 use crate::limits::send_limiter::{MessagePermit, PendingPermit, SendSlot};
 use crate::net::stream::{Stream, poll_discard};
@@ -38,6 +39,16 @@ pub(crate) struct SubmissionResult {
     pub end: Ended,
 }
 
+/// Sees what happens to the messages of a session. Who takes them is told by the driver, which knows it.
+pub(crate) trait MessageObserver {
+    /// The client wants to begin a message from this sender: it has sent MAIL, which no rule refuses.
+    fn begins(&mut self, sender: &str, taken_by: TakenBy);
+    /// Something has happened to a message.
+    fn happened(&mut self, event: &Event, taken_by: TakenBy);
+    /// The session has ended.
+    fn ended(&mut self, taken_by: TakenBy);
+}
+
 /// How a session is driven.
 pub(crate) struct SubmissionSettings {
     /// How long a client may take for its next command, or the next part of a message.
@@ -49,18 +60,18 @@ pub(crate) struct SubmissionSettings {
 }
 
 /// Carries mail between a client and a server that have both logged in, until one of them ends it, or it is asked to end.
-/// `happened` is called for each message and each refusal.
+/// `observer` is called for each message and each refusal.
 pub(crate) async fn relay_submission(
     client: Stream,
     upstream: Upstream,
     machine: Submission,
     settings: SubmissionSettings,
-    happened: impl FnMut(&Event),
+    observer: impl MessageObserver,
 ) -> SubmissionResult {
     let SubmissionSettings { command_timeout, send_slot, mut close } = settings;
     let mut driver = Driver {
         machine,
-        happened,
+        observer,
         client: Side::new(client),
         upstream,
         client_ended: false,
@@ -87,6 +98,8 @@ pub(crate) async fn relay_submission(
     .await;
     let result =
         SubmissionResult { from_client: driver.client.received(), from_server: driver.upstream.received(), end };
+    let taken_by = driver.upstream.taken_by();
+    driver.observer.ended(taken_by);
     let Driver { client, upstream, client_ended, send_slot, waiting, .. } = driver;
     drop(waiting);
     let linger = if timeouts.close.is_none() { CLOSE_TIMEOUT } else { LINGER };
@@ -145,7 +158,7 @@ impl Timeouts {
     }
 
     /// Ready with what was waited for too long, and under which circumstances.
-    fn poll_silence<F>(&mut self, cx: &mut Context<'_>, driver: &mut Driver<F>) -> Poll<(Awaited, Circumstances)> {
+    fn poll_silence<O>(&mut self, cx: &mut Context<'_>, driver: &mut Driver<O>) -> Poll<(Awaited, Circumstances)> {
         let snapshot = driver.snapshot();
         self.clock.show(snapshot, Instant::now());
         if let Some(send_slot) = driver.send_slot.as_mut().filter(|_| !snapshot.awaited.is_some_and(wait::is_idle)) {
@@ -179,9 +192,9 @@ impl Timeouts {
     }
 }
 
-struct Driver<F> {
+struct Driver<O> {
     machine: Submission,
-    happened: F,
+    observer: O,
     client: Side,
     upstream: Upstream,
     client_ended: bool,
@@ -194,7 +207,7 @@ struct Driver<F> {
     end: Option<Ended>,
 }
 
-impl<F> Driver<F> {
+impl<O> Driver<O> {
     /// What is waited for, and what tells since when.
     fn snapshot(&self) -> Snapshot {
         let awaited = if self.end.is_some() {
@@ -237,7 +250,7 @@ impl<F> Driver<F> {
     }
 }
 
-impl<F: FnMut(&Event)> Driver<F> {
+impl<O: MessageObserver> Driver<O> {
     /// Goes as far as it can. Ready when the session is over and everything that could be said has been.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let mut drained = Drained::default();
@@ -251,8 +264,13 @@ impl<F: FnMut(&Event)> Driver<F> {
                     // The rest of a discarded message must not keep other sessions from sending.
                     self.send_slot = None;
                 }
-                Step::Event(event) => (self.happened)(&event),
-                Step::Begin { again } => self.wait_for_permit(again),
+                Step::Event(event) => self.observer.happened(&event, self.upstream.taken_by()),
+                Step::Begin { again } => {
+                    if let Some(sender) = self.machine.waiting_sender().filter(|_| !again) {
+                        self.observer.begins(sender, self.upstream.taken_by());
+                    }
+                    self.wait_for_permit(again);
+                }
                 Step::Over(end) => {
                     // Other messages must not wait for one that will not come.
                     self.waiting = None;

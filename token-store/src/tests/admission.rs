@@ -39,6 +39,7 @@ async fn right_password_opens_and_its_next_login_needs_no_hash() {
     ] {
         let admitted = gate.accounts.admit(user, &gate.password).await.unwrap();
         assert_eq!(admitted.account().mailbox, *gate.bench.mailbox());
+        assert_eq!(admitted.credential(), Some("scanner"), "of the login cache too");
     }
     assert_eq!(gate.accounts.hashes(), 1, "remembered after the first time");
     assert_eq!(gate.last_used().await, Some(start()));

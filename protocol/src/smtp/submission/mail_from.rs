@@ -89,6 +89,11 @@ impl Submission {
         self.waiting = Some(Waiting { mail, refused: Some(reply.clone()), asked: false });
     }
 
+    /// The sender of the message that waits to begin ([`Step::Begin`](super::Step::Begin)); empty for the null sender.
+    pub fn waiting_sender(&self) -> Option<&str> {
+        self.waiting.as_ref().map(|waiting| waiting.mail.address.as_str())
+    }
+
     /// The message that was asked for ([`Step::Begin`](super::Step::Begin)) may begin.
     pub fn begin(&mut self) {
         if let Some(Waiting { mail, .. }) = self.waiting.take() {

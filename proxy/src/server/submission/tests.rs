@@ -70,11 +70,24 @@ fn play_over<S>(
         let settings = SubmissionSettings { command_timeout, send_slot, close };
         let (client, server) = (facing.0, Upstream::live(facing.1));
         let carried =
-            relay_submission(client, server, Submission::new(options), settings, |event| events.push(event.clone()))
-                .await;
+            relay_submission(client, server, Submission::new(options), settings, Collector(&mut events)).await;
         (carried, events)
     });
     Play { client, server, session, close: handle }
+}
+
+/// Keeps what happens to messages.
+struct Collector<'a>(&'a mut Vec<Event>);
+
+impl MessageObserver for Collector<'_> {
+    fn begins(&mut self, _: &str, _: TakenBy) {}
+
+    fn happened(&mut self, event: &Event, taken_by: TakenBy) {
+        assert_eq!(taken_by, TakenBy::Live);
+        self.0.push(event.clone());
+    }
+
+    fn ended(&mut self, _: TakenBy) {}
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Play<S> {

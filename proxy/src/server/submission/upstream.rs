@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWriteExt;
 
 use super::side::Side;
+use crate::journal::event::TakenBy;
 use crate::net::stream::Stream;
 
 /// The server's side of a session.
@@ -48,6 +49,13 @@ impl Upstream {
         let Self::Live(Live(side)) = self;
         if let Some(mut stream) = side.stream {
             let _ = stream.shutdown().await;
+        }
+    }
+
+    /// Who takes the messages of the session.
+    pub(super) fn taken_by(&self) -> TakenBy {
+        match self {
+            Self::Live(_) => TakenBy::Live,
         }
     }
 

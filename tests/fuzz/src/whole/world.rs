@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use oxpost::testing::{
     AdvertisedExtensions, BackOffs, BlockLimits, ConnectionSlots, Device, Dial, Limits, LogLimits, LoginOffers,
     LoginThrottle, Lookups, MailServer, Runtime, SendLimiter, SendingLimits, ServerContext, ServerTls, Servers,
-    Settings, SlotLimits, SlotSettings, ThrottleLimits, UsageRecorder,
+    Journal, Settings, SlotLimits, SlotSettings, ThrottleLimits, UsageRecorder,
 };
 use oxpost_protocol::Secret;
 use oxpost_token_store::database::sqlite::Sqlite;
@@ -123,6 +123,7 @@ impl World {
             send_limiter: SendLimiter::new(LIMITS.send_slot_timeout),
             back_offs: BackOffs::default(),
             usage: UsageRecorder::default(),
+            journal: Journal::off(),
             log_limits: LogLimits::default(),
         };
         let settings = Settings {
