@@ -21,7 +21,7 @@ pub(crate) use windows::{
     raise_descriptor_limit,
 };
 
-/// What the system, or somebody by way of it, asks of this process.
+/// What the system, or an administrator by way of it, asks of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// To stop.
@@ -30,12 +30,12 @@ pub(crate) enum Signal {
     Reload,
 }
 
-/// Writes a file in one stroke: whoever opens it finds what was there before, or all of this. Where `private`, its owner
-/// alone may read it; it is given to the owner of `like`, or stays with whoever runs this.
+/// Replaces a file as a whole: a reader finds what was there before, or all of this. Where `private`, its owner
+/// alone may read it; it is given to the owner of `like`, or stays with the user who runs this.
 ///
 /// # Errors
 /// The system does not allow it.
-pub(crate) fn write_at_once(path: &Path, bytes: &[u8], private: bool, like: Option<&Path>) -> io::Result<()> {
+pub(crate) fn replace_file(path: &Path, bytes: &[u8], private: bool, like: Option<&Path>) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = Path::new(&beside);
@@ -45,7 +45,7 @@ pub(crate) fn write_at_once(path: &Path, bytes: &[u8], private: bool, like: Opti
     }
     let mut file = creating(private).open(beside)?;
     file.write_all(bytes)?;
-    // The open file, and not its name, which could be another file's by now if the folder is somebody else's.
+    // The open file, and not its name, which could be another file's by now if another user owns the folder.
     if let Some(like) = like {
         give_to_owner_of(like, &file)?;
     }

@@ -1,7 +1,7 @@
 //! A certificate authority for one site, and what it issues.
 //!
 //! Keys are ECDSA P-256: Windows before 10 and Server 2016 knows no RSA suite that is still considered safe, but it knows
-//! ECDHE_ECDSA with AES-GCM. It vouches for servers only, and has nobody below it.
+//! ECDHE_ECDSA with AES-GCM. The authority is for servers only, and may issue no other authority.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -16,10 +16,10 @@ use x509_parser::prelude::FromDer as _;
 
 use crate::net::certificate::info::{CertificateInfo, day, first};
 
-/// How long an authority lives: every machine must be told to trust the next one.
+/// How long an authority lives: every machine must trust the next one, too.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(3650 * DAY);
 
-/// How long a certificate lives. Apple's systems take no longer ones, whoever issued them
+/// How long a certificate lives. Apple's systems accept no longer ones, whichever authority issued them
 /// (<https://support.apple.com/103769>: 825 days).
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(820 * DAY);
 
@@ -76,7 +76,7 @@ impl Authority {
         wanted.distinguished_name = named(&format!("Oxpost at {site}, made {}", day(now)));
         wanted.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         wanted.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        // Whoever trusts it trusts it for servers, and for no code or mail that somebody signs with a stolen key.
+        // It is trusted for servers, and for no code or mail that is signed with a stolen key.
         wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         wanted.not_before = (now - BACKDATED).into();
         wanted.not_after = (now + AUTHORITY_LIFE).into();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_issues_is_trusted_by_whoever_trusts_it() {
+    fn certificate_is_trusted_where_its_authority_is() {
         let authority = Authority::make("gateway.contoso.com", now()).unwrap();
         let wanted = names(&["gateway.contoso.com", "localhost", "192.168.1.10", "::1"]);
         let pair = authority.issue(&wanted, now()).unwrap();

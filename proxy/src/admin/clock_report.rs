@@ -17,10 +17,10 @@ const NOTE_AGAIN: Duration = Duration::from_secs(10 * 60);
 /// What differs by less is the same.
 const SAME: Duration = Duration::from_secs(60);
 
-/// What was noted, and when, by a clock that nobody sets.
+/// What was noted, and when, by a monotonic clock.
 type Noted = Option<(Vec<ClockSkew>, Duration)>;
 
-/// Looks until it is told to stop.
+/// Looks until the stop.
 pub(crate) async fn keep(context: ServerContext, stop: CancellationToken) {
     let mut news = context.runtime.tokens.clock_news();
     let mut noted: Noted = None;

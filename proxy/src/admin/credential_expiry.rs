@@ -35,7 +35,7 @@ impl<'a> End<'a> {
     pub(crate) fn of(application: &'a Application, now: SystemTime) -> Option<Self> {
         let (thumbprint, is_next, expires) = match &application.credential {
             Credential::Certificate(certificate) => (Some(certificate.thumbprint()), false, certificate.expires()),
-            // The next one may be mistyped, and Microsoft has not accepted it yet: it does not stand in for the current one.
+            // The next one may be mistyped, and Microsoft has not accepted it yet: it does not replace the current one.
             Credential::Secret => match (application.client_secret_expires, application.next_client_secret) {
                 (Some(current), _) => (None, false, current),
                 (None, next) => (None, true, next?.expires?),
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_is_told_in_days_and_near_it_with_what_to_do() {
+    fn expiry_is_shown_in_days_and_with_what_to_do() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let said = |seconds: i64| {
             let distance = Duration::from_secs(seconds.unsigned_abs());

@@ -2,26 +2,26 @@
 //! taken and, if not, what to change.
 //!
 //! ```text
-//! examine (drivers: files, sockets, HTTP) ─▶ facts ─▶ judge (pure) ─▶ lines ─▶ the checklist, or JSON
-//!                                              └────▶ report: what the service said beside what is assumed, masked
+//! examine (drivers: files, sockets, HTTP) ─▶ findings ─▶ evaluate (pure) ─▶ lines ─▶ the checklist, or JSON
+//!                                              └────▶ report: what the service said next to what is assumed, masked
 //! ```
 
 mod assumptions;
 mod certificate;
+mod check;
+mod evaluate;
 mod examine;
-mod facts;
-mod judge;
-mod line;
+mod findings;
 mod listener;
 mod mail;
 mod mask;
 mod report;
 mod server;
 
+pub(crate) use check::{Check, Verdict};
+pub(crate) use evaluate::evaluate;
 pub(crate) use examine::Doctor;
-pub(crate) use facts::Facts;
-pub(crate) use judge::judge;
-pub(crate) use line::{Line, Verdict};
+pub(crate) use findings::Findings;
 pub(crate) use report::report;
 
 /// The meaning of each check when it passes, in the order of the checklist; `docs/troubleshooting.md` contains it.

@@ -101,7 +101,7 @@ pub(crate) struct Application {
     pub redirect_uri: Option<String>,
     /// Certificate and private key by which it proves itself, PEM.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// The client secret, where the file has it in clear.
+    /// The client secret, where the file has it unencrypted.
     pub secret: Option<Secret>,
     /// What [`Plan::fit`] has made of it.
     pub(crate) resolved: Option<oxpost_token_store::Application>,
@@ -125,7 +125,7 @@ pub(crate) struct Account {
     pub mailbox: Mailbox,
     /// Its application, by its place in the plan.
     pub application: usize,
-    /// How its tokens are got.
+    /// How its tokens are obtained.
     pub grant: Grant,
     /// What was sealed with its old password.
     pub sealed: Option<Sealed>,
@@ -201,7 +201,7 @@ pub(crate) fn read(text: &str, cache: Option<&str>, folder: &Path) -> Result<Pla
 
 impl Plan {
     fn leave(&mut self, line: usize, what: impl Into<String>, why: impl Into<String>) {
-        // Parts of the file stand in both, and a terminal obeys some characters.
+        // Both contain parts of the file, and a terminal obeys some characters.
         let plain = |text: String| text.replace(char::is_control, " ");
         self.left.push(Left { line, what: plain(what.into()), why: plain(why.into()) });
     }

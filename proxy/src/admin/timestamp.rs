@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_that_cannot_be_printed_is_none() {
+    fn unprintable_time_has_no_text() {
         let at = |seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
         assert_eq!(rfc3339(at(0)).as_deref(), Some("1970-01-01T00:00:00Z"));
         assert_eq!(rfc3339(at(END_OF_9999 - 1)).as_deref(), Some("9999-12-31T23:59:59Z"));

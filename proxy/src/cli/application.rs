@@ -22,7 +22,7 @@ pub(super) enum ApplicationCommand {
         /// the service runs
         #[arg(long)]
         next: bool,
-        /// The day it ends, as Microsoft shows it beside the secret: `oxpost status` and the log warn from 30 days before
+        /// The day it expires, as Microsoft shows it next to the secret: `oxpost status` and the log warn from 30 days before
         #[arg(long, value_name = "YYYY-MM-DD", value_parser = secret_end)]
         expires: Option<SystemTime>,
         /// Accept a client secret that is a GUID, as older versions of the Azure CLI created them

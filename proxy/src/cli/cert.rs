@@ -193,7 +193,7 @@ impl Files {
         }
     }
 
-    /// Writes a new authority; the one before stays beside it. They belong to the user who runs this: the service needs neither,
+    /// Writes a new authority; the previous one stays next to it. They belong to the user who runs this: the service needs neither,
     /// and their keys can impersonate any server.
     fn begin_authority(&self, new: &Authority, before: Option<&Authority>) -> Result<(), Failed> {
         if let Some(before) = before {
@@ -252,7 +252,7 @@ impl Files {
         }
         for (ending, text, private) in [("key", &pair.key, true), ("crt", &pair.certificate, false)] {
             let path = self.path(&format!("{name}.{ending}"));
-            platform::write_at_once(&path, text.as_bytes(), private, owner).map_err(|error| failed(&path, error))?;
+            platform::replace_file(&path, text.as_bytes(), private, owner).map_err(|error| failed(&path, error))?;
         }
         Ok(())
     }

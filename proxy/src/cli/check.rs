@@ -75,7 +75,7 @@ pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Who may send without a login, as whom and to whom.
+/// Which clients may send without a login, as which sender and to which recipients.
 fn without_login(device: &Device) -> String {
     let Device { networks, account, senders, recipients, messages_per_minute } = device;
     let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();

@@ -8,7 +8,7 @@ use oxpost_token_store::Mailbox;
 use serde_json::json;
 
 use super::Failed;
-use crate::admin::doctor::{Doctor, Facts, Line, judge, report};
+use crate::admin::doctor::{Check, Doctor, Findings, evaluate, report};
 use crate::config::Config;
 
 /// The shortest pause between two rounds: Entra answers a tighter loop with AADSTS50196.
@@ -42,11 +42,11 @@ pub(super) async fn doctor(options: Options, configuration: &Path) -> Result<(),
 
 async fn walk(options: &Options, configuration: &Path) -> Result<(), Failed> {
     let doctor = Doctor::new(configuration, options.mailbox.clone());
-    let mut facts = Box::pin(doctor.examine(None)).await;
-    let mut lines = judge(&facts);
-    write_report(options, configuration, &facts)?;
+    let mut findings = Box::pin(doctor.examine(None)).await;
+    let mut lines = evaluate(&findings);
+    write_report(options, configuration, &findings)?;
     if options.json {
-        let checks: Vec<_> = lines.iter().map(Line::json).collect();
+        let checks: Vec<_> = lines.iter().map(Check::json).collect();
         let all = json!({ "healthy": failures(&lines) == 0, "checks": checks });
         println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
@@ -54,11 +54,11 @@ async fn walk(options: &Options, configuration: &Path) -> Result<(), Failed> {
     }
     while options.wait && failures(&lines) > 0 {
         tokio::time::sleep(options.every.max(SHORTEST_PAUSE)).await;
-        facts = Box::pin(doctor.examine(Some(&facts))).await;
-        let now = judge(&facts);
+        findings = Box::pin(doctor.examine(Some(&findings))).await;
+        let now = evaluate(&findings);
         print(changed(&lines, &now));
         lines = now;
-        write_report(options, configuration, &facts)?;
+        write_report(options, configuration, &findings)?;
     }
     match failures(&lines) {
         0 => Ok(()),
@@ -67,15 +67,15 @@ async fn walk(options: &Options, configuration: &Path) -> Result<(), Failed> {
     }
 }
 
-fn failures(lines: &[Line]) -> usize {
+fn failures(lines: &[Check]) -> usize {
     lines.iter().filter(|line| line.verdict.is_failure()).count()
 }
 
 /// The checks that are new or whose result differs. Times and server ids always differ and do not count.
-fn changed<'a>(before: &'a [Line], now: &'a [Line]) -> impl Iterator<Item = &'a Line> {
+fn changed<'a>(before: &'a [Check], now: &'a [Check]) -> impl Iterator<Item = &'a Check> {
     now.iter().filter(|line| {
         let old = before.iter().find(|old| old.subject == line.subject && old.name == line.name);
-        let same = |old: &Line| match (&old.verdict, &line.verdict) {
+        let same = |old: &Check| match (&old.verdict, &line.verdict) {
             (old, new) if old.is_failure() && new.is_failure() => remedy(old) == remedy(new),
             (old, new) if old.is_good() && new.is_good() => true,
             (old, new) => old == new,
@@ -91,7 +91,7 @@ fn remedy(verdict: &crate::admin::doctor::Verdict) -> Option<&str> {
     }
 }
 
-fn print<'a>(lines: impl Iterator<Item = &'a Line>) {
+fn print<'a>(lines: impl Iterator<Item = &'a Check>) {
     let mut subject = "";
     for line in lines {
         if line.subject != subject {
@@ -102,9 +102,9 @@ fn print<'a>(lines: impl Iterator<Item = &'a Line>) {
     }
 }
 
-fn write_report(options: &Options, configuration: &Path, facts: &Facts) -> Result<(), Failed> {
+fn write_report(options: &Options, configuration: &Path, findings: &Findings) -> Result<(), Failed> {
     let Some(file) = &options.report else { return Ok(()) };
-    let text = report(facts, Config::load(configuration).ok().as_ref());
+    let text = report(findings, Config::load(configuration).ok().as_ref());
     std::fs::write(file, text)
         .map_err(|error| Failed::new(format!("cannot write the report to {}: {error}", file.display())))
 }
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn only_changed_checks_are_printed_again() {
-        let line = |name: &str, verdict| Line { subject: "account a".into(), name: name.into(), verdict };
+        let line = |name: &str, verdict| Check { subject: "account a".into(), name: name.into(), verdict };
         let failed = |said: &str| Verdict::Failed { remedy: "Switch it on.".into(), said: said.into() };
         let before = [
             line("token", Verdict::Pass("12 ms".into())),

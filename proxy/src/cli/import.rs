@@ -1,8 +1,8 @@
 //! `oxpost import FILE`: from another program's configuration to this one's.
 //!
-//! First everything is said that will be done, then the old passwords are asked for, and only then something is written:
-//! proxy.toml only where there is none, accounts only where there are none, and a sign-in only where nobody has signed
-//! in. So it can be run again at any time, and goes on where it was.
+//! First it says what it will do, then it asks for the old passwords, and only then it writes something:
+//! proxy.toml only where there is none, accounts only where there are none, and a sign-in only where there is none.
+//! So it can be run again at any time, and continues where it was.
 
 mod apply;
 mod passwords;
@@ -45,7 +45,7 @@ pub(super) struct ImportOptions {
 enum Step {
     /// It is added.
     Add,
-    /// It is there, and nobody has signed in yet: its refresh token is taken over.
+    /// It exists without a sign-in: its refresh token is imported.
     SignIn,
     /// It stays as it is, because of this.
     Stays(String),
@@ -73,7 +73,7 @@ pub(super) async fn import(options: &ImportOptions, path: &Path) -> Result<(), F
     let missing = Missing::of(&plan, beside, &options.file);
     let acts = !options.dry_run && options.output.is_none();
     let store = match &present {
-        // Whoever only asks makes no store.
+        // A command that only shows creates no store.
         Some((config, _)) if acts => Some(open_store(config).await?),
         Some((config, _)) => open_existing_store(config).await?,
         None => None,
@@ -220,7 +220,7 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failed> {
     };
     let mut file = File::options().write(true).create_new(true).open(path).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
-        // Half a configuration would stand in the way of the next try.
+        // Half a configuration would obstruct the next attempt.
         let _ = std::fs::remove_file(path);
         failed(error)
     })

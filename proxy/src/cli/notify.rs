@@ -6,7 +6,7 @@ use clap::Subcommand;
 use oxpost_token_store::store::alerts::Alert;
 
 use super::Failed;
-use crate::admin::notify::trouble::Event;
+use crate::admin::notify::conditions::Event;
 use crate::admin::notify::{Channels, Kind, Message};
 use crate::config::Config;
 use crate::net::tls;

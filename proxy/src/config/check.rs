@@ -1,5 +1,5 @@
-//! From a file that could be parsed to a [`Config`] that can be used: what a type cannot say is checked here, all of it
-//! at once, so that an administrator mends a file in one go.
+//! From a file that could be parsed to a [`Config`] that can be used: what a type cannot express is checked here, all of it
+//! together, so that an administrator corrects a file in one go.
 
 mod applications;
 mod listeners;
@@ -19,7 +19,7 @@ use super::problem::ConfigError;
 use super::token_requests;
 use super::{Config, Limits, Listener, Log, StorePlace, slots, store};
 
-/// The longest timeout taken. Nobody means more, and the clock must be able to add it.
+/// The longest timeout accepted. Longer ones have no use, and the clock must be able to add it.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The longest a client is let wait for its turn to send: it gives the answer to MAIL five minutes (RFC 5321, 4.5.3.2.2).
@@ -145,7 +145,7 @@ impl Checker<'_> {
     }
 
     fn host_name(&mut self, name: Option<&str>) {
-        if let Some(name) = name.filter(|name| !can_stand_in_ehlo(name)) {
+        if let Some(name) = name.filter(|name| !is_valid_in_ehlo(name)) {
             let sentence =
                 format!("`{name}` is not valid in an EHLO command; write a DNS name such as \"gateway.contoso.com\".");
             self.problems.push((self.positions.key("host-name"), sentence));
@@ -189,14 +189,14 @@ fn secret_variables(file: &File, key: Option<&KeySource>) -> Vec<String> {
     key.into_iter().chain(file.application.iter().filter_map(|one| one.client_secret_environment.clone())).collect()
 }
 
-/// The host's own name, as far as it can stand in an EHLO.
+/// The host's own name, as far as EHLO may contain it.
 fn own_host_name() -> String {
     let name = hostname::get().unwrap_or_default().to_string_lossy().into_owned();
-    if can_stand_in_ehlo(&name) { name } else { "oxpost.localdomain".into() }
+    if is_valid_in_ehlo(&name) { name } else { "oxpost.localdomain".into() }
 }
 
 /// RFC 5321, 4.1.2: letters, digits, hyphens and dots; at most 255 of them (4.5.3.1.2).
-fn can_stand_in_ehlo(name: &str) -> bool {
+fn is_valid_in_ehlo(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     !name.is_empty() && name.len() <= 255 && name.chars().all(plain)
 }

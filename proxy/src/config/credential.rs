@@ -127,7 +127,7 @@ fn unusable(error: BadCertificate, certificate: &Path, key: &Path, key_is: &'sta
     }
 }
 
-/// A PFX file (PKCS#12, RFC 7292), as Windows exports it. It may hold a chain, and whatever else somebody put into it: what
+/// A PFX file (PKCS#12, RFC 7292), as Windows exports it. It may hold a chain and other certificates: what
 /// counts is a key whose certificate is there.
 fn from_pfx(pfx: &Path, passphrase: Option<&Path>, algorithm: Algorithm) -> Result<SigningCertificate, Wrong> {
     let file = private(pfx).map_err(|sentence| ("pfx-file", sentence))?;

@@ -1,4 +1,4 @@
-//! `[[listener.device]]`: who may send without a login, as whom and to whom. A scanner from before AUTH has no other way.
+//! `[[listener.device]]`: which clients may send without a login, as which sender and to which recipients, for scanners without AUTH.
 
 use ipnet::IpNet;
 use oxpost_protocol::smtp::sender_policy::Pattern;
@@ -51,7 +51,7 @@ pub(crate) struct Section {
     /// The senders that are allowed besides the account's own address.
     #[serde(default)]
     pub senders: Vec<String>,
-    /// With `sender = "map"`: whose place is taken, and by whom.
+    /// With `sender = "map"`: the rewrite rules.
     #[serde(default)]
     pub map: Vec<senders::Rule>,
     /// Domains and addresses that mail may go to; by default the account's own domain, and with `*` everybody.
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_let_strangers_send_is_refused() {
+    fn section_that_would_let_unknown_clients_send_is_refused() {
         for (lines, key, words) in [
             ("from = \"0.0.0.0/0\"\naccount = \"scan@contoso.com\"", "from", "too wide"),
             ("from = \"10.0.0.0/7\"\naccount = \"scan@contoso.com\"", "from", "too wide"),

@@ -299,7 +299,7 @@ impl Default for Limits {
             max_connections: 10_000,
             // None of them holds more than 64 KiB.
             max_unauthenticated: 1_000,
-            // A terminal server has a hundred people, and their programs come back all at once.
+            // A terminal server has a hundred users, and their programs reconnect within a second.
             max_unauthenticated_per_source: 200,
             max_sessions_per_account: None,
             max_sessions_per_delegate: None,
@@ -311,7 +311,7 @@ impl Default for Limits {
             token_requests_per_second: RefreshLimits::default().per_second,
             // Exchange waits 60 s for a login; a person typing into telnet deserves a little more.
             login_timeout: Period(Duration::from_secs(120)),
-            // Outlook waits a minute for an answer unless it is told otherwise, and must get one before that. Exchange takes
+            // Outlook waits a minute for an answer unless configured otherwise, and must receive one before that. Exchange takes
             // about 9 s to refuse a POP3 login, and there may be two attempts.
             upstream_timeout: Period(Duration::from_secs(50)),
             // RFC 9051, 5.4: not under 30 minutes. Exchange ends a session before that by itself.
@@ -320,7 +320,7 @@ impl Default for Limits {
             smtp_command_timeout: Period(Duration::from_secs(5 * 60)),
             // Exchange's answer to a message can take 40 s; systemd's own patience is 90 s.
             drain_timeout: Period(Duration::from_secs(60)),
-            // Outlook waits a minute for an answer unless it is told otherwise, .NET a hundred seconds for all of a message.
+            // Outlook waits a minute for an answer unless configured otherwise, .NET a hundred seconds for all of a message.
             send_slot_timeout: Period(Duration::from_secs(45)),
         }
     }

@@ -15,7 +15,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_and_filters_are_told_from_slips() {
+    fn levels_and_filters_are_distinguished_from_mistakes() {
         assert!(log_filter("trace").is_ok() && log_filter("info,oxpost=debug").is_ok());
         assert!(log_filter("oxpost=lots").is_err());
     }

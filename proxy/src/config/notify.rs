@@ -1,4 +1,4 @@
-//! `[notify]`: who is told when a person must act.
+//! `[notify]`: how alerts are delivered.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -42,9 +42,9 @@ pub(crate) struct Section {
     pub webhook_header_file: Option<FilePath>,
     /// A program and its arguments.
     pub command: Option<Vec<String>>,
-    /// How often a trouble that lasts is told again; zero for never.
+    /// How often an alert that lasts is delivered again; zero for never.
     pub reminder: Period,
-    /// How long before its end something is told.
+    /// How long before an expiry an alert is raised.
     pub warn_before: Period,
 }
 
@@ -61,16 +61,16 @@ impl Default for Section {
     }
 }
 
-/// Who is told when a person must act.
+/// How alerts are delivered.
 #[derive(Debug, Clone)]
 pub struct Notify {
     /// Where messages are posted to.
     pub webhook: Option<Webhook>,
     /// What is run.
     pub command: Option<Command>,
-    /// How often a trouble that lasts is told again; never, without one.
+    /// How often an alert that lasts is delivered again; never, without one.
     pub reminder: Option<Duration>,
-    /// How long before its end something is told.
+    /// How long before an expiry an alert is raised.
     pub warn_before: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The mail services Oxpost knows by name, and those that are spelt out in the file, wholly or over one of these.
+//! The mail services Oxpost knows by name, and those that the file defines, wholly or based on one of these.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub(super) struct Provider {
     pub(super) tenant: Option<String>,
 }
 
-/// Where its authority is asked: by the pattern of Entra under `authority`, or spelt out.
+/// Where its authority is asked: by the pattern of Entra under `authority`, or by explicit addresses.
 #[derive(Debug, Clone, Default)]
 struct Addresses {
     authority: Option<String>,
@@ -74,7 +74,7 @@ pub(super) fn preset(name: &str) -> Option<Provider> {
             tenant: Some("consumers".into()),
             // "Sending limits in Outlook.com", <https://support.microsoft.com>; of new accounts it takes less.
             sending: SendingLimits { recipients_per_day: 5_000, ..EXCHANGE },
-            // Nobody but its owner may open a personal mailbox.
+            // Only its owner may open a personal mailbox.
             app_scopes: Vec::new(),
             ..microsoft(
                 name,
@@ -134,7 +134,7 @@ fn gmail() -> Provider {
         smtp: server("smtp.gmail.com", 587, ServerTls::StartTls),
         // It answers a long one with `555 5.5.2`.
         smtp_initial_response: false,
-        // Google names none at once or in a minute, and for a day others for each kind of mailbox.
+        // Google names no limit of concurrent messages or messages a minute, and daily ones that depend on the kind of mailbox.
         sending: SendingLimits::default(),
         addresses: Addresses {
             authorize: Some("https://accounts.google.com/o/oauth2/v2/auth".into()),
@@ -142,7 +142,7 @@ fn gmail() -> Provider {
             ..Addresses::default()
         },
         authorize_parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-        // The address of the person stands in the id token only if it is asked for.
+        // The id token contains the user's address only if it is requested.
         delegated_scopes: vec!["https://mail.google.com/".into(), "email".into()],
         app_scopes: Vec::new(),
         openid: true,
@@ -171,7 +171,7 @@ fn server(host: &str, port: u16, tls: ServerTls) -> Server {
 
 impl Provider {
     /// A `[[provider]]`: what it says, over the preset it is based on.
-    pub(super) fn spelt_out(written: &file::Provider) -> Result<Self, Vec<Wrong>> {
+    pub(super) fn from_section(written: &file::Provider) -> Result<Self, Vec<Wrong>> {
         let base = match &written.based_on {
             Some(name) => Some(preset(name).ok_or_else(|| vec![("based-on", no_such(name))])?),
             None => None,
@@ -248,9 +248,9 @@ impl Provider {
     /// Where an application of this tenant asks.
     pub(super) fn endpoints(&self, tenant: Option<&str>) -> Result<Endpoints, Wrong> {
         let Addresses { authority, authorize, token, device_code } = &self.addresses;
-        let address = |spelt_out: &Option<String>, name: &str| -> Result<Option<Url>, Wrong> {
-            let text = match (spelt_out, authority, tenant) {
-                (Some(spelt_out), ..) => spelt_out.clone(),
+        let address = |from_section: &Option<String>, name: &str| -> Result<Option<Url>, Wrong> {
+            let text = match (from_section, authority, tenant) {
+                (Some(from_section), ..) => from_section.clone(),
                 (None, None, _) => return Ok(None),
                 (None, Some(_), None) => {
                     let sentence = "the tenant is missing; write its id or one of its domains (Microsoft Entra admin center > Overview).";

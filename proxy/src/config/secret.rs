@@ -1,4 +1,4 @@
-//! Secrets that do not stand in the configuration: in a file of their own, or in the environment.
+//! Secrets that are not in the configuration: in a file of their own, or in the environment.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ pub(super) fn private(path: &Path) -> Result<TextFile, String> {
     Ok(file)
 }
 
-/// A client secret that whoever starts us has put into a variable.
+/// A client secret that the environment of this process has in a variable.
 pub(super) fn from_environment(variable: &str) -> Result<Secret, String> {
     let what = "the client secret's Value";
     text_file::variable(variable, what).map_err(|error| format!("{error}."))?.ok_or_else(|| {

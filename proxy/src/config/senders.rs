@@ -9,7 +9,7 @@ use serde::Deserialize;
 pub(crate) struct Rule {
     /// Whose place is taken: an address, or `*@old.local`.
     pub from: String,
-    /// The address that stands there instead.
+    /// The address that replaces it.
     pub to: String,
 }
 

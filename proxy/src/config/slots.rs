@@ -21,7 +21,7 @@ pub(super) fn check(limits: &Limits, exempt_networks: Vec<IpNet>) -> (SlotSettin
     let all = limits.max_connections;
     let per_account =
         limits.max_sessions_per_account.unwrap_or_else(|| SESSIONS_PER_ACCOUNT.min(all / ACCOUNT_SHARE).max(1));
-    // Whoever gives an account more than that means it: the sessions of one account all have one delegate, and often one source.
+    // An account with more than that has it on purpose: the sessions of one account all have one delegate, and often one source.
     let most = (all - all / RESERVED_SHARE).max(per_account);
     let slots = SlotLimits {
         max_connections: all,
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_that_let_nobody_in_or_limit_nothing_are_refused() {
+    fn limits_that_admit_no_client_or_limit_nothing_are_refused() {
         let of = |limits: Limits| check(&limits, Vec::new()).1;
         let none = Limits {
             max_connections: 0,

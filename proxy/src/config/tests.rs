@@ -1,4 +1,4 @@
-//! The shipped file, its commented alternatives, and what a wrong one is told.
+//! The shipped file, its commented alternatives, and the errors of wrong ones.
 
 mod shapes;
 
@@ -30,7 +30,7 @@ fn write_with_mode(path: &Path, content: impl AsRef<[u8]>, mode: u32) {
     let _ = mode;
 }
 
-/// Whoever has a client secret reads all mailboxes of the application, and whoever has the password of the database all rows.
+/// A client secret opens all mailboxes of the application, and the password of the database shows all rows.
 #[cfg(unix)]
 #[test]
 fn files_with_secrets_that_others_may_read_are_refused() {
@@ -85,9 +85,9 @@ fn the_commented_alternatives_load() {
     assert!(matches!(config.store, StorePlace::Postgres(_)));
 }
 
-/// Whoever may send a password in clear, and to whom it is refused until TLS is on.
+/// Which listeners accept a password without TLS, and which refuse it.
 #[test]
-fn tls_comes_before_the_login_wherever_passwords_may_not_cross_in_clear() {
+fn password_without_tls_is_refused_where_it_crosses_a_network() {
     let tls_before_login = |address: &str, more: &str| {
         let text = format!(
             "[[listener]]\nprotocol = \"smtp\"\naddress = \"{address}:25\"\ntls = \"start-tls\"\ncertificate = \"x\"\n\
@@ -320,7 +320,7 @@ fn a_provider_says_only_what_is_different_from_its_preset() {
 }
 
 #[test]
-fn a_provider_or_an_application_that_lacks_something_is_told_what() {
+fn provider_or_application_that_lacks_something_is_named() {
     let application = |more: &str| format!("[[application]]\nname = \"a\"\nclient-id = \"c\"\n{more}\n");
     let provider = |more: &str| format!("[[provider]]\nname = \"p\"\n{more}\n");
     let servers = "imap = { host = \"i\", port = 1 }\npop3 = { host = \"p\", port = 2 }\nsmtp = { host = \"s\", port = 3 }\n\
@@ -351,7 +351,7 @@ fn a_provider_or_an_application_that_lacks_something_is_told_what() {
 }
 
 #[test]
-fn everything_wrong_is_told_at_once() {
+fn all_problems_are_reported_together() {
     let error = load("[limits]\nmax-connections = 0\nidle-timeout = \"0s\"").unwrap_err();
     assert_eq!(error.lines().count(), 2, "{error}");
 }

@@ -4,7 +4,7 @@ use oxpost_token_store::RefreshLimits;
 
 use super::{file::Limits, password_checks::Problems};
 
-/// More at once than an authority that answers in a second can ever need for the highest rate.
+/// More concurrent requests than an authority that answers in a second can ever need for the highest rate.
 const MOST_AT_ONCE: usize = 1_000;
 
 /// A hundred thousand accounts need forty.

@@ -154,7 +154,7 @@ mod tests {
         }
     }
 
-    /// What a client is told and what programs decide from agree for every known reply.
+    /// The reply to a client and what programs decide from agree for every known reply.
     #[test]
     fn class_of_a_known_reply_agrees_with_its_kind() {
         for reply in known_replies() {

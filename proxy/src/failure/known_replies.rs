@@ -16,7 +16,7 @@ pub struct KnownReply {
     pub what: &'static str,
     /// What to do. `MAILBOX` stands for the mailbox.
     pub remedy: &'static str,
-    /// What the client is told.
+    /// The reply to the client.
     pub kind: RefusalKind,
     /// Whether it passes by itself.
     pub waiting_helps: bool,

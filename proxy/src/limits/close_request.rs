@@ -1,4 +1,4 @@
-//! Asking a session to close, with the reason, so that the client is told why by its protocol.
+//! Asking a session to close, with the reason, so that its protocol can tell the client why.
 
 use tokio::sync::watch;
 

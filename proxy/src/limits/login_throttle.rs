@@ -7,8 +7,8 @@
 
 mod attempt;
 mod blocks;
-mod pace;
 mod policy;
+mod rate;
 mod recent_attempts;
 mod source_failures;
 

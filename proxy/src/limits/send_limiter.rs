@@ -2,20 +2,20 @@
 //! instead, in order of arrival.
 //!
 //! - A login acquires one of the mailbox's send slots first, and holds it until the session has ended.
-//! - Each message needs a permit of the minute ([`minute`]) before it begins.
+//! - Each message needs a permit of the minute ([`minute_window`]) before it begins.
 //! - What the server nevertheless refuses because of its limits is retried, as long as nothing of a message was sent.
-//! - The recipients of a day are counted ([`day`]), and there is a warning before the server refuses.
+//! - The recipients of a day are counted ([`recipients_per_day`]), and there is a warning before the server refuses.
 //!
-//! What is counted is counted in this process, or, where nodes share a database, by all of them together ([`shared`]). Nobody gets here
-//! without a password, and a mailbox that nothing was sent from is forgotten again: one password may open all mailboxes of a domain,
+//! What is counted is counted in this process, or, where nodes share a database, by all of them together ([`shared`]). Only a client
+//! with a password causes an entry, and a mailbox that sent nothing is forgotten again: one password may open all mailboxes of a domain,
 //! also those that do not exist.
 
-mod day;
 mod fair_queue;
 mod fair_slots;
 mod mailbox_limiter;
-mod minute;
+mod minute_window;
 mod rate;
+mod recipients_per_day;
 mod shared;
 
 use std::collections::HashMap;

@@ -65,7 +65,7 @@ pub(crate) fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
     Ok(wanted)
 }
 
-/// Whether there is a desktop with a browser: there is, unless somebody works from another computer.
+/// Whether there is a desktop with a browser: there is, except in a session from another computer.
 pub(crate) fn has_browser() -> bool {
     std::env::var_os("SSH_CONNECTION").is_none()
 }

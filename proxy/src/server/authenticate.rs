@@ -63,7 +63,7 @@ pub(crate) async fn admit(context: &ServerContext, peer: IpAddr, login: &Login) 
     Err(disclosure.of_failure(&denied, failure))
 }
 
-/// How much a client is told about why its password was not accepted.
+/// How much a client hears about why its password was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Disclosure {
     /// The reason: a login to this account has succeeded from this source before.
@@ -79,7 +79,7 @@ impl Disclosure {
         if familiar { Self::Reason } else { Self::WrongPassword }
     }
 
-    /// The failure for the client, so that an account that Microsoft verifies cannot be told from others. The log has the reason.
+    /// The failure for the client, so that an account that Microsoft verifies cannot be distinguished from others. The log has the reason.
     fn of_failure(self, denied: &Denied, failure: Failure) -> Failure {
         match denied {
             Denied::BadCredentials

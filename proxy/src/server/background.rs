@@ -11,9 +11,9 @@ use tracing::error;
 
 use super::supervise::supervise;
 use crate::admin::clock_report;
+use crate::admin::notify::notifier::Settings;
 use crate::admin::notify::start::Own;
-use crate::admin::notify::watch::Settings;
-use crate::admin::notify::{Channels, Watch};
+use crate::admin::notify::{Channels, Notifier};
 use crate::config::Config;
 use crate::context::{ServerContext, StartError};
 use crate::net::certificate::Certificates;
@@ -22,7 +22,7 @@ use crate::net::certificate::Certificates;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Creates the notifier; called again should it panic.
-pub(super) type MakeNotifier = Box<dyn Fn() -> Watch + Send + Sync>;
+pub(super) type MakeNotifier = Box<dyn Fn() -> Notifier + Send + Sync>;
 
 /// # Errors
 /// The HTTP client of the webhook cannot be made.
@@ -34,7 +34,7 @@ pub(super) fn make_notifier(config: &Config, context: &ServerContext) -> Result<
     Ok(Box::new(move || {
         let own = Own::beside(&place);
         let (channels, clock) = (Arc::clone(&channels), Arc::clone(&clock));
-        Watch::new(&store, applications.clone(), channels, clock, settings.clone(), own)
+        Notifier::new(&store, applications.clone(), channels, clock, settings.clone(), own)
     }))
 }
 

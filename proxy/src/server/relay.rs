@@ -74,7 +74,7 @@ pub(crate) enum End {
     LoginNotFollowed,
 }
 
-/// Relays until both directions have ended, or until the session is asked to close and nothing is in flight. `notice` is told what
+/// Relays until both directions have ended, or until the session is asked to close and nothing is in flight. `notice` receives what
 /// the tap notices; it must be quick.
 pub(crate) async fn relay(
     client: Connection,
@@ -271,9 +271,9 @@ enum State {
     Moving,
     /// The source has ended; the rest of what goes on is going tap.
     Ending,
-    /// The sink is being told.
+    /// The end is being sent to the sink.
     Closing,
-    /// The source has ended and the sink was told.
+    /// The source has ended and so has the sink.
     Done,
     /// The source was cut, and the sink is not told of an end in order.
     Cut,

@@ -1,6 +1,6 @@
 //! Name lookups of all sessions: one at a time for each name, shared by everyone who waits for it, and remembered briefly.
 //!
-//! The system's resolver (`getaddrinfo`) occupies a thread until it returns, and cannot be told to stop. A lookup is
+//! The system's resolver (`getaddrinfo`) occupies a thread until it returns, and cannot be stopped. A lookup is
 //! therefore a task of its own: a session that gives up leaves nothing running, and when DNS hangs, [`MAX_RUNNING`] threads
 //! hang with it, however many sessions wait.
 

@@ -1,11 +1,11 @@
 //! What Oxpost, and the simulated tenant it is tested against, assume of Exchange Online and Entra ID, in one place. The
-//! report sets beside each what the real service said, so that whoever has a tenant can show where we are wrong.
+//! report shows next to each what the real service said, so that an administrator with a tenant can show where we are wrong.
 
 use std::time::Duration;
 
 use oxpost_token_store::diagnosis::{MetadataAnswer, Shape};
 
-use super::facts::{Facts, Person};
+use super::findings::{AccountFindings, Findings};
 use crate::config::Protocol;
 
 /// One assumption.
@@ -22,29 +22,30 @@ pub(super) struct Assumption {
 #[derive(Debug)]
 pub(super) enum Look {
     /// The first line of a server that begins like this has all of these words.
-    Line(Protocol, &'static str, &'static [&'static str]),
+    Check(Protocol, &'static str, &'static [&'static str]),
     /// The reply to this command of the sender begins like this.
     Reply(&'static str, &'static str),
     /// Something else: what was seen, and whether it agrees.
-    Fact(fn(&Facts) -> Option<(String, bool)>),
+    Fact(fn(&Findings) -> Option<(String, bool)>),
 }
 
 /// What was seen of an assumption: the words, and whether they agree. None: it did not come to it.
-pub(super) fn seen(assumption: &Assumption, facts: &Facts) -> Option<(String, bool)> {
+pub(super) fn seen(assumption: &Assumption, findings: &Findings) -> Option<(String, bool)> {
     match &assumption.look {
-        Look::Line(protocol, begins, words) => {
-            let logins = facts.accounts.iter().flat_map(|person| &person.logins).filter(|it| it.protocol == *protocol);
+        Look::Check(protocol, begins, words) => {
+            let logins =
+                findings.accounts.iter().flat_map(|person| &person.logins).filter(|it| it.protocol == *protocol);
             let mut said = logins.flat_map(|login| &login.heard).filter(|heard| heard.by_server);
             let line = &said.find(|heard| heard.words.starts_with(begins))?.words;
             Some((line.clone(), words.iter().all(|word| line.contains(word))))
         }
         Look::Reply(verb, begins) => {
             let mut replies =
-                facts.accounts.iter().filter_map(|person| person.sender.as_ref()).flat_map(|it| &it.replies);
+                findings.accounts.iter().filter_map(|person| person.sender.as_ref()).flat_map(|it| &it.replies);
             let (_, reply) = replies.find(|(asked, _)| asked == verb)?;
             Some((reply.clone(), reply.starts_with(begins)))
         }
-        Look::Fact(look) => look(facts),
+        Look::Fact(look) => look(findings),
     }
 }
 
@@ -58,14 +59,14 @@ const fn line(
     assumed: &'static str,
     look: (Protocol, &'static str, &'static [&'static str]),
 ) -> Assumption {
-    Assumption { topic, assumed, look: Look::Line(look.0, look.1, look.2) }
+    Assumption { topic, assumed, look: Look::Check(look.0, look.1, look.2) }
 }
 
 const fn reply(topic: &'static str, verb: &'static str, assumed: &'static str) -> Assumption {
     Assumption { topic, assumed, look: Look::Reply(verb, assumed) }
 }
 
-const fn fact(topic: &'static str, assumed: &'static str, look: fn(&Facts) -> Option<(String, bool)>) -> Assumption {
+const fn fact(topic: &'static str, assumed: &'static str, look: fn(&Findings) -> Option<(String, bool)>) -> Assumption {
     Assumption { topic, assumed, look: Look::Fact(look) }
 }
 
@@ -129,15 +130,15 @@ const ASSUMPTIONS: &[Assumption] = &[
     reply("SMTP resets", "RSET", "250 2.0.0 Resetting"),
 ];
 
-fn metadata(facts: &Facts) -> Option<(String, bool)> {
-    let metadata = facts.authorities.first()?.metadata.as_ref()?.as_ref().ok()?;
+fn metadata(findings: &Findings) -> Option<(String, bool)> {
+    let metadata = findings.authorities.first()?.metadata.as_ref()?.as_ref().ok()?;
     let (tenant, dated) = (matches!(metadata.answer, MetadataAnswer::Tenant), metadata.skew.is_some());
     let word = |yes, what: &str| if yes { format!("with {what}") } else { format!("without {what}") };
     Some((format!("{}, {}", word(tenant, "an issuer"), word(dated, "a Date")), tenant && dated))
 }
 
-fn tls(facts: &Facts) -> Option<(String, bool)> {
-    let made = facts.servers.iter().filter_map(|server| server.way.secured.as_ref()?.as_ref().ok());
+fn tls(findings: &Findings) -> Option<(String, bool)> {
+    let made = findings.servers.iter().filter_map(|server| server.way.secured.as_ref()?.as_ref().ok());
     let mut versions: Vec<&str> = made.map(|secured| secured.version.as_str()).collect();
     versions.sort_unstable();
     versions.dedup();
@@ -145,12 +146,12 @@ fn tls(facts: &Facts) -> Option<(String, bool)> {
     (!versions.is_empty()).then(|| (versions.join(", "), agrees))
 }
 
-fn shape(facts: &Facts) -> Option<&Shape> {
-    facts.accounts.iter().find_map(|person| person.token.as_ref()?.as_ref().ok())
+fn shape(findings: &Findings) -> Option<&Shape> {
+    findings.accounts.iter().find_map(|person| person.token.as_ref()?.as_ref().ok())
 }
 
-fn form(facts: &Facts) -> Option<(String, bool)> {
-    let Some(claims) = &shape(facts)?.claims else { return Some(("opaque".into(), false)) };
+fn form(findings: &Findings) -> Option<(String, bool)> {
+    let Some(claims) = &shape(findings)?.claims else { return Some(("opaque".into(), false)) };
     let has = |name: &str| claims.names.iter().any(|(held, _)| held == name);
     let missing: Vec<&str> = ["aud", "exp", "iss", "tid"].into_iter().filter(|name| !has(name)).collect();
     let whose = has("upn") || has("appid");
@@ -159,15 +160,15 @@ fn form(facts: &Facts) -> Option<(String, bool)> {
     Some((if whose { seen } else { format!("{seen}, without upn and appid") }, missing.is_empty() && whose))
 }
 
-fn length(facts: &Facts) -> Option<(String, bool)> {
-    let length = shape(facts)?.length;
+fn length(findings: &Findings) -> Option<(String, bool)> {
+    let length = shape(findings)?.length;
     Some((format!("{length} characters"), length <= 4096))
 }
 
-fn lifetime(facts: &Facts) -> Option<(String, bool)> {
-    let lived = |person: &Person| person.lifetime;
-    let lifetime = facts.accounts.iter().find_map(lived)?;
-    // It was got some seconds ago.
+fn lifetime(findings: &Findings) -> Option<(String, bool)> {
+    let lived = |person: &AccountFindings| person.lifetime;
+    let lifetime = findings.accounts.iter().find_map(lived)?;
+    // It was issued some seconds ago.
     let rounded = Duration::from_secs(lifetime.as_secs().div_ceil(60) * 60);
     let agrees = (Duration::from_secs(3600)..=Duration::from_secs(5400)).contains(&rounded);
     Some((format!("{} minutes", rounded.as_secs() / 60), agrees))

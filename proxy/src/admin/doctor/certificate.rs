@@ -29,7 +29,7 @@ pub(crate) struct Certificate {
 /// Why a certificate is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Distrust {
-    /// Nobody we trust signed it.
+    /// No trusted authority signed it.
     UnknownIssuer,
     /// It is for other names.
     OtherName,
@@ -116,13 +116,13 @@ fn date(seconds: i64) -> String {
 
 /// Leaves every decision to another verifier, and remembers the certificate it was about.
 pub(super) struct Witness {
-    judge: Arc<dyn ServerCertVerifier>,
+    verifier: Arc<dyn ServerCertVerifier>,
     seen: Mutex<Option<Certificate>>,
 }
 
 impl Witness {
-    pub(super) fn new(judge: Arc<dyn ServerCertVerifier>) -> Self {
-        Self { judge, seen: Mutex::new(None) }
+    pub(super) fn new(verifier: Arc<dyn ServerCertVerifier>) -> Self {
+        Self { verifier, seen: Mutex::new(None) }
     }
 
     pub(super) fn seen(&self) -> Option<Certificate> {
@@ -146,7 +146,7 @@ impl ServerCertVerifier for Witness {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Certificate::read(end_entity);
-        self.judge.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(
@@ -155,7 +155,7 @@ impl ServerCertVerifier for Witness {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.judge.verify_tls12_signature(message, certificate, signed)
+        self.verifier.verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -164,19 +164,19 @@ impl ServerCertVerifier for Witness {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.judge.verify_tls13_signature(message, certificate, signed)
+        self.verifier.verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.judge.supported_verify_schemes()
+        self.verifier.supported_verify_schemes()
     }
 
     fn requires_raw_public_keys(&self) -> bool {
-        self.judge.requires_raw_public_keys()
+        self.verifier.requires_raw_public_keys()
     }
 
     fn root_hint_subjects(&self) -> Option<&[rustls::DistinguishedName]> {
-        self.judge.root_hint_subjects()
+        self.verifier.root_hint_subjects()
     }
 }
 

@@ -1,6 +1,6 @@
-//! Walks the way and writes down what is found. It goes on only where the checks so far let it, as [`judge()`](judge::judge) says.
+//! Examines step by step and records what is found. It continues only where the checks so far allow it, as [`evaluate()`](evaluate::evaluate) says.
 
-mod person;
+mod account;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use oxpost_token_store::{
 };
 use rustls::client::danger::ServerCertVerifier;
 
-use super::facts::{Authority, Facts, MailServer};
-use super::judge;
+use super::evaluate;
+use super::findings::{Authority, Findings, MailServer};
 use super::listener::{ListenerFinding, probe};
 use super::server::explore;
 use crate::admin::clock_report;
@@ -41,39 +41,39 @@ impl Doctor {
     }
 
     /// Examines everything; what an earlier round found right is taken over from it.
-    pub(crate) async fn examine(&self, before: Option<&Facts>) -> Facts {
-        let mut facts = Facts::default();
+    pub(crate) async fn examine(&self, before: Option<&Findings>) -> Findings {
+        let mut findings = Findings::default();
         let (config, verifier) = match load(&self.configuration) {
             Ok(loaded) => loaded,
             Err(sentence) => {
-                facts.configuration = Some(Err(sentence));
-                return facts;
+                findings.configuration = Some(Err(sentence));
+                return findings;
             }
         };
-        facts.configuration = Some(Ok(format!("{} is valid", self.configuration.display())));
-        examine_service(&config, &mut facts).await;
+        findings.configuration = Some(Ok(format!("{} is valid", self.configuration.display())));
+        examine_service(&config, &mut findings).await;
         match Round::begin(&config, verifier, &self.clock).await {
-            Ok(round) => round.walk(self.mailbox.as_ref(), before, &mut facts).await,
-            Err(sentence) => facts.configuration = Some(Err(sentence)),
+            Ok(round) => round.walk(self.mailbox.as_ref(), before, &mut findings).await,
+            Err(sentence) => findings.configuration = Some(Err(sentence)),
         }
-        facts
+        findings
     }
 }
 
 /// Whether the service runs, and how its listeners answer.
-async fn examine_service(config: &Config, facts: &mut Facts) {
+async fn examine_service(config: &Config, findings: &mut Findings) {
     let state = ServiceState::read(&config.own_files);
     let recorded = match &state {
         ServiceState::Running(record) => record.as_ref().map(|record| record.listeners.as_slice()),
         ServiceState::Stopped | ServiceState::Unknown(_) => None,
     };
     for listener in &config.listeners {
-        facts.listeners.push(match state {
+        findings.listeners.push(match state {
             ServiceState::Stopped => ListenerFinding::not_tried(listener),
             _ => probe(listener, recorded).await,
         });
     }
-    facts.service = Some(state);
+    findings.service = Some(state);
 }
 
 fn load(path: &Path) -> Result<(Config, Arc<dyn ServerCertVerifier>), String> {
@@ -128,27 +128,27 @@ impl<'a> Round<'a> {
         Ok(Self { config, verifier, http, clock, open })
     }
 
-    async fn walk(&self, mailbox: Option<&Mailbox>, before: Option<&Facts>, facts: &mut Facts) {
+    async fn walk(&self, mailbox: Option<&Mailbox>, before: Option<&Findings>, findings: &mut Findings) {
         let chosen = match &self.open {
             Ok(open) => chosen(&open.context.runtime.store, mailbox).await,
             Err(sentence) => Err(sentence.clone()),
         };
         let accounts = match chosen {
             Ok(accounts) => {
-                facts.store = Some(Ok(format!("{} of {} opens", accounts.len(), self.config.store)));
+                findings.store = Some(Ok(format!("{} of {} opens", accounts.len(), self.config.store)));
                 accounts
             }
             Err(sentence) => {
-                facts.store = Some(Err(sentence));
+                findings.store = Some(Err(sentence));
                 Vec::new()
             }
         };
         if let Ok(open) = &self.open {
             if open.context.runtime.store.is_shared_by_nodes() {
-                facts.nodes = open.context.runtime.store.node_statuses().await.ok();
+                findings.nodes = open.context.runtime.store.node_statuses().await.ok();
             }
             let skews = open.context.runtime.store.clock_skews().await.unwrap_or_default();
-            facts.clocks = Some(skews.iter().map(|(host, skew)| clock_report::sentence(host, skew)).collect());
+            findings.clocks = Some(skews.iter().map(|(host, skew)| clock_report::sentence(host, skew)).collect());
         }
         let mut names: Vec<&str> = accounts.iter().map(|account| account.application.as_str()).collect();
         if mailbox.is_none() || accounts.is_empty() {
@@ -158,39 +158,39 @@ impl<'a> Round<'a> {
         names.sort_unstable();
         names.dedup();
         for name in names {
-            self.application(name, before, facts).await;
+            self.application(name, before, findings).await;
         }
         for account in &accounts {
             let known = before.and_then(|before| before.accounts.iter().find(|old| old.mailbox == account.mailbox));
-            let known = known.filter(|old| judge::person_is_good(old, facts));
+            let known = known.filter(|old| evaluate::account_is_good(old, findings));
             let person = match (known, &self.open) {
                 (Some(person), _) => person.clone(),
-                (None, Ok(open)) => self.person(open, account, facts).await,
+                (None, Ok(open)) => self.person(open, account, findings).await,
                 // There would be no account.
                 (None, Err(_)) => continue,
             };
-            facts.accounts.push(person);
+            findings.accounts.push(person);
         }
     }
 
-    async fn application(&self, name: &str, before: Option<&Facts>, facts: &mut Facts) {
+    async fn application(&self, name: &str, before: Option<&Findings>, findings: &mut Findings) {
         let (Some(application), Some(servers)) = (self.config.applications.get(name), self.config.servers.get(name))
         else {
             return;
         };
         let known = before.and_then(|before| before.authorities.iter().find(|old| old.application == name));
-        facts.authorities.push(match known.filter(|old| judge::authority_is_good(old)) {
+        findings.authorities.push(match known.filter(|old| evaluate::authority_is_good(old)) {
             Some(authority) => authority.clone(),
             None => self.authority(application).await,
         });
         for protocol in self.protocols() {
             let server = servers.of(protocol);
             let same = |other: &&MailServer| other.protocol == protocol && other.server == *server;
-            if facts.servers.iter().any(|other| same(&other)) {
+            if findings.servers.iter().any(|other| same(&other)) {
                 continue;
             }
             let known = before.and_then(|before| before.servers.iter().find(same));
-            facts.servers.push(match known.filter(|old| judge::way_is_good(&old.way)) {
+            findings.servers.push(match known.filter(|old| evaluate::is_reached(&old.way)) {
                 Some(server) => server.clone(),
                 None => {
                     let way = explore(server, &self.config.host_name, &self.verifier).await;

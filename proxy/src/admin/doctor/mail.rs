@@ -9,7 +9,7 @@ use oxpost_protocol::{Action, Dialogue, KnownOffer, Secret, UpstreamDialogue, Up
 use oxpost_token_store::{AccessToken, Account};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::facts::{Heard, Login, Refused, Sender};
+use super::findings::{Heard, Login, Refused, Sender};
 use crate::config::{Protocol, Server};
 use crate::context::ServerContext;
 use crate::failure::Failure;
@@ -38,24 +38,24 @@ pub(super) async fn log_in<S: MailProtocol>(
     token: &AccessToken,
 ) -> (Login, Option<Connected>) {
     let redactor = redactor(account, S::PROTOCOL, token);
-    let mut ear = Ear { begun: Instant::now(), heard: Vec::new(), server: Buffer::default(), redactor };
+    let mut recorder = Recorder { begun: Instant::now(), heard: Vec::new(), server: Buffer::default(), redactor };
     let (bound, timings) = (context.settings.limits.upstream_timeout, LoginTimings::default());
     let trying = async {
         // The login that every server accepts: nothing is taken for granted.
         let inner = login::dialogue::<S>(context, account, server, token, &KnownOffer::default())?;
-        let attempt = login::attempt(context, server, Overheard { inner, ear: &mut ear }, &timings).await;
+        let attempt = login::attempt(context, server, Overheard { inner, recorder: &mut recorder }, &timings).await;
         attempt.map_err(|unreached| unreached.failure)
     };
     let tried = tokio::time::timeout(bound, trying).await;
     let (outcome, connected) = match tried.unwrap_or_else(|_| Err(Failure::timed_out(&server.host, bound, &timings))) {
         Ok(Ok(connected)) => (Ok(()), Some(connected)),
         Ok(Err(failed)) => (Err(Refused::Server(failed.failure)), None),
-        Err(failure) => (Err(Refused::Way(failure)), None),
+        Err(failure) => (Err(Refused::Unreached(failure)), None),
     };
-    (Login { protocol: S::PROTOCOL, outcome, heard: ear.heard }, connected)
+    (Login { protocol: S::PROTOCOL, outcome, heard: recorder.heard }, connected)
 }
 
-/// Keeps a server that repeats what it was told from having the token printed.
+/// Keeps a server that repeats what it was sent from having the token printed.
 fn redactor(account: &Account, protocol: Protocol, token: &AccessToken) -> Redactor {
     let credentials = XOAuth2 {
         user: crate::upstream::sasl_user::sasl_user(account, token, protocol).to_string(),
@@ -68,17 +68,17 @@ fn redactor(account: &Account, protocol: Protocol, token: &AccessToken) -> Redac
 /// Listens to a dialogue without changing a byte of it.
 struct Overheard<'a, D> {
     inner: D,
-    ear: &'a mut Ear,
+    recorder: &'a mut Recorder,
 }
 
-struct Ear {
+struct Recorder {
     begun: Instant,
     heard: Vec<Heard>,
     server: Buffer,
     redactor: Redactor,
 }
 
-impl Ear {
+impl Recorder {
     fn hear(&mut self, by_server: bool, words: String) {
         if self.heard.len() < LINES {
             self.heard.push(Heard { after: self.begun.elapsed(), by_server, words });
@@ -104,7 +104,7 @@ impl<D: Dialogue> Dialogue for Overheard<'_, D> {
     type Event = D::Event;
 
     fn receive(&mut self, bytes: &[u8]) {
-        self.ear.hear_server(bytes);
+        self.recorder.hear_server(bytes);
         self.inner.receive(bytes);
     }
 
@@ -115,7 +115,7 @@ impl<D: Dialogue> Dialogue for Overheard<'_, D> {
     fn poll(&mut self) -> Action<D::Event> {
         let action = self.inner.poll();
         if let Action::Write(bytes) = &action {
-            self.ear.hear_us(bytes);
+            self.recorder.hear_us(bytes);
         }
         action
     }

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_identifies_somebody_is_masked_and_the_words_of_the_protocol_stay() {
+    fn identifying_text_is_masked_and_the_protocol_stays() {
         let mut mask = Mask::default();
         mask.hide("contoso.com", "DOMAIN");
         mask.hide("alice@contoso.com", "MAILBOX");

@@ -1,11 +1,11 @@
-//! The report: what the real service answered, beside what is assumed of it, with everything masked that says whose it is.
+//! The report: what the real service answered, next to what is assumed of it, with everything that identifies a user or host masked.
 
 use std::fmt::Write as _;
 
 use super::assumptions::{rows, seen};
-use super::facts::Facts;
-use super::judge::judge;
-use super::line::Verdict;
+use super::check::Verdict;
+use super::evaluate::evaluate;
+use super::findings::Findings;
 use super::mask::Mask;
 use crate::config::Config;
 
@@ -13,21 +13,21 @@ use crate::config::Config;
 const ISSUERS: [&str; 2] = ["DigiCert", "Microsoft"];
 
 /// Writes the report. `config` names more that is to be masked, if it can be read.
-pub(crate) fn report(facts: &Facts, config: Option<&Config>) -> String {
-    let mask = mask_for(facts, config);
+pub(crate) fn report(findings: &Findings, config: Option<&Config>) -> String {
+    let mask = mask_for(findings, config);
     let mut text = format!(
-        "# What the service answered, beside what Oxpost assumes\n\nWritten by `oxpost doctor --report FILE`, version {}. Addresses, \
+        "# What the service answered, next to what Oxpost assumes\n\nWritten by `oxpost doctor --report FILE`, version {}. Addresses, \
          names of hosts, domains, ids and everything that looks like a secret are masked. Please read it before you pass it on.\n",
         env!("CARGO_PKG_VERSION")
     );
-    assumptions(&mut text, facts, &mask);
-    checklist(&mut text, facts, &mask);
-    said(&mut text, facts, &mask);
-    tokens(&mut text, facts, &mask);
+    assumptions(&mut text, findings, &mask);
+    checklist(&mut text, findings, &mask);
+    said(&mut text, findings, &mask);
+    tokens(&mut text, findings, &mask);
     text
 }
 
-fn mask_for(facts: &Facts, config: Option<&Config>) -> Mask {
+fn mask_for(findings: &Findings, config: Option<&Config>) -> Mask {
     let mut mask = Mask::default();
     let mut hide_address = |address: &str| {
         mask.hide(address, "ADDRESS");
@@ -35,7 +35,7 @@ fn mask_for(facts: &Facts, config: Option<&Config>) -> Mask {
             mask.hide(domain, "DOMAIN");
         }
     };
-    for person in &facts.accounts {
+    for person in &findings.accounts {
         hide_address(person.mailbox.as_ref());
         hide_address(person.smtp_user.as_ref());
         hide_address(person.signed_in_as.as_deref().unwrap_or_default());
@@ -64,10 +64,10 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-fn assumptions(text: &mut String, facts: &Facts, mask: &Mask) {
+fn assumptions(text: &mut String, findings: &Findings, mask: &Mask) {
     text.push_str("\n## Assumptions\n\n| about | assumed | seen | |\n|---|---|---|---|\n");
     for row in rows() {
-        let (seen, agrees) = match seen(row, facts) {
+        let (seen, agrees) = match seen(row, findings) {
             Some((seen, true)) => (mask.text(&seen), "as assumed"),
             Some((seen, false)) => (mask.text(&seen), "**differs**"),
             None => ("-".to_owned(), "not met"),
@@ -77,9 +77,9 @@ fn assumptions(text: &mut String, facts: &Facts, mask: &Mask) {
 }
 
 /// Without the remedies: they name the mailbox, files and issuers.
-fn checklist(text: &mut String, facts: &Facts, mask: &Mask) {
+fn checklist(text: &mut String, findings: &Findings, mask: &Mask) {
     text.push_str("\n## Checks\n\n");
-    for line in judge(facts) {
+    for line in evaluate(findings) {
         let subject = line.subject.split([' ', ':']).next().unwrap_or_default().to_owned();
         let verdict = match &line.verdict {
             Verdict::Pass(_) => "passed".to_owned(),
@@ -90,7 +90,7 @@ fn checklist(text: &mut String, facts: &Facts, mask: &Mask) {
         };
         let _ = writeln!(text, "- {subject}, {}: {verdict}", line.name);
     }
-    for server in &facts.servers {
+    for server in &findings.servers {
         if let Some(Ok(secured)) = &server.way.secured {
             let issuer = &secured.certificate.issuer;
             let issuer =
@@ -106,9 +106,9 @@ fn checklist(text: &mut String, facts: &Facts, mask: &Mask) {
     }
 }
 
-fn said(text: &mut String, facts: &Facts, mask: &Mask) {
+fn said(text: &mut String, findings: &Findings, mask: &Mask) {
     text.push_str("\n## What was said\n");
-    for (number, person) in facts.accounts.iter().enumerate() {
+    for (number, person) in findings.accounts.iter().enumerate() {
         for login in &person.logins {
             let _ = writeln!(text, "\n{} login, account {}:\n\n```text", login.protocol, number + 1);
             for heard in &login.heard {
@@ -128,9 +128,9 @@ fn said(text: &mut String, facts: &Facts, mask: &Mask) {
 }
 
 /// Names and lengths of claims, never a value.
-fn tokens(text: &mut String, facts: &Facts, mask: &Mask) {
+fn tokens(text: &mut String, findings: &Findings, mask: &Mask) {
     text.push_str("\n## Shape of the access tokens\n\n");
-    for (number, person) in facts.accounts.iter().enumerate() {
+    for (number, person) in findings.accounts.iter().enumerate() {
         let Some(Ok(shape)) = &person.token else { continue };
         let kind = if person.app_only { "the application's own" } else { "a person's" };
         let _ = write!(text, "- account {}, {kind}: {} characters, ", number + 1, shape.length);

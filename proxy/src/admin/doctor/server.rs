@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::certificate::{Distrust, Witness};
-use super::facts::{NotSecured, Secured, Way};
+use super::findings::{NotSecured, Reach, Secured};
 use crate::config::{Server, ServerTls};
 use crate::net::drive::drive;
 use crate::net::stream::Stream;
@@ -27,11 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Goes the way.
-pub(super) async fn explore(server: &Server, host_name: &str, verifier: &Arc<dyn ServerCertVerifier>) -> Way {
+pub(super) async fn explore(server: &Server, host_name: &str, verifier: &Arc<dyn ServerCertVerifier>) -> Reach {
     // A resolver of its own: what an earlier lookup found proves nothing.
     let addresses: Vec<SocketAddr> = match connect::addresses(&Lookups::default(), &server.host, server.port).await {
         Ok(addresses) => addresses,
-        Err(error) => return Way { addresses: Some(Err(error.to_string())), ..Way::default() },
+        Err(error) => return Reach { addresses: Some(Err(error.to_string())), ..Reach::default() },
     };
     let begun = Instant::now();
     let connecting = tokio::time::timeout(CONNECT_PATIENCE, connect::first_of(addresses.iter().copied())).await;
@@ -48,7 +48,7 @@ pub(super) async fn explore(server: &Server, host_name: &str, verifier: &Arc<dyn
         ),
         None => None,
     };
-    Way { addresses: Some(Ok(addresses.len())), connected: Some(connected), secured }
+    Reach { addresses: Some(Ok(addresses.len())), connected: Some(connected), secured }
 }
 
 async fn secure(
@@ -84,7 +84,7 @@ async fn secure(
     }
 }
 
-/// Says EHLO and STARTTLS as a login does, with a token that is none: the dialogue ends before it would be sent.
+/// Sends EHLO and STARTTLS as a login does, with an invalid token: the dialogue ends before it would be sent.
 async fn start_tls(host_name: &str, tcp: TcpStream) -> Result<TcpStream, UpstreamFailure> {
     let nobody = XOAuth2 { user: "nobody".into(), token: Secret::from("none") };
     let options = smtp::Options { host_name: host_name.to_owned(), start_tls: true };

@@ -1,7 +1,7 @@
 //! A properties file of DavMail.
 //!
 //! DavMail translates Exchange's web services into IMAP, POP3 and SMTP, so its app registration rarely has the permissions
-//! for the protocols themselves, and nobody has consented to them. What carries over is where it listens, the tenant, the
+//! for the protocols themselves, nor consent to them. What carries over is where it listens, the tenant, the
 //! client id, and the mailboxes whose sign-in it remembers.
 
 use std::collections::{HashMap, HashSet};

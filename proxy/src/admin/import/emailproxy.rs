@@ -46,7 +46,7 @@ pub(super) fn looks_like(sections: &[Section]) -> bool {
     sections.iter().any(|section| kind_of(&section.name) != Kind::Other)
 }
 
-/// Puts what stands in the second file into the sections of the first, as the program does at its start.
+/// Merges the second file into the sections of the first, as the program does at its start.
 pub(super) fn merge_cache(sections: &mut Vec<Section>, cache: &[Section]) {
     let catch_all = allows_catch_all(sections);
     for cached in cache.iter().filter(|section| kind_of(&section.name) == Kind::Account) {
@@ -110,7 +110,7 @@ fn kind_of(name: &str) -> Kind {
             _ => return None,
         };
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        // A port that is none is told with its section.
+        // An invalid port is reported with its section.
         digits.then(|| Kind::Server(protocol, port.parse().unwrap_or_default()))
     });
     match server {

@@ -50,7 +50,7 @@ pub(super) enum BadLock {
     /// The salt is not base64.
     #[error("its `token_salt` is damaged, so its sign-in cannot be decrypted; sign in again")]
     BadSalt,
-    /// The count is none, or one that would keep the machine busy for minutes.
+    /// The count is invalid, or would keep the machine busy for minutes.
     #[error("its `token_iterations` is not a number from 1 to {ITERATIONS_LIMIT}; correct it, or sign in again")]
     BadIterations,
 }

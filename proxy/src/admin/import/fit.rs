@@ -98,7 +98,7 @@ fn fits(path: &Path, listener: &Listener) -> Result<(), String> {
 }
 
 fn application_text(application: &Application) -> String {
-    let (name, spelt_out) = match &application.provider {
+    let (name, from_section) = match &application.provider {
         Provider::Preset(name) => (*name, String::new()),
         Provider::SpeltOut(provider) => (NAME, text::provider(NAME, provider)),
     };
@@ -111,5 +111,5 @@ fn application_text(application: &Application) -> String {
             .map(|line| format!("{}\n", line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)))
             .collect(),
     };
-    format!("{spelt_out}{own}")
+    format!("{from_section}{own}")
 }

@@ -36,14 +36,14 @@ pub(crate) struct Missing {
 pub(crate) struct Named {
     /// The name.
     pub name: String,
-    /// It is there, or will be at once.
+    /// It exists, or will immediately.
     pub usable: bool,
     /// It was there before.
     pub present: bool,
 }
 
 impl Missing {
-    /// Compares. `source` is named in a text that is written anew.
+    /// Compares. `source` is named in a text that is written.
     pub(crate) fn of(plan: &Plan, present: Option<Present<'_>>, source: &Path) -> Self {
         let mut missing = Self::default();
         for listener in &plan.listeners {
@@ -91,13 +91,13 @@ impl Missing {
         let taken = present.map_or("", |present| present.text);
         let provider = match &application.provider {
             Provider::Preset(name) => (*name).to_owned(),
-            Provider::SpeltOut(spelt_out) => match providers.iter().find(|(_, known)| **known == **spelt_out) {
+            Provider::SpeltOut(from_section) => match providers.iter().find(|(_, known)| **known == **from_section) {
                 Some((name, _)) => name.clone(),
                 None => {
-                    let base = provider_name(spelt_out);
+                    let base = provider_name(from_section);
                     let name = free(&base, |name| has(taken, name) || providers.iter().any(|(known, _)| known == name));
-                    self.text.push_str(&text::provider(&name, spelt_out));
-                    providers.push((name.clone(), spelt_out));
+                    self.text.push_str(&text::provider(&name, from_section));
+                    providers.push((name.clone(), from_section));
                     name
                 }
             },

@@ -83,7 +83,7 @@ impl Family {
 pub(super) enum Authority {
     /// Entra's pattern, `{base}/{tenant}/oauth2/v2.0/token`.
     Entra {
-        /// What stands before the tenant.
+        /// What precedes the tenant.
         base: String,
         /// The tenant.
         tenant: String,

@@ -53,7 +53,7 @@ fn account(name: &str, more: &str) -> String {
 }
 
 #[test]
-fn what_the_real_program_has_sealed_opens_with_the_old_password_alone() {
+fn sealed_values_of_the_real_program_open_with_the_old_password() {
     let plan = plan(REAL);
     for (mailbox, password) in PASSWORDS {
         let account = plan.accounts.iter().find(|account| account.mailbox.as_str() == mailbox).unwrap();
@@ -94,7 +94,7 @@ fn a_real_configuration_becomes_one_that_loads() {
     let (alice, bob) = (config.applications.get("default").unwrap(), config.applications.get("imported").unwrap());
     assert_eq!(alice.token_url.as_str(), format!("https://login.microsoftonline.com/{TENANT}/oauth2/v2.0/token"));
     assert_eq!((alice.redirect_uri.as_deref(), alice.delegated_scopes.len()), (None, 4), "the usual, at any port");
-    // A refresh that asks for POP3, to which nobody has consented, would be refused.
+    // A refresh that asks for POP3, for which there is no consent, would be refused.
     assert_eq!(
         bob.delegated_scopes,
         [
@@ -173,7 +173,7 @@ fn each_flow_becomes_its_grant_or_is_named() {
         assert!(left.contains(part), "{left}");
     }
     written(&plan);
-    // Nobody in particular answers there for an application.
+    // No mailbox in particular answers there for an application.
     let common = account("b@contoso.com", "oauth2_flow = client_credentials").replace("/contoso.com/", "/common/");
     let plan = super::read(&common, None, Path::new("")).map(|mut plan| {
         plan.fit(Path::new("proxy.toml"));
@@ -246,7 +246,7 @@ fn a_second_file_of_tokens_is_put_into_the_first() {
     let sealed = with.accounts[0].sealed.as_ref().unwrap();
     let mut opener = sealed.lock.opener(&Secret::from("Zwölf Boxkämpfer"));
     assert!(opener.open(sealed.refresh_token.as_ref().unwrap()).is_some());
-    // Accounts that a catch-all has let in stand in the second file alone.
+    // Accounts that a catch-all has accepted are in the second file only.
     let first = first.replace("[scanner@fabrikam.com]", "");
     assert_eq!(read(&first, None, folder).unwrap().accounts.len(), 3);
     assert_eq!(read(&first, Some(&cache), folder).unwrap().accounts.len(), 4);
@@ -264,7 +264,7 @@ fn files_of_another_kind_are_refused() {
     }
 }
 
-/// Whatever stands in a file, what is written loads.
+/// Whatever a file contains, what is written loads.
 #[test]
 fn a_damaged_file_becomes_nothing_that_does_not_load() {
     let mut seed = 0x2545_f491_4f6c_dd1d_u64;

@@ -26,7 +26,7 @@ pub(super) fn head(program: Program, source: &Path) -> String {
     let name = source.file_name().unwrap_or_default().to_string_lossy();
     format!(
         "# Made by `oxpost import` from {}, a configuration of {program}.\n\
-         # What else can be set stands in the proxy.toml that comes with Oxpost.\n",
+         # The proxy.toml that comes with Oxpost shows the other settings.\n",
         shown(&name)
     )
 }

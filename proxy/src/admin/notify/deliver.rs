@@ -1,4 +1,4 @@
-//! Brings a message to everybody who is to be told, with a few more tries for those it does not reach.
+//! Delivers a message by every channel, with a few more attempts where one fails.
 
 use std::fmt;
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl fmt::Display for Undelivered {
     }
 }
 
-/// Everybody who is told.
+/// The channels of `[notify]`.
 #[derive(Debug)]
 pub(crate) struct Channels {
     webhook: Option<Webhook>,
@@ -50,7 +50,7 @@ impl Channels {
         Ok(Self { webhook, command: notify.command.clone(), pauses: PAUSES.to_vec() })
     }
 
-    /// With this many further tries at once, for a start that has failed and for tests.
+    /// With these pauses before further attempts, for a start that has failed and for tests.
     #[must_use]
     pub(crate) fn with_pauses(self, pauses: &[Duration]) -> Self {
         Self { pauses: pauses.to_vec(), ..self }
@@ -62,7 +62,7 @@ impl Channels {
         Self { command: self.command.map(Command::heard), ..self }
     }
 
-    /// Whether there is nobody to be told; the log is written all the same.
+    /// Whether there is no channel; the log is written all the same.
     pub(crate) fn is_empty(&self) -> bool {
         self.webhook.is_none() && self.command.is_none()
     }

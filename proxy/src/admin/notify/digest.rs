@@ -1,34 +1,34 @@
-//! Many alerts at the same moment become one message, a digest: an outage that concerns ten thousand accounts is told in a minute,
+//! Many alerts at the same moment become one message, a digest: an outage that concerns ten thousand accounts is reported in a minute,
 //! and in few words. Pure.
 
 use std::collections::HashMap;
 
 use oxpost_token_store::store::alerts::Alert;
 
+use super::conditions::Event;
 use super::decide::Step;
 use super::message::Kind;
-use super::trouble::Event;
 
-/// So many alerts of one kind and event are told in one message; fewer are told one by one, each with its own remedy.
+/// This many alerts of one kind and event become one message; fewer are delivered one by one, each with its own remedy.
 const DIGEST_FROM: usize = 4;
 
-/// So many at most are told in one message, which carries the id of each: a webhook's body and an environment variable of the command
+/// The most alerts in one message, which carries the id of each: a webhook's body and an environment variable of the command
 /// (Windows: 32,767 characters for all of them) have their limits.
 const DIGEST_LIMIT: usize = 1000;
 
 /// How many of them a digest names.
 const NAMED: usize = 10;
 
-/// Alerts that are told in one message.
+/// Alerts that are delivered in one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Batch {
-    /// What they are told as.
+    /// The kind of the notification.
     pub(super) kind: Kind,
     /// The changes of what is remembered.
     pub(super) steps: Vec<Step>,
 }
 
-/// Sorts what was decided: what is not told, and what is, in as few messages as it takes.
+/// Sorts what was decided: what is not delivered, and what is, in as few messages as it takes.
 pub(super) fn batches(steps: Vec<Step>) -> (Vec<Step>, Vec<Batch>) {
     let mut silent = Vec::new();
     let mut groups: Vec<Batch> = Vec::new();
@@ -104,7 +104,7 @@ mod tests {
             event: event.as_str().into(),
             cause: String::new(),
             what: format!("It is {subject}."),
-            remedy: format!("Mend {subject}."),
+            remedy: format!("Repair {subject}."),
             since: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
             notified: None,
             due: None,
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn few_alerts_are_told_one_by_one_and_many_in_one_message() {
+    fn few_alerts_are_delivered_one_by_one_and_many_in_one_message() {
         let (silent, batches) = batches(
             [
                 steps(3, Event::SignInNeeded, Kind::Raised),
@@ -145,7 +145,7 @@ mod tests {
         let (what, remedy) = words(&notices(steps(10_000, Event::SignInNeeded, Kind::Raised)), Kind::Raised);
         assert!(what.starts_with("10000 accounts need a new sign-in: m0@x, m1@x, "), "{what}");
         assert!(what.contains("m9@x and 9990 more. The first: It is m0@x.") && what.len() < 300, "{what}");
-        assert_eq!(remedy, "`oxpost status` lists all of them. For the first: Mend m0@x.");
+        assert_eq!(remedy, "`oxpost status` lists all of them. For the first: Repair m0@x.");
         let (what, remedy) = words(&notices(steps(4, Event::SignInNeeded, Kind::Resolved)), Kind::Resolved);
         assert_eq!((what.as_str(), remedy.as_str()), ("4 alerts are resolved: m0@x, m1@x, m2@x, m3@x.", ""));
     }

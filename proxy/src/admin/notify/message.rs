@@ -1,4 +1,4 @@
-//! What people are told, as JSON and as environment variables. Nothing in it is secret: the texts are those of the status.
+//! A notification as JSON and as environment variables. Nothing in it is secret: the texts are those of the status.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use super::digest;
 /// Seconds from 1970 to the end of the year 9999; `humantime` knows no later time.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// Why something is told.
+/// The kind of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -20,7 +20,7 @@ pub enum Kind {
     Reminder,
     /// It is over.
     Resolved,
-    /// Somebody tries it out.
+    /// A test notification.
     Test,
 }
 
@@ -42,9 +42,9 @@ pub struct Message {
     /// The same from the problem to its end, so that a receiver can tell which end belongs to which problem. Of a digest: its own.
     pub id: String,
     /// The ids of all alerts that it tells of: what a problem or reminder opens, and what a solution closes. An alert has one id,
-    /// whether it is told alone or in a digest.
+    /// whether it is delivered alone or in a digest.
     pub ids: Vec<String>,
-    /// Why this is told.
+    /// The kind of the notification.
     pub kind: Kind,
     /// What happened, in a word.
     pub event: String,
@@ -58,7 +58,7 @@ pub struct Message {
     pub remedy: String,
     /// Since when.
     pub since: String,
-    /// When this was told.
+    /// When this was sent.
     pub at: String,
     /// Which Oxpost tells it.
     pub host: String,
@@ -69,7 +69,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// What is to be told of a notice.
+    /// The message for one alert.
     pub fn of(notice: &Alert, kind: Kind, now: SystemTime, host: &str) -> Self {
         let application = notice.subject.strip_prefix("application ").map(str::to_owned);
         let is_mailbox = application.is_none() && !notice.subject.is_empty();
@@ -97,7 +97,7 @@ impl Message {
         }
     }
 
-    /// What is to be told of several notices in one message, of which `id` is the name. There is at least one.
+    /// The message for several alerts, named `id`. There is at least one.
     pub fn digest(notices: &[Alert], kind: Kind, id: &str, now: SystemTime, host: &str) -> Self {
         let (what, remedy) = digest::words(notices, kind);
         Self {

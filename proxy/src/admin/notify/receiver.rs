@@ -53,7 +53,7 @@ impl Receiver {
         self.requests.recv().await.unwrap()
     }
 
-    /// How many requests have come that nobody has looked at.
+    /// How many requests have come that no test has read.
     pub(super) fn waiting(&mut self) -> usize {
         std::iter::from_fn(|| self.requests.try_recv().ok()).count()
     }

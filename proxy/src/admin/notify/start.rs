@@ -1,5 +1,5 @@
-//! What is told of the store itself: that it cannot be used is remembered beside it, in a small file, so that a service that
-//! is started again and again tells it once.
+//! Alerts about the store itself: they are kept next to it, in a small file, so that a service that
+//! is restarted again and again delivers them once.
 
 use std::fs;
 use std::io;
@@ -10,11 +10,11 @@ use oxpost_token_store::store::alerts::Alert;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::decide::{decide, told};
+use super::conditions::Finding;
+use super::decide::{decide, delivered};
 use super::deliver::Channels;
 use super::message::Message;
-use super::trouble::Finding;
-use super::watch::{cause, new_id, say, store_trouble};
+use super::notifier::{cause, new_id, say, store_condition};
 use crate::config::Config;
 use crate::context::StartError;
 use crate::net::tls;
@@ -22,7 +22,7 @@ use crate::net::tls;
 /// What the file is called: the name of this node's own files, and this behind it.
 const SUFFIX: &str = ".notice";
 
-/// A start that has failed waits so long for those who are to be told; then its service manager is told.
+/// A start that has failed waits so long for the channels; then it reports to its service manager.
 const PAUSES: [Duration; 1] = [Duration::from_secs(1)];
 
 /// The notices about the store itself.
@@ -33,7 +33,7 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    /// Reads what is remembered beside this store. What cannot be read is not remembered.
+    /// Reads what is kept next to this store. What cannot be read is forgotten.
     pub(crate) fn beside(store: &Path) -> Self {
         let mut name = store.as_os_str().to_owned();
         name.push(SUFFIX);
@@ -65,7 +65,7 @@ impl Own {
     }
 }
 
-/// Oxpost cannot start. If it is for the store or its key, people are told, because nobody else would be.
+/// Oxpost cannot start. If the reason is the store or its key, an alert is delivered, because nothing else would do it.
 pub(crate) async fn failed(config: &Config, error: &StartError, now: SystemTime) {
     use StartError::{KeyMissing, Store, StoreMissing, Vault};
     if !matches!(error, KeyMissing { .. } | StoreMissing { .. } | Vault(_) | Store(_)) {
@@ -84,7 +84,7 @@ async fn tell(config: &Config, channels: &Channels, error: &StartError, now: Sys
         StartError::Store(error) => cause(error),
         _ => "key",
     };
-    let finding = Finding::Trouble(store_trouble(&error.to_string(), cause, now));
+    let finding = Finding::Condition(store_condition(&error.to_string(), cause, now));
     for step in decide(&[finding], own.notices(), now, config.notify.reminder, new_id) {
         if let Err(why) = own.write(&step.new) {
             let file = own.file.display();
@@ -101,7 +101,7 @@ async fn tell(config: &Config, channels: &Channels, error: &StartError, now: Sys
             }
         }
         if reports.iter().all(|(_, outcome)| outcome.is_ok()) {
-            own.set(&told(&step.new, now, config.notify.reminder));
+            own.set(&delivered(&step.new, now, config.notify.reminder));
         }
     }
 }

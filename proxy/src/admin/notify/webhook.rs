@@ -12,7 +12,7 @@ use crate::config;
 /// How long one try may take, to the status of the answer.
 pub(crate) const TIME: Duration = Duration::from_secs(10);
 
-/// A webhook that can be told.
+/// A webhook that messages can be posted to.
 pub(crate) struct Webhook {
     client: reqwest::Client,
     url: url::Url,

@@ -12,7 +12,7 @@ use crate::admin::import;
 use crate::cli::Failed;
 use crate::cli::account::{DEFAULT_NAME, new_password};
 
-/// A kept password with fewer bytes is told to be short.
+/// A kept password with fewer bytes is reported as short.
 const SHORT: usize = 12;
 
 pub(super) async fn apply(work: &Work, opened: &[Opened], store: &Store) -> Result<(), Failed> {

@@ -56,8 +56,8 @@ fn listener_line(listener: &Listener) -> String {
 fn application_line(application: &Application) -> String {
     let provider = match &application.provider {
         Provider::Preset(name) => (*name).to_owned(),
-        Provider::SpeltOut(spelt_out) => match &spelt_out.based_on {
-            Some(name) => format!("{name} with its own {}", differences(spelt_out)),
+        Provider::SpeltOut(from_section) => match &from_section.based_on {
+            Some(name) => format!("{name} with its own {}", differences(from_section)),
             None => "a [[provider]] of its own".to_owned(),
         },
     };

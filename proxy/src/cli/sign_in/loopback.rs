@@ -22,7 +22,7 @@ use crate::platform;
 /// How long a person may take, with a second factor and a password that must be looked up: as long as for a device code.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
-/// A browser opens a few connections at once. More wait until one is over.
+/// A browser opens a few concurrent connections. More wait until one has ended.
 const CONNECTIONS: usize = 16;
 
 /// Tries to find a port that is free for IPv4 and for IPv6.

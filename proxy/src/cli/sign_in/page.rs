@@ -1,5 +1,5 @@
-//! What a browser says to the sign-in that waits for it, and the pages it is shown. A request is a line and headers that
-//! nobody needs; everything about it is bounded.
+//! What a browser sends to the sign-in that waits for it, and the pages it is shown. A request is a line and headers that
+//! are not used; everything about it is bounded.
 
 use std::io;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 /// The longest request read: the redirect, and the cookies that other programs on localhost have left.
 const REQUEST_LIMIT: usize = REDIRECT_LIMIT + 32 * 1024;
 
-/// A browser sends its request at once. Connections that it opens ahead of time stay silent, and are closed then.
+/// A browser sends its request immediately. Connections that it opens ahead of time stay silent, and are closed then.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 /// A page is a kilobyte; a browser that does not take it is gone.
@@ -26,7 +26,7 @@ pub(super) struct Browser {
 }
 
 impl Browser {
-    /// Reads one request. None if it is none for `path`; it was answered then.
+    /// Reads one request. None if it is not for `path`; it was answered then.
     pub(super) async fn read(mut stream: TcpStream, path: &str) -> Option<Self> {
         let mut request = Vec::new();
         let whole = timeout(REQUEST_TIME, read_head(&mut stream, &mut request)).await.ok()?.ok()?;
@@ -78,7 +78,7 @@ async fn send(stream: &mut TcpStream, status: &str, title: &str, text: &str) -> 
          <style>body{{font:18px/1.5 system-ui,sans-serif;max-width:32em;margin:5em auto;padding:0 1em}}</style></head>\n\
          <body><h1>{title}</h1>\n<p>{text}</p>\n</body></html>\n"
     );
-    // The address holds a code: it is not to be kept, and not to be told to another page.
+    // The address holds a code: it must not be kept, nor sent to another page.
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\
          Cache-Control: no-store\r\nReferrer-Policy: no-referrer\r\nX-Content-Type-Options: nosniff\r\n\

@@ -28,7 +28,7 @@ fn way(flags: &[&str], redirect_uri: Option<&str>) -> Result<Way, String> {
 }
 
 #[test]
-fn the_way_is_chosen_by_a_flag_or_by_what_the_registration_allows() {
+fn sign_in_flow_follows_the_flag_or_the_registration() {
     let native = Some("https://login.microsoftonline.com/common/oauth2/nativeclient");
     assert_eq!(way(&["--browser"], native), Ok(Way::Browser));
     assert_eq!(way(&["--no-open"], None), Ok(Way::Browser));
@@ -69,7 +69,7 @@ async fn parts() -> (HttpClient, Store, Account, Application) {
     };
     let mailbox: Mailbox = "ann@contoso.com".parse().unwrap();
     let account = Account::new(mailbox, "default", Grant::SignIn, SystemTime::now());
-    // Nothing is asked of anybody, so nobody needs to be trusted: Wine has no certificate authorities.
+    // No request is sent, so no authority must be trusted: Wine has no certificate authorities.
     let tls = rustls::ClientConfig::builder_with_provider(crate::net::tls::provider());
     let tls = tls.with_safe_default_protocol_versions().unwrap();
     let tls = tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
@@ -109,7 +109,7 @@ async fn renamed_user_is_asked_to_sign_in_under_the_new_name() {
 }
 
 #[tokio::test]
-async fn a_registered_path_is_kept_to_the_letter_and_nothing_else_is_answered() {
+async fn only_the_exact_registered_path_is_answered() {
     for (registered, end, path) in [
         (None, "", "/"),
         (Some("http://localhost"), "", "/"),

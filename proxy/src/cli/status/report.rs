@@ -14,7 +14,7 @@ use super::condition::{NOT_SIGNED_IN, Severity, condition, severity, without_ser
 use super::service;
 
 use crate::admin::credential_expiry::End;
-use crate::admin::notify::trouble::Topic;
+use crate::admin::notify::conditions::Topic;
 use crate::admin::service_record::ServiceState;
 use crate::cli::Failed;
 use crate::cli::mail_use::Noticed;

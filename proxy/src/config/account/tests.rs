@@ -78,7 +78,7 @@ fn invalid_account_is_refused_with_line_and_remedy() {
             "no tenant",
         ),
         (account("login = \" \""), 7, "1 to 320"),
-        (account("delegate = \"nobody\""), 7, "not a mail address"),
+        (account("delegate = \"colleague\""), 7, "not a mail address"),
         (account("delegate = \"scan@contoso.com\""), 7, "its own delegate"),
         (account("delegate = \"a@contoso.com\"\ngrant = \"sign-in\""), 8, "uses the `grant` of its delegate"),
         (account("password-hash = \"hunter2hunter2\""), 7, "oxpost account password hash"),

@@ -12,7 +12,7 @@ use crate::config::provider::{self, Provider};
 use crate::config::secret::{from_environment, from_file};
 use crate::config::{Server, Servers, credential, notify};
 
-/// The most messages a minute that are counted one by one, and sessions at once.
+/// The highest limit of messages a minute and of concurrent sessions.
 const MOST_SENDING: usize = 10_000;
 
 impl Checker<'_> {
@@ -31,8 +31,8 @@ impl Checker<'_> {
                 self.report("application", Some(index), Some("name"), sentence);
             }
             let provider = match file.provider.iter().find(|provider| provider.name == application.provider) {
-                // What is wrong with it was told above.
-                Some(written) => Provider::spelt_out(written).ok(),
+                // The problem was reported above.
+                Some(written) => Provider::from_section(written).ok(),
                 None => {
                     let preset = provider::preset(&application.provider);
                     if preset.is_none() {
@@ -80,7 +80,7 @@ impl Checker<'_> {
         if let Some(sending) = &provider.sending {
             self.sending(index, sending);
         }
-        for (key, sentence) in Provider::spelt_out(provider).err().unwrap_or_default() {
+        for (key, sentence) in Provider::from_section(provider).err().unwrap_or_default() {
             self.report("provider", Some(index), Some(key), sentence);
         }
         for (key, server) in [("imap", &provider.imap), ("pop3", &provider.pop3)] {

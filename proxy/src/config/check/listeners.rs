@@ -1,4 +1,4 @@
-//! `[[listener]]`: addresses, certificates, and what may cross a network in clear.
+//! `[[listener]]`: addresses, certificates, and what may cross a network unencrypted.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;

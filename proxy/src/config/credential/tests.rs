@@ -1,4 +1,4 @@
-//! Certificates and keys in every wrapping, and what each wrong one is told.
+//! Certificates and keys in every wrapping, and the error for each wrong one.
 
 use std::fs;
 
@@ -141,7 +141,7 @@ fn what_cannot_be_used_is_named_with_its_key_and_a_remedy() {
 
 #[cfg(unix)]
 #[test]
-fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+fn key_that_others_can_read_is_refused_with_the_command() {
     use std::os::unix::fs::PermissionsExt;
     let files = Files::new();
     let set = |name: &str, mode| {

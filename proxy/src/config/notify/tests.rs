@@ -44,7 +44,7 @@ fn webhook_and_command_are_taken() {
 }
 
 #[test]
-fn what_cannot_be_told_to_is_refused_with_line_and_remedy() {
+fn channel_that_cannot_be_used_is_refused_with_its_line() {
     let notify = |more: &str| format!("[notify]\n{more}\n");
     let webhook = "webhook = \"https://a.example\"\nwebhook-header-file = \"header.txt\"";
     for (text, header, line, words) in [

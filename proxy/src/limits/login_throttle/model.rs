@@ -405,7 +405,7 @@ fn stale_devices_do_not_block_the_device_with_the_new_password() {
     }
 }
 
-/// A source that only guesses, at whatever account, is blocked; one from which somebody logs in is not.
+/// A source that only guesses, at any account, is blocked; one with a successful login is not.
 #[test]
 fn source_trying_every_account_is_blocked_unless_familiar() {
     let spray = |world: &mut World, number: u32| {
@@ -481,7 +481,7 @@ fn owner_is_familiar_on_every_node() {
     assert!(world.most_of_one_source() <= 10 && world.most_of_an_account() <= 180);
 }
 
-/// Everything at once, at random: the bounds hold, and nothing is left behind.
+/// Everything together, at random: the bounds hold, and nothing is left over.
 #[test]
 fn random_worlds_keep_the_bounds_for_simulated_weeks() {
     for seed in 1..=2_u64 {

@@ -9,8 +9,8 @@
 //! A source from which a login to this account succeeded before is *familiar*: its recent has a small budget of its own that no
 //! one else can use up. A wrong login that is repeated is recognized in its recent, is answered as before, and costs nothing.
 
+mod bounded_tables;
 mod queue;
-mod room;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use oxpost_token_store::Source;
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, Comparison, Subject, Target};
-use super::pace::{Pace, Rate};
+use super::rate::{Pace, Rate};
 use super::recent_attempts::{RecentAttempts, UNFAMILIAR_WRONG_LIMIT, WRONG_LIMIT};
 use super::source_failures::{BlockLimits, SourceFailures};
 
@@ -276,7 +276,7 @@ impl Policy {
         if unfamiliar && let Some(until) = self.blocked_until(attempt.source, now) {
             return Some(Obstacle::Beyond(until - now));
         }
-        if let Some(obstacle) = self.obstacle_of_lanes(attempt, now) {
+        if let Some(obstacle) = self.obstacle_of_recent_attempts(attempt, now) {
             return Some(obstacle);
         }
         if let Some(obstacle) = self.obstacle_of_source(attempt, unfamiliar, now) {
@@ -294,7 +294,7 @@ impl Policy {
         None
     }
 
-    fn obstacle_of_lanes(&mut self, attempt: &Attempt, now: Instant) -> Option<Obstacle> {
+    fn obstacle_of_recent_attempts(&mut self, attempt: &Attempt, now: Instant) -> Option<Obstacle> {
         for target in &attempt.targets {
             let Some(recent) = self.recent.get_mut(&(target.subject, attempt.source)) else { continue };
             if recent.is_in_progress(&attempt.pair) {
@@ -304,8 +304,11 @@ impl Policy {
                 }
                 return Some(Obstacle::SameInProgress);
             }
-            let next =
-                if recent.is_counted(&attempt.pair, now) { now } else { recent.next(lane_limit(attempt, target), now) };
+            let next = if recent.is_counted(&attempt.pair, now) {
+                now
+            } else {
+                recent.next(attempt_limit(attempt, target), now)
+            };
             if next > now + QUEUE_TIMEOUT {
                 return Some(Obstacle::Beyond(next - now));
             }
@@ -401,7 +404,7 @@ impl Obstacle {
     }
 }
 
-fn lane_limit(attempt: &Attempt, target: &Target) -> usize {
+fn attempt_limit(attempt: &Attempt, target: &Target) -> usize {
     match (attempt.shared, target.familiar) {
         (true, _) => SHARED,
         (false, true) => FAMILIAR,

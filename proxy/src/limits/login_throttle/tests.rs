@@ -113,7 +113,7 @@ fn source_compares_two_passwords_of_an_account_concurrently() {
     let (first, _second) = (bench.charge(attempt(1, 1, false, 1)), bench.charge(attempt(1, 1, false, 2)));
     let (third, again) = bench.wait(attempt(1, 1, false, 3));
     assert_eq!(again, second(1), "no better time is known");
-    // Another account is not concerned: one that hangs keeps nobody else of the same source waiting.
+    // Another account is not concerned: one that hangs keeps no other account of the same source waiting.
     bench.wrong(attempt(1, 2, false, 1));
     assert!(matches!(bench.policy.ask_again(third, bench.now), Decision::Wait(..)));
     bench.policy.end(first, Comparison::Wrong, bench.now);
@@ -159,7 +159,7 @@ fn queued_attempt_times_out_and_a_leaving_one_frees_its_entry() {
     }
 }
 
-/// Answers that were not heard: a client that hangs up, or Microsoft that is silent. A device that tries again each minute must not
+/// Answers that were not heard: a client that disconnects, or Microsoft that is silent. A device that tries again each minute must not
 /// use up what others have.
 #[test]
 fn repeated_login_without_an_answer_is_the_same_guess() {
@@ -192,7 +192,7 @@ fn source_that_becomes_familiar_is_not_slower_than_before() {
     }
 }
 
-/// Property 4: the source that had fewest goes first, whoever came earlier.
+/// Property 4: the source that had fewest goes first, regardless of the order of arrival.
 #[test]
 fn sources_take_turns_at_an_account() {
     let mut bench = bench();
@@ -236,7 +236,7 @@ fn source_rate_over_all_accounts_excludes_familiar_logins() {
     }
 }
 
-/// One that could not go anyway keeps nobody behind it.
+/// An attempt that could not proceed anyway delays no other.
 #[test]
 fn attempt_of_a_source_that_is_busy_elsewhere_does_not_go_first() {
     let mut bench = bench();
@@ -338,14 +338,14 @@ fn crowd_of_sources_neither_grows_the_tables_nor_ends_a_block() {
         }
         bench.now += Duration::from_millis(1);
     }
-    let (lanes, accounts, sources) = bench.policy.sizes();
-    assert!(lanes <= 65_536 && accounts <= 65_536 + 1 && sources <= 65_536, "{lanes} {accounts} {sources}");
+    let (queues, accounts, sources) = bench.policy.sizes();
+    assert!(queues <= 65_536 && accounts <= 65_536 + 1 && sources <= 65_536, "{queues} {accounts} {sources}");
     let source = Source::of([192, 0, 2, 1].into());
     assert_eq!(bench.policy.blocked_until(source, bench.now), Some(until));
     bench.policy.unblock(source);
     assert_eq!(bench.policy.blocked_until(source, bench.now), None);
     let again = bench.policy.begin(crowd(0x0a00_0000 + last, u64::from(last)), bench.now);
-    assert!(matches!(again, Decision::Repeated), "the lanes used last are kept");
+    assert!(matches!(again, Decision::Repeated), "the queues used last are kept");
     // One in five seconds, of the seventy that have passed.
     for account in 2100..2114 {
         bench.wrong(attempt(2, account, false, 1));
@@ -366,7 +366,7 @@ async fn throttle() -> LoginThrottle {
     LoginThrottle::new(limits, store, clock, "gateway".into())
 }
 
-/// The driver: whoever waits stays in the queue, however often the policy is asked meanwhile.
+/// The driver: a client that waits stays in the queue, however often the policy is asked meanwhile.
 #[tokio::test(start_paused = true)]
 async fn attempt_that_waits_gets_its_turn_when_it_comes() {
     let throttle = throttle().await;
@@ -396,7 +396,7 @@ async fn attempt_that_waits_gets_its_turn_when_it_comes() {
     assert_eq!(throttle.policy().waiting(), 0, "nothing is left in the queue");
 }
 
-/// A client that hangs up while it waits, or while its password is compared.
+/// A client that disconnects while it waits, or while its password is compared.
 #[tokio::test(start_paused = true)]
 async fn disconnected_attempt_stays_counted_and_leaves_the_queue() {
     let throttle = throttle().await;

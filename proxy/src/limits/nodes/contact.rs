@@ -1,8 +1,8 @@
 //! Whether this node hears the database that it shares with others, and what it may rely on if not. Pure.
 //!
-//! When the database is away, each node has a share of its own of what all have together. What was granted before it went must be over
-//! by then, so nobody begins with his share before that; and when it is back, whoever was cut off keeps to his share until whatever
-//! others have sent in theirs is over, too. A node that has just started does so as well if any other is cut off, or was a moment ago.
+//! When the database is away, each node has a share of what all have together. What was granted before it went must have ended
+//! by then, so no node begins with its share before that; and when it is back, a node that was cut off keeps to its share until whatever
+//! others have sent in theirs has ended, too. A node that has just started does so as well if any other is cut off, or was a moment ago.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const BEATS_OF_A_LEASE: u32 = 3;
 /// and the time for which a grant is good.
 pub(crate) const FALLBACK_AFTER: Duration = Duration::from_secs(65);
 
-/// A shorter outage than this lets nobody come to its share: nodes notice its beginning and its end some seconds apart.
+/// A shorter outage than this causes no change to shares: nodes notice its beginning and its end some seconds apart.
 const SHORT: Duration = Duration::from_secs(30);
 
 /// What this node may rely on.
@@ -258,7 +258,7 @@ mod tests {
         };
         let (mut membership, now) = (Membership::default(), Instant::now());
         membership.joined("me".into(), now);
-        // This node's own lease is not what it judges itself by.
+        // This node's own lease proves nothing about itself.
         let beat = |membership: &mut Membership, a: i64, b: i64| {
             membership
                 .saw(leases(&[("a", a), ("b", b), ("me", 1)]), now)
@@ -271,7 +271,7 @@ mod tests {
         }
         assert_eq!(beat(&mut membership, 1, 3), ["a"]);
         assert_eq!(membership.count(), 2, "the dead one has no share");
-        // All were paused, or the clock of the database was set: at the first beat after it nothing is judged.
+        // All were paused, or the clock of the database was set: the first contact after it decides nothing.
         assert_eq!(beat(&mut membership, 90_000, 3), Vec::<String>::new());
         // A beat that failed begins the count again.
         assert_eq!(beat(&mut membership, 90_000, 3), Vec::<String>::new());

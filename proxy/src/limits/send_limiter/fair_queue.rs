@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn background_share_does_not_accumulate() {
         let mut queue = FairQueue::new(1);
-        // Nobody in the background waits while these go.
+        // No background work waits while these go.
         let before: Vec<_> = (0..9).map(|_| (queue.arrive(Class::Live), Class::Live)).collect();
         assert_eq!(in_turn(&mut queue, &before).len(), 9);
         let background = queue.arrive(Class::Background);

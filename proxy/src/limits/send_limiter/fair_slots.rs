@@ -187,7 +187,7 @@ impl FairSlots {
         self.with_shared(|queue| queue.is_in_use())
     }
 
-    /// Whether nodes that share the slots are to be told of something.
+    /// Whether nodes that share the slots must hear of a change.
     pub(super) fn has_ended(&self) -> bool {
         self.with_shared(|queue| queue.has_ended())
     }

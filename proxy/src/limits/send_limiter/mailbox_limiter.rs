@@ -12,10 +12,10 @@ use oxpost_token_store::Mailbox;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-use super::day::Day;
 use super::fair_queue::Class;
 use super::fair_slots::{FairSlots, HeldSlot};
 use super::rate::Rate;
+use super::recipients_per_day::RecipientsPerDay;
 use super::shared::SharedLimiter;
 use crate::config::SendingLimits;
 use crate::limits::nodes::Nodes;
@@ -32,7 +32,7 @@ pub(crate) struct MailboxLimiter {
     /// None: without a limit.
     slots: Option<Arc<FairSlots>>,
     minute: Rate,
-    day: Mutex<Day>,
+    day: Mutex<RecipientsPerDay>,
     messages_waiting: AtomicUsize,
     used: AtomicBool,
     /// Where nodes share the limits: then all of the above but the counts is there.
@@ -57,7 +57,7 @@ impl MailboxLimiter {
             wait,
             slots: (limits.max_connections > 0).then(|| Arc::new(FairSlots::new(limits.max_connections))),
             minute: Rate::of(limits.messages_per_minute),
-            day: Mutex::new(Day::of(limits.recipients_per_day)),
+            day: Mutex::new(RecipientsPerDay::of(limits.recipients_per_day)),
             messages_waiting: AtomicUsize::new(0),
             used: AtomicBool::new(false),
             shared: None,

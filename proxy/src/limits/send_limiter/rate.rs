@@ -6,13 +6,13 @@ use tokio::time::{Instant, sleep};
 
 use super::fair_queue::Class;
 use super::fair_slots::FairSlots;
-use super::minute::Minute;
+use super::minute_window::MinuteWindow;
 
 /// A limit of messages within any minute, for all clients together.
 #[derive(Debug)]
 pub struct Rate {
     limit: usize,
-    minute: Mutex<Minute>,
+    minute: Mutex<MinuteWindow>,
     /// One waits for the minute, the others for this one slot.
     next: Arc<FairSlots>,
 }
@@ -20,7 +20,7 @@ pub struct Rate {
 impl Rate {
     /// Nothing was sent yet.
     pub fn of(limit: usize) -> Self {
-        Self { limit, minute: Mutex::new(Minute::of(limit)), next: Arc::new(FairSlots::new(1)) }
+        Self { limit, minute: Mutex::new(MinuteWindow::of(limit)), next: Arc::new(FairSlots::new(1)) }
     }
 
     /// How many a minute.

@@ -5,9 +5,9 @@
 //! Here is the task of one mailbox on this node. While a session waits or has a slot, or there is something to report, it reads the row,
 //! decides, and writes it. It is woken by what happens here, and by the store when another node has written while a session waits.
 
-mod day;
 pub(super) mod member;
 pub(super) mod queue;
+mod recipients_per_day;
 pub(super) mod state;
 mod window;
 
@@ -59,7 +59,7 @@ pub(super) struct SharedLimiter {
     arriving: AtomicU32,
     /// The last look has read the row, whether or not it could write it.
     was_read: AtomicBool,
-    /// A write got no answer, and none was made since.
+    /// A write was not answered, and there was no other since.
     write_is_unknown: AtomicBool,
     member: Mutex<Member>,
     /// Something has happened here that the row should say.
@@ -170,7 +170,7 @@ impl SharedLimiter {
         }
     }
 
-    /// Somebody is about to wait for a slot, and does so until this is dropped: from before the task looks whether anybody waits.
+    /// A session is about to wait for a slot, and does so until this is dropped: from before the task looks whether any session waits.
     pub(super) fn arrives(self: &Arc<Self>) -> Counts<'_> {
         let arrives = Counts::one_more(&self.arriving);
         self.wake();

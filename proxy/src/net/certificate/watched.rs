@@ -92,7 +92,7 @@ impl WatchedCertificate {
             .map_err(|error| TlsError::Unusable(self.certificate.clone(), error))
     }
 
-    /// Reloads the files if they have changed. The two are seldom written at the same moment: a pair that does not match yet is
+    /// Reloads the files if they have changed. The two are rarely written at the same moment: a pair that does not match yet is
     /// tried again at the next check.
     pub(crate) fn reload_if_changed(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

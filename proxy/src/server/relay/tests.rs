@@ -173,7 +173,7 @@ async fn end_of_one_side_closes_one_direction() {
 }
 
 #[tokio::test]
-async fn both_directions_at_once() {
+async fn both_directions_concurrently() {
     let play = play(b"", b"", HOUR).await;
     let (up, down) = (pattern(5_000_001), pattern(4_000_003));
     let (mut client_reads, mut client_writes) = play.client.into_split();
@@ -264,7 +264,7 @@ async fn silent_server_of_a_half_closed_client_gets_its_time() {
         assert_eq!(relayed.end, End::ByClient);
         assert!(ends_after(before, seconds), "{said} {:?}", before.elapsed());
     }
-    // One that answers meanwhile begins its time anew, and one that has answered has less of it.
+    // One that answers meanwhile begins its time again, and one that has answered has less of it.
     let mut play = through(Pop3::default(), b"", b"", HOUR).await;
     play.client.write_all(b"RETR 1\r\n").await.unwrap();
     play.client.shutdown().await.unwrap();

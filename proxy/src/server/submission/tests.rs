@@ -317,7 +317,7 @@ async fn client_silent_in_a_message_times_out_undelivered() {
     assert_eq!(outcome(&play.session.await.unwrap().1), &Outcome::NotSent(NotSent::ClientSilent));
 }
 
-/// Each part of the message that is large enough begins the time anew; a trickle does not.
+/// Each part of the message that is large enough restarts the time; a trickle does not.
 #[tokio::test(start_paused = true)]
 async fn trickling_client_times_out() {
     let mut play = play();
@@ -341,7 +341,7 @@ async fn message_ended_with_bare_lf_times_out_with_a_reason() {
                   and here one ended in LF. Nothing of the message was sent\r\n";
     play.hears_in_time(answer, 10).await;
     hears_the_end(&mut play.server).await;
-    // It was told, and says nothing more.
+    // It heard the reason, and sends nothing more.
     play.hears_in_time(SILENT, 60).await;
     let events = play.ends_in_time(Ended::MessageGivenUp, 60).await;
     assert_eq!(outcome(&events), &Outcome::NotSent(NotSent::EndedWithBareLf));
@@ -474,7 +474,7 @@ async fn server_that_stops_reading_has_three_minutes() {
     let mut play = play();
     play.begin_message().await;
     let began = Instant::now();
-    // It is cut, and the client may send the rest, which nobody gets.
+    // It is cut, and the client may send the rest, which no server receives.
     play.client.write_all(&[vec![b'x'; 998], b"\r\n".to_vec()].concat().repeat(100)).await.unwrap();
     play.client.write_all(b".\r\n").await.unwrap();
     assert_eq!(whole_seconds(began), 180);
@@ -502,7 +502,7 @@ async fn disconnected_client_ends_its_session_immediately() {
     }
 }
 
-/// What it has sent ahead is done as long as the server answers, and the answers are of use to somebody who only closed a side.
+/// Pipelined commands are executed as long as the server answers, and the answers are useful to a client that only closed a side.
 #[tokio::test(start_paused = true)]
 async fn half_a_message_of_a_disconnected_client_waits_ten_seconds() {
     let mut play = play();
@@ -634,7 +634,7 @@ async fn idle_envelope_frees_its_slot_for_waiters_later() {
     assert!(next.await.unwrap().is_some());
 }
 
-/// Whoever is gone does not keep the place, though the server says nothing.
+/// A client that is gone does not keep the slot, though the server says nothing.
 #[tokio::test(start_paused = true)]
 async fn disconnected_client_frees_its_slot_immediately() {
     let limiter = SendLimiter::new(HOUR);
@@ -646,7 +646,7 @@ async fn disconnected_client_frees_its_slot_immediately() {
     assert!(limiter.send_slot(ONE).await.is_some());
 }
 
-/// What nobody needs to be waited for with a clock.
+/// Waits that need no clock.
 async fn until(done: impl Fn() -> bool) {
     while !done() {
         tokio::task::yield_now().await;

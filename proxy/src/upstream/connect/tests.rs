@@ -1,4 +1,4 @@
-//! On the paused clock, with addresses that answer as they are told.
+//! On the paused clock, with addresses that answer as configured.
 
 use std::sync::{Arc, Mutex};
 

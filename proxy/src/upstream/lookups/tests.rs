@@ -1,4 +1,4 @@
-//! On the paused clock, with a resolver that answers as it is told.
+//! On the paused clock, with a resolver that answers as configured.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::upstream::lookups::cached_answer::{FRESH_FOR, RECHECK_AFTER};
 
 const HOST: &str = "outlook.office365.com";
 
-/// What the resolver does at a call; when no more is told it answers immediately, with one address.
+/// What the resolver does at a call; without an entry it answers immediately, with one address.
 enum Does {
     Answer(&'static [u8]),
     AnswerAfter(Duration, u8),

@@ -15,7 +15,7 @@ use crate::admin::import::ini::Entry;
 use crate::admin::import::service::{Family, is_plain};
 use crate::admin::import::{Account, Application, Plan, Provider, Sealed};
 
-/// Stands in the values of the example that comes with the program.
+/// Part of the values of the example that comes with the program.
 const EXAMPLE: &str = "*** your";
 
 /// Keys whose values are one word.
@@ -74,7 +74,7 @@ impl<'a> Found<'a> {
         self.entry(key).map(|entry| entry.value.as_str())
     }
 
-    /// The client secret, if it stands there in clear. One that is the account's own, sealed or not, goes before that of
+    /// The client secret, if it is there unencrypted. One that is the account's own, sealed or not, is preferred to that of
     /// its domain, which is most often for another application.
     fn secret(&self) -> Option<&'a str> {
         let own = |key: &str| self.section.get(key);

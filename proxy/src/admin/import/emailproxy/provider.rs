@@ -1,4 +1,4 @@
-//! The mail service of an account: one of the presets, one of them with differences, or one spelt out.
+//! The mail service of an account: one of the presets, one of them with differences, or a section of its own.
 
 use oxpost_token_store::Grant;
 use url::Url;
@@ -43,18 +43,18 @@ pub(super) fn provider(
     let last = |scope: &String| scope.rsplit('/').next().unwrap_or_default().to_lowercase();
     let has_all =
         scopes.is_empty() || permissions.iter().all(|wanted| scopes.iter().any(|scope| last(scope) == *wanted));
-    let mut spelt_out = file::Provider { based_on: Some(preset.to_owned()), ..file::Provider::default() };
+    let mut from_section = file::Provider { based_on: Some(preset.to_owned()), ..file::Provider::default() };
     if one.grant != Grant::ClientCredentials && !has_all {
         // A refresh that asks for more than was consented to is refused.
         let mut scopes = scopes;
         if family != Family::Gmail && !scopes.iter().any(|scope| scope == OFFLINE) {
             scopes.push(OFFLINE.to_owned());
         }
-        spelt_out.delegated_scopes = Some(scopes);
+        from_section.delegated_scopes = Some(scopes);
     }
-    (spelt_out.imap, spelt_out.pop3, spelt_out.smtp) = (others.imap, others.pop3, others.smtp);
-    let same = spelt_out == file::Provider { based_on: Some(preset.to_owned()), ..file::Provider::default() };
-    Ok((if same { Provider::Preset(preset) } else { Provider::SpeltOut(Box::new(spelt_out)) }, tenant))
+    (from_section.imap, from_section.pop3, from_section.smtp) = (others.imap, others.pop3, others.smtp);
+    let same = from_section == file::Provider { based_on: Some(preset.to_owned()), ..file::Provider::default() };
+    Ok((if same { Provider::Preset(preset) } else { Provider::SpeltOut(Box::new(from_section)) }, tenant))
 }
 
 fn tenant(one: &Wanted<'_>) -> Result<String, Why> {
@@ -76,7 +76,7 @@ fn another(
     let line = found.line("token_url");
     let host = shown(&one.authority);
     let authority = Authority::of(&one.token_url, found.get("permission_url"));
-    // Where device codes are had says nothing about where a browser signs in.
+    // The address for device codes says nothing about where a browser signs in.
     let by_code = found.get("oauth2_flow") == Some("device");
     let authority = authority.filter(|of| !by_code || matches!(of, Authority::Entra { .. })).ok_or_else(|| {
         (
@@ -99,24 +99,24 @@ fn another(
         .into_iter()
         .filter_map(|(name, server)| server.is_none().then_some(name))
         .collect();
-    let mut spelt_out = file::Provider {
+    let mut from_section = file::Provider {
         imap: guess(&others.imap, 993),
         pop3: guess(&others.pop3, 995),
         smtp: guess(&others.smtp, 465),
         ..file::Provider::default()
     };
     if one.grant == Grant::ClientCredentials {
-        (spelt_out.delegated_scopes, spelt_out.app_scopes) = (Some(Vec::new()), Some(scopes));
+        (from_section.delegated_scopes, from_section.app_scopes) = (Some(Vec::new()), Some(scopes));
     } else {
-        spelt_out.delegated_scopes = Some(scopes);
+        from_section.delegated_scopes = Some(scopes);
     }
     let tenant = match authority {
         Authority::Entra { base, tenant } => {
-            spelt_out.authority = Some(base);
+            from_section.authority = Some(base);
             Some(tenant)
         }
         Authority::SpeltOut { authorize, token } => {
-            (spelt_out.authorize_url, spelt_out.token_url) = (Some(authorize), Some(token));
+            (from_section.authorize_url, from_section.token_url) = (Some(authorize), Some(token));
             None
         }
     };
@@ -129,7 +129,7 @@ fn another(
         );
         plan.leave(line, format!("{}, the mail service of `{host}`", found.name()), why);
     }
-    Ok((Provider::SpeltOut(Box::new(spelt_out)), tenant))
+    Ok((Provider::SpeltOut(Box::new(from_section)), tenant))
 }
 
 /// Entra takes any port of localhost, and the program's own advice was to give each account another one.

@@ -22,7 +22,7 @@ fn davmails_properties_go_as_far_as_they_go() {
         "1: the app registration: for IMAP",
         "9: the sign-in of scan@contoso.com: ",
         "10: `davmail.oauth.Scan@Contoso.com.refreshToken`: the account is a duplicate",
-        "11: `davmail.oauth.nobody.refreshToken`: it names no mail address",
+        "11: `davmail.oauth.colleague.refreshToken`: it names no mail address",
         "`davmail.caldavPort`: Oxpost has no calendar",
         "`davmail.bindAddress`: write it as `address`",
         "`davmail.ssl.keystorePass`: its listeners had TLS",

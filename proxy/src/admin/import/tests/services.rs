@@ -1,9 +1,9 @@
-//! Mail services and applications: by a preset's name, or spelt out.
+//! Mail services and applications: by a preset's name, or in a section of their own.
 
 use super::*;
 
 #[test]
-fn clouds_and_services_are_told_apart() {
+fn clouds_and_services_are_distinguished() {
     let text = [
         "[IMAP-1993]\nserver_address = outlook-dod.office365.us\nserver_port = 993\nlocal_address = ::1\n",
         "[SMTP-2587]\nserver_address = SMTP-mail.outlook.com\nserver_port = 587\nserver_starttls = yes\nlocal_address = localhost\n",
@@ -30,10 +30,10 @@ fn clouds_and_services_are_told_apart() {
 }
 
 #[test]
-fn a_service_that_oxpost_does_not_know_is_spelt_out() {
+fn unknown_service_gets_a_section_of_its_own() {
     let text = "[IMAP-1993]\nserver_address = imap.fastmail.com\nserver_port = 993\nlocal_address = 127.0.0.1\n\
                 [SMTP-1465]\nserver_address = smtp.fastmail.com\nserver_port = 465\nlocal_address = 127.0.0.1\n\
-                [IMAP-2993]\nserver_address = imap.nobody.example\nserver_port = 993\nlocal_address = 127.0.0.1\n\
+                [IMAP-2993]\nserver_address = imap.unknown.example\nserver_port = 993\nlocal_address = 127.0.0.1\n\
                 [me@fastmail.com]\npermission_url = https://api.fastmail.com/oauth/authorize\n\
                 token_url = https://api.fastmail.com/oauth/refresh\noauth2_scope = https://a/imap https://a/smtp\nclient_id = abc\n\
                 [me@elsewhere.example]\npermission_url = https://id.elsewhere.example/a\ntoken_url = https://id.elsewhere.example/t\n\

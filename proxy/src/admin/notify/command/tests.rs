@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::super::receiver::message;
 use super::*;
 
-/// Not a test: what the tests below have started, which are told apart by the account.
+/// Not a test: the program that the tests below start, distinguished by the account.
 #[test]
 fn what_is_run() {
     let Ok(account) = std::env::var("OXPOST_ACCOUNT") else { return };
@@ -32,7 +32,7 @@ fn what_is_run() {
 const WITHHELD: [&str; 2] = ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME"];
 
 fn written_to(account: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("oxpost-told-{account}"))
+    std::env::temp_dir().join(format!("oxpost-delivered-{account}"))
 }
 
 fn this_program() -> Command {

@@ -1,4 +1,4 @@
-use super::super::trouble::Topic;
+use super::super::conditions::Topic;
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -9,7 +9,7 @@ struct Play {
     notices: Vec<Alert>,
     now: SystemTime,
     ids: u32,
-    /// Whether what is told arrives.
+    /// Whether deliveries succeed.
     arrives: bool,
 }
 
@@ -23,7 +23,7 @@ impl Play {
         }
     }
 
-    /// A look at these findings: what is told.
+    /// One pass with these findings: what is delivered.
     fn look(&mut self, findings: &[Finding]) -> Vec<(Kind, String, String)> {
         self.look_of(Some(DAY), findings)
     }
@@ -43,7 +43,7 @@ impl Play {
                 if kind == Kind::Resolved {
                     continue;
                 }
-                new = told(&new, self.now, reminder);
+                new = delivered(&new, self.now, reminder);
             }
             self.notices.push(new);
         }
@@ -55,8 +55,8 @@ impl Play {
     }
 }
 
-fn trouble(event: Event, cause: &str) -> Finding {
-    Finding::Trouble(Trouble {
+fn condition(event: Event, cause: &str) -> Finding {
+    Finding::Condition(Condition {
         subject: "alice@contoso.com".into(),
         topic: Topic::Tokens,
         event,
@@ -68,7 +68,7 @@ fn trouble(event: Event, cause: &str) -> Finding {
 }
 
 fn revoked() -> [Finding; 1] {
-    [trouble(Event::SignInNeeded, "AADSTS50173")]
+    [condition(Event::SignInNeeded, "AADSTS50173")]
 }
 
 fn told_as(kind: Kind, id: &str, words: &str) -> Vec<(Kind, String, String)> {
@@ -76,7 +76,7 @@ fn told_as(kind: Kind, id: &str, words: &str) -> Vec<(Kind, String, String)> {
 }
 
 #[test]
-fn a_trouble_is_told_once_then_reminded_of_and_told_when_it_is_over() {
+fn alert_is_raised_once_then_reminded_of_and_resolved() {
     let mut play = Play::new();
     assert_eq!(play.look(&revoked()), told_as(Kind::Raised, "1", "sign-in-needed AADSTS50173"));
     for _ in 0..23 {
@@ -93,11 +93,11 @@ fn a_trouble_is_told_once_then_reminded_of_and_told_when_it_is_over() {
 }
 
 #[test]
-fn another_cause_is_told_at_once_under_the_same_id() {
+fn another_cause_is_delivered_immediately_with_the_same_id() {
     let mut play = Play::new();
     play.look(&revoked());
     play.wait(HOUR);
-    let blocked = [trouble(Event::SignInNeeded, "AADSTS53003")];
+    let blocked = [condition(Event::SignInNeeded, "AADSTS53003")];
     assert_eq!(play.look(&blocked), told_as(Kind::Raised, "1", "sign-in-needed AADSTS53003"));
     assert_eq!(play.look(&blocked), []);
 }
@@ -109,14 +109,14 @@ fn a_refresh_that_fails_otherwise_meanwhile_is_no_news() {
     play.look(&revoked());
     for finding in [
         Finding::Unsure("alice@contoso.com".into(), Topic::Tokens),
-        trouble(Event::RefreshFailing, ""),
-        trouble(Event::SignInNeeded, "AADSTS50173"),
+        condition(Event::RefreshFailing, ""),
+        condition(Event::SignInNeeded, "AADSTS50173"),
     ] {
         play.wait(HOUR);
         assert_eq!(play.look(&[finding]), []);
     }
     play.wait(DAY);
-    let failing = [trouble(Event::RefreshFailing, "")];
+    let failing = [condition(Event::RefreshFailing, "")];
     assert_eq!(play.look(&failing), told_as(Kind::Reminder, "1", "sign-in-needed AADSTS50173"));
     // The other way round it is news.
     let mut play = Play::new();
@@ -125,7 +125,7 @@ fn a_refresh_that_fails_otherwise_meanwhile_is_no_news() {
 }
 
 #[test]
-fn what_did_not_arrive_is_told_again_within_the_hour() {
+fn failed_delivery_is_repeated_within_the_hour() {
     let mut play = Play::new();
     play.arrives = false;
     play.look(&revoked());
@@ -144,7 +144,7 @@ fn what_did_not_arrive_is_told_again_within_the_hour() {
 }
 
 #[test]
-fn what_comes_back_before_its_end_was_told_is_not_told_twice() {
+fn alert_that_returns_before_its_end_was_delivered_is_one() {
     let mut play = Play::new();
     play.look(&revoked());
     play.arrives = false;
@@ -162,9 +162,9 @@ fn a_clock_that_was_set_back_tells_nothing_twice() {
     assert_eq!(play.look(&revoked()), []);
 }
 
-/// A service that was started in 2030 has told one alert and was ended before it told another; then its clock was set right.
+/// A service that was started in 2030 has delivered one alert and was ended before it delivered another; then its clock was set right.
 #[test]
-fn what_a_clock_that_was_ahead_has_put_off_is_told_within_the_hour() {
+fn alert_delayed_by_a_clock_ahead_is_delivered_within_the_hour() {
     for over in [false, true] {
         let mut play = Play::new();
         play.arrives = false;
@@ -176,12 +176,12 @@ fn what_a_clock_that_was_ahead_has_put_off_is_told_within_the_hour() {
         play.arrives = true;
         let findings = revoked();
         let findings = if over { &[][..] } else { &findings[..] };
-        let told = told_as(if over { Kind::Resolved } else { Kind::Raised }, "1", "sign-in-needed AADSTS50173");
+        let delivered = told_as(if over { Kind::Resolved } else { Kind::Raised }, "1", "sign-in-needed AADSTS50173");
         assert_eq!(play.look(findings), []);
         play.wait(HOUR);
-        assert_eq!(play.look(findings), told);
+        assert_eq!(play.look(findings), delivered);
     }
-    // What was told is reminded of a day later, and not four years.
+    // The reminder follows a day later, and not four years.
     let mut play = Play::new();
     play.look(&revoked());
     play.now -= 4 * 365 * DAY;
@@ -195,25 +195,25 @@ fn what_a_clock_that_was_ahead_has_put_off_is_told_within_the_hour() {
 fn nodes_remind_at_the_interval_of_the_one_that_delivers() {
     for order in [[24_u32, 6], [6, 24]] {
         let mut play = Play::new();
-        let mut told = Vec::new();
+        let mut delivered = Vec::new();
         for look in 0..3 * 24 * 12 {
             for hours in order {
                 let said = play.look_of(Some(HOUR * hours), &revoked());
-                told.extend(said.into_iter().map(|(kind, ..)| (kind, hours, look * 5 / 60)));
+                delivered.extend(said.into_iter().map(|(kind, ..)| (kind, hours, look * 5 / 60)));
             }
             play.wait(Duration::from_secs(300));
         }
-        let reminders: Vec<_> = told.iter().filter(|(kind, ..)| *kind == Kind::Reminder).collect();
-        assert!(reminders.iter().all(|(_, hours, _)| *hours == 6), "the other has nothing to remind of: {told:?}");
-        let gaps: Vec<_> = told.windows(2).map(|two| two[1].2 - two[0].2).collect();
-        assert_eq!((reminders.len(), gaps.iter().all(|gap| *gap == 6)), (11, true), "{told:?}");
+        let reminders: Vec<_> = delivered.iter().filter(|(kind, ..)| *kind == Kind::Reminder).collect();
+        assert!(reminders.iter().all(|(_, hours, _)| *hours == 6), "the other has nothing to remind of: {delivered:?}");
+        let gaps: Vec<_> = delivered.windows(2).map(|two| two[1].2 - two[0].2).collect();
+        assert_eq!((reminders.len(), gaps.iter().all(|gap| *gap == 6)), (11, true), "{delivered:?}");
     }
-    // A node without reminders reminds nobody, whatever others do.
+    // A node without reminders sends none, whatever others do.
     let mut play = Play::new();
     play.look(&revoked());
     play.wait(2 * DAY);
     assert_eq!(play.look_of(None, &revoked()), []);
-    // A node with the shorter interval does not bring forward the reminder of one that was told a moment ago.
+    // A node with the shorter interval does not bring forward the reminder of one that was delivered a moment ago.
     let mut play = Play::new();
     play.look(&revoked());
     play.wait(5 * HOUR);
@@ -247,10 +247,10 @@ fn unsure_finding_sends_no_reminder_and_does_not_resolve() {
 }
 
 #[test]
-fn without_reminders_it_is_told_at_the_beginning_and_at_the_end() {
+fn without_reminders_only_beginning_and_end_are_delivered() {
     let now = SystemTime::UNIX_EPOCH + DAY;
     let [step] = <[Step; 1]>::try_from(decide(&revoked(), &[], now, None, || "1".into())).unwrap();
-    let notice = told(&step.new, now, None);
+    let notice = delivered(&step.new, now, None);
     assert_eq!(notice.due, None);
     assert_eq!(decide(&revoked(), std::slice::from_ref(&notice), now + 300 * DAY, None, || "2".into()), []);
     assert_eq!(decide(&[], &[notice], now + 301 * DAY, None, || "2".into())[0].tell, Some(Kind::Resolved));
@@ -261,10 +261,10 @@ fn without_reminders_it_is_told_at_the_beginning_and_at_the_end() {
 fn a_reminder_has_the_words_of_its_own_day() {
     let now = SystemTime::UNIX_EPOCH + DAY;
     let [mut step] = <[Step; 1]>::try_from(decide(&revoked(), &[], now, Some(DAY), || "1".into())).unwrap();
-    step.new = told(&step.new, now, Some(DAY));
+    step.new = delivered(&step.new, now, Some(DAY));
     let mut findings = revoked();
-    let Finding::Trouble(trouble) = &mut findings[0] else { panic!("it is no trouble") };
-    trouble.what = "In 3 days.".into();
+    let Finding::Condition(condition) = &mut findings[0] else { panic!("it is no condition") };
+    condition.what = "In 3 days.".into();
     let steps = decide(&findings, &[step.new], now + DAY, Some(DAY), || "2".into());
     assert_eq!((steps[0].tell, steps[0].new.what.as_str()), (Some(Kind::Reminder), "In 3 days."));
 }

@@ -45,7 +45,7 @@ async fn a_service_that_is_started_again_and_again_tells_once() {
 
 /// The file is what keeps a restart loop from telling every few seconds.
 #[tokio::test]
-async fn who_cannot_remember_tells_nobody() {
+async fn without_a_record_nothing_is_delivered() {
     let mut receiver = Receiver::start().await;
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(folder.path(), &receiver.url);

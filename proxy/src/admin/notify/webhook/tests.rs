@@ -66,7 +66,7 @@ async fn what_may_pass_is_tried_again_and_what_is_wrong_is_not() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_is_not_there_or_not_trusted_is_named_without_its_path() {
+async fn unreachable_or_untrusted_webhook_is_named_without_its_path() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for url in [format!("http://{gone}/secret-path"), format!("https://{gone}/secret-path")] {
         let reports = channels(&to(&url)).deliver(&message("alice@contoso.com")).await;
@@ -75,9 +75,9 @@ async fn a_webhook_that_is_not_there_or_not_trusted_is_named_without_its_path() 
     }
 }
 
-/// One that takes the request and never answers is let go.
+/// A webhook that accepts the request and never answers is abandoned.
 #[tokio::test]
-async fn a_webhook_that_says_nothing_is_let_go() {
+async fn webhook_that_says_nothing_is_abandoned() {
     let receiver = Receiver::start().await;
     receiver.answer(&[Answer::Nothing]);
     let webhook = to(&receiver.url).webhook.unwrap();

@@ -57,7 +57,7 @@ enum Attack {
     Account,
     /// The password of a delegate, which opens many accounts.
     Delegate,
-    /// A device on one address, from which somebody has logged in before.
+    /// A device at one address, from which a login has succeeded before.
     FamiliarSource,
     /// Passwords of many accounts, but one address.
     OneSource,
@@ -135,7 +135,7 @@ impl World {
         if let Some(evicted) = evicted {
             assert!(!self.accepted.contains(&evicted), "a session was evicted");
             if self.state.logging_in.total < before.1 {
-                assert!(before.0 <= 1, "a login was evicted where a stranger could have been");
+                assert!(before.0 <= 1, "a login was evicted where an unauthenticated connection could have been");
             }
         }
         Some(id)
@@ -252,7 +252,7 @@ impl World {
     }
 }
 
-/// Whatever one account, one delegate, one source or any number of strangers does, an owner at a familiar source logs in at the
+/// Whatever one account, one delegate, one source or any number of unauthenticated clients does, an owner at a familiar source logs in at the
 /// first attempt.
 #[test]
 fn unauthenticated_connections_never_take_sessions_slots() {

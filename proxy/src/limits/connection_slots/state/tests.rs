@@ -131,7 +131,7 @@ fn familiar_and_other_sources_have_half_of_the_slots_each() {
     for number in 0..100 {
         hall.id(&format!("198.51.100.{number}"));
     }
-    assert!(own.iter().all(|id| hall.has(*id)), "a crowd evicts nobody from a familiar source");
+    assert!(own.iter().all(|id| hall.has(*id)), "many unknown sources evict no connection from a familiar one");
     let more = hall.many("192.0.2.1", 10);
     let kept = own.iter().chain(&more).filter(|id| hall.has(**id)).count();
     assert_eq!(kept, 3, "and no familiar source takes all");
@@ -292,7 +292,7 @@ fn login_begins_once() {
 }
 
 #[test]
-fn sessions_are_told_from_others_oldest_first() {
+fn sessions_are_distinguished_from_others_oldest_first() {
     let mut hall = Hall::new(WIDE);
     let sessions: Vec<Id> = (0..20).map(|_| hall.session("192.0.2.1", of("alice"))).collect();
     let (stranger, logging_in) = (hall.id("192.0.2.1"), hall.logging_in("192.0.2.1", of("alice")));

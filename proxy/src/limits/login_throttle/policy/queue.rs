@@ -9,10 +9,10 @@ use super::{Attempt, Policy, QUEUE_TIMEOUT, RecentAttempts, Subject, Ticket, Wai
 const ACCOUNT_WAITING: usize = 64;
 
 /// Those of them from one unfamiliar source.
-const LANE_WAITING: usize = 2;
+const WAITING_PER_SOURCE: usize = 2;
 
 /// The same from a familiar or shared one.
-const TRUSTED_LANE_WAITING: usize = 16;
+const TRUSTED_WAITING_PER_SOURCE: usize = 16;
 
 /// Attempts from one unfamiliar source that wait, for whatever account.
 const SOURCE_WAITING: usize = 32;
@@ -31,17 +31,17 @@ impl Policy {
         }
         for target in &attempt.targets {
             let waiting = self.accounts.entry(target.subject).or_default().waiting.clone();
-            let mut own_lane = 0;
+            let mut same_source = 0;
             let mut last = (self.had(target.subject, attempt.source), None);
             for ticket in &waiting {
                 let Some(source) = self.waiting.get(ticket).map(|waiting| waiting.attempt.source) else { continue };
-                own_lane += usize::from(source == attempt.source);
+                same_source += usize::from(source == attempt.source);
                 let had = self.had(target.subject, source);
                 if had > last.0 {
                     last = (had, Some(*ticket));
                 }
             }
-            if own_lane >= if trusted { TRUSTED_LANE_WAITING } else { LANE_WAITING } {
+            if same_source >= if trusted { TRUSTED_WAITING_PER_SOURCE } else { WAITING_PER_SOURCE } {
                 return None;
             }
             if waiting.len() >= ACCOUNT_WAITING && !target.familiar {
@@ -103,7 +103,7 @@ impl Policy {
             let unfamiliar = theirs.targets.iter().any(|target| !target.familiar);
             (self.had(subject, theirs.source), other.0) < own
                 && self.paced(&theirs, now).contains(&subject)
-                && self.obstacle_of_lanes(&theirs, now).is_none()
+                && self.obstacle_of_recent_attempts(&theirs, now).is_none()
                 && self.obstacle_of_source(&theirs, unfamiliar, now).is_none()
         })
     }

@@ -74,7 +74,7 @@ async fn user_name_beyond_its_budget_is_refused_without_a_look() {
     for (from, user) in [("192.0.2.7", "printer"), ("192.0.2.8", "scanner"), ("192.0.2.7", "owner\\scanner")] {
         assert_eq!(world.look_up(from, user).await, Ok(()), "{from} {user}");
     }
-    // The password belongs to the mailbox, whoever is named before it.
+    // The password belongs to the mailbox, whichever user is named before it.
     for user in ["owner\\scanner", "owner/SCANNER "] {
         assert!(matches!(world.wrong("192.0.2.7", user, 99).await, Err(Throttled::TooMany(_))), "{user}");
     }

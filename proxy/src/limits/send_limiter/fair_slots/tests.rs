@@ -1,4 +1,4 @@
-//! Who waits, who makes room, and what becomes of a slot that nobody takes any more.
+//! Which session waits, which one frees its slot, and what becomes of a slot that no session takes any more.
 
 use std::future::poll_fn;
 use std::task::Waker;
@@ -68,7 +68,7 @@ async fn as_many_make_room_as_wait_and_the_longest_idle_first() {
     held[1].busy();
     let mut cx = Context::from_waker(Waker::noop());
     assert!(!held[0].poll_must_make_room(dues[0], &mut cx) && held[2].poll_must_make_room(dues[2], &mut cx));
-    // One that is in use is none of them.
+    // One that is in use is not idle.
     held[2].busy();
     assert!(held[0].poll_must_make_room(dues[0], &mut cx));
     drop(held.remove(1));

@@ -1,11 +1,11 @@
 //! What a node knows of a mailbox's sending limits between two looks at the store: the permits in its hand, and what it has to report.
-//! Pure: times are given, by a clock that nobody sets.
+//! Pure: times are given, by a monotonic clock.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::minute::Minute;
+use super::super::minute_window::MinuteWindow;
 use super::queue::Counted;
 use super::state::{CLASSES, Granted, Happened, Report};
 use crate::limits::nodes::Mode;
@@ -28,7 +28,7 @@ pub(super) struct Member {
     number: u64,
     batch: u32,
     granted_at: Option<Instant>,
-    own: Minute,
+    own: MinuteWindow,
     ask_again: Option<Instant>,
 }
 
@@ -42,7 +42,7 @@ impl Member {
             number: 0,
             batch: 1,
             granted_at: None,
-            own: Minute::of(0),
+            own: MinuteWindow::of(0),
             ask_again: None,
         }
     }
@@ -86,7 +86,7 @@ impl Member {
         self.ask_again
     }
 
-    /// What is reported now, while so many messages wait. Without a session nobody uses what is in hand.
+    /// What is reported now, while so many messages wait. Without a session nothing uses what is in hand.
     /// `known` is the number of the last report of this node that was counted.
     pub(super) fn report(
         &mut self,

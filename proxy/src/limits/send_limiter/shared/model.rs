@@ -172,7 +172,7 @@ impl Play {
         }
         for place in 0..self.nodes.len() {
             if self.troubles != Troubles::None && self.dice.once_in(3 * HOUR) {
-                // Killed: its sessions end with it, and nobody says so.
+                // Killed: its sessions end with it, and are not reported.
                 let down_until = self.now + 1000 * self.dice.below(120);
                 let member = Some(Member::new(LIMITS.permits));
                 self.nodes[place] = Node { member, down_until, ..Node::default() };
@@ -265,7 +265,7 @@ impl Play {
     fn live(&mut self, place: usize) {
         let (now, instant, away, dice) = (self.now, self.instant(), self.is_away(place), &mut self.dice);
         let node = &mut self.nodes[place];
-        // Mail comes in waves. While the database is away nobody logs in.
+        // Mail comes in waves. While the database is away there are no logins.
         let busy = (now / HOUR) % 2 == 0;
         if !away && node.membership.id().is_some() && dice.once_in(if busy { 3_000 } else { 120_000 }) {
             let class = if dice.below(4) == 0 { Class::Background } else { Class::Live };
@@ -403,7 +403,7 @@ fn limits_hold_for_days_of_deaths_and_outages() {
             play.step();
         }
         println!(
-            "{nodes} nodes, {hours} hours: {} messages, at most {} sessions at once and {} messages in a minute",
+            "{nodes} nodes, {hours} hours: {} messages, at most {} concurrent sessions and {} messages in a minute",
             play.sent, play.most_sessions, play.most_in_a_minute
         );
         assert!(play.sent > 10_000 && play.most_sessions == 3, "{} messages", play.sent);
@@ -431,7 +431,7 @@ fn limits_hold_where_writes_fail_or_one_node_is_cut_off() {
             play.step();
         }
         println!(
-            "{nodes} nodes, {hours} hours: {} messages, at most {} sessions at once and {} messages in a minute",
+            "{nodes} nodes, {hours} hours: {} messages, at most {} concurrent sessions and {} messages in a minute",
             play.sent, play.most_sessions, play.most_in_a_minute
         );
         assert!(play.sent > 10_000, "{} messages", play.sent);

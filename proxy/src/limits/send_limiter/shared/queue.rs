@@ -14,7 +14,7 @@ pub(crate) struct NodeQueue {
     /// How many have ended and are reported, and who has them now is not known yet.
     reported: u32,
     others_wait: u32,
-    /// Nobody hears of a slot that ends: it stays here.
+    /// No other node hears of a slot that ends: it stays here.
     alone: bool,
     /// Nothing has been agreed for so long that this node has its share of the limit instead of what it was granted.
     own_share: Option<u32>,
@@ -37,7 +37,7 @@ impl NodeQueue {
         self.waiters.give_up(id, class);
     }
 
-    /// A holder has ended. Its slot goes to whichever node is next, unless nobody can be asked.
+    /// A holder has ended. Its slot goes to the next node, unless the database cannot be asked.
     pub(crate) fn release(&mut self, class: Class) {
         self.held.take(class, 1);
         if self.own_share.is_some() {
@@ -65,7 +65,7 @@ impl NodeQueue {
         self.held.sum() < share && (class == Class::Live || self.held.of(class) < most_in_background)
     }
 
-    /// How many have ended that whoever waits may have by now.
+    /// How many have ended that waiting sessions may have by now.
     pub(crate) fn unanswered(&self) -> usize {
         usize::try_from(self.ended.sum().saturating_add(self.reported)).unwrap_or(usize::MAX)
     }
@@ -90,7 +90,7 @@ impl NodeQueue {
         self.ended.sum() > 0 || self.free.sum() > 0
     }
 
-    /// What is reported now. A slot that nobody takes goes with it.
+    /// What is reported now. A slot that no session takes goes with it.
     pub(crate) fn count(&mut self) -> Counted {
         // Nothing is given on this node's own account before the answer is known.
         (self.free, self.own_share) = (ByClass::default(), None);
@@ -113,7 +113,7 @@ impl NodeQueue {
         self.others_wait = others_wait;
     }
 
-    /// The row was read, and when it was last to be written it was not: the slots that it says are this node's are those of whoever
+    /// The row was read, and the last write was lost: the slots that it lists for this node belong to the sessions that
     /// waits here.
     pub(crate) fn kept(&mut self, slots: ByClass) {
         if !self.alone || self.own_share.is_some() {
@@ -124,7 +124,7 @@ impl NodeQueue {
         }
     }
 
-    /// Whether nobody can be asked: then what this node has stays with it, or it has its share of the limit.
+    /// Whether the database cannot be asked: then what this node has stays with it, or it has its share of the limit.
     pub(crate) fn set_alone(&mut self, alone: bool, own_share: Option<u32>) {
         self.own_share = own_share.filter(|_| alone);
         if alone {
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!([queue.grant(), queue.grant()], [Some(ids[2]), None]);
         queue.count();
         queue.set_alone(true, None);
-        // One that ends while nobody can be asked stays here in any case, and counts once.
+        // One that ends while the database cannot be asked stays here in any case, and counts once.
         queue.release(Class::Live);
         queue.kept(ByClass::new(2, 0));
         assert_eq!([queue.grant(), queue.grant()], [Some(ids[3]), None]);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn slot_that_ends_during_the_first_look_after_an_outage_is_given_back() {
+    fn slot_freed_during_the_first_read_after_an_outage_is_returned() {
         let mut queue = NodeQueue::default();
         queue.arrive(Class::Live);
         queue.granted(ByClass::new(1, 0), 0);

@@ -3,7 +3,7 @@
 //! at the same moment one decides and the others look again.
 //!
 //! - A send slot is granted to a node, for a class, when one is free: first to the node with the fewest, then to the one that has waited
-//!   for longest. Classes share as in [`super::super::fair_queue`]. Whoever makes a slot free grants it, also to another node.
+//!   for longest. Classes share as in [`super::super::fair_queue`]. The node that frees a slot grants it, also to another node.
 //! - A node that is gone has no slots. It is gone when its row is, and then for good: so what it had can be granted again.
 //! - A report says how things are at its node, and how much has happened there since the one before; each is counted once.
 
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::super::fair_queue::{Class, LIVE_SHARE};
-use super::day::Day;
+use super::recipients_per_day::RecipientsPerDay;
 use super::window::Window;
 
 /// How long no node begins anything after the server has said that it was too much; each further time twice as long.
@@ -126,7 +126,7 @@ pub(super) struct State {
     nodes: BTreeMap<String, Share>,
     live_in_a_row: u32,
     window: Window,
-    day: Day,
+    day: RecipientsPerDay,
     pause: Option<Pause>,
 }
 

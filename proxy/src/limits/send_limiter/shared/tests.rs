@@ -80,7 +80,7 @@ async fn slot_that_ends_on_one_node_goes_to_another() {
     drop(a);
     let _fourth = fourth.await.unwrap();
     assert_eq!(held(&store).await, 3);
-    // Whoever gives up waiting leaves nothing behind.
+    // A session that gives up waiting leaves nothing over.
     let mut fifth = Box::pin(slot(&one));
     assert!(timeout(Duration::from_millis(50), &mut fifth).await.is_err());
     drop(fifth);
@@ -103,7 +103,7 @@ async fn slots_of_a_dead_node_return_and_it_is_no_node_any_more() {
             break (before, slot.unwrap());
         }
     };
-    // It lives after all: what it uses counts, and nobody gets more until there is room.
+    // It lives after all: what it uses counts, and no node gets more until there is room.
     let mut another = Box::pin(slot(&one));
     assert!(timeout(Duration::from_millis(300), &mut another).await.is_err());
     assert_ne!(nodes.id().await.unwrap(), before);
@@ -119,7 +119,7 @@ async fn messages_and_recipients_are_counted_for_all_nodes() {
     a.recipient_counter().note(&sent(2));
     b.recipient_counter().note(&sent(3));
     until(async || recipients(&store).await == 5).await;
-    // Half of a minute's go at once.
+    // Half of a minute's permits are granted immediately.
     a.permit().wait().await.1.unwrap();
     b.permit().wait().await.1.unwrap();
     let mut third = a.permit().wait();
@@ -143,7 +143,7 @@ fn limiter(store: &Store) -> Arc<SharedLimiter> {
 }
 
 #[tokio::test]
-async fn task_does_not_end_while_somebody_is_about_to_wait() {
+async fn task_continues_while_a_session_is_about_to_wait() {
     let limiter = limiter(&store().await);
     let arrives = limiter.arrives();
     // The task has looked before the one who waits is in the queue.
@@ -198,7 +198,7 @@ async fn slots_are_the_share_once_the_row_is_long_unwritten() {
     tokio::time::advance(just).await;
     assert_eq!(limiter.own_slots(), Some(2));
     limiter.was_read.store(false, Ordering::SeqCst);
-    assert_eq!(limiter.own_slots(), None, "nobody can log in");
+    assert_eq!(limiter.own_slots(), None, "no login is possible");
     limiter.was_read.store(true, Ordering::SeqCst);
     limiter.nodes.heard(true);
     assert_eq!(limiter.own_slots(), None);
@@ -216,7 +216,7 @@ async fn slot_that_ends_goes_to_the_next_while_nothing_can_be_written() {
         .unwrap()
         .execute_batch("CREATE TRIGGER full BEFORE UPDATE ON send_limit BEGIN SELECT RAISE(ABORT, 'disk full'); END")
         .unwrap();
-    // It is reported and not written, before anybody waits for it.
+    // It is reported and not written, before any session waits for it.
     drop(a);
     sleep(Duration::from_millis(300)).await;
     let d = slot(&one).await.unwrap();

@@ -138,7 +138,7 @@ mod tests {
         }
         assert_eq!(window.available(6, 0), Err(15 * 1000 + 1_250), "the other half is spread");
         assert_eq!(window.in_hand("a", 0), [(USE_WITHIN, 2)]);
-        // One was used, one is given back, and of the third nobody says anything.
+        // One was used, one is given back, and the third is not mentioned.
         window.settle("a", 1, 1, 1_000);
         assert_eq!(window.in_hand("a", 1_000), []);
         assert_eq!(window.available(6, 1_000), Ok(1));

@@ -1,4 +1,4 @@
-//! How TLS ends: with `close_notify`, or cut, which whoever is on the wire can do.
+//! How TLS ends: with `close_notify`, or cut, which an attacker on the network can do.
 
 use std::sync::Arc;
 

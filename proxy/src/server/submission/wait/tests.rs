@@ -128,7 +128,7 @@ fn silence_of_a_client_adds_up_until_progress() {
     let envelope = Snapshot { progress: progressed(), ..snapshot(client(ClientStage::Envelope)) };
     assert_eq!(shown.after(20, envelope), 0);
     assert_eq!(shown.after(20, envelope), 20);
-    // It is over at once where it was over before.
+    // It ends immediately where it had ended before.
     assert_eq!(shown.clock.deadline(Duration::from_secs(5)), shown.start + Duration::from_secs(shown.now));
 }
 
@@ -140,7 +140,11 @@ fn lone_dot_has_its_own_timeout() {
     shown.after(0, message);
     assert_eq!(shown.after(100, dot), 0);
     assert_eq!(shown.after(6, dot), 6);
-    assert_eq!(shown.after(3, Snapshot { lone_dots: 2, ..dot }), 0, "another one, and what stood between came at once");
+    assert_eq!(
+        shown.after(3, Snapshot { lone_dots: 2, ..dot }),
+        0,
+        "another one, and what came between arrived with it"
+    );
     assert_eq!(shown.after(5, message), 114);
 }
 

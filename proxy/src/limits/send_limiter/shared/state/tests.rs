@@ -50,14 +50,14 @@ fn slots_go_to_the_node_with_the_fewest() {
     // A slot of its own that ends goes to the other node, though some wait here.
     assert_eq!(play.live("a", 2, 1, 2, 2), 2);
     assert_eq!(play.granted("b").slots, ByClass::new(1, 0));
-    // With as many each, the next one goes to whoever has waited for longer.
+    // With as many each, the next one goes to the node that has waited for longer.
     play.now = 1;
     assert_eq!(play.live("a", 3, 1, 1, 2), 2);
     assert_eq!((play.granted("a").slots, play.granted("b").slots), (ByClass::new(2, 0), ByClass::new(1, 0)));
     play.now = 2;
     assert_eq!(play.live("a", 4, 1, 1, 2), 1);
     assert_eq!(play.granted("b").slots, ByClass::new(2, 0));
-    // What nobody waits for any more goes back.
+    // What no session waits for any more goes back.
     assert_eq!(play.live("b", 2, 0, 1, 0), 1);
     assert_eq!(play.granted("a").slots, ByClass::new(2, 0));
 }
@@ -85,7 +85,7 @@ fn removed_node_frees_its_slots_and_its_permits_count() {
     play.nodes.remove(0);
     assert_eq!(play.report("b", wants).slots, ByClass::new(3, 0));
     assert!(play.granted("b").permits.is_empty() && play.granted("b").ask_again.is_some());
-    // One that was taken for dead and lives has what it uses, and nobody gets more meanwhile.
+    // One that was taken for dead and lives has what it uses, and no node gets more meanwhile.
     play.nodes.push("a2".into());
     assert_eq!(play.live("a2", 1, 0, 2, 1), 2);
     assert_eq!(play.live("b", 2, 1, 2, 1), 2);

@@ -9,7 +9,7 @@ use super::*;
 const HOUR: Duration = Duration::from_secs(3600);
 
 struct Bench {
-    watch: Watch,
+    watch: Notifier,
     store: Store,
     clock: ManualClock,
     receiver: Receiver,
@@ -35,31 +35,31 @@ impl Bench {
         oxpost_token_store::Clock::now(&self.clock)
     }
 
-    /// One look, and what of it was told.
+    /// One pass, and what of it was delivered.
     async fn look(&mut self) -> Vec<(Kind, String)> {
         let mut said = Vec::new();
         for claimed in self.watch.look(ON_THE_WAY).await {
             let message = claimed.message(self.now(), "gateway.example");
             let arrived = self.watch.channels.deliver(&message).await.iter().all(|(_, outcome)| outcome.is_ok());
             said.extend(claimed.notices.iter().map(|notice| (claimed.kind, notice.subject.clone())));
-            self.watch.told(claimed, arrived).await;
+            self.watch.delivered(claimed, arrived).await;
         }
         said
     }
 }
 
-fn watch(store: &Store, clock: &ManualClock, url: &str, folder: &std::path::Path) -> Watch {
+fn watch(store: &Store, clock: &ManualClock, url: &str, folder: &std::path::Path) -> Notifier {
     let notify = to(url);
     let settings = Settings::of(&notify, "gateway.example");
     let own = Own::beside(&folder.join("oxpost.db"));
     let clock: SharedClock = Arc::new(clock.clone());
-    let watch = Watch::new(store, Applications::default(), Arc::new(channels(&notify)), clock, settings, own);
+    let watch = Notifier::new(store, Applications::default(), Arc::new(channels(&notify)), clock, settings, own);
     // It has begun some time ago.
-    Watch { settling_until: Duration::ZERO, ..watch }
+    Notifier { settling_until: Duration::ZERO, ..watch }
 }
 
 /// Alice's sign-in was last used 61 days ago: of all troubles the one that a test can make without an authority.
-async fn trouble(bench: &Bench) {
+async fn condition(bench: &Bench) {
     signed_in(bench, bench.now() - 61 * 24 * HOUR).await;
 }
 
@@ -78,10 +78,10 @@ fn alice(kind: Kind) -> Vec<(Kind, String)> {
 }
 
 #[tokio::test]
-async fn a_trouble_is_told_once_reminded_of_and_told_when_it_is_over() {
+async fn alert_is_raised_once_reminded_of_and_resolved() {
     let mut bench = Bench::new().await;
     assert_eq!(bench.look().await, []);
-    trouble(&bench).await;
+    condition(&bench).await;
     assert_eq!(bench.look().await, alice(Kind::Raised));
     assert_eq!(bench.look().await, []);
     let (_, first) = bench.receiver.next().await;
@@ -94,7 +94,7 @@ async fn a_trouble_is_told_once_reminded_of_and_told_when_it_is_over() {
     assert_eq!(bench.receiver.next().await.1["id"], first["id"]);
     assert_eq!(bench.receiver.next().await.1["id"], first["id"]);
     assert_eq!(bench.store.alerts().await.unwrap(), []);
-    trouble(&bench).await;
+    condition(&bench).await;
     assert_eq!(bench.look().await, alice(Kind::Raised));
     assert_ne!(bench.receiver.next().await.1["id"], first["id"]);
 }
@@ -103,21 +103,21 @@ async fn a_trouble_is_told_once_reminded_of_and_told_when_it_is_over() {
 #[tokio::test]
 async fn what_one_process_has_told_no_other_tells() {
     let mut bench = Bench::new().await;
-    trouble(&bench).await;
+    condition(&bench).await;
     let folder = tempfile::tempdir().unwrap();
     let mut other = watch(&bench.store, &bench.clock, &bench.receiver.url, folder.path());
     let (here, there) = tokio::join!(bench.watch.look(ON_THE_WAY), other.look(ON_THE_WAY));
     assert_eq!(here.len() + there.len(), 1);
     let mut restarted = watch(&bench.store, &bench.clock, &bench.receiver.url, folder.path());
     assert!(restarted.look(ON_THE_WAY).await.is_empty());
-    // Whoever had claimed it was ended before it was told.
+    // The node that had claimed it was stopped before it delivered.
     bench.clock.advance(HOUR);
     assert_eq!(restarted.look(ON_THE_WAY).await.len(), 1);
 }
 
 /// A row that one node has found damaged is not over because the other has not looked yet.
 #[tokio::test]
-async fn a_damaged_row_is_told_once_by_two_nodes() {
+async fn damaged_row_is_delivered_once_by_two_nodes() {
     use oxpost_token_store::database::{Database, Statement, sqlite::Sqlite};
     let bench = Bench::new().await;
     let database = Arc::new(Sqlite::open_in_memory(oxpost_token_store::store::STORE_SCHEMA).await.unwrap());
@@ -131,23 +131,23 @@ async fn a_damaged_row_is_told_once_by_two_nodes() {
     }
     let damage = Statement::new("UPDATE account SET grant_kind = 'nonsense'", []);
     database.transaction(vec![damage]).await.unwrap();
-    let mut told = 0;
+    let mut delivered = 0;
     for _ in 0..2 * LOOKS_BETWEEN_FULL_ONES {
         for node in &mut nodes {
             for claimed in node.look(ON_THE_WAY).await {
                 assert_eq!(claimed.kind, Kind::Raised);
-                told += claimed.notices.len();
-                node.told(claimed, true).await;
+                delivered += claimed.notices.len();
+                node.delivered(claimed, true).await;
             }
         }
     }
-    assert_eq!(told, 1);
+    assert_eq!(delivered, 1);
 }
 
 #[tokio::test]
-async fn a_webhook_that_is_down_is_told_later() {
+async fn webhook_that_is_down_is_served_later() {
     let mut bench = Bench::new().await;
-    trouble(&bench).await;
+    condition(&bench).await;
     bench.receiver.answer(&[Answer::Status(500); 3]);
     assert_eq!(bench.look().await, alice(Kind::Raised));
     assert_eq!(bench.receiver.waiting(), 3);
@@ -160,16 +160,16 @@ async fn a_webhook_that_is_down_is_told_later() {
 }
 
 #[tokio::test]
-async fn not_more_is_claimed_than_can_be_told() {
+async fn no_more_is_claimed_than_can_be_delivered() {
     let mut bench = Bench::new().await;
-    trouble(&bench).await;
+    condition(&bench).await;
     assert!(bench.watch.look(0).await.is_empty());
-    assert_eq!(bench.look().await, alice(Kind::Raised), "it is there for whoever has room");
+    assert_eq!(bench.look().await, alice(Kind::Raised), "it is there for the next node with room");
 }
 
-/// All sign-ins of a company are revoked in the same minute, and mended one day later.
+/// All sign-ins of a company are revoked in the same minute, and renewed one day later.
 #[tokio::test]
-async fn thousand_alerts_are_one_message_and_each_is_told_once() {
+async fn thousand_alerts_are_one_message_and_each_is_delivered_once() {
     let mut bench = Bench::new().await;
     let all: Vec<Mailbox> = (0..1_000).map(|n| Mailbox::parse(&format!("m{n:03}@contoso.com")).unwrap()).collect();
     for mailbox in &all {
@@ -330,7 +330,7 @@ impl Refusing {
 #[tokio::test]
 async fn the_task_tells_and_stops() {
     let mut bench = Bench::new().await;
-    trouble(&bench).await;
+    condition(&bench).await;
     let stop = CancellationToken::new();
     let running = tokio::spawn(bench.watch.run(stop.clone()));
     assert_eq!(bench.receiver.next().await.1["kind"], "raised");
@@ -339,7 +339,7 @@ async fn the_task_tells_and_stops() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_for_a_minute_is_told_and_so_is_its_end() {
+async fn store_that_fails_for_a_minute_raises_and_resolves_an_alert() {
     let mut bench = Bench::new().await;
     let error = StoreError::WrongKey;
     assert!(matches!(bench.watch.of_the_store(Some(&error), bench.now())[..], [Finding::Unsure(..)]));
@@ -347,8 +347,8 @@ async fn a_store_that_fails_for_a_minute_is_told_and_so_is_its_end() {
     assert!(matches!(bench.watch.of_the_store(Some(&error), bench.now())[..], [Finding::Unsure(..)]));
     bench.clock.advance(Duration::from_secs(1));
     let findings = bench.watch.of_the_store(Some(&error), bench.now());
-    let [Finding::Trouble(trouble)] = &findings[..] else { panic!("{findings:?}") };
-    assert_eq!(trouble.event, Event::Store);
+    let [Finding::Condition(condition)] = &findings[..] else { panic!("{findings:?}") };
+    assert_eq!(condition.event, Event::Store);
     let [step] = <[Step; 1]>::try_from(decide(&findings, &[], bench.now(), None, new_id)).unwrap();
     bench.watch.own.set(&step.new);
     // The next process that opens the store tells that it is over.

@@ -3,9 +3,9 @@
 use oxpost_token_store::TokenError;
 use oxpost_token_store::diagnosis::{Claims, MetadataAnswer, Shape};
 
-use super::{refused, way_is_good, words};
-use crate::admin::doctor::facts::{Facts, Login, Person, Refused, Sender};
-use crate::admin::doctor::line::{Line, Sheet, Verdict};
+use super::{is_reached, refused, words};
+use crate::admin::doctor::check::{Check, Checklist, Verdict};
+use crate::admin::doctor::findings::{AccountFindings, Findings, Login, Refused, Sender};
 use crate::config::Protocol;
 use crate::failure::{self, Failure};
 use oxpost_protocol::UpstreamFailure;
@@ -20,7 +20,7 @@ const POP3_TOKEN_NOTED: usize = 3000;
 const EXCHANGE: [&str; 3] =
     ["https://outlook.office.com", "https://outlook.office365.com", "00000002-0000-0ff1-ce00-000000000000"];
 
-/// What else a token is for when somebody got the scopes wrong.
+/// What else a token is for if the scopes are wrong.
 const NOT_MAIL: [&str; 3] =
     ["https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000", "https://ps.outlook.com"];
 
@@ -77,7 +77,7 @@ pub(crate) fn permission(protocol: Protocol, app_only: bool) -> &'static str {
 }
 
 /// The names of the permission lines.
-fn permissions(person: &Person) -> Vec<(Protocol, &'static str)> {
+fn permissions(person: &AccountFindings) -> Vec<(Protocol, &'static str)> {
     let named = person.protocols.iter().map(|&protocol| (protocol, permission(protocol, person.app_only)));
     // Others, Google among them, know one permission for everything.
     let microsoft =
@@ -89,11 +89,11 @@ fn permissions(person: &Person) -> Vec<(Protocol, &'static str)> {
 }
 
 /// The check that must pass before a token is asked for, if it has not.
-pub(super) fn before_the_token(person: &Person, facts: &Facts) -> Option<&'static str> {
+pub(super) fn before_the_token(person: &AccountFindings, findings: &Findings) -> Option<&'static str> {
     if person.application_fits.is_err() {
         return Some("application");
     }
-    let authority = facts.authority_of(person)?;
+    let authority = findings.authority_of(person)?;
     match &authority.metadata {
         Some(Err(_)) => return Some("authority"),
         Some(Ok(metadata)) => match metadata.answer {
@@ -106,8 +106,8 @@ pub(super) fn before_the_token(person: &Person, facts: &Facts) -> Option<&'stati
     matches!(authority.proof, Some(Err(_))).then_some("credential")
 }
 
-pub(crate) fn lines_of(person: &Person, facts: &Facts, lines: &mut Vec<Line>) {
-    let mut sheet = Sheet::new(format!("account {}", person.mailbox), lines);
+pub(crate) fn lines_of(person: &AccountFindings, findings: &Findings, lines: &mut Vec<Check>) {
+    let mut sheet = Checklist::new(format!("account {}", person.mailbox), lines);
     sheet.add(
         "application",
         match &person.application_fits {
@@ -116,7 +116,7 @@ pub(crate) fn lines_of(person: &Person, facts: &Facts, lines: &mut Vec<Line>) {
         },
     );
     let Some(token) = &person.token else {
-        let needed = before_the_token(person, facts).unwrap_or("authority");
+        let needed = before_the_token(person, findings).unwrap_or("authority");
         sheet.needs(&["client id", "kind of client"], needed);
         for (_, name) in permissions(person) {
             sheet.needs(&[name], needed);
@@ -124,7 +124,7 @@ pub(crate) fn lines_of(person: &Person, facts: &Facts, lines: &mut Vec<Line>) {
         sheet.needs(&["token"], needed);
         return rest_needs(&mut sheet, person, "token");
     };
-    registration(&mut sheet, person, facts, token.as_ref().err());
+    registration(&mut sheet, person, findings, token.as_ref().err());
     match token {
         Err(error) => {
             let at = stage(error);
@@ -146,13 +146,13 @@ pub(crate) fn lines_of(person: &Person, facts: &Facts, lines: &mut Vec<Line>) {
                 sheet.add("token length", length(shape));
             }
             for &protocol in &person.protocols {
-                login_lines(&mut sheet, protocol, person, facts);
+                login_lines(&mut sheet, protocol, person, findings);
             }
         }
     }
 }
 
-fn rest_needs(sheet: &mut Sheet<'_>, person: &Person, needed: &str) {
+fn rest_needs(sheet: &mut Checklist<'_>, person: &AccountFindings, needed: &str) {
     sheet.needs(&["audience", "identity"], needed);
     if person.protocols.contains(&Protocol::Pop3) {
         sheet.needs(&["token length"], needed);
@@ -164,9 +164,9 @@ fn rest_needs(sheet: &mut Sheet<'_>, person: &Person, needed: &str) {
 }
 
 /// Client id, kind of client, and a line for each permission.
-fn registration(sheet: &mut Sheet<'_>, person: &Person, facts: &Facts, error: Option<&TokenError>) {
+fn registration(sheet: &mut Checklist<'_>, person: &AccountFindings, findings: &Findings, error: Option<&TokenError>) {
     let at = error.map(stage);
-    // Nobody has signed in: at most the beginning of a sign-in was tried, which shows the client id and nothing else.
+    // Without a sign-in, at most the beginning of one was tried, which shows the client id and nothing else.
     let shown = |of: Stage| person.app_only || person.signed_in || of == Stage::Client && person.sign_in_tried;
     let verdict = |of: Stage, pass: &str, needed: &str| match (error, at) {
         (Some(error), Some(at)) if at == of => refused(error),
@@ -176,7 +176,7 @@ fn registration(sheet: &mut Sheet<'_>, person: &Person, facts: &Facts, error: Op
         _ => Verdict::Pass(pass.to_owned()),
     };
     sheet.add("client id", verdict(Stage::Client, "known in the tenant", ""));
-    let proof = facts.authority_of(person).and_then(|authority| authority.proof.as_ref()?.as_ref().ok().copied()?);
+    let proof = findings.authority_of(person).and_then(|authority| authority.proof.as_ref()?.as_ref().ok().copied()?);
     let kind = match proof {
         Some(name) => format!("its {name} is accepted"),
         None => "a public client, which needs no secret".to_owned(),
@@ -195,7 +195,7 @@ fn registration(sheet: &mut Sheet<'_>, person: &Person, facts: &Facts, error: Op
 }
 
 /// Whether the token has the permission in it.
-fn granted(shape: &Shape, person: &Person, protocol: Protocol) -> Verdict {
+fn granted(shape: &Shape, person: &AccountFindings, protocol: Protocol) -> Verdict {
     let name = permission(protocol, person.app_only);
     let Some(claims) = &shape.claims else {
         return Verdict::Pass("granted: the token was issued for it, but is opaque".into());
@@ -218,7 +218,7 @@ fn granted(shape: &Shape, person: &Person, protocol: Protocol) -> Verdict {
     Verdict::failed(remedy)
 }
 
-fn audience(shape: &Shape, person: &Person) -> Verdict {
+fn audience(shape: &Shape, person: &AccountFindings) -> Verdict {
     let Some(Claims { audience, .. }) = &shape.claims else {
         return Verdict::Pass("unknown: the token is opaque, as those of personal accounts are".into());
     };
@@ -234,7 +234,7 @@ fn audience(shape: &Shape, person: &Person) -> Verdict {
     ))
 }
 
-fn identity(shape: &Shape, person: &Person) -> Verdict {
+fn identity(shape: &Shape, person: &AccountFindings) -> Verdict {
     if person.app_only {
         return Verdict::Pass("the application itself".into());
     }
@@ -282,7 +282,7 @@ fn login_name(protocol: Protocol) -> String {
 }
 
 /// Why a login cannot be tried: the check that must pass first.
-fn obstacle(person: &Person, protocol: Protocol, facts: &Facts) -> Option<String> {
+fn obstacle(person: &AccountFindings, protocol: Protocol, findings: &Findings) -> Option<String> {
     let Some(Ok(shape)) = &person.token else { return Some("token".into()) };
     if person.mailbox.is_pattern() {
         return Some(format!("a mailbox: oxpost doctor NAME@{}", person.mailbox.domain()));
@@ -293,28 +293,28 @@ fn obstacle(person: &Person, protocol: Protocol, facts: &Facts) -> Option<String
     if !granted(shape, person, protocol).is_good() {
         return Some(permission(protocol, person.app_only).into());
     }
-    let server = facts.server_of(person, protocol);
-    (!server.is_some_and(|server| way_is_good(&server.way))).then(|| format!("certificate of the {protocol} server"))
+    let server = findings.server_of(person, protocol);
+    (!server.is_some_and(|server| is_reached(&server.way))).then(|| format!("certificate of the {protocol} server"))
 }
 
 /// Whether a login is worth trying.
-pub(crate) fn may_log_in(person: &Person, protocol: Protocol, facts: &Facts) -> bool {
-    obstacle(person, protocol, facts).is_none()
+pub(crate) fn may_log_in(person: &AccountFindings, protocol: Protocol, findings: &Findings) -> bool {
+    obstacle(person, protocol, findings).is_none()
 }
 
-fn login_lines(sheet: &mut Sheet<'_>, protocol: Protocol, person: &Person, facts: &Facts) {
+fn login_lines(sheet: &mut Checklist<'_>, protocol: Protocol, person: &AccountFindings, findings: &Findings) {
     let name = login_name(protocol);
     let Some(login) = person.logins.iter().find(|login| login.protocol == protocol) else {
-        let needed = obstacle(person, protocol, facts).unwrap_or_else(|| "token".into());
+        let needed = obstacle(person, protocol, findings).unwrap_or_else(|| "token".into());
         sheet.needs(&[&name], &needed);
         return login_rest(sheet, protocol, &needed);
     };
     if let Err(Refused::Server(UpstreamFailure::NotConnected(_))) = &login.outcome {
         sheet.add(&name, Verdict::Pass("the token is accepted".into()));
-        sheet.add("mailbox", login_verdict(login, person, facts));
+        sheet.add("mailbox", login_verdict(login, person, findings));
         return;
     }
-    if !sheet.add(&name, login_verdict(login, person, facts)) {
+    if !sheet.add(&name, login_verdict(login, person, findings)) {
         return login_rest(sheet, protocol, &name);
     }
     match protocol {
@@ -325,7 +325,7 @@ fn login_lines(sheet: &mut Sheet<'_>, protocol: Protocol, person: &Person, facts
 }
 
 /// What would come behind a login.
-fn login_rest(sheet: &mut Sheet<'_>, protocol: Protocol, needed: &str) {
+fn login_rest(sheet: &mut Checklist<'_>, protocol: Protocol, needed: &str) {
     match protocol {
         Protocol::Imap => sheet.needs(&["mailbox"], needed),
         Protocol::Pop3 => {}
@@ -333,8 +333,8 @@ fn login_rest(sheet: &mut Sheet<'_>, protocol: Protocol, needed: &str) {
     }
 }
 
-fn login_verdict(login: &Login, person: &Person, facts: &Facts) -> Verdict {
-    let server = facts.server_of(person, login.protocol);
+fn login_verdict(login: &Login, person: &AccountFindings, findings: &Findings) -> Verdict {
+    let server = findings.server_of(person, login.protocol);
     let host = server.map_or("the mail server", |server| server.server.host.as_str());
     match &login.outcome {
         Ok(()) => {
@@ -349,13 +349,13 @@ fn login_verdict(login: &Login, person: &Person, facts: &Facts) -> Verdict {
                 said: words(failure).to_owned(),
             }
         }
-        Err(Refused::Way(failure)) => {
+        Err(Refused::Unreached(failure)) => {
             Verdict::Failed { remedy: failure.refusal.text.clone(), said: failure.log.clone() }
         }
     }
 }
 
-fn sender(sender: Option<&Sender>, person: &Person) -> Verdict {
+fn sender(sender: Option<&Sender>, person: &AccountFindings) -> Verdict {
     let Some(sender) = sender else { return Verdict::NotChecked("SMTP login".into()) };
     let mailbox = &person.mailbox;
     if let Some(broken) = &sender.broken {

@@ -1,15 +1,15 @@
 //! The checks of the service and its listeners.
 
-use super::super::facts::Facts;
-use super::super::line::{Line, Sheet, Verdict};
+use super::super::check::{Check, Checklist, Verdict};
+use super::super::findings::Findings;
 use super::super::listener::{Answer, ListenerFinding};
 use crate::admin::service_record::ServiceState;
 
-pub(super) fn lines_of(facts: &Facts, lines: &mut Vec<Line>) {
-    let Some(state) = &facts.service else { return };
-    let mut sheet = Sheet::new("this machine", lines);
+pub(super) fn lines_of(findings: &Findings, lines: &mut Vec<Check>) {
+    let Some(state) = &findings.service else { return };
+    let mut sheet = Checklist::new("this machine", lines);
     sheet.add("service", service(state));
-    for found in &facts.listeners {
+    for found in &findings.listeners {
         let name = format!("{} listener", found.protocol);
         if *state == ServiceState::Stopped {
             sheet.needs(&[&name], "service");

@@ -14,7 +14,7 @@ const WARN_FROM: u64 = 80;
 
 /// The recipients of the last day.
 #[derive(Debug)]
-pub(super) struct Day {
+pub(super) struct RecipientsPerDay {
     limit: u64,
     since: Instant,
     /// Hours since then, with how many there were in them; the newest last, no more than 24.
@@ -29,7 +29,7 @@ pub(super) struct Warning {
     pub(super) limit: u64,
 }
 
-impl Day {
+impl RecipientsPerDay {
     /// Of so many; with 0 there is no limit.
     pub(super) fn of(limit: u64) -> Self {
         Self { limit, since: Instant::now(), hours: VecDeque::new(), warned: None }
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn warning_comes_once_a_day_from_80_percent() {
-        let mut day = Day::of(10_000);
+        let mut day = RecipientsPerDay::of(10_000);
         let start = Instant::now();
         let at = |hours: u64| start + Duration::from_secs(hours * HOUR);
         assert_eq!(day.count(4_000, at(1)), None);
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn warning_comes_again_exactly_a_day_later() {
-        let (mut day, start) = (Day::of(100), Instant::now());
+        let (mut day, start) = (RecipientsPerDay::of(100), Instant::now());
         let at = |hours: u64| start + Duration::from_secs(hours * HOUR);
         assert_eq!(day.count(80, at(1)), Some(Warning { recipients: 80, limit: 100 }));
         assert_eq!(day.count(1, at(25) - Duration::from_secs(1)), None);
@@ -91,6 +91,6 @@ mod tests {
 
     #[test]
     fn no_warning_without_a_limit() {
-        assert_eq!(Day::of(0).count(1_000_000, Instant::now()), None);
+        assert_eq!(RecipientsPerDay::of(0).count(1_000_000, Instant::now()), None);
     }
 }

@@ -13,12 +13,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// When the messages of the last minute began.
 #[derive(Debug)]
-pub(super) struct Minute {
+pub(super) struct MinuteWindow {
     limit: usize,
     began: VecDeque<Instant>,
 }
 
-impl Minute {
+impl MinuteWindow {
     /// Of so many; with 0 there is no limit.
     pub(super) fn of(limit: usize) -> Self {
         Self { limit, began: VecDeque::new() }
@@ -80,7 +80,7 @@ mod tests {
 
     /// When each of so many begins, in seconds, if all want to begin at the same time.
     fn begin(limit: usize, count: usize) -> Vec<f64> {
-        let (mut minute, start) = (Minute::of(limit), Instant::now());
+        let (mut minute, start) = (MinuteWindow::of(limit), Instant::now());
         let mut now = start;
         let mut began = Vec::new();
         while began.len() < count {
@@ -125,12 +125,12 @@ mod tests {
 
     #[test]
     fn asking_for_the_wait_uses_no_permit() {
-        let (mut minute, now) = (Minute::of(2), Instant::now());
+        let (mut minute, now) = (MinuteWindow::of(2), Instant::now());
         assert_eq!((minute.wait(now), minute.take(now)), (None, None));
         let wait = minute.wait(now).unwrap();
         assert_eq!((minute.wait(now), minute.take(now)), (Some(wait), Some(wait)));
         assert_eq!(minute.take(now + wait), None);
-        assert_eq!(Minute::of(0).wait(now), None);
+        assert_eq!(MinuteWindow::of(0).wait(now), None);
     }
 
     #[test]

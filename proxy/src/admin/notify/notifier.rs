@@ -1,4 +1,4 @@
-//! The task that looks, claims, and has people told.
+//! The task that looks, claims, and has people delivered.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::decide::{Step, decide, told};
+use super::conditions::{Condition, Event, Finding, Observed, Topic, find, unused_since};
+use super::decide::{Step, decide, delivered};
 use super::deliver::Channels;
 use super::digest::{Batch, batches, words};
 use super::message::{Kind, Message};
 use super::start::Own;
-use super::trouble::{Event, Facts, Finding, Topic, Trouble, find, unused_since};
 use crate::config::Notify;
 use crate::net::tls;
 
-/// How often the store is looked at. It costs a query for what is wrong; nobody misses a second.
+/// The interval of the passes. Each costs a query for what is wrong; a second more is not noticed.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// After so many looks, which are ten minutes, all accounts are read, to find rows that are damaged.
 const LOOKS_BETWEEN_FULL_ONES: u32 = 120;
 
-/// Messages on their way at once. What is more is claimed when there is room: so many, each at its slowest, are told within
+/// Messages that are being delivered. What is more is claimed when there is room: so many, each at its slowest, are delivered within
 /// a claim.
 const ON_THE_WAY: usize = 8;
 
-/// How long the store may fail before people are told: a database that is restarted is none of their business.
+/// How long the store may fail before an alert is raised: a database that is restarted is no reason for one.
 const STORE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// So long after the beginning, or after the clock was set, what is due may not have been tried yet: ten thousand refreshes take as long.
@@ -40,18 +40,18 @@ const SETTLING: Duration = Duration::from_secs(600);
 const CLOCK_SET: Duration = Duration::from_secs(5 * 60);
 
 /// What watches over the accounts.
-pub(crate) struct Watch {
+pub(crate) struct Notifier {
     store: Store,
     applications: Applications,
     channels: Arc<Channels>,
     clock: SharedClock,
     settings: Settings,
     own: Own,
-    /// Since when the store fails, by the clock, and by one that nobody sets.
+    /// Since when the store fails, by the clock, and by a monotonic one.
     failing_since: Option<(SystemTime, Duration)>,
     /// The last look, by both clocks.
     last_look: Option<(SystemTime, Duration)>,
-    /// Until when what is due may not have been tried, by the clock that nobody sets.
+    /// Until when what is due may not have been tried, by the monotonic clock.
     settling_until: Duration,
     /// The accounts whose rows were found to be damaged when all were last read, and how many looks ago that was.
     unreadable: Vec<String>,
@@ -73,7 +73,7 @@ impl Settings {
     }
 }
 
-/// What was claimed, to be told in one message.
+/// What was claimed, to be delivered in one message.
 #[derive(Debug, Clone)]
 pub(crate) struct Claimed {
     /// The name of the message: of a digest its own, otherwise the notice's.
@@ -99,8 +99,8 @@ impl Claimed {
     }
 }
 
-impl Watch {
-    /// Watches over a store. `own` is what is remembered beside it, about the store itself.
+impl Notifier {
+    /// Watches over a store. `own` is what is kept next to it, about the store itself.
     pub(crate) fn new(
         store: &Store,
         applications: Applications,
@@ -126,7 +126,7 @@ impl Watch {
         }
     }
 
-    /// Looks from time to time until it is told to stop. What is on its way then is told again after the next start.
+    /// Evaluates from time to time until the stop. What is being delivered then is delivered again after the next start.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let (queue, jobs) = mpsc::channel(ON_THE_WAY);
         let (reports, mut reported) = mpsc::channel(ON_THE_WAY);
@@ -148,7 +148,7 @@ impl Watch {
                     () = &mut next => break,
                     Some((claimed, arrived)) = reported.recv() => {
                         room += 1;
-                        self.told(claimed, arrived).await;
+                        self.delivered(claimed, arrived).await;
                     }
                 }
             }
@@ -211,18 +211,18 @@ impl Watch {
             self.unreadable = self.store.unreadable_accounts().await?;
         }
         self.looks = self.looks.saturating_add(1) % LOOKS_BETWEEN_FULL_ONES;
-        // Somebody may have told the end of a client secret just now.
+        // The expiry of a client secret may have been entered just now.
         let applications = self.applications.with_secret_expiries(&self.store.secret_expiries().await?);
         let is_settling = self.clock.elapsed() < self.settling_until;
         let unreadable = &self.unreadable;
-        let facts = Facts { accounts: &accounts, unreadable, applications: &applications, is_settling };
-        let findings = find(&facts, now, self.settings.warn_before);
+        let observed = Observed { accounts: &accounts, unreadable, applications: &applications, is_settling };
+        let findings = find(&observed, now, self.settings.warn_before);
         let mut steps = decide(&findings, &notices, now, self.settings.reminder, new_id);
         if is_settling {
-            // What may be over in a moment is neither told nor reminded of now.
+            // What may be over in a moment is neither delivered nor reminded of now.
             let is_unsure = |finding: &Finding| match finding {
                 Finding::Unsure(subject, topic) => Some((subject.clone(), topic.as_str().to_owned())),
-                Finding::Trouble(_) => None,
+                Finding::Condition(_) => None,
             };
             let unsure: HashSet<_> = findings.iter().filter_map(is_unsure).collect();
             steps.retain(|step| !unsure.contains(&(step.new.subject.clone(), step.new.topic.clone())));
@@ -262,11 +262,11 @@ impl Watch {
         if elapsed.saturating_sub(then) < STORE_PATIENCE {
             return vec![Finding::Unsure(String::new(), Topic::Store)];
         }
-        vec![Finding::Trouble(store_trouble(&error.to_string(), cause(error), since))]
+        vec![Finding::Condition(store_condition(&error.to_string(), cause(error), since))]
     }
 
-    /// Everybody was told, or not everybody: then the claim runs out, and it is told again.
-    async fn told(&mut self, claimed: Claimed, arrived: bool) {
+    /// Whether every channel has delivered; if not, the claim runs out, and it is sent again.
+    async fn delivered(&mut self, claimed: Claimed, arrived: bool) {
         if !arrived {
             return;
         }
@@ -279,14 +279,14 @@ impl Watch {
                 self.own.remove(notice);
             } else if self.own.notices().contains(notice) {
                 // Otherwise another alert has replaced it during the delivery.
-                self.own.set(&told(notice, now, self.settings.reminder));
+                self.own.set(&delivered(notice, now, self.settings.reminder));
             }
             return;
         }
         let kept = if kind == Kind::Resolved {
             self.store.remove_alerts(&notices).await
         } else {
-            let new: Vec<Alert> = notices.iter().map(|notice| told(notice, now, self.settings.reminder)).collect();
+            let new: Vec<Alert> = notices.iter().map(|notice| delivered(notice, now, self.settings.reminder)).collect();
             let changes: Vec<_> = notices.iter().map(Some).zip(&new).collect();
             self.store.change_alerts(&changes).await.map(drop)
         };
@@ -297,9 +297,9 @@ impl Watch {
 }
 
 /// The store as a whole, or its key, cannot be used. `what` has the remedy in it.
-pub(super) fn store_trouble(what: &str, cause: &str, since: SystemTime) -> Trouble {
+pub(super) fn store_condition(what: &str, cause: &str, since: SystemTime) -> Condition {
     let (event, topic, remedy) = (Event::Store, Topic::Store, String::new());
-    Trouble { subject: String::new(), topic, event, cause: cause.to_owned(), what: capital(what), remedy, since }
+    Condition { subject: String::new(), topic, event, cause: cause.to_owned(), what: capital(what), remedy, since }
 }
 
 /// The kind of a store error. The texts for an unreachable database vary, which must not raise new alerts.

@@ -7,8 +7,8 @@ use oxpost_token_store::diagnosis::Shape;
 use oxpost_token_store::{AccessToken, Account, Application, Grant, TokenError};
 
 use super::{Open, Round};
-use crate::admin::doctor::facts::{Facts, Login, Person, Refused};
-use crate::admin::doctor::judge::{self, Stage};
+use crate::admin::doctor::evaluate::{self, Stage};
+use crate::admin::doctor::findings::{AccountFindings, Findings, Login, Refused};
 use crate::admin::doctor::mail;
 use crate::config::{Protocol, Server};
 use crate::context::ServerContext;
@@ -17,12 +17,12 @@ use crate::upstream::login::Connected;
 use crate::upstream::sasl_user::sasl_user;
 
 impl Round<'_> {
-    pub(super) async fn person(&self, open: &Open, account: &Account, facts: &Facts) -> Person {
+    pub(super) async fn person(&self, open: &Open, account: &Account, findings: &Findings) -> AccountFindings {
         let application = self.config.applications.get(&account.application).map(|application| &**application);
         let state = open.context.runtime.store.token_state(account.token_of()).await.ok();
         let app_only = account.grant == Grant::ClientCredentials;
         let scopes = application.map(|it| if app_only { &it.app_scopes } else { &it.delegated_scopes });
-        let mut person = Person {
+        let mut person = AccountFindings {
             mailbox: account.mailbox.clone(),
             application: account.application.clone(),
             application_fits: fits(account, application),
@@ -40,7 +40,7 @@ impl Round<'_> {
             logins: Vec::new(),
             sender: None,
         };
-        let Some(application) = application.filter(|_| judge::may_ask_for_a_token(&person, facts)) else {
+        let Some(application) = application.filter(|_| evaluate::may_ask_for_a_token(&person, findings)) else {
             return person;
         };
         person.sign_in_tried = !app_only && !person.signed_in && application.device_code_url.is_some();
@@ -49,10 +49,10 @@ impl Round<'_> {
                 person.smtp_user = sasl_user(account, &token, Protocol::Smtp).clone();
                 person.token = Some(Ok(Shape::of(&token)));
                 person.lifetime = token.expires_at().duration_since(SystemTime::now()).ok();
-                logins(&open.context, &mut person, account, &token, facts).await;
+                logins(&open.context, &mut person, account, &token, findings).await;
             }
             Err(error) => {
-                if person.signed_in && !app_only && judge::stage(&error) == Stage::Permission {
+                if person.signed_in && !app_only && evaluate::stage(&error) == Stage::Permission {
                     person.permissions = self.each_permission(open, account, application).await;
                 }
                 person.token = Some(Err(error));
@@ -69,7 +69,7 @@ impl Round<'_> {
     ) -> Vec<(Protocol, Result<(), TokenError>)> {
         let mut permissions = Vec::new();
         for protocol in self.protocols() {
-            let name = judge::permission(protocol, false);
+            let name = evaluate::permission(protocol, false);
             let scope = application.delegated_scopes.iter().find(|scope| scope.ends_with(name));
             if let Some(scope) = scope {
                 permissions.push((protocol, open.examiner.scope_is_granted(account, application, scope).await));
@@ -94,7 +94,7 @@ async fn token(
     open: &Open,
     account: &Account,
     application: &Application,
-    person: &Person,
+    person: &AccountFindings,
 ) -> Result<AccessToken, TokenError> {
     if person.sign_in_tried {
         // Without a sign-in there is nothing to ask with; a wrong registration shows also at the beginning of one.
@@ -103,13 +103,19 @@ async fn token(
     open.examiner.fresh_token(account).await
 }
 
-async fn logins(context: &ServerContext, person: &mut Person, account: &Account, token: &AccessToken, facts: &Facts) {
+async fn logins(
+    context: &ServerContext,
+    person: &mut AccountFindings,
+    account: &Account,
+    token: &AccessToken,
+    findings: &Findings,
+) {
     for protocol in person.protocols.clone() {
         let server = person.servers.as_ref().map(|servers| servers.of(protocol).clone());
-        let Some(server) = server.filter(|_| judge::may_log_in(person, protocol, facts)) else { continue };
+        let Some(server) = server.filter(|_| evaluate::may_log_in(person, protocol, findings)) else { continue };
         let (login, connected) = log_in_patiently(context, protocol, account, &server, token).await;
         if connected.is_some() {
-            // A refusal that `oxpost status` still tells of has been mended. If it cannot be written, a login will do it.
+            // A refusal that `oxpost status` still shows has been fixed. If it cannot be written, a login will do it.
             let _ = context.runtime.store.forget_upstream_refusal(&account.mailbox, &protocol.to_string()).await;
         }
         person.logins.push(login);

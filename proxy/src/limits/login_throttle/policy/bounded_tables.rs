@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Attempt, Pace, Policy, SourceState};
 
-/// Lanes that are kept; most take some 250 bytes.
+/// Attempt queues that are kept; most take some 250 bytes.
 const MAX_RECENT: usize = 65_536;
 
 /// Sources that are kept. Those beyond that share one entry.
@@ -44,7 +44,7 @@ impl Policy {
         if self.recent.len() >= MAX_RECENT {
             self.recent.retain(|_, recent| !recent.is_empty(now));
             if self.recent.len() >= MAX_RECENT * 3 / 4 {
-                self.forget_lanes(now);
+                self.forget_recent_attempts(now);
             }
         }
         if self.accounts.len() >= MAX_RECENT {
@@ -64,7 +64,7 @@ impl Policy {
 
     /// Of the recent that only recognize repeated logins the older half is forgotten; those that bound guesses stay, unless
     /// there are too many of them as well.
-    fn forget_lanes(&mut self, now: Instant) {
+    fn forget_recent_attempts(&mut self, now: Instant) {
         let mut idle: Vec<_> = self
             .recent
             .iter_mut()

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// One check of one thing, and how it went.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct Check {
     /// What was checked: `account scanner@contoso.com`.
     pub subject: String,
     /// Which check: `SMTP login`.
@@ -68,7 +68,7 @@ impl Verdict {
     }
 }
 
-impl Line {
+impl Check {
     /// As JSON, for scripts.
     pub(crate) fn json(&self) -> Value {
         let (text, said) = match &self.verdict {
@@ -93,7 +93,7 @@ fn needs(needed: &str) -> String {
 /// Where the texts of a checklist begin.
 const COLUMN: usize = 30;
 
-impl fmt::Display for Line {
+impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = COLUMN - 7;
         write!(f, "  {} {:<width$}", self.verdict.mark(), self.name)?;
@@ -112,19 +112,19 @@ impl fmt::Display for Line {
 }
 
 /// The lines about one subject, being written; each says whether it is good.
-pub(super) struct Sheet<'a> {
+pub(super) struct Checklist<'a> {
     subject: String,
-    lines: &'a mut Vec<Line>,
+    lines: &'a mut Vec<Check>,
 }
 
-impl<'a> Sheet<'a> {
-    pub(super) fn new(subject: impl Into<String>, lines: &'a mut Vec<Line>) -> Self {
+impl<'a> Checklist<'a> {
+    pub(super) fn new(subject: impl Into<String>, lines: &'a mut Vec<Check>) -> Self {
         Self { subject: subject.into(), lines }
     }
 
     pub(super) fn add(&mut self, name: impl Into<String>, verdict: Verdict) -> bool {
         let good = verdict.is_good();
-        self.lines.push(Line { subject: self.subject.clone(), name: name.into(), verdict });
+        self.lines.push(Check { subject: self.subject.clone(), name: name.into(), verdict });
         good
     }
 

@@ -1,4 +1,4 @@
-//! From what was found to a checklist. Pure: the same facts always give the same lines.
+//! From what was found to a checklist. Pure: the same findings always give the same lines.
 
 mod account;
 mod service;
@@ -10,8 +10,8 @@ use oxpost_token_store::TokenError;
 use oxpost_token_store::diagnosis::{Metadata, MetadataAnswer};
 
 pub(super) use self::account::{Stage, lines_of as account_lines, may_log_in, permission, stage};
-use super::facts::{Authority, Facts, MailServer, NotSecured, Person, Way};
-use super::line::{Line, Sheet, Verdict};
+use super::check::{Check, Checklist, Verdict};
+use super::findings::{AccountFindings, Authority, Findings, MailServer, NotSecured, Reach};
 use crate::admin::node_report;
 
 /// A clock may be wrong by so much before it is worth a word.
@@ -22,43 +22,43 @@ const SKEW_NOTED: i64 = 30;
 const SKEW_LIMIT: i64 = 300;
 
 /// The checklist.
-pub(crate) fn judge(facts: &Facts) -> Vec<Line> {
+pub(crate) fn evaluate(findings: &Findings) -> Vec<Check> {
     let mut lines = Vec::new();
-    let mut here = Sheet::new("this machine", &mut lines);
-    let configured = here.add("configuration", simple(facts.configuration.as_ref(), "a configuration"));
+    let mut here = Checklist::new("this machine", &mut lines);
+    let configured = here.add("configuration", simple(findings.configuration.as_ref(), "a configuration"));
     if !configured {
         here.needs(&["store and key", "everything else"], "configuration");
         return lines;
     }
-    service::lines_of(facts, &mut lines);
-    let mut here = Sheet::new("this machine", &mut lines);
-    let stored = here.add("store and key", simple(facts.store.as_ref(), "a store"));
-    if !stored && facts.authorities.is_empty() {
+    service::lines_of(findings, &mut lines);
+    let mut here = Checklist::new("this machine", &mut lines);
+    let stored = here.add("store and key", simple(findings.store.as_ref(), "a store"));
+    if !stored && findings.authorities.is_empty() {
         here.needs(&["everything else"], "store and key");
         return lines;
     }
-    if let Some(clocks) = &facts.clocks {
+    if let Some(clocks) = &findings.clocks {
         let verdict = match clocks.as_slice() {
             [] => Verdict::Pass("no service has reported a wrong clock".into()),
             wrong => Verdict::Warning(wrong.join(" ")),
         };
-        Sheet::new("this machine", &mut lines).add("clocks", verdict);
+        Checklist::new("this machine", &mut lines).add("clocks", verdict);
     }
-    if let Some(nodes) = &facts.nodes {
+    if let Some(nodes) = &findings.nodes {
         let verdict = match node_report::disagreement(nodes) {
             Some(disagreement) => Verdict::Warning(disagreement),
             None => Verdict::Pass(node_report::sentence(nodes)),
         };
-        Sheet::new("this machine", &mut lines).add("nodes", verdict);
+        Checklist::new("this machine", &mut lines).add("nodes", verdict);
     }
-    for authority in &facts.authorities {
+    for authority in &findings.authorities {
         authority_lines(authority, &mut lines);
     }
-    for server in &facts.servers {
+    for server in &findings.servers {
         server_lines(server, &mut lines);
     }
-    for person in &facts.accounts {
-        account_lines(person, facts, &mut lines);
+    for person in &findings.accounts {
+        account_lines(person, findings, &mut lines);
     }
     lines
 }
@@ -71,9 +71,9 @@ fn simple(found: Option<&Result<String, String>>, what: &str) -> Verdict {
     }
 }
 
-fn authority_lines(authority: &Authority, lines: &mut Vec<Line>) {
+fn authority_lines(authority: &Authority, lines: &mut Vec<Check>) {
     let place = if authority.metadata.is_some() { authority.host.as_str() } else { "this machine" };
-    let mut sheet = Sheet::new(format!("application {} at {place}", authority.application), lines);
+    let mut sheet = Checklist::new(format!("application {} at {place}", authority.application), lines);
     tenant_lines(&mut sheet, authority);
     match &authority.pause {
         // Without a store there is no service that could have been told to wait.
@@ -88,7 +88,7 @@ fn authority_lines(authority: &Authority, lines: &mut Vec<Line>) {
     sheet.add("credential", credential(authority));
 }
 
-fn tenant_lines(sheet: &mut Sheet<'_>, authority: &Authority) {
+fn tenant_lines(sheet: &mut Checklist<'_>, authority: &Authority) {
     let host = &authority.host;
     let metadata = match &authority.metadata {
         // The service of this machine that gives its tokens can be asked for nothing else.
@@ -129,8 +129,8 @@ fn credential(authority: &Authority) -> Verdict {
     }
 }
 
-fn unreachable_authority(host: &str, reason: &str, way: Option<&Way>) -> Verdict {
-    let wrong = way.and_then(|way| way_verdicts(host, way).into_iter().find(|(_, verdict)| verdict.is_failure()));
+fn unreachable_authority(host: &str, reason: &str, way: Option<&Reach>) -> Verdict {
+    let wrong = way.and_then(|way| reach_verdicts(host, way).into_iter().find(|(_, verdict)| verdict.is_failure()));
     match wrong {
         Some((_, verdict)) => verdict,
         None => Verdict::Failed {
@@ -166,16 +166,16 @@ fn clock(metadata: &Metadata) -> Verdict {
     }
 }
 
-fn server_lines(server: &MailServer, lines: &mut Vec<Line>) {
+fn server_lines(server: &MailServer, lines: &mut Vec<Check>) {
     let place = &server.server;
-    let mut sheet = Sheet::new(format!("{} server {}:{}", server.protocol, place.host, place.port), lines);
-    for (name, verdict) in way_verdicts(&place.host, &server.way) {
+    let mut sheet = Checklist::new(format!("{} server {}:{}", server.protocol, place.host, place.port), lines);
+    for (name, verdict) in reach_verdicts(&place.host, &server.way) {
         sheet.add(name, verdict);
     }
 }
 
 /// Name, connection, certificate.
-fn way_verdicts(host: &str, way: &Way) -> [(&'static str, Verdict); 3] {
+fn reach_verdicts(host: &str, way: &Reach) -> [(&'static str, Verdict); 3] {
     let not = |needed: &str| Verdict::NotChecked(needed.to_owned());
     let name = match &way.addresses {
         None => not("a name"),
@@ -252,8 +252,8 @@ fn refused(error: &TokenError) -> Verdict {
     }
 }
 
-pub(super) fn way_is_good(way: &Way) -> bool {
-    way_verdicts("", way).iter().all(|(_, verdict)| verdict.is_good())
+pub(super) fn is_reached(way: &Reach) -> bool {
+    reach_verdicts("", way).iter().all(|(_, verdict)| verdict.is_good())
 }
 
 pub(super) fn authority_is_good(authority: &Authority) -> bool {
@@ -263,12 +263,12 @@ pub(super) fn authority_is_good(authority: &Authority) -> bool {
 }
 
 /// Whether it is worth asking for a token: a wrong clock does not keep the authority from answering.
-pub(super) fn may_ask_for_a_token(person: &Person, facts: &Facts) -> bool {
-    account::before_the_token(person, facts).is_none()
+pub(super) fn may_ask_for_a_token(person: &AccountFindings, findings: &Findings) -> bool {
+    account::before_the_token(person, findings).is_none()
 }
 
-pub(super) fn person_is_good(person: &Person, facts: &Facts) -> bool {
+pub(super) fn account_is_good(person: &AccountFindings, findings: &Findings) -> bool {
     let mut lines = Vec::new();
-    account_lines(person, facts, &mut lines);
+    account_lines(person, findings, &mut lines);
     lines.iter().all(|line| line.verdict.is_good())
 }

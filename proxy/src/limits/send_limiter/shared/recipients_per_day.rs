@@ -12,12 +12,12 @@ const WARN_FROM: u64 = 80;
 /// The recipients of the last day, hour by hour.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Day {
+pub(super) struct RecipientsPerDay {
     hours: Vec<(i64, u64)>,
     warned: Option<i64>,
 }
 
-impl Day {
+impl RecipientsPerDay {
     /// Forgets what is older than a day. What a clock counted that was ahead counts from now on.
     pub(super) fn tick(&mut self, now: i64) {
         let hour = now.div_euclid(HOUR);
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn warning_is_given_once_a_day_for_all_nodes() {
-        let mut day = Day::default();
+        let mut day = RecipientsPerDay::default();
         let mut count = |recipients, hour: i64| {
             day.tick(hour * HOUR);
             day.count(recipients, 10_000, hour * HOUR)

@@ -1,5 +1,5 @@
-//! What was found on the way, before anybody judges it. What is missing was not looked for, because something before it
-//! was not right.
+//! The findings, before they are evaluated. A missing one was not looked for, because something before it
+//! was wrong.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::failure::Failure;
 
 /// Everything that was found.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Facts {
+pub(crate) struct Findings {
     /// Whether the configuration can be used: what it is, or what is wrong.
     pub configuration: Option<Result<String, String>>,
     /// Whether the store opens: what is in it, or what is wrong.
@@ -35,7 +35,7 @@ pub(crate) struct Facts {
     /// The mail servers that are used.
     pub servers: Vec<MailServer>,
     /// The accounts.
-    pub accounts: Vec<Person>,
+    pub accounts: Vec<AccountFindings>,
 }
 
 /// An application, and the sign-in service where it is registered.
@@ -48,7 +48,7 @@ pub(crate) struct Authority {
     /// What it says about the tenant, or why it cannot be reached. None: a service on this machine is asked in its place.
     pub metadata: Option<Result<Metadata, String>>,
     /// Looked into if it cannot be reached: where the way to it ends.
-    pub way: Option<Way>,
+    pub way: Option<Reach>,
     /// Whether the service asks it now, or why not. None: not looked for.
     pub pause: Option<Result<(), String>>,
     /// By what the application proves itself (nothing if it is a public client), or why it cannot. None: not looked for.
@@ -65,12 +65,12 @@ pub(crate) struct MailServer {
     /// Where it is.
     pub server: Server,
     /// How far one gets.
-    pub way: Way,
+    pub way: Reach,
 }
 
 /// The way to a server, up to TLS.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Way {
+pub(crate) struct Reach {
     /// How many addresses its name has.
     pub addresses: Option<Result<usize, String>>,
     /// How long the connection took.
@@ -103,14 +103,14 @@ pub(crate) enum NotSecured {
 
 /// An account, and what its token can do.
 #[derive(Debug, Clone)]
-pub(crate) struct Person {
+pub(crate) struct AccountFindings {
     /// Its mailbox.
     pub mailbox: Mailbox,
     /// The application it uses.
     pub application: String,
     /// Whether proxy.toml has it, and it can do what the account asks of it; or what to change.
     pub application_fits: Result<(), String>,
-    /// Whether somebody has signed in; nobody needs to for an application that asks in its own name.
+    /// Whether there is a sign-in; an application that asks in its own name needs none.
     pub signed_in: bool,
     /// Whether the application asks in its own name.
     pub app_only: bool,
@@ -155,7 +155,7 @@ pub(crate) enum Refused {
     /// The server said no.
     Server(UpstreamFailure),
     /// It was not reached, or did not finish.
-    Way(Failure),
+    Unreached(Failure),
 }
 
 /// A line that was said.
@@ -178,14 +178,14 @@ pub(crate) struct Sender {
     pub broken: Option<String>,
 }
 
-impl Facts {
+impl Findings {
     /// What was found about the application that an account uses.
-    pub(super) fn authority_of(&self, person: &Person) -> Option<&Authority> {
+    pub(super) fn authority_of(&self, person: &AccountFindings) -> Option<&Authority> {
         self.authorities.iter().find(|authority| authority.application == person.application)
     }
 
     /// What was found about the server that an account uses for a protocol.
-    pub(super) fn server_of(&self, person: &Person, protocol: Protocol) -> Option<&MailServer> {
+    pub(super) fn server_of(&self, person: &AccountFindings, protocol: Protocol) -> Option<&MailServer> {
         let wanted = person.servers.as_ref()?.of(protocol);
         self.servers.iter().find(|server| server.protocol == protocol && server.server == *wanted)
     }

@@ -1,4 +1,4 @@
-//! What is wrong now, and for whom: pure, from what the store says and the time.
+//! What is wrong now, with which account or application: pure, from what the store says and the time.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -7,7 +7,7 @@ use oxpost_token_store::{Account, Applications, ErrorKind, Grant, TokenState};
 
 use crate::admin::credential_expiry;
 
-/// How long an unused refresh token lives. Each refresh begins it anew.
+/// How long an unused refresh token lives. Each refresh restarts the period.
 /// <https://learn.microsoft.com/entra/identity-platform/refresh-tokens#token-lifetime>
 const REFRESH_TOKEN_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 
@@ -21,7 +21,7 @@ const SHORTEST_PATIENCE: Duration = Duration::from_secs(60);
 /// pause, and the longest Retry-After that is obeyed) and some. Either the next try confirms it, or it is over.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(3 * 3600);
 
-/// The same where nothing is tried until a mail program logs in: after a day without a login nobody misses it.
+/// The same where nothing is tried until a mail program logs in: after a day without a login it is not missed.
 const MISSED_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
 /// So far ahead another node's clock may be.
@@ -40,7 +40,7 @@ pub(crate) enum Event {
     Expiring,
     /// The store or its key cannot be used, as a whole or for one account.
     Store,
-    /// Nothing happened: somebody tries out whether they would be told.
+    /// Nothing happened: a test notification.
     Test,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// What a trouble is about. Of each, a subject has one at a time.
+/// What a condition is about. Of each, a subject has one at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Topic {
     /// Getting tokens.
@@ -86,16 +86,16 @@ impl Topic {
     }
 }
 
-/// Something that a person must act on.
+/// Something that an administrator must act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct Condition {
     /// A mailbox, or `application NAME`, or nothing for all of Oxpost.
     pub subject: String,
     /// What it is about.
     pub topic: Topic,
     /// What happened, in a word.
     pub event: Event,
-    /// What it comes from; when that changes, it is told anew.
+    /// Its cause; when that changes, it is delivered again.
     pub cause: String,
     /// What happened, in a sentence.
     pub what: String,
@@ -108,14 +108,14 @@ pub(crate) struct Trouble {
 /// What was found about one subject and topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Finding {
-    /// It is in trouble.
-    Trouble(Trouble),
-    /// It may be in trouble or not; whatever was told of it still counts.
+    /// It is in condition.
+    Condition(Condition),
+    /// It is unknown whether anything is wrong; what was delivered about it still counts.
     Unsure(String, Topic),
 }
 
 /// Everything that is looked at.
-pub(crate) struct Facts<'a> {
+pub(crate) struct Observed<'a> {
     /// The accounts and the state of their tokens; those without an error that have used their sign-in after [`unused_since`] may be
     /// left out.
     pub accounts: &'a [(Account, TokenState)],
@@ -127,23 +127,23 @@ pub(crate) struct Facts<'a> {
     pub is_settling: bool,
 }
 
-/// What is found in them. `warn_before` is how long before its end something is told.
-pub(crate) fn find(facts: &Facts<'_>, now: SystemTime, warn_before: Duration) -> Vec<Finding> {
+/// What is found in them. `warn_before` is how long before an expiry an alert is raised.
+pub(crate) fn find(observed: &Observed<'_>, now: SystemTime, warn_before: Duration) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (account, state) in facts.accounts {
+    for (account, state) in observed.accounts {
         findings.extend(of_tokens(account, state, now));
-        findings.extend(of_refresh_token(account, state, now, warn_before).map(|trouble| {
+        findings.extend(of_refresh_token(account, state, now, warn_before).map(|condition| {
             let is_tried = state.last_error.is_some() || state.next_refresh.is_some_and(|next| next > now);
-            match facts.is_settling && !is_tried {
-                true => Finding::Unsure(trouble.subject, trouble.topic),
-                false => Finding::Trouble(trouble),
+            match observed.is_settling && !is_tried {
+                true => Finding::Unsure(condition.subject, condition.topic),
+                false => Finding::Condition(condition),
             }
         }));
     }
-    findings.extend(facts.unreadable.iter().map(|mailbox| Finding::Trouble(unreadable(mailbox, now))));
-    for end in credential_expiry::ends(facts.applications, now) {
+    findings.extend(observed.unreadable.iter().map(|mailbox| Finding::Condition(unreadable(mailbox, now))));
+    for end in credential_expiry::ends(observed.applications, now) {
         if end.expires() <= now + warn_before {
-            findings.push(Finding::Trouble(of_application(&end, warn_before)));
+            findings.push(Finding::Condition(of_application(&end, warn_before)));
         }
     }
     findings
@@ -178,7 +178,7 @@ fn of_tokens(account: &Account, state: &TokenState, now: SystemTime) -> Option<F
         (_, Some(code)) => format!("AADSTS{code}"),
         (_, None) => error.what.clone(),
     };
-    Some(Finding::Trouble(Trouble {
+    Some(Finding::Condition(Condition {
         subject,
         topic: Topic::Tokens,
         event,
@@ -207,7 +207,12 @@ fn patience(state: &TokenState) -> Duration {
 }
 
 /// Every refresh extends its life, so only a refresh token that was not used for long expires.
-fn of_refresh_token(account: &Account, state: &TokenState, now: SystemTime, warn_before: Duration) -> Option<Trouble> {
+fn of_refresh_token(
+    account: &Account,
+    state: &TokenState,
+    now: SystemTime,
+    warn_before: Duration,
+) -> Option<Condition> {
     if account.grant != Grant::SignIn || !state.has_refresh_token {
         return None;
     }
@@ -218,7 +223,7 @@ fn of_refresh_token(account: &Account, state: &TokenState, now: SystemTime, warn
         return None;
     }
     let mailbox = &account.mailbox;
-    Some(Trouble {
+    Some(Condition {
         subject: mailbox.to_string(),
         topic: Topic::End,
         event: Event::Expiring,
@@ -245,8 +250,8 @@ pub(crate) fn unused_since(now: SystemTime, warn_before: Duration) -> SystemTime
     now.checked_sub(REFRESH_TOKEN_LIFE - warning_time(warn_before)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-fn unreadable(mailbox: &str, now: SystemTime) -> Trouble {
-    Trouble {
+fn unreadable(mailbox: &str, now: SystemTime) -> Condition {
+    Condition {
         subject: mailbox.to_owned(),
         topic: Topic::Store,
         event: Event::Store,
@@ -257,10 +262,10 @@ fn unreadable(mailbox: &str, now: SystemTime) -> Trouble {
     }
 }
 
-fn of_application(end: &credential_expiry::End<'_>, warn_before: Duration) -> Trouble {
+fn of_application(end: &credential_expiry::End<'_>, warn_before: Duration) -> Condition {
     // The expiry itself is another cause than the weeks before.
     let ended = if end.has_passed() { "expired" } else { "expires" };
-    Trouble {
+    Condition {
         subject: format!("application {}", end.application()),
         topic: Topic::End,
         event: Event::Expiring,

@@ -16,7 +16,7 @@ fn alice() -> Account {
     Account::new(Mailbox::parse("alice@contoso.com").unwrap(), "default", Grant::SignIn, start())
 }
 
-/// A token of 80 minutes, got at the start, and this failure since.
+/// A token of 80 minutes, obtained at the start, and this failure since.
 fn state(kind: ErrorKind, code: Option<u32>, since: SystemTime) -> TokenState {
     TokenState {
         renamed_to: None,
@@ -40,28 +40,28 @@ fn state(kind: ErrorKind, code: Option<u32>, since: SystemTime) -> TokenState {
 fn found(state: &TokenState, now: SystemTime) -> Vec<Finding> {
     let accounts = [(alice(), state.clone())];
     find(
-        &Facts { accounts: &accounts, unreadable: &[], applications: &Applications::default(), is_settling: false },
+        &Observed { accounts: &accounts, unreadable: &[], applications: &Applications::default(), is_settling: false },
         now,
         MONTH,
     )
 }
 
-fn only(findings: Vec<Finding>) -> Trouble {
+fn only(findings: Vec<Finding>) -> Condition {
     match <[Finding; 1]>::try_from(findings).unwrap() {
-        [Finding::Trouble(trouble)] => trouble,
+        [Finding::Condition(condition)] => condition,
         [other] => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn who_must_sign_in_is_told_at_once_and_by_the_cause() {
+fn required_sign_in_is_found_immediately_with_its_cause() {
     let since = start() + 56 * MINUTE;
-    let trouble = only(found(&state(ErrorKind::SignInRequired, Some(50_173), since), since));
-    assert_eq!((trouble.event, trouble.cause.as_str()), (Event::SignInNeeded, "AADSTS50173"));
-    assert_eq!((trouble.what.as_str(), trouble.remedy.as_str()), ("What happened.", "What to do."));
-    assert_eq!((trouble.subject.as_str(), trouble.since), ("alice@contoso.com", since));
-    let trouble = only(found(&state(ErrorKind::Misconfigured, None, since), since));
-    assert_eq!((trouble.event, trouble.cause.as_str()), (Event::Misconfigured, "What happened."));
+    let condition = only(found(&state(ErrorKind::SignInRequired, Some(50_173), since), since));
+    assert_eq!((condition.event, condition.cause.as_str()), (Event::SignInNeeded, "AADSTS50173"));
+    assert_eq!((condition.what.as_str(), condition.remedy.as_str()), ("What happened.", "What to do."));
+    assert_eq!((condition.subject.as_str(), condition.since), ("alice@contoso.com", since));
+    let condition = only(found(&state(ErrorKind::Misconfigured, None, since), since));
+    assert_eq!((condition.event, condition.cause.as_str()), (Event::Misconfigured, "What happened."));
 }
 
 #[test]
@@ -71,9 +71,9 @@ fn a_refresh_may_fail_for_half_the_life_of_a_token() {
         let failing = state(kind, None, since);
         let unsure = Finding::Unsure("alice@contoso.com".into(), Topic::Tokens);
         assert_eq!(found(&failing, since + 39 * MINUTE), [unsure]);
-        let trouble = only(found(&failing, since + 40 * MINUTE));
-        assert_eq!((trouble.event, trouble.cause.as_str()), (Event::RefreshFailing, ""));
-        // Nobody has ever had a token of this account.
+        let condition = only(found(&failing, since + 40 * MINUTE));
+        assert_eq!((condition.event, condition.cause.as_str()), (Event::RefreshFailing, ""));
+        // There has never been a token of this account.
         let cold = TokenState { refreshed_at: None, access_token_expires: None, ..failing };
         assert!(matches!(found(&cold, since + 29 * MINUTE)[..], [Finding::Unsure(..)]));
         assert_eq!(only(found(&cold, since + 30 * MINUTE)).event, Event::RefreshFailing);
@@ -82,20 +82,28 @@ fn a_refresh_may_fail_for_half_the_life_of_a_token() {
     assert_eq!(found(&healthy, start() + 24 * 60 * MINUTE), []);
 }
 
-/// Ninety days without a single refresh: a service that did not run, or an authority that nobody reaches.
+/// Ninety days without a single refresh: a service that did not run, or an authority that could not be reached.
 #[test]
-fn a_sign_in_that_nobody_uses_is_told_before_it_is_forgotten() {
+fn unused_sign_in_is_found_before_it_expires() {
     let idle = TokenState { last_error: None, ..state(ErrorKind::Transient, None, start()) };
     assert_eq!(found(&idle, start() + 59 * DAY), []);
-    let trouble = only(found(&idle, start() + 60 * DAY));
-    assert_eq!((trouble.event, trouble.topic), (Event::Expiring, Topic::End));
-    assert!(trouble.what.contains("since 2027-01-15") && trouble.what.contains("on 2027-04-15"), "{}", trouble.what);
+    let condition = only(found(&idle, start() + 60 * DAY));
+    assert_eq!((condition.event, condition.topic), (Event::Expiring, Topic::End));
+    assert!(
+        condition.what.contains("since 2027-01-15") && condition.what.contains("on 2027-04-15"),
+        "{}",
+        condition.what
+    );
     // A refresh is due, and the service has just begun: it may be over in a moment.
     let settling = |state: &TokenState| {
         let accounts = [(alice(), state.clone())];
-        let facts =
-            Facts { accounts: &accounts, unreadable: &[], applications: &Applications::default(), is_settling: true };
-        find(&facts, start() + 60 * DAY, MONTH)
+        let observed = Observed {
+            accounts: &accounts,
+            unreadable: &[],
+            applications: &Applications::default(),
+            is_settling: true,
+        };
+        find(&observed, start() + 60 * DAY, MONTH)
     };
     assert_eq!(settling(&idle), [Finding::Unsure("alice@contoso.com".into(), Topic::End)]);
     let tried = TokenState { next_refresh: Some(start() + 61 * DAY), ..idle.clone() };
@@ -104,13 +112,13 @@ fn a_sign_in_that_nobody_uses_is_told_before_it_is_forgotten() {
     assert_eq!(found(&never, start() + 60 * DAY), []);
     let app_only = Account { grant: Grant::ClientCredentials, ..alice() };
     let accounts = [(app_only, idle)];
-    let facts =
-        Facts { accounts: &accounts, unreadable: &[], applications: &Applications::default(), is_settling: false };
-    assert_eq!(find(&facts, start() + 60 * DAY, MONTH), []);
+    let observed =
+        Observed { accounts: &accounts, unreadable: &[], applications: &Applications::default(), is_settling: false };
+    assert_eq!(find(&observed, start() + 60 * DAY, MONTH), []);
 }
 
 #[test]
-fn a_secret_is_told_before_its_end_and_at_it() {
+fn expiring_secret_is_found_before_its_end_and_at_it() {
     let url = |text| Url::parse(text).unwrap();
     let application = Application {
         name: "default".into(),
@@ -135,7 +143,7 @@ fn a_secret_is_told_before_its_end_and_at_it() {
     };
     let applications = Applications::from_iter([application]);
     let at = |now| {
-        find(&Facts { accounts: &[], unreadable: &[], applications: &applications, is_settling: false }, now, MONTH)
+        find(&Observed { accounts: &[], unreadable: &[], applications: &applications, is_settling: false }, now, MONTH)
     };
     assert_eq!(at(start() + 9 * DAY), []);
     let before = only(at(start() + 10 * DAY));
@@ -145,23 +153,23 @@ fn a_secret_is_told_before_its_end_and_at_it() {
     assert_eq!(only(at(start() + 40 * DAY)).cause, "expired 2027-02-24");
     // A next one that Microsoft has not accepted yet changes only what is to be done.
     let applications = Applications::from_iter([with_next]);
-    let facts = Facts { accounts: &[], unreadable: &[], applications: &applications, is_settling: false };
-    let alert = only(find(&facts, start() + 10 * DAY, MONTH));
+    let observed = Observed { accounts: &[], unreadable: &[], applications: &applications, is_settling: false };
+    let alert = only(find(&observed, start() + 10 * DAY, MONTH));
     assert_eq!((alert.cause.as_str(), alert.what.as_str()), (before.cause.as_str(), before.what.as_str()));
     assert!(alert.remedy.contains("The next client secret is stored"), "{alert:?}");
 }
 
 #[test]
-fn an_account_whose_row_is_damaged_is_told() {
-    let facts = Facts {
+fn account_with_a_damaged_row_is_found() {
+    let observed = Observed {
         accounts: &[],
         unreadable: &["bob@contoso.com".into()],
         applications: &Applications::default(),
         is_settling: false,
     };
-    let trouble = only(find(&facts, start(), MONTH));
-    assert_eq!((trouble.event, trouble.subject.as_str()), (Event::Store, "bob@contoso.com"));
-    assert!(trouble.remedy.contains("oxpost account remove bob@contoso.com"));
+    let condition = only(find(&observed, start(), MONTH));
+    assert_eq!((condition.event, condition.subject.as_str()), (Event::Store, "bob@contoso.com"));
+    assert!(condition.remedy.contains("oxpost account remove bob@contoso.com"));
 }
 
 /// Noted in 2020, by a clock that is right by now; or in 2030.
@@ -173,7 +181,7 @@ fn error_of_another_time_is_no_alert_until_it_is_confirmed() {
             // What is tried again shows whether it is over.
             let retried = state(kind, None, noted);
             assert_eq!(found(&retried, start()), [Finding::Unsure("alice@contoso.com".into(), Topic::Tokens)]);
-            // So does the next login; that somebody must sign in does not pass by itself.
+            // So does the next login; a required sign-in does not pass by itself.
             let unused = TokenState { has_refresh_token: false, ..retried };
             match (kind, found(&unused, start())) {
                 (ErrorKind::SignInRequired, findings) => assert_eq!(only(findings).event, Event::SignInNeeded),
@@ -187,7 +195,7 @@ fn error_of_another_time_is_no_alert_until_it_is_confirmed() {
     assert_eq!(
         only(found(&unused, start() + 23 * 60 * MINUTE)).event,
         Event::Misconfigured,
-        "somebody may wait for it"
+        "a client may wait for it"
     );
     let ahead = state(ErrorKind::SignInRequired, None, start() + 4 * MINUTE);
     assert_eq!(only(found(&ahead, start())).event, Event::SignInNeeded, "another node's clock");
