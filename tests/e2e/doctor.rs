@@ -205,7 +205,7 @@ async fn tokens_that_do_not_come_and_tokens_that_do_not_fit_are_named() {
     let (tenant, oxpost) = signed_in().await;
     tenant.behave(|it| it.entra.fault = Some(TokenFault::TooManyRequests(Some(30))));
     let list = Checklist::of(&oxpost, &[]).await;
-    list.fails(&[("token", "it is tried again")]);
+    list.fails(&[("token", "Run the command again")]);
     assert!(list.with("not-checked").contains(&"client id"), "nothing is said of what was not examined");
     mend(&tenant);
     tenant.behave(|it| it.entra.token_bloat = 5000);

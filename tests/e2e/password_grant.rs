@@ -141,7 +141,7 @@ async fn every_refusal_of_a_password_gives_the_right_reply() {
         (50_053, "[UNAVAILABLE]", "has locked the user"),
         (7_000_218, "[CONTACTADMIN]", "Allow public client flows = Yes"),
         (50_055, "[CONTACTADMIN]", "expired"),
-        (90_033, "[UNAVAILABLE]", "tried again"),
+        (90_033, "[UNAVAILABLE]", "status.cloud.microsoft"),
     ] {
         let in_process = in_process(tenant().await).await;
         let fault = |fault| in_process.tenant.behave(|tenant| tenant.entra.fault = fault);

@@ -72,16 +72,21 @@ fn refusals() -> String {
     rows.sort_by_key(|row| row.code);
     print(&mut text, &rows, "no, an administrator must act");
     text.push_str(
-        "\nMicrosoft may add numbers at any time. For one that is not known here, the names that OAuth gives to errors decide, the \
-         first that fits:\n\n| error | suberror | what happened | does waiting help? | what to do |\n|---|---|---|---|---|\n",
+        "\nFor accounts with the grant client-credentials, these instead:\n\n| code | what happened | does waiting help? | what to do |\n\
+         |---|---|---|---|\n",
     );
-    for row in entra_codes::names() {
-        let any = |names: &[&str]| if names.is_empty() { "any".to_owned() } else { names.join(", ") };
-        let error = format!("{}{}", any(row.errors), if row.app_only { " (app-only)" } else { "" });
-        let (what, remedy) = (plain(row.what), plain(row.remedy));
-        let waiting = waiting(row.kind, "no, a person must sign in");
-        let _ = writeln!(text, "| {error} | {} | {what} | {waiting} | {remedy} |", any(row.suberrors));
-    }
+    let mut rows: Vec<_> = entra_codes::app_only_codes().iter().collect();
+    rows.sort_by_key(|row| row.code);
+    print(&mut text, &rows, "no, an administrator must act");
+    text.push_str(
+        "\nMicrosoft may add numbers at any time. For one that is not known here, the names that OAuth gives to errors decide, the \
+         first that fits, and Oxpost adds Microsoft's own sentence and the trace id that its support asks for:\n",
+    );
+    print_names(&mut text, entra_codes::names());
+    text.push_str("\n## Refusals of Google's sign-in service\n");
+    print_names(&mut text, entra_codes::google_names());
+    text.push_str("\n## Refusals of other sign-in services\n");
+    print_names(&mut text, entra_codes::other_names());
     text.push_str("\n## Refusals of Exchange Online\n\n| the reply says | what happened | does waiting help? | what to do |\n|---|---|---|---|\n");
     for row in oxpost::testing::known_replies() {
         let waiting = if row.waiting_helps { "yes" } else { "no" };
@@ -90,6 +95,20 @@ fn refusals() -> String {
     }
     text.push('\n');
     text
+}
+
+fn print_names(text: &mut String, rows: impl Iterator<Item = &'static entra_codes::NameRow>) {
+    text.push_str(
+        "\n| error | suberror or text | what happened | does waiting help? | what to do |\n|---|---|---|---|---|\n",
+    );
+    for row in rows {
+        let any = |names: &[&str]| if names.is_empty() { "any".to_owned() } else { names.join(", ") };
+        let error = format!("{}{}", any(row.errors), if row.app_only { " (app-only)" } else { "" });
+        let (what, remedy) = (plain(row.what), plain(row.remedy));
+        let more = if row.says.is_empty() { any(row.suberrors) } else { format!("\"{}\"", row.says) };
+        let waiting = waiting(row.kind, "no, a person must sign in");
+        let _ = writeln!(text, "| {error} | {more} | {what} | {waiting} | {remedy} |");
+    }
 }
 
 fn print(text: &mut String, rows: &[&entra_codes::Row], a_person: &'static str) {

@@ -19,7 +19,7 @@ use crate::{
     application::{Application, ClientSecrets},
     clock::SharedClock,
     credential::Credential,
-    entra_codes::{Names, Refusal, classify, without},
+    entra_codes::{Names, Refusal, classify, number_in, without},
     error::{Problem, TokenError},
     http::{Exchange, HttpClient, HttpFailure, Sent},
     store::{Store, TokenSet},
@@ -277,7 +277,8 @@ impl<'a> Authority<'a> {
     fn device_failure(&self, error: &str, description: &str, sent: &Sent) -> DeviceFailure {
         match error {
             // Entra says `authorization_declined`, RFC 8628 (3.5) `access_denied`.
-            "authorization_declined" | "access_denied" => DeviceFailure::Declined,
+            // With a number Entra refuses, and not the user.
+            "authorization_declined" | "access_denied" if user_declined(description) => DeviceFailure::Declined,
             "expired_token" => DeviceFailure::Expired,
             _ => {
                 let refusal = Refusal { error, description, ..Refusal::default() };
@@ -300,7 +301,7 @@ impl<'a> Authority<'a> {
     }
 
     fn names(&self) -> Names<'_> {
-        Names { mailbox: self.mailbox, application: &self.application.name, grant: self.grant }
+        Names::of(self.application, self.mailbox, self.grant)
     }
 
     /// Takes the tokens out of an answer, if they are fit for a mail protocol's line.
@@ -354,10 +355,18 @@ impl<'a> Authority<'a> {
 
     fn not_understood(&self, detail: &str) -> TokenError {
         let what = "The sign-in service sent an answer that Oxpost cannot read.";
-        let remedy = "It is tried again. If it lasts, check the addresses of the application in proxy.toml.";
-        TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy).with_detail(detail) }
+        let remedy = "If it lasts, check the addresses of the application in proxy.toml.";
+        TokenError::Transient { retry_after: None, problem: Problem::retried(what, remedy).with_detail(detail) }
     }
 }
+
+/// Whether a refusal is the user's: Entra has a number for everything that it refuses itself, and one for a user's refusal.
+fn user_declined(description: &str) -> bool {
+    number_in(description).is_none_or(|number| number == USER_DECLINED)
+}
+
+/// Entra's number for a user who declined.
+const USER_DECLINED: u32 = 65_004;
 
 fn scopes(scopes: &[String]) -> impl Iterator<Item = Scope> + '_ {
     scopes.iter().map(|scope| Scope::new(scope.clone()))

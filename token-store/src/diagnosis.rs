@@ -162,7 +162,7 @@ fn read_metadata(status: u16, body: &[u8], application: &Application) -> Metadat
     let error = text("error").or(busy.then_some("temporarily_unavailable"));
     let Some(error) = error else { return MetadataAnswer::Nonsense(status) };
     let description = text("error_description").unwrap_or_default();
-    let names = Names { mailbox: "the account", application: &application.name, grant: Grant::SignIn };
+    let names = Names::of(application, "ADDRESS", Grant::SignIn);
     MetadataAnswer::Refused(classify(&Refusal { error, description, ..Refusal::default() }, &names))
 }
 

@@ -5,17 +5,30 @@
 //! (<https://learn.microsoft.com/entra/identity-platform/reference-error-codes>), so an unknown number is no surprise:
 //! then `error` and `suberror` decide. Pure; the table is printed in the operator's manual.
 
+mod app_only;
+mod federation;
+mod google;
 mod names;
+mod other;
 mod password;
+mod person;
+mod policy;
+mod proof;
 mod registration;
+mod request;
 mod sign_in;
+#[cfg(test)]
+mod tests;
 
+pub use google::google_names;
 pub use names::{NameRow, names};
-use oxpost_protocol::Secret;
+pub use other::other_names;
+use oxpost_protocol::{Secret, line::REPLY_TEXT_LIMIT};
 
 use crate::{
     account::Grant,
-    error::{ErrorKind, Problem, TokenError, printable},
+    application::Application,
+    error::{ErrorKind, Problem, RETRIED, TokenError, printable},
 };
 
 /// One known error.
@@ -27,18 +40,40 @@ pub struct Row {
     pub kind: ErrorKind,
     /// What happened. May hold `{mailbox}` and `{application}`.
     pub what: &'static str,
-    /// What to do, and where. May hold `{mailbox}` and `{application}`.
+    /// What to do, and where. May hold `{mailbox}` and `{application}`. That the service tries again is not part of it.
     pub remedy: &'static str,
+}
+
+/// An error that passes without a change.
+const fn transient(code: u32, what: &'static str, remedy: &'static str) -> Row {
+    Row { code, kind: ErrorKind::Transient, what, remedy }
+}
+
+/// An error that ends with a sign-in, perhaps after a change.
+const fn sign_in(code: u32, what: &'static str, remedy: &'static str) -> Row {
+    Row { code, kind: ErrorKind::SignInRequired, what, remedy }
+}
+
+/// An error in the registration, the tenant or the configuration.
+const fn misconfigured(code: u32, what: &'static str, remedy: &'static str) -> Row {
+    Row { code, kind: ErrorKind::Misconfigured, what, remedy }
 }
 
 /// All known errors.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    registration::ROWS.iter().chain(sign_in::ROWS)
+    [registration::ROWS, proof::ROWS, request::ROWS, sign_in::ROWS, person::ROWS, policy::ROWS, federation::ROWS]
+        .into_iter()
+        .flatten()
 }
 
 /// Codes with another meaning or remedy if Microsoft verifies the mail program's password.
 pub fn password_grant_codes() -> &'static [Row] {
     password::ROWS
+}
+
+/// Codes with another meaning or remedy if the application acts in its own name.
+pub fn app_only_codes() -> &'static [Row] {
+    app_only::ROWS
 }
 
 /// The row of a number.
@@ -47,7 +82,11 @@ pub fn lookup(code: u32) -> Option<&'static Row> {
 }
 
 fn lookup_for(code: u32, grant: Grant) -> Option<&'static Row> {
-    let own = if grant == Grant::Password { password::ROWS } else { &[] };
+    let own = match grant {
+        Grant::Password => password::ROWS,
+        Grant::ClientCredentials => app_only::ROWS,
+        Grant::SignIn => &[],
+    };
     own.iter().find(|row| row.code == code).or_else(|| lookup(code))
 }
 
@@ -66,6 +105,40 @@ pub struct Refusal<'a> {
     pub trace_id: Option<&'a str>,
 }
 
+/// Whose authority it is: each has its own names for errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vendor {
+    /// Microsoft Entra.
+    Microsoft,
+    /// Google.
+    Google,
+    /// Another one, of which OAuth's names are known only.
+    Other,
+}
+
+impl Vendor {
+    /// Whose authority issues the tokens of an application. Only Microsoft's has tenants.
+    pub fn of(application: &Application) -> Self {
+        let host = application.token_url.host_str().unwrap_or_default();
+        let is_in = |domain: &str| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        if is_in("googleapis.com") || is_in("google.com") {
+            Self::Google
+        } else if application.tenant.is_some() {
+            Self::Microsoft
+        } else {
+            Self::Other
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Microsoft => "Microsoft",
+            Self::Google => "Google",
+            Self::Other => "The sign-in service",
+        }
+    }
+}
+
 /// Whose tokens were asked for, to name them in the remedy.
 #[derive(Clone, Copy, Debug)]
 pub struct Names<'a> {
@@ -75,36 +148,99 @@ pub struct Names<'a> {
     pub application: &'a str,
     /// How its tokens are obtained.
     pub grant: Grant,
+    /// Whose authority refused.
+    pub vendor: Vendor,
 }
 
-/// What a refusal means.
+impl<'a> Names<'a> {
+    /// Of tokens that an application requests.
+    pub fn of(application: &'a Application, mailbox: &'a str, grant: Grant) -> Self {
+        Self { mailbox, application: &application.name, grant, vendor: Vendor::of(application) }
+    }
+}
+
+/// What a refusal means. Of one that is not known, the authority's own sentence is part of it.
 pub fn classify(refusal: &Refusal<'_>, names: &Names<'_>) -> TokenError {
     let numbers = || refusal.codes.iter().copied().chain(number_in(refusal.description));
-    let known = numbers().find_map(|code| lookup_for(code, names.grant));
+    let known = numbers().find_map(|code| lookup_for(code, names.grant)).filter(|_| names.vendor == Vendor::Microsoft);
+    let fill = |text: &str| text.replace("{mailbox}", names.mailbox).replace("{application}", names.application);
     let (kind, what, remedy) = match known {
-        Some(row) => (row.kind, row.what, row.remedy),
+        Some(row) => (row.kind, fill(row.what), fill(row.remedy)),
         None => {
-            let row = names::by_name(refusal, names.grant);
-            (row.kind, row.what, row.remedy)
+            let row = names::by_name(refusal, names);
+            let (what, remedy) = (fill(row.what), fill(row.remedy));
+            let room = REPLY_TEXT_LIMIT.saturating_sub(what.len() + remedy.len() + RETRIED.len() + AROUND_OWN_WORDS);
+            let what = match own_words(refusal, room) {
+                Some(words) => format!("{what} {} says: {words}", names.vendor.name()),
+                None => what,
+            };
+            (row.kind, what, remedy)
         }
     };
-    let fill = |text: &str| text.replace("{mailbox}", names.mailbox).replace("{application}", names.application);
+    // A wrong password is not sent again by Oxpost.
+    let is_retried = kind == ErrorKind::Transient && names.grant != Grant::Password;
     let problem = Problem {
-        what: fill(what),
-        remedy: fill(remedy),
+        what,
+        remedy: if is_retried { format!("{RETRIED} {remedy}") } else { remedy },
         code: known.map(|row| row.code).or_else(|| numbers().next()),
         detail: detail(refusal),
     };
     TokenError::new(kind, problem)
 }
 
+/// Longest sentence of the authority that becomes part of ours, in characters. A mail program shows both whole, so there may be room
+/// for less.
+const OWN_WORDS_LIMIT: usize = 200;
+
+/// What `… says: "…" (trace id …).` needs besides the sentence.
+const AROUND_OWN_WORDS: usize = 90;
+
+/// The authority's own sentence in quotes, without its number, and the trace id that Microsoft's support asks for.
+fn own_words(refusal: &Refusal<'_>, room: usize) -> Option<String> {
+    let limit = room.min(OWN_WORDS_LIMIT);
+    let sentence = printable(sentence(refusal.description));
+    let sentence = match sentence.split_once(": ") {
+        Some((number, rest)) if number.starts_with("AADSTS") => rest,
+        _ => &sentence,
+    };
+    let mut shown: String = sentence.trim().chars().take(limit).collect();
+    if shown.is_empty() {
+        return None;
+    }
+    if sentence.trim().chars().count() > limit {
+        shown.push_str("...");
+    }
+    let shown = shown.replace('"', "'");
+    let trace_id = refusal.trace_id.map(str::to_owned).or_else(|| trace_id_in(refusal.description).map(str::to_owned));
+    Some(match trace_id.filter(|id| is_id(id)) {
+        Some(id) => format!("\"{shown}\" (trace id {id})."),
+        None => format!("\"{shown}\"."),
+    })
+}
+
+/// The first line of a description, without the ids and the time that Entra adds to it, on the same line or on others.
+fn sentence(description: &str) -> &str {
+    let line = description.lines().next().unwrap_or_default();
+    let ends = [" Trace ID:", " Correlation ID:", " Timestamp:"];
+    let end = ends.iter().filter_map(|end| line.find(end)).min().unwrap_or(line.len());
+    line.get(..end).unwrap_or(line)
+}
+
+fn trace_id_in(description: &str) -> Option<&str> {
+    description.split_once("Trace ID: ")?.1.split_whitespace().next()
+}
+
+fn is_id(text: &str) -> bool {
+    (1..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
 /// `error`, the first line of its description, and the trace id.
 fn detail(refusal: &Refusal<'_>) -> String {
-    let first_line = refusal.description.lines().next().unwrap_or_default();
-    // Newer answers have everything on one line.
-    let first_line = first_line.split(" Trace ID:").next().unwrap_or_default();
+    let trace_id = refusal.trace_id.or_else(|| trace_id_in(refusal.description));
     let mut detail = printable(refusal.error);
-    for (name, value) in [("", Some(first_line)), (" suberror=", refusal.suberror), (" trace_id=", refusal.trace_id)] {
+    for (name, value) in
+        [("", Some(sentence(refusal.description))), (" suberror=", refusal.suberror), (" trace_id=", trace_id)]
+    {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             detail.push_str(if name.is_empty() { ": " } else { name });
             detail.push_str(&printable(value));
@@ -128,111 +264,8 @@ pub(crate) fn without(mut error: TokenError, secrets: &[&Secret]) -> TokenError 
     {
         for secret in secrets.iter().filter_map(|secret| secret.reveal_str()).filter(|secret| !secret.is_empty()) {
             problem.detail = problem.detail.replace(secret, "[redacted]");
+            problem.what = problem.what.replace(secret, "[redacted]");
         }
     }
     error
-}
-
-#[cfg(test)]
-mod tests {
-    use oxpost_protocol::line::reply_text;
-
-    use super::*;
-
-    const DELEGATED: Names<'_> = Names { mailbox: "scan@contoso.com", application: "office", grant: Grant::SignIn };
-
-    fn refused(error: &str, suberror: Option<&str>, codes: &[u32], description: &str) -> TokenError {
-        classify(&Refusal { error, suberror, codes, description, trace_id: None }, &DELEGATED)
-    }
-
-    #[test]
-    fn every_row_is_one_sentence_and_one_place_to_go_to() {
-        let password = password::ROWS.iter().map(|row| (row, Grant::Password));
-        for (row, grant) in rows().map(|row| (row, Grant::SignIn)).chain(password) {
-            let same = |other: &&Row| other.code == row.code;
-            let times = rows().filter(same).count().max(password::ROWS.iter().filter(same).count());
-            assert_eq!(times, 1, "{} stands twice", row.code);
-            assert!(row.what.ends_with('.') && row.remedy.ends_with('.'), "{row:?}");
-            let places = ["admin center", "`oxpost ", "proxy.toml", "PowerShell", "https://", "tried again"];
-            assert!(places.iter().any(|place| row.remedy.contains(place)), "{row:?}");
-            let refusal = Refusal { error: "invalid_grant", codes: &[row.code], ..Refusal::default() };
-            let error = classify(&refusal, &Names { grant, ..DELEGATED });
-            let problem = error.problem().unwrap();
-            assert_eq!((error.kind(), problem.what.split(' ').next()), (row.kind, row.what.split(' ').next()));
-            assert_eq!(problem.code, Some(row.code));
-            assert!(!format!("{problem}").contains(['{', '}']), "{problem}");
-            let long = Names { mailbox: "somebody.with.a.long.name@subsidiary.contoso.com", grant, ..DELEGATED };
-            let problem =
-                classify(&Refusal { codes: &[row.code], ..Refusal::default() }, &long).problem().cloned().unwrap();
-            let sentence = format!("{} {}", problem.what, problem.remedy);
-            assert_eq!(reply_text(&sentence), sentence, "it is shown in a mail client's dialog box, whole");
-        }
-    }
-
-    #[test]
-    fn every_name_is_explained_in_a_sentence_that_fits_too() {
-        let long = Names { mailbox: "somebody.with.a.long.name@subsidiary.contoso.com", ..DELEGATED };
-        for row in names() {
-            let (error, suberror) = (row.errors.first().copied().unwrap_or_default(), row.suberrors.first().copied());
-            let grant = if row.app_only { Grant::ClientCredentials } else { Grant::SignIn };
-            let error = classify(&Refusal { error, suberror, ..Refusal::default() }, &Names { grant, ..long });
-            let problem = error.problem().unwrap();
-            let sentence = format!("{} {}", problem.what, problem.remedy);
-            assert_eq!(error.kind(), row.kind, "another row stands before {row:?}");
-            assert!(!sentence.contains(['{', '}']) && reply_text(&sentence) == sentence, "{sentence}");
-        }
-    }
-
-    #[test]
-    fn a_known_number_decides_whatever_the_error_is_called() {
-        let kind = |error, codes: &[u32]| refused(error, None, codes, "").kind();
-        assert_eq!(kind("invalid_grant", &[90033]), ErrorKind::Transient, "a transient failure called invalid_grant");
-        assert_eq!(kind("invalid_grant", &[700_082]), ErrorKind::SignInRequired);
-        assert_eq!(kind("invalid_grant", &[7_000_215]), ErrorKind::Misconfigured);
-        assert_eq!(
-            kind("invalid_client", &[1, 7_000_222]),
-            ErrorKind::Misconfigured,
-            "the second number is the known one"
-        );
-        assert_eq!(
-            refused("invalid_grant", None, &[], "AADSTS50173: revoked\r\nTrace ID: x").problem().unwrap().code,
-            Some(50173)
-        );
-    }
-
-    #[test]
-    fn without_a_known_number_the_name_decides() {
-        let kind = |error, suberror| refused(error, suberror, &[], "AADSTS999999: new").kind();
-        assert_eq!(kind("invalid_grant", None), ErrorKind::SignInRequired);
-        assert_eq!(kind("invalid_grant", Some("token_expired")), ErrorKind::SignInRequired);
-        assert_eq!(kind("invalid_grant", Some("client_mismatch")), ErrorKind::Misconfigured);
-        assert_eq!(kind("interaction_required", Some("basic_action")), ErrorKind::SignInRequired);
-        assert_eq!(kind("invalid_client", None), ErrorKind::Misconfigured);
-        assert_eq!(kind("temporarily_unavailable", None), ErrorKind::Transient);
-        assert_eq!(kind("something_new", None), ErrorKind::Transient, "nothing is thrown away for an unknown reason");
-        let app_only = Names { grant: Grant::ClientCredentials, ..DELEGATED };
-        let refusal = Refusal { error: "invalid_grant", ..Refusal::default() };
-        assert_eq!(classify(&refusal, &app_only).kind(), ErrorKind::Misconfigured);
-    }
-
-    #[test]
-    fn the_detail_is_what_microsofts_support_asks_for() {
-        let refusal = Refusal {
-            error: "invalid_grant",
-            suberror: Some("bad_token"),
-            codes: &[70008],
-            description: "AADSTS70008: The grant has expired. Trace ID: 5f-1 Correlation ID: 7 Timestamp: now",
-            trace_id: Some("5f-1"),
-        };
-        let error = classify(&refusal, &DELEGATED);
-        let problem = error.problem().unwrap();
-        assert_eq!(
-            problem.detail,
-            "invalid_grant: AADSTS70008: The grant has expired. suberror=bad_token trace_id=5f-1"
-        );
-        assert!(problem.remedy.contains("oxpost sign-in scan@contoso.com"));
-        let echoed = Refusal { error: "invalid_grant", description: "bad token rt-12345", ..Refusal::default() };
-        let error = without(classify(&echoed, &DELEGATED), &[&Secret::from("rt-12345")]);
-        assert!(!format!("{error:?}").contains("rt-12345"));
-    }
 }

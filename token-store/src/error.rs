@@ -55,6 +55,12 @@ pub enum ErrorKind {
     Store,
 }
 
+/// How a remedy says that the service asks again. A command that ends does not: see [`TokenError::for_a_command`].
+pub(crate) const RETRIED: &str = "Oxpost tries again by itself.";
+
+/// What it is instead for a command that ends.
+const NOT_RETRIED: &str = "Run the command again in a few minutes.";
+
 /// What went wrong with the store, and the next step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -179,6 +185,19 @@ impl TokenError {
         }
     }
 
+    /// The same error as the result of a command that ends with it, so that nothing tries again.
+    #[must_use]
+    pub fn for_a_command(mut self) -> Self {
+        if let Self::Transient { problem, .. }
+        | Self::Paused { problem, .. }
+        | Self::SignInRequired(problem)
+        | Self::Misconfigured(problem) = &mut self
+        {
+            problem.remedy = problem.remedy.replace(RETRIED, NOT_RETRIED);
+        }
+        self
+    }
+
     /// The same error about another mailbox.
     pub(crate) fn about(mut self, mailbox: &str, other: &str) -> Self {
         if let Self::Transient { problem, .. }
@@ -219,6 +238,11 @@ impl Problem {
     /// A problem without a code.
     pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { what: what.into(), remedy: remedy.into(), code: None, detail: String::new() }
+    }
+
+    /// A problem about which the service asks again by itself, and what to do if it lasts.
+    pub(crate) fn retried(what: impl Into<String>, if_it_lasts: &str) -> Self {
+        Self::new(what, format!("{RETRIED} {if_it_lasts}").trim_end())
     }
 
     pub(crate) fn with_detail(mut self, detail: &str) -> Self {

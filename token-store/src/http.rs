@@ -177,14 +177,12 @@ impl HttpFailure {
                 TokenError::Misconfigured(Problem::new(what, remedy))
             }
             Self::Busy { retry_after, detail, .. } => {
-                let remedy =
-                    "Nothing needs to be done: it is tried again. If it lasts, see https://status.cloud.microsoft.";
-                TokenError::Transient { retry_after, problem: Problem::new(what, remedy).with_detail(&detail) }
+                let remedy = "If it lasts, see https://status.cloud.microsoft.";
+                TokenError::Transient { retry_after, problem: Problem::retried(what, remedy).with_detail(&detail) }
             }
             Self::Unreachable(_) | Self::TimedOut | Self::TooLong | Self::NotAnAnswer { .. } => {
-                let remedy = "It is tried again. If it lasts, check the network, the firewall, the system's proxy settings and the \
-                              address in proxy.toml.";
-                TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy) }
+                let remedy = "If it lasts, check the network, the firewall, the system's proxy settings and the address in proxy.toml.";
+                TokenError::Transient { retry_after: None, problem: Problem::retried(what, remedy) }
             }
         }
     }

@@ -54,7 +54,7 @@ pub async fn connect_with_password(
     clock: &SharedClock,
 ) -> Result<(), TokenError> {
     let verified = verify_remotely(http, store, application, account, password, clock).await;
-    verified.map_err(|not_accepted| not_accepted.error)
+    verified.map_err(|not_accepted| not_accepted.error.for_a_command())
 }
 
 /// The same, and says whether the password is wrong.

@@ -118,7 +118,7 @@ pub async fn begin_device_sign_in(
     let expected = Expected::of(store, account, application).await?;
     let mailbox = account.mailbox.to_string();
     let authority = Authority::new(http, clock, store, application, &mailbox, Grant::SignIn);
-    let code = authority.device_code().await?;
+    let code = authority.device_code().await.map_err(TokenError::for_a_command)?;
     let user_code = printable(code.user_code().secret());
     let verification_uri = printable(code.verification_uri().as_str());
     Ok(DeviceSignIn {
@@ -146,7 +146,7 @@ impl DeviceSignIn {
         let granted = authority.device_token(&self.code).await.map_err(|failure| match failure {
             DeviceFailure::Declined => SignInError::Declined,
             DeviceFailure::Expired => SignInError::Expired,
-            DeviceFailure::Token(error) => SignInError::Token(error),
+            DeviceFailure::Token(error) => SignInError::Token(error.for_a_command()),
         })?;
         kept(granted, &self.expected, &self.application)
     }
@@ -183,6 +183,6 @@ pub async fn connect_client_credentials(
     }
     let authority = Authority::new(http, clock, store, application, account.mailbox.as_str(), Grant::ClientCredentials);
     let issued_at = clock.now();
-    let tokens = authority.client_credentials().await?;
+    let tokens = authority.client_credentials().await.map_err(TokenError::for_a_command)?;
     Ok(store.save_signed_in(account.token_of(), &tokens, None, issued_at).await?)
 }

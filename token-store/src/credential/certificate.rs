@@ -178,8 +178,8 @@ fn unique() -> Option<String> {
 
 fn cannot_sign(application: &str) -> TokenError {
     let what = format!("The client assertion of the application `{application}` could not be signed.");
-    let remedy = "It is tried again. If it lasts, check the private key that proxy.toml names.";
-    TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy) }
+    let remedy = "If it lasts, check the private key that proxy.toml names.";
+    TokenError::Transient { retry_after: None, problem: Problem::retried(what, remedy) }
 }
 
 fn time(seconds: i64) -> SystemTime {

@@ -29,7 +29,7 @@ impl FederatedToken {
         let unusable = |why: String| {
             let what =
                 format!("The token by which the application `{application}` proves itself cannot be used: {why}.");
-            let remedy = "It is tried again. If it lasts, check federated-token-file in proxy.toml, and whether the platform that \
+            let remedy = "Check federated-token-file in proxy.toml, and whether the platform that \
                           writes the file still does.";
             TokenError::Misconfigured(Problem::new(what, remedy))
         };

@@ -112,8 +112,7 @@ impl ManagedIdentity {
             // The service itself asks for patience with these.
             404 | 410 | 429 | 500.. => {
                 let what = format!("The {} is busy or not ready (HTTP status {}).", self.machine.name(), answer.status);
-                let remedy = "Nothing needs to be done: it is tried again.";
-                let problem = Problem::new(what, remedy).with_detail(&described(&answer.body));
+                let problem = Problem::retried(what, "").with_detail(&described(&answer.body));
                 Err(TokenError::Transient { retry_after: answer.retry_after, problem })
             }
             status => {
@@ -149,15 +148,15 @@ impl ManagedIdentity {
             let what = format!("The {} {why}.", self.machine.name());
             let remedy = match self.machine {
                 Machine::AzureVm => {
-                    "It is tried again. If it lasts, check that this machine is a VM in Azure and that no firewall rule blocks \
+                    "If it lasts, check that this machine is a VM in Azure and that no firewall rule blocks \
                      169.254.169.254; elsewhere choose another way in proxy.toml."
                 }
                 Machine::AzureArc => {
-                    "It is tried again. If it lasts, check that the agent runs (`azcmagent show`), or choose another way in \
+                    "If it lasts, check that the agent runs (`azcmagent show`), or choose another way in \
                      proxy.toml."
                 }
             };
-            TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy) }
+            TokenError::Transient { retry_after: None, problem: Problem::retried(what, remedy) }
         })
     }
 
@@ -187,8 +186,8 @@ impl ManagedIdentity {
 
     fn not_understood(&self) -> TokenError {
         let what = format!("The {} sent an answer that Oxpost cannot read.", self.machine.name());
-        let remedy = "It is tried again. If it lasts, check managed-identity in proxy.toml: azure-vm or azure-arc.";
-        TokenError::Transient { retry_after: None, problem: Problem::new(what, remedy) }
+        let remedy = "If it lasts, check managed-identity in proxy.toml: azure-vm or azure-arc.";
+        TokenError::Transient { retry_after: None, problem: Problem::retried(what, remedy) }
     }
 }
 

@@ -41,6 +41,24 @@ pub(super) const ROWS: &[Row] = &[
         remedy: "Use the grant sign-in: `oxpost account remove {mailbox}`, then `oxpost account add {mailbox}`.",
     },
     Row {
+        code: 50_052,
+        kind: SignInRequired,
+        what: "The password for {mailbox} is longer than Microsoft accepts.",
+        remedy: "Enter the password of Microsoft 365 in the mail program; `oxpost sign-in {mailbox}` tries one by itself.",
+    },
+    Row {
+        code: 50_144,
+        kind: SignInRequired,
+        what: "The password of {mailbox} in Active Directory has expired.",
+        remedy: "Set a new one in Active Directory, or at https://myaccount.microsoft.com, and enter it in the mail program.",
+    },
+    Row {
+        code: 50_158,
+        kind: SignInRequired,
+        what: "Microsoft requires a second factor for {mailbox}, and the grant password has none.",
+        remedy: "Use the grant sign-in: `oxpost account remove {mailbox}`, then `oxpost account add {mailbox}`.",
+    },
+    Row {
         code: 50_076,
         kind: SignInRequired,
         what: "Microsoft requires a second factor for {mailbox}, and the grant password has none.",

@@ -52,7 +52,7 @@ pub(super) const ROWS: &[Row] = &[
         code: 700_024,
         kind: Misconfigured,
         what: "The client assertion of the application `{application}` is outside its period of validity.",
-        remedy: "Set this machine's clock (on Windows `w32tm /resync`, on Linux `timedatectl`); then it is tried again by itself.",
+        remedy: "Set this machine's clock (on Windows `w32tm /resync`, on Linux `timedatectl`).",
     },
     Row {
         code: 700_211,

@@ -47,8 +47,7 @@ pub(super) const ROWS: &[Row] = &[
         code: 50_053,
         kind: Transient,
         what: "The user is locked for a while after too many wrong passwords, or the address of this site is blocked.",
-        remedy: "It is tried again automatically; to unblock immediately see Microsoft Entra admin center > Protection > Risky \
-                 users and Sign-in logs.",
+        remedy: "To unblock immediately see Microsoft Entra admin center > Protection > Risky users, and Monitoring > Sign-in logs.",
     },
     Row {
         code: 50_055,
@@ -189,7 +188,7 @@ pub(super) const ROWS: &[Row] = &[
         code: 70_016,
         kind: Transient,
         what: "The code for {mailbox} has not been entered yet.",
-        remedy: "Enter it at https://microsoft.com/devicelogin; it is asked for again until it expires.",
+        remedy: "Enter it at https://microsoft.com/devicelogin; it is good for 15 minutes.",
     },
     Row {
         code: 70_019,
@@ -208,7 +207,7 @@ pub(super) const ROWS: &[Row] = &[
         code: 50_196,
         kind: Transient,
         what: "Microsoft saw the same request too often in a short time.",
-        remedy: "It is tried again more slowly. If it lasts, look for a second installation with the same accounts: `oxpost status`.",
+        remedy: "If it lasts, look for a second installation with the same accounts: `oxpost status`.",
     },
     passing(90_033, "Microsoft's sign-in service is not available for the moment."),
     passing(90_006, "Microsoft's sign-in service could not handle the request for the moment."),
@@ -226,10 +225,5 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 const fn passing(code: u32, what: &'static str) -> Row {
-    Row {
-        code,
-        kind: Transient,
-        what,
-        remedy: "Nothing needs to be done: it is tried again. If it lasts, see https://status.cloud.microsoft.",
-    }
+    Row { code, kind: Transient, what, remedy: "If it lasts, see https://status.cloud.microsoft." }
 }

@@ -85,10 +85,13 @@ impl BrowserSignIn {
     /// The user declined or was refused, the code could not be redeemed, or another user signed in.
     pub async fn finish(self, redirect: Redirect) -> Result<SignedIn, SignInError> {
         let granted = match redirect.0 {
-            Answer::Code(code) => self.authority().redeem(&code, &self.verifier, &self.redirect_uri).await?,
+            Answer::Code(code) => {
+                let redeemed = self.authority().redeem(&code, &self.verifier, &self.redirect_uri).await;
+                redeemed.map_err(TokenError::for_a_command)?
+            }
             Answer::Refused { error, description } => {
                 let refused = self.authority().refused_at_the_page(&error, &description);
-                return Err(refused.map_or(SignInError::Declined, SignInError::from));
+                return Err(refused.map_or(SignInError::Declined, |error| error.for_a_command().into()));
             }
         };
         kept(granted, &self.expected, &self.application)

@@ -104,11 +104,20 @@ async fn refusals_of_page_and_token_endpoint_have_a_remedy() {
         ("error=access_denied&error_description=AADSTS65004%3A+declined", "did not consent"),
         ("error=access_denied&error_description=AADSTS90094%3A+admin", "Grant admin consent"),
         ("error=invalid_client&error_description=AADSTS650057%3A+no", "API permissions"),
+        ("error=access_denied&error_description=AADSTS50105%3A+not+assigned", "Users and groups"),
+        ("error=access_denied&error_description=AADSTS53003%3A+blocked", "Conditional Access policy blocks"),
+        (
+            "error=access_denied&error_description=AADSTS999123%3A+no+luck+Trace+ID%3A+5f-1",
+            "\"no luck\" (trace id 5f-1)",
+        ),
+        ("error=server_error&error_description=AADSTS90033%3A+busy", "Run the command again in a few minutes."),
     ] {
         let sign_in = begin(&bench).await;
         let redirect = answer(&sign_in, fields);
         let said = sign_in.finish(redirect).await.unwrap_err().to_string();
         assert!(said.contains(words), "{fields}: {said}");
+        let is_declined = said.contains("was declined");
+        assert_eq!(is_declined, words == "declined", "{fields}: {said}");
     }
     for (error, code, words) in [
         ("invalid_grant", 54_005, "oxpost sign-in ann@contoso.com"),

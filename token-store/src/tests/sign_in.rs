@@ -67,8 +67,9 @@ async fn user_signs_in_with_a_device_code() {
 #[tokio::test]
 async fn a_person_declines_or_is_too_late_or_may_not() {
     for (reply, expected) in [
-        (Reply::error("authorization_declined", 0), "declined"),
-        (Reply::error("access_denied", 0), "declined"),
+        (Reply::error("authorization_declined", 65_004), "declined"),
+        (Reply::json(400, r#"{"error":"access_denied"}"#), "declined"),
+        (Reply::error("access_denied", 50_105), "Users and groups"),
         (Reply::error("expired_token", 70_020), "expired"),
         (Reply::error("invalid_grant", 53_003), "Conditional Access"),
         (Reply::error("invalid_client", 7_000_218), "Allow public client flows"),

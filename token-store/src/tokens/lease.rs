@@ -109,5 +109,5 @@ impl Shared {
 
 pub(super) fn lease_held_elsewhere() -> TokenError {
     let what = "Another node has been requesting a new token for this account for a long time.";
-    TokenError::Transient { retry_after: None, problem: Problem::new(what, "It is tried again automatically.") }
+    TokenError::Transient { retry_after: None, problem: Problem::retried(what, "") }
 }

@@ -388,5 +388,5 @@ pub(super) fn failure(error: &TokenError, detail: &str, at: SystemTime, try_agai
 
 pub(super) fn changed_elsewhere() -> TokenError {
     let what = "Another process changed the stored sign-in at the same moment.";
-    TokenError::Transient { retry_after: None, problem: Problem::new(what, "It is tried again with what was stored.") }
+    TokenError::Transient { retry_after: None, problem: Problem::retried(what, "") }
 }

@@ -240,7 +240,7 @@ fn words(failure: &UpstreamFailure) -> &str {
 
 /// A refusal of the sign-in service.
 fn refused(error: &TokenError) -> Verdict {
-    match error.problem() {
+    match error.clone().for_a_command().problem() {
         Some(problem) => {
             let code = problem.code.map_or_else(String::new, |code| format!(" (AADSTS{code})"));
             Verdict::Failed {

@@ -2,7 +2,7 @@
 
 use oxpost_token_store::entra_codes::{Names, Refusal, classify};
 use oxpost_token_store::text_file::{self, TextError};
-use oxpost_token_store::{Account, BrowserSignIn, REDIRECT_LIMIT, Redirect, begin_browser_sign_in};
+use oxpost_token_store::{Account, Application, BrowserSignIn, REDIRECT_LIMIT, Redirect, begin_browser_sign_in};
 use url::Url;
 
 use super::{ERROR_PAGE, Failed, SignIn};
@@ -35,12 +35,12 @@ pub(super) async fn sign_in(sign_in: &SignIn<'_>) -> Result<(), Failed> {
         );
     }
     println!("{ERROR_PAGE}, or paste its text here.\n");
-    let redirect = pasted(&begun, account).await?;
+    let redirect = pasted(&begun, application, account).await?;
     sign_in.keep(&begun.finish(redirect).await?).await
 }
 
 /// Asks until an address answers this sign-in.
-async fn pasted(sign_in: &BrowserSignIn, account: &Account) -> Result<Redirect, Failed> {
+async fn pasted(sign_in: &BrowserSignIn, application: &Application, account: &Account) -> Result<Redirect, Failed> {
     let mailbox = account.mailbox.as_ref();
     for _ in 0..TRIES {
         println!("Paste the address, then press Enter:");
@@ -53,7 +53,7 @@ async fn pasted(sign_in: &BrowserSignIn, account: &Account) -> Result<Redirect, 
             Ok(query) => query,
             Err(NotIt::CodeRemoved) => return Err(Failed::new(code_removed(mailbox))),
             // The text of an error page that does not redirect.
-            Err(_) if line.contains("AADSTS") => return Err(explained(account, &line)),
+            Err(_) if line.contains("AADSTS") => return Err(explained(application, account, &line)),
             Err(not_it) => {
                 println!("\n{not_it}\n");
                 continue;
@@ -72,10 +72,9 @@ async fn pasted(sign_in: &BrowserSignIn, account: &Account) -> Result<Redirect, 
 }
 
 /// What the number in an error page means. Errors that concern the application itself do not come back to it.
-fn explained(account: &Account, line: &str) -> Failed {
+fn explained(application: &Application, account: &Account, line: &str) -> Failed {
     let refusal = Refusal { description: line, ..Refusal::default() };
-    let names = Names { mailbox: account.mailbox.as_ref(), application: &account.application, grant: account.grant };
-    Failed::new(classify(&refusal, &names))
+    Failed::new(classify(&refusal, &Names::of(application, account.mailbox.as_ref(), account.grant)).for_a_command())
 }
 
 /// A line of standard input; none at its end.
