@@ -7,7 +7,7 @@ use oxpost_token_store::SharedClock;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::cleaning::{CLEAN_AFTER_EVENTS, CLEAN_EVERY, ClockGuard, oldest_kept, surplus};
 use super::database::{BATCH, JournalDatabase, JournalError, JournalPlace, move_aside};
@@ -16,6 +16,9 @@ use super::{Journal, WAITING};
 
 /// After a failure the journal is tried again this much later, while events wait in memory.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// A damaged journal is moved aside no more often than this: a disk that damages each new one must not be filled with them.
+const MOVE_EVERY: Duration = Duration::from_secs(3600);
 
 /// How often a failure that lasts is logged.
 const LOG_FAILURE_EVERY: Duration = Duration::from_secs(600);
@@ -85,6 +88,8 @@ struct Writer<'a> {
     retry_at: Instant,
     /// When a failure that lasts was last logged.
     failure_logged: Option<Instant>,
+    /// When a damaged journal was last moved aside.
+    moved_at: Option<Instant>,
     clean_at: Instant,
     written_since_cleaning: u64,
     guard: ClockGuard,
@@ -100,6 +105,7 @@ impl<'a> Writer<'a> {
             database: None,
             retry_at: now,
             failure_logged: None,
+            moved_at: None,
             clean_at: now + CLEAN_EVERY,
             written_since_cleaning: 0,
             guard: ClockGuard::new(clock.now(), now),
@@ -190,10 +196,14 @@ impl<'a> Writer<'a> {
     async fn fail(&mut self, error: &JournalError) {
         let now = Instant::now();
         self.retry_at = now + RETRY_AFTER;
-        if let (true, JournalPlace::File { path, .. }) = (error.is_damage(), self.place) {
+        let mut hindrance = None;
+        if let (true, JournalPlace::File { path, .. }) = (error.is_damage(), self.place)
+            && self.moved_at.is_none_or(|at| now.saturating_duration_since(at) >= MOVE_EVERY)
+        {
             self.database = None;
             match move_aside(path, &self.journal.new_id(self.clock.now())).await {
                 Ok(kept) => {
+                    self.moved_at = Some(now);
                     error!(
                         journal = %path.display(), kept = %kept.display(),
                         "the journal was damaged and was moved aside; a new one begins now, and `oxpost mail` shows only what follows. Mail is \
@@ -202,11 +212,14 @@ impl<'a> Writer<'a> {
                     self.retry_at = now;
                     return;
                 }
-                Err(why) => warn!(journal = %path.display(), "the damaged journal cannot be moved aside: {why}"),
+                Err(why) => hindrance = Some(why),
             }
         }
         if self.failure_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_FAILURE_EVERY) {
             self.failure_logged = Some(now);
+            if let Some(why) = hindrance {
+                error!("the damaged journal {} cannot be moved aside: {why}", self.place);
+            }
             error!("{error}. Mail is not affected; it is tried again every {} s", RETRY_AFTER.as_secs());
         }
     }
