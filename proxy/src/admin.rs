@@ -1,5 +1,6 @@
 //! What an administrator does with Oxpost besides running it. The command line calls it; the data path does not know it.
 
+pub(crate) mod account_problems;
 pub(crate) mod certificates;
 pub(crate) mod circuit_report;
 pub(crate) mod clock_report;

@@ -61,8 +61,11 @@ const FIRST_STEPS: &str = "First steps:
 enum Command {
     /// Run the service until Ctrl-C or SIGTERM
     Run,
-    /// Check the configuration; errors name the line and what to change
-    Check,
+    /// Check whether the service would start, and what keeps accounts from working; errors name the line and what to change
+    ///
+    /// Examines the configuration, the files that it names, the store and the addresses of the listeners, as `oxpost run` does, for the user who
+    /// runs the command. It changes nothing and asks no server. Exit status: 0 if nothing is wrong, 1 otherwise.
+    Check(check::Options),
     /// Add, list and remove accounts and their passwords for mail programs
     #[command(subcommand)]
     Account(account::AccountCommand),
@@ -160,7 +163,7 @@ async fn run(command: Command, path: &std::path::Path) -> Result<(), Failed> {
     let config = || Config::load(path).map_err(Failed::new);
     match command {
         Command::Run => run::run(config()?).await,
-        Command::Check => check::check(&config()?, path).await,
+        Command::Check(options) => check::check(&options, path).await,
         Command::Account(command) => account::run(command, &config()?).await,
         Command::Application(command) => application::run(command, &config()?).await,
         Command::SignIn(options) => sign_in::sign_in(&options, &config()?).await,

@@ -38,7 +38,7 @@ pub use device::Device;
 pub(crate) use file::LogFormat;
 pub use file::{ListenerTls, Protocol, ServerTls};
 pub(crate) use journal::JournalSettings;
-pub(crate) use log::log_filter;
+pub(crate) use log::{QUIET, log_filter};
 pub(crate) use notify::date;
 pub(crate) use notify::{Command as NotifyCommand, Notify, Webhook};
 pub(crate) use problem::ConfigError;
@@ -75,6 +75,8 @@ pub struct Config {
     pub key: KeySource,
     /// A file of further certificate authorities to trust upstream, PEM.
     pub ca_file: Option<PathBuf>,
+    /// The line of `proxy.toml` that names it.
+    pub ca_file_line: Option<usize>,
     /// Whether the system's certificate authorities are trusted upstream.
     pub system_roots: bool,
     /// What is logged.
@@ -132,6 +134,19 @@ pub struct Listener {
     pub networks: Vec<IpNet>,
     /// Clients that may send without a login.
     pub devices: Vec<Device>,
+    /// Where the file says so.
+    pub lines: ListenerLines,
+}
+
+/// On which lines of `proxy.toml` a listener is declared, counted from 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ListenerLines {
+    /// That of `address`.
+    pub address: Option<usize>,
+    /// That of `certificate`.
+    pub certificate: Option<usize>,
+    /// That of `private-key`.
+    pub private_key: Option<usize>,
 }
 
 /// The mail servers of one application's provider.

@@ -12,21 +12,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::json::JsonEvents;
-use crate::config::{Log, LogFormat, log_filter};
-
-/// Crates whose debug output can carry what we must not log (HTTP bodies and headers, SQL values, TLS secrets): they are
-/// held at `warn` whatever level is asked for.
-const QUIET: [&str; 9] = [
-    "hyper",
-    "hyper_util",
-    "h2",
-    "reqwest",
-    "rustls",
-    "tokio_rustls",
-    "rustls_platform_verifier",
-    "rusqlite",
-    "oauth2",
-];
+use crate::config::{Log, LogFormat, QUIET, log_filter};
 
 /// Whether this may be logged at all, whatever the filter says. It is applied in addition to the filter, because a directive for a
 /// module of such a crate would win over one for the crate.

@@ -7,18 +7,18 @@ use std::path::Path;
 mod unix;
 #[cfg(unix)]
 pub(crate) use unix::{
-    PORT_REFUSED_ADVICE, Signals, azure_arc_keys, creating, default_config_file, forbid_core_dumps,
-    give_folder_to_owner_of, give_to_owner_of, has_browser, keep_from_others, open_browser, others_may_read,
-    raise_descriptor_limit,
+    PORT_OUTLIVES_SOCKET, PORT_REFUSED_ADVICE, Signals, azure_arc_keys, creating, default_config_file,
+    forbid_core_dumps, give_folder_to_owner_of, give_to_owner_of, has_browser, keep_from_others, open_browser,
+    others_may_read, raise_descriptor_limit,
 };
 
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
 pub(crate) use windows::{
-    PORT_REFUSED_ADVICE, Signals, azure_arc_keys, creating, default_config_file, forbid_core_dumps,
-    give_folder_to_owner_of, give_to_owner_of, has_browser, keep_from_others, open_browser, others_may_read,
-    raise_descriptor_limit,
+    PORT_OUTLIVES_SOCKET, PORT_REFUSED_ADVICE, Signals, azure_arc_keys, creating, default_config_file,
+    forbid_core_dumps, give_folder_to_owner_of, give_to_owner_of, has_browser, keep_from_others, open_browser,
+    others_may_read, raise_descriptor_limit,
 };
 
 /// What the system, or an administrator by way of it, asks of this process.

@@ -13,6 +13,7 @@ pub(crate) mod relay;
 pub(crate) mod sender_policy;
 pub(crate) mod session;
 pub(crate) mod session_result;
+pub(crate) mod startup;
 pub(crate) mod submission;
 pub(crate) mod supervise;
 
@@ -29,8 +30,8 @@ use tracing::{error, info, warn};
 use self::background::{Background, MakeNotifier};
 use self::drain::drain;
 use self::listener::BoundListener;
+use self::startup::{Purpose, Startup};
 use self::supervise::supervise;
-use crate::admin::reconcile;
 use crate::admin::service_record::{RecordedListener, RunningService, ServiceRecord};
 use crate::config::{Config, Protocol};
 use crate::context::{ServerContext, StartError};
@@ -53,22 +54,17 @@ impl Server {
     /// # Errors
     /// The store, a certificate or an address cannot be used; the message says what to do.
     pub async fn bind(config: Config, clock: SharedClock) -> Result<Self, StartError> {
-        let context = ServerContext::open(&config, clock).await?;
+        let Startup { context, listeners, certificates, make_notifier } =
+            Startup::begin(&config, clock, Purpose::Run).await?;
+        // A start to serve always has them.
+        let (Some(context), Some(make_notifier)) = (context, make_notifier) else {
+            return Err(StartError::Http("the service could not be prepared".to_owned()));
+        };
         let (store, clock) = (&context.runtime.store, &context.runtime.clock);
-        reconcile::reconcile(&config, store, &[], clock.now()).await?;
         for mailbox in device::without_account(&config, Some(store)).await.map_err(StartError::Store)? {
             warn!(%mailbox, "a [[listener.device]] sends as an account that does not exist; add it: oxpost account add {mailbox}");
         }
-        context.runtime.advertised_extensions.sync_once(store, clock).await;
-        // Blocks end with the process that made them.
-        store.forget_blocks(&context.settings.host_name).await.map_err(StartError::Store)?;
-        context.runtime.accounts.load_familiar_sources().await.map_err(StartError::Store)?;
-        let make_notifier = background::make_notifier(&config, &context)?;
         let (own_files, mut record) = (config.own_files.clone(), ServiceRecord::of(&config, clock.now()));
-        let (mut listeners, mut certificates) = (Vec::new(), Certificates::default());
-        for listener in config.listeners {
-            listeners.push(BoundListener::bind(listener, &mut certificates).await?);
-        }
         record.listeners =
             listeners.iter().map(|bound| RecordedListener::of(bound.listener(), bound.address())).collect();
         Ok(Self { context, listeners, certificates, make_notifier, own_files, record, refreshes: true })

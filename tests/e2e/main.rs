@@ -12,6 +12,7 @@ mod advertised_extensions;
 mod authority_faults;
 mod bad_servers;
 mod certificates;
+mod check_and_run;
 mod client_assertions;
 mod command_line;
 mod concurrent_logins;

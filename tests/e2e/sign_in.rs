@@ -295,7 +295,8 @@ async fn app_only_access_needs_one_tenant() {
     assert!(said.text().contains("Overview"), "{said}");
 
     // The tenant is changed afterwards.
-    let oxpost = Oxpost::new(&Settings::of(&tenant, CLIENT_ID)).unwrap();
+    let settings = Settings { client_secret: Some("Aa1~value\n".into()), ..Settings::of(&tenant, CLIENT_ID) };
+    let oxpost = Oxpost::new(&settings).unwrap();
     oxpost.add_account(ALICE, &["--grant", "client-credentials"]).await.unwrap();
     oxpost.call(&["check"]).await.unwrap().output().unwrap();
     let file = oxpost.folder().join("proxy.toml");

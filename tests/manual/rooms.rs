@@ -18,7 +18,7 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("log", &["config", "limits"]),
     ("mail_protocol", &["config", "context"]),
     ("monitor", &["config", "context", "failure", "journal", "server"]),
-    ("net", &[]),
+    ("net", &["platform"]),
     ("platform", &[]),
     (
         "server",
@@ -46,8 +46,8 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("upstream", &["config", "context", "failure", "limits", "mail_protocol", "monitor", "net"]),
 ];
 
-/// Only these two of the room `server` may import `admin`: they put the process together. The data path may not.
-const ASSEMBLY: [&str; 2] = ["server", "server::background"];
+/// Only these of the room `server` may import `admin`: they put the process together. The data path may not.
+const ASSEMBLY: [&str; 3] = ["server", "server::background", "server::startup"];
 
 /// The imports of each module, without those of its tests.
 type Imports = BTreeMap<String, BTreeSet<String>>;

@@ -76,7 +76,7 @@ pub(crate) async fn prove(
             return Ok(());
         }
         Credential::Certificate(certificate) => certificate.assertion(application, now)?,
-        Credential::Federated(token) => token.assertion(&application.name).await?,
+        Credential::Federated(token) => token.read(&application.name).await?,
         Credential::ManagedIdentity(_) => return Err(TokenError::Misconfigured(nobody_signs_in(&application.name))),
     };
     let assertion = assertion.reveal_str().unwrap_or_default();

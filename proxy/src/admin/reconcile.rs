@@ -59,11 +59,11 @@ fn explained(config: &Config, error: DeclareError) -> StartError {
         DeclareError::Conflicts(conflicts) => {
             let line = |index: usize| config.accounts.get(index).and_then(|account| account.line);
             let problems = conflicts.into_iter().map(|one| (line(one.index), format!("{}.", one.why))).collect();
-            StartError::Declared(ConfigError::of_file(&config.file, problems))
+            StartError::Config(ConfigError::of_file(&config.file, problems))
         }
         DeclareError::Store(error) => StartError::Store(error),
         DeclareError::Hashing(error) => {
-            StartError::Declared(ConfigError::of_file(&config.file, vec![(None, error.to_string())]))
+            StartError::Config(ConfigError::of_file(&config.file, vec![(None, error.to_string())]))
         }
     }
 }

@@ -1,78 +1,208 @@
-//! `oxpost check`: checks the configuration, its files and the store.
+//! `oxpost check`: whether `run` would start, and whether every account could work, as far as this machine knows.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use clap::Args;
 use oxpost_protocol::smtp::sender_policy::Pattern;
-use oxpost_token_store::{Applications, Credential, Mailbox, Origin, SenderMode, Store};
+use oxpost_token_store::{Applications, Credential, Mailbox, SenderMode, SystemClock};
+use serde_json::{Value, json};
 
 use super::Failed;
+use crate::admin::account_problems::account_problems;
 use crate::admin::credential_expiry;
-use crate::admin::reconcile;
-use crate::config::NO_LISTENER;
 use crate::config::{Config, Device, Listener};
 use crate::context::open_existing_store;
 use crate::net::certificate::CertificateInfo;
 use crate::net::tls;
 use crate::server::device;
+use crate::server::startup::{Purpose, Startup};
 
-pub(super) async fn check(config: &Config, path: &Path) -> Result<(), Failed> {
-    if config.listeners.is_empty() {
-        return Err(Failed::new(NO_LISTENER));
-    }
-    tls::client_config(config.ca_file.as_deref(), config.system_roots)?;
-    for listener in &config.listeners {
-        if let Some((certificate, key)) = &listener.certificate {
-            tls::server_config(certificate, key)?;
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Print one JSON object, with all problems and their lines
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn check(options: &Options, path: &Path) -> Result<(), Failed> {
+    let mut report = Report::default();
+    let found = match Config::load(path) {
+        Err(error) => {
+            report.add(Keeps::ServiceFromStarting, error.sentences());
+            None
         }
+        Ok(config) => Some(Found::of(config, &mut report).await?),
+    };
+    if options.json {
+        println!("{}", report.json(path, found.as_ref()));
     }
-    let store = open_existing_store(config).await?;
-    let applications = accounts(config, store.as_ref()).await?;
-    let missing = device::without_account(config, store.as_ref()).await?;
-    let declared: HashSet<&Mailbox> = config.accounts.iter().map(|account| &account.declared.mailbox).collect();
-    let ends = credential_expiry::ends(&applications, SystemTime::now());
-    if let Some(end) = ends.iter().find(|end| end.has_passed()) {
-        return Err(Failed::new(format!("{end}.")));
-    }
-    println!("{} is valid.", path.display());
-    for listener in &config.listeners {
-        println!("  {} on {}, {}", listener.protocol, listener.address, listener.tls.name());
-        for device in &listener.devices {
-            println!("    {}", without_login(device));
+    if report.problems.is_empty() {
+        if let Some(found) = found.filter(|_| !options.json) {
+            print!("{}", found.text(path, &report));
         }
-        if let Some(info) = certificate(listener) {
-            let near = if info.expires_soon(SystemTime::now()) {
-                "; renew it (`oxpost cert` if that command created it)"
-            } else {
-                ""
+        return Ok(());
+    }
+    let messages: Vec<&str> = report.problems.iter().map(|problem| problem.message.as_str()).collect();
+    Err(Failed::new(messages.join("\n")))
+}
+
+/// What a problem keeps from working.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeps {
+    ServiceFromStarting,
+    AccountFromWorking,
+}
+
+/// One thing that is wrong.
+#[derive(Debug)]
+struct Problem {
+    keeps: Keeps,
+    /// The line of the configuration, where there is one.
+    line: Option<usize>,
+    /// The sentence, with the file and the line, and what to do.
+    message: String,
+}
+
+/// Everything that was found wrong, or soon will be.
+#[derive(Debug, Default)]
+struct Report {
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+impl Report {
+    fn add(&mut self, keeps: Keeps, sentences: impl IntoIterator<Item = (Option<usize>, String)>) {
+        self.problems.extend(sentences.into_iter().map(|(line, message)| Problem { keeps, line, message }));
+    }
+
+    /// The report for scripts; `docs/troubleshooting.md` lists its members.
+    fn json(&self, path: &Path, found: Option<&Found>) -> Value {
+        let problem = |problem: &Problem| {
+            let keeps = match problem.keeps {
+                Keeps::ServiceFromStarting => "service",
+                Keeps::AccountFromWorking => "account",
             };
-            println!("    certificate for {}, valid until {}{near}", info.names.join(", "), info.expiry_date());
+            json!({ "concerns": keeps, "line": problem.line, "message": problem.message })
+        };
+        json!({
+            "configuration": path.display().to_string(),
+            "valid": self.problems.is_empty(),
+            "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
+            "warnings": self.warnings,
+            "listeners": found.map(Found::listeners).unwrap_or_default(),
+            "applications": found.map(|found| found.applications.names()).unwrap_or_default(),
+            "accounts": found.map(Found::accounts).unwrap_or_default(),
+        })
+    }
+}
+
+/// A configuration that could be read, and what belongs to it.
+struct Found {
+    config: Config,
+    /// With the expiries that the store knows.
+    applications: Applications,
+}
+
+impl Found {
+    /// Examines everything; what is wrong is added to the report.
+    async fn of(config: Config, report: &mut Report) -> Result<Self, Failed> {
+        let now = SystemTime::now();
+        let store = match Startup::begin(&config, Arc::new(SystemClock), Purpose::Check).await {
+            Ok(startup) => startup.context.map(|context| context.runtime.store.clone()),
+            Err(error) => {
+                report.add(Keeps::ServiceFromStarting, error.sentences());
+                // What does not depend on it is examined all the same.
+                open_existing_store(&config).await.ok().flatten()
+            }
+        };
+        let applications = match &store {
+            Some(store) => config.applications.with_secret_expiries(&store.secret_expiries().await?),
+            None => config.applications.clone(),
+        };
+        let problems = account_problems(&config, &applications, store.as_ref(), now).await?;
+        report.add(Keeps::AccountFromWorking, problems.into_iter().map(|message| (None, message)));
+        let declared: HashSet<&Mailbox> = config.accounts.iter().map(|account| &account.declared.mailbox).collect();
+        for mailbox in device::without_account(&config, store.as_ref()).await? {
+            if !declared.contains(&mailbox) {
+                report.warnings.push(format!(
+                    "a device sends as {mailbox}, which has no account yet: oxpost account add {mailbox}"
+                ));
+            }
         }
-    }
-    for mailbox in missing.iter().filter(|mailbox| !declared.contains(mailbox)) {
-        println!("  a device sends as {mailbox}, which has no account yet: oxpost account add {mailbox}");
-    }
-    let names = config.applications.names();
-    for name in &names {
-        match config.applications.get(name).map(|application| &application.credential) {
-            None | Some(Credential::Secret) => println!("  application {name}"),
-            Some(other) => println!("  application {name}, {}", other.name()),
+        let ends = credential_expiry::ends(&applications, now);
+        report.warnings.extend(ends.iter().filter(|end| !end.has_passed() && end.is_near()).map(ToString::to_string));
+        report.warnings.extend(credential_expiry::secret_id_warnings(&config.applications));
+        for (listener, info) in config.listeners.iter().filter_map(|one| certificate(one).map(|info| (one, info))) {
+            if info.expires_soon(now) {
+                report.warnings.push(format!(
+                    "the certificate of {} on {} is valid until {}; renew it (`oxpost cert` if that command created it)",
+                    listener.protocol,
+                    listener.address,
+                    info.expiry_date()
+                ));
+            }
         }
+        if config.applications.names().is_empty() {
+            report
+                .warnings
+                .push("no [[application]] yet: add the tenant and client id of your app registration".to_owned());
+        }
+        Ok(Self { config, applications })
     }
-    for end in &ends {
-        println!("  {end}");
+
+    /// The text for people, where nothing is wrong.
+    fn text(&self, path: &Path, report: &Report) -> String {
+        let mut text = format!("{} is valid.\n", path.display());
+        for listener in &self.config.listeners {
+            let _ = writeln!(text, "  {} on {}, {}", listener.protocol, listener.address, listener.tls.name());
+            for device in &listener.devices {
+                let _ = writeln!(text, "    {}", without_login(device));
+            }
+            if let Some(info) = certificate(listener) {
+                let _ =
+                    writeln!(text, "    certificate for {}, valid until {}", info.names.join(", "), info.expiry_date());
+            }
+        }
+        for name in self.applications.names() {
+            let _ = match self.applications.get(name).map(|application| &application.credential) {
+                None | Some(Credential::Secret) => writeln!(text, "  application {name}"),
+                Some(other) => writeln!(text, "  application {name}, {}", other.name()),
+            };
+        }
+        let ends = credential_expiry::ends(&self.applications, SystemTime::now());
+        for end in ends.iter().filter(|end| !end.is_near()) {
+            let _ = writeln!(text, "  {end}");
+        }
+        for account in &self.config.accounts {
+            let _ = writeln!(text, "  account {}", account.declared.mailbox);
+        }
+        for warning in &report.warnings {
+            let _ = writeln!(text, "  warning: {warning}");
+        }
+        text
     }
-    for warning in credential_expiry::secret_id_warnings(&config.applications) {
-        println!("  warning: {warning}");
+
+    fn listeners(&self) -> Vec<Value> {
+        let listener = |listener: &Listener| {
+            let info = certificate(listener);
+            json!({
+                "protocol": listener.protocol.to_string(),
+                "address": listener.address.to_string(),
+                "tls": listener.tls.name(),
+                "certificate_names": info.as_ref().map(|info| info.names.clone()),
+                "certificate_expires": info.as_ref().map(CertificateInfo::expiry_date),
+            })
+        };
+        self.config.listeners.iter().map(listener).collect()
     }
-    for account in &config.accounts {
-        println!("  account {}", account.declared.mailbox);
+
+    fn accounts(&self) -> Vec<&str> {
+        self.config.accounts.iter().map(|account| account.declared.mailbox.as_str()).collect()
     }
-    if names.is_empty() {
-        println!("  no [[application]] yet: add the tenant and client id of your app registration");
-    }
-    Ok(())
 }
 
 /// Which clients may send without a login, as which sender and to which recipients.
@@ -99,23 +229,4 @@ fn without_login(device: &Device) -> String {
 fn certificate(listener: &Listener) -> Option<CertificateInfo> {
     let (certificate, _) = listener.certificate.as_ref()?;
     tls::certificates(certificate).ok()?.first().and_then(CertificateInfo::of)
-}
-
-/// Checks that the applications suit their accounts, and returns the applications with the expiries that the store knows. Does not
-/// create a store.
-async fn accounts(config: &Config, store: Option<&Store>) -> Result<Applications, Failed> {
-    let Some(store) = store else { return Ok(config.applications.clone()) };
-    reconcile::check(config, store).await?;
-    if let Some(changed) = store.audit_access().await?.changed.first() {
-        return Err(Failed::new(format!(
-            "access data in the database was changed outside Oxpost: {changed}. `oxpost store confirm` shows all changes; \
-             `oxpost store undo` reverts them"
-        )));
-    }
-    let kept = store.accounts().await?.into_iter().filter(|account| account.origin == Origin::Command);
-    for account in kept {
-        let Some(application) = config.applications.get(&account.application) else { continue };
-        application.suits(account.grant).map_err(|problem| Failed::new(format!("{}: {problem}", account.mailbox)))?;
-    }
-    Ok(config.applications.with_secret_expiries(&store.secret_expiries().await?))
 }

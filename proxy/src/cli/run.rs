@@ -5,22 +5,23 @@ use std::time::SystemTime;
 
 use oxpost_token_store::{Origin, SystemClock};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::Failed;
+use crate::admin::account_problems::account_problems;
 use crate::admin::credential_expiry;
 use crate::admin::notify;
-use crate::config::{Config, NO_LISTENER};
+use crate::config::Config;
 use crate::platform::{self, Signal, Signals};
 use crate::server::Server;
 
 pub(super) async fn run(config: Config) -> Result<(), Failed> {
     crate::log::start(&config.log);
-    if config.listeners.is_empty() {
-        return Err(Failed::new(NO_LISTENER));
-    }
     raise_descriptor_limit(config.slots.limits.max_connections);
-    for end in credential_expiry::ends(&config.applications, SystemTime::now()).iter().filter(|end| end.is_near()) {
+    for end in credential_expiry::ends(&config.applications, SystemTime::now())
+        .iter()
+        .filter(|end| end.is_near() && !end.has_passed())
+    {
         warn!("{end}");
     }
     for warning in credential_expiry::secret_id_warnings(&config.applications) {
@@ -102,17 +103,10 @@ async fn report_start(config: &Config, server: &Server) -> Result<(), Failed> {
     } else if accounts.is_empty() {
         warn!("there are no accounts yet; add one: oxpost account add ADDRESS");
     }
-    for changed in server.context().runtime.store.audit_access().await?.changed {
-        error!("access data in the database was changed outside Oxpost: {changed}. See `oxpost store confirm`");
-    }
-    for account in accounts.into_iter().filter(|account| account.origin != Origin::Disabled) {
-        if !server.context().settings.servers.contains_key(&account.application) {
-            warn!(
-                mailbox = %account.mailbox,
-                application = account.application,
-                "proxy.toml has no [[application]] of this name; the account cannot log in"
-            );
-        }
+    let store = &server.context().runtime.store;
+    let applications = config.applications.with_secret_expiries(&store.secret_expiries().await?);
+    for problem in account_problems(config, &applications, Some(store), SystemTime::now()).await? {
+        warn!("{problem}");
     }
     Ok(())
 }

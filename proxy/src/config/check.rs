@@ -33,7 +33,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
     let mut checker = Checker { positions: Positions::of(text), folder, problems: Vec::new() };
     let listeners: Vec<Listener> =
         file.listener.iter().enumerate().filter_map(|(index, listener)| checker.listener(index, listener)).collect();
-    checker.no_address_twice(&listeners);
+    checker.no_address_twice(&listeners, &file.listener);
     let (applications, servers) = checker.applications(&file);
     let (accounts, problems) = account::check(folder, &file, &applications);
     for (index, key, sentence) in problems {
@@ -84,6 +84,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
         },
         store,
         key,
+        ca_file_line: checker.positions.section("trust", None, Some("ca-file")),
         ca_file: file.trust.ca_file.map(|ca_file| folder.join(ca_file.0)),
         system_roots: file.trust.system_roots,
         log: Log { level: file.log.level, format: file.log.format },
@@ -172,9 +173,7 @@ impl Checker<'_> {
     }
 
     fn log(&mut self, log: &file::Log) {
-        if let Err(error) = log_filter(&log.level) {
-            let sentence =
-                format!("`{}` is not a log level ({error}); write error, warn, info, debug or trace.", log.level);
+        if let Err(sentence) = log_filter(&log.level) {
             self.report("log", None, Some("level"), sentence);
         }
     }

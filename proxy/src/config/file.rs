@@ -243,7 +243,7 @@ impl Default for Trust {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct Log {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `oxpost=debug`.
+    /// `error`, `warn`, `info`, `debug`, `trace`, `off`, or a filter such as `info,oxpost::server=debug`.
     pub level: String,
     /// `text` or `json`.
     pub format: LogFormat,

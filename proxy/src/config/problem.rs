@@ -46,6 +46,21 @@ impl ConfigError {
         Self { place: Place::File(path.to_owned()), problems }
     }
 
+    /// The problems as sentences that name the file and the line, each with its line if known.
+    pub(crate) fn sentences(&self) -> impl Iterator<Item = (Option<usize>, String)> {
+        self.problems.iter().map(|(line, sentence)| {
+            let whole = match (&self.place, line) {
+                (Place::Named, _) => sentence.clone(),
+                (Place::File(path), Some(line)) => format!("{}, line {line}: {sentence}", path.display()),
+                (Place::File(path), None) => format!("{}: {sentence}", path.display()),
+                (Place::Environment, _) => {
+                    format!("the environment (variables that begin with OXPOST__): {sentence}")
+                }
+            };
+            (*line, whole)
+        })
+    }
+
     /// The problems, each with its line if known.
     pub(crate) fn problems(&self) -> &[(Option<usize>, String)] {
         &self.problems
@@ -87,18 +102,9 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (line, sentence)) in self.problems.iter().enumerate() {
-            if index > 0 {
-                writeln!(f)?;
-            }
-            match (&self.place, line) {
-                (Place::Named, _) => f.write_str(sentence)?,
-                (Place::File(path), Some(line)) => write!(f, "{}, line {line}: {sentence}", path.display())?,
-                (Place::File(path), None) => write!(f, "{}: {sentence}", path.display())?,
-                (Place::Environment, _) => {
-                    write!(f, "the environment (variables that begin with OXPOST__): {sentence}")?;
-                }
-            }
+        for (index, (_, sentence)) in self.sentences().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{sentence}")?;
         }
         Ok(())
     }

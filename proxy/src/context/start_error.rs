@@ -1,11 +1,12 @@
 //! Why Oxpost cannot start.
 
 use std::fmt;
+use std::io;
 
 use oxpost_token_store::database::DatabaseError;
 use oxpost_token_store::{KeySource, StoreError, VaultError};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Listener};
 use crate::net::tls::TlsError;
 use crate::platform;
 
@@ -30,14 +31,12 @@ pub enum StartError {
     Vault(VaultError),
     /// The store.
     Store(StoreError),
-    /// The accounts that the configuration declares do not go together with those of the store.
-    Declared(ConfigError),
-    /// Certificates and trust.
-    Tls(TlsError),
+    /// What the configuration says cannot be done: its certificates, addresses, accounts.
+    Config(ConfigError),
     /// The HTTP client.
     Http(String),
-    /// A listener's address cannot be bound.
-    Bind(std::net::SocketAddr, std::io::Error),
+    /// Several of these.
+    Several(Vec<StartError>),
 }
 
 impl fmt::Display for StartError {
@@ -57,23 +56,14 @@ impl fmt::Display for StartError {
             ),
             Self::Vault(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
-            Self::Tls(error) => error.fmt(f),
-            Self::Declared(error) => error.fmt(f),
+            Self::Config(error) => error.fmt(f),
             Self::Http(error) => f.write_str(error),
-            Self::Bind(address, error) => {
-                write!(f, "cannot listen on {address}: {error}. ")?;
-                match error.kind() {
-                    std::io::ErrorKind::AddrInUse => write!(
-                        f,
-                        "Another program (perhaps another Oxpost) already listens there; stop it or choose another port in \
-                         proxy.toml."
-                    ),
-                    std::io::ErrorKind::PermissionDenied => f.write_str(platform::PORT_REFUSED_ADVICE),
-                    std::io::ErrorKind::AddrNotAvailable => {
-                        write!(f, "This machine has no such address; check `address` in proxy.toml.")
-                    }
-                    _ => write!(f, "Check `address` in proxy.toml."),
+            Self::Several(errors) => {
+                for (index, error) in errors.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { "\n" };
+                    write!(f, "{separator}{error}")?;
                 }
+                Ok(())
             }
         }
     }
@@ -84,6 +74,55 @@ impl std::error::Error for StartError {}
 impl StartError {
     pub(super) fn database(error: DatabaseError) -> Self {
         Self::Store(error.into())
+    }
+
+    /// A certificate authority that `[trust]` names cannot be used, or the system has none.
+    pub(crate) fn trust(config: &Config, error: &TlsError) -> Self {
+        let line = error.path().and(config.ca_file_line);
+        Self::Config(ConfigError::of_file(&config.file, vec![(line, error.to_string())]))
+    }
+
+    /// The certificate or key of a listener cannot be used.
+    pub(crate) fn certificate(config: &Config, listener: &Listener, error: &TlsError) -> Self {
+        let of_key = listener
+            .certificate
+            .as_ref()
+            .is_some_and(|(certificate, key)| certificate != key && error.path() == Some(key.as_path()));
+        let line = if of_key { listener.lines.private_key } else { listener.lines.certificate };
+        Self::Config(ConfigError::of_file(&config.file, vec![(line, error.to_string())]))
+    }
+
+    /// A listener's address cannot be bound.
+    pub(crate) fn address(config: &Config, listener: &Listener, error: &io::Error) -> Self {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "Another program (perhaps another Oxpost) already listens there; stop it or choose another port in proxy.toml."
+            }
+            io::ErrorKind::PermissionDenied => platform::PORT_REFUSED_ADVICE,
+            io::ErrorKind::AddrNotAvailable => "This machine has no such address; check `address` in proxy.toml.",
+            _ => "Check `address` in proxy.toml.",
+        };
+        let sentence = format!("cannot listen on {}: {error}. {advice}", listener.address);
+        Self::Config(ConfigError::of_file(&config.file, vec![(listener.lines.address, sentence)]))
+    }
+
+    /// The errors one by one.
+    pub(crate) fn each(&self) -> Vec<&Self> {
+        match self {
+            Self::Several(errors) => errors.iter().flat_map(Self::each).collect(),
+            one => vec![one],
+        }
+    }
+
+    /// The sentences as they are printed, each with its line of the configuration where it has one.
+    pub(crate) fn sentences(&self) -> Vec<(Option<usize>, String)> {
+        let of = |error: &Self| -> Vec<(Option<usize>, String)> {
+            match error {
+                Self::Config(error) => error.sentences().collect(),
+                other => vec![(None, other.to_string())],
+            }
+        };
+        self.each().into_iter().flat_map(of).collect()
     }
 
     pub(super) fn store_missing(config: &Config) -> Self {

@@ -1,6 +1,7 @@
 //! Opens the store under its key, or makes both.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,13 @@ use std::time::Duration;
 use oxpost_token_store::database::sqlite::Sqlite;
 use oxpost_token_store::database::{Database, DatabaseError};
 use oxpost_token_store::store::STORE_SCHEMA;
-use oxpost_token_store::{Postgres, Store};
+use oxpost_token_store::{Postgres, Store, VaultError};
 
 use super::start_error::StartError;
+use super::trust;
 use crate::config::{Config, StorePlace};
 use crate::journal::JournalPlace;
-use crate::net::tls;
+use crate::platform;
 
 /// Opens the store under its key. Both are made at the first start; a store that is missing or empty although its key is there is an
 /// error, because an empty one would tell every program that its password is wrong.
@@ -39,12 +41,15 @@ async fn open_or_make(config: &Config, may_be_new: bool) -> Result<Store, StartE
     }
     match &config.store {
         StorePlace::File(path) if may_be_new || is_written(path) => {
+            if !is_written(path) {
+                may_create_store(config)?;
+            }
             let opened = Sqlite::open(path.clone(), STORE_SCHEMA).await;
             with_key(config, Arc::new(opened.map_err(StartError::database)?), may_be_new).await
         }
         StorePlace::File(_) => Err(StartError::store_missing(config)),
         StorePlace::Postgres(settings) => {
-            let (settings, tls) = (settings.as_ref().clone(), tls_of_the_database(config)?);
+            let (settings, tls) = (settings.as_ref().clone(), trust(config)?);
             let opened = match may_be_new {
                 true => Postgres::open(settings, tls, STORE_SCHEMA).await,
                 false => Postgres::open_existing(settings, tls, STORE_SCHEMA).await,
@@ -67,7 +72,7 @@ pub(crate) async fn open_existing_store(config: &Config) -> Result<Option<Store>
         StorePlace::File(path) => is_written(path),
         // It is made only if neither it nor its key is there.
         StorePlace::Postgres(settings) if !config.key.exists() => {
-            match Postgres::open_existing(settings.as_ref().clone(), tls_of_the_database(config)?, STORE_SCHEMA).await {
+            match Postgres::open_existing(settings.as_ref().clone(), trust(config)?, STORE_SCHEMA).await {
                 Ok(database) => return with_key(config, Arc::new(database), false).await.map(Some),
                 Err(DatabaseError::NoStore { .. }) => false,
                 Err(error) => return Err(StartError::database(error)),
@@ -79,6 +84,32 @@ pub(crate) async fn open_existing_store(config: &Config) -> Result<Option<Store>
         true => open_or_make(config, false).await.map(Some),
         false => Ok(None),
     }
+}
+
+/// Whether the first start could create the store and its key. Nothing is left behind. What a PostgreSQL server permits is not tried.
+///
+/// # Errors
+/// It could not; the message is that of the start.
+pub(crate) fn may_create_store(config: &Config) -> Result<(), StartError> {
+    match config.key.file() {
+        // It is not ours to make.
+        None => config.key.read().map(drop).map_err(StartError::Vault)?,
+        Some(key) => may_create(key)
+            .map_err(|error| StartError::Vault(VaultError::KeyFile { path: key.to_owned(), why: error.to_string() }))?,
+    }
+    match &config.store {
+        StorePlace::Postgres(_) => Ok(()),
+        StorePlace::File(store) => may_create(store)
+            .map_err(|error| StartError::database(DatabaseError::Open { path: store.clone(), why: error.to_string() })),
+    }
+}
+
+/// Creates a file in the folder of another one, and removes it.
+fn may_create(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let probe = folder.join(format!(".oxpost-check-{}", std::process::id()));
+    platform::creating(true).open(&probe)?;
+    std::fs::remove_file(probe)
 }
 
 /// Whether there is a file with something in it.
@@ -108,16 +139,12 @@ async fn with_key(config: &Config, database: Arc<dyn Database>, may_be_new: bool
     Store::with(database, vault).await.map_err(StartError::Store)
 }
 
-fn tls_of_the_database(config: &Config) -> Result<rustls::ClientConfig, StartError> {
-    tls::client_config(config.ca_file.as_deref(), config.system_roots).map_err(StartError::Tls)
-}
-
 /// Where the journal of this configuration is.
 ///
 /// # Errors
 /// The certificates to trust cannot be read.
 pub(crate) fn journal_place(config: &Config) -> Result<JournalPlace, StartError> {
-    JournalPlace::of(config, || tls_of_the_database(config))
+    JournalPlace::of(config, || trust(config))
 }
 
 /// A fresh key would only hide that the right one is somewhere else.

@@ -21,7 +21,7 @@ const PEM_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// What can be wrong with a certificate, a key, or the trust in them.
 #[derive(Debug)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// A file cannot be read, or holds something else than a certificate or key.
     File(TextError),
     /// The certificate cannot be used with this key, or at all.
@@ -56,6 +56,17 @@ impl fmt::Display for TlsError {
 }
 
 impl std::error::Error for TlsError {}
+
+impl TlsError {
+    /// The file that cannot be used, if it is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(error) => error.path(),
+            Self::Unusable(path, _) | Self::BadAuthority(path, _) => Some(path),
+            Self::NoRoots(_) => None,
+        }
+    }
+}
 
 /// The one crypto provider of the process.
 pub(crate) fn provider() -> Arc<CryptoProvider> {

@@ -15,6 +15,9 @@ use super::Signal;
 pub(crate) const PORT_REFUSED_ADVICE: &str =
     "Ports below 1024 need a privilege; choose a higher port, or grant CAP_NET_BIND_SERVICE.";
 
+/// Whether connections that have ended keep a port from being bound for a while (TIME_WAIT), unless the socket says that it may.
+pub(crate) const PORT_OUTLIVES_SOCKET: bool = true;
+
 /// The requests to stop, SIGINT (Ctrl-C) and SIGTERM (systemd, kill), and the one to reload, SIGHUP, which would end a process
 /// that does not listen for it. SIGPIPE is ignored by Rust's runtime, so that a connection that broke is an error of that
 /// connection.

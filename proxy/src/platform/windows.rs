@@ -13,6 +13,10 @@ use super::Signal;
 pub(crate) const PORT_REFUSED_ADVICE: &str = "Another program uses this port exclusively, or Windows has reserved it \
      (`netsh interface ipv4 show excludedportrange tcp` lists such ranges). Choose another port in proxy.toml.";
 
+/// Whether connections that have ended keep a port from being bound. Here they do not, and the option that says so would let two programs
+/// share a port.
+pub(crate) const PORT_OUTLIVES_SOCKET: bool = false;
+
 /// The requests to stop: Ctrl-C, Ctrl-Break, and the shutdown of the machine.
 pub(crate) struct Signals {
     interrupt: CtrlC,

@@ -15,7 +15,7 @@ use crate::admin::notify::notifier::Settings;
 use crate::admin::notify::start::Own;
 use crate::admin::notify::{Channels, Notifier};
 use crate::config::Config;
-use crate::context::{ServerContext, StartError};
+use crate::context::ServerContext;
 use crate::net::certificate::Certificates;
 
 /// How long a stop waits for each task that still writes to the store: a store that hangs does not hold up the stop.
@@ -24,18 +24,16 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Creates the notifier; called again should it panic.
 pub(super) type MakeNotifier = Box<dyn Fn() -> Notifier + Send + Sync>;
 
-/// # Errors
-/// The HTTP client of the webhook cannot be made.
-pub(super) fn make_notifier(config: &Config, context: &ServerContext) -> Result<MakeNotifier, StartError> {
-    let channels = Channels::new(&config.notify, context.settings.tls.config()).map_err(StartError::Http)?;
+/// Makes what makes the notifier.
+pub(super) fn make_notifier(config: &Config, context: &ServerContext, channels: Channels) -> MakeNotifier {
     let (store, clock) = (context.runtime.store.clone(), Arc::clone(&context.runtime.clock));
     let (applications, channels) = (config.applications.clone(), Arc::new(channels));
     let (settings, place) = (Settings::of(&config.notify, &config.host_name), config.own_files.clone());
-    Ok(Box::new(move || {
+    Box::new(move || {
         let own = Own::beside(&place);
         let (channels, clock) = (Arc::clone(&channels), Arc::clone(&clock));
         Notifier::new(&store, applications.clone(), channels, clock, settings.clone(), own)
-    }))
+    })
 }
 
 /// The tasks that a stop waits for.

@@ -14,10 +14,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Level, debug, info_span, warn};
 
 use crate::config::{Listener, ListenerTls, Protocol};
-use crate::context::{ServerContext, StartError};
+use crate::context::ServerContext;
 use crate::limits::close_request::CloseReason;
 use crate::log::rate_limit::LogRateLimit;
-use crate::net::certificate::Certificates;
 use crate::net::socket;
 use crate::net::stream::Stream;
 use crate::server::device::Devices;
@@ -37,21 +36,12 @@ pub(crate) struct BoundListener {
 }
 
 impl BoundListener {
-    /// Loads its certificate and binds its address.
+    /// A listener with its socket, and with how it speaks TLS.
     ///
     /// # Errors
-    /// The certificate cannot be used or the address cannot be bound.
-    pub(crate) async fn bind(listener: Listener, certificates: &mut Certificates) -> Result<Self, StartError> {
-        let acceptor = match &listener.certificate {
-            Some((certificate, key)) if listener.tls != ListenerTls::None => {
-                let watched = certificates.watch(certificate, key).map_err(StartError::Tls)?;
-                Some(TlsAcceptor::from(Arc::new(watched.server_config().map_err(StartError::Tls)?)))
-            }
-            _ => None,
-        };
-        let failed = |error| StartError::Bind(listener.address, error);
-        let socket = TcpListener::bind(listener.address).await.map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
+    /// The system does not say which port it has chosen.
+    pub(crate) fn of(listener: Listener, acceptor: Option<TlsAcceptor>, socket: TcpListener) -> io::Result<Self> {
+        let address = socket.local_addr()?;
         let devices = Devices::new(&listener.devices);
         let context = Arc::new(ListenerContext { config: listener, acceptor, devices });
         let accept_failed = LogRateLimit::new(Level::WARN, "connection not accepted");
@@ -180,6 +170,7 @@ mod tests {
             tls_before_login: false,
             networks: vec!["10.1.0.0/16".parse().unwrap()],
             devices: Vec::new(),
+            lines: crate::config::ListenerLines::default(),
         };
         for (peer, served) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("10.2.0.1", false), ("::1", false)] {
             assert_eq!(serves(&listener, peer.parse().unwrap()), served, "{peer}");

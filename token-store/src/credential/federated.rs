@@ -23,7 +23,10 @@ pub struct FederatedToken {
 
 impl FederatedToken {
     /// What the file holds now.
-    pub(super) async fn assertion(&self, application: &str) -> Result<Secret, TokenError> {
+    ///
+    /// # Errors
+    /// It cannot be read, or holds no token.
+    pub async fn read(&self, application: &str) -> Result<Secret, TokenError> {
         let file = self.file.clone();
         let read = tokio::task::spawn_blocking(move || TextFile::open(&file)?.text(TOKEN_LIMIT)?.value("the token"));
         let unusable = |why: String| {
@@ -56,7 +59,7 @@ mod tests {
         let token = FederatedToken { file: folder.path().join("token") };
         for shape in shapes::of("eyJh.eyJz.c2ln") {
             std::fs::write(&token.file, &shape.bytes).unwrap();
-            match (token.assertion("app").await, shape.one_line) {
+            match (token.read("app").await, shape.one_line) {
                 (Ok(read), Reading::Meant) => assert_eq!(read.reveal(), b"eyJh.eyJz.c2ln", "{}", shape.name),
                 (Err(error), Reading::Named(words)) => {
                     let error = error.to_string();
@@ -66,7 +69,7 @@ mod tests {
             }
         }
         std::fs::write(&token.file, "secret").unwrap();
-        let error = token.assertion("app").await.unwrap_err().to_string();
+        let error = token.read("app").await.unwrap_err().to_string();
         assert!(error.contains("is no token (JWT)") && !error.contains("secret"), "{error}");
     }
 }

@@ -130,6 +130,11 @@ impl TextError {
         Self { what, ..self }
     }
 
+    /// The file, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        self.origin.file()
+    }
+
     /// Whether there is no such file.
     pub fn is_missing(&self) -> bool {
         matches!(self.fault, Fault::Unreadable { is_missing: true, .. })

@@ -189,6 +189,7 @@ mod tests {
             tls_before_login: false,
             networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
             devices: Vec::new(),
+            lines: crate::config::ListenerLines::default(),
         }
     }
 

@@ -68,9 +68,9 @@ impl Own {
 /// Oxpost cannot start. If the reason is the store or its key, an alert is delivered, because nothing else would do it.
 pub(crate) async fn failed(config: &Config, error: &StartError, now: SystemTime) {
     use StartError::{KeyMissing, Store, StoreMissing, Vault};
-    if !matches!(error, KeyMissing { .. } | StoreMissing { .. } | Vault(_) | Store(_)) {
-        return;
-    }
+    let of_the_store =
+        |error: &&StartError| matches!(error, KeyMissing { .. } | StoreMissing { .. } | Vault(_) | Store(_));
+    let Some(error) = error.each().into_iter().find(of_the_store) else { return };
     let Ok(tls) = tls::client_config(config.ca_file.as_deref(), config.system_roots) else { return };
     let Ok(channels) = Channels::new(&config.notify, &tls) else { return };
     tell(config, &channels.with_pauses(&PAUSES), error, now).await;

@@ -1,11 +1,10 @@
 //! `[[listener]]`: addresses, certificates, and what may cross a network unencrypted.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use super::Checker;
 use crate::config::file::{self, ListenerTls};
-use crate::config::{Listener, device, password_checks};
+use crate::config::{Listener, ListenerLines, device, password_checks};
 
 impl Checker<'_> {
     pub(super) fn listener(&mut self, index: usize, listener: &file::Listener) -> Option<Listener> {
@@ -18,6 +17,11 @@ impl Checker<'_> {
                 "address",
                 format!("`{}` is not an address with a port; write it like \"127.0.0.1:1143\".", listener.address),
             );
+        }
+        if let Some(SocketAddr::V6(mapped)) = address
+            && let Some(ip) = mapped.ip().to_ipv4_mapped()
+        {
+            wrong("address", format!("{mapped} is an IPv4 address in IPv6 form; write \"{ip}:{}\".", mapped.port()));
         }
         let mut networks = Vec::new();
         for network in &listener.networks {
@@ -84,6 +88,12 @@ impl Checker<'_> {
             _ => {}
         }
         let address = address.filter(|_| self.problems.len() == before)?;
+        let line = |key: &str| self.positions.section("listener", Some(index), Some(key));
+        let lines = ListenerLines {
+            address: line("address"),
+            certificate: line("certificate"),
+            private_key: line("private-key"),
+        };
         Some(Listener {
             protocol: listener.protocol,
             address,
@@ -93,16 +103,44 @@ impl Checker<'_> {
                 && listener.tls_before_login.unwrap_or(reachable && !listener.allow_plaintext),
             networks,
             devices,
+            lines,
         })
     }
 
-    pub(super) fn no_address_twice(&mut self, listeners: &[Listener]) {
-        let mut seen = HashSet::new();
-        for (index, listener) in listeners.iter().enumerate() {
-            if listener.address.port() != 0 && !seen.insert(listener.address) {
-                let sentence = format!("another listener already uses {}; give each its own port.", listener.address);
-                self.report("listener", Some(index), Some("address"), sentence);
-            }
+    /// No two listeners may have the same address, or one that the other includes: `0.0.0.0` is every IPv4 address, and `[::]` every IPv6
+    /// address and no IPv4 address (see [`crate::net::socket::listen`]).
+    pub(super) fn no_address_twice(&mut self, listeners: &[Listener], sections: &[file::Listener]) {
+        let with_sections: Vec<(usize, &Listener)> = sections
+            .iter()
+            .enumerate()
+            .filter_map(|(index, section)| {
+                let address: SocketAddr = section.address.parse().ok()?;
+                Some((index, listeners.iter().find(|listener| listener.address == address)?))
+            })
+            .collect();
+        for (number, (index, listener)) in with_sections.iter().enumerate() {
+            let before = with_sections.iter().take(number);
+            let Some((_, other)) = before.clone().find(|(_, other)| overlap(other.address, listener.address)) else {
+                continue;
+            };
+            let line = other.lines.address.map(|line| format!(" (line {line})")).unwrap_or_default();
+            let sentence = if other.address == listener.address {
+                format!("another listener already uses {}{line}; give each its own port.", listener.address)
+            } else {
+                format!(
+                    "another listener uses {}{line}, which includes or is included in {}; give each its own port, or keep one of the two.",
+                    other.address, listener.address
+                )
+            };
+            self.report("listener", Some(*index), Some("address"), sentence);
         }
     }
+}
+
+/// Whether a connection could be for either of two addresses. Port 0 is another port each time.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port()
+        && one.port() != 0
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }

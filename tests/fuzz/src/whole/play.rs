@@ -79,6 +79,7 @@ async fn in_time(protocol: Protocol, script: &Script, cut: Cut) -> Outcome {
         tls_before_login: choice.client_must_start_tls(),
         networks: Vec::new(),
         devices: choice.is_device().then(|| world::device(choice.replaces_senders())).into_iter().collect(),
+        lines: Default::default(),
     };
     let devices = Devices::new(&listener.devices);
     let listener = Arc::new(ListenerContext { config: listener, acceptor: None, devices });
