@@ -41,7 +41,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
 
 /// Where forbidden words may still be found, so that the rest stays clean. A line without a hit fails the test: remove it.
 /// `ALL_WORDS=1 cargo test -p oxpost-tests --test manual words` lists what is left.
-const STILL_TO_BE_CLEANED: &[&str] = &["token-store/src"];
+const STILL_TO_BE_CLEANED: &[&str] = &["token-store/src/application.rs", "token-store/src/credential"];
 
 /// A test's name is a sentence to be read in a list.
 const TEST_NAME: usize = 60;
@@ -128,7 +128,13 @@ fn texts_of_rust(source: &str) -> Vec<Text> {
             texts.push(Text::new(line, &text));
         }
         if let Some((literal, after)) = string_literal(rest) {
-            texts.push(Text::new(line, &literal.replace("\\n", ". ").replace("\\r", ". ")));
+            // The names of tables and columns are those of the stores that exist.
+            if !["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "ON CONFLICT "]
+                .iter()
+                .any(|verb| literal.starts_with(verb))
+            {
+                texts.push(Text::new(line, &literal.replace("\\n", ". ").replace("\\r", ". ")));
+            }
             rest = after;
         } else if first == '\'' {
             rest = after_quote(rest);

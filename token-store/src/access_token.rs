@@ -1,4 +1,4 @@
-//! The rules for an access token, whoever issues it: its lifetime, and its form in one line of a mail protocol.
+//! The rules for an access token of any authority: its lifetime, and its form in one line of a mail protocol.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(crate) const LIFETIMES: (Duration, Duration) = (Duration::from_secs(5), Dura
 /// A token goes into one line of a mail protocol; Entra's have two to five thousand characters.
 const TOKEN_LIMIT: usize = 64 * 1024;
 
-/// Whether a token can stand in one line of a mail protocol.
+/// Whether one line of a mail protocol can contain a token.
 pub(crate) fn is_fit_for_a_line(token: &[u8]) -> bool {
     !token.is_empty() && token.len() <= TOKEN_LIMIT && token.iter().all(u8::is_ascii_graphic)
 }

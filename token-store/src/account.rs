@@ -73,7 +73,7 @@ pub enum Origin {
     Command,
     /// The configuration, where it is changed too.
     Declared,
-    /// No longer in the configuration: nobody can log in, and its sign-in and passwords are kept.
+    /// No longer in the configuration: no login is possible, and its sign-in and passwords are kept.
     Disabled,
 }
 

@@ -144,8 +144,8 @@ impl Accounts {
         }))
     }
 
-    /// Admission that also has Microsoft verify the passwords of accounts with [`Grant::Password`]; without it, nobody can log
-    /// in to those accounts.
+    /// Admission that also has Microsoft verify the passwords of accounts with [`Grant::Password`]; without it, no login
+    /// to those accounts is possible.
     pub fn with_remote_verification(store: Store, clock: SharedClock, limits: AdmissionLimits, tokens: Tokens) -> Self {
         Self::build(store, clock, limits, Some(tokens))
     }

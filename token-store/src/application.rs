@@ -6,7 +6,7 @@ use oxpost_protocol::Secret;
 use url::Url;
 
 use crate::account::Grant;
-use crate::credential::{Credential, nobody_signs_in};
+use crate::credential::{Credential, no_sign_in_possible};
 use crate::error::Problem;
 
 /// An application registration, and where its tokens come from. Its `Debug` shows no secret.
@@ -155,7 +155,7 @@ impl Application {
     /// What is wrong, and the remedy.
     pub fn can_sign_people_in(&self) -> Result<(), Problem> {
         match self.credential {
-            Credential::ManagedIdentity(_) => Err(nobody_signs_in(&self.name)),
+            Credential::ManagedIdentity(_) => Err(no_sign_in_possible(&self.name)),
             Credential::Secret | Credential::Certificate(_) | Credential::Federated(_) => Ok(()),
         }
     }

@@ -136,7 +136,7 @@ impl<'a> Authority<'a> {
     }
 
     /// The page where a person signs in (RFC 6749, 4.1.1; RFC 7636, 4.3). With `prompt=select_account` single sign-on cannot
-    /// silently choose whoever is logged in at the computer; `login_hint` proposes the right one
+    /// silently choose the user who is logged in at the computer; `login_hint` proposes the right one
     /// (<https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow>).
     pub(crate) fn authorize_url(
         &self,
@@ -186,7 +186,7 @@ impl<'a> Authority<'a> {
         self.granted(&answer, &[])
     }
 
-    /// The authority judges a password (RFC 6749, 4.3).
+    /// The authority verifies a password (RFC 6749, 4.3).
     pub(crate) async fn password(&self, user: &str, password: &Secret) -> Result<Granted, TokenError> {
         // Old mail clients write Latin-1, Microsoft wants UTF-8.
         let text = password

@@ -286,7 +286,7 @@ mod tests {
             circuit.failed(asked(0), &silence(), at(30), 1.0);
         }
         assert_eq!((circuit.pauses, circuit.permission(at(30))), (1, Permission::Wait(4 * SECOND)));
-        // One is told to wait longer, and a shorter wait does not end that.
+        // One has received a longer pause, and a shorter one does not end that.
         circuit.failed(asked(1), &throttled(Some(120)), at(31), 0.0);
         circuit.failed(asked(1), &throttled(Some(10)), at(32), 0.0);
         assert_eq!(circuit.permission(at(32)), Permission::Wait(119 * SECOND));
@@ -360,13 +360,13 @@ mod tests {
             "from now on it is counted by the right one"
         );
         circuit.pause = Some(Span { since: at(30), length: Duration::MAX });
-        assert_eq!(circuit.permission(at(30)), Permission::Wait(LONGEST_PAUSE), "whoever has stored that");
+        assert_eq!(circuit.permission(at(30)), Permission::Wait(LONGEST_PAUSE), "whatever has stored that");
         circuit.pause = Some(Span { since: at(0), length: MINUTE });
         circuit.begin_probe("a", at(9_000));
-        assert_eq!(circuit.permission(at(61)), Permission::Probe, "a probe from the future is none");
+        assert_eq!(circuit.permission(at(61)), Permission::Probe, "a probe from the future does not count");
     }
 
-    /// Nor does anybody wait for it (see [`Circuit::permission`]).
+    /// Nor does any request wait for it (see [`Circuit::permission`]).
     #[test]
     fn pause_of_a_closed_circuit_hides_none_of_an_open_one() {
         let mut open = Circuit::default();

@@ -13,7 +13,7 @@ pub trait Clock: Send + Sync + 'static {
     /// The time now. It may jump either way between two calls.
     fn now(&self) -> SystemTime;
 
-    /// How much time has gone by since some moment, by a clock that nobody sets.
+    /// How much time has passed since some moment, by a monotonic clock.
     fn elapsed(&self) -> Duration {
         static BEGAN: OnceLock<Instant> = OnceLock::new();
         BEGAN.get_or_init(Instant::now).elapsed()

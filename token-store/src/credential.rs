@@ -77,7 +77,9 @@ pub(crate) async fn prove(
         }
         Credential::Certificate(certificate) => certificate.assertion(application, now)?,
         Credential::Federated(token) => token.read(&application.name).await?,
-        Credential::ManagedIdentity(_) => return Err(TokenError::Misconfigured(nobody_signs_in(&application.name))),
+        Credential::ManagedIdentity(_) => {
+            return Err(TokenError::Misconfigured(no_sign_in_possible(&application.name)));
+        }
     };
     let assertion = assertion.reveal_str().unwrap_or_default();
     append(form, &[("client_assertion_type", ASSERTION_TYPE), ("client_assertion", assertion)]);
@@ -91,7 +93,7 @@ fn not_text(application: &str) -> TokenError {
     TokenError::Misconfigured(Problem::new(what, remedy))
 }
 
-pub(crate) fn nobody_signs_in(application: &str) -> Problem {
+pub(crate) fn no_sign_in_possible(application: &str) -> Problem {
     let what = format!(
         "The application `{application}` is the managed identity of this machine, and users cannot sign in to that."
     );

@@ -134,7 +134,7 @@ pub enum StoreError {
     Unreadable {
         /// What it is.
         what: String,
-        /// How to write it anew.
+        /// How to write it again.
         remedy: String,
     },
 }

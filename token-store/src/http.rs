@@ -129,7 +129,7 @@ pub(crate) enum HttpFailure {
     /// It was not asked, because the store could not say how the application proves itself.
     #[error("was not asked: {0}")]
     Store(StoreError),
-    /// It was not asked, because it is not asked by anybody now.
+    /// It was not asked, because its circuit is open.
     #[error("was not asked: {}", .0.problem)]
     Refused(Refusal),
 }
@@ -143,7 +143,7 @@ impl HttpFailure {
         match self {
             Self::Busy { status, retry_after, .. } => trouble(*status == 429, *retry_after),
             Self::Unreachable(_) | Self::TimedOut | Self::TooLong => trouble(false, None),
-            // A refusal in another form than OAuth's may be about this one request; a page of somebody else's is not.
+            // A refusal in another form than OAuth's may be about this one request; a page of another server is not.
             Self::NotAnAnswer { status: 400..=499, .. } => RequestOutcome::Answered,
             Self::NotAnAnswer { .. } => trouble(false, None),
             Self::NotHttps | Self::Unproved { .. } | Self::Store(_) | Self::Refused(_) => RequestOutcome::NotAsked,

@@ -188,7 +188,7 @@ mod tests {
         let of = |told: &Identity, known| KnownIdentity::of_sign_in(Some(told), known, &mailbox, None).unwrap();
         assert!(of(&user("1", ANNA), Some(&before)).is_mailbox);
         assert!(!of(&user("2", ANNA), Some(&before)).is_mailbox && !of(&user("1", ANNA), None).is_mailbox);
-        assert!(of(&user("2", ANN), Some(&before)).is_mailbox, "whoever has the account's address now");
+        assert!(of(&user("2", ANN), Some(&before)).is_mailbox, "any user who has the account's address now");
         let untold = |name| KnownIdentity::of_sign_in(None, Some(&before), &mailbox, name);
         assert_eq!((untold(None), untold(Some(ANNA))), (Some(before.clone()), Some(before.clone())));
         assert_eq!(untold(Some(ANN)), None, "another user may have this name by now");

@@ -7,7 +7,7 @@ use oxpost_protocol::sasl::USER_LIMIT;
 /// The longest mail address (RFC 5321, 4.5.3.1: 64 octets of local part, `@`, 255 octets of domain).
 const ADDRESS_LIMIT: usize = 64 + 1 + 255;
 
-/// Two addresses and what stands between them, `owner\shared`, are the longest user name that the dialogues take.
+/// Two addresses and what separates them, `owner\shared`, are the longest user name that the dialogues accept.
 const _: () = assert!(USER_LIMIT == 2 * ADDRESS_LIMIT + 1);
 
 /// The address of a mailbox, in lower case, so that two spellings of it are one account.
@@ -56,7 +56,7 @@ impl Mailbox {
         &self.0
     }
 
-    /// What stands before its `@`.
+    /// What precedes its `@`.
     pub fn name(&self) -> &str {
         self.0.rsplit_once('@').map_or("", |(name, _)| name)
     }

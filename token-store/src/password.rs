@@ -223,7 +223,7 @@ mod tests {
         let reference = Argon2::default();
         let ours = PasswordHash::of(&password).unwrap();
         assert!(reference.verify_password(password.reveal(), ours.text()).is_ok());
-        // Another cost, as it may be stored by another version: 256 KiB, three passes, two lanes, 16 bytes.
+        // Another cost, as it may be stored by another version: 256 KiB, three passes, parallelism 2, 16 bytes.
         for (kilobytes, length) in [(19 * 1024, 32), (256, 16)] {
             let params = Params::new(kilobytes, 3, 2, Some(length)).unwrap();
             let argon2 = Argon2::new(Algorithm::Argon2i, Version::V0x10, params);

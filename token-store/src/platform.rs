@@ -1,4 +1,4 @@
-//! What differs between operating systems: who else may read a file, how a file is made that nobody else may read, how its
+//! What differs between operating systems: which others may read a file, how a file is made that no other user may read, how its
 //! encoding is converted, and what the system can seal for this machine alone.
 
 #[cfg(unix)]

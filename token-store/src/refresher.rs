@@ -176,7 +176,7 @@ async fn note_idle(store: &Store, mailboxes: &[String]) {
 }
 
 fn wants_refresh(planned: &Planned, now: SystemTime) -> bool {
-    // Nobody has signed in yet: there is nothing to refresh with.
+    // There is no sign-in yet: there is nothing to refresh with.
     let possible = planned.account.grant == Grant::ClientCredentials || planned.has_refresh_token;
     possible && is_due(planned.next_refresh, planned.issued_at.max(planned.error_at), now)
 }

@@ -151,7 +151,7 @@ mod tests {
         assert!(!is_due(Some(at(2520)), Some(at(0)), at(2519)));
         assert!(is_due(Some(at(2520)), Some(at(0)), at(2520)));
         assert!(is_due(None, None, at(0)), "never planned");
-        assert!(!is_due(Some(at(2520)), Some(at(200)), at(0)), "a small correction is none");
+        assert!(!is_due(Some(at(2520)), Some(at(200)), at(0)), "a small correction does not count");
         assert!(!is_due(Some(at(2520)), Some(at(300)), at(0)), "as far as one may be");
         assert!(is_due(Some(at(2520)), Some(at(301)), at(0)));
         assert!(is_due(Some(at(9000)), Some(at(6480)), at(0)));
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(
             pause(ErrorKind::Transient, 9, Some(10 * MINUTE), 1.0),
             11 * MINUTE,
-            "and is not everybody's at once"
+            "and is not the same moment for all"
         );
         assert_eq!(pause(ErrorKind::Transient, 1, Some(Duration::ZERO), 0.0), Duration::from_secs(1));
         assert_eq!(pause(ErrorKind::Transient, 1, Some(24 * HOUR), 0.0), HOUR);

@@ -14,7 +14,7 @@ pub struct SenderPolicy {
     pub mode: SenderMode,
     /// The senders it may send as besides its own address.
     pub allowed: Vec<Pattern>,
-    /// With [`SenderMode::Map`]: whose place is taken, and by whom.
+    /// With [`SenderMode::Map`]: which sender is replaced, and by which address.
     pub map: Vec<RewriteRule>,
 }
 
@@ -22,12 +22,12 @@ pub struct SenderPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SenderMode {
-    /// It goes on as it is, for the mail server to judge; it is refused where others are named that are allowed.
+    /// It is forwarded as it is, for the mail server to decide; it is refused where others are named that are allowed.
     #[default]
     AsIs,
-    /// The account's own address stands in its place.
+    /// The account's own address replaces it.
     Account,
-    /// The address of the first rule that fits stands in its place; without one it is refused.
+    /// The address of the first rule that fits replaces it; without one it is refused.
     Map,
 }
 
@@ -56,7 +56,7 @@ impl FromStr for SenderMode {
     }
 }
 
-/// The text is none of the three.
+/// The text is not one of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a sender that an account may not send as goes on as-is, gets the address of the account, or that of a map's rule: as-is, \
@@ -70,7 +70,7 @@ pub enum BadSenderPolicy {
     /// No sender, and no domain.
     #[error("`{0}` is no sender: write an address, name@contoso.com, or all of a domain, *@contoso.com")]
     Pattern(String),
-    /// What stands in a sender's place is no address.
+    /// The replacement of a sender is no address.
     #[error("`{0}` cannot replace a sender: write an address, name@contoso.com")]
     Address(String),
     /// A map without rules.

@@ -1,6 +1,6 @@
 //! Text as people write it: the one reader of every text file and pipe that an administrator fills.
 //!
-//! An editor, a shell or a download decides how a text is stored, and the administrator seldom knows how. So a byte order mark is removed,
+//! An editor, a shell or a download decides how a text is stored, and the administrator rarely knows how. So a byte order mark is removed,
 //! every line end is accepted, and what cannot be read is explained: where it is, what was found, and the command that changes it. No error
 //! shows a part of the text, which is a secret more often than not.
 

@@ -315,7 +315,7 @@ impl Tokens {
             Entry::Join(answer) => answer,
             Entry::Start(sender) => {
                 let answer = sender.subscribe();
-                // A task of its own: a mail client that hangs up must not cost us a refresh token that was just rotated.
+                // A task of its own: a mail client that disconnects must not cost us a refresh token that was just rotated.
                 shared.refreshes.spawn(refresh::run(
                     shared.clone(),
                     account.clone(),

@@ -39,7 +39,7 @@ pub(crate) struct SubmissionResult {
     pub end: Ended,
 }
 
-/// Sees what happens to the messages of a session. Who takes them is told by the driver, which knows it.
+/// Sees what happens to the messages of a session. The driver says which side takes them.
 pub(crate) trait MessageObserver {
     /// The client wants to begin a message from this sender: it has sent MAIL, which no rule refuses.
     fn begins(&mut self, sender: &str, taken_by: TakenBy);

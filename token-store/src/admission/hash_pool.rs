@@ -100,7 +100,7 @@ impl HashPool {
     ) -> Result<T, HashingFailed> {
         let memories = Arc::clone(&self.memory);
         let done = tokio::task::spawn_blocking(move || {
-            // The permit goes with the work: a client that hangs up must not let more hashes run than allowed.
+            // The permit goes with the work: a client that disconnects must not let more hashes run than allowed.
             let _permit = permit;
             let mut memory = memories.take()?;
             let done = work(&mut memory);
@@ -189,7 +189,7 @@ mod tests {
                 }
             });
         }
-        // A client that hangs up does not stop its check.
+        // A client that disconnects does not stop its check.
         for _ in 0..10 {
             checks.join_next().await.unwrap().unwrap();
         }
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(pool.memory.spare_and_made(), (1, 1));
     }
 
-    /// Whatever strangers do, one permit is not theirs.
+    /// Whatever unknown sources do, one permit is not theirs.
     #[tokio::test(start_paused = true)]
     async fn reserved_permit_is_for_familiar_sources_only() {
         let pool = HashPool::new(4, 1);

@@ -14,7 +14,7 @@ use crate::{account::Mailbox, entra_codes::Refusal, error::printable, identity::
 /// The longest claim that is read: that of a mail address. Entra's ids have 36 characters and its names 113 at most.
 const CLAIM_LIMIT: usize = 64 + 1 + 255;
 
-/// Entra's numbers for a scope that nobody has granted, or that it does not know.
+/// Entra's numbers for a scope without consent, or that it does not know.
 const SCOPE_REFUSED: &[u32] = &[65_001, 65_004, 70_011, 90_094];
 
 pub(super) type Tokens = StandardTokenResponse<Identity, BasicTokenType>;
@@ -48,14 +48,14 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// The name in the id token. It came straight from the token endpoint over TLS, which may stand in for checking its
+    /// The name in the id token. It came straight from the token endpoint over TLS, which may replace checking its
     /// signature (OpenID Connect Core 1.0, 3.1.3.7, 6), and it is only shown and compared, never trusted with anything.
     pub(super) fn signed_in_as(&self) -> Option<String> {
         let claims = Claims::of(self.id_token.as_ref()?.as_str()?)?;
         claims.first_of(&["preferred_username", "upn", "email"]).map(|name| name.to_lowercase())
     }
 
-    /// The user whom the id token names; or the access token, where there is none. Exchange's access tokens say it too, and no more
+    /// The user named by the id token; or by the access token, where there is none. Exchange's access tokens contain it too, and no more
     /// depends on it than which of a user's names is theirs now.
     pub(super) fn user(&self, access_token: &str) -> Option<UserIdentity> {
         let id_token = self.id_token.as_ref().and_then(serde_json::Value::as_str);
@@ -180,10 +180,10 @@ mod tests {
         };
         assert_eq!(anna.user(&ann), user("anna@contoso.com", true));
         assert_eq!(Identity::default().user(&ann), user("ann@contoso.com", false));
-        for nobody in
+        for other in
             [r#"{"tid":"t","oid":"1"}"#, r#"{"oid":"1","upn":"a@b"}"#, r#"{"tid":"t","oid":"1","upn":"no address"}"#]
         {
-            assert_eq!(identity(nobody).user(&access(nobody)), None, "{nobody}");
+            assert_eq!(identity(other).user(&access(other)), None, "{other}");
         }
         assert_eq!(Identity::default().user("EwBAAl3BAAUF"), None, "an opaque token");
     }

@@ -52,7 +52,7 @@ struct World {
     /// Before this, no request but our own probe may be made.
     quiet_until: u64,
     requests: u64,
-    most_at_once_while_open: usize,
+    most_concurrent_while_open: usize,
     closed: u64,
 }
 
@@ -85,7 +85,7 @@ impl World {
         self.requests += 1;
         if self.circuit.pauses > 0 {
             let probes = self.refreshes.iter().filter(|flight| flight.asked.is_probe).count();
-            self.most_at_once_while_open = self.most_at_once_while_open.max(probes);
+            self.most_concurrent_while_open = self.most_concurrent_while_open.max(probes);
         }
     }
 
@@ -159,7 +159,7 @@ fn play(seed: u64, clock_moves: bool) -> World {
         refreshes: Vec::new(),
         quiet_until: 0,
         requests: 0,
-        most_at_once_while_open: 0,
+        most_concurrent_while_open: 0,
         closed: 0,
     };
     for _ in 0..STEPS / 4 {
@@ -181,7 +181,7 @@ fn open_circuit_lets_one_probe_through_and_always_closes_again() {
     let (mut requests, mut closed) = (0, 0);
     for seed in 1..=4 {
         let world = play(seed * 7_919, false);
-        assert!(world.most_at_once_while_open <= 1, "{} probes at once", world.most_at_once_while_open);
+        assert!(world.most_concurrent_while_open <= 1, "{} concurrent probes", world.most_concurrent_while_open);
         requests += world.requests;
         closed += world.closed;
     }

@@ -400,7 +400,7 @@ fn migrate(
 }
 
 /// SQLite's texts name tables and columns, never values.
-#[expect(clippy::needless_pass_by_value, reason = "so that it can stand in `map_err`")]
+#[expect(clippy::needless_pass_by_value, reason = "so that `map_err` takes it")]
 pub(super) fn failed(error: rusqlite::Error) -> DatabaseError {
     match error.sqlite_error_code() {
         Some(ErrorCode::ConstraintViolation) => DatabaseError::Conflict,

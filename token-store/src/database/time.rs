@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_clock_is_told_once_and_once_more_when_it_is_right() {
+    fn wrong_clock_is_reported_once_and_once_more_when_it_is_right() {
         let (time, now) = (DatabaseTime::default(), Instant::now());
         let look = |node| time.looked(at(10_000), now, now, node);
         assert_eq!(look(at(10_060)), None);

@@ -1,4 +1,4 @@
-//! Sign-ins that a policy of a tenant, a second factor or a device stands in the way of.
+//! Sign-ins that a policy of a tenant, a second factor or a device prevents.
 
 use super::{Row, misconfigured, sign_in, transient};
 

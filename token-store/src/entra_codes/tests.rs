@@ -11,7 +11,7 @@ fn refused(error: &str, suberror: Option<&str>, codes: &[u32], description: &str
     classify(&Refusal { error, suberror, codes, description, trace_id: None }, &DELEGATED)
 }
 
-const LONG: &str = "somebody.with.a.long.name@subsidiary.contoso.com";
+const LONG: &str = "a.user.with.a.long.name@subsidiary.contoso.com";
 
 fn tables() -> [(Grant, Vec<&'static Row>); 3] {
     [

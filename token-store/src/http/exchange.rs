@@ -34,9 +34,9 @@ pub(crate) struct Exchange<'a> {
     pub(crate) clock: &'a SharedClock,
     /// Has the client secrets.
     pub(crate) store: &'a Store,
-    /// Whoever asks, to prove that.
+    /// The credential that proves the client's identity.
     pub(crate) application: &'a Application,
-    /// Whom it is about. None: the application itself.
+    /// The account that it is about. None: the application itself.
     pub(crate) account: Option<&'a str>,
     /// What has gone with its requests.
     sent: Mutex<Sent>,
@@ -114,7 +114,7 @@ impl<'a> Exchange<'a> {
                 return Ok(answer);
             }
         };
-        // Once it is known, nobody need wait.
+        // Once it is known, no request needs to wait.
         let attempt = attempt.filter(|_| !is_accepted);
         let pass = self.enter().await?;
         let answered = self.attempt(pass, request, Some(&other)).await;

@@ -16,7 +16,7 @@ use super::{HttpClient, HttpFailure, read_body, retry_after, transport};
 /// How long an answer may take: the service itself may have to ask Microsoft, but is never far away.
 const REQUEST_TIME: Duration = Duration::from_secs(15);
 
-/// How long a connection may take: elsewhere than on an Azure VM nobody answers at this address.
+/// How long a connection may take: elsewhere than on an Azure VM this address does not answer.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 
 /// The instance metadata service of the clouds: link-local, so never routed.

@@ -30,7 +30,7 @@ pub(super) struct Skew {
 struct Measured {
     by: Duration,
     ahead: bool,
-    /// When, by a clock that nobody sets.
+    /// When, by a monotonic clock.
     at: Duration,
 }
 
@@ -41,14 +41,14 @@ impl Measured {
 }
 
 impl Skew {
-    /// An answer had this date when our clock said `now`, and one that nobody sets `elapsed`.
+    /// An answer had this date when our clock said `now`, and a monotonic one `elapsed`.
     pub(super) fn note(&self, host: &str, date: SystemTime, now: SystemTime, elapsed: Duration) {
         let (by, ahead) = distance(now, date);
         match self.changed(host, Measured { by, ahead, at: elapsed }) {
             Some(true) => tracing::warn!(
                 host,
                 seconds = by.as_secs(),
-                "the clock is {} that of the sign-in service; tokens and certificates are judged by it: set it (NTP)",
+                "the clock is {} that of the sign-in service, which checks tokens and certificates by its own: set it (NTP)",
                 if ahead { "ahead of" } else { "behind" }
             ),
             Some(false) => tracing::info!(host, "the clock agrees with that of the sign-in service again"),

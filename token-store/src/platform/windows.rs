@@ -39,7 +39,7 @@ pub(crate) fn sync_directory(_directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A file belongs to its directory's access list here, whoever made it.
+/// A file has its directory's access list here, whichever user made it.
 pub(crate) fn give_to_owner_of(_other: &Path, _new: &Path) -> io::Result<()> {
     Ok(())
 }
@@ -50,8 +50,8 @@ pub(crate) const SEALS: bool = true;
 /// Goes into what is sealed, so that nothing else that was sealed on this machine is taken for ours.
 const PURPOSE: &[u8] = b"oxpost: the key of the store, 1";
 
-/// For the machine and not for the user: the service and whoever types commands are two users. No window ever opens, as
-/// nobody would see it.
+/// For the machine and not for the user: the service and the administrator are two users. No window ever opens, as
+/// it would not be seen.
 const FLAGS: u32 = CRYPTPROTECT_LOCAL_MACHINE | CRYPTPROTECT_UI_FORBIDDEN;
 
 /// Seals bytes so that only this machine can open them.
@@ -123,7 +123,7 @@ impl Given {
     fn bytes(&self) -> &[u8] {
         let Some(length) = self.length() else { return &[] };
         // SAFETY: the function has succeeded, so the pointer, which is not null, leads to a block of `cbData` bytes that it
-        // has filled. The block is ours until `drop`, and nobody else knows of it; the slice cannot outlive `self`.
+        // has filled. The block is ours until `drop`, and no other code knows of it; the slice cannot outlive `self`.
         #[allow(unsafe_code)]
         unsafe {
             slice::from_raw_parts(self.0.pbData, length)
@@ -162,7 +162,7 @@ mod tests {
             let sealed = seal_here(plain).unwrap();
             assert_eq!(*open_here(&sealed).unwrap(), plain);
             assert!(!sealed.windows(plain.len()).any(|part| part == plain));
-            assert_ne!(sealed, seal_here(plain).unwrap(), "each time anew");
+            assert_ne!(sealed, seal_here(plain).unwrap(), "different each time");
         }
     }
 

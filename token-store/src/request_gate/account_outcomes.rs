@@ -51,7 +51,7 @@ mod tests {
         let begin = Instant::now();
         let at = |minutes: u64| begin + Duration::from_secs(60 * minutes);
         let mut accounts = Accounts::default();
-        assert!(accounts.failed("a", at(0)) && accounts.failed("a", at(0)), "nobody else has asked");
+        assert!(accounts.failed("a", at(0)) && accounts.failed("a", at(0)), "no other account has asked");
         accounts.answered("a", at(1));
         assert!(accounts.failed("a", at(1)) && accounts.failed("a", at(1)), "nor since");
         accounts.answered("b", at(2));

@@ -27,7 +27,7 @@ pub(super) struct AuthorityState {
     pub(super) key: CircuitKey,
     /// Its host name, for messages.
     pub(super) host: String,
-    /// What it has in common with the lanes of other tenants at the same token endpoint.
+    /// What it has in common with other tenants at the same token endpoint.
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) state: Mutex<Observations>,
 }

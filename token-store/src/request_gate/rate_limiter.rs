@@ -64,7 +64,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// How many of those that all come at once begin in each of the first seconds.
+    /// How many of those that all come together begin in each of the first seconds.
     fn begun(pace: &mut RateLimiter, now: Instant, count: u32) -> Vec<usize> {
         let mut seconds = Vec::new();
         let (mut time, mut begun) = (now, 0);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_has_no_patience_takes_no_place() {
+    async fn request_without_patience_takes_no_slot() {
         let now = Instant::now() + 1000 * SECOND;
         let mut pace = RateLimiter::default();
         pace.recover(now);

@@ -2,7 +2,7 @@
 //!
 //! [`plan`] alone decides what to change, and one transaction makes the changes. Tokens are kept, with one exception: an access
 //! token that another application or grant has obtained is forgotten. An account that is no longer declared is disabled: it
-//! keeps its tokens and passwords, and nobody can log in.
+//! keeps its tokens and passwords, and no login is possible.
 
 mod plan;
 

@@ -67,7 +67,7 @@ async fn a_login_does_not_wait_for_another_process_that_writes() {
         assert_eq!(text(bench.tokens.access_token(&admitted).await.unwrap().secret()), "at-0");
     }
     let last_used = bench.store.passwords(bench.mailbox()).await.unwrap()[0].last_used;
-    assert_eq!(last_used, None, "its use waits to be noted, and nobody waits for that");
+    assert_eq!(last_used, None, "its use waits to be noted, and no login waits for that");
     other.execute_batch("ROLLBACK").unwrap();
     accounts.wait_for_background_writes().await;
     assert_eq!(bench.store.passwords(bench.mailbox()).await.unwrap()[0].last_used, Some(start()));
@@ -108,7 +108,7 @@ async fn any_wrong_login_costs_a_hash_and_has_one_answer() {
 }
 
 #[tokio::test]
-async fn a_changed_or_revoked_password_dies_at_once() {
+async fn changed_or_revoked_password_fails_immediately() {
     let gate = gate(AdmissionLimits::default()).await;
     let (store, mailbox) = (&gate.bench.store, gate.bench.mailbox());
     gate.accounts.admit("ann@contoso.com", &gate.password).await.unwrap();

@@ -1,4 +1,4 @@
-//! What is remembered of failures and of those who were told.
+//! What is stored of failures and of deliveries.
 
 use super::{endpoint::Reply, *};
 use crate::{ErrorKind, store::alerts::Alert};
@@ -22,7 +22,7 @@ async fn a_failure_is_kept_in_parts_and_with_its_beginning() {
     assert_eq!((error.since, error.at), (began, began + 10 * MINUTE));
     assert!(error.what.contains("revoked") && error.remedy.contains("oxpost sign-in"), "{error:?}");
     assert!(error.text.starts_with(&format!("{} {}", error.what, error.remedy)), "{error:?}");
-    // What comes after a success begins anew.
+    // What comes after a success begins again.
     bench.store.save_signed_in(bench.mailbox(), &token_set("at-1", Some("rt-1")), None, began).await.unwrap();
     assert_eq!(bench.store.token_state(bench.mailbox()).await.unwrap().last_error, None);
     bench.clock.advance(2 * HOUR);

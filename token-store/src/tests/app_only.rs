@@ -24,7 +24,7 @@ async fn ask(tokens: &Tokens, number: usize) -> Result<String, TokenError> {
     tokens.access_token(&one(number)).await.map(|token| text(token.secret()))
 }
 
-/// All fifty at once.
+/// All fifty concurrently.
 async fn ask_all(tokens: &Tokens) -> Vec<Result<String, TokenError>> {
     let asking: tokio::task::JoinSet<_> = (0..ACCOUNTS)
         .map(|number| {
@@ -65,7 +65,7 @@ async fn fifty_accounts_of_one_application_make_one_request() {
         for _ in 0..12 {
             bench.clock.advance(HOUR.mul_f64(0.76));
             refreshes += 1;
-            until("nobody is due", async || {
+            until("no account is due", async || {
                 let now = bench.clock.now();
                 bench
                     .store
@@ -125,7 +125,7 @@ async fn account_removed_while_the_application_asks_gets_no_token() {
     assert!(matches!(gone, TokenError::Store(StoreError::NoSuchAccount(_))), "{gone}");
 }
 
-/// A wrong secret is found out once, and the right one counts at once, for all.
+/// A wrong secret is found out once, and the right one counts immediately, for all.
 #[tokio::test]
 async fn refused_application_is_asked_once_until_its_secret_changes() {
     let bench = fifty(fresh_store().await).await;
@@ -197,7 +197,7 @@ async fn full_disk_does_not_keep_applications_from_their_token() {
     assert_eq!((bench.endpoint.requests(), bench.store.unwritten()), (1, None));
 }
 
-/// Whoever can write to the database makes another account look like one of the application.
+/// An attacker who can write to the database makes another account look like one of the application.
 #[tokio::test]
 async fn token_of_an_account_changed_in_the_database_is_not_shared() {
     let place = Place::new();

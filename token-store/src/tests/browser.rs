@@ -34,7 +34,7 @@ fn query(sign_in: &BrowserSignIn) -> HashMap<String, String> {
     sign_in.url.query_pairs().into_owned().collect()
 }
 
-/// What a browser brings back that has done as it was told.
+/// The redirect of a browser that has followed the page.
 fn answer(sign_in: &BrowserSignIn, fields: &str) -> crate::Redirect {
     sign_in.read(&format!("{fields}&state={}", query(sign_in)["state"])).unwrap()
 }
@@ -140,7 +140,7 @@ async fn refusals_of_page_and_token_endpoint_have_a_remedy() {
 }
 
 #[tokio::test]
-async fn somebody_else_is_refused_until_the_account_goes_through_them() {
+async fn other_user_is_refused_until_being_the_delegate() {
     let bench = Bench::signed_in().await;
     bench.endpoint.always(tokens_of(BOB));
     let sign_in = begin(&bench).await;
@@ -156,7 +156,7 @@ async fn somebody_else_is_refused_until_the_account_goes_through_them() {
     let (application, clock) = (application(&bench.endpoint), bench.shared_clock());
     let begin =
         begin_browser_sign_in(&http_client(), &bench.store, &application, &account, &clock, REDIRECT).await.unwrap();
-    assert_eq!(query(&begin)["login_hint"], "bob@contoso.com", "nobody can sign in as a shared mailbox");
+    assert_eq!(query(&begin)["login_hint"], "bob@contoso.com", "a shared mailbox has no sign-in");
     let redirect = answer(&begin, "code=1.AbC");
     let signed_in = begin.finish(redirect).await.unwrap();
     assert_eq!(signed_in.signed_in_as.as_deref(), Some("bob@contoso.com"));

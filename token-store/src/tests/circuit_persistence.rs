@@ -21,7 +21,7 @@ async fn waiting_requests_are_not_sent_once_the_circuit_is_open() {
             async move { gate.enter(&application, None, Class::Login).await.map(drop) }
         })
         .collect();
-    // Whoever looks at the circuit only later is refused too.
+    // A request that looks at the circuit only later is refused too.
     tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(100))).await.unwrap();
     first.complete(told_to_wait(10)).await;
     tokio::time::advance(Duration::from_secs(11)).await;

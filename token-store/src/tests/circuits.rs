@@ -51,7 +51,7 @@ pub(super) async fn ask(tokens: &Tokens, admitted: &Admitted) -> Result<String, 
     tokens.access_token(admitted).await.map(|token| text(token.secret()))
 }
 
-/// The wait that a login is told, and the text.
+/// The wait and the text that a login receives.
 pub(super) fn paused(result: Result<String, TokenError>) -> (u64, String) {
     match result.unwrap_err() {
         TokenError::Paused { retry_after, problem } => (retry_after.as_secs(), problem.to_string()),
@@ -115,7 +115,7 @@ async fn story_one_probe_at_a_time_on_all_nodes() {
         let (wait, text) = paused(ask(tokens, &someone(number)).await);
         assert!(wait <= 5 && text.contains("asked again now"), "{wait} {text}");
     }
-    assert_eq!(bench.endpoint.requests(), 2, "at once, and without a request");
+    assert_eq!(bench.endpoint.requests(), 2, "immediately, and without a request");
     bench.endpoint.release();
     assert_eq!(probe.await.unwrap().unwrap_err().kind(), ErrorKind::Transient);
     // It has failed: the pause begins again, a longer one.
@@ -156,7 +156,7 @@ async fn story_living_tokens_are_used_while_the_circuit_is_open() {
     bench.clock.advance(2 * MINUTE);
     let begun = std::time::Instant::now();
     paused(ask(&bench.tokens, &someone(1)).await);
-    assert!(begun.elapsed() < Duration::from_secs(4), "nobody waits");
+    assert!(begun.elapsed() < Duration::from_secs(4), "no login waits");
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn story_unanswered_account_opens_no_circuit_for_others() {
     assert_eq!(bench.endpoint.requests(), 6);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
     assert_eq!(ask(&bench.tokens, &someone(1)).await.unwrap(), "at-1");
-    // Those of others do, whoever is among them.
+    // Those of others do, whichever accounts they have.
     for admitted in [&bench.admitted, &someone(2), &bench.admitted] {
         bench.clock.advance(6 * MINUTE);
         ask(&bench.tokens, admitted).await.unwrap_err();

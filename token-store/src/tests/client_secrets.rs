@@ -1,4 +1,4 @@
-//! An application has two client secrets at once, and the next one takes the place of the current one.
+//! An application has two client secrets, and the next one replaces the current one.
 
 use async_trait::async_trait;
 
@@ -98,7 +98,7 @@ async fn secret_stored_by_another_process_counts_at_the_next_request() {
     bench.endpoint.refuse_secret("one", WRONG);
     node.ask_now(bench.admitted.account()).await.unwrap();
     bench.refresh(bench.admitted.account()).await.unwrap();
-    // The second node was told by the store, and not by Microsoft.
+    // The second node learned it from the store, and not from Microsoft.
     assert_eq!(bench.sent_secrets(), ["one", "one", "two", "two"]);
     other.set_client_secret("office", &Secret::from("three")).await.unwrap();
     bench.refresh(bench.admitted.account()).await.unwrap();
@@ -127,7 +127,7 @@ async fn two_refused_secrets_are_named_and_tried_once() {
     assert_eq!(bench.access_token().await.unwrap(), "at-1");
     assert_eq!(bench.endpoint.requests(), accounts.len() + 2);
     assert_eq!(bench.secrets().await, secrets(Some("newer"), None));
-    assert_eq!(bench.store.secret_expiries().await.unwrap(), [], "nobody has said when it expires");
+    assert_eq!(bench.store.secret_expiries().await.unwrap(), [], "its expiry was not entered");
 }
 
 /// Refreshes all of them concurrently: no request is answered before all of them have arrived.
@@ -220,7 +220,7 @@ async fn next_secret_is_not_tried_while_the_circuit_is_open() {
     let (tokens, account) = (bench.tokens.clone(), accounts[0].clone());
     let refresh = tokio::spawn(async move { tokens.refresh_due(&account, version).await });
     bench.endpoint.arrived(1).await;
-    // Meanwhile another node was told to leave the authority alone.
+    // Meanwhile another node received a back-off.
     bench.clock.advance(Duration::from_secs(1));
     let pause = Span { since: bench.shared_clock().now(), length: Duration::from_secs(600) };
     let circuit = Circuit { pauses: 1, pause: Some(pause), reason: "Busy.".into(), ..Circuit::default() };
@@ -279,7 +279,7 @@ async fn next_secret_makes_only_failed_accounts_due() {
 }
 
 #[tokio::test]
-async fn app_only_token_is_got_with_the_next_secret_too() {
+async fn app_only_token_is_obtained_with_the_next_secret_too() {
     let bench = Bench::cold().await;
     with_both(&bench.store).await;
     bench.endpoint.refuse_secret("old", WRONG);

@@ -62,7 +62,7 @@ async fn certificate_signs_a_fresh_assertion_and_sends_no_secret() {
 }
 
 #[tokio::test]
-async fn a_certificate_outside_its_time_asks_nobody() {
+async fn certificate_outside_its_period_sends_no_request() {
     let bench = Bench::cold().await;
     let (der, key) = certificate();
     let application =

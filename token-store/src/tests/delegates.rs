@@ -65,14 +65,14 @@ async fn a_missing_sign_in_names_the_one_who_must_sign_in() {
 }
 
 #[tokio::test]
-async fn who_goes_through_whom_is_kept_in_order() {
+async fn delegates_of_delegates_are_refused() {
     let store = shared_mailboxes().await.store;
     let ann = mailbox("ann@contoso.com");
     let info = store.account(&mailbox(INFO)).await.unwrap().unwrap();
     assert_eq!((info.token_of(), info.sender(), info.application.as_str()), (&ann, &ann, "office"));
     assert_eq!(store.dependents(&ann).await.unwrap(), [mailbox(INFO), mailbox(SALES)]);
 
-    // Through somebody who goes through a third, or is nobody.
+    // The delegate has a delegate, or does not exist.
     let third = Account { delegate: Some(mailbox(INFO)), ..account("third@contoso.com", Grant::SignIn) };
     let error = store.add_account(&third).await.unwrap_err();
     assert!(
@@ -82,7 +82,7 @@ async fn who_goes_through_whom_is_kept_in_order() {
     let nobody = Account { delegate: Some(mailbox("nobody@contoso.com")), ..third };
     assert_eq!(store.add_account(&nobody).await, Err(StoreError::NoSuchAccount(mailbox("nobody@contoso.com"))));
 
-    // Whoever others go through can neither go nor go through somebody else.
+    // A delegate of others can neither have one nor lose its sign-in.
     store.add_account(&account("bob@contoso.com", Grant::SignIn)).await.unwrap();
     let bob = mailbox("bob@contoso.com");
     let needed = StoreError::HasDependents(ann.clone(), vec![mailbox(INFO), mailbox(SALES)]);
@@ -194,7 +194,7 @@ async fn whose_password_opens_a_shared_mailbox_under_which_name() {
     assert_eq!((used("ann@contoso.com").await, used("bob@contoso.com").await), (Some(start()), None));
 }
 
-/// Two mailboxes of one name, and a login name that is somebody else's short name.
+/// Two mailboxes of one name, and a login name that is another account's short name.
 #[tokio::test]
 async fn a_short_name_that_may_mean_two_opens_neither() {
     let bench = shared_mailboxes().await;
@@ -211,12 +211,12 @@ async fn a_short_name_that_may_mean_two_opens_neither() {
 }
 
 #[tokio::test]
-async fn a_log_names_the_mailbox_and_nothing_that_is_none() {
+async fn log_names_the_mailbox_and_no_invalid_name() {
     let bench = shared_mailboxes().await;
     let accounts = Accounts::new(bench.store.clone(), bench.shared_clock(), AdmissionLimits::default());
     let named =
         async |user: &str| accounts.attempt(user, &Secret::from("x"), Source::Loopback).await.unwrap().name_for_log();
-    for user in ["INFO@contoso.com", "ann@contoso.com\\info@contoso.com", "whoever/info@contoso.com"] {
+    for user in ["INFO@contoso.com", "ann@contoso.com\\info@contoso.com", "other/info@contoso.com"] {
         assert_eq!(named(user).await, INFO, "{user}");
     }
     for user in ["hunter2", "ann@contoso.com\\hunter2", "hunter2\\hunter3", &"x".repeat(10_000)] {

@@ -1,4 +1,4 @@
-//! A token endpoint that answers as it is told.
+//! A token endpoint that answers as configured.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -43,7 +43,7 @@ async fn passing_failure_is_hidden_while_the_token_lives() {
         let state = bench.store.token_state(bench.mailbox()).await.unwrap();
         assert_eq!(state.last_error.unwrap().kind, ErrorKind::Transient, "{failure:?}");
 
-        // It is not tried again at once, whoever asks: neither while the token lives nor after.
+        // It is not tried again immediately, whatever asks: neither while the token lives nor after.
         assert_eq!(bench.access_token().await.unwrap(), "at-0");
         assert_eq!(bench.endpoint.requests(), 1);
 
@@ -152,7 +152,7 @@ async fn invalid_grant_asks_for_a_sign_in_and_keeps_the_refresh_token() {
 }
 
 #[tokio::test]
-async fn a_sign_in_by_another_process_counts_at_once() {
+async fn sign_in_by_another_process_counts_immediately() {
     let bench = Bench::signed_in().await;
     bench.clock.advance(HOUR);
     bench.endpoint.then(Reply::error("invalid_grant", 700_082));
@@ -164,7 +164,7 @@ async fn a_sign_in_by_another_process_counts_at_once() {
 }
 
 #[tokio::test]
-async fn a_new_client_secret_counts_at_once() {
+async fn new_client_secret_counts_immediately() {
     let bench = Bench::cold().await;
     bench.endpoint.then(Reply::error("invalid_client", 7_000_222));
     assert_eq!(bench.access_token().await.unwrap_err().kind(), ErrorKind::Misconfigured);
@@ -175,7 +175,7 @@ async fn a_new_client_secret_counts_at_once() {
 }
 
 #[tokio::test]
-async fn nobody_signed_in_yet() {
+async fn account_without_sign_in_is_named() {
     let bench = Bench::new(fresh_store().await, Grant::SignIn).await;
     let error = bench.access_token().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SignInRequired);
@@ -183,7 +183,7 @@ async fn nobody_signed_in_yet() {
     assert_eq!(bench.endpoint.requests(), 0);
 }
 
-/// An engine whose disk is full when it is told so.
+/// An engine whose disk can be full.
 pub(super) struct FullDisk(pub(super) Arc<dyn Database>, pub(super) AtomicBool);
 
 impl FullDisk {
@@ -275,7 +275,7 @@ async fn tokens_that_could_not_be_written_are_no_other_applications() {
     assert!(bench.store.tokens(&mailbox).await.unwrap().access.is_none());
 }
 
-/// An engine that fails to read accounts when it is told so.
+/// An engine that can fail to read accounts.
 struct NoAccounts(Arc<dyn Database>, AtomicBool);
 
 #[async_trait]
@@ -314,7 +314,7 @@ async fn tokens_that_came_during_a_read_failure_are_kept() {
 }
 
 impl Bench {
-    /// Asks beside the refreshes, and does something while the authority takes its time.
+    /// Asks concurrently with the refreshes, and does something while the authority takes its time.
     async fn ask_for_scopes(&self, meanwhile: impl AsyncFnOnce()) -> Result<(), TokenError> {
         self.endpoint.then(Reply::tokens("at-beside", Some("rt-beside")));
         self.endpoint.hold().await;
@@ -329,7 +329,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn refresh_token_rotated_beside_survives_a_raised_version() {
+async fn refresh_token_rotated_elsewhere_survives_a_raised_version() {
     let bench = Bench::signed_in().await;
     bench
         .ask_for_scopes(async || bench.store.set_client_secret("office", &Secret::from("another")).await.unwrap())
@@ -339,7 +339,7 @@ async fn refresh_token_rotated_beside_survives_a_raised_version() {
 }
 
 #[tokio::test]
-async fn refresh_token_rotated_beside_does_not_replace_a_sign_in() {
+async fn refresh_token_rotated_elsewhere_replaces_no_sign_in() {
     let bench = Bench::signed_in().await;
     let theirs = token_set("at-theirs", Some("rt-theirs"));
     bench

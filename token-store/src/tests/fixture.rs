@@ -125,7 +125,7 @@ pub(super) async fn rotate_key(path: &Path, source: &KeySource) -> Result<Rotate
     crate::store::key_rotation::rotate_key(path, source).await
 }
 
-/// Until nobody has it open: a store that was dropped, or whose process was killed, is closed a moment later.
+/// Until no process has it open: a store that was dropped, or whose process was killed, is closed a moment later.
 pub(super) async fn alone(path: &Path) {
     #[cfg(unix)]
     if let Some(url) = url(path) {

@@ -42,7 +42,7 @@ async fn expired_tokens_are_replaced_in_memory_and_written_later() {
         // It is asked for with the newest refresh token, which is nowhere but in memory.
         let newest = if hour == 1 { 0 } else { rotated(hour - 1) };
         assert_eq!(bench.endpoint.sent(hour - 1, "refresh_token").unwrap(), format!("rt-{newest}"));
-        assert!(bench.store.unwritten().is_some(), "whoever watches is told");
+        assert!(bench.store.unwritten().is_some(), "the notifier sees it");
     }
 
     disk.1.store(false, Ordering::SeqCst);

@@ -202,7 +202,7 @@ async fn no_login_and_no_tick_reads_all_accounts() {
     assert_eq!(full_scans(&database.take().0).len(), 1);
 }
 
-/// Rows that two ticks read with so many accounts that are not due, so many that nobody can use, and so many without a sign-in.
+/// Rows that two ticks read with so many accounts that are not due, so many disabled ones, and so many without a sign-in.
 async fn rows_of_two_ticks(count: usize) -> [usize; 2] {
     let database = Recording::new().await;
     let store = Store::with(database.clone(), vault()).await.unwrap();
@@ -253,7 +253,7 @@ async fn idle_account_is_due_again_after_each_change_of_it() {
     let (a, b) = (declared(1), declared(2));
     let (first, second) = ("m1@contoso.com", "m2@contoso.com");
     store.reconcile(&[a.clone(), b.clone()], &[], start()).await.unwrap();
-    assert_eq!(due().await, Vec::<String>::new(), "nobody has signed in");
+    assert_eq!(due().await, Vec::<String>::new(), "there is no sign-in");
     assert!(store.due(now).await.unwrap().idle.is_empty(), "and that is known");
     store.save_signed_in(&a.mailbox, &token_set("at", Some("rt")), None, start()).await.unwrap();
     assert_eq!(due().await, [first]);

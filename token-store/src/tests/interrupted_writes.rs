@@ -128,7 +128,7 @@ async fn write_cut_short_at_any_byte_leaves_old_or_new_tokens() {
         count += 1;
     }
 
-    // And begins anew, over what it held.
+    // And begins again, over what it held.
     let (before, after) = refresh(&store, &path, 3).await;
     assert!(after.log.len() == before.log.len() && after.log.get(..32) != before.log.get(..32));
     count += cut_the_log(&before, &after, 0, 3).await;

@@ -120,7 +120,7 @@ async fn node_that_lost_its_lease_does_not_overwrite_the_owner() {
 }
 
 /// A process that was killed in the middle of a refresh leaves its lease. On a file that no other process has open, the next
-/// one knows that it is dead; beside a process that lives it does not.
+/// one knows that it is dead; next to a process that lives it does not.
 #[tokio::test]
 async fn lease_of_a_killed_process_ends_at_an_exclusive_open() {
     let folder = tempfile::tempdir().unwrap();
@@ -135,14 +135,14 @@ async fn lease_of_a_killed_process_ends_at_an_exclusive_open() {
     drop((store, beside));
     super::maintenance::alone(&path).await;
     let next = Store::open(&path, vault()).await.unwrap();
-    assert!(next.lease(&ann, &row, "the next one").await.unwrap(), "it waits for nobody");
-    // And others may open it beside this one.
+    assert!(next.lease(&ann, &row, "the next one").await.unwrap(), "it waits for no other");
+    // And others may open it meanwhile.
     let beside = Store::open(&path, vault()).await.unwrap();
     assert!(!beside.lease(&ann, &row, "another").await.unwrap());
 }
 
 #[tokio::test]
-async fn a_sign_in_on_another_node_is_used_at_once() {
+async fn sign_in_on_another_node_is_used_immediately() {
     let place = Place::new();
     let bench = Bench::signed_in_to(place.open().await).await;
     let other = place.open().await;

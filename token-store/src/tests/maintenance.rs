@@ -51,7 +51,7 @@ pub(super) async fn assert_whole(store: &Store) {
     assert_eq!(store.client_secret("office").await.unwrap(), Some(Secret::from("client~secret")));
 }
 
-/// Every column that can hold something sealed is one that a change of the key seals anew.
+/// Every column that can hold something sealed is one that a change of the key seals again.
 #[tokio::test]
 async fn no_sealed_column_is_forgotten() {
     let folder = tempfile::tempdir().unwrap();
@@ -172,7 +172,7 @@ async fn a_damaged_store_is_kept_for_a_rescue() {
     assert_whole(&open(folder.path()).await.unwrap()).await;
 }
 
-/// A database that is not worth a rescue, such as a journal, is begun anew beside what is left of it.
+/// A database that is not worth a rescue, such as a journal, is begun again next to what is left of it.
 #[tokio::test]
 async fn damaged_database_is_moved_aside_with_its_log() {
     let folder = tempfile::tempdir().unwrap();
@@ -221,7 +221,7 @@ fn database_that_is_there_is_not_created_again() {
     assert!(create_like(&store, &folder.path().join("missing/journal.db")).is_err());
 }
 
-/// Until a store that was dropped is closed and has nothing beside it. Two connections that are closed together may each
+/// Until a store that was dropped is closed and has no other files. Two connections that are closed together may each
 /// take the other for the one that removes the log, and leave it.
 async fn at_rest(path: &Path) {
     alone(path).await;
@@ -236,7 +236,7 @@ async fn at_rest(path: &Path) {
 
 /// A store that was dropped is closed a moment later, by its thread.
 pub(super) async fn alone(path: &Path) {
-    until("nobody has the store open", async || match StoreLock::alone(path) {
+    until("no process has the store open", async || match StoreLock::alone(path) {
         Err(DatabaseError::InUse { .. }) => false,
         other => {
             drop(other.unwrap());

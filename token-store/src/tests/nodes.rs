@@ -61,7 +61,7 @@ async fn node_that_was_cut_off_is_seen_by_others_for_a_moment() {
     let past = "UPDATE node SET regained = regained - 61000 WHERE id = 'b'";
     place.meddle(past, past);
     assert_eq!(seen(MINUTE).await, Vec::<String>::new());
-    // Its lease has ended; a renewal soon after it is none that others should know of, a late one is.
+    // Its lease has ended; a renewal soon after it is no news for others, a late one is.
     for (sql, before, after) in [
         ("UPDATE node SET lease_until = lease_until - 20000 WHERE id = 'a'", &["a"][..], &[][..]),
         ("UPDATE node SET lease_until = lease_until - 40000 WHERE id = 'a'", &["a"], &["a"]),

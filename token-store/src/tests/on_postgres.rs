@@ -106,7 +106,7 @@ pub(super) fn settings(url: &str) -> PostgresSettings {
     PostgresSettings::parse(url, None).unwrap()
 }
 
-/// Trusts nobody: these servers are on this machine.
+/// Trusts no authority: these servers are on this machine.
 pub(super) fn tls() -> rustls::ClientConfig {
     rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
@@ -115,13 +115,15 @@ pub(super) fn tls() -> rustls::ClientConfig {
         .with_no_client_auth()
 }
 
-/// Until nobody has the store open.
+/// Until no process has the store open.
 pub(super) async fn alone(url: &str) {
-    until("nobody has the store open", async || match Postgres::open_alone(settings(url), tls(), STORE_SCHEMA).await {
-        Err(DatabaseError::InUseByNodes { .. }) => false,
-        other => {
-            drop(other.unwrap());
-            true
+    until("no process has the store open", async || {
+        match Postgres::open_alone(settings(url), tls(), STORE_SCHEMA).await {
+            Err(DatabaseError::InUseByNodes { .. }) => false,
+            other => {
+                drop(other.unwrap());
+                true
+            }
         }
     })
     .await;

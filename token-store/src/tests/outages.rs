@@ -1,5 +1,5 @@
-//! What goes wrong and passes, with nobody there: the account works while its access token lives, and is well again by
-//! itself. What does not pass asks for a person, and costs nothing else.
+//! What goes wrong and passes without an administrator: the account works while its access token lives, and recovers by
+//! itself. What does not pass requires a sign-in, and costs nothing else.
 
 use tokio::net::TcpSocket;
 
@@ -75,14 +75,14 @@ fn failures() -> Vec<(Reply, ErrorKind)> {
 }
 
 #[tokio::test]
-async fn every_failure_that_passes_heals_while_nobody_logs_in() {
+async fn every_failure_that_passes_heals_without_logins() {
     for (failure, kind) in failures() {
         let bench = Bench::signed_in().await;
         let (stop, refresher) = bench.keep_fresh();
         bench.endpoint.then(failure.clone());
         bench.clock.advance(46 * MINUTE);
         bench.noted(Some(kind)).await;
-        // Whoever comes meanwhile does not notice, and causes no further request.
+        // A login meanwhile does not notice, and causes no further request.
         for _ in 0..3 {
             assert_eq!(bench.access_token().await.unwrap(), "at-0", "{failure:?}");
         }
@@ -101,7 +101,7 @@ async fn every_failure_that_passes_heals_while_nobody_logs_in() {
 #[tokio::test]
 async fn a_connection_that_is_refused_costs_nothing_and_heals() {
     let mut bench = Bench::signed_in().await;
-    // A port that is ours, and where nobody listens yet.
+    // A port that is ours, and on which nothing listens yet.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut elsewhere = application(&bench.endpoint);
@@ -131,7 +131,7 @@ async fn an_authority_that_hangs_costs_nothing_while_the_token_lives() {
     let bench = Bench::signed_in().await;
     bench.clock.advance(HOUR - MINUTE);
     bench.endpoint.then(Reply::Silent);
-    // Whoever logs in waits five seconds; the request goes on for thirty.
+    // A login waits five seconds; the request goes on for thirty.
     let (token, ()) = tokio::join!(bench.access_token(), async {
         bench.endpoint.arrived(1).await;
         tokio::time::advance(Duration::from_secs(5)).await;
@@ -142,7 +142,7 @@ async fn an_authority_that_hangs_costs_nothing_while_the_token_lives() {
     bench.noted(Some(ErrorKind::Transient)).await;
     let state = bench.store.token_state(bench.mailbox()).await.unwrap();
     assert!(state.last_error.unwrap().text.contains("did not answer in time"));
-    assert_eq!(bench.access_token().await.unwrap(), "at-0", "and at once from now on");
+    assert_eq!(bench.access_token().await.unwrap(), "at-0", "and immediately from now on");
     assert_eq!(bench.endpoint.requests(), 1);
     bench.clock.advance(6 * MINUTE);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
@@ -150,7 +150,7 @@ async fn an_authority_that_hangs_costs_nothing_while_the_token_lives() {
     bench.noted(None).await;
 }
 
-/// An answer that comes when nobody waits for it any more.
+/// An answer that comes when no login waits for it any more.
 #[tokio::test(start_paused = true)]
 async fn an_authority_that_is_slow_costs_five_seconds_and_no_token() {
     stand_still();
@@ -168,8 +168,8 @@ async fn an_authority_that_is_slow_costs_five_seconds_and_no_token() {
     assert_eq!(bench.access_token().await.unwrap(), "at-1");
     assert_eq!((bench.endpoint.requests(), bench.stored_refresh_token().await.as_deref()), (1, Some("rt-1")));
 
-    // Whoever comes before the request of before has told its end is given what that has brought.
-    until("nobody asks", async || bench.tokens.is_idle(bench.mailbox())).await;
+    // A login that comes before the earlier request has reported its end receives its result.
+    until("no request is in flight", async || bench.tokens.is_idle(bench.mailbox())).await;
     // Without a living token there is nothing else to give: the caller waits.
     bench.clock.advance(HOUR);
     bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
@@ -200,7 +200,7 @@ async fn a_revocation_asks_for_a_sign_in_and_costs_nothing_else() {
     assert!(error.text.contains("Run `oxpost sign-in ann@contoso.com`"), "{}", error.text);
     bench.endpoint.then(Reply::tokens("at-ben-2", None));
     let ben = Admitted::authenticated(ben);
-    assert_eq!(text(bench.tokens.access_token(&ben).await.unwrap().secret()), "at-ben-2", "nobody else notices");
+    assert_eq!(text(bench.tokens.access_token(&ben).await.unwrap().secret()), "at-ben-2", "no other account notices");
 
     // A day of logins, one a minute, against an authority that says no.
     bench.endpoint.always(Reply::error("invalid_grant", 50_173));
@@ -253,8 +253,8 @@ async fn a_clock_that_jumps_back_ends_pauses_and_dates_nothing() {
     // The clock was a day ahead.
     bench.clock.set(start() - 24 * HOUR);
     bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
-    assert_eq!(bench.access_token().await.unwrap(), "at-1", "nobody waits for a day");
-    // A token that was got in a year to come is not believed to live until then.
+    assert_eq!(bench.access_token().await.unwrap(), "at-1", "no login waits for a day");
+    // A token that was obtained in a year to come is not believed to live until then.
     bench.clock.advance(365 * 24 * HOUR);
     bench.endpoint.then(Reply::tokens("at-2", Some("rt-2")));
     assert_eq!(bench.access_token().await.unwrap(), "at-2");
@@ -262,7 +262,7 @@ async fn a_clock_that_jumps_back_ends_pauses_and_dates_nothing() {
     assert_eq!(bench.access_token().await.unwrap(), "at-2", "it has just come");
     bench.clock.advance(MINUTE);
     bench.endpoint.then(Reply::json(503, "{}"));
-    assert_eq!(bench.access_token().await.unwrap(), "at-2", "while nothing better is to be had");
+    assert_eq!(bench.access_token().await.unwrap(), "at-2", "while nothing better is available");
     bench.clock.advance(2 * MINUTE);
     bench.endpoint.then(Reply::tokens("at-3", Some("rt-3")));
     assert_eq!(bench.access_token().await.unwrap(), "at-3");

@@ -1,4 +1,4 @@
-//! Accounts whose passwords Microsoft judges.
+//! Accounts whose passwords Microsoft verifies.
 
 use std::net::IpAddr;
 
@@ -72,7 +72,7 @@ pub(super) fn refused() -> Reply {
 async fn first_login_fetches_the_tokens_and_later_ones_reuse_them() {
     let gate = gate().await;
     gate.bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
-    for user in [USER, "ANN@Contoso.com", "somebody\\ann@contoso.com"] {
+    for user in [USER, "ANN@Contoso.com", "another\\ann@contoso.com"] {
         let admitted = gate.accounts.admit_from(here(), user, &Secret::from("Grüße 1")).await.unwrap();
         assert_eq!(text(gate.bench.tokens.access_token(&admitted).await.unwrap().secret()), "at-1");
     }
@@ -109,7 +109,7 @@ async fn refused_password_keeps_the_tokens_and_is_asked_once() {
     }
     assert_eq!((gate.asked(), gate.kept().await.as_deref()), (2, Some("rt-1")));
     let state = gate.bench.store.token_state(gate.bench.mailbox()).await.unwrap();
-    assert_eq!(state.last_error, None, "strangers send wrong passwords; that is nothing of the account's");
+    assert_eq!(state.last_error, None, "unknown sources send wrong passwords; that is no error of the account");
     gate.login("right").await.unwrap();
     assert_eq!(gate.asked(), 2);
 }
@@ -201,7 +201,7 @@ async fn other_refusals_have_a_kind_a_remedy_and_a_pause() {
         assert_eq!(gate.asked(), 1, "{code}");
         let state = gate.bench.store.token_state(gate.bench.mailbox()).await.unwrap();
         assert_eq!(state.last_error.unwrap().kind, kind, "`oxpost status` says it: {code}");
-        // Mended.
+        // Fixed.
         gate.bench.clock.advance(2 * MINUTE);
         gate.bench.endpoint.then(Reply::tokens("at-1", Some("rt-1")));
         gate.login("right").await.unwrap();
@@ -281,7 +281,7 @@ async fn shared_mailbox_opens_with_the_password_of_its_delegate() {
     }
     assert_eq!(gate.asked(), 2, "and of one wrong one");
 
-    // Somebody else's password opens it from now on, and hers no longer.
+    // Another user's password opens it from now on, and hers no longer.
     store.add_account(&account("bob@contoso.com", Grant::Password)).await.unwrap();
     store.set_delegate(&mailbox("info@contoso.com"), &mailbox("bob@contoso.com")).await.unwrap();
     gate.accounts.admit_from(here(), "info@contoso.com", &Secret::from("his")).await.unwrap();
@@ -343,7 +343,7 @@ async fn no_password_of_microsofts_is_stored_or_logged() {
             assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
         }
     }
-    // A gate without a judge lets nobody in.
+    // Admission without remote verification admits no login.
     let local = Accounts::new(gate.bench.store.clone(), gate.bench.shared_clock(), AdmissionLimits::default());
     assert_eq!(local.admit(USER, &Secret::from("hunter2-hunter2")).await.unwrap_err(), Denied::BadCredentials);
 }

@@ -14,14 +14,14 @@ use crate::{
 async fn two_nodes_that_start_on_an_empty_database_make_one_store() {
     for _ in 0..5 {
         let url = server().socket_url(&server().database().unwrap());
-        for store in at_once(8, || Store::open_postgres(settings(&url), tls(), vault())).await {
+        for store in concurrently(8, || Store::open_postgres(settings(&url), tls(), vault())).await {
             store.unwrap().accounts().await.unwrap();
         }
     }
 }
 
-/// Runs so many at once.
-async fn at_once<F>(count: usize, make: impl Fn() -> F) -> Vec<F::Output>
+/// Runs so many concurrently.
+async fn concurrently<F>(count: usize, make: impl Fn() -> F) -> Vec<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
@@ -142,7 +142,7 @@ async fn reading_a_database_without_a_store_changes_nothing() {
     assert_eq!(server().sql(&name, "SELECT count(*) FROM pg_namespace WHERE nspname = 'oxpost'").unwrap().trim(), "0");
 }
 
-/// Another node adds an account that is due at once. Without a word from the database it would be seen in an hour.
+/// Another node adds an account that is due immediately. Without a notification from the database it would be seen in an hour.
 #[tokio::test]
 async fn refresher_hears_other_nodes_after_a_lost_connection() {
     let name = server().database().unwrap();
@@ -206,7 +206,7 @@ async fn concurrent_transactions_share_a_connection_unmixed() {
             outcomes[0].rows[0].clone().integer(0).unwrap()
         }
     };
-    let mut seen = at_once(50, add).await;
+    let mut seen = concurrently(50, add).await;
     seen.sort_unstable();
     assert_eq!(seen, (0..50).collect::<Vec<_>>(), "each saw what the one before it had written");
 }
@@ -280,7 +280,7 @@ async fn unavailable_database_fails_fast_and_recovers() {
     }
 }
 
-/// What is read in the background waits in the server; nobody who logs in stands behind it.
+/// What is read in the background waits in the server; no login waits after it.
 #[tokio::test]
 async fn login_is_answered_while_a_background_read_is_held() {
     let database = Arc::new(open(&server().socket_url(&server().database().unwrap())).await);

@@ -75,8 +75,8 @@ async fn account_no_longer_declared_is_disabled_and_loses_nothing() {
     assert_eq!(changes.disabled, [mailbox(ANN), mailbox(INFO)]);
     assert_eq!(gate.admit(ANN, &password).await.unwrap_err(), Denied::BadCredentials);
     assert_eq!(gate.admit("ann@contoso.com\\info@contoso.com", &password).await.unwrap_err(), Denied::BadCredentials);
-    assert!(store.plan().await.unwrap().is_empty(), "nobody keeps it fresh");
-    assert!(store.token_states().await.unwrap().is_empty(), "and nobody is told of it");
+    assert!(store.plan().await.unwrap().is_empty(), "it is not refreshed");
+    assert!(store.token_states().await.unwrap().is_empty(), "and raises no alert");
     assert!(apply(&store, &[]).await.is_empty());
 
     let changes = apply(&store, &declared).await;
@@ -124,7 +124,7 @@ async fn what_is_declared_otherwise_is_changed_and_keeps_its_sign_in() {
     let store = fresh_store().await;
     apply(&store, &[ann(), info()]).await;
     store.save_signed_in(&mailbox(ANN), &token_set("at", Some("rt")), None, start()).await.unwrap();
-    // Names are exchanged, and who goes through whom too.
+    // Names are exchanged, and delegates too.
     let names = |ann: &str, info: &str| {
         [Declared { login: ann.into(), ..self::ann() }, Declared { login: info.into(), ..self::info() }]
     };
@@ -218,7 +218,7 @@ async fn what_the_store_has_otherwise_is_not_overwritten() {
 
 /// All of them start at the same moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn several_nodes_declare_the_same_accounts_at_once() {
+async fn several_nodes_declare_the_same_accounts_concurrently() {
     let store = fresh_store().await;
     let nodes: tokio::task::JoinSet<_> = (0..8)
         .map(|_| {
@@ -269,7 +269,7 @@ async fn several_accounts_are_handed_over_together() {
     assert!(apply(&store, &[info(), ann()]).await.is_empty());
 }
 
-/// While it goes through somebody else its own access token lies still, and may be another application's than the next.
+/// While it has a delegate its own access token is unused, and may be another application's than the next.
 #[tokio::test]
 async fn account_without_delegate_again_has_no_old_access_token() {
     let store = fresh_store().await;
@@ -286,7 +286,7 @@ async fn what_cannot_be_read_is_named_and_does_not_stay_for_ever() {
     let store = place.open().await;
     let hash = PasswordHash::of(&Secret::from("correct-horse-battery")).unwrap();
     apply(&store, &[with_password(ann(), "scanner", PasswordText::Hash(hash))]).await;
-    // A password that nobody can open goes with its line in the file.
+    // A password that cannot be opened goes with its line in the file.
     place.meddle("UPDATE local_password SET hash = x'00'", "UPDATE local_password SET hash = '\\x00'");
     apply(&store, &[ann()]).await;
     assert_eq!(store.passwords(&mailbox(ANN)).await.unwrap().len(), 0);

@@ -38,9 +38,9 @@ impl Bench {
         (ACCOUNTS - ahead.len(), first.unwrap_or_default(), last.unwrap_or_default())
     }
 
-    /// Waits until nobody is due.
+    /// Waits until no account is due.
     async fn all_refreshed(&self) {
-        until("nobody is due", async || self.due().await.0 == 0).await;
+        until("no account is due", async || self.due().await.0 == 0).await;
     }
 }
 
@@ -68,9 +68,9 @@ async fn thousand_accounts_expiring_together_are_spread_out() {
     // On the average 28 in ten seconds; a stampede would be a thousand.
     assert!(most < 70, "{most} within ten seconds");
     let (most_concurrent, seconds) = (bench.endpoint.most_in_flight(), (last - first).as_secs());
-    assert!(most_concurrent <= 8, "{most_concurrent} at once");
+    assert!(most_concurrent <= 8, "{most_concurrent} concurrently");
     println!(
-        "{ACCOUNTS} accounts: {} requests over {seconds} s, at most {most} within ten seconds and {most_concurrent} at once",
+        "{ACCOUNTS} accounts: {} requests over {seconds} s, at most {most} within ten seconds and {most_concurrent} concurrently",
         bench.endpoint.requests()
     );
 }
@@ -96,7 +96,7 @@ async fn thousand_overdue_accounts_are_refreshed_eight_at_a_time() {
     assert!(last - first > Duration::from_secs(300), "{first:?} to {last:?}");
 }
 
-/// While the authority throttles, those that were on their way have asked, and nobody else: no other account, no login, no
+/// While the authority throttles, those that were in flight have asked, and nothing else: no other account, no login, no
 /// restart and no other node. Then one asks, and when it was answered all do.
 #[tokio::test]
 async fn thousand_throttled_accounts_obey_the_pause() {

@@ -1,4 +1,4 @@
-//! Guesses at passwords that Microsoft judges: how few of them it hears, whoever sends them, and that the user still gets in.
+//! Guesses at passwords that Microsoft verifies: how few of them it hears, from any source, and that the user can still log in.
 
 use super::{
     endpoint::Reply,
@@ -26,7 +26,7 @@ async fn sixty_four_first_logins_ask_once() {
     assert_eq!(gate.asked(), 1);
 }
 
-/// Devices come back at the same moment, behind a power cut. Nobody knows yet which of them guess.
+/// Devices come back at the same moment, after a power cut. It is not known yet which of them guess.
 #[tokio::test]
 async fn hundred_accounts_are_verified_eight_at_a_time() {
     let gate = gate().await;
@@ -135,9 +135,9 @@ async fn repeated_wrong_password_counts_once_on_all_nodes() {
     }
 }
 
-/// Whoever hangs up before the answer must not be able to try more passwords.
+/// A client that disconnects before the answer must not be able to try more passwords.
 #[tokio::test]
-async fn a_guess_counts_though_its_client_hangs_up() {
+async fn guess_counts_although_its_client_disconnects() {
     let gate = gate().await;
     gate.bench.endpoint.always(refused());
     for guess in 0..20 {

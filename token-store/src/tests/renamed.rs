@@ -17,7 +17,7 @@ pub(super) fn access_token(object_id: &str, name: &str) -> String {
     jwt(&format!(r#"{{"tid":"t","oid":"{object_id}","upn":"{name}"}}"#))
 }
 
-/// Tokens of the user with this object id and name, as an answer to whoever asks for an id token.
+/// Tokens of the user with this object id and name, as an answer to a request for an id token.
 fn answer(object_id: &str, name: &str, refresh: &str) -> Reply {
     let id_token = jwt(&format!(r#"{{"tid":"t","oid":"{object_id}","preferred_username":"{name}"}}"#));
     Reply::json(
@@ -177,7 +177,7 @@ async fn mailbox_that_is_opened_by_another_user_keeps_its_address() {
     }
 }
 
-/// Whoever writes to the database can neither give an account another name nor move that of another account there.
+/// An attacker who writes to the database can neither give an account another name nor move that of another account there.
 #[tokio::test]
 async fn name_is_sealed_in_the_row_of_its_account() {
     let place = fixture::Place::new();
@@ -203,7 +203,7 @@ async fn name_is_sealed_in_the_row_of_its_account() {
     assert_eq!(token.sign_in_name(), None, "the account's own address");
 }
 
-/// The page proposes the new name, and whoever signs in with it is the same person.
+/// The page proposes the new name, and the user who signs in with it is the same person.
 #[tokio::test]
 async fn renamed_user_signs_in_again_under_the_new_name() {
     let bench = Bench::known().await;

@@ -18,7 +18,7 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// An engine that counts what it is asked about circuits, and whose disk is full when it is told so.
+/// An engine that counts what it is asked about circuits, and whose disk can be full.
 struct Counting {
     inner: Arc<dyn Database>,
     full: AtomicBool,
@@ -76,8 +76,8 @@ impl Bench {
         self.enter(gate, Class::Login).await.unwrap().complete(RequestOutcome::Answered).await;
     }
 
-    /// How many of ten logins without patience may ask at once, two seconds after another one.
-    async fn begin_at_once(&self, gate: &Arc<RequestGate>) -> usize {
+    /// How many of ten logins without patience may ask immediately, two seconds after another one.
+    async fn begin_immediately(&self, gate: &Arc<RequestGate>) -> usize {
         let _ = self.enter(gate, Class::Login).await;
         tokio::time::advance(2 * SECOND).await;
         let mut begun = 0;
@@ -116,7 +116,7 @@ async fn requests_that_wait_at_the_gate_end_with_the_process() {
         settle().await;
         assert!(waiting.iter().any(|waiting| !waiting.is_finished()), "{limits:?}");
         gate.end();
-        until("nobody waits", async || waiting.iter().all(tokio::task::JoinHandle::is_finished)).await;
+        until("no request waits", async || waiting.iter().all(tokio::task::JoinHandle::is_finished)).await;
         let mut ended = 0;
         for waiting in waiting {
             if let Err(Refusal { problem, .. }) = waiting.await.unwrap() {
@@ -207,21 +207,21 @@ async fn store_that_takes_nothing_leaves_one_probe_at_a_time() {
     bench.enter(&gate, Class::Login).await.unwrap();
 }
 
-/// The runtime's clock stands still, so that how many may ask at once is known for certain.
+/// The runtime's clock is paused, so that how many may ask immediately is known for certain.
 #[tokio::test(start_paused = true)]
 async fn requests_begin_one_at_a_time_right_after_an_outage_only() {
     stand_still();
     let bench = Bench::signed_in().await;
     let gate = bench.gate_with(AT_ONCE);
-    assert_eq!(bench.begin_at_once(&gate).await, 10);
+    assert_eq!(bench.begin_immediately(&gate).await, 10);
     bench.play_outage(&gate).await;
-    assert_eq!(bench.begin_at_once(&gate).await, 1);
+    assert_eq!(bench.begin_immediately(&gate).await, 1);
     bench.clock.advance(59 * SECOND);
-    assert_eq!(bench.begin_at_once(&bench.gate_with(AT_ONCE)).await, 1, "a process that began since");
+    assert_eq!(bench.begin_immediately(&bench.gate_with(AT_ONCE)).await, 1, "a process that began since");
     bench.clock.advance(SECOND);
-    assert_eq!(bench.begin_at_once(&bench.gate_with(AT_ONCE)).await, 10, "it was over before this one began");
+    assert_eq!(bench.begin_immediately(&bench.gate_with(AT_ONCE)).await, 10, "it was over before this one began");
     tokio::time::advance(MINUTE).await;
-    assert_eq!(bench.begin_at_once(&gate).await, 10);
+    assert_eq!(bench.begin_immediately(&gate).await, 10);
 }
 
 /// A login has ten seconds, the refresher a minute.
@@ -268,7 +268,7 @@ async fn refresh_in_the_background_waits_longer_than_a_login() {
     }
 }
 
-/// What another account of the application has got is as good, and of an account that cannot be served nothing is written.
+/// What another account of the application has received is as good, and of an account that cannot be served nothing is written.
 #[tokio::test]
 async fn open_circuit_keeps_no_app_only_token_from_being_shared() {
     let bench = Bench::cold().await;

@@ -1,4 +1,4 @@
-//! Somebody who can write to the database, and has no key: neither a revoked password nor another person's token opens for them.
+//! An attacker who can write to the database, and has no key, can use neither a revoked password nor another person's token.
 
 use super::{fixture::Place, *};
 use crate::{
@@ -11,7 +11,7 @@ const ANN: &str = "ann@contoso.com";
 const BEN: &str = "ben@contoso.com";
 const INFO: &str = "info@contoso.com";
 
-/// A store that somebody else writes to as well.
+/// A store that an attacker writes to as well.
 struct Meddled {
     place: Place,
     store: Store,
@@ -184,7 +184,7 @@ async fn account_restored_from_outside_is_found_and_refused() {
     assert_eq!(meddled.found().await, [older]);
     assert!(is_changed(meddled.login(INFO, &password).await, "an older state"));
     assert!(is_changed(meddled.restarted().await.admit(INFO, &password).await, "an older state"));
-    // It cannot be undone, for nobody knows what it was.
+    // It cannot be undone, for it is not known what it was.
     let left = meddled.store.undo_outside_changes().await.unwrap();
     assert_eq!(left.iter().map(ToString::to_string).collect::<Vec<_>>(), [older]);
     // Nor is one that was removed.
@@ -228,7 +228,7 @@ async fn a_whole_older_state_is_refused_by_who_has_seen_a_later_one() {
     meddled.restarted().await.admit(BEN, &password).await.unwrap();
 }
 
-/// One of its own wins over the pattern, also if somebody deletes it.
+/// One of its own wins over the pattern, also if an attacker deletes it.
 #[tokio::test]
 async fn deleted_account_is_not_opened_by_its_domains_pattern() {
     let meddled = Meddled::new().await;
@@ -257,7 +257,7 @@ async fn lost_ledger_is_found_and_resealed_by_confirmation_only() {
     for gate in [meddled.gate.clone(), meddled.restarted().await] {
         assert_eq!(gate.admit(BEN, &password).await.unwrap_err(), Denied::Store(StoreError::NoLedger));
     }
-    assert_eq!(meddled.found().await, found, "a start makes none, or whoever deletes it has what they want");
+    assert_eq!(meddled.found().await, found, "a start makes none, or an attacker who deletes it succeeds");
     meddled.confirm().await;
     // Removals have left no seal that tells how late it was.
     for _ in 0..2 {
@@ -299,7 +299,7 @@ async fn outside_changes_are_undone() {
     meddled.sql("UPDATE account SET login = 'ann@contoso.com' WHERE mailbox = 'ben@contoso.com'").await;
     meddled.sql("UPDATE account SET through = 'ben@contoso.com' WHERE mailbox = 'info@contoso.com'").await;
     assert_eq!(meddled.found().await.len(), 4);
-    // Somebody who is nobody has taken her name meanwhile.
+    // A user without an account has taken her name meanwhile.
     meddled.sql("UPDATE account SET login = 'nobody' WHERE mailbox = 'ben@contoso.com'").await;
     meddled
         .sql("INSERT INTO account (mailbox, application, grant_kind, login, origin, created) VALUES ('x@contoso.com', 'a', 'sign-in', 'ann@contoso.com', 'command', 0)")
@@ -311,7 +311,7 @@ async fn outside_changes_are_undone() {
     assert_eq!(meddled.store.account(&mailbox(INFO)).await.unwrap().unwrap().delegate, Some(mailbox(ANN)));
 }
 
-/// What the file no longer declares is withdrawn, whatever somebody has made of its columns.
+/// What the file no longer declares is disabled, whatever an attacker has made of its columns.
 #[tokio::test]
 async fn disabled_account_cannot_be_kept_by_changing_its_row() {
     let meddled = Meddled::new().await;
@@ -330,7 +330,7 @@ async fn disabled_account_cannot_be_kept_by_changing_its_row() {
     meddled.sql("UPDATE local_password SET declared = 0").await;
     meddled.store.reconcile(&[with(Vec::new())], &[], start()).await.unwrap();
     assert_eq!(meddled.login("new@contoso.com", password.secret()).await, Err(Denied::BadCredentials));
-    // A seal that is lost is made anew with the passwords of the file.
+    // A seal that is lost is made again with the passwords of the file.
     meddled.store.reconcile(&[with(vec![declared.clone()])], &[], start()).await.unwrap();
     meddled.sql("UPDATE account SET access_seal = NULL WHERE mailbox = 'new@contoso.com'").await;
     meddled.store.reconcile(&[with(vec![declared])], &[], start()).await.unwrap();
@@ -397,7 +397,7 @@ async fn whatever_changes_accounts_writes_their_seals() {
     );
 }
 
-/// An old password is not made a new one: the moment at which Microsoft has judged it right is a part of the seal.
+/// An old password is not made a new one: the moment at which Microsoft has verified it is a part of the seal.
 #[tokio::test]
 async fn time_of_a_verified_password_cannot_be_changed() {
     let meddled = Meddled::new().await;
@@ -408,7 +408,7 @@ async fn time_of_a_verified_password_cannot_be_changed() {
     assert!(meddled.store.verified_password(&mailbox(ANN)).await.unwrap().is_none());
 }
 
-/// The refresher plans with columns that nobody has verified.
+/// The refresher plans with unverified columns.
 #[tokio::test]
 async fn refresh_token_is_sent_to_the_sealed_authority_only() {
     let place = Place::new();

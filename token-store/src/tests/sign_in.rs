@@ -86,7 +86,7 @@ async fn a_person_declines_or_is_too_late_or_may_not() {
 }
 
 #[tokio::test]
-async fn a_code_that_nobody_enters_expires_by_the_clock() {
+async fn unused_device_code_expires_by_the_clock() {
     let bench = Bench::signed_in().await;
     let sign_in = begin(&bench).await;
     bench.endpoint.always(Reply::error("authorization_pending", 70_016));

@@ -1,4 +1,4 @@
-//! One request per account, whoever asks and however many, and nothing that it brought is lost.
+//! One request per account, however many logins wait, and nothing that it brought is lost.
 
 use super::{endpoint::Reply, fixture::Place, *};
 use crate::Clock;
@@ -91,7 +91,7 @@ async fn disconnect_does_not_lose_the_rotated_refresh_token() {
 }
 
 #[tokio::test]
-async fn whoever_signed_in_during_a_refresh_wins() {
+async fn sign_in_during_a_refresh_wins() {
     let place = Place::new();
     let bench = Bench::signed_in_to(place.open().await).await;
     let other_process = place.open().await;

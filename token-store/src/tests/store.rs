@@ -148,7 +148,7 @@ async fn a_refresh_token_is_adopted_only_where_there_is_none() {
     assert_eq!(adopted.refresh, RefreshToken::Some(token.clone()));
     assert!(adopted.access.is_none() && adopted.version > before.version);
     let plan = store.plan().await.unwrap();
-    assert_eq!((plan[0].has_refresh_token, plan[0].next_refresh), (true, None), "due at once");
+    assert_eq!((plan[0].has_refresh_token, plan[0].next_refresh), (true, None), "due immediately");
 
     assert!(!store.adopt_refresh_token(&ann, &Secret::from("rt-another")).await.unwrap());
     let tokens = token_set("at-new", Some("rt-new"));
@@ -278,7 +278,7 @@ async fn sealed_value_does_not_open_for_another_account() {
 }
 
 #[tokio::test]
-async fn nothing_secret_is_printed_or_stored_in_clear() {
+async fn nothing_secret_is_printed_or_stored_in_plain_text() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.db");
     let store = file_with_two_accounts(&path).await;
@@ -314,7 +314,7 @@ async fn nothing_secret_is_printed_or_stored_in_clear() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_client_secret_is_what_somebody_has_said_of_it() {
+async fn expiry_of_a_client_secret_is_what_was_entered() {
     let store = fresh_store().await;
     assert!(!store.forget_secret_expiry("office").await.unwrap());
     for end in [start(), start() + HOUR] {
@@ -337,7 +337,7 @@ async fn the_end_of_a_client_secret_is_what_somebody_has_said_of_it() {
     assert!(store.secret_expiries().await.unwrap().is_empty());
 }
 
-/// Whoever can write the store, and has no key, cannot put a password of their own in another's place.
+/// An attacker who can write the store, and has no key, cannot replace a password with another one.
 #[tokio::test]
 async fn a_password_moved_to_another_account_opens_nothing_there() {
     let place = Place::new();

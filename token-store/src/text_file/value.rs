@@ -5,7 +5,7 @@ use super::error::{Fault, Side};
 /// Quotes that a shell or an editor adds, and what closes them.
 const QUOTES: [(char, char); 6] = [('"', '"'), ('\'', '\''), ('“', '”'), ('„', '“'), ('‘', '’'), ('«', '»')];
 
-/// Characters that nobody sees and nobody types: they come from copying out of a web page or a document.
+/// Characters that are neither seen nor typed: they come from copying out of a web page or a document.
 const INVISIBLE: [char; 7] = ['\u{200b}', '\u{200c}', '\u{200d}', '\u{200e}', '\u{200f}', '\u{2060}', '\u{feff}'];
 
 /// The only line, without its end.

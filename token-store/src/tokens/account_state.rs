@@ -327,7 +327,7 @@ mod tests {
         let sender = started(account_state.enter(&caller(1, &Why::Serve, at(0))));
         assert!(!account_state.is_idle());
         assert!(matches!(account_state.enter(&caller(1, &refused(), at(0))), Entry::Join(_)));
-        // Its answer is there, and it has not yet told the slot: whoever comes now starts another one.
+        // Its answer is there, and the slot does not have it yet: a login that comes now starts another request.
         sender.send_replace(Some(Err(transient())));
         drop(started(account_state.enter(&caller(1, &Why::Serve, at(0)))));
         // A task that died has no answer.
@@ -365,7 +365,7 @@ mod tests {
         else {
             panic!("another error")
         };
-        assert_eq!(retry_after, Some(SECOND), "nobody is told to try again in no time");
+        assert_eq!(retry_after, Some(SECOND), "no client is asked to try again in no time");
         drop(started(account_state.enter(&caller(1, &Why::Serve, at(60)))));
         drop(started(account_state.enter(&caller(2, &Why::Serve, at(1)))));
     }

@@ -165,7 +165,7 @@ impl Shared {
             Ok(false) => {
                 // Another process has written, or the account is gone, or is another application's now.
                 self.store.tokens(mailbox).await?;
-                if !self.is_got_by(mailbox, &(account.application.clone(), account.grant)).await? {
+                if !self.is_obtained_by(mailbox, &(account.application.clone(), account.grant)).await? {
                     return Err(changed_elsewhere());
                 }
             }
@@ -304,7 +304,7 @@ mod tests {
         let has_just_come = |seconds| app_only.just_came(Duration::from_secs(seconds)).is_some();
         assert!(!has_just_come(100));
         app_only.lock().token = Some(token("at", 0));
-        assert!(!has_just_come(100), "another process got it");
+        assert!(!has_just_come(100), "another process requested it");
         app_only.lock().received = Some(Duration::from_secs(100));
         assert!(has_just_come(100) && has_just_come(159) && !has_just_come(160));
         app_only.use_secrets(ClientSecrets { current: Some(Secret::from("a new client secret")), next: None });

@@ -221,7 +221,7 @@ impl Shared {
                 Err(StoreError::NoSuchAccount(_)) => return Err(StoreError::NoSuchAccount(mailbox.clone()).into()),
                 Err(error) => return self.serve_unsaved(mailbox, account_state, new, error),
             };
-            match self.is_got_by(mailbox, &new.got_by).await {
+            match self.is_obtained_by(mailbox, &new.got_by).await {
                 Ok(true) => {}
                 // The account has another application or grant by now, which cannot use these tokens.
                 Ok(false) => {
@@ -277,7 +277,7 @@ impl Shared {
     }
 
     /// Whether the account still has this application and grant.
-    pub(super) async fn is_got_by(
+    pub(super) async fn is_obtained_by(
         &self,
         mailbox: &Mailbox,
         (application, grant): &(String, Grant),

@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(created, Created::Yes);
         let sealed = made.seal("c", &Secret::from("s")).unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        assert!(Vault::from_key_text(&text).is_none(), "the key stands there in clear");
+        assert!(Vault::from_key_text(&text).is_none(), "it contains the key in plain text");
         let (again, created) = source.open().unwrap();
         assert_eq!(created, Created::No);
         assert_eq!(again.open("c", &sealed).unwrap().reveal(), b"s");

@@ -133,7 +133,7 @@ pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A time in a zone; `None` where it is none that can be printed.
+/// A time in a zone; `None` where it cannot be printed.
 pub(super) fn zoned(time: SystemTime, zone: &TimeZone) -> Option<ZonedDateTime> {
     Timestamp::try_from(time).ok().map(|time| time.to_zoned_datetime(zone.clone()))
 }

@@ -40,7 +40,7 @@ const EXAMPLES: &str = "write it like 14:03, yesterday, 2026-11-30, \"2026-11-30
 /// Reads a time.
 ///
 /// # Errors
-/// It is none; the text says how times are written.
+/// It cannot be read; the text says how times are written.
 pub(super) fn parse(text: &str, now: &ZonedDateTime) -> Result<Written, String> {
     let text = text.trim();
     let unknown = || format!("`{text}` is not a time; {EXAMPLES}");

@@ -2,7 +2,7 @@
 //!
 //! A password opens a stored token only if Microsoft has accepted this very password; the [`VerificationState`] of its account
 //! says for how long. Microsoft is asked about one password of an account at a time, and about a few in all. It hears so few
-//! wrong passwords that nobody can have the user locked out there by guessing here. The result is recorded even if the client
+//! wrong passwords that guessing here cannot lock the user out there. The result is recorded even if the client
 //! disconnects meanwhile. A password is kept in memory as an HMAC under a key that never leaves the process; of the last right
 //! one the store keeps a sealed argon2id hash, so that after a restart it is still known.
 

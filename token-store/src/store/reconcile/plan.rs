@@ -254,7 +254,7 @@ impl<'a> View<'a> {
     }
 
     /// The suggested command names all accounts to be handed over. If there are many, only the first sentence has it: ten
-    /// thousand lines of ten thousand addresses help nobody.
+    /// thousand lines of ten thousand addresses help no administrator.
     fn hand_over_conflict(&self, mailbox: &Mailbox) -> String {
         match self.kept_by_command.as_slice() {
             [first, all @ ..] if *first != mailbox && all.len() >= NAMED_IN_EACH => {

@@ -1,4 +1,4 @@
-//! What the docket decides.
+//! What the verification state decides.
 
 use super::*;
 use crate::error::Problem;
@@ -50,7 +50,7 @@ fn opened_by_one() -> VerificationState {
 fn right_password_counts_while_its_tokens_are_usable() {
     let mut state = opened_by_one();
     assert_eq!(state.asks(1, at(59)), Decision::Admit);
-    assert_eq!(state.asks(2, at(59)), ASK, "another one is Microsoft's to judge");
+    assert_eq!(state.asks(2, at(59)), ASK, "another one is Microsoft's to verify");
     let status = state.status();
     let ended = TokenStatus { usable: false, ..status };
     assert_eq!(state.decide(&tag(1), &ended, at(1)), ASK, "its tokens were revoked");
@@ -89,7 +89,7 @@ fn last_right_password_alone_opens_without_an_answer() {
     state.note(tag(1), &VerificationResult::Inconclusive(passing()), at(60));
     assert_eq!(state.asks(1, at(60)), Decision::Admit, "Microsoft is left alone meanwhile");
     let Decision::Deny(Denied::NotVerified(TokenError::Transient { retry_after, .. })) = state.asks(2, at(60)) else {
-        panic!("nobody has judged this one");
+        panic!("this one has not been verified");
     };
     assert_eq!(retry_after, Some(Duration::from_secs(1)));
     assert_eq!(state.asks(1, at(61)), Decision::AskMicrosoft { admit_if_unreachable: true });
@@ -98,7 +98,7 @@ fn last_right_password_alone_opens_without_an_answer() {
 
 #[test]
 fn pauses_grow_until_an_answer_or_new_tokens() {
-    let registration = TokenError::Misconfigured(Problem::new("wrong", "mend it"));
+    let registration = TokenError::Misconfigured(Problem::new("wrong", "correct it"));
     let mut state = VerificationState::default();
     for _ in 0..20 {
         state.note(tag(1), &VerificationResult::Inconclusive(registration.clone()), at(0));
@@ -119,7 +119,7 @@ fn pauses_grow_until_an_answer_or_new_tokens() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_lets_nobody_in() {
+fn clock_that_is_set_back_admits_no_login() {
     let mut state = opened_by_one();
     let later = at(30 * 24 * 60);
     state.note(tag(1), &VerificationResult::Right, later);
