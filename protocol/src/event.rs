@@ -123,6 +123,22 @@ pub enum UpstreamEvent {
     Failed(UpstreamFailure),
 }
 
+/// Where an upstream login is, or has failed: what the server's last reply answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum LoginStep {
+    /// The connection: the server's greeting.
+    #[default]
+    Greeting,
+    /// EHLO, or CAPABILITY before the login.
+    Capabilities,
+    /// STARTTLS.
+    StartTls,
+    /// AUTH or AUTHENTICATE, and the token.
+    Authenticate,
+    /// What is asked after the login, to see whether the mailbox opens.
+    Mailbox,
+}
+
 /// Why an upstream login failed. The text is the server's own, bounded, on one line and free of control characters; it is
 /// material for a log and for the table of remedies, never passed to a client as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

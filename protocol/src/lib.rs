@@ -31,7 +31,7 @@ pub mod tap;
 use std::fmt;
 use std::sync::Arc;
 
-pub use event::{Closed, LocalEvent, Login, Offer, Refusal, RefusalKind, UpstreamEvent, UpstreamFailure};
+pub use event::{Closed, LocalEvent, Login, LoginStep, Offer, Refusal, RefusalKind, UpstreamEvent, UpstreamFailure};
 pub use known_offer::KnownOffer;
 pub use preamble::Preamble;
 pub use secret::Secret;
@@ -123,6 +123,9 @@ pub trait UpstreamDialogue: Dialogue<Event = UpstreamEvent> {
 
     /// What the dialogue waits for, for a log: "its greeting".
     fn waits_for(&self) -> &'static str;
+
+    /// Where the login is, or has failed.
+    fn step(&self) -> LoginStep;
 
     /// The capabilities that the server itself listed on this connection before the login, for a later
     /// [`KnownOffer::capabilities`]. Only IMAP has them.

@@ -11,6 +11,7 @@ pub(crate) mod file;
 mod journal;
 mod log;
 mod login_throttle;
+mod mail_service;
 pub(crate) mod notify;
 mod password_checks;
 mod positions;
@@ -39,6 +40,7 @@ pub(crate) use file::LogFormat;
 pub use file::{ListenerTls, Protocol, ServerTls};
 pub(crate) use journal::JournalSettings;
 pub(crate) use log::{QUIET, log_filter};
+pub use mail_service::MailService;
 pub(crate) use notify::date;
 pub(crate) use notify::{Command as NotifyCommand, Notify, Webhook};
 pub(crate) use problem::ConfigError;
@@ -162,6 +164,8 @@ pub struct Servers {
     pub smtp_initial_response: bool,
     /// What the SMTP server accepts from one mailbox.
     pub sending: SendingLimits,
+    /// Whose servers they are, which decides what their replies mean.
+    pub service: MailService,
 }
 
 impl Servers {

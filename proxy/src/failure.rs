@@ -3,16 +3,19 @@
 //! One failure has two texts: [`Failure::refusal`] is what the mail client shows in its dialog box, [`Failure::log`] what
 //! the operator reads. The codes of the authority are explained by the token store's own table.
 
+mod asked;
 mod class;
 mod known_replies;
 
+pub(crate) use asked::Asked;
+pub use asked::Step;
 pub use class::FailureClass;
-pub(crate) use known_replies::KnownReply;
-pub use known_replies::known_replies;
+pub use known_replies::{KnownReply, known_replies};
 
 use oxpost_protocol::{Refusal, RefusalKind, UpstreamFailure};
-use oxpost_token_store::{Denied, Mailbox, StoreError, TokenError};
+use oxpost_token_store::{CertificateProblem, Denied, Mailbox, StoreError, TokenError};
 
+use crate::config::MailService;
 use crate::limits::connection_slots::LimitReached;
 use crate::limits::login_throttle::Throttled;
 use crate::upstream::connect::ConnectError;
@@ -31,6 +34,8 @@ pub struct Failure {
     pub class: Option<FailureClass>,
     /// The account, or what the log says instead, where the log has one.
     pub user: Option<String>,
+    /// Whether the store has been given it as the account's present refusal.
+    pub is_recorded: bool,
     /// Whether a line of the log, within the session, has it. Only then is the client shown the id of its session.
     pub is_logged: bool,
 }
@@ -50,6 +55,7 @@ impl Failure {
             server_reply: None,
             class: None,
             user: None,
+            is_recorded: false,
             is_logged: false,
         }
     }
@@ -145,24 +151,31 @@ impl Failure {
     }
 
     /// The mail server did not let the session begin.
-    pub fn upstream(failure: &UpstreamFailure, host: &str, mailbox: &Mailbox) -> Self {
+    pub fn upstream(failure: &UpstreamFailure, asked: Asked, host: &str, mailbox: &Mailbox) -> Self {
         use UpstreamFailure as U;
         let (text, sentence, kind): (&str, String, RefusalKind) = match failure {
             U::TokenRefused(text) => (
                 text,
-                format!(
-                    "The mail server refused access to {mailbox}. Check that IMAP, POP or Authenticated SMTP is enabled for \
-                     the mailbox and that the user who signed in may open it."
-                ),
+                match asked.service {
+                    MailService::Exchange => format!(
+                        "The mail server refused access to {mailbox}. Check that IMAP, POP or Authenticated SMTP is enabled for \
+                         the mailbox and that the user who signed in may open it."
+                    ),
+                    MailService::Gmail | MailService::Other => format!(
+                        "The mail server refused access to {mailbox}. Check that {} is enabled for the mailbox, and that {mailbox} is the \
+                         user who signed in.",
+                        asked.protocol
+                    ),
+                },
                 RefusalKind::AdministratorMustAct,
             ),
             U::NotConnected(text) => (
                 text,
                 format!(
-                    "The login was accepted, but the mailbox {mailbox} cannot be opened. Check that it exists and has a licence, \
-                     that IMAP is enabled for it, and that the user who signed in has Full Access to it."
+                    "The login was accepted, but the mailbox {mailbox} does not open at the moment. Try again in a few minutes; if it lasts, \
+                     run `oxpost doctor {mailbox}`."
                 ),
-                RefusalKind::AdministratorMustAct,
+                RefusalKind::Unavailable,
             ),
             U::Unavailable(text) => (
                 text,
@@ -186,7 +199,7 @@ impl Failure {
             }
         };
         let reason = failure;
-        let failure = match explanation(text) {
+        let failure = match known_replies::lookup(asked, text) {
             // More than one thing can be the reason.
             Some(reply) if reply.another_token => {
                 let sentence = format!("{} `oxpost doctor {mailbox}` checks each step.", reply.sentence(mailbox));
@@ -197,6 +210,20 @@ impl Failure {
         };
         let class = FailureClass::of_server(reason, failure.refusal.kind);
         Self { server_reply: Some(text.to_owned()), ..failure }.in_class(class)
+    }
+
+    /// The login is accepted and the mailbox has not opened for so long that it does not pass by itself.
+    pub(crate) fn lasting_not_connected(self, service: MailService, minutes: u64, mailbox: &Mailbox) -> Self {
+        let remedy = not_connected_remedy(service);
+        let sentence = format!(
+            "The login is accepted, but the mailbox {mailbox} has not opened for more than {minutes} minutes. {remedy}"
+        );
+        Self {
+            log: format!("{sentence} ({})", self.server_reply.as_deref().unwrap_or_default()),
+            refusal: Refusal::new(RefusalKind::AdministratorMustAct, sentence),
+            class: Some(FailureClass::Refused),
+            ..self
+        }
     }
 
     /// The account of a device does not exist.
@@ -248,25 +275,13 @@ impl Failure {
 
     /// TLS with the mail server failed.
     pub fn tls(host: &str, error: &std::io::Error) -> Self {
-        let certificate = matches!(
-            error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
-            Some(rustls::Error::InvalidCertificate(_))
-        );
-        let failure = if certificate {
-            Self::new(
-                RefusalKind::AdministratorMustAct,
-                format!(
-                    "The certificate of {host} is not trusted. If a firewall inspects TLS, name its certificate authority under \
-                     [trust] ca-file in proxy.toml."
-                ),
-                &error.to_string(),
-            )
-        } else {
-            Self::new(
+        let failure = match CertificateProblem::of(error) {
+            Some(problem) => Self::new(RefusalKind::AdministratorMustAct, problem.explain(host), &error.to_string()),
+            None => Self::new(
                 RefusalKind::Unavailable,
                 format!("TLS with {host} failed. Check that nothing between Oxpost and it interferes."),
                 &error.to_string(),
-            )
+            ),
         };
         failure.in_class(FailureClass::Unreachable)
     }
@@ -305,18 +320,27 @@ impl Failure {
     }
 }
 
+/// What to check if a mailbox stays closed although the login is accepted.
+pub(crate) fn not_connected_remedy(service: MailService) -> &'static str {
+    match service {
+        MailService::Exchange => {
+            "Check that it exists and has a licence, that IMAP is enabled for it, and that the user who signed in has Full Access to it; \
+             app-only access needs New-ServicePrincipal and Add-MailboxPermission."
+        }
+        MailService::Gmail | MailService::Other => {
+            "Check that it exists, that IMAP is enabled for it, and that its user is the one who signed in."
+        }
+    }
+}
+
 /// Whether a refusal has a reason that another token would not change: a setting, most often.
-pub(crate) fn is_final(text: &str) -> bool {
-    explanation(text).is_some_and(|reply| !reply.another_token)
+pub(crate) fn is_final(asked: Asked, text: &str) -> bool {
+    known_replies::lookup(asked, text).is_some_and(|reply| !reply.another_token)
 }
 
 /// What a refusal with a reason of its own means for a mailbox, and what to do about it.
-pub(crate) fn explained(text: &str, mailbox: &Mailbox) -> Option<String> {
-    explanation(text).map(|reply| reply.sentence(mailbox))
-}
-
-fn explanation(text: &str) -> Option<&'static KnownReply> {
-    known_replies().iter().find(|reply| text.contains(reply.pattern))
+pub(crate) fn explained(asked: Asked, text: &str, mailbox: &Mailbox) -> Option<String> {
+    known_replies::lookup(asked, text).map(|reply| reply.sentence(mailbox))
 }
 
 #[cfg(test)]
@@ -324,11 +348,9 @@ mod tests {
     use super::*;
 
     fn of(failure: &UpstreamFailure) -> Failure {
-        of_mailbox(failure, &Mailbox::parse("scan@contoso.com").unwrap())
-    }
-
-    fn of_mailbox(failure: &UpstreamFailure, mailbox: &Mailbox) -> Failure {
-        Failure::upstream(failure, "smtp.office365.com", mailbox)
+        let mailbox = &Mailbox::parse("scan@contoso.com").unwrap();
+        let asked = Asked { service: MailService::Exchange, protocol: crate::config::Protocol::Smtp, step: Step::Auth };
+        Failure::upstream(failure, asked, "smtp.office365.com", mailbox)
     }
 
     #[test]
@@ -349,26 +371,5 @@ mod tests {
         let failure = of(&UpstreamFailure::TokenRefused("535 5.7.3 Authentication unsuccessful [x]".into()));
         assert!(failure.refusal.text.contains("Authenticated SMTP"), "{}", failure.refusal.text);
         assert_eq!(of(&UpstreamFailure::ConnectionClosed).refusal.kind, RefusalKind::Unavailable);
-    }
-
-    #[test]
-    fn every_sentence_fits_in_a_reply_line() {
-        let long = Mailbox::parse("a.user.with.a.long.name@subsidiary.contoso.com").unwrap();
-        for reply in known_replies() {
-            let text = of_mailbox(&UpstreamFailure::TokenRefused(reply.pattern.into()), &long).refusal.text;
-            assert_eq!(
-                known_replies().iter().filter(|other| other.pattern == reply.pattern).count(),
-                1,
-                "{} is there twice",
-                reply.pattern
-            );
-            assert_eq!(
-                explanation(reply.pattern).unwrap().pattern,
-                reply.pattern,
-                "an earlier reply takes this one's place"
-            );
-            assert!(reply.what.ends_with('.') && reply.remedy.ends_with('.'), "{reply:?}");
-            assert_eq!(oxpost_protocol::line::reply_text(&text), text);
-        }
     }
 }

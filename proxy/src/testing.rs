@@ -3,12 +3,13 @@
 pub use crate::admin::doctor::CHECKS;
 pub use crate::cli::parses;
 pub use crate::config::{
-    Device, Limits, Listener, ListenerTls, Protocol, SendingLimits, Server as MailServer, ServerTls, Servers,
+    Device, Limits, Listener, ListenerTls, MailService, Protocol, SendingLimits, Server as MailServer, ServerTls,
+    Servers,
 };
 #[cfg(fuzzing)]
 pub use crate::context::Dial;
 pub use crate::context::{Runtime, ServerContext, Settings};
-pub use crate::failure::{FailureClass, known_replies};
+pub use crate::failure::{FailureClass, KnownReply, Step, known_replies};
 pub use crate::journal::Journal;
 pub use crate::limits::back_off::BackOffs;
 pub use crate::limits::connection_slots::{ConnectionSlots, SlotLimits, SlotSettings};

@@ -78,7 +78,7 @@ async fn a_federated_token_is_examined() {
     let oxpost = oxpost(&tenant, "federated-token-file = \"token\"", &[]);
     app_only(&oxpost).await;
     let list = Checklist::of(&oxpost, &[ALICE]).await;
-    list.fails(&[("credential", "check federated-token-file in proxy.toml")]);
+    list.fails(&[("credential", "Check federated-token-file in proxy.toml")]);
     list.not_checked(&behind_the_credential());
     write_private(&oxpost, "token", &statement(&tenant, "another:subject"));
     Checklist::of(&oxpost, &[ALICE]).await.fails(&[("kind of client", "compare the subject")]);

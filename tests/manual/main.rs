@@ -87,14 +87,28 @@ fn refusals() -> String {
     print_names(&mut text, entra_codes::google_names());
     text.push_str("\n## Refusals of other sign-in services\n");
     print_names(&mut text, entra_codes::other_names());
-    text.push_str("\n## Refusals of Exchange Online\n\n| the reply says | what happened | does waiting help? | what to do |\n|---|---|---|---|\n");
+    text.push_str(
+        "\n## Refusals of mail servers\n\nThe first row that fits counts. Where a column says *any*, all of them are meant.\n\n\
+         | whose server | protocol | reply to | the reply says | what happened | does waiting help? | what to do |\n|---|---|---|---|---|---|---|\n",
+    );
     for row in oxpost::testing::known_replies() {
         let waiting = if row.waiting_helps { "yes" } else { "no" };
         let (what, remedy) = (row.what.replace("MAILBOX", "ADDRESS"), row.remedy.replace("MAILBOX", "ADDRESS"));
-        let _ = writeln!(text, "| {} | {what} | {waiting} | {remedy} |", row.pattern);
+        let service = row.service.map_or("any".to_owned(), |service| service.to_string());
+        let (protocols, steps) = (listed(row.protocols), listed(row.steps));
+        let says = match row.pattern.strip_prefix('^') {
+            Some(beginning) => format!("{beginning}..."),
+            None => row.pattern.replace('*', "\\*"),
+        };
+        let _ = writeln!(text, "| {service} | {protocols} | {steps} | {says} | {what} | {waiting} | {remedy} |");
     }
     text.push('\n');
     text
+}
+
+fn listed<T: std::fmt::Display>(all: &[T]) -> String {
+    let names: Vec<String> = all.iter().map(T::to_string).collect();
+    if names.is_empty() { "any".to_owned() } else { names.join(", ") }
 }
 
 fn print_names(text: &mut String, rows: impl Iterator<Item = &'static entra_codes::NameRow>) {

@@ -12,7 +12,7 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("cli", &["admin", "config", "context", "journal", "log", "net", "platform", "server"]),
     ("config", &["limits", "platform"]),
     ("context", &["config", "journal", "limits", "log", "monitor", "net", "platform", "upstream"]),
-    ("failure", &["limits", "upstream"]),
+    ("failure", &["config", "limits", "upstream"]),
     ("journal", &["config", "log"]),
     ("limits", &["config", "log"]),
     ("log", &["config", "limits"]),

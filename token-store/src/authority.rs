@@ -43,6 +43,9 @@ pub(crate) struct Authority<'a> {
 pub(crate) struct Granted {
     pub(crate) tokens: TokenSet,
     pub(crate) signed_in_as: Option<String>,
+    /// What was asked for and is not among what was granted; empty if the authority does not say what that is (RFC 6749, 5.1: it
+    /// must, where it is less).
+    pub(crate) missing_scopes: Vec<String>,
 }
 
 /// Why a refresh token brought nothing.
@@ -318,7 +321,11 @@ impl<'a> Authority<'a> {
         let told = answer.extra_fields();
         let identity = told.user(access_token);
         let tokens = TokenSet { access_token: Secret::from(access_token.as_str()), lifetime, refresh_token, identity };
-        Ok(Granted { tokens, signed_in_as: told.signed_in_as() })
+        let granted: Option<Vec<&str>> =
+            answer.scopes().map(|scopes| scopes.iter().flat_map(|scope| scope.split_whitespace()).collect());
+        let missing_scopes =
+            granted.map(|granted| missing(&self.application.delegated_scopes, &granted)).unwrap_or_default();
+        Ok(Granted { tokens, signed_in_as: told.signed_in_as(), missing_scopes })
     }
 
     /// The error for people. What `oauth2` keeps of a body it could not read is dropped here, unseen: it may hold tokens.
@@ -360,6 +367,20 @@ impl<'a> Authority<'a> {
     }
 }
 
+/// The permissions of these scopes that were not granted. A service has several host names, and Entra answers with any of them, so
+/// that the names of the permissions are compared.
+fn missing(wanted: &[String], granted: &[&str]) -> Vec<String> {
+    const NO_PERMISSIONS: [&str; 5] = ["offline_access", "openid", "profile", "email", ".default"];
+    let permission =
+        |scope: &str| scope.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    let granted: Vec<String> = granted.iter().map(|scope| permission(scope)).collect();
+    let is_missing = |scope: &&String| {
+        let permission = permission(scope);
+        !NO_PERMISSIONS.contains(&permission.as_str()) && !granted.contains(&permission)
+    };
+    wanted.iter().filter(is_missing).cloned().collect()
+}
+
 /// Whether a refusal is the user's: Entra has a number for everything that it refuses itself, and one for a user's refusal.
 fn user_declined(description: &str) -> bool {
     number_in(description).is_none_or(|number| number == USER_DECLINED)
@@ -370,4 +391,23 @@ const USER_DECLINED: u32 = 65_004;
 
 fn scopes(scopes: &[String]) -> impl Iterator<Item = Scope> + '_ {
     scopes.iter().map(|scope| Scope::new(scope.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::missing;
+
+    #[test]
+    fn permission_that_was_not_granted_is_missing() {
+        let wanted = [
+            "https://outlook.office.com/IMAP.AccessAsUser.All",
+            "https://outlook.office.com/SMTP.Send",
+            "offline_access",
+        ];
+        let wanted = wanted.map(str::to_owned);
+        let granted = ["https://outlook.office365.com/imap.accessasuser.all", "openid"];
+        assert_eq!(missing(&wanted, &granted), ["https://outlook.office.com/SMTP.Send"]);
+        assert!(missing(&["https://mail.google.com/".into()], &["https://mail.google.com/"]).is_empty());
+        assert!(missing(&["https://outlook.office.com/.default".into()], &[]).is_empty());
+    }
 }

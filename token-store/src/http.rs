@@ -24,6 +24,7 @@ use reqwest::dns::Resolve;
 use url::{Host, Url};
 
 use crate::{
+    certificate_problem::CertificateProblem,
     circuit::RequestFailure,
     clock::ClockSkew,
     credential::RefusedSecrets,
@@ -115,6 +116,8 @@ pub(crate) enum HttpFailure {
     Busy { status: u16, retry_after: Option<Duration>, detail: String },
     #[error("could not be reached: {0}")]
     Unreachable(String),
+    #[error("has a certificate that is not accepted: {text}")]
+    Untrusted { problem: CertificateProblem, text: String },
     #[error("did not answer in time")]
     TimedOut,
     #[error("gave an answer of more than {BODY_LIMIT} bytes, which is no token")]
@@ -142,7 +145,7 @@ impl HttpFailure {
         };
         match self {
             Self::Busy { status, retry_after, .. } => trouble(*status == 429, *retry_after),
-            Self::Unreachable(_) | Self::TimedOut | Self::TooLong => trouble(false, None),
+            Self::Unreachable(_) | Self::Untrusted { .. } | Self::TimedOut | Self::TooLong => trouble(false, None),
             // A refusal in another form than OAuth's may be about this one request; a page of another server is not.
             Self::NotAnAnswer { status: 400..=499, .. } => RequestOutcome::Answered,
             Self::NotAnAnswer { .. } => trouble(false, None),
@@ -179,6 +182,10 @@ impl HttpFailure {
             Self::Busy { retry_after, detail, .. } => {
                 let remedy = "If it lasts, see https://status.cloud.microsoft.";
                 TokenError::Transient { retry_after, problem: Problem::retried(what, remedy).with_detail(&detail) }
+            }
+            Self::Untrusted { problem, text } => {
+                let problem = Problem::retried(problem.explain(host), "").with_detail(&text);
+                TokenError::Transient { retry_after: None, problem }
             }
             Self::Unreachable(_) | Self::TimedOut | Self::TooLong | Self::NotAnAnswer { .. } => {
                 let remedy = "If it lasts, check the network, the firewall, the system's proxy settings and the address in proxy.toml.";
@@ -253,7 +260,11 @@ fn transport(error: reqwest::Error) -> HttpFailure {
     if error.is_timeout() {
         return HttpFailure::TimedOut;
     }
-    HttpFailure::Unreachable(root_cause(&error.without_url()))
+    let error = error.without_url();
+    match CertificateProblem::of(&error) {
+        Some(problem) => HttpFailure::Untrusted { problem, text: root_cause(&error) },
+        None => HttpFailure::Unreachable(root_cause(&error)),
+    }
 }
 
 /// The innermost text, "connection refused" or "invalid peer certificate". The outer ones hold addresses and no cause.

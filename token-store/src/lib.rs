@@ -18,6 +18,7 @@ mod account;
 mod admission;
 mod application;
 mod authority;
+mod certificate_problem;
 mod circuit;
 mod clock;
 mod credential;
@@ -80,6 +81,7 @@ pub use store::{
 pub use vault::{Created, KeySource, NewKey, Vault, VaultError};
 
 // Time.
+pub use certificate_problem::CertificateProblem;
 pub use clock::{Clock, ClockSkew, ManualClock, SharedClock, SystemClock};
 
 #[cfg(test)]

@@ -51,6 +51,8 @@ pub struct SignedIn {
     /// Who signed in: the mailbox, or its delegate; a sign-in by another user is refused. Missing only if the authority cannot
     /// say it.
     pub signed_in_as: Option<String>,
+    /// Scopes that were asked for and not granted.
+    pub missing_scopes: Vec<String>,
 }
 
 /// Why a sign-in failed.
@@ -161,7 +163,8 @@ fn kept(granted: Granted, expected: &Expected, application: &Application) -> Res
         return Err(TokenError::Misconfigured(Problem::new(what, remedy)).into());
     }
     expected.check(granted.signed_in_as.as_deref(), granted.tokens.identity.as_ref())?;
-    Ok(SignedIn { tokens: granted.tokens, signed_in_as: granted.signed_in_as })
+    let Granted { tokens, signed_in_as, missing_scopes } = granted;
+    Ok(SignedIn { tokens, signed_in_as, missing_scopes })
 }
 
 impl fmt::Debug for DeviceSignIn {

@@ -10,7 +10,7 @@ use crate::sasl::Malformed;
 use crate::sasl::redact::Redactor;
 use crate::sasl::xoauth2::XOAuth2;
 use crate::state_machine::{Io, StateMachine};
-use crate::{KnownOffer, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+use crate::{KnownOffer, LoginStep, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
 
 /// Longest line of a server before we are logged in.
 const LINE_LIMIT: usize = 16 * 1024;
@@ -54,6 +54,7 @@ pub struct Upstream {
     /// What follows from what was known, and nothing this connection has confirmed.
     assuming: bool,
     misled: bool,
+    failed_at: Option<LoginStep>,
     /// The last untagged NO or BAD, which is sometimes all that explains a hang-up.
     complaint: Option<String>,
     lines: u32,
@@ -102,6 +103,7 @@ impl Upstream {
             doubted: None,
             assuming: false,
             misled: false,
+            failed_at: None,
             complaint: None,
             lines: 0,
             skipping: 0,
@@ -351,6 +353,7 @@ impl Upstream {
         let is_temporary = matches!(&failure, UpstreamFailure::Unavailable(text)
             if is_temporary(text.as_bytes()) || is_error(text.as_bytes()));
         self.misled = self.assuming && !is_temporary;
+        self.failed_at = Some(self.step());
         self.state = State::Over;
         self.io.out.report(UpstreamEvent::Failed(failure));
     }
@@ -407,6 +410,16 @@ impl StateMachine for Upstream {
 }
 
 impl UpstreamDialogue for Upstream {
+    fn step(&self) -> LoginStep {
+        match self.state {
+            State::Greeting => LoginStep::Greeting,
+            State::Capabilities => LoginStep::Capabilities,
+            State::Doubting | State::GoAhead | State::Verdict { .. } => LoginStep::Authenticate,
+            State::Probing { .. } => LoginStep::Mailbox,
+            State::Over => self.failed_at.unwrap_or(LoginStep::Mailbox),
+        }
+    }
+
     fn waits_for(&self) -> &'static str {
         match self.state {
             State::Greeting => "its greeting",

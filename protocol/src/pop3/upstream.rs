@@ -11,7 +11,7 @@ use crate::sasl::Malformed;
 use crate::sasl::redact::Redactor;
 use crate::sasl::xoauth2::XOAuth2;
 use crate::state_machine::{Io, StateMachine};
-use crate::{Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+use crate::{LoginStep, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
 
 /// Longest line taken from the server. RFC 2449, 4 allows 512; an error challenge in base64 may be longer.
 const LINE_LIMIT: usize = 8192;
@@ -22,6 +22,7 @@ pub struct Upstream {
     redactor: Redactor,
     io: Io<UpstreamEvent>,
     state: State,
+    failed_at: Option<LoginStep>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,13 @@ impl Upstream {
     /// The user or the token contains bytes that an XOAUTH2 message cannot carry.
     pub fn new(credentials: &XOAuth2) -> Result<Self, Malformed> {
         let message = credentials.message()?;
-        Ok(Self { redactor: Redactor::new(credentials, &message), message, io: Io::default(), state: State::Greeting })
+        Ok(Self {
+            redactor: Redactor::new(credentials, &message),
+            message,
+            io: Io::default(),
+            state: State::Greeting,
+            failed_at: None,
+        })
     }
 
     fn reply(&mut self, line: &[u8]) {
@@ -86,6 +93,7 @@ impl Upstream {
     }
 
     fn fail(&mut self, failure: UpstreamFailure) {
+        self.failed_at = Some(self.step());
         self.io.out.report(UpstreamEvent::Failed(failure));
         self.state = State::Over;
     }
@@ -143,6 +151,14 @@ impl StateMachine for Upstream {
 }
 
 impl UpstreamDialogue for Upstream {
+    fn step(&self) -> LoginStep {
+        match self.state {
+            State::Greeting => LoginStep::Greeting,
+            State::Offering | State::TokenSent | State::ChallengeAnswered => LoginStep::Authenticate,
+            State::Over => self.failed_at.unwrap_or(LoginStep::Authenticate),
+        }
+    }
+
     fn waits_for(&self) -> &'static str {
         match self.state {
             State::Greeting => "its greeting",

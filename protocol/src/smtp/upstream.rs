@@ -13,7 +13,7 @@ use crate::sasl::Malformed;
 use crate::sasl::redact::Redactor;
 use crate::sasl::xoauth2::XOAuth2;
 use crate::state_machine::{Io, StateMachine};
-use crate::{KnownOffer, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+use crate::{KnownOffer, LoginStep, Secret, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
 
 /// Longest AUTH command with an initial response, its line end included: what RFC 4954, 4 considers sufficient for the lines
 /// of an authentication. A longer token takes two steps.
@@ -43,6 +43,7 @@ pub struct Upstream {
     /// Whether the server is known to accept an initial response.
     initial_response: bool,
     misled: bool,
+    failed_at: Option<LoginStep>,
     /// The extension lines of the last EHLO.
     extensions: Vec<String>,
 }
@@ -89,6 +90,7 @@ impl Upstream {
             tls: if start_tls { Tls::ToStart } else { Tls::On },
             initial_response: false,
             misled: false,
+            failed_at: None,
             extensions: Vec::new(),
         })
     }
@@ -140,7 +142,13 @@ impl Upstream {
                 self.io.out.say("STARTTLS");
                 self.state = State::StartTls;
             }
-            Tls::ToStart => self.fail(UpstreamFailure::NotOffered("the server does not offer STARTTLS".into())),
+            Tls::ToStart => {
+                // A firewall that masks commands shows in what is offered instead.
+                let offered = self.extensions.join(", ");
+                let offered = if offered.is_empty() { "nothing" } else { &offered };
+                let text = format!("the server does not offer STARTTLS but {offered}");
+                self.fail(UpstreamFailure::NotOffered(self.redactor.printable(text.as_bytes())));
+            }
             Tls::On if self.extensions.iter().any(|line| offers_xoauth2(line)) => self.authenticate(),
             Tls::On => {
                 let offered: Vec<&str> = self.extensions.iter().map(String::as_str).filter(|l| is_auth(l)).collect();
@@ -201,6 +209,7 @@ impl Upstream {
     fn fail(&mut self, failure: UpstreamFailure) {
         self.misled = self.state == State::InitialResponse
             && !matches!(failure, UpstreamFailure::TokenRefused(_) | UpstreamFailure::Unavailable(_));
+        self.failed_at = Some(self.step());
         self.io.out.report(UpstreamEvent::Failed(failure));
         self.state = State::Over;
     }
@@ -264,6 +273,18 @@ impl StateMachine for Upstream {
 }
 
 impl UpstreamDialogue for Upstream {
+    fn step(&self) -> LoginStep {
+        match self.state {
+            State::Greeting => LoginStep::Greeting,
+            State::Ehlo => LoginStep::Capabilities,
+            State::StartTls | State::StartingTls => LoginStep::StartTls,
+            State::Offering | State::InitialResponse | State::TokenSent | State::ChallengeAnswered => {
+                LoginStep::Authenticate
+            }
+            State::Over => self.failed_at.unwrap_or(LoginStep::Authenticate),
+        }
+    }
+
     fn waits_for(&self) -> &'static str {
         match self.state {
             State::Greeting => "its greeting",

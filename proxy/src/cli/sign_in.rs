@@ -152,6 +152,13 @@ impl SignIn<'_> {
         println!(
             "\n{mailbox} is signed in. Oxpost refreshes its token from now on; a running service uses it immediately."
         );
+        if !signed_in.missing_scopes.is_empty() {
+            println!(
+                "Microsoft granted less than was asked for. Missing: {}. Add the permissions at Microsoft Entra admin center >\nApp registrations \
+                 > API permissions, grant admin consent, and run `oxpost sign-in {mailbox}` again; until then the mail\nserver refuses what needs them.",
+                signed_in.missing_scopes.join(", ")
+            );
+        }
         for other in self.store.dependents(holder).await?.iter().filter(|other| *other != mailbox) {
             println!("Also signed in: {other}, whose delegate is {holder}.");
         }

@@ -85,14 +85,20 @@ mod tests {
     use oxpost_token_store::{Denied, Mailbox, Problem};
 
     use super::*;
-    use crate::failure::{Failure, known_replies};
+    use crate::config::{MailService, Protocol};
+    use crate::failure::{Asked, Failure, Step, known_replies};
     use crate::upstream::connect::ConnectError;
     use crate::upstream::login_timings::{LoginTimings, Stage};
 
     const HOST: &str = "smtp.office365.com";
 
     fn of(failure: &UpstreamFailure) -> FailureClass {
-        Failure::upstream(failure, HOST, &Mailbox::parse("scan@contoso.com").unwrap()).class.unwrap()
+        let asked = Asked { service: MailService::Exchange, protocol: Protocol::Smtp, step: Step::Auth };
+        of_asked(failure, asked)
+    }
+
+    fn of_asked(failure: &UpstreamFailure, asked: Asked) -> FailureClass {
+        Failure::upstream(failure, asked, HOST, &Mailbox::parse("scan@contoso.com").unwrap()).class.unwrap()
     }
 
     fn problem() -> Problem {
@@ -116,6 +122,7 @@ mod tests {
         for failure in [
             UpstreamFailure::ConnectionClosed,
             UpstreamFailure::Protocol("nonsense".into()),
+            UpstreamFailure::NotConnected("BAD User is authenticated but not connected.".into()),
             UpstreamFailure::Unavailable("421 4.3.2 Service not active".into()),
             UpstreamFailure::Unavailable("NO [UNAVAILABLE] later".into()),
             UpstreamFailure::Unavailable("454 4.7.0 Temporary authentication failure".into()),
@@ -147,7 +154,6 @@ mod tests {
         for failure in [
             UpstreamFailure::TokenRefused("535 5.7.3 Authentication unsuccessful".into()),
             UpstreamFailure::TokenRefused("535 5.7.139 SmtpClientAuthentication is disabled for the Tenant.".into()),
-            UpstreamFailure::NotConnected("BAD User is authenticated but not connected.".into()),
             UpstreamFailure::NotOffered("AUTH LOGIN".into()),
         ] {
             assert_eq!(of(&failure), FailureClass::Refused, "{failure:?}");
@@ -158,7 +164,12 @@ mod tests {
     #[test]
     fn class_of_a_known_reply_agrees_with_its_kind() {
         for reply in known_replies() {
-            let class = of(&UpstreamFailure::Unavailable(reply.pattern.into()));
+            let asked = Asked {
+                service: reply.service.unwrap_or(MailService::Exchange),
+                protocol: reply.protocols.first().copied().unwrap_or(Protocol::Smtp),
+                step: reply.steps.first().copied().unwrap_or(Step::Auth),
+            };
+            let class = of_asked(&UpstreamFailure::Unavailable(reply.pattern.trim_start_matches('^').into()), asked);
             let passes = matches!(class, FailureClass::Unreachable | FailureClass::Throttled);
             assert_eq!(passes, reply.kind == RefusalKind::Unavailable, "{}: {class}", reply.pattern);
         }

@@ -8,7 +8,8 @@ use oxpost_protocol::smtp::submission::{Event, NotSent, Outcome, Report};
 use oxpost_token_store::{Mailbox, SharedClock};
 use tracing::{info, warn};
 
-use crate::failure;
+use crate::config::MailService;
+use crate::failure::{self, Asked, Step};
 use crate::journal::Journal;
 use crate::journal::event::{DecidedBy, Detail, JournalEvent, Kind, RECIPIENTS_NAMED, Recipient, TakenBy, bounded};
 
@@ -30,6 +31,8 @@ pub(crate) struct SenderSession {
     pub(crate) device_permit: Option<String>,
     /// The mail server.
     pub(crate) server: String,
+    /// Whose it is.
+    pub(crate) service: MailService,
 }
 
 /// Records the messages of one session.
@@ -105,9 +108,13 @@ impl<'a> MessageRecord<'a> {
         let (id, step, sender) = (current.id.clone(), current.step, current.sender.clone());
         current.step = current.step.saturating_add(1);
         self.current = Some(current);
-        let SenderSession { account, client, session, credential, device_permit, server } = &self.session;
+        let SenderSession { account, client, session, credential, device_permit, server, service } = &self.session;
         let remedy = match detail.decided_by {
-            Some(DecidedBy::MailServer) => detail.reply.as_ref().and_then(|reply| failure::explained(reply, account)),
+            Some(DecidedBy::MailServer) => {
+                let step = detail.command.as_deref().map_or(Step::EndOfData, Step::of_command);
+                let asked = Asked::of_message(*service, step);
+                detail.reply.as_ref().and_then(|reply| failure::explained(asked, reply, account))
+            }
             _ => None,
         };
         let detail = Detail {

@@ -13,7 +13,7 @@ use oxpost_protocol::tap::{self, Tap};
 use oxpost_token_store::Source;
 use tracing::{debug, info};
 
-use crate::config::Protocol;
+use crate::config::{MailService, Protocol};
 use crate::context::ServerContext;
 use crate::journal::event::TakenBy;
 use crate::limits::close_request::CloseRequest;
@@ -134,7 +134,7 @@ async fn submit(context: &ServerContext, logged_in: LoggedIn, close: CloseReques
     };
     machine.receive(Peer::Client, &unread);
     machine.receive(Peer::Server, &upstream.unread);
-    let server = context.settings.servers.get(&account.application).map(|servers| servers.smtp.host.clone());
+    let servers = context.settings.servers.get(&account.application);
     let account = account.mailbox;
     let sender = SenderSession {
         account: account.clone(),
@@ -142,7 +142,8 @@ async fn submit(context: &ServerContext, logged_in: LoggedIn, close: CloseReques
         session,
         credential,
         device_permit: device_permit.as_ref().map(|device_permit| device_permit.device.networks()),
-        server: server.unwrap_or_default(),
+        server: servers.map(|servers| servers.smtp.host.clone()).unwrap_or_default(),
+        service: servers.map_or(MailService::Other, |servers| servers.service),
     };
     let observer = Observer {
         record: MessageRecord::new(sender, &context.runtime.journal, &context.runtime.clock),

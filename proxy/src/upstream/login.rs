@@ -2,18 +2,19 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
 use oxpost_protocol::tap::back_off;
-use oxpost_protocol::{Action, KnownOffer, RefusalKind, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
+use oxpost_protocol::{Action, KnownOffer, LoginStep, RefusalKind, UpstreamDialogue, UpstreamEvent, UpstreamFailure};
 use oxpost_token_store::store::UpstreamRefusal;
-use oxpost_token_store::{AccessToken, Account, Admitted};
+use oxpost_token_store::{AccessToken, Account, Admitted, Mailbox};
 use rustls::pki_types::ServerName;
 use tracing::{debug, info};
 
-use crate::config::{Protocol, Server, ServerTls};
+use crate::config::{MailService, Protocol, Server, ServerTls};
 use crate::context::ServerContext;
-use crate::failure::{self, Failure, FailureClass};
+use crate::failure::{self, Asked, Failure, FailureClass};
 use crate::limits::back_off::LoginAllowed;
 use crate::mail_protocol::MailProtocol;
 use crate::monitor::session_monitor::throttled;
@@ -43,6 +44,8 @@ pub(crate) struct Connected {
 pub(crate) struct LoginFailed {
     /// Why.
     pub failure: UpstreamFailure,
+    /// At which step.
+    pub step: LoginStep,
     /// What was known of the server beforehand may have been wrong, and may be the reason.
     pub known_offer_may_be_wrong: bool,
     /// What it listed on this connection before the login.
@@ -71,7 +74,7 @@ pub(crate) async fn login<S: MailProtocol>(
         )
         .in_class(FailureClass::TokenNeedsAdministrator));
     };
-    let server = servers.of(S::PROTOCOL);
+    let (server, service) = (servers.of(S::PROTOCOL), servers.service);
     let trying = async {
         // Sending has its own limiter.
         if S::PROTOCOL != Protocol::Smtp {
@@ -92,7 +95,7 @@ pub(crate) async fn login<S: MailProtocol>(
             .wait(&context.runtime.store, &account.mailbox, S::PROTOCOL, &context.runtime.clock)
             .await;
         left_alone.map_err(|left| Failure::throttled(&server.host, left))?;
-        with_second_try::<S>(context, admitted, server, timings).await
+        with_second_try::<S>(context, admitted, (server, service), timings).await
     };
     // One budget for all of it: a client has its own patience, which none of the stages knows.
     let outcome = tokio::time::timeout_at(budget.end(), trying)
@@ -120,6 +123,7 @@ fn record_result(context: &ServerContext, account: &Account, protocol: Protocol,
             context.runtime.accounts.note_login_accepted(account);
             None
         }
+        Some(Failure { is_recorded: true, .. }) => return,
         Some(Failure { refusal, server_reply: Some(server_reply), .. })
             if refusal.kind == RefusalKind::AdministratorMustAct =>
         {
@@ -138,7 +142,7 @@ fn record_result(context: &ServerContext, account: &Account, protocol: Protocol,
 async fn with_second_try<S: MailProtocol>(
     context: &ServerContext,
     admitted: &Admitted,
-    server: &Server,
+    (server, service): (&Server, MailService),
     timings: &LoginTimings,
 ) -> Result<Connected, Failure> {
     timings.waits(Stage::Token, A_TOKEN);
@@ -157,6 +161,7 @@ async fn with_second_try<S: MailProtocol>(
             Ok(Err(failed)) => failed,
             Err(Unreachable { may_retry: true, .. }) if !is_second_try => LoginFailed {
                 failure: UpstreamFailure::ConnectionClosed,
+                step: LoginStep::StartTls,
                 known_offer_may_be_wrong: false,
                 listed_before_login: None,
             },
@@ -166,10 +171,14 @@ async fn with_second_try<S: MailProtocol>(
             context.runtime.login_offers.listed(server, list);
         }
         let opened = sasl_user(admitted.account(), &token, S::PROTOCOL);
-        let failure = Failure::upstream(&failed.failure, &server.host, opened);
-        let next = next_attempt(&failed, is_second_try);
+        let asked = Asked::of_login(service, S::PROTOCOL, failed.step);
+        let failure = Failure::upstream(&failed.failure, asked, &server.host, opened);
+        let next = next_attempt(&failed, asked, is_second_try);
         is_second_try |= next.is_second_try;
         match next.with {
+            None if matches!(failed.failure, UpstreamFailure::NotConnected(_)) && !is_throttled(&failed.failure) => {
+                return Err(not_connected(context, admitted.account(), asked, failure, opened).await);
+            }
             None => return Err(failure),
             Some(RetryWith::SameToken) => {}
             Some(RetryWith::FreshToken) => {
@@ -207,8 +216,8 @@ struct NextAttempt {
 
 /// A login has one second try. A login that failed because of what was known beforehand would have succeeded without that, so
 /// it is made once more without being counted, unless a second try would be the same.
-fn next_attempt(failed: &LoginFailed, was_second_try: bool) -> NextAttempt {
-    match second_try(&failed.failure).filter(|_| !was_second_try) {
+fn next_attempt(failed: &LoginFailed, asked: Asked, was_second_try: bool) -> NextAttempt {
+    match second_try(&failed.failure, asked).filter(|_| !was_second_try) {
         Some(RetryWith::FreshToken) | None if failed.known_offer_may_be_wrong => {
             NextAttempt { with: Some(RetryWith::SameToken), is_second_try: was_second_try }
         }
@@ -219,15 +228,55 @@ fn next_attempt(failed: &LoginFailed, was_second_try: bool) -> NextAttempt {
 /// Whether another attempt can change anything. A token may have been revoked before its time; a mailbox may be between
 /// two servers ("authenticated but not connected" is sometimes that); a front end may have been restarted. A refusal whose
 /// reason is known to be a setting stays one.
-fn second_try(failure: &UpstreamFailure) -> Option<RetryWith> {
+fn second_try(failure: &UpstreamFailure, asked: Asked) -> Option<RetryWith> {
     match failure {
-        UpstreamFailure::TokenRefused(text) if failure::is_final(text) => None,
+        UpstreamFailure::TokenRefused(text) if failure::is_final(asked, text) => None,
         UpstreamFailure::TokenRefused(_) => Some(RetryWith::FreshToken),
         // Exchange throttles a client for longer that keeps trying.
-        UpstreamFailure::NotConnected(text) if back_off(text.as_bytes()).is_some() => None,
+        UpstreamFailure::NotConnected(_) if is_throttled(failure) => None,
         UpstreamFailure::NotConnected(_) | UpstreamFailure::ConnectionClosed => Some(RetryWith::SameToken),
         UpstreamFailure::Unavailable(_) | UpstreamFailure::NotOffered(_) | UpstreamFailure::Protocol(_) => None,
     }
+}
+
+fn is_throttled(failure: &UpstreamFailure) -> bool {
+    matches!(failure, UpstreamFailure::NotConnected(text) if back_off(text.as_bytes()).is_some())
+}
+
+/// For how long a mailbox that does not open after an accepted login is taken for one that opens again by itself: Exchange answers
+/// so for some minutes when it moves a mailbox or is busy.
+const NOT_CONNECTED_LASTS: Duration = Duration::from_secs(15 * 60);
+
+/// A mailbox that does not open comes and goes, or stays closed. Since when it is so is the refusal in the store, which all nodes see and
+/// which outlives a restart; a login that succeeds removes it.
+async fn not_connected(
+    context: &ServerContext,
+    account: &Account,
+    asked: Asked,
+    failure: Failure,
+    opened: &Mailbox,
+) -> Failure {
+    let (store, now, protocol) = (&context.runtime.store, context.runtime.clock.now(), asked.protocol.to_string());
+    let refusals = store.upstream_refusals(&account.mailbox).await.unwrap_or_default();
+    let known =
+        refusals.iter().find(|known| known.protocol == protocol && failure.server_reply.as_ref() == Some(&known.said));
+    let since = known.map_or(now, |known| known.at.min(now));
+    let lasted = now.duration_since(since).unwrap_or_default();
+    let failure = if lasted >= NOT_CONNECTED_LASTS {
+        failure.lasting_not_connected(asked.service, NOT_CONNECTED_LASTS.as_secs() / 60, opened)
+    } else {
+        failure
+    };
+    if known.is_none_or(|known| known.text != failure.refusal.text) {
+        let refused = UpstreamRefusal {
+            protocol: protocol.clone(),
+            text: failure.refusal.text.clone(),
+            said: failure.server_reply.clone().unwrap_or_default(),
+            at: since,
+        };
+        context.runtime.accounts.note_upstream_result(account.mailbox.clone(), protocol, Some(refused));
+    }
+    Failure { is_recorded: true, ..failure }
 }
 
 /// One attempt on one connection.
@@ -333,7 +382,13 @@ pub(crate) async fn attempt(
         }
     };
     let listed_before_login = dialogue.listed_before_login().cloned();
-    Ok(Err(LoginFailed { failure, known_offer_may_be_wrong: dialogue.known_offer_may_be_wrong(), listed_before_login }))
+    let step = dialogue.step();
+    Ok(Err(LoginFailed {
+        failure,
+        step,
+        known_offer_may_be_wrong: dialogue.known_offer_may_be_wrong(),
+        listed_before_login,
+    }))
 }
 
 /// A connection to the first address of the server that answers.
@@ -380,14 +435,18 @@ fn was_cut(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Step;
+
+    const ASKED: Asked = Asked { service: MailService::Exchange, protocol: Protocol::Smtp, step: Step::Auth };
 
     fn next(
         failure: UpstreamFailure,
         known_offer_may_be_wrong: bool,
         was_second_try: bool,
     ) -> (Option<RetryWith>, bool) {
-        let failed = LoginFailed { failure, known_offer_may_be_wrong, listed_before_login: None };
-        let next = next_attempt(&failed, was_second_try);
+        let failed =
+            LoginFailed { failure, step: LoginStep::Authenticate, known_offer_may_be_wrong, listed_before_login: None };
+        let next = next_attempt(&failed, ASKED, was_second_try);
         (next.with, next.is_second_try)
     }
 
@@ -407,14 +466,14 @@ mod tests {
 
     #[test]
     fn second_try_only_for_failures_that_can_change() {
-        assert_eq!(second_try(&UpstreamFailure::TokenRefused(String::new())), Some(RetryWith::FreshToken));
+        assert_eq!(second_try(&UpstreamFailure::TokenRefused(String::new()), ASKED), Some(RetryWith::FreshToken));
         let off = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.";
-        assert_eq!(second_try(&UpstreamFailure::TokenRefused(off.into())), None);
-        assert_eq!(second_try(&UpstreamFailure::NotConnected(String::new())), Some(RetryWith::SameToken));
+        assert_eq!(second_try(&UpstreamFailure::TokenRefused(off.into()), ASKED), None);
+        assert_eq!(second_try(&UpstreamFailure::NotConnected(String::new()), ASKED), Some(RetryWith::SameToken));
         let throttled = "Request is throttled. Suggested Backoff Time: 1500 milliseconds";
-        assert_eq!(second_try(&UpstreamFailure::NotConnected(throttled.into())), None);
-        assert_eq!(second_try(&UpstreamFailure::ConnectionClosed), Some(RetryWith::SameToken));
-        assert_eq!(second_try(&UpstreamFailure::Unavailable(String::new())), None);
+        assert_eq!(second_try(&UpstreamFailure::NotConnected(throttled.into()), ASKED), None);
+        assert_eq!(second_try(&UpstreamFailure::ConnectionClosed, ASKED), Some(RetryWith::SameToken));
+        assert_eq!(second_try(&UpstreamFailure::Unavailable(String::new()), ASKED), None);
         let error = |kind| io::Error::new(kind, "");
         assert!(was_cut(&error(io::ErrorKind::ConnectionReset)) && was_cut(&error(io::ErrorKind::UnexpectedEof)));
         assert!(!was_cut(&error(io::ErrorKind::InvalidData)), "an untrusted certificate stays untrusted");

@@ -139,6 +139,7 @@ mod tests {
             smtp: server("mail.example", 587),
             smtp_initial_response,
             sending: SendingLimits::default(),
+            service: crate::config::MailService::Exchange,
         }
     }
 

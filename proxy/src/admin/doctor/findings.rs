@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use oxpost_protocol::UpstreamFailure;
+use oxpost_protocol::{LoginStep, UpstreamFailure};
 use oxpost_token_store::diagnosis::{Metadata, Shape};
 use oxpost_token_store::{Mailbox, TokenError};
 
@@ -152,8 +152,8 @@ pub(crate) struct Login {
 /// A login that went wrong.
 #[derive(Debug, Clone)]
 pub(crate) enum Refused {
-    /// The server said no.
-    Server(UpstreamFailure),
+    /// The server said no, at this step.
+    Server(UpstreamFailure, LoginStep),
     /// It was not reached, or did not finish.
     Unreached(Failure),
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use oxpost_protocol::line::{Buffer, printable, without_end};
 use oxpost_protocol::sasl::redact::Redactor;
 use oxpost_protocol::sasl::xoauth2::XOAuth2;
-use oxpost_protocol::{Action, Dialogue, KnownOffer, Secret, UpstreamDialogue, UpstreamEvent};
+use oxpost_protocol::{Action, Dialogue, KnownOffer, LoginStep, Secret, UpstreamDialogue, UpstreamEvent};
 use oxpost_token_store::{AccessToken, Account};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -49,7 +49,7 @@ pub(super) async fn log_in<S: MailProtocol>(
     let tried = tokio::time::timeout(bound, trying).await;
     let (outcome, connected) = match tried.unwrap_or_else(|_| Err(Failure::timed_out(&server.host, bound, &timings))) {
         Ok(Ok(connected)) => (Ok(()), Some(connected)),
-        Ok(Err(failed)) => (Err(Refused::Server(failed.failure)), None),
+        Ok(Err(failed)) => (Err(Refused::Server(failed.failure, failed.step)), None),
         Err(failure) => (Err(Refused::Unreached(failure)), None),
     };
     (Login { protocol: S::PROTOCOL, outcome, heard: recorder.heard }, connected)
@@ -132,6 +132,10 @@ impl<D: Dialogue<Event = UpstreamEvent> + UpstreamDialogue> UpstreamDialogue for
 
     fn waits_for(&self) -> &'static str {
         self.inner.waits_for()
+    }
+
+    fn step(&self) -> LoginStep {
+        self.inner.step()
     }
 }
 

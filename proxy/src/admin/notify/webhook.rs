@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use oxpost_token_store::CertificateProblem;
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use rustls::ClientConfig;
 
@@ -70,7 +71,10 @@ impl Webhook {
                 return Err(Undelivered { why: "the webhook did not answer in time".to_owned(), try_again: true });
             }
             Err(error) => {
-                let why = format!("the webhook cannot be reached: {}", innermost(&error.without_url()));
+                let error = error.without_url();
+                let remedy = CertificateProblem::of(&error)
+                    .map(|problem| format!(". {}", problem.explain("the webhook's server")));
+                let why = format!("the webhook cannot be reached: {}{}", innermost(&error), remedy.unwrap_or_default());
                 return Err(Undelivered { why, try_again: true });
             }
         };

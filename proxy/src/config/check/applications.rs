@@ -10,7 +10,7 @@ use super::Checker;
 use crate::config::file::{self, File, ServerTls};
 use crate::config::provider::{self, Provider};
 use crate::config::secret::{from_environment, from_file};
-use crate::config::{Server, Servers, credential, notify};
+use crate::config::{MailService, Server, Servers, credential, notify};
 
 /// The highest limit of messages a minute and of concurrent sessions.
 const MOST_SENDING: usize = 10_000;
@@ -43,9 +43,9 @@ impl Checker<'_> {
                 }
             };
             let Some(provider) = provider else { continue };
-            if let Some(made) = self.application(index, application, &provider) {
-                applications.push(made);
-            }
+            let made = self.application(index, application, &provider);
+            let service = made.as_ref().map_or(MailService::Other, MailService::of);
+            applications.extend(made);
             let of = |server: &file::Server| Server { host: server.host.clone(), port: server.port, tls: server.tls };
             servers.insert(
                 application.name.clone(),
@@ -55,6 +55,7 @@ impl Checker<'_> {
                     smtp: of(&provider.smtp),
                     smtp_initial_response: provider.smtp_initial_response,
                     sending: provider.sending,
+                    service,
                 },
             );
         }

@@ -13,6 +13,7 @@ fn session(device_permit: Option<&str>) -> SenderSession {
         credential: Some("erp".into()),
         device_permit: device_permit.map(str::to_owned),
         server: "smtp.office365.com".into(),
+        service: MailService::Exchange,
     }
 }
 
@@ -140,7 +141,10 @@ fn known_refusal_is_recorded_with_its_remedy() {
         record.note(&report(Outcome::Refused(reply.into())), TakenBy::Live);
     });
     let remedy = events[0].detail.remedy.as_deref();
-    assert_eq!(remedy.map(str::to_owned), failure::explained(reply, &session(None).account));
+    assert_eq!(
+        remedy.map(str::to_owned),
+        failure::explained(Asked::of_message(MailService::Exchange, Step::EndOfData), reply, &session(None).account)
+    );
     assert!(remedy.is_some_and(|remedy| remedy.contains("erp@contoso.com")), "{remedy:?}");
 }
 

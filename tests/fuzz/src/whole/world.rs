@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use oxpost::testing::{
     AdvertisedExtensions, BackOffs, BlockLimits, ConnectionSlots, Device, Dial, Journal, Limits, LogLimits,
-    LoginOffers, LoginThrottle, Lookups, MailServer, Runtime, SendLimiter, SendingLimits, ServerContext, ServerTls,
+    LoginOffers, LoginThrottle, Lookups, MailServer, MailService, Runtime, SendLimiter, SendingLimits, ServerContext, ServerTls,
     Servers, Settings, SlotLimits, SlotSettings, ThrottleLimits, UsageRecorder,
 };
 use oxpost_protocol::Secret;
@@ -182,6 +182,7 @@ fn servers(smtp_tls: ServerTls) -> Servers {
         smtp: server("smtp.office365.com", 587, smtp_tls),
         smtp_initial_response: true,
         sending: SendingLimits { max_connections: 3, messages_per_minute: 6, recipients_per_day: 10 },
+        service: MailService::Exchange,
     }
 }
 

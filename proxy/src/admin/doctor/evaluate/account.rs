@@ -6,8 +6,9 @@ use oxpost_token_store::diagnosis::{Claims, MetadataAnswer, Shape};
 use super::{is_reached, refused, words};
 use crate::admin::doctor::check::{Check, Checklist, Verdict};
 use crate::admin::doctor::findings::{AccountFindings, Findings, Login, Refused, Sender};
+use crate::config::MailService;
 use crate::config::Protocol;
-use crate::failure::{self, Failure};
+use crate::failure::{self, Asked, Failure, Step};
 use oxpost_protocol::UpstreamFailure;
 
 /// POP3 refuses longer tokens (seen since July 2025).
@@ -309,7 +310,7 @@ fn login_lines(sheet: &mut Checklist<'_>, protocol: Protocol, person: &AccountFi
         sheet.needs(&[&name], &needed);
         return login_rest(sheet, protocol, &needed);
     };
-    if let Err(Refused::Server(UpstreamFailure::NotConnected(_))) = &login.outcome {
+    if let Err(Refused::Server(UpstreamFailure::NotConnected(_), _)) = &login.outcome {
         sheet.add(&name, Verdict::Pass("the token is accepted".into()));
         sheet.add("mailbox", login_verdict(login, person, findings));
         return;
@@ -341,18 +342,28 @@ fn login_verdict(login: &Login, person: &AccountFindings, findings: &Findings) -
             let took = login.heard.last().map_or(0, |heard| heard.after.as_millis());
             Verdict::Pass(format!("accepted within {took} ms"))
         }
-        Err(Refused::Server(failure)) => {
+        Err(Refused::Server(failure, step)) => {
             let opened = if login.protocol == Protocol::Smtp { &person.smtp_user } else { &person.mailbox };
-            Verdict::Failed {
-                remedy: failure::explained(words(failure), opened)
-                    .unwrap_or_else(|| Failure::upstream(failure, host, opened).refusal.text),
-                said: words(failure).to_owned(),
-            }
+            let asked = Asked::of_login(service(person), login.protocol, *step);
+            let remedy = match failure {
+                // Twice within a minute is no proof that it lasts, but what it would be then is what a person can check now.
+                UpstreamFailure::NotConnected(_) => format!(
+                    "The login is accepted, but the mailbox {opened} does not open. {}",
+                    failure::not_connected_remedy(asked.service)
+                ),
+                _ => failure::explained(asked, words(failure), opened)
+                    .unwrap_or_else(|| Failure::upstream(failure, asked, host, opened).refusal.text),
+            };
+            Verdict::Failed { remedy, said: words(failure).to_owned() }
         }
         Err(Refused::Unreached(failure)) => {
             Verdict::Failed { remedy: failure.refusal.text.clone(), said: failure.log.clone() }
         }
     }
+}
+
+fn service(person: &AccountFindings) -> MailService {
+    person.servers.as_ref().map_or(MailService::Other, |servers| servers.service)
 }
 
 fn sender(sender: Option<&Sender>, person: &AccountFindings) -> Verdict {
@@ -367,7 +378,8 @@ fn sender(sender: Option<&Sender>, person: &AccountFindings) -> Verdict {
     let Some((verb, said)) = sender.replies.iter().find(|(_, reply)| !reply.starts_with('2')) else {
         return Verdict::Pass(format!("{mailbox} is accepted as sender; nothing was sent"));
     };
-    let remedy = failure::explained(said, mailbox).unwrap_or_else(|| {
+    let asked = Asked::of_message(service(person), Step::of_command(verb));
+    let remedy = failure::explained(asked, said, mailbox).unwrap_or_else(|| {
         if said.starts_with('4') {
             format!("Exchange temporarily refuses {mailbox} as sender. Try again in a few minutes.")
         } else {

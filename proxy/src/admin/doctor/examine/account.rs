@@ -139,7 +139,7 @@ async fn log_in_patiently(
 ) -> (Login, Option<Connected>) {
     let first = log_in(context, protocol, account, server, token).await;
     match first.0.outcome {
-        Err(Refused::Server(UpstreamFailure::NotConnected(_) | UpstreamFailure::ConnectionClosed)) => {
+        Err(Refused::Server(UpstreamFailure::NotConnected(_) | UpstreamFailure::ConnectionClosed, _)) => {
             log_in(context, protocol, account, server, token).await
         }
         _ => first,
