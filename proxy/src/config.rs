@@ -4,6 +4,7 @@
 //! in it can be used.
 
 mod account;
+mod application_certificate;
 mod check;
 mod credential;
 mod device;
@@ -35,6 +36,7 @@ use oxpost_token_store::text_file::{Text, TextFile};
 use oxpost_token_store::{AdmissionLimits, Applications, KeySource, PostgresSettings, RefreshLimits};
 
 pub(crate) use account::DeclaredAccount;
+pub(crate) use application_certificate::{CertificateFiles, Slot};
 pub use device::Device;
 pub(crate) use file::LogFormat;
 pub use file::{ListenerTls, Protocol, ServerTls};
@@ -65,6 +67,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The app registrations accounts can use, with what they need of their provider.
     pub applications: Applications,
+    /// The files of the applications' certificates, with the application's name.
+    pub(crate) certificate_files: Vec<(String, CertificateFiles)>,
     /// The accounts that the file declares.
     pub accounts: Vec<DeclaredAccount>,
     /// The mail servers of each application, under its name.

@@ -6,3 +6,4 @@ pub(crate) mod handshake_limit;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod tls;
+pub(crate) mod watched_files;

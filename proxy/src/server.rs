@@ -2,6 +2,7 @@
 
 pub(crate) mod authenticate;
 pub(crate) mod background;
+mod certificate_watch;
 pub(crate) mod client_login;
 pub(crate) mod device;
 pub(crate) mod disconnect;
@@ -28,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use self::background::{Background, MakeNotifier};
+use self::certificate_watch::CertificateWatch;
 use self::drain::drain;
 use self::listener::BoundListener;
 use self::startup::{Purpose, Startup};
@@ -35,13 +37,12 @@ use self::supervise::supervise;
 use crate::admin::service_record::{RecordedListener, RunningService, ServiceRecord};
 use crate::config::{Config, Protocol};
 use crate::context::{ServerContext, StartError};
-use crate::net::certificate::Certificates;
 
 /// A server that has bound its addresses and opened its store, and does not serve yet.
 pub struct Server {
     context: ServerContext,
     listeners: Vec<BoundListener>,
-    certificates: Certificates,
+    certificates: CertificateWatch,
     make_notifier: MakeNotifier,
     own_files: PathBuf,
     record: ServiceRecord,
@@ -67,6 +68,9 @@ impl Server {
         let (own_files, mut record) = (config.own_files.clone(), ServiceRecord::of(&config, clock.now()));
         record.listeners =
             listeners.iter().map(|bound| RecordedListener::of(bound.listener(), bound.address())).collect();
+        let (store, clock) = (context.runtime.store.clone(), Arc::clone(&context.runtime.clock));
+        let files = config.certificate_files.as_slice();
+        let certificates = CertificateWatch::new(certificates, &config.applications, files, store, clock);
         Ok(Self { context, listeners, certificates, make_notifier, own_files, record, refreshes: true })
     }
 

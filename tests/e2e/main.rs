@@ -11,6 +11,7 @@ mod story;
 mod advertised_extensions;
 mod authority_faults;
 mod bad_servers;
+mod certificate_rotation;
 mod certificates;
 mod check_and_run;
 mod client_assertions;

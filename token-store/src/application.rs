@@ -54,7 +54,7 @@ pub struct NextSecret {
     pub expires: Option<SystemTime>,
 }
 
-/// What is known of the client secrets of one application.
+/// What the store knows of the client secrets or certificates of one application.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecretExpiry {
     /// The application's name.
@@ -63,6 +63,8 @@ pub struct SecretExpiry {
     pub expires: Option<SystemTime>,
     /// The next one, if there is one.
     pub next: Option<NextSecret>,
+    /// For an application with two certificates: the thumbprint of the one that was accepted when the other one had been refused.
+    pub accepted_certificate: Option<String>,
 }
 
 /// The client secrets of an application.
@@ -177,9 +179,14 @@ impl Applications {
         self.0.get(name)
     }
 
-    /// The same, with what the store knows of client secrets and the configuration does not say.
+    /// The same, with what the store knows of client secrets and certificates and the configuration does not say.
     #[must_use]
     pub fn with_secret_expiries(&self, ends: &[SecretExpiry]) -> Self {
+        for end in ends.iter().filter(|end| end.accepted_certificate.is_some()) {
+            if let Some(Credential::Certificate(certificate)) = self.get(&end.application).map(|one| &one.credential) {
+                certificate.note_accepted(end.accepted_certificate.clone());
+            }
+        }
         let of = |one: &Application| {
             let known = ends.iter().find(|end| end.application == one.name);
             known.filter(|_| matches!(one.credential, Credential::Secret))

@@ -16,9 +16,9 @@ use self::wire::{Client, Tokens, WireError};
 use crate::{
     access_token::{LIFETIME_UNKNOWN, LIFETIMES, is_fit_for_a_line},
     account::Grant,
-    application::{Application, ClientSecrets},
+    application::Application,
     clock::SharedClock,
-    credential::Credential,
+    credential::{Credential, Proofs},
     entra_codes::{Names, Refusal, classify, number_in, without},
     error::{Problem, TokenError},
     http::{Exchange, HttpClient, HttpFailure, Sent},
@@ -84,7 +84,7 @@ impl<'a> Authority<'a> {
         }
         self.application.can_be_app_only().map_err(TokenError::Misconfigured)?;
         if matches!(self.application.credential, Credential::Secret)
-            && ClientSecrets::of(self.application, self.store).await?.is_empty()
+            && Proofs::of(self.application, self.store, self.clock.now()).await?.is_empty()
         {
             let what =
                 format!("The application `{}` has no client secret, and its accounts need one.", self.application.name);
@@ -344,13 +344,18 @@ impl<'a> Authority<'a> {
         }
     }
 
-    /// What a refusal means. If it is of the next client secret, the current one was refused before it.
+    /// What a refusal means. If it is of the next client secret or certificate, the current one was refused before it.
     fn refused(&self, refusal: &Refusal<'_>, secrets: &[&Secret], sent: &Sent) -> TokenError {
         let mut error = classify(refusal, &self.names());
         if let (Some(current), TokenError::Misconfigured(problem)) = (sent.current_refused, &mut error) {
             let code = |code: Option<u32>| code.map(|code| format!(" (AADSTS{code})")).unwrap_or_default();
             problem.what = format!(
-                "Both client secrets of the application `{}` are refused: the current one{} and the next one{}.",
+                "Both {}s of the application `{}` are refused: the current one{} and the next one{}.",
+                if matches!(self.application.credential, Credential::Certificate(_)) {
+                    "certificate"
+                } else {
+                    "client secret"
+                },
                 self.application.name,
                 code(current.0),
                 code(problem.code),

@@ -5,17 +5,15 @@
 //! knowing, and a person's sign-in that takes longer than a signed statement lives is no special case.
 
 mod certificate;
-mod client_secrets;
 mod federated;
 mod managed_identity;
+mod proofs;
 
 use std::time::SystemTime;
 
-use oxpost_protocol::Secret;
-
-pub(crate) use self::client_secrets::{RefusedProof, RefusedSecrets, Second};
+pub(crate) use self::proofs::{KnownProofs, Proof, Proofs, RefusedProof, Second};
 pub use self::{
-    certificate::{Algorithm, BadCertificate, SigningCertificate},
+    certificate::{Algorithm, ApplicationCertificate, BadCertificate, SigningCertificate},
     federated::FederatedToken,
     managed_identity::{Machine, ManagedIdentity, NotThisMachine},
 };
@@ -33,8 +31,8 @@ pub enum Credential {
     /// With its client secret; a public client has none and proves nothing.
     #[default]
     Secret,
-    /// With a statement signed by the key of a registered certificate.
-    Certificate(SigningCertificate),
+    /// With a statement signed by the key of a registered certificate; there may be a next one.
+    Certificate(ApplicationCertificate),
     /// With a statement that the platform we run on makes about us.
     Federated(FederatedToken),
     /// It is the identity of this machine, and a service on the machine gets its tokens.
@@ -56,28 +54,30 @@ impl Credential {
     pub fn expires(&self) -> Option<SystemTime> {
         match self {
             Self::Secret | Self::Federated(_) | Self::ManagedIdentity(_) => None,
-            Self::Certificate(certificate) => Some(certificate.expires()),
+            Self::Certificate(certificate) => Some(certificate.in_use().expires()),
         }
     }
 }
 
-/// Adds the application's client secret or signed statement, if it has one, to a form that is about to be sent.
+/// Adds the proof, or the platform's statement, if there is one, to a form that is about to be sent.
 pub(crate) async fn prove(
     application: &Application,
-    secret: Option<&Secret>,
+    proof: Option<&Proof>,
     form: &mut Vec<u8>,
     now: SystemTime,
 ) -> Result<(), TokenError> {
-    let assertion = match &application.credential {
-        Credential::Secret => {
-            let Some(secret) = secret else { return Ok(()) };
+    let assertion = match (&application.credential, proof) {
+        (Credential::Secret | Credential::Certificate(_), None) => return Ok(()),
+        (Credential::Secret | Credential::Certificate(_), Some(Proof::Secret(secret))) => {
             let text = secret.reveal_str().filter(|secret| !secret.trim().is_empty());
             append(form, &[("client_secret", text.ok_or_else(|| not_text(&application.name))?)]);
             return Ok(());
         }
-        Credential::Certificate(certificate) => certificate.assertion(application, now)?,
-        Credential::Federated(token) => token.read(&application.name).await?,
-        Credential::ManagedIdentity(_) => {
+        (Credential::Secret | Credential::Certificate(_), Some(Proof::Certificate(certificate))) => {
+            certificate.assertion(application, now)?
+        }
+        (Credential::Federated(token), _) => token.read(&application.name).await?,
+        (Credential::ManagedIdentity(_), _) => {
             return Err(TokenError::Misconfigured(no_sign_in_possible(&application.name)));
         }
     };

@@ -13,9 +13,9 @@ use url::Url;
 pub use self::shape::{Claims, Shape};
 use crate::{
     account::{Account, Grant},
-    application::{Application, Applications, ClientSecrets},
+    application::{Application, Applications},
     clock::SharedClock,
-    credential::{Credential, prove},
+    credential::{Credential, Proofs, prove},
     entra_codes::{Names, Refusal, classify},
     error::TokenError,
     http::HttpClient,
@@ -102,13 +102,15 @@ impl Examiner {
     pub async fn proof(&self, application: &Application) -> Result<Option<&'static str>, TokenError> {
         match &application.credential {
             Credential::Secret => {
-                let secrets = ClientSecrets::of(application, &self.store).await?;
-                Ok((!secrets.is_empty()).then(|| application.credential.name()))
+                let proofs = Proofs::of(application, &self.store, self.clock.now()).await?;
+                Ok((!proofs.is_empty()).then(|| application.credential.name()))
             }
             // The machine's service is asked for the token itself.
             Credential::ManagedIdentity(_) => Ok(Some(application.credential.name())),
             Credential::Certificate(_) | Credential::Federated(_) => {
-                prove(application, None, &mut Vec::new(), self.clock.now()).await?;
+                let proofs = Proofs::of(application, &self.store, self.clock.now()).await?;
+                let proof = proofs.current.or(proofs.next);
+                prove(application, proof.as_ref(), &mut Vec::new(), self.clock.now()).await?;
                 Ok(Some(application.credential.name()))
             }
         }

@@ -27,7 +27,7 @@ use crate::{
     certificate_problem::CertificateProblem,
     circuit::RequestFailure,
     clock::ClockSkew,
-    credential::RefusedSecrets,
+    credential::KnownProofs,
     error::{ErrorKind, Problem, TokenError, printable},
     request_gate::{Class, Refusal, RequestGate, RequestOutcome},
     store::StoreError,
@@ -62,7 +62,7 @@ pub struct HttpClient {
     /// What the authorities' clocks say about ours.
     skew: Arc<Skew>,
     /// Which client secrets the authorities have refused.
-    refused_secrets: Arc<RefusedSecrets>,
+    known_proofs: Arc<KnownProofs>,
 }
 
 /// The client could not be made.
@@ -106,7 +106,7 @@ fn build(
         builder = builder.dns_resolver(resolver);
     }
     let client = builder.build().map_err(|error| HttpClientError(root_cause(&error)))?;
-    Ok(HttpClient { client, machine_local, policy, gate: None, skew: Arc::default(), refused_secrets: Arc::default() })
+    Ok(HttpClient { client, machine_local, policy, gate: None, skew: Arc::default(), known_proofs: Arc::default() })
 }
 
 /// Why there is no answer that `oauth2` could read.

@@ -49,7 +49,8 @@ mod working_memory;
 pub use account::{Account, Admitted, Grant, LocalPasswordInfo, Mailbox, Origin};
 pub use application::{Application, Applications, NextSecret, SecretExpiry};
 pub use credential::{
-    Algorithm, BadCertificate, Credential, FederatedToken, Machine, ManagedIdentity, NotThisMachine, SigningCertificate,
+    Algorithm, ApplicationCertificate, BadCertificate, Credential, FederatedToken, Machine, ManagedIdentity,
+    NotThisMachine, SigningCertificate,
 };
 pub use pattern::BadPattern;
 pub use sender_policy::{BadSenderPolicy, SenderMode, SenderPolicy};

@@ -6,6 +6,7 @@ mod accounts;
 pub mod alerts;
 mod aliases;
 mod blocks;
+mod certificates;
 mod circuits;
 mod client_secrets;
 mod clock_skews;

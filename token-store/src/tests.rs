@@ -4,6 +4,7 @@ mod admission;
 mod alerts;
 mod app_only;
 mod browser;
+mod certificates;
 mod circuit_persistence;
 mod circuits;
 mod client_secrets;
@@ -148,13 +149,13 @@ impl Bench {
         let account = account("ann@contoso.com", grant);
         store.add_account(&account).await.unwrap();
         store.set_client_secret("office", &Secret::from("client~secret")).await.unwrap();
-        let tokens = node(&store, &endpoint, &clock);
+        let tokens = node(&store, application(&endpoint), &clock);
         Self { store, clock, endpoint, tokens, admitted: Admitted::authenticated(account) }
     }
 
     /// The tokens of another node, which remembers nothing.
     fn another_node(&self) -> Tokens {
-        node(&self.store, &self.endpoint, &self.clock)
+        node(&self.store, application(&self.endpoint), &self.clock)
     }
 
     fn mailbox(&self) -> &Mailbox {
@@ -181,8 +182,8 @@ impl Bench {
     }
 }
 
-fn node(store: &Store, endpoint: &Endpoint, clock: &ManualClock) -> Tokens {
-    let applications = Applications::from_iter([application(endpoint)]);
+fn node(store: &Store, application: Application, clock: &ManualClock) -> Tokens {
+    let applications = Applications::from_iter([application]);
     // Looking often costs nothing here, and no test depends on how often.
     let limits = RefreshLimits { look_every: Duration::from_millis(5), ..RefreshLimits::default() };
     Tokens::new(store.clone(), applications, http_client(), Arc::new(clock.clone()), limits)

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use oxpost_token_store::{Application, Applications, Credential};
+use oxpost_token_store::{Application, ApplicationCertificate, Applications, Credential};
 use serde_json::json;
 
 /// How long before its end a certificate is warned of: a new one must be made, uploaded, and often approved.
@@ -16,10 +16,10 @@ const DAY: u64 = 24 * 3600;
 pub(crate) struct End<'a> {
     application: &'a str,
     /// The certificate's thumbprint; a secret has none.
-    thumbprint: Option<&'a str>,
+    thumbprint: Option<String>,
     /// It is the client secret that waits until the current one is refused.
     is_next: bool,
-    /// It is the current client secret, and a next one is stored.
+    /// There is a next one, which has not been tried.
     has_next: bool,
     expires: SystemTime,
     now: SystemTime,
@@ -34,7 +34,11 @@ pub(crate) fn ends(applications: &Applications, now: SystemTime) -> Vec<End<'_>>
 impl<'a> End<'a> {
     pub(crate) fn of(application: &'a Application, now: SystemTime) -> Option<Self> {
         let (thumbprint, is_next, expires) = match &application.credential {
-            Credential::Certificate(certificate) => (Some(certificate.thumbprint()), false, certificate.expires()),
+            // A next one that Microsoft has accepted is in use, and the other one matters no longer.
+            Credential::Certificate(certificate) => {
+                let in_use = certificate.in_use();
+                (Some(in_use.thumbprint().to_owned()), false, in_use.expires())
+            }
             // The next one may be mistyped, and Microsoft has not accepted it yet: it does not replace the current one.
             Credential::Secret => match (application.client_secret_expires, application.next_client_secret) {
                 (Some(current), _) => (None, false, current),
@@ -42,7 +46,10 @@ impl<'a> End<'a> {
             },
             Credential::Federated(_) | Credential::ManagedIdentity(_) => return None,
         };
-        let has_next = !is_next && thumbprint.is_none() && application.next_client_secret.is_some();
+        let has_next = match &application.credential {
+            Credential::Certificate(certificate) => certificate.next().is_some() && !certificate.is_next_in_use(),
+            _ => !is_next && application.next_client_secret.is_some(),
+        };
         Some(Self { application: &application.name, thumbprint, is_next, has_next, expires, now })
     }
 
@@ -86,7 +93,7 @@ impl<'a> End<'a> {
     fn ending(&self) -> String {
         let date = humantime::format_rfc3339_seconds(self.expires).to_string();
         let date = date.split('T').next().unwrap_or_default();
-        let whose = match self.thumbprint {
+        let whose = match &self.thumbprint {
             Some(thumbprint) => format!("its certificate (thumbprint {thumbprint})"),
             None if self.is_next => "its next client secret".to_owned(),
             None => "its client secret".to_owned(),
@@ -101,14 +108,18 @@ impl<'a> End<'a> {
 
     fn advice(&self) -> &'static str {
         match self.thumbprint {
+            Some(_) if self.has_next => {
+                "A next certificate is configured but has not been tried, so it is unknown whether Microsoft accepts it; it is tried when \
+                 Microsoft refuses the current one. To try it now, write it over the files of the current one; the warning ends then"
+            }
             Some(_) => {
-                "Make a new one, upload it at Microsoft Entra admin center > App registrations > Certificates & secrets, name it in \
-                 proxy.toml and restart Oxpost"
+                "Make a new one, upload it at Microsoft Entra admin center > App registrations > Certificates & secrets, and write it over \
+                 the files that proxy.toml names: Oxpost reads them without a restart"
             }
             None if self.has_next => {
-                "The next client secret is stored and takes effect when Microsoft refuses the current one. Microsoft has not accepted the next \
-                 one yet, so it is unknown whether it is correct. To use it immediately, store it as the current one: `oxpost application \
-                 secret NAME`"
+                "The next client secret is stored but has not been tried, so it is unknown whether Microsoft accepts it; it is tried when \
+                 Microsoft refuses the current one. To try it now, store it as the current one: `oxpost application secret NAME --expires \
+                 YYYY-MM-DD`; the warning ends then"
             }
             None => {
                 "Make a new one at Microsoft Entra admin center > App registrations > Certificates & secrets, and store its Value: \
@@ -144,9 +155,12 @@ pub(crate) fn secret_id_warnings(applications: &Applications) -> Vec<String> {
     suspicious.map(|application| secret_id_warning(&application.name)).collect()
 }
 
-/// The applications that have a next client secret, a sentence each.
+/// The applications that have a next client secret or certificate, a sentence each.
 pub(crate) fn next_secrets(applications: &Applications) -> Vec<String> {
     let sentence = |application: &Application| {
+        if let Credential::Certificate(certificate) = &application.credential {
+            return next_certificate(&application.name, certificate);
+        }
         let next = application.next_client_secret?;
         let expires = next.expires.map(|time| humantime::format_rfc3339_seconds(time).to_string());
         let expires = match expires.as_deref().and_then(|text| text.split('T').next()) {
@@ -159,6 +173,23 @@ pub(crate) fn next_secrets(applications: &Applications) -> Vec<String> {
         ))
     };
     applications.names().into_iter().filter_map(|name| sentence(applications.get(name)?)).collect()
+}
+
+fn next_certificate(application: &str, certificate: &ApplicationCertificate) -> Option<String> {
+    let next = certificate.next()?;
+    let expires = humantime::format_rfc3339_seconds(next.expires()).to_string();
+    let (thumbprint, day) = (next.thumbprint(), expires.split('T').next().unwrap_or_default());
+    Some(match certificate.is_next_in_use() {
+        true => format!(
+            "application {application}: the next certificate (thumbprint {thumbprint}) is in use, because Microsoft refused the current one; \
+             name its files as the current ones in proxy.toml."
+        ),
+        false if next == certificate.current() => return None,
+        false => format!(
+            "application {application}: the next certificate (thumbprint {thumbprint}) has not been tried, and takes the place of the \
+             current one when Microsoft refuses that; it expires on {day}."
+        ),
+    })
 }
 
 fn capital(text: &str) -> String {
@@ -177,12 +208,19 @@ pub(crate) fn as_json(application: Option<&Application>, now: SystemTime) -> ser
         return serde_json::Value::Null;
     };
     let expires = application.credential.expires().or(application.client_secret_expires);
+    // One that is in use is the current one.
+    let next = match &application.credential {
+        Credential::Certificate(certificate) => {
+            certificate.next().filter(|_| !certificate.is_next_in_use()).map(|next| Some(next.expires()))
+        }
+        _ => application.next_client_secret.map(|next| next.expires),
+    };
     json!({
         "kind": application.credential.name(),
         "expires": expires.map(|time| humantime::format_rfc3339_seconds(time).to_string()),
         "days_left": expires.map(|time| days_left(time, now)),
-        "next": application.next_client_secret.map(|next| json!({
-            "expires": next.expires.map(|time| humantime::format_rfc3339_seconds(time).to_string()),
+        "next": next.map(|expires| json!({
+            "expires": expires.map(|time| humantime::format_rfc3339_seconds(time).to_string()),
         })),
     })
 }
@@ -205,7 +243,8 @@ mod tests {
         let said = |seconds: i64| {
             let distance = Duration::from_secs(seconds.unsigned_abs());
             let expires = if seconds < 0 { now - distance } else { now + distance };
-            End { application: "a", thumbprint: Some("AB"), is_next: false, has_next: false, expires, now }.to_string()
+            End { application: "a", thumbprint: Some("AB".into()), is_next: false, has_next: false, expires, now }
+                .to_string()
         };
         let day = DAY as i64;
         assert_eq!(said(90 * day), "application a: its certificate (thumbprint AB) expires on 2024-02-12, in 90 days");
@@ -219,7 +258,7 @@ mod tests {
         assert!(secret.remedy().contains("client-secret-expires"));
         let with_next = End { has_next: true, ..secret };
         assert_eq!(with_next.what(), "Its client secret expires on 2023-11-15, in 1 day.");
-        assert!(with_next.remedy().starts_with("The next client secret is stored"));
+        assert!(with_next.remedy().starts_with("The next client secret is stored but has not been tried"));
         assert_eq!((days_left(now, now + Duration::from_secs(1)), days_left(now, now)), (-1, 0));
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
     let listeners: Vec<Listener> =
         file.listener.iter().enumerate().filter_map(|(index, listener)| checker.listener(index, listener)).collect();
     checker.no_address_twice(&listeners, &file.listener);
-    let (applications, servers) = checker.applications(&file);
+    let (applications, certificate_files, servers) = checker.applications(&file);
     let (accounts, problems) = account::check(folder, &file, &applications);
     for (index, key, sentence) in problems {
         checker.report("account", Some(index), Some(key), sentence);
@@ -77,6 +77,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Confi
         listeners,
         accounts,
         applications,
+        certificate_files,
         servers,
         own_files: match &store {
             StorePlace::File(path) => path.clone(),

@@ -103,6 +103,14 @@ pub(crate) struct Application {
     pub pfx_file: Option<FilePath>,
     /// A file that holds the passphrase of the PFX file and nothing else.
     pub pfx_passphrase_file: Option<FilePath>,
+    /// A certificate that takes the place of the current one when that is refused, PEM.
+    pub next_certificate: Option<FilePath>,
+    /// Its private key, PEM, if it is not in the same file.
+    pub next_private_key: Option<FilePath>,
+    /// The same two in one file, PKCS#12.
+    pub next_pfx_file: Option<FilePath>,
+    /// A file that holds the passphrase of that PFX file and nothing else.
+    pub next_pfx_passphrase_file: Option<FilePath>,
     /// How the certificate's key signs.
     pub assertion: Option<Assertion>,
     /// A file with a client assertion that a platform keeps current (workload identity federation).

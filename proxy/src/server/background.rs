@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
+use super::certificate_watch::CertificateWatch;
 use super::supervise::supervise;
 use crate::admin::clock_report;
 use crate::admin::notify::notifier::Settings;
@@ -16,7 +17,6 @@ use crate::admin::notify::start::Own;
 use crate::admin::notify::{Channels, Notifier};
 use crate::config::Config;
 use crate::context::ServerContext;
-use crate::net::certificate::Certificates;
 
 /// How long a stop waits for each task that still writes to the store: a store that hangs does not hold up the stop.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ pub(super) struct Background {
 impl Background {
     pub(super) fn start(
         context: &ServerContext,
-        certificates: Certificates,
+        certificates: CertificateWatch,
         make_notifier: MakeNotifier,
         refreshes: bool,
         stop: &CancellationToken,
@@ -59,7 +59,7 @@ impl Background {
         let certificates = Arc::new(certificates);
         tokio::spawn(supervise("certificates", stop.clone(), move |stop| {
             let certificates = Arc::clone(&certificates);
-            async move { certificates.reload_on_change(stop).await }
+            async move { certificates.run(stop).await }
         }));
         spawn("blocks", stop, context, |context, stop| async move {
             context.runtime.login_throttle.watch_blocks(stop).await;

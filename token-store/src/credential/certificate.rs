@@ -6,7 +6,7 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -53,6 +53,94 @@ struct Parts {
     begins: SystemTime,
     expires: SystemTime,
     last_day: String,
+}
+
+impl PartialEq for SigningCertificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.thumbprint == other.0.thumbprint
+    }
+}
+
+impl Eq for SigningCertificate {}
+
+/// The certificates of an application: the current one, and the next one, which takes its place when the authority refuses the current
+/// one. Both can be replaced while they are in use. Clones are the same certificates; `Debug` shows no key.
+#[derive(Clone, Debug)]
+pub struct ApplicationCertificate(Arc<RwLock<Held>>);
+
+#[derive(Debug)]
+struct Held {
+    current: SigningCertificate,
+    next: Option<SigningCertificate>,
+    /// The thumbprint of the certificate that brought tokens when the other one had been refused.
+    accepted: Option<String>,
+}
+
+impl Held {
+    fn accepted_next(&self) -> Option<&SigningCertificate> {
+        let is_accepted = |one: &SigningCertificate| self.accepted.as_deref() == Some(one.thumbprint());
+        self.next.as_ref().filter(|next| is_accepted(next) && !is_accepted(&self.current))
+    }
+}
+
+impl ApplicationCertificate {
+    /// These two.
+    pub fn new(current: SigningCertificate, next: Option<SigningCertificate>) -> Self {
+        Self(Arc::new(RwLock::new(Held { current, next, accepted: None })))
+    }
+
+    /// The one that is configured as the current one.
+    pub fn current(&self) -> SigningCertificate {
+        self.with(|held| held.current.clone())
+    }
+
+    /// The one that is configured as the next one.
+    pub fn next(&self) -> Option<SigningCertificate> {
+        self.with(|held| held.next.clone())
+    }
+
+    /// The one that goes with requests: the current one, or the next one once the authority has accepted that in its place.
+    pub fn in_use(&self) -> SigningCertificate {
+        self.in_order().0
+    }
+
+    /// Whether the next one is in use.
+    pub fn is_next_in_use(&self) -> bool {
+        self.with(|held| held.accepted_next().is_some())
+    }
+
+    /// Replaces the current one; the next request is signed with it.
+    pub fn replace_current(&self, certificate: SigningCertificate) {
+        self.change(|held| held.current = certificate);
+    }
+
+    /// Replaces the next one.
+    pub fn replace_next(&self, certificate: SigningCertificate) {
+        self.change(|held| held.next = Some(certificate));
+    }
+
+    /// Notes which one was accepted, by its thumbprint.
+    pub(crate) fn note_accepted(&self, thumbprint: Option<String>) {
+        if self.with(|held| held.accepted != thumbprint) {
+            self.change(|held| held.accepted = thumbprint);
+        }
+    }
+
+    /// The one in use, and the other one.
+    pub(super) fn in_order(&self) -> (SigningCertificate, Option<SigningCertificate>) {
+        self.with(|held| match held.accepted_next() {
+            Some(next) => (next.clone(), Some(held.current.clone())),
+            None => (held.current.clone(), held.next.clone()),
+        })
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&Held) -> T) -> T {
+        read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Held)) {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 /// A certificate and a key that cannot be used, and why.
@@ -108,10 +196,20 @@ impl SigningCertificate {
         &self.0.thumbprint
     }
 
+    /// Whether it is inside its period of validity.
+    pub fn is_valid_at(&self, now: SystemTime) -> bool {
+        self.0.begins <= now && now < self.0.expires
+    }
+
+    /// When it begins.
+    pub fn begins(&self) -> SystemTime {
+        self.0.begins
+    }
+
     /// The statement that this is the application, for its token endpoint, good for some minutes from now.
     pub(super) fn assertion(&self, application: &Application, now: SystemTime) -> Result<Secret, TokenError> {
         let parts = &self.0;
-        if now >= parts.expires || now < parts.begins {
+        if !self.is_valid_at(now) {
             return Err(TokenError::Misconfigured(self.not_valid_now(&application.name, now)));
         }
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -154,8 +252,8 @@ impl SigningCertificate {
             );
         }
         let what = format!("The certificate of the application `{application}` has expired on {}.", self.0.last_day);
-        let remedy = "Make a new one, upload it at Microsoft Entra admin center > App registrations > Certificates & secrets, \
-                      name it in proxy.toml and restart Oxpost.";
+        let remedy = "Make a new one, upload it at Microsoft Entra admin center > App registrations > Certificates & secrets, and write \
+                      it over the files that proxy.toml names: Oxpost reads them without a restart.";
         Problem::new(what, remedy)
     }
 }

@@ -15,9 +15,10 @@ use super::{
 };
 use crate::{
     account::{Account, Grant},
-    application::{Application, ClientSecrets},
+    application::Application,
     authority::Authority,
     clock::SharedClock,
+    credential::Proofs,
     error::TokenError,
     http::HttpClient,
     store::Store,
@@ -49,7 +50,7 @@ pub async fn begin_browser_sign_in(
     redirect_uri: &str,
 ) -> Result<BrowserSignIn, TokenError> {
     // What cannot be read shows before a person has signed in.
-    ClientSecrets::of(application, store).await?;
+    Proofs::of(application, store, clock.now()).await?;
     let expected = Expected::of(store, account, application).await?;
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
     let state = CsrfToken::new_random();

@@ -21,6 +21,11 @@ macro_rules! try_again {
     };
 }
 
+/// Makes the accounts of an application that failed due. Those that work are not due because of another credential.
+pub(super) fn retry_failed_accounts(application: &str) -> Statement {
+    Statement::new(concat!(try_again!(), " AND error_kind IS NOT NULL"), [application.into()])
+}
+
 impl Store {
     /// Seals the client secret of an application into the store. It is the only one from now on. Accounts that wait because the old
     /// one was wrong are tried again immediately: their version is raised.
@@ -50,9 +55,7 @@ impl Store {
         let upsert = "INSERT INTO next_client_secret (application, sealed, expires) VALUES ($1, $2, $3) \
                       ON CONFLICT (application) DO UPDATE SET sealed = excluded.sealed, expires = excluded.expires";
         let upsert = Statement::new(upsert, [application.into(), sealed, expires.into()]);
-        // Those that work are not due because of it.
-        let failed = Statement::new(concat!(try_again!(), " AND error_kind IS NOT NULL"), [application.into()]);
-        self.run(vec![upsert, failed]).await.map(drop)
+        self.run(vec![upsert, retry_failed_accounts(application)]).await.map(drop)
     }
 
     /// The next client secret takes the place of the current one, and its expiry that of the current one's. `false` if it is no

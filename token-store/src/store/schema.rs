@@ -32,5 +32,6 @@ pub const STORE_SCHEMA: Schema = Schema {
         Migration { sql: include_str!("migrations/0009_next_client_secret.sql"), postgres: "" },
         Migration { sql: include_str!("migrations/0010_clock_skew.sql"), postgres: "" },
         Migration { sql: include_str!("migrations/0011_node_details.sql"), postgres: "" },
+        Migration { sql: include_str!("migrations/0012_accepted_certificate.sql"), postgres: "" },
     ],
 };

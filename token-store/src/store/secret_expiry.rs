@@ -41,6 +41,10 @@ impl Store {
                 end.expires = expires;
             }
         }
+        for (application, thumbprint) in self.accepted_certificates().await? {
+            let accepted_certificate = Some(thumbprint);
+            ends.push(SecretExpiry { application, accepted_certificate, ..SecretExpiry::default() });
+        }
         Ok(ends)
     }
 }

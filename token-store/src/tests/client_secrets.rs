@@ -73,7 +73,7 @@ async fn expired_secret_is_replaced_within_the_same_refresh() {
     assert_eq!(bench.sent_secrets(), ["old", "old", "new"]);
     assert_eq!(bench.endpoint.sent(1, "refresh_token"), bench.endpoint.sent(2, "refresh_token"));
     assert_eq!(bench.secrets().await, secrets(Some("new"), None));
-    let end = SecretExpiry { application: "office".into(), expires: Some(start() + 100 * HOUR), next: None };
+    let end = SecretExpiry { application: "office".into(), expires: Some(start() + 100 * HOUR), ..Default::default() };
     assert_eq!(bench.store.secret_expiries().await.unwrap(), [end]);
     assert_eq!(bench.store.token_state(bench.mailbox()).await.unwrap().last_error, None);
 
@@ -294,7 +294,8 @@ async fn secret_that_is_stored_is_the_only_one() {
     let store = fresh_store().await;
     with_both(&store).await;
     let next = Some(NextSecret { expires: Some(start() + 100 * HOUR) });
-    let known = SecretExpiry { application: "office".into(), expires: Some(start() + HOUR), next };
+    let known =
+        SecretExpiry { application: "office".into(), expires: Some(start() + HOUR), next, ..Default::default() };
     assert_eq!(store.secret_expiries().await.unwrap(), [known]);
     assert!(!store.promote_client_secret("office", &Secret::from("another")).await.unwrap());
     assert_eq!(store.client_secrets("office").await.unwrap(), secrets(Some("old"), Some("new")));

@@ -5,17 +5,22 @@ use serde_json::Value;
 
 use super::{endpoint::Reply, *};
 use crate::{
-    Algorithm, Application, BadCertificate, Credential, ErrorKind, SigningCertificate, TokenError,
-    connect_client_credentials,
+    Algorithm, Application, ApplicationCertificate, BadCertificate, Credential, ErrorKind, SigningCertificate,
+    TokenError, connect_client_credentials,
 };
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A certificate that is good from the start of every test on, for a year.
-fn certificate() -> (Vec<u8>, Secret) {
+pub(super) fn certificate() -> (Vec<u8>, Secret) {
+    certificate_until(start() + YEAR)
+}
+
+/// The same, until then.
+pub(super) fn certificate_until(expires: SystemTime) -> (Vec<u8>, Secret) {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
     let mut parameters = rcgen::CertificateParams::new(["app".to_owned()]).unwrap();
-    (parameters.not_before, parameters.not_after) = (start().into(), (start() + YEAR).into());
+    (parameters.not_before, parameters.not_after) = (start().into(), expires.into());
     (parameters.self_signed(&key).unwrap().der().to_vec(), Secret::new(key.serialized_der()))
 }
 
@@ -38,7 +43,7 @@ async fn certificate_signs_a_fresh_assertion_and_sends_no_secret() {
     let (der, key) = certificate();
     for (algorithm, name, thumbprint) in [(Algorithm::Ps256, "PS256", "x5t#S256"), (Algorithm::Rs256, "RS256", "x5t")] {
         let signing = SigningCertificate::new(&der, &key, algorithm).unwrap();
-        let application = with(&bench, Credential::Certificate(signing));
+        let application = with(&bench, Credential::Certificate(ApplicationCertificate::new(signing, None)));
         let mut statements = Vec::new();
         for _ in 0..2 {
             bench.endpoint.then(Reply::tokens("at-1", None));
@@ -65,8 +70,8 @@ async fn certificate_signs_a_fresh_assertion_and_sends_no_secret() {
 async fn certificate_outside_its_period_sends_no_request() {
     let bench = Bench::cold().await;
     let (der, key) = certificate();
-    let application =
-        with(&bench, Credential::Certificate(SigningCertificate::new(&der, &key, Algorithm::Ps256).unwrap()));
+    let signing = SigningCertificate::new(&der, &key, Algorithm::Ps256).unwrap();
+    let application = with(&bench, Credential::Certificate(ApplicationCertificate::new(signing, None)));
     bench.clock.advance(YEAR);
     let error = connect(&bench, &application).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -110,10 +111,21 @@ impl Endpoint {
         *self.shared.always.lock().unwrap() = reply;
     }
 
-    /// Every request with this client secret that nothing else was said about is refused with this number.
+    /// Every request with this client secret, or signed with the certificate that has this name in an assertion, is refused with this
+    /// number, unless something else was said about it.
     pub(super) fn refuse_secret(&self, secret: &str, code: u32) {
         let reply = Reply::error("invalid_client", code);
         self.shared.refused_secrets.lock().unwrap().insert(secret.into(), reply);
+    }
+
+    /// It is accepted again.
+    pub(super) fn accept_secret(&self, secret: &str) {
+        self.shared.refused_secrets.lock().unwrap().remove(secret);
+    }
+
+    /// What the request of this number was proved with: the client secret, or the name of the certificate.
+    pub(super) fn proof(&self, request: usize) -> Option<String> {
+        proof(&self.shared.forms.lock().unwrap()[request])
     }
 
     pub(super) async fn hold(&self) {
@@ -149,10 +161,19 @@ impl Endpoint {
     }
 }
 
+fn proof(form: &HashMap<String, String>) -> Option<String> {
+    let name = || {
+        let header = URL_SAFE_NO_PAD.decode(form.get("client_assertion")?.split('.').next()?).ok()?;
+        let header: serde_json::Value = serde_json::from_slice(&header).ok()?;
+        header.get("x5t#S256")?.as_str().map(str::to_owned)
+    };
+    form.get("client_secret").cloned().or_else(name)
+}
+
 impl Shared {
     async fn serve(&self, mut stream: TcpStream) {
         let Some(form) = read_form(&mut stream).await else { return };
-        let secret = form.get("client_secret").cloned().unwrap_or_default();
+        let secret = proof(&form).unwrap_or_default();
         self.forms.lock().unwrap().push(form);
         let in_flight = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_in_flight.fetch_max(in_flight, Ordering::SeqCst);

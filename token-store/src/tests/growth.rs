@@ -62,7 +62,7 @@ fn declared(number: usize) -> Declared {
 }
 
 /// Small tables that hold a row for each server, block, secret or trouble; and an index of nothing but accounts in trouble.
-const SMALL: [&str; 9] = [
+const SMALL: [&str; 10] = [
     "authority_circuit",
     "smtp_extensions",
     "ban",
@@ -70,6 +70,7 @@ const SMALL: [&str; 9] = [
     "notice",
     "secret_end",
     "next_client_secret",
+    "accepted_certificate",
     "CONSTANT",
     "token USING INDEX token_failed",
 ];

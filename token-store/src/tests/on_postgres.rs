@@ -27,6 +27,7 @@ const BOTH: &[&str] = &[
     "lease::",
     "circuits::story_",
     "client_secrets::",
+    "certificates::",
     "app_only::",
     "full_disk::",
     "key_rotation::",

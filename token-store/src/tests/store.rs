@@ -319,7 +319,7 @@ async fn expiry_of_a_client_secret_is_what_was_entered() {
     assert!(!store.forget_secret_expiry("office").await.unwrap());
     for end in [start(), start() + HOUR] {
         store.set_secret_expiry("office", end).await.unwrap();
-        let known = SecretExpiry { application: "office".into(), expires: Some(end), next: None };
+        let known = SecretExpiry { application: "office".into(), expires: Some(end), ..Default::default() };
         assert_eq!(store.secret_expiries().await.unwrap(), [known]);
     }
     let endpoint = Endpoint::start().await;
@@ -331,7 +331,7 @@ async fn expiry_of_a_client_secret_is_what_was_entered() {
     let written = Application { client_secret_expires: Some(start()), ..application(&endpoint) };
     assert_eq!(of(written, &ends), Some(start()), "the configuration wins");
     let other = Application { name: "office".into(), ..application(&endpoint) };
-    let another = SecretExpiry { application: "another".into(), expires: Some(start()), next: None };
+    let another = SecretExpiry { application: "another".into(), expires: Some(start()), ..Default::default() };
     assert_eq!(of(other, &[another]), None);
     assert!(store.forget_secret_expiry("office").await.unwrap());
     assert!(store.secret_expiries().await.unwrap().is_empty());

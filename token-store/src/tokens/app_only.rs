@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     account::Account,
-    application::{Application, ClientSecrets},
+    application::Application,
+    credential::Proofs,
     error::{ErrorKind, TokenError},
     schedule::{self, Usable, usable},
     store::{IssuedToken, StoreError, Stored},
@@ -34,8 +35,8 @@ pub(super) struct AppOnly {
 
 #[derive(Default)]
 struct Known {
-    /// The client secrets that these tokens were obtained with: with other secrets they do not count.
-    client_secrets: ClientSecrets,
+    /// What these tokens were obtained with: with other client secrets or certificates they do not count.
+    proofs: Proofs,
     token: Option<IssuedToken>,
     /// When the authority gave it to this process, by the monotonic clock.
     received: Option<Duration>,
@@ -62,9 +63,9 @@ impl Shared {
             self.applications.get(&account.application).ok_or_else(|| self.unknown_application(account))?;
         let stored = self.store.tokens(mailbox).await?;
         start.version = stored.version;
-        let client_secrets = ClientSecrets::of(application, &self.store).await?;
+        let proofs = Proofs::of(application, &self.store, self.clock.now()).await?;
         let app_only = self.app_only.entry(application.name.clone()).or_default().clone();
-        app_only.use_secrets(client_secrets);
+        app_only.use_proofs(proofs);
         if let Some(token) = self.of_another(&app_only, account, &stored, why).await? {
             return self.keep_copy(account, &stored, token).await;
         }
@@ -199,11 +200,11 @@ impl AppOnly {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A secret that was replaced ends what was known.
-    fn use_secrets(&self, client_secrets: ClientSecrets) {
+    /// A client secret or certificate that was replaced ends what was known.
+    fn use_proofs(&self, proofs: Proofs) {
         let mut known = self.lock();
-        if known.client_secrets != client_secrets {
-            *known = Known { client_secrets, ..Known::default() };
+        if known.proofs != proofs {
+            *known = Known { proofs, ..Known::default() };
         }
     }
 
@@ -245,7 +246,7 @@ mod tests {
     use oxpost_protocol::Secret;
 
     use super::*;
-    use crate::store::RefreshToken;
+    use crate::{credential::Proof, store::RefreshToken};
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -307,7 +308,7 @@ mod tests {
         assert!(!has_just_come(100), "another process requested it");
         app_only.lock().received = Some(Duration::from_secs(100));
         assert!(has_just_come(100) && has_just_come(159) && !has_just_come(160));
-        app_only.use_secrets(ClientSecrets { current: Some(Secret::from("a new client secret")), next: None });
+        app_only.use_proofs(Proofs { current: Some(Proof::Secret(Secret::from("a new client secret"))), next: None });
         assert!(!has_just_come(100));
     }
 }

@@ -7,17 +7,21 @@ use rustls::pki_types::ServerName;
 use url::Url;
 
 use super::Checker;
+use crate::config::credential::Proven;
 use crate::config::file::{self, File, ServerTls};
 use crate::config::provider::{self, Provider};
 use crate::config::secret::{from_environment, from_file};
-use crate::config::{MailService, Server, Servers, credential, notify};
+use crate::config::{CertificateFiles, MailService, Server, Servers, credential, notify};
 
 /// The highest limit of messages a minute and of concurrent sessions.
 const MOST_SENDING: usize = 10_000;
 
 impl Checker<'_> {
-    pub(super) fn applications(&mut self, file: &File) -> (Applications, HashMap<String, Servers>) {
-        let mut applications = Vec::new();
+    pub(super) fn applications(
+        &mut self,
+        file: &File,
+    ) -> (Applications, Vec<(String, CertificateFiles)>, HashMap<String, Servers>) {
+        let (mut applications, mut certificate_files) = (Vec::new(), Vec::new());
         let mut servers = HashMap::new();
         for (index, provider) in file.provider.iter().enumerate() {
             self.provider(index, provider);
@@ -44,8 +48,11 @@ impl Checker<'_> {
             };
             let Some(provider) = provider else { continue };
             let made = self.application(index, application, &provider);
-            let service = made.as_ref().map_or(MailService::Other, MailService::of);
-            applications.extend(made);
+            let service = made.as_ref().map_or(MailService::Other, |(made, _)| MailService::of(made));
+            if let Some((made, files)) = made {
+                certificate_files.extend(files.into_iter().map(|files| (made.name.clone(), files)));
+                applications.push(made);
+            }
             let of = |server: &file::Server| Server { host: server.host.clone(), port: server.port, tls: server.tls };
             servers.insert(
                 application.name.clone(),
@@ -59,7 +66,7 @@ impl Checker<'_> {
                 },
             );
         }
-        (applications.into_iter().collect(), servers)
+        (applications.into_iter().collect(), certificate_files, servers)
     }
 
     fn provider(&mut self, index: usize, provider: &file::Provider) {
@@ -108,7 +115,7 @@ impl Checker<'_> {
         index: usize,
         application: &file::Application,
         provider: &Provider,
-    ) -> Option<Application> {
+    ) -> Option<(Application, Vec<CertificateFiles>)> {
         let before = self.problems.len();
         let tenant = application.tenant.as_ref().or(provider.tenant.as_ref());
         for (key, value) in [("tenant", tenant), ("client-id", Some(&application.client_id))] {
@@ -141,7 +148,7 @@ impl Checker<'_> {
             let wrong = |sentence| self.report("application", Some(index), Some("client-secret-expires"), sentence);
             notify::date(text).map_err(wrong).ok()
         });
-        let credential = credential::credential(self.folder, application)
+        let Proven { credential, files } = credential::credential(self.folder, application)
             .map_err(|(key, sentence)| self.report("application", Some(index), Some(key), sentence))
             .unwrap_or_default();
         if let Some(text) = application.redirect_uri.as_deref()
@@ -176,7 +183,7 @@ impl Checker<'_> {
             delegated_scopes: provider.delegated_scopes.clone(),
             app_scopes: provider.app_scopes.clone(),
         };
-        (self.problems.len() == before).then_some(made)
+        (self.problems.len() == before).then_some((made, files))
     }
 
     /// Numbers of messages and sessions that are meant as no limit are written 0.

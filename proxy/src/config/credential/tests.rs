@@ -65,13 +65,17 @@ impl Files {
 
     /// Reads an application with these further keys.
     fn read(&self, keys: &str) -> Result<Credential, Wrong> {
+        self.proven(keys).map(|proven| proven.credential)
+    }
+
+    fn proven(&self, keys: &str) -> Result<Proven, Wrong> {
         let text = format!("name = \"a\"\ntenant = \"t\"\nclient-id = \"c\"\n{keys}");
         credential(self.0.path(), &toml::from_str(&text).unwrap())
     }
 
     fn thumbprint(&self, keys: &str) -> String {
         match self.read(keys) {
-            Ok(Credential::Certificate(certificate)) => certificate.thumbprint().to_owned(),
+            Ok(Credential::Certificate(certificate)) => certificate.in_use().thumbprint().to_owned(),
             other => panic!("{keys}: {other:?}"),
         }
     }
@@ -96,6 +100,28 @@ fn one_certificate_in_every_wrapping_is_the_same() {
         assert_eq!(files.thumbprint(keys), expected, "{keys}");
     }
     assert!(matches!(files.read(""), Ok(Credential::Secret)));
+}
+
+#[test]
+fn next_certificate_is_read_in_every_wrapping() {
+    let files = Files::new();
+    let next = "next-pfx-file = \"app.pfx\"\nnext-pfx-passphrase-file = \"passphrase\"";
+    for (keys, paths) in [
+        (
+            "certificate = \"both.pem\"\nnext-certificate = \"app.crt\"\nnext-private-key = \"app.key\"".to_owned(),
+            [1, 2],
+        ),
+        (format!("certificate = \"app.crt\"\nprivate-key = \"app.key\"\n{next}"), [2, 2]),
+    ] {
+        let proven = files.proven(&keys).unwrap();
+        let Credential::Certificate(certificate) = proven.credential else { panic!("{keys}") };
+        assert!(certificate.next().is_some() && !certificate.is_next_in_use(), "{keys}");
+        let slots: Vec<Slot> = proven.files.iter().map(CertificateFiles::slot).collect();
+        assert_eq!(slots, [Slot::Current, Slot::Next], "{keys}");
+        let counts: Vec<usize> = proven.files.iter().map(|files| files.paths().len()).collect();
+        assert_eq!(counts, paths, "{keys}");
+        assert!(proven.files.iter().all(|files| files.read().is_ok()), "{keys}");
+    }
 }
 
 #[test]
@@ -132,6 +158,20 @@ fn what_cannot_be_used_is_named_with_its_key_and_a_remedy() {
             "on the machine itself",
         ),
         ("certificate = \"both.pem\"\npfx-file = \"app.pfx\"", "pfx-file", "in one way"),
+        ("next-certificate = \"both.pem\"", "next-certificate", "without `certificate` or `pfx-file`"),
+        ("certificate = \"both.pem\"\nnext-private-key = \"app.key\"", "next-private-key", "`next-certificate`"),
+        ("certificate = \"both.pem\"\nnext-certificate = \"none\"", "next-certificate", "none cannot be read"),
+        (
+            "certificate = \"both.pem\"\nnext-certificate = \"app.crt\"\nnext-private-key = \"other.key\"",
+            "next-private-key",
+            "of two pairs",
+        ),
+        ("certificate = \"both.pem\"\nnext-pfx-file = \"app.pfx\"", "next-pfx-file", "next-pfx-passphrase-file ="),
+        (
+            "certificate = \"both.pem\"\nnext-pfx-file = \"a\"\nnext-certificate = \"b\"",
+            "next-pfx-file",
+            "remove one of them",
+        ),
     ] {
         let (named, sentence) = files.read(keys).unwrap_err();
         assert!(named == key && sentence.contains(words), "{keys}\n→ {named}: {sentence}");

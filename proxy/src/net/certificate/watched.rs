@@ -2,21 +2,17 @@
 //! that cannot be used change nothing, and are logged once.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::info::CertificateInfo;
 use crate::net::tls::{self, TlsError};
-
-/// How often files are checked for changes.
-const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+use crate::net::watched_files::{Reread, WatchedFiles};
 
 /// The certificates of all listeners.
 #[derive(Debug, Clone, Default)]
@@ -28,18 +24,8 @@ pub(crate) struct WatchedCertificate {
     certificate: PathBuf,
     key: PathBuf,
     current: RwLock<Arc<CertifiedKey>>,
-    seen: Mutex<Seen>,
+    files: WatchedFiles,
 }
-
-#[derive(Debug, PartialEq, Eq)]
-struct Seen {
-    stamps: [Option<Stamp>; 2],
-    /// Whether they could not be used then.
-    failed: bool,
-}
-
-/// What changes when a file is written.
-type Stamp = (SystemTime, u64);
 
 impl Certificates {
     /// The certificate of these files, for one more listener.
@@ -56,30 +42,24 @@ impl Certificates {
         Ok(watched)
     }
 
-    /// Reloads certificates whose files have changed, until `stop`.
-    pub(crate) async fn reload_on_change(&self, stop: CancellationToken) {
-        if self.0.is_empty() {
-            return;
-        }
-        while stop.run_until_cancelled(sleep(CHECK_INTERVAL)).await.is_some() {
-            for watched in &self.0 {
-                watched.reload_if_changed();
-            }
+    /// Reloads certificates whose files have changed.
+    pub(crate) fn reload_if_changed(&self) {
+        for watched in &self.0 {
+            watched.reload_if_changed();
         }
     }
 }
 
 impl WatchedCertificate {
     fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        // The stamps come first: what is written while they are read is read again.
-        let stamps = stamps(certificate, key);
+        let files = WatchedFiles::new(vec![certificate.to_owned(), key.to_owned()]);
         let current = tls::certified_key(certificate, key)?;
         warn_if_expiring(certificate, &current);
         Ok(Self {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
             current: RwLock::new(Arc::new(current)),
-            seen: Mutex::new(Seen { stamps, failed: false }),
+            files,
         })
     }
 
@@ -92,31 +72,20 @@ impl WatchedCertificate {
             .map_err(|error| TlsError::Unusable(self.certificate.clone(), error))
     }
 
-    /// Reloads the files if they have changed. The two are rarely written at the same moment: a pair that does not match yet is
-    /// tried again at the next check.
+    /// Reloads the files if they have changed.
     pub(crate) fn reload_if_changed(&self) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamps = stamps(&self.certificate, &self.key);
-        if stamps == seen.stamps && !seen.failed {
-            return;
-        }
-        let news = stamps != seen.stamps;
-        let failed = match tls::certified_key(&self.certificate, &self.key) {
-            Ok(new) => {
+        match self.files.read_if_changed(|| tls::certified_key(&self.certificate, &self.key)) {
+            None => {}
+            Some(Reread::Usable(new)) => {
                 let new = Arc::new(new);
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&new);
                 info!(certificate = %self.certificate.display(), "certificate reloaded");
                 warn_if_expiring(&self.certificate, &new);
-                false
             }
-            Err(error) => {
-                if news {
-                    warn!("cannot use the new certificate; keeping the previous one: {error}");
-                }
-                true
+            Some(Reread::Unusable(error)) => {
+                warn!("cannot use the new certificate; keeping the previous one: {error}");
             }
-        };
-        *seen = Seen { stamps, failed };
+        }
     }
 }
 
@@ -134,15 +103,10 @@ fn warn_if_expiring(path: &Path, key: &CertifiedKey) {
     }
 }
 
-fn stamps(certificate: &Path, key: &Path) -> [Option<Stamp>; 2] {
-    [certificate, key].map(|path| {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::admin::certificates::Authority;
 

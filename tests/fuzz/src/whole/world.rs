@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use oxpost::testing::{
     AdvertisedExtensions, BackOffs, BlockLimits, ConnectionSlots, Device, Dial, Journal, Limits, LogLimits,
-    LoginOffers, LoginThrottle, Lookups, MailServer, MailService, Runtime, SendLimiter, SendingLimits, ServerContext, ServerTls,
-    Servers, Settings, SlotLimits, SlotSettings, ThrottleLimits, UsageRecorder,
+    LoginOffers, LoginThrottle, Lookups, MailServer, MailService, Runtime, SendLimiter, SendingLimits, ServerContext,
+    ServerTls, Servers, Settings, SlotLimits, SlotSettings, ThrottleLimits, UsageRecorder,
 };
 use oxpost_protocol::Secret;
 use oxpost_token_store::database::sqlite::Sqlite;

@@ -1,5 +1,5 @@
-//! Two client secrets at once: the current one, and the next one, which takes its place when the authority refuses the current one.
-//! So a secret that ends is replaced without a moment in which neither works.
+//! Two client secrets or certificates at once: the current one, and the next one, which takes its place when the authority refuses the
+//! current one. So one that expires is replaced without a moment in which neither works.
 //!
 //! The current one goes with every request until it is refused; then the same request is made once more with the next one. What was
 //! refused is remembered for a while, for all accounts of the application: they do not each try it again.
@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use oauth2::HttpResponse;
@@ -16,32 +16,95 @@ use oxpost_protocol::Secret;
 use serde::Deserialize;
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::Credential;
+use super::{ApplicationCertificate, Credential, SigningCertificate};
 use crate::{
     application::{Application, ClientSecrets},
     entra_codes::number_in,
     store::{Store, StoreError},
 };
 
-/// How long a secret that was refused is not tried again while there is another one. New secrets reach all of Microsoft's servers
-/// within minutes.
+/// How long a proof that was refused is not tried again while there is another one. New secrets and certificates reach all of
+/// Microsoft's servers within minutes.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 
 /// Microsoft's numbers for a client secret that is wrong, and for one that has expired
 /// (<https://learn.microsoft.com/entra/identity-platform/reference-error-codes>).
-const REFUSED: [u32; 2] = [7_000_215, 7_000_222];
+const REFUSED_SECRET: [u32; 2] = [7_000_215, 7_000_222];
 
-impl ClientSecrets {
-    /// Those of the configuration, or else of the store, as they are now.
-    pub(crate) async fn of(application: &Application, store: &Store) -> Result<Self, StoreError> {
-        match (&application.credential, &application.client_secret) {
-            (Credential::Secret, Some(secret)) => Ok(Self { current: Some(secret.clone()), next: None }),
-            (Credential::Secret, None) => store.client_secrets(&application.name).await,
-            // Whoever proves itself otherwise sends no secret beside that, whatever is left of one in the store.
-            (Credential::Certificate(_) | Credential::Federated(_) | Credential::ManagedIdentity(_), _) => {
-                Ok(Self::default())
-            }
+/// Microsoft's numbers for a certificate that is not registered (or whose signature does not verify), that has been revoked, and that is
+/// outside its period of validity; 7005004 is a key that was revoked
+/// (<https://learn.microsoft.com/entra/workload-id/troubleshoot-revoked-credentials>). Not 700024: that is the clock, whatever the
+/// certificate.
+const REFUSED_CERTIFICATE: [u32; 4] = [700_027, 7_000_214, 1_000_502, 7_005_004];
+
+/// What proves that a request is the application's. Its `Debug` shows no secret and no key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// It is sent.
+    Secret(Secret),
+    /// It signs the client assertion that is sent.
+    Certificate(SigningCertificate),
+}
+
+impl Proof {
+    /// What it is, for a text.
+    pub(crate) fn noun(&self) -> &'static str {
+        match self {
+            Self::Secret(_) => "client secret",
+            Self::Certificate(_) => "certificate",
         }
+    }
+}
+
+/// What an application can prove itself with. One that is not accepted yet is the next one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Proofs {
+    pub(crate) current: Option<Proof>,
+    pub(crate) next: Option<Proof>,
+}
+
+impl From<ClientSecrets> for Proofs {
+    fn from(secrets: ClientSecrets) -> Self {
+        Self { current: secrets.current.map(Proof::Secret), next: secrets.next.map(Proof::Secret) }
+    }
+}
+
+impl Proofs {
+    /// Those of the configuration, or else of the store, as they are now.
+    ///
+    /// # Errors
+    /// The client secrets cannot be read.
+    pub(crate) async fn of(application: &Application, store: &Store, now: SystemTime) -> Result<Self, StoreError> {
+        match (&application.credential, &application.client_secret) {
+            (Credential::Secret, Some(secret)) => Ok(Self { current: Some(Proof::Secret(secret.clone())), next: None }),
+            (Credential::Secret, None) => store.client_secrets(&application.name).await.map(Self::from),
+            // Whoever proves itself otherwise sends no secret beside that, whatever is left of one in the store.
+            (Credential::Certificate(certificate), _) => {
+                Ok(Self::of_certificate(&application.name, certificate, store, now).await)
+            }
+            (Credential::Federated(_) | Credential::ManagedIdentity(_), _) => Ok(Self::default()),
+        }
+    }
+
+    /// The accepted one comes first. One outside its period of validity signs nothing, so it is left out if the other one is inside.
+    async fn of_certificate(
+        application: &str,
+        certificate: &ApplicationCertificate,
+        store: &Store,
+        now: SystemTime,
+    ) -> Self {
+        if certificate.next().is_none() {
+            return Self { current: Some(Proof::Certificate(certificate.current())), next: None };
+        }
+        match store.accepted_certificate(application).await {
+            Ok(accepted) => certificate.note_accepted(accepted),
+            // What is known in memory is enough: a certificate works without the store.
+            Err(error) => tracing::debug!(application, "which certificate was accepted last cannot be read: {error}"),
+        }
+        let (first, second) = certificate.in_order();
+        let second = second.filter(|second| second.is_valid_at(now) || !first.is_valid_at(now));
+        let is_left_out = !first.is_valid_at(now) && second.as_ref().is_some_and(|second| second.is_valid_at(now));
+        Self { current: (!is_left_out).then_some(Proof::Certificate(first)), next: second.map(Proof::Certificate) }
     }
 
     /// Whether there is none.
@@ -49,23 +112,23 @@ impl ClientSecrets {
         self.current.is_none() && self.next.is_none()
     }
 
-    pub(crate) fn is_next(&self, secret: &Secret) -> bool {
-        self.next.as_ref() == Some(secret) && self.current.as_ref() != Some(secret)
+    pub(crate) fn is_next(&self, proof: &Proof) -> bool {
+        self.next.as_ref() == Some(proof) && self.current.as_ref() != Some(proof)
     }
 
     /// The one that is tried after one was refused.
-    fn other_than(&self, sent: &Secret) -> Option<&Secret> {
-        [self.current.as_ref(), self.next.as_ref()].into_iter().flatten().find(|secret| *secret != sent)
+    fn other_than(&self, sent: &Proof) -> Option<&Proof> {
+        [self.current.as_ref(), self.next.as_ref()].into_iter().flatten().find(|proof| *proof != sent)
     }
 }
 
-/// A refusal of a client secret: Microsoft's number, where there is one.
+/// A refusal of a client secret or a certificate: Microsoft's number, where there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RefusedProof(pub(crate) Option<u32>);
 
 impl RefusedProof {
-    /// Whether an answer refuses the client secret, and not something else.
-    pub(crate) fn of(answer: &HttpResponse) -> Option<Self> {
+    /// Whether an answer refuses what was sent as the proof, and not something else.
+    pub(crate) fn of(answer: &HttpResponse, sent: &Proof) -> Option<Self> {
         #[derive(Deserialize)]
         struct Refusal {
             error: Option<String>,
@@ -83,29 +146,33 @@ impl RefusedProof {
         if codes.peek().is_none() {
             return (refusal.error.as_deref() == Some("invalid_client")).then_some(Self(None));
         }
-        codes.find(|code| REFUSED.contains(code)).map(|code| Self(Some(code)))
+        let refused: &[u32] = match sent {
+            Proof::Secret(_) => &REFUSED_SECRET,
+            Proof::Certificate(_) => &REFUSED_CERTIFICATE,
+        };
+        codes.find(|code| refused.contains(code)).map(|code| Self(Some(code)))
     }
 }
 
-/// What this process knows of the client secrets of each application. Its `Debug` shows nothing of them.
+/// What this process knows of the client secrets and certificates of each application. Its `Debug` shows nothing of them.
 #[derive(Default)]
-pub(crate) struct RefusedSecrets(Mutex<HashMap<String, Known>>);
+pub(crate) struct KnownProofs(Mutex<HashMap<String, Known>>);
 
 /// What is known of those of one application.
 #[derive(Default)]
 struct Known {
-    /// Those of its secrets that were refused: at most the current and the next one.
+    /// Those of its proofs that were refused: at most the current and the next one.
     refused: Vec<Refused>,
     /// The one that last brought tokens.
-    accepted: Option<Secret>,
+    accepted: Option<Proof>,
     /// When it was last reported that the next one could not become the current one.
     reported: Option<Duration>,
-    /// Held by the request that finds out whether the other secret is accepted.
+    /// Held by the request that finds out whether the other proof is accepted.
     attempt: Arc<AsyncMutex<()>>,
 }
 
 struct Refused {
-    secret: Secret,
+    proof: Proof,
     why: RefusedProof,
     /// What the authority answered.
     answer: HttpResponse,
@@ -113,39 +180,39 @@ struct Refused {
     since: Duration,
 }
 
-/// What follows the refusal of a secret.
+/// What follows the refusal of a proof.
 #[derive(Debug)]
 pub(crate) enum Second {
-    /// Nothing: no other secret may be accepted.
+    /// Nothing: no other proof may be accepted.
     Nothing,
-    /// The other secret was refused as well, for another request.
-    Refused { secret: Secret, answer: HttpResponse },
-    /// The same request with the other secret; `is_accepted` if that has brought tokens before.
-    Try { secret: Secret, is_accepted: bool },
+    /// The other proof was refused as well, for another request.
+    Refused { proof: Proof, answer: HttpResponse },
+    /// The same request with the other proof; `is_accepted` if that has brought tokens before.
+    Try { proof: Proof, is_accepted: bool },
 }
 
 impl Known {
-    /// The refusal of this secret, if it is recent.
-    fn refusal(&self, secret: &Secret, now: Duration) -> Option<&Refused> {
-        self.refused.iter().find(|one| one.secret == *secret && now.saturating_sub(one.since) < REFUSED_FOR)
+    /// The refusal of this proof, if it is recent.
+    fn refusal(&self, proof: &Proof, now: Duration) -> Option<&Refused> {
+        self.refused.iter().find(|one| one.proof == *proof && now.saturating_sub(one.since) < REFUSED_FOR)
     }
 }
 
-impl RefusedSecrets {
+impl KnownProofs {
     fn with<T>(&self, application: &str, use_it: impl FnOnce(&mut Known) -> T) -> T {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         use_it(all.entry(application.to_owned()).or_default())
     }
 
-    /// Which secret goes with a request. With it, why the current one does not, if it was refused. When a refusal is no longer
+    /// Which proof goes with a request. With it, why the current one does not, if it was refused. When a refusal is no longer
     /// recent, one request tries the current one again; the others use the next one until its outcome is known.
     pub(crate) fn first(
         &self,
         application: &str,
-        secrets: &ClientSecrets,
+        proofs: &Proofs,
         now: Duration,
-    ) -> (Option<Secret>, Option<RefusedProof>) {
-        let (current, next) = match (&secrets.current, &secrets.next) {
+    ) -> (Option<Proof>, Option<RefusedProof>) {
+        let (current, next) = match (&proofs.current, &proofs.next) {
             (Some(current), Some(next)) if current != next => (current, next),
             (current, next) => return (current.as_ref().or(next.as_ref()).cloned(), None),
         };
@@ -153,60 +220,59 @@ impl RefusedSecrets {
             if let Some(refusal) = known.refusal(current, now) {
                 return (Some(next.clone()), Some(refusal.why));
             }
-            if let Some(refused) = known.refused.iter_mut().find(|one| one.secret == *current) {
+            if let Some(refused) = known.refused.iter_mut().find(|one| one.proof == *current) {
                 refused.since = now;
             }
             (Some(current.clone()), None)
         })
     }
 
-    /// Notes that a secret was refused.
+    /// Notes that a proof was refused.
     pub(crate) fn note_refused(
         &self,
         application: &str,
-        secrets: &ClientSecrets,
-        (sent, why, answer): (&Secret, RefusedProof, &HttpResponse),
+        proofs: &Proofs,
+        (sent, why, answer): (&Proof, RefusedProof, &HttpResponse),
         now: Duration,
     ) {
-        let is_there =
-            |secret: &Secret| secrets.current.as_ref() == Some(secret) || secrets.next.as_ref() == Some(secret);
+        let is_there = |proof: &Proof| proofs.current.as_ref() == Some(proof) || proofs.next.as_ref() == Some(proof);
         self.with(application, |known| {
-            known.refused.retain(|one| one.secret != *sent && is_there(&one.secret));
+            known.refused.retain(|one| one.proof != *sent && is_there(&one.proof));
             known.accepted = known.accepted.take().filter(|accepted| accepted != sent);
             if is_there(sent) {
-                let refused = Refused { secret: sent.clone(), why, answer: answer.clone(), since: now };
+                let refused = Refused { proof: sent.clone(), why, answer: answer.clone(), since: now };
                 known.refused.push(refused);
             }
         });
     }
 
-    /// Notes that a secret has brought tokens.
-    pub(crate) fn note_accepted(&self, application: &str, sent: &Secret) {
+    /// Notes that a proof has brought tokens.
+    pub(crate) fn note_accepted(&self, application: &str, sent: &Proof) {
         self.with(application, |known| {
-            known.refused.retain(|one| one.secret != *sent);
+            known.refused.retain(|one| one.proof != *sent);
             if known.accepted.as_ref() != Some(sent) {
                 known.accepted = Some(sent.clone());
             }
         });
     }
 
-    /// What is held while it is found out whether the other secret is accepted.
+    /// What is held while it is found out whether the other proof is accepted.
     pub(crate) fn attempt(&self, application: &str) -> Arc<AsyncMutex<()>> {
         self.with(application, |known| Arc::clone(&known.attempt))
     }
 
-    /// What follows the refusal of `sent`, with the secrets that there are now.
-    pub(crate) fn second(&self, application: &str, secrets: &ClientSecrets, sent: &Secret, now: Duration) -> Second {
-        let Some(other) = secrets.other_than(sent) else { return Second::Nothing };
+    /// What follows the refusal of `sent`, with the proofs that there are now.
+    pub(crate) fn second(&self, application: &str, proofs: &Proofs, sent: &Proof, now: Duration) -> Second {
+        let Some(other) = proofs.other_than(sent) else { return Second::Nothing };
         self.with(application, |known| match known.refusal(other, now) {
-            // The answer at hand is that of the newest secret.
-            Some(_) if secrets.is_next(sent) => Second::Nothing,
-            Some(refused) => Second::Refused { secret: other.clone(), answer: refused.answer.clone() },
-            None => Second::Try { secret: other.clone(), is_accepted: known.accepted.as_ref() == Some(other) },
+            // The answer at hand is that of the newest proof.
+            Some(_) if proofs.is_next(sent) => Second::Nothing,
+            Some(refused) => Second::Refused { proof: other.clone(), answer: refused.answer.clone() },
+            None => Second::Try { proof: other.clone(), is_accepted: known.accepted.as_ref() == Some(other) },
         })
     }
 
-    /// Whether it is to be reported that the next secret could not become the current one: once in a while.
+    /// Whether it is to be reported that the next proof could not become the current one: once in a while.
     pub(crate) fn may_report(&self, application: &str, now: Duration) -> bool {
         self.with(application, |known| {
             let is_due = known.reported.is_none_or(|reported| now.saturating_sub(reported) >= REFUSED_FOR);
@@ -218,9 +284,9 @@ impl RefusedSecrets {
     }
 }
 
-impl fmt::Debug for RefusedSecrets {
+impl fmt::Debug for KnownProofs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RefusedSecrets").finish_non_exhaustive()
+        f.debug_struct("KnownProofs").finish_non_exhaustive()
     }
 }
 
@@ -231,25 +297,34 @@ mod tests {
     const NOW: Duration = Duration::from_secs(1000);
     const WRONG: RefusedProof = RefusedProof(Some(7_000_215));
 
-    fn secrets(current: Option<&str>, next: Option<&str>) -> ClientSecrets {
-        ClientSecrets { current: current.map(Secret::from), next: next.map(Secret::from) }
+    fn secrets(current: Option<&str>, next: Option<&str>) -> Proofs {
+        Proofs { current: current.map(secret), next: next.map(secret) }
+    }
+
+    fn secret(text: &str) -> Proof {
+        Proof::Secret(Secret::from(text))
+    }
+
+    fn text(proof: &Proof) -> Vec<u8> {
+        let Proof::Secret(secret) = proof else { panic!("not a secret") };
+        secret.reveal().to_vec()
     }
 
     /// Notes that it was refused, and says which secret is tried after it.
-    fn refuse(known: &RefusedSecrets, secrets: &ClientSecrets, sent: &Secret, now: Duration) -> Option<Secret> {
-        let answer = http::Response::builder().status(401).body(sent.reveal().to_vec()).unwrap();
+    fn refuse(known: &KnownProofs, secrets: &Proofs, sent: &Proof, now: Duration) -> Option<Proof> {
+        let answer = http::Response::builder().status(401).body(text(sent)).unwrap();
         known.note_refused("x", secrets, (sent, WRONG, &answer), now);
         match known.second("x", secrets, sent, now) {
-            Second::Try { secret, .. } => Some(secret),
+            Second::Try { proof, .. } => Some(proof),
             Second::Nothing | Second::Refused { .. } => None,
         }
     }
 
     #[test]
     fn next_secret_is_tried_after_the_current_one_and_then_first() {
-        let refused = RefusedSecrets::default();
+        let refused = KnownProofs::default();
         let both = secrets(Some("a"), Some("b"));
-        let (a, b) = (Secret::from("a"), Secret::from("b"));
+        let (a, b) = (secret("a"), secret("b"));
         assert_eq!(refused.first("x", &both, NOW), (Some(a.clone()), None));
         assert_eq!(refuse(&refused, &both, &a, NOW), Some(b.clone()));
         assert_eq!(refused.first("x", &both, NOW), (Some(b.clone()), Some(WRONG)));
@@ -258,8 +333,8 @@ mod tests {
         assert_eq!(refuse(&refused, &both, &b, NOW), None);
         assert_eq!(refused.first("x", &both, NOW), (Some(b.clone()), Some(WRONG)));
         // Who had sent the current one as well uses the outcome.
-        let Second::Refused { secret, answer } = refused.second("x", &both, &a, NOW) else { panic!("not refused") };
-        assert_eq!((secret, answer.body().as_slice()), (b.clone(), &b"b"[..]));
+        let Second::Refused { proof, answer } = refused.second("x", &both, &a, NOW) else { panic!("not refused") };
+        assert_eq!((proof, answer.body().as_slice()), (b.clone(), &b"b"[..]));
         // One request tries the current one again.
         let later = NOW + REFUSED_FOR;
         assert_eq!(refused.first("x", &both, later), (Some(a.clone()), None));
@@ -270,8 +345,8 @@ mod tests {
 
     #[test]
     fn only_secret_is_tried_whatever_became_of_it() {
-        let refused = RefusedSecrets::default();
-        let (a, b) = (Secret::from("a"), Secret::from("b"));
+        let refused = KnownProofs::default();
+        let (a, b) = (secret("a"), secret("b"));
         for one in [secrets(Some("a"), None), secrets(None, Some("a")), secrets(Some("a"), Some("a"))] {
             assert_eq!(refused.first("x", &one, NOW), (Some(a.clone()), None));
             assert_eq!(refuse(&refused, &one, &a, NOW), None);
@@ -285,9 +360,9 @@ mod tests {
 
     #[test]
     fn accepted_secret_is_known_until_it_is_refused() {
-        let known = RefusedSecrets::default();
+        let known = KnownProofs::default();
         let both = secrets(Some("a"), Some("b"));
-        let (a, b) = (Secret::from("a"), Secret::from("b"));
+        let (a, b) = (secret("a"), secret("b"));
         let is_accepted = || matches!(known.second("x", &both, &a, NOW), Second::Try { is_accepted: true, .. });
         refuse(&known, &both, &a, NOW);
         assert!(!is_accepted());
@@ -299,7 +374,7 @@ mod tests {
 
     #[test]
     fn failed_promotion_is_reported_once_in_a_while() {
-        let known = RefusedSecrets::default();
+        let known = KnownProofs::default();
         assert!(known.may_report("x", NOW) && !known.may_report("x", NOW) && known.may_report("y", NOW));
         assert!(!known.may_report("x", NOW + REFUSED_FOR - Duration::from_secs(1)));
         assert!(known.may_report("x", NOW + REFUSED_FOR) && !known.may_report("x", NOW + REFUSED_FOR));
@@ -309,7 +384,7 @@ mod tests {
     fn refusal_of_the_secret_is_told_from_others() {
         let of = |status: u16, body: &str| {
             let answer = http::Response::builder().status(status).body(body.as_bytes().to_vec()).unwrap();
-            RefusedProof::of(&answer)
+            RefusedProof::of(&answer, &secret("a"))
         };
         assert_eq!(of(401, r#"{"error":"invalid_client","error_codes":[7000215]}"#), Some(WRONG));
         assert_eq!(
