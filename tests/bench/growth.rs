@@ -151,7 +151,13 @@ fn id(running: &Running) -> Result<u32, Problem> {
 /// How long a command takes.
 async fn command(oxpost: &Oxpost, arguments: &[&str]) -> Result<f64, Problem> {
     let began = Instant::now();
-    oxpost.call(arguments).await?.output()?;
+    let ran = oxpost.call(arguments).await?;
+    // `status` ends with 3 if an account needs attention, such as one that is not refreshed here.
+    if ran.status == Some(3) {
+        drop(ran.report()?);
+    } else {
+        drop(ran.output()?);
+    }
     Ok(milliseconds(began))
 }
 

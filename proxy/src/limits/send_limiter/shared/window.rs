@@ -43,7 +43,7 @@ impl Window {
     }
 
     /// How many may be granted now, or in how many milliseconds one more: half of them without a pause, the others spread over the
-    /// minute, as in [`super::super::minute`].
+    /// minute, as in [`super::super::minute_window`].
     pub(super) fn available(&self, limit: u32, now: i64) -> Result<u32, i64> {
         let counted = self.permits.iter().fold(0_u32, |sum, permits| sum.saturating_add(permits.count));
         let half = limit.div_ceil(2);
