@@ -227,8 +227,9 @@ async fn account_changes_to_a_delegate_and_back() {
     let wrong = oxpost.sign_in(INFO, &tenant, ALICE).await.unwrap_err().to_string();
     assert!(wrong.contains("info@contoso.com is opened through bob@contoso.com"), "{wrong}");
     oxpost.sign_in(INFO, &tenant, BOB).await.unwrap();
+    // Exchange says the same of a mailbox that it moves, so it is permanent only if it lasts.
     let answer = imap(running.imap, "scanner7", &password).await;
-    assert!(answer.contains("Full Access"), "{answer}");
+    assert!(answer.contains("[UNAVAILABLE]") && answer.contains("oxpost doctor info@contoso.com"), "{answer}");
     tenant.change_mailbox(INFO, |mailbox| mailbox.full_access(BOB));
     assert!(imap(running.imap, "scanner7", &password).await.starts_with("a OK"));
 
