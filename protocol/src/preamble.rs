@@ -23,7 +23,7 @@ impl Preamble {
                 "a PROXY header came ahead of the first command; switch it off in the load balancer, nothing here reads it"
             }
             Self::TlsHello => {
-                "a TLS hello arrived where TLS does not begin immediately; set the client to STARTTLS or to no TLS, or this \
+                "a TLS hello came where TLS does not begin immediately; set the client to STARTTLS or to no TLS, or this \
                  listener to tls = \"implicit\""
             }
             Self::HttpRequest => "an HTTP request came; this is no web server",
