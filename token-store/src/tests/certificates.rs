@@ -92,7 +92,7 @@ async fn next_certificate_is_tried_in_the_same_refresh() {
 }
 
 #[tokio::test]
-async fn accepted_certificate_is_used_by_other_nodes_at_once() {
+async fn accepted_certificate_is_used_by_other_nodes() {
     let (old, new) = (Named::new(certificate()), Named::new(certificate()));
     let story = Story::new(Grant::SignIn, &old, Some(&new)).await;
     story.bench.endpoint.refuse_secret(&old.name, NOT_REGISTERED);
